@@ -45,9 +45,8 @@ endif
 
 all: $(WORKER_SO)
 $(OBJS) $(WORKER_OBJS): $(HDRS) millrace.control Makefile
-%_avx2.o: CFLAGS += -mavx2 -mfma -mf16c
-%_avx512.o: CFLAGS += -mavx512f -mavx512bw -mavx512dq -mavx512vl -mfma -mf16c
-%_avx512_bf16.o: CFLAGS += -mavx512f -mavx512bw -mavx512dq -mavx512vl -mavx512bf16 -mfma
+
+src/%.o: CFLAGS += $(call isa_flags,$*.c)
 $(shlib): src/millrace.map
 
 $(WORKER_SO): $(WORKER_OBJS) src/millrace.map
