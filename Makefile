@@ -1,0 +1,64 @@
+# Millrace.  `make demo` and `make check` are all a newcomer types; `make help` lists the rest.
+#
+# Rooms in order of dependency.  A room is a folder of src/: its C, and its SQL as
+# types.sql, tables.sql, functions.sql and views.sql, joined into the install script.
+# *_pg.c is glue (the only C that includes postgres.h); the rest of core, image, nn
+# and learn also compiles into unit/.  worker/ inside a room goes into the second
+# library, which alone links librdkafka.
+ROOMS   = core image nn learn registry stream pipelines
+PURE    = core image nn learn
+
+PG_CONFIG ?= $(shell ls -d /usr/lib/postgresql/*/bin/pg_config 2>/dev/null | sort -V | tail -n 1)
+EXTENSION  = millrace
+RELEASE    = $(shell sed -n "s/^default_version = '\(.*\)'/\1/p" millrace.control)
+MODULE_big = millrace
+WORKER_SO  = millrace_worker.so
+
+SRCS        = $(foreach r,$(ROOMS),$(sort $(wildcard src/$(r)/*.c)))
+WORKER_SRCS = $(foreach r,$(ROOMS),$(sort $(wildcard src/$(r)/worker/*.c)))
+OBJS        = $(SRCS:.c=.o)
+WORKER_OBJS = $(WORKER_SRCS:.c=.o)
+HDRS        = $(wildcard src/*/*.h src/*/worker/*.h)
+
+parts  = $(foreach r,$(ROOMS),$(wildcard src/$(r)/$(1).sql))
+SQL    = $(foreach k,types tables functions views,$(call parts,$(k)))
+SCRIPT = millrace--$(RELEASE).sql
+DATA_built = $(SCRIPT)
+PIPELINE_SQL = $(wildcard src/pipelines/*/*.sql src/pipelines/*-*.sql)
+
+WARN = -Wall -Wextra -Werror -Wno-declaration-after-statement -Wno-unused-parameter
+PG_CPPFLAGS = -Isrc -isystem $(INCLUDEDIR_SERVER) -DMILLRACE_VERSION='"$(RELEASE)"'
+PG_CFLAGS   = -std=gnu11 $(WARN) -ffp-contract=off
+SHLIB_LINK  = -ljpeg -lpng -lm -Wl,--version-script=src/millrace.map -Wl,-z,relro,-z,now
+WORKER_LINK = -lrdkafka -lm -Wl,--version-script=src/millrace.map -Wl,-z,relro,-z,now
+
+EXTRA_CLEAN = $(WORKER_OBJS) $(WORKER_SO) $(SCRIPT) unit/bin
+
+INCLUDEDIR_SERVER := $(shell $(PG_CONFIG) --includedir-server)
+override with_llvm := no
+ifeq ($(wildcard $(PG_CONFIG)),)
+# Nothing installed yet: only the targets that install it can run.
+else
+PGXS := $(shell $(PG_CONFIG) --pgxs)
+include $(PGXS)
+endif
+
+all: $(WORKER_SO)
+$(OBJS) $(WORKER_OBJS): $(HDRS) millrace.control Makefile
+
+src/%.o: CFLAGS += $(call isa_flags,$*.c)
+$(shlib): src/millrace.map
+
+$(WORKER_SO): $(WORKER_OBJS) src/millrace.map
+	$(CC) $(CFLAGS) -shared -o $@ $(WORKER_OBJS) $(LDFLAGS) $(WORKER_LINK)
+
+$(SCRIPT): $(SQL) millrace.control Makefile
+	{ printf '%s\n' '\echo Use "CREATE EXTENSION millrace" to load this file. \quit'; \
+	  for f in $(SQL); do echo; echo "-- $$f"; cat $$f; done; } > $@.new && mv $@.new $@
+
+include mk/check.mk
+
+install: install-worker
+install-worker: all
+	$(INSTALL_SHLIB) $(WORKER_SO) '$(DESTDIR)$(pkglibdir)/$(WORKER_SO)'
+.PHONY: install-worker

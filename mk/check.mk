@@ -1,0 +1,45 @@
+# Tests, demo and benchmarks.  Included by the Makefile.
+
+# Server-less tests: the pure cores under ASan and UBSan, one program per unit/test_*.c.
+# Test sources may include unit.h and any header of src/.
+PURE_SRCS  = $(filter-out %_pg.c,$(foreach r,$(PURE),$(sort $(wildcard src/$(r)/*.c))))
+UNIT_CC   ?= gcc
+UNIT_FLAGS = -std=gnu11 -g -O1 -Wall -Wextra -Werror -Wno-unused-parameter -ffp-contract=off -Isrc -Iunit -D_GNU_SOURCE \
+             -fsanitize=address,undefined -fno-sanitize-recover=all -fno-omit-frame-pointer $(LEARN_DEFS)
+UNIT_LIBS  = -ljpeg -lpng -lm -ldl -lpthread
+UNIT_OBJS  = $(PURE_SRCS:src/%.c=build/unit/%.o)
+UNIT_TESTS = $(patsubst unit/%.c,unit/bin/%,$(sort $(wildcard unit/test_*.c)))
+UNIT_TOOLS = $(patsubst unit/tools/%.c,unit/bin/%,$(sort $(wildcard unit/tools/*.c)))
+
+# Instruction sets by file name, for the extension and for the unit tests alike.
+isa_flags = $(if $(filter %_avx512_bf16.c,$(1)),-mavx512f -mavx512bw -mavx512dq -mavx512vl -mavx512bf16 -mfma -mf16c,\
+            $(if $(filter %_avx512.c,$(1)),-mavx512f -mavx512bw -mavx512dq -mavx512vl -mfma -mf16c,\
+            $(if $(filter %_avx2.c,$(1)),-mavx2 -mfma -mf16c)))
+
+build/unit/%.o: src/%.c $(HDRS)
+	@mkdir -p $(@D)
+	$(UNIT_CC) $(UNIT_FLAGS) $(call isa_flags,$<) -c -o $@ $<
+
+build/unit/libpure.a: $(UNIT_OBJS)
+	@rm -f $@ && ar rcs $@ $^
+
+unit/bin/%: unit/%.c build/unit/libpure.a unit/unit.h
+	@mkdir -p $(@D)
+	$(UNIT_CC) $(UNIT_FLAGS) -o $@ $< build/unit/libpure.a $(UNIT_LIBS)
+
+# Command-line tools that tests drive: optimised, without sanitizers.
+TOOL_FLAGS = -std=gnu11 -g -O2 -Wall -Wextra -Werror -Wno-unused-parameter -ffp-contract=off -Isrc -Iunit -D_GNU_SOURCE $(LEARN_DEFS)
+build/tool/%.o: src/%.c $(HDRS)
+	@mkdir -p $(@D)
+	$(UNIT_CC) $(TOOL_FLAGS) $(call isa_flags,$<) -c -o $@ $<
+build/tool/libpure.a: $(PURE_SRCS:src/%.c=build/tool/%.o)
+	@rm -f $@ && ar rcs $@ $^
+unit/bin/%: unit/tools/%.c build/tool/libpure.a
+	@mkdir -p $(@D)
+	$(UNIT_CC) $(TOOL_FLAGS) -o $@ $< build/tool/libpure.a $(UNIT_LIBS)
+
+.PHONY: unit unit-build tools
+unit-build: $(UNIT_TESTS)
+tools: $(UNIT_TOOLS)
+unit: unit-build
+	@fail=0; for t in $(UNIT_TESTS); do echo "# $$t"; $$t || fail=1; done; exit $$fail

@@ -1,0 +1,25 @@
+/*
+ * compat.h
+ *	  The differences between PostgreSQL 15, 16, 17 and 18, in one place.
+ *
+ * Include after postgres.h.  A version test anywhere else is a mistake.
+ */
+#ifndef MILLRACE_COMPAT_H
+#define MILLRACE_COMPAT_H
+
+#include "storage/latch.h"
+#if PG_VERSION_NUM >= 180000
+#include "storage/waiteventset.h"
+#endif
+#if PG_VERSION_NUM >= 170000
+#include "utils/resowner.h"
+#endif
+
+/* PG 17: wait event sets belong to a resource owner; ours live for ever. */
+#if PG_VERSION_NUM >= 170000
+#define CompatCreateWaitEventSet(n) CreateWaitEventSet(NULL, (n))
+#else
+#define CompatCreateWaitEventSet(n) CreateWaitEventSet(TopMemoryContext, (n))
+#endif
+
+#endif							/* MILLRACE_COMPAT_H */

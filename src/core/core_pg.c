@@ -1,0 +1,23 @@
+/*
+ * core_pg.c
+ *	  The core room's own SQL functions and settings.
+ */
+#include "postgres.h"
+
+#include "core/core_pg.h"
+#include "fmgr.h"
+#include "utils/builtins.h"
+
+PG_FUNCTION_INFO_V1(millrace_version);
+
+void
+core_init(void)
+{
+}
+
+/* millrace.version() -> text */
+Datum
+millrace_version(PG_FUNCTION_ARGS)
+{
+	PG_RETURN_TEXT_P(cstring_to_text(MILLRACE_VERSION));
+}
