@@ -255,16 +255,18 @@ pip_extract(const pip_scope *scope, Portal cursor, bool replace)
 	for (;;)
 	{
 		SPITupleTable *table;
+		uint64		n;
 
 		SPI_cursor_fetch(cursor, true, FETCH_ROWS);
 		table = SPI_tuptable;
-		if (SPI_processed == 0)
+		n = SPI_processed;
+		if (n == 0)
 			break;
 		/* No model is asked for where there is nothing to extract. */
 		if (!begun)
 			extraction_begin(&x, scope);
 		begun = true;
-		for (uint64 i = 0, n = SPI_processed; i < n; i++)
+		for (uint64 i = 0; i < n; i++)
 		{
 			MemoryContext old = MemoryContextSwitchTo(x.scratch);
 

@@ -172,8 +172,8 @@ CREATE OR REPLACE VIEW @schema@.descriptor_savings AS
 COMMENT ON VIEW @schema@.descriptor_savings IS 'bytes of the photos against four bytes per descriptor';
 
 CREATE OR REPLACE VIEW @schema@.descriptor_size_comparison AS
-	SELECT (p.spec ->> 'n_components')::int AS descriptors, p.name || ':' || p.version AS descriptor_model,
-		   4 * (p.spec ->> 'n_components')::int AS bytes,
+	SELECT p.n_outputs AS descriptors, p.name || ':' || p.version AS descriptor_model,
+		   4 * p.n_outputs AS bytes,
 		   c.name || ':' || c.version AS classifier,
 		   (c.metrics ->> 'test_accuracy')::numeric AS test_accuracy,
 		   (c.metrics ->> 'us_per_row')::numeric AS classify_us,
@@ -186,7 +186,7 @@ COMMENT ON VIEW @schema@.descriptor_size_comparison IS 'what fewer numbers cost:
 
 CREATE OR REPLACE VIEW @schema@.lag AS
 	SELECT s.name AS source, s.topic, s.state, s.reason, o.partition, o.next_offset, o.high_watermark,
-		   GREATEST(o.high_watermark - o.next_offset, 0) AS messages_behind, o.updated_at
+		   GREATEST(o.high_watermark - o.next_offset, 0) AS messages_behind, o.last_batch_at
 	FROM millrace.sources s LEFT JOIN millrace.source_offsets o ON o.source = s.name
 	WHERE s.target IN (pg_catalog.format('%I.%I', @schema_literal@, 'images'), pg_catalog.format('%I.%I', @schema_literal@, 'descriptors'));
 COMMENT ON VIEW @schema@.lag IS 'how far this pipeline''s sources are behind their topics';

@@ -21,6 +21,7 @@
 #include "miscadmin.h"
 #include "pipelines/pipelines.h"
 #include "storage/fd.h"
+#include "tcop/tcopprot.h"
 #include "utils/acl.h"
 #include "utils/builtins.h"
 #include "utils/guc.h"
@@ -165,20 +166,28 @@ substitute(const char *text, const char *schema)
 	return out.data;
 }
 
-/* Run template text as the caller, names resolved in pg_catalog only. */
+/* Run template text as the caller, statement by statement, names resolved in pg_catalog only. */
 static void
 run_template(const char *text, const char *schema)
 {
 	int			nest = NewGUCNestLevel();
-	int			ret;
+	char	   *sql = substitute(text, schema);
+	ListCell   *lc;
 
 	(void) set_config_option("search_path", "pg_catalog, pg_temp", PGC_USERSET, PGC_S_SESSION,
 							 GUC_ACTION_SAVE, true, 0, false);
 	(void) set_config_option("client_min_messages", "warning", PGC_USERSET, PGC_S_SESSION,
 							 GUC_ACTION_SAVE, true, 0, false);
-	ret = SPI_execute(substitute(text, schema), false, 0);
-	if (ret < 0)
-		elog(ERROR, "unexpected SPI result %d from a pipeline template", ret);
+	foreach(lc, pg_parse_query(sql))
+	{
+		RawStmt    *raw = lfirst_node(RawStmt, lc);
+		const char *start = sql + raw->stmt_location;
+		char	   *statement = raw->stmt_len ? pnstrdup(start, raw->stmt_len) : pstrdup(start);
+		int			ret = SPI_execute(statement, false, 0);
+
+		if (ret < 0)
+			elog(ERROR, "unexpected SPI result %d from: %s", ret, statement);
+	}
 	AtEOXact_GUC(true, nest);
 }
 
@@ -195,11 +204,16 @@ create_sources(const char *schema, Jsonb *options)
 	Datum		values[2] = {JsonbPGetDatum(options), CStringGetTextDatum(schema)};
 
 	for (int i = 0; i < (int) lengthof(entries); i++)
+	{
+		JsonbValue	v;
+
+		if (getKeyJsonValueFromContainer(&options->root, entries[i].option, strlen(entries[i].option), &v) == NULL)
+			continue;
 		run(psprintf("SELECT millrace.create_source(pg_catalog.format('%%s_%s', $2), $1 ->> 'server', $1 ->> '%s', "
-					 "pg_catalog.format('%%I.%s', $2)::regclass, COALESCE($1 -> 'source', '{}')) "
-					 "WHERE $1 ->> '%s' IS NOT NULL",
-					 entries[i].table, entries[i].option, entries[i].table, entries[i].option),
+					 "pg_catalog.format('%%I.%s', $2)::regclass, COALESCE($1 -> 'source', '{}'))",
+					 entries[i].table, entries[i].option, entries[i].table),
 			2, types, values, NULL, SPI_OK_SELECT);
+	}
 }
 
 /* Refuse what create_pipeline does not know, so that a typing error is not silence. */
