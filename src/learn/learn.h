@@ -1,0 +1,283 @@
+/*
+ * learn.h
+ *	  Learning without a server: train, compile, open, predict.
+ *
+ * A training call takes a columnar float32 matrix (NaN = missing) and gives
+ * "model bytes": canonical, portable, checksummed, kept in the catalogue for
+ * ever.  lrn_compile() turns them into a "prediction file": flat, position
+ * independent, mapped read-only by all sessions.  lrn_open() checks every
+ * offset and index of such a file once, so that prediction itself needs no
+ * check, allocates nothing and cannot fail, loop or leave the map.
+ *
+ * Training is single-threaded and bit-reproducible: the same data, parameters
+ * and random_state give the same bytes on every instruction set.  So does
+ * prediction: a row alone, in a batch, or on another instruction set gives
+ * the same floats.
+ */
+#ifndef MILLRACE_LEARN_H
+#define MILLRACE_LEARN_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "core/env.h"
+#include "core/status.h"
+
+#define LRN_MAX_FEATURES	65535
+#define LRN_MAX_CLASSES		65535
+
+/* ---- algorithms and parameters (params.c) ---- */
+
+typedef enum lrn_algorithm
+{
+	LRN_RANDOM_FOREST = 1,
+	LRN_LOGISTIC_REGRESSION = 2,
+	LRN_PCA = 3
+} lrn_algorithm;
+
+extern const char *lrn_algorithm_name(lrn_algorithm a);
+/* MR_INVALID with the known names as hint. */
+extern mr_code lrn_algorithm_find(const char *name, lrn_algorithm *out, mr_status *st);
+extern bool lrn_is_classifier(lrn_algorithm a);
+
+/* A parameter's value as it comes from jsonb. */
+typedef enum lrn_value_kind
+{
+	LRN_NULL,
+	LRN_BOOL,
+	LRN_NUMBER,
+	LRN_TEXT
+} lrn_value_kind;
+
+typedef struct lrn_value
+{
+	lrn_value_kind kind;
+	double		number;			/* LRN_NUMBER; LRN_BOOL: 0 or 1 */
+	const char *text;			/* LRN_TEXT, zero-terminated */
+} lrn_value;
+
+typedef enum lrn_criterion
+{
+	LRN_GINI,
+	LRN_ENTROPY					/* also "log_loss" */
+} lrn_criterion;
+
+typedef enum lrn_class_weight
+{
+	LRN_WEIGHT_NONE,
+	LRN_WEIGHT_BALANCED,
+	LRN_WEIGHT_BALANCED_SUBSAMPLE,
+	LRN_WEIGHT_GIVEN			/* class_weights[] */
+} lrn_class_weight;
+
+/* How many of the features a split looks at. */
+typedef enum lrn_max_features
+{
+	LRN_FEATURES_SQRT,
+	LRN_FEATURES_LOG2,
+	LRN_FEATURES_ALL,
+	LRN_FEATURES_COUNT,			/* max_features is a number of columns */
+	LRN_FEATURES_FRACTION		/* max_features is a share of the columns */
+} lrn_max_features;
+
+/* done of total (trees, iterations, passes), loss NaN where there is none. */
+typedef void (*lrn_progress) (void *arg, int64_t done, int64_t total, double loss);
+
+/* scikit-learn's names, meanings and defaults. */
+typedef struct lrn_params
+{
+	lrn_algorithm algorithm;
+	uint64_t	random_state;	/* 0 */
+
+	/* random_forest */
+	int			n_estimators;	/* 100 */
+	lrn_criterion criterion;	/* gini */
+	int			max_depth;		/* 0 = no limit */
+	double		min_samples_split;	/* 2; below 1 = share of the rows */
+	double		min_samples_leaf;	/* 1; below 1 = share of the rows */
+	double		min_impurity_decrease;	/* 0 */
+	lrn_max_features max_features_kind; /* sqrt */
+	double		max_features;
+	bool		bootstrap;		/* true */
+	double		max_samples;	/* 0 = all; 1.0 or less = share, above = rows */
+	bool		oob_score;		/* true here: it costs little and is stored */
+
+	/* random_forest, logistic_regression */
+	lrn_class_weight class_weight;	/* none */
+	const double *class_weights;	/* per class id, LRN_WEIGHT_GIVEN */
+
+	/* logistic_regression */
+	double		C;				/* 1 */
+	double		tol;			/* 1e-4 */
+	int			max_iter;		/* 100 */
+	bool		fit_intercept;	/* true */
+	bool		standardize;	/* false; true = StandardScaler first, folded
+								 * into the stored weights */
+
+	/* pca */
+	double		n_components;	/* 0 = all; below 1 = variance to keep */
+	bool		whiten;			/* false */
+
+	/* the caller's, never set by name */
+	size_t		max_memory;		/* bytes beyond the matrix; 0 = no limit */
+	lrn_progress progress;		/* NULL = none */
+	void	   *progress_arg;
+} lrn_params;
+
+extern void lrn_params_init(lrn_params *p, lrn_algorithm a);
+/*
+ * Set one parameter by its scikit-learn name.  MR_INVALID for an unknown name
+ * (the hint lists the known ones), a wrong type or a value out of range.
+ * class_weight as an object is the caller's: it knows the labels.
+ */
+extern mr_code lrn_params_set(lrn_params *p, const char *name,
+							  const lrn_value *value, mr_status *st);
+/* All parameters of the algorithm, defaults too, as one JSON object. */
+extern size_t lrn_params_json(const lrn_params *p, char *out, size_t size);
+
+/* ---- training (train.c, forest_*.c, logistic_*.c, pca_*.c) ---- */
+
+typedef struct lrn_matrix
+{
+	int64_t		rows;
+	int			cols;
+	float	   *const *col;		/* col[c][row]; NaN = missing */
+	const char *const *name;	/* column names for messages, or NULL */
+} lrn_matrix;
+
+/* What is known after training beyond the model itself; NaN = not measured. */
+typedef struct lrn_report
+{
+	double		train_accuracy; /* share of rows, classifiers */
+	double		oob_score;		/* accuracy out of bag, forests */
+	double		loss;			/* mean log-loss + penalty at the end, logistic */
+	int			iterations;		/* of the solver */
+	bool		converged;
+	int64_t		nodes;			/* of all trees */
+	int			depth;			/* of the deepest tree */
+	int			outputs;		/* classes or components */
+	double		variance_kept;	/* sum of explained_variance_ratio, PCA */
+	size_t		memory;			/* peak bytes taken beyond the matrix */
+} lrn_report;
+
+/*
+ * Bytes that training takes at its start beyond the matrix; SIZE_MAX when the
+ * sum overflows.  A forest's nodes come on top and are checked as they grow.
+ */
+extern size_t lrn_train_memory(const lrn_params *p, int64_t rows, int cols, int n_classes);
+
+/*
+ * Train on m with class ids y (0 .. n_classes-1; NULL and 0 for PCA).  *file
+ * comes from env.  MR_INVALID: data the algorithm cannot take (infinity, one
+ * class only, missing values in logistic_regression and pca; named by column);
+ * MR_LIMIT: max_memory; MR_NOMEM; MR_CANCELED within 10 ms of work.
+ */
+extern mr_code lrn_train(const mr_env *env, const lrn_params *p, const lrn_matrix *m,
+						 const int32_t *y, int n_classes, lrn_report *report,
+						 uint8_t **file, size_t *len, mr_status *st);
+
+/* ---- model bytes and prediction files (file.c, *_file.c) ---- */
+
+typedef enum lrn_isa
+{
+	LRN_ISA_AUTO,
+	LRN_ISA_PORTABLE,
+	LRN_ISA_AVX2,
+	LRN_ISA_AVX512
+} lrn_isa;
+
+/* Best of this processor; never LRN_ISA_AUTO. */
+extern lrn_isa lrn_isa_best(void);
+
+/* Changes whenever prediction files do; part of their key. */
+#define LRN_COMPILER_VERSION 1
+
+typedef struct lrn_info
+{
+	lrn_algorithm algorithm;
+	int			n_features;
+	int			n_classes;		/* 0 for PCA */
+	int			n_outputs;		/* classes or components */
+} lrn_info;
+
+/* Check model bytes wholly (MR_CORRUPT) and tell what they are. */
+extern mr_code lrn_check(const uint8_t *bytes, size_t len, lrn_info *info, mr_status *st);
+
+/* Model bytes -> prediction file, both checked; *file comes from env. */
+extern mr_code lrn_compile(const mr_env *env, const uint8_t *bytes, size_t len,
+						   uint8_t **file, size_t *file_len, mr_status *st);
+
+/* PCA's explained_variance (n_outputs doubles each; NULL = not wanted). */
+extern mr_code lrn_pca_variance(const uint8_t *bytes, size_t len, double *variance,
+								double *ratio, mr_status *st);
+
+/* ---- prediction (predict.c, forest_predict*.c, linear_predict*.c) ---- */
+
+struct lrn_forest_file;
+struct lrn_linear_file;
+
+/* Points into the map; no memory of its own.  Treat as opaque. */
+typedef struct lrn_model
+{
+	lrn_info	info;
+	lrn_isa		isa;
+	const uint8_t *base;
+	/* forest */
+	const uint64_t *nodes;		/* packed nodes of all trees */
+	const uint32_t *wide;		/* left children where they do not fit, or NULL */
+	const uint32_t *roots;		/* n_trees */
+	const float *dists;			/* n_dists x n_classes */
+	uint32_t	n_nodes;
+	uint32_t	n_trees;
+	uint32_t	n_dists;
+	int			child_shift;	/* bits below the left child in a packed node */
+	/* linear: logistic regression and PCA */
+	const float *mean;			/* n_features, or NULL */
+	const float *weights;		/* n_features x padded outputs */
+	const double *bias;			/* padded outputs */
+	int			padded;			/* outputs rounded up to 8 */
+	bool		softmax;
+	bool		sigmoid;		/* two classes from one margin */
+} lrn_model;
+
+/* MR_CORRUPT unless every index of the file is in range.  Linear in its size. */
+extern mr_code lrn_open(const void *file, size_t len, lrn_model *model, mr_status *st);
+/* Force an instruction set (tests, millrace.isa); one not available is lowered. */
+extern void lrn_set_isa(lrn_model *model, lrn_isa isa);
+
+static inline int
+lrn_n_features(const lrn_model *m)
+{
+	return m->info.n_features;
+}
+
+static inline int
+lrn_n_classes(const lrn_model *m)
+{
+	return m->info.n_classes;
+}
+
+static inline int
+lrn_n_outputs(const lrn_model *m)
+{
+	return m->info.n_outputs;
+}
+
+/* Whether NaN (missing) features are meaningful; else results are NaN. */
+static inline bool
+lrn_takes_missing(const lrn_model *m)
+{
+	return m->info.algorithm == LRN_RANDOM_FOREST;
+}
+
+/* Rows that surely take less than 10 ms: the caller's slice between interrupts. */
+extern int64_t lrn_slice(const lrn_model *m);
+
+/* rows: n x n_features row-major; proba: n x n_classes, each row sums to 1. */
+extern void lrn_predict_proba(const lrn_model *m, const float *rows, int64_t n, float *proba);
+
+/* rows: n x n_features row-major; out: n x n_outputs. */
+extern void lrn_transform(const lrn_model *m, const float *rows, int64_t n, float *out);
+
+#endif							/* MILLRACE_LEARN_H */
