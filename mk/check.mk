@@ -43,3 +43,11 @@ unit-build: $(UNIT_TESTS)
 tools: $(UNIT_TOOLS)
 unit: unit-build
 	@fail=0; for t in $(UNIT_TESTS); do echo "# $$t"; $$t || fail=1; done; exit $$fail
+
+# The embedded broker and the sender of the demonstration.
+build/millrace-broker: tools/broker.c
+	@mkdir -p $(@D)
+	$(CC) $(TOOL_FLAGS) -o $@ $< -lrdkafka
+build/millrace-send: tools/send.c build/tool/libpure.a
+	@mkdir -p $(@D)
+	$(CC) $(TOOL_FLAGS) -I$(shell $(PG_CONFIG) --includedir) -o $@ $< build/tool/libpure.a -L$(shell $(PG_CONFIG) --libdir) -lrdkafka -lpq $(UNIT_LIBS)
