@@ -24,7 +24,8 @@ parts  = $(foreach r,$(ROOMS),$(wildcard src/$(r)/$(1).sql))
 SQL    = $(foreach k,types tables functions views,$(call parts,$(k)))
 SCRIPT = millrace--$(RELEASE).sql
 DATA_built = $(SCRIPT)
-PIPELINE_SQL = $(wildcard src/pipelines/*/*.sql src/pipelines/*-*.sql)
+TEMPLATES = $(filter-out $(SQL),$(wildcard src/pipelines/*.sql))
+MODELS    = $(wildcard models/MANIFEST.json models/*/*.onnx models/*/*.json models/*/*.mrm)
 
 WARN = -Wall -Wextra -Werror -Wno-declaration-after-statement -Wno-unused-parameter
 PG_CPPFLAGS = -Isrc -isystem $(INCLUDEDIR_SERVER) -DMILLRACE_VERSION='"$(RELEASE)"'
@@ -61,4 +62,8 @@ include mk/check.mk
 install: install-worker
 install-worker: all
 	$(INSTALL_SHLIB) $(WORKER_SO) '$(DESTDIR)$(pkglibdir)/$(WORKER_SO)'
+	$(MKDIR_P) '$(DESTDIR)$(datadir)/extension/millrace_pipelines' '$(DESTDIR)$(datadir)/extension/millrace_models'
+	$(INSTALL_DATA) $(TEMPLATES) '$(DESTDIR)$(datadir)/extension/millrace_pipelines/'
+	for f in $(MODELS); do $(MKDIR_P) "$(DESTDIR)$(datadir)/extension/millrace_models/$$(dirname $${f#models/})" && \
+	  $(INSTALL_DATA) $$f "$(DESTDIR)$(datadir)/extension/millrace_models/$${f#models/}" || exit 1; done
 .PHONY: install-worker
