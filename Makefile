@@ -24,9 +24,14 @@ parts  = $(foreach r,$(ROOMS),$(wildcard src/$(r)/$(1).sql))
 SQL    = $(foreach k,types tables functions views,$(call parts,$(k)))
 SCRIPT = millrace--$(RELEASE).sql
 DATA_built = $(SCRIPT)
-PIPELINE_SQL = $(wildcard src/pipelines/*/*.sql src/pipelines/*-*.sql)
+TEMPLATES = $(filter-out $(SQL),$(wildcard src/pipelines/*.sql))
+MODELS    = $(wildcard models/MANIFEST.json models/*/*.onnx models/*/*.json models/*/*.mrm)
 
 WARN = -Wall -Wextra -Werror -Wno-declaration-after-statement -Wno-unused-parameter
+# PostgreSQL's flags were chosen for gcc; clang need not know all of them.
+ifneq ($(findstring clang,$(CC)),)
+WARN += -Wno-ignored-optimization-argument -Wno-unknown-warning-option
+endif
 PG_CPPFLAGS = -Isrc -isystem $(INCLUDEDIR_SERVER) -DMILLRACE_VERSION='"$(RELEASE)"'
 PG_CFLAGS   = -std=gnu11 $(WARN) -ffp-contract=off
 SHLIB_LINK  = -ljpeg -lpng -lm -Wl,--version-script=src/millrace.map -Wl,-z,relro,-z,now
@@ -61,4 +66,8 @@ include mk/check.mk
 install: install-worker
 install-worker: all
 	$(INSTALL_SHLIB) $(WORKER_SO) '$(DESTDIR)$(pkglibdir)/$(WORKER_SO)'
+	$(MKDIR_P) '$(DESTDIR)$(datadir)/extension/millrace_pipelines' '$(DESTDIR)$(datadir)/extension/millrace_models'
+	$(INSTALL_DATA) $(TEMPLATES) '$(DESTDIR)$(datadir)/extension/millrace_pipelines/'
+	for f in $(MODELS); do $(MKDIR_P) "$(DESTDIR)$(datadir)/extension/millrace_models/$$(dirname $${f#models/})" && \
+	  $(INSTALL_DATA) $$f "$(DESTDIR)$(datadir)/extension/millrace_models/$${f#models/}" || exit 1; done
 .PHONY: install-worker
