@@ -3,6 +3,7 @@
  *	  millrace-send: photos of a folder as Kafka messages, none faster than they are read.
  *
  *	  millrace-send --brokers host:port --topic name --source name --db conninfo [--max-side 512] folder
+ *	  millrace-send --brokers host:port --topic name --create partitions
  *
  * A message is {"image_id": path below the folder, "content": base64 of a JPEG or PNG}.
  * Photos with a longer side than --max-side are scaled down to it, since an embedded
@@ -20,6 +21,8 @@
 #include <stdlib.h>
 #include <string.h>
 #include <strings.h>
+#include <sys/stat.h>
+#include <sys/types.h>
 #include <time.h>
 
 #include "image/image.h"
@@ -135,6 +138,34 @@ wait_for_reader(rd_kafka_t *rk, PGconn *db, const char *source, int p)
 			fail(source, "nothing was read for a minute; look at millrace.source_status and the server's log");
 		rd_kafka_poll(rk, 20);
 	}
+}
+
+/* Create the topic on a real broker and wait until it is there. */
+static void
+create_topic(rd_kafka_t *rk, const char *topic, int n)
+{
+	char		err[512];
+	rd_kafka_NewTopic_t *new_topic = rd_kafka_NewTopic_new(topic, n, 1, err, sizeof(err));
+	rd_kafka_queue_t *queue = rd_kafka_queue_new(rk);
+	rd_kafka_event_t *event;
+	const rd_kafka_topic_result_t **results;
+	size_t		n_results;
+
+	if (new_topic == NULL)
+		fail(topic, err);
+	rd_kafka_CreateTopics(rk, &new_topic, 1, NULL, queue);
+	event = rd_kafka_queue_poll(queue, 30000);
+	if (event == NULL)
+		fail(topic, "the broker did not answer for 30 s");
+	if (rd_kafka_event_error(event))
+		fail(topic, rd_kafka_event_error_string(event));
+	results = rd_kafka_CreateTopics_result_topics(rd_kafka_event_CreateTopics_result(event), &n_results);
+	for (size_t i = 0; i < n_results; i++)
+		if (rd_kafka_topic_result_error(results[i]))
+			fail(topic, rd_kafka_topic_result_error_string(results[i]));
+	rd_kafka_event_destroy(event);
+	rd_kafka_queue_destroy(queue);
+	rd_kafka_NewTopic_destroy(new_topic);
 }
 
 static int
@@ -263,13 +294,15 @@ main(int argc, char **argv)
 	static const struct option options[] = {
 		{"brokers", required_argument, NULL, 'b'}, {"topic", required_argument, NULL, 't'},
 		{"source", required_argument, NULL, 's'}, {"db", required_argument, NULL, 'd'},
-		{"max-side", required_argument, NULL, 'm'}, {NULL, 0, NULL, 0}
+		{"max-side", required_argument, NULL, 'm'}, {"create", required_argument, NULL, 'c'},
+		{NULL, 0, NULL, 0}
 	};
 	const char *brokers = NULL,
 			   *topic = NULL,
 			   *source = NULL,
 			   *conninfo = NULL;
 	int			max_side = 512;
+	int			create = 0;
 	int			c;
 	char		err[512];
 	rd_kafka_conf_t *conf = rd_kafka_conf_new();
@@ -300,17 +333,18 @@ main(int argc, char **argv)
 			case 'm':
 				max_side = atoi(optarg);
 				break;
+			case 'c':
+				create = atoi(optarg);
+				break;
 			default:
 				return 2;
 		}
-	if (!brokers || !topic || !source || !conninfo || optind + 1 != argc || max_side < 32)
+	if (!brokers || !topic || max_side < 32 || (create < 1 && (!source || !conninfo || optind + 1 != argc)))
 	{
-		fprintf(stderr, "usage: millrace-send --brokers host:port --topic name --source name --db conninfo [--max-side 512] folder\n");
+		fprintf(stderr, "usage: millrace-send --brokers host:port --topic name --source name --db conninfo [--max-side 512] folder\n"
+				"       millrace-send --brokers host:port --topic name --create partitions\n");
 		return 2;
 	}
-	db = PQconnectdb(conninfo);
-	if (PQstatus(db) != CONNECTION_OK)
-		fail("cannot connect to the database", PQerrorMessage(db));
 	if (rd_kafka_conf_set(conf, "bootstrap.servers", brokers, err, sizeof(err)) != RD_KAFKA_CONF_OK ||
 		rd_kafka_conf_set(conf, "linger.ms", "5", err, sizeof(err)) != RD_KAFKA_CONF_OK)
 		fail("configuration", err);
@@ -318,6 +352,15 @@ main(int argc, char **argv)
 	rk = rd_kafka_new(RD_KAFKA_PRODUCER, conf, err, sizeof(err));
 	if (rk == NULL)
 		fail("cannot start a producer", err);
+	if (create)
+	{
+		create_topic(rk, topic, create);
+		rd_kafka_destroy(rk);
+		return 0;
+	}
+	db = PQconnectdb(conninfo);
+	if (PQstatus(db) != CONNECTION_OK)
+		fail("cannot connect to the database", PQerrorMessage(db));
 	n_partitions = count_partitions(rk, topic);
 
 	roots[0] = argv[optind];
