@@ -39,13 +39,13 @@ WORKER_LINK = -lrdkafka -lm -Wl,--version-script=src/millrace.map -Wl,-z,relro,-
 
 EXTRA_CLEAN = $(WORKER_OBJS) $(WORKER_SO) $(SCRIPT) unit/bin
 
-INCLUDEDIR_SERVER := $(shell $(PG_CONFIG) --includedir-server)
-override with_llvm := no
 # The drivers install what is missing and call make again; PGXS has a "check" of its own.
 DRIVERS = help demo check check-full check-debian bench soak
 ifneq ($(filter $(DRIVERS),$(MAKECMDGOALS)),)
 include mk/drivers.mk
 else
+INCLUDEDIR_SERVER := $(shell $(PG_CONFIG) --includedir-server)
+override with_llvm := no
 PGXS := $(shell $(PG_CONFIG) --pgxs)
 include $(PGXS)
 

@@ -1,5 +1,4 @@
--- The extension installs, says its version, and its roles hold no login.
-CREATE EXTENSION millrace;
+-- The extension (installed by the runner) says its version, and its roles hold no login.
 SELECT millrace.version() = (SELECT extversion FROM pg_extension WHERE extname = 'millrace') AS library_and_script_agree;
 SELECT rolname, rolcanlogin, rolsuper FROM pg_roles WHERE rolname LIKE 'millrace\_%' AND rolname IN
 	('millrace_admin', 'millrace_modeler', 'millrace_user', 'millrace_monitor') ORDER BY 1;
@@ -38,3 +37,4 @@ CREATE EXTENSION millrace SCHEMA elsewhere;
 SELECT count(*) > 0 AS functions_are_elsewhere FROM pg_proc WHERE pronamespace = 'elsewhere'::regnamespace;
 DROP EXTENSION millrace;
 DROP SCHEMA elsewhere;
+CREATE EXTENSION millrace;

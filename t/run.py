@@ -66,6 +66,7 @@ class Runner:
         self.totals = [0, 0, 0]
         self.lock = threading.Lock()
         self.failed = []
+        self.scratch = []
 
     def header(self, path, key, default):
         with open(path, errors='replace') as f:
@@ -92,12 +93,15 @@ class Runner:
             for folder, _, files in os.walk(out):
                 for path in [folder] + [os.path.join(folder, n) for n in files]:
                     os.chown(path, user.pw_uid, user.pw_gid)
+        # A Unix socket's path must be short.
+        socket_folder = tempfile.mkdtemp(prefix='mr')
+        self.scratch.append(socket_folder)
+        if os.getuid() == 0:
+            os.chown(socket_folder, user.pw_uid, user.pw_gid)
         command = [program, '--inputdir=' + out, '--outputdir=' + out, '--bindir=' + self.args.bin,
                    '--temp-instance=' + out + '/instance', '--temp-config=' + config, '--dlpath=' + self.args.bin + '/../lib',
-                   '--dbname=regression'] + tests
-        # A Unix socket's path must be short.
-        return Job(kind, as_user(command), 'server', env={'PG_REGRESS_SOCK_DIR': tempfile.mkdtemp(prefix='mr')},
-                   parse='regress')
+                   '--dbname=regression', '--load-extension=millrace'] + tests
+        return Job(kind, as_user(command), 'server', env={'PG_REGRESS_SOCK_DIR': socket_folder}, parse='regress')
 
     def jobs(self):
         jobs = []
@@ -176,6 +180,8 @@ class Runner:
             t.start()
         for t in threads:
             t.join()
+        for folder in self.scratch:
+            shutil.rmtree(folder, ignore_errors=True)
         print('\n%d files in %.0f s%s' % (len(jobs), time.time() - started,
                                           '; failed: ' + ', '.join(self.failed) if self.failed else ''))
         print('%d passed, %d failed%s' % (self.totals[0], self.totals[1],
