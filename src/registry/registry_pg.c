@@ -1,12 +1,27 @@
 /*
  * registry_pg.c
- *	  The registry room's settings and SQL functions.
+ *	  The registry room's settings.
  */
 #include "postgres.h"
 
 #include "core/core_pg.h"
+#include "registry/settings.h"
+#include "utils/guc.h"
+
+char	   *reg_descriptor_model = NULL;
+char	   *reg_classifier = NULL;
 
 void
 registry_init(void)
 {
+	DefineCustomStringVariable("millrace.descriptor_model",
+							   "Model that extract_descriptors() uses when none is named.",
+							   "A reference: name, name@alias or name:version.",
+							   &reg_descriptor_model, "cifar10_pca20",
+							   PGC_USERSET, 0, NULL, NULL, NULL);
+	DefineCustomStringVariable("millrace.classifier",
+							   "Model that classify() uses when none is named.",
+							   "A reference: name, name@alias or name:version.",
+							   &reg_classifier, "cifar10_balanced",
+							   PGC_USERSET, 0, NULL, NULL, NULL);
 }

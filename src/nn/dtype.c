@@ -1,0 +1,20 @@
+/*
+ * dtype.c
+ *	  Element types: their names and sizes, and the engine's default limits.
+ */
+#include "nn/nn.h"
+
+const nn_options nn_default_options = {
+	nn_isa_auto, (size_t) 256 << 20, 100000, (size_t) 1 << 30
+};
+
+const char *
+nn_dtype_name(nn_dtype dtype)
+{
+	static const char *const names[] = {
+		"undefined", "float32", "uint8", "int8", "uint16", "int16", "int32", "int64", "string",
+		"bool", "float16", "float64", "uint32", "uint64", "complex64", "complex128", "bfloat16"
+	};
+
+	return (unsigned) dtype < sizeof(names) / sizeof(names[0]) ? names[dtype] : "unknown";
+}

@@ -1,0 +1,11 @@
+/*
+ * settings.h
+ *	  The registry's configuration parameters.  Strings are never NULL.
+ */
+#ifndef MILLRACE_REGISTRY_SETTINGS_H
+#define MILLRACE_REGISTRY_SETTINGS_H
+
+extern char *reg_descriptor_model;	/* millrace.descriptor_model */
+extern char *reg_classifier;	/* millrace.classifier */
+
+#endif							/* MILLRACE_REGISTRY_SETTINGS_H */

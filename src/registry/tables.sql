@@ -1,0 +1,169 @@
+-- registry: versions, their bytes, aliases with history, lineage
+--
+-- Names and aliases collate "C": they are keys, looked up by C code through the
+-- primary keys, and must not depend on a locale that an upgrade of libc changes.
+-- Rows are written by functions only; nobody is granted INSERT, UPDATE or DELETE.
+-- The script inserts no row, so a dump (which contains all of them) restores as is.
+
+CREATE FUNCTION millrace.models_changed() RETURNS trigger
+	LANGUAGE c AS 'MODULE_PATHNAME', 'millrace_models_changed';
+COMMENT ON FUNCTION millrace.models_changed() IS
+	'trigger: tells every session that model names may resolve differently';
+
+CREATE FUNCTION millrace.models_guard() RETURNS trigger
+	LANGUAGE c AS 'MODULE_PATHNAME', 'millrace_models_guard';
+COMMENT ON FUNCTION millrace.models_guard() IS
+	'trigger: refuses to change what makes a model version: its bytes, specification, labels and origin';
+
+CREATE TABLE millrace.models (
+	name       text COLLATE "C" NOT NULL,
+	version    integer NOT NULL,
+	kind       text NOT NULL,
+	sha256     bytea NOT NULL,
+	size       bigint NOT NULL,
+	spec       jsonb NOT NULL DEFAULT '{}',
+	labels     text[],
+	metrics    jsonb NOT NULL DEFAULT '{}',
+	n_inputs   integer NOT NULL,
+	n_outputs  integer NOT NULL,
+	origin     text NOT NULL DEFAULT 'import',
+	training   jsonb,
+	created_at timestamptz NOT NULL DEFAULT pg_catalog.clock_timestamp(),
+	created_by text NOT NULL DEFAULT CURRENT_USER,
+	retired_at timestamptz,
+	CONSTRAINT models_pkey PRIMARY KEY (name, version),
+	CONSTRAINT models_name_check CHECK (pg_catalog.octet_length(name) BETWEEN 1 AND 128
+		AND pg_catalog.strpos(name, '@') OPERATOR(pg_catalog.=) 0
+		AND pg_catalog.strpos(name, ':') OPERATOR(pg_catalog.=) 0),
+	CONSTRAINT models_version_check CHECK (version OPERATOR(pg_catalog.>) 0),
+	CONSTRAINT models_kind_check CHECK (kind IN ('onnx', 'random_forest', 'logistic_regression', 'pca')),
+	CONSTRAINT models_sha256_check CHECK (pg_catalog.octet_length(sha256) OPERATOR(pg_catalog.=) 32),
+	CONSTRAINT models_origin_check CHECK (origin IN ('import', 'train', 'shipped'))
+);
+COMMENT ON TABLE millrace.models IS 'model versions: immutable but for metrics and retired_at';
+COMMENT ON COLUMN millrace.models.name IS 'name, shared by all versions; without @ and :';
+COMMENT ON COLUMN millrace.models.version IS 'version, counted from 1 within the name, never used twice';
+COMMENT ON COLUMN millrace.models.kind IS 'onnx, or the algorithm that trained it';
+COMMENT ON COLUMN millrace.models.sha256 IS 'SHA-256 of the bytes, which are in millrace.model_files until the version is dropped';
+COMMENT ON COLUMN millrace.models.size IS 'size of the bytes';
+COMMENT ON COLUMN millrace.models.spec IS 'how input is prepared (input), which tensor is the answer (output), the network before a projection (backbone)';
+COMMENT ON COLUMN millrace.models.labels IS 'class labels in the order of the outputs; null: not a classifier';
+COMMENT ON COLUMN millrace.models.metrics IS 'measured quality, such as hold-out accuracy';
+COMMENT ON COLUMN millrace.models.n_inputs IS 'numbers one input row has: 3 x height x width for images';
+COMMENT ON COLUMN millrace.models.n_outputs IS 'numbers one answer has: descriptors, or classes';
+COMMENT ON COLUMN millrace.models.origin IS 'import, train, or shipped with Millrace';
+COMMENT ON COLUMN millrace.models.training IS 'what it was trained from: query, rows, options, snapshot; null if not trained here';
+COMMENT ON COLUMN millrace.models.created_at IS 'when the version was registered';
+COMMENT ON COLUMN millrace.models.created_by IS 'role that registered it';
+COMMENT ON COLUMN millrace.models.retired_at IS 'when it was dropped: the row stays, for what was predicted with it; null: alive';
+
+CREATE TABLE millrace.model_files (
+	sha256   bytea NOT NULL,
+	path     text COLLATE "C" NOT NULL DEFAULT '',
+	chunk_no integer NOT NULL,
+	bytes    bytea NOT NULL,
+	CONSTRAINT model_files_pkey PRIMARY KEY (sha256, path, chunk_no),
+	CONSTRAINT model_files_chunk_no_check CHECK (chunk_no OPERATOR(pg_catalog.>=) 0),
+	CONSTRAINT model_files_bytes_check CHECK (pg_catalog.octet_length(bytes) OPERATOR(pg_catalog.<=) 16777216)
+);
+ALTER TABLE millrace.model_files ALTER COLUMN bytes SET STORAGE EXTERNAL;
+COMMENT ON TABLE millrace.model_files IS 'the bytes of models, once per content however many versions name it';
+COMMENT ON COLUMN millrace.model_files.sha256 IS 'SHA-256 of the whole content, as in millrace.models';
+COMMENT ON COLUMN millrace.model_files.path IS 'file within a model of several files; empty for a model of one';
+COMMENT ON COLUMN millrace.model_files.chunk_no IS 'number of the chunk, from 0';
+COMMENT ON COLUMN millrace.model_files.bytes IS 'at most 16 MB of the content; every chunk but the last has exactly that';
+
+CREATE TABLE millrace.model_aliases (
+	name    text COLLATE "C" NOT NULL,
+	alias   text COLLATE "C" NOT NULL,
+	version integer NOT NULL,
+	set_at  timestamptz NOT NULL DEFAULT pg_catalog.clock_timestamp(),
+	set_by  text NOT NULL DEFAULT CURRENT_USER,
+	CONSTRAINT model_aliases_pkey PRIMARY KEY (name, alias),
+	CONSTRAINT model_aliases_version_fkey FOREIGN KEY (name, version) REFERENCES millrace.models (name, version)
+);
+COMMENT ON TABLE millrace.model_aliases IS 'names for versions: champion is what the bare model name means';
+COMMENT ON COLUMN millrace.model_aliases.name IS 'model';
+COMMENT ON COLUMN millrace.model_aliases.alias IS 'alias: champion, challenger, or any';
+COMMENT ON COLUMN millrace.model_aliases.version IS 'version it stands for now';
+COMMENT ON COLUMN millrace.model_aliases.set_at IS 'since when';
+COMMENT ON COLUMN millrace.model_aliases.set_by IS 'role that set it';
+
+CREATE TABLE millrace.alias_history (
+	id               bigint GENERATED ALWAYS AS IDENTITY CONSTRAINT alias_history_pkey PRIMARY KEY,
+	name             text COLLATE "C" NOT NULL,
+	alias            text COLLATE "C" NOT NULL,
+	version          integer,
+	previous_version integer,
+	set_at           timestamptz NOT NULL DEFAULT pg_catalog.clock_timestamp(),
+	set_by           text NOT NULL DEFAULT CURRENT_USER,
+	reason           text
+);
+CREATE INDEX alias_history_name_alias_idx ON millrace.alias_history (name, alias, id);
+COMMENT ON TABLE millrace.alias_history IS 'every change of an alias, in order; see millrace.alias_periods for "live at T"';
+COMMENT ON COLUMN millrace.alias_history.id IS 'order of the changes';
+COMMENT ON COLUMN millrace.alias_history.name IS 'model';
+COMMENT ON COLUMN millrace.alias_history.alias IS 'alias';
+COMMENT ON COLUMN millrace.alias_history.version IS 'version it stood for from then on; null: the alias was removed';
+COMMENT ON COLUMN millrace.alias_history.previous_version IS 'version it stood for before; null: the alias was new';
+COMMENT ON COLUMN millrace.alias_history.set_at IS 'when';
+COMMENT ON COLUMN millrace.alias_history.set_by IS 'role that did it';
+COMMENT ON COLUMN millrace.alias_history.reason IS 'why, in the words of whoever did it';
+
+CREATE TABLE millrace.model_lineage (
+	name           text COLLATE "C" NOT NULL,
+	version        integer NOT NULL,
+	parent_name    text COLLATE "C" NOT NULL,
+	parent_version integer NOT NULL,
+	role           text NOT NULL,
+	CONSTRAINT model_lineage_pkey PRIMARY KEY (name, version, parent_name, parent_version, role),
+	CONSTRAINT model_lineage_child_fkey FOREIGN KEY (name, version) REFERENCES millrace.models (name, version),
+	CONSTRAINT model_lineage_parent_fkey FOREIGN KEY (parent_name, parent_version) REFERENCES millrace.models (name, version)
+);
+CREATE INDEX model_lineage_parent_idx ON millrace.model_lineage (parent_name, parent_version);
+COMMENT ON TABLE millrace.model_lineage IS 'which version was made from, or runs on, which other';
+COMMENT ON COLUMN millrace.model_lineage.name IS 'the child';
+COMMENT ON COLUMN millrace.model_lineage.version IS 'version of the child';
+COMMENT ON COLUMN millrace.model_lineage.parent_name IS 'the parent';
+COMMENT ON COLUMN millrace.model_lineage.parent_version IS 'version of the parent';
+COMMENT ON COLUMN millrace.model_lineage.role IS
+	'backbone: the child runs it; descriptors_of: the child was trained on its descriptors';
+
+-- Row triggers, since the apply worker of logical replication fires no others;
+-- ALWAYS, since it runs with session_replication_role = replica.
+CREATE TRIGGER models_changed AFTER INSERT OR UPDATE OR DELETE ON millrace.models
+	FOR EACH ROW EXECUTE FUNCTION millrace.models_changed();
+CREATE TRIGGER models_truncated AFTER TRUNCATE ON millrace.models
+	FOR EACH STATEMENT EXECUTE FUNCTION millrace.models_changed();
+CREATE TRIGGER aliases_changed AFTER INSERT OR UPDATE OR DELETE ON millrace.model_aliases
+	FOR EACH ROW EXECUTE FUNCTION millrace.models_changed();
+CREATE TRIGGER aliases_truncated AFTER TRUNCATE ON millrace.model_aliases
+	FOR EACH STATEMENT EXECUTE FUNCTION millrace.models_changed();
+ALTER TABLE millrace.models ENABLE ALWAYS TRIGGER models_changed;
+ALTER TABLE millrace.models ENABLE ALWAYS TRIGGER models_truncated;
+ALTER TABLE millrace.model_aliases ENABLE ALWAYS TRIGGER aliases_changed;
+ALTER TABLE millrace.model_aliases ENABLE ALWAYS TRIGGER aliases_truncated;
+
+CREATE TRIGGER models_guard BEFORE UPDATE ON millrace.models
+	FOR EACH ROW EXECUTE FUNCTION millrace.models_guard();
+CREATE TRIGGER model_files_guard BEFORE UPDATE ON millrace.model_files
+	FOR EACH ROW EXECUTE FUNCTION millrace.models_guard();
+COMMENT ON TRIGGER models_changed ON millrace.models IS 'invalidates the sessions'' model caches';
+COMMENT ON TRIGGER models_truncated ON millrace.models IS 'invalidates the sessions'' model caches';
+COMMENT ON TRIGGER aliases_changed ON millrace.model_aliases IS 'invalidates the sessions'' model caches';
+COMMENT ON TRIGGER aliases_truncated ON millrace.model_aliases IS 'invalidates the sessions'' model caches';
+COMMENT ON TRIGGER models_guard ON millrace.models IS 'versions are immutable';
+COMMENT ON TRIGGER model_files_guard ON millrace.model_files IS 'bytes are immutable';
+
+SELECT pg_catalog.pg_extension_config_dump('millrace.models', '');
+SELECT pg_catalog.pg_extension_config_dump('millrace.model_files', '');
+SELECT pg_catalog.pg_extension_config_dump('millrace.model_aliases', '');
+SELECT pg_catalog.pg_extension_config_dump('millrace.alias_history', '');
+SELECT pg_catalog.pg_extension_config_dump('millrace.alias_history_id_seq', '');
+SELECT pg_catalog.pg_extension_config_dump('millrace.model_lineage', '');
+
+-- Whoever manages models or pipelines may also use them.
+GRANT millrace_user TO millrace_modeler, millrace_admin;
+GRANT SELECT ON millrace.models, millrace.model_aliases, millrace.alias_history, millrace.model_lineage
+	TO millrace_user, millrace_monitor;
+GRANT REFERENCES (name, version) ON millrace.models TO millrace_user;

@@ -1,0 +1,40 @@
+-- registry: what people look at
+
+CREATE VIEW millrace.model_versions WITH (security_barrier) AS
+SELECT m.name,
+	m.version,
+	pg_catalog.format('%s:%s', m.name, m.version) AS reference,
+	m.kind,
+	(SELECT pg_catalog.array_agg(a.alias ORDER BY a.alias)
+		FROM millrace.model_aliases a
+		WHERE a.name = m.name AND a.version = m.version) AS aliases,
+	m.retired_at IS NULL AND m.version = COALESCE(
+		(SELECT a.version FROM millrace.model_aliases a WHERE a.name = m.name AND a.alias = 'champion'),
+		(SELECT pg_catalog.max(o.version) FROM millrace.models o WHERE o.name = m.name AND o.retired_at IS NULL)) AS is_default,
+	m.n_inputs,
+	m.n_outputs,
+	pg_catalog.cardinality(m.labels) AS classes,
+	(m.metrics OPERATOR(pg_catalog.->>) 'accuracy')::real AS accuracy,
+	pg_catalog.pg_size_pretty(m.size) AS size,
+	(SELECT pg_catalog.string_agg(pg_catalog.format('%s %s:%s', l.role, l.parent_name, l.parent_version), ', '
+			ORDER BY l.role, l.parent_name, l.parent_version)
+		FROM millrace.model_lineage l
+		WHERE l.name = m.name AND l.version = m.version) AS parents,
+	m.origin,
+	m.created_at,
+	m.created_by,
+	m.retired_at
+FROM millrace.models m;
+COMMENT ON VIEW millrace.model_versions IS
+	'every model version with its aliases and parents; is_default marks what the bare name means';
+
+CREATE VIEW millrace.alias_periods WITH (security_barrier) AS
+SELECT h.name, h.alias, h.version,
+	pg_catalog.tstzrange(h.set_at, pg_catalog.lead(h.set_at) OVER w) AS live,
+	h.set_by, h.reason
+FROM millrace.alias_history h
+WINDOW w AS (PARTITION BY h.name, h.alias ORDER BY h.id);
+COMMENT ON VIEW millrace.alias_periods IS
+	'which version an alias stood for, and when: WHERE live @> the time in question';
+
+GRANT SELECT ON millrace.model_versions, millrace.alias_periods TO millrace_user, millrace_monitor;
