@@ -1,8 +1,9 @@
-# Tests, demo and benchmarks.  Included by the Makefile.
+# The programs that tests and the demonstration use.  Included by the Makefile after PGXS.
 
 # Server-less tests: the pure cores under ASan and UBSan, one program per unit/test_*.c.
 # Test sources may include unit.h and any header of src/.
-PURE_SRCS  = $(filter-out %_pg.c,$(foreach r,$(PURE),$(sort $(wildcard src/$(r)/*.c))))
+PURE_SRCS  = $(filter-out %_pg.c,$(foreach r,$(PURE),$(sort $(wildcard src/$(r)/*.c)))) \
+             src/stream/worker/decode.c src/stream/worker/scalar.c
 UNIT_CC   ?= gcc
 UNIT_FLAGS = -std=gnu11 -g -O1 -Wall -Wextra -Werror -Wno-unused-parameter -ffp-contract=off -Isrc -Iunit -D_GNU_SOURCE \
              -fsanitize=address,undefined -fno-sanitize-recover=all -fno-omit-frame-pointer $(LEARN_DEFS)
@@ -43,3 +44,11 @@ unit-build: $(UNIT_TESTS)
 tools: $(UNIT_TOOLS)
 unit: unit-build
 	@fail=0; for t in $(UNIT_TESTS); do echo "# $$t"; $$t || fail=1; done; exit $$fail
+
+# The embedded broker and the sender of the demonstration.
+build/millrace-broker: tools/broker.c
+	@mkdir -p $(@D)
+	$(CC) $(TOOL_FLAGS) -o $@ $< -lrdkafka
+build/millrace-send: tools/send.c build/tool/libpure.a
+	@mkdir -p $(@D)
+	$(CC) $(TOOL_FLAGS) -I$(shell $(PG_CONFIG) --includedir) -o $@ $< build/tool/libpure.a -L$(shell $(PG_CONFIG) --libdir) -lrdkafka -lpq $(UNIT_LIBS)
