@@ -1,10 +1,12 @@
 # What a newcomer types.  Each installs what is missing, so none needs PostgreSQL to be there yet.
 
-.PHONY: check check-full demo help
+.PHONY: check check-full check-debian demo help
 check:
 	@tools/check $(T)
 check-full:
 	@tools/check --full $(T)
+check-debian:
+	@tools/check-debian $(SUITE)
 demo:
 	@tools/demo
 help:

@@ -118,7 +118,8 @@ class Runner:
             jobs.append(self.regress_job('regress', regress))
         if specs and self.wanted('isolation'):
             jobs.append(self.regress_job('isolation', specs))
-        for path in sorted(glob.glob('t/test_*.py')) + (sorted(glob.glob('t/full_*.py')) if self.args.full else []):
+        python = [] if self.args.no_python else glob.glob('t/test_*.py')
+        for path in sorted(python) + (sorted(glob.glob('t/full_*.py')) if self.args.full else []):
             folder = os.path.join(self.args.folder, os.path.basename(path)[:-3])
             jobs.append(Job(path, [sys.executable, path], self.header(path, 'lane', 'server'), dict(env, MILLRACE_TMP=folder),
                             timeout=int(self.header(path, 'timeout', DEFAULT_TIMEOUT))))
@@ -194,5 +195,6 @@ if __name__ == '__main__':
     parser.add_argument('--bin', required=True)
     parser.add_argument('--folder', required=True)
     parser.add_argument('--full', action='store_true')
+    parser.add_argument('--no-python', action='store_true')
     parser.add_argument('names', nargs='*')
     sys.exit(Runner(parser.parse_args()).main())
