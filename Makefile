@@ -28,6 +28,10 @@ TEMPLATES = $(filter-out $(SQL),$(wildcard src/pipelines/*.sql))
 MODELS    = $(wildcard models/MANIFEST.json models/*/*.onnx models/*/*.json models/*/*.mrm)
 
 WARN = -Wall -Wextra -Werror -Wno-declaration-after-statement -Wno-unused-parameter
+# PostgreSQL's flags were chosen for gcc; clang need not know all of them.
+ifneq ($(findstring clang,$(CC)),)
+WARN += -Wno-ignored-optimization-argument -Wno-unknown-warning-option
+endif
 PG_CPPFLAGS = -Isrc -isystem $(INCLUDEDIR_SERVER) -DMILLRACE_VERSION='"$(RELEASE)"'
 PG_CFLAGS   = -std=gnu11 $(WARN) -ffp-contract=off
 SHLIB_LINK  = -ljpeg -lpng -lm -Wl,--version-script=src/millrace.map -Wl,-z,relro,-z,now
@@ -35,14 +39,15 @@ WORKER_LINK = -lrdkafka -lm -Wl,--version-script=src/millrace.map -Wl,-z,relro,-
 
 EXTRA_CLEAN = $(WORKER_OBJS) $(WORKER_SO) $(SCRIPT) unit/bin
 
+# The drivers install what is missing and call make again; PGXS has a "check" of its own.
+DRIVERS = help demo check check-full check-debian bench soak
+ifneq ($(filter $(DRIVERS),$(MAKECMDGOALS)),)
+include mk/drivers.mk
+else
 INCLUDEDIR_SERVER := $(shell $(PG_CONFIG) --includedir-server)
 override with_llvm := no
-ifeq ($(wildcard $(PG_CONFIG)),)
-# Nothing installed yet: only the targets that install it can run.
-else
 PGXS := $(shell $(PG_CONFIG) --pgxs)
 include $(PGXS)
-endif
 
 all: $(WORKER_SO)
 $(OBJS) $(WORKER_OBJS): $(HDRS) millrace.control Makefile
@@ -67,3 +72,4 @@ install-worker: all
 	for f in $(MODELS); do $(MKDIR_P) "$(DESTDIR)$(datadir)/extension/millrace_models/$$(dirname $${f#models/})" && \
 	  $(INSTALL_DATA) $$f "$(DESTDIR)$(datadir)/extension/millrace_models/$${f#models/}" || exit 1; done
 .PHONY: install-worker
+endif

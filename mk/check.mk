@@ -1,4 +1,4 @@
-# Tests, demo and benchmarks.  Included by the Makefile.
+# The programs that tests and the demonstration use.  Included by the Makefile after PGXS.
 
 # Server-less tests: the pure cores under ASan and UBSan, one program per unit/test_*.c.
 # Test sources may include unit.h and any header of src/.
@@ -22,7 +22,7 @@ build/unit/%.o: src/%.c $(HDRS)
 	$(UNIT_CC) $(UNIT_FLAGS) $(call isa_flags,$<) -c -o $@ $<
 
 build/unit/libpure.a: $(UNIT_OBJS)
-	@rm -f $@ && ar rcs $@ $^
+	@rm -f $@ && ar rcsP $@ $^
 
 unit/bin/%: unit/%.c build/unit/libpure.a unit/unit.h
 	@mkdir -p $(@D)
@@ -34,7 +34,7 @@ build/tool/%.o: src/%.c $(HDRS)
 	@mkdir -p $(@D)
 	$(UNIT_CC) $(TOOL_FLAGS) $(call isa_flags,$<) -c -o $@ $<
 build/tool/libpure.a: $(PURE_SRCS:src/%.c=build/tool/%.o)
-	@rm -f $@ && ar rcs $@ $^
+	@rm -f $@ && ar rcsP $@ $^
 unit/bin/%: unit/tools/%.c build/tool/libpure.a
 	@mkdir -p $(@D)
 	$(UNIT_CC) $(TOOL_FLAGS) -o $@ $< build/tool/libpure.a $(UNIT_LIBS)
@@ -44,3 +44,11 @@ unit-build: $(UNIT_TESTS)
 tools: $(UNIT_TOOLS)
 unit: unit-build
 	@fail=0; for t in $(UNIT_TESTS); do echo "# $$t"; $$t || fail=1; done; exit $$fail
+
+# The embedded broker and the sender of the demonstration.
+build/millrace-broker: tools/broker.c
+	@mkdir -p $(@D)
+	$(CC) $(TOOL_FLAGS) -o $@ $< -lrdkafka
+build/millrace-send: tools/send.c build/tool/libpure.a
+	@mkdir -p $(@D)
+	$(CC) $(TOOL_FLAGS) -I$(shell $(PG_CONFIG) --includedir) -o $@ $< build/tool/libpure.a -L$(shell $(PG_CONFIG) --libdir) -lrdkafka -lpq $(UNIT_LIBS)
