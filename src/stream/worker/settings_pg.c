@@ -27,6 +27,14 @@
 #include "stream/stream.h"
 #include "stream/worker/owner.h"
 
+/*
+ * Messages that librdkafka may keep ready, over all partitions of a worker, and
+ * for each.  Its version 2.0 looks at a full queue again only after a second,
+ * so this bounds the rate of a worker as well: 64 MB are 250,000 messages of 250 bytes.
+ */
+#define PREFETCH_KB 65536
+#define PREFETCH_MIN_KB 4096
+
 /* Member of a jsonb object as text (NULL if absent or null), in cxt. */
 static char *
 option_text(Jsonb *options, const char *name)
@@ -241,8 +249,12 @@ kfk_open_source(const kfk_source *source)
 	const char *names[KFK_N_OPTIONS];
 	const char *values[KFK_N_OPTIONS];
 	char		error[512];
-	kfk_settings settings = {names, values, 0, psprintf("millrace-%s", source->name), 2 * source->batch_rows, 16384, NULL};
+	kfk_settings settings = {names, values, 0, psprintf("millrace-%s", source->name), PREFETCH_KB, NULL};
+	int			mine = (source->partitions + source->workers - 1) / source->workers;
 	kfk_client *client;
+
+	if (mine > 1)
+		settings.prefetch_kb = Max(PREFETCH_KB / mine, PREFETCH_MIN_KB);
 
 	if (strcmp(wrapper->fdwname, "millrace_kafka") != 0)
 		ereport(ERROR,

@@ -376,6 +376,12 @@ open_client(kfk_source *source, MemoryContext claims)
 		close_client();
 		return false;
 	}
+	if (source->partitions == 0)
+	{
+		/* The first time: open again, with the memory divided by the partitions. */
+		close_client();
+		return true;
+	}
 	if (wait_set)
 	{
 		FreeWaitEventSet(wait_set);
@@ -405,6 +411,8 @@ turn(kfk_source *source, MemoryContext cxt, MemoryContext claims)
 			return;
 		}
 		described = GetCurrentTimestamp();
+		if (client == NULL)
+			return;
 	}
 
 	/* First silence the bell, then empty what it rings for. */
