@@ -1,4 +1,4 @@
-# Tests, demo and benchmarks.  Included by the Makefile.
+# The programs that tests and the demonstration use.  Included by the Makefile after PGXS.
 
 # Server-less tests: the pure cores under ASan and UBSan, one program per unit/test_*.c.
 # Test sources may include unit.h and any header of src/.
