@@ -26,6 +26,7 @@ typedef struct reg_spec
 typedef struct reg_loaded
 {
 	MemoryContext cxt;			/* holds the reg_model and all that it points to */
+	uint64		spec_hash;
 	reg_spec	spec;
 	bool		dead;			/* dropped: forgotten at the end of the transaction */
 	bool		mapped;
@@ -72,6 +73,9 @@ extern void reg_parse_reference(const char *text, reg_reference *out);
 
 /* Raises 22023 unless the text can name a model ("model name") or an alias. */
 extern void reg_check_name(const char *name, const char *what);
+
+/* The cached model of a row, made if new. */
+extern reg_model *reg_model_of_row(const reg_row *row);
 
 extern void reg_resolve_init(void);
 

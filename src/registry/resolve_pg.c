@@ -22,6 +22,7 @@
 
 #include "access/xact.h"
 #include "catalog/pg_type.h"
+#include "common/hashfn.h"
 #include "core/core_pg.h"
 #include "miscadmin.h"
 #include "registry/settings.h"
@@ -166,10 +167,34 @@ reg_resolve_init(void)
 	RegisterXactCallback(transaction_ended, NULL);
 }
 
-/* The cached version of a row, made if new. */
-static reg_model *
-model_of_row(const reg_row *row)
+static void
+make_cache(void)
 {
+	HASHCTL		ctl = {.keysize = REFERENCE_SIZE,.entrysize = sizeof(resolved_entry)};
+
+	if (resolved)
+		return;
+	if (cache_cxt == NULL)
+		cache_cxt = AllocSetContextCreate(TopMemoryContext, "millrace models", ALLOCSET_SMALL_SIZES);
+	ctl.hcxt = cache_cxt;
+	resolved = hash_create("millrace references", 32, &ctl, HASH_ELEM | HASH_STRINGS | HASH_CONTEXT);
+}
+
+/* What a version is beyond its bytes; differs when a rolled-back import used
+ * the same number. */
+static uint64
+spec_hash(const reg_row *row)
+{
+	uint64		h = hash_bytes_extended((const unsigned char *) row->spec, VARSIZE(row->spec), 0);
+
+	return row->labels ? hash_bytes_extended((const unsigned char *) row->labels, VARSIZE(row->labels), h) : h;
+}
+
+/* The cached version of a row, made if new. */
+reg_model *
+reg_model_of_row(const reg_row *row)
+{
+	uint64		hash = spec_hash(row);
 	MemoryContext cxt;
 	MemoryContext old;
 	reg_model  *m;
@@ -181,7 +206,7 @@ model_of_row(const reg_row *row)
 	for (loaded = all_models; loaded; loaded = loaded->next)
 	{
 		m = (reg_model *) ((char *) loaded - MAXALIGN(sizeof(reg_model)));
-		if (!loaded->dead && m->version == row->version &&
+		if (!loaded->dead && m->version == row->version && loaded->spec_hash == hash &&
 			memcmp(m->sha256, row->sha256, sizeof(m->sha256)) == 0 &&
 			strcmp(m->name, row->name) == 0)
 			return m;
@@ -197,6 +222,7 @@ model_of_row(const reg_row *row)
 	m = palloc0(MAXALIGN(sizeof(reg_model)) + sizeof(reg_loaded));
 	loaded = (reg_loaded *) ((char *) m + MAXALIGN(sizeof(reg_model)));
 	loaded->cxt = cxt;
+	loaded->spec_hash = hash;
 	m->loaded = loaded;
 	m->name = pstrdup(row->name);
 	m->version = row->version;
@@ -223,6 +249,7 @@ model_of_row(const reg_row *row)
 		m->n_labels = n;
 	}
 	MemoryContextSwitchTo(old);
+	make_cache();
 	MemoryContextSetParent(cxt, cache_cxt);
 	loaded->next = all_models;
 	all_models = loaded;
@@ -315,14 +342,7 @@ lookup(const char *reference)
 	bool		cacheable;
 
 	reg_parse_reference(reference, &ref);
-	if (cache_cxt == NULL)
-	{
-		HASHCTL		ctl = {.keysize = REFERENCE_SIZE,.entrysize = sizeof(resolved_entry)};
-
-		ctl.hcxt = AllocSetContextCreate(TopMemoryContext, "millrace models", ALLOCSET_SMALL_SIZES);
-		resolved = hash_create("millrace references", 32, &ctl, HASH_ELEM | HASH_STRINGS | HASH_CONTEXT);
-		cache_cxt = ctl.hcxt;
-	}
+	make_cache();
 	temp = AllocSetContextCreate(CurrentMemoryContext, "millrace lookup", ALLOCSET_DEFAULT_SIZES);
 	old = MemoryContextSwitchTo(temp);
 	models_oid = reg_models_oid();
@@ -347,7 +367,7 @@ lookup(const char *reference)
 		read_reference(&ref, latest, false, &row);
 		cacheable = true;
 	}
-	model = model_of_row(&row);
+	model = reg_model_of_row(&row);
 	UnregisterSnapshot(latest);
 	MemoryContextSwitchTo(old);
 	MemoryContextDelete(temp);

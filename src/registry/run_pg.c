@@ -61,7 +61,7 @@ reg_extract(const reg_model *m, const uint8 *image, size_t size, float *out, mr_
 {
 	const reg_model *network = network_of(m);
 	reg_loaded *l = network->loaded;
-	img_limits	limits = img_pg_limits();
+	const img_limits *limits = img_current_limits();
 	size_t		input_size = ALIGN64(sizeof(float) * network->n_inputs);
 	size_t		output_size = ALIGN64(sizeof(float) * network->n_outputs);
 	const float *inputs[NN_MAX_PORTS];
@@ -87,7 +87,7 @@ reg_extract(const reg_model *m, const uint8 *image, size_t size, float *out, mr_
 		image_cxt = AllocSetContextCreate(TopMemoryContext, "millrace image", ALLOCSET_DEFAULT_SIZES);
 	MemoryContextReset(image_cxt);	/* of a call that failed */
 	env = mr_pg_env(image_cxt);
-	code = img_to_tensor(&env, image, size, &limits, &l->spec.prep, input, st);
+	code = img_to_tensor(&env, image, size, limits, &l->spec.prep, input, st);
 	MemoryContextReset(image_cxt);
 	if (code == MR_INVALID || code == MR_LIMIT || code == MR_UNSUPPORTED || code == MR_CORRUPT)
 		return code;

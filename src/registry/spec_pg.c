@@ -249,7 +249,7 @@ reg_spec_parse(Jsonb *jsonb, reg_spec *out)
 void
 reg_spec_complete(reg_spec *spec, const nn_tensor_info *input)
 {
-	img_limits	limits = img_pg_limits();
+	const img_limits *limits = img_current_limits();
 	mr_status	st;
 	int64		planes = input->rank == 4 ? input->dims[1] : 0;
 
@@ -277,7 +277,7 @@ reg_spec_complete(reg_spec *spec, const nn_tensor_info *input)
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 				 errmsg("model specification: the input is %d x %d pixels, but the model takes " INT64_FORMAT " x " INT64_FORMAT,
 						spec->prep.width, spec->prep.height, input->dims[3], input->dims[2])));
-	if (img_check_prep(&spec->prep, &limits, &st) != MR_OK)
+	if (img_check_prep(&spec->prep, limits, &st) != MR_OK)
 		mr_pg_raise(&st);
 }
 

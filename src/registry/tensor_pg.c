@@ -4,6 +4,7 @@
  */
 #include "postgres.h"
 
+#include <limits.h>
 #include <math.h>
 
 #include "catalog/pg_type.h"
@@ -11,6 +12,7 @@
 #include "miscadmin.h"
 #include "registry/run.h"
 #include "utils/builtins.h"
+#include "utils/memutils.h"
 #include "utils/numeric.h"
 
 PG_FUNCTION_INFO_V1(millrace_infer);
@@ -116,6 +118,22 @@ batch_of(const char *reference, const char *tensor, int64 n, int64 elements)
 	return (int) (n / elements);
 }
 
+/* Dimensions of a tensor that holds a batch: where the model's first is fixed
+ * at 1, several runs make it the batch too. */
+static void
+batch_dims(const nn_tensor_info *t, int batch, int64 *dims)
+{
+	bool		placed = batch == 1;
+
+	for (int i = 0; i < t->rank; i++)
+	{
+		placed |= t->dims[i] <= 0;
+		dims[i] = t->dims[i] > 0 ? t->dims[i] : batch;
+	}
+	if (!placed && t->rank > 0)
+		dims[0] *= batch;
+}
+
 /* Does shape describe n numbers, and a batch of the tensor?  Raises 22023. */
 static void
 check_shape(ArrayType *shape, int64 n, const char *reference, const nn_tensor_info *t)
@@ -139,7 +157,7 @@ check_shape(ArrayType *shape, int64 n, const char *reference, const nn_tensor_in
 		if (dims[i] < 1 || product > n)
 			product = -1;
 		product = product < 0 ? -1 : product * dims[i];
-		if (t && (rank != t->rank || (t->dims[i] != dims[i] && t->dims[i] > 0)))
+		if (t && (rank != t->rank || (t->dims[i] != dims[i] && t->dims[i] > 0 && (i > 0 || t->dims[i] > 1))))
 		{
 			StringInfoData s;
 
@@ -177,9 +195,12 @@ result_array(int batch, int64 elements, const nn_tensor_info *t, bool shaped, fl
 				 errmsg("an answer of " INT64_FORMAT " numbers does not fit an array", n)));
 	if (shaped && t && t->rank > 0 && t->rank <= MAXDIM)
 	{
+		int64		wide[NN_MAX_RANK];
+
 		ndim = t->rank;
+		batch_dims(t, batch, wide);
 		for (int i = 0; i < ndim; i++)
-			dims[i] = t->dims[i] > 0 ? (int) t->dims[i] : batch;
+			dims[i] = (int) wide[i];
 	}
 	else if (batch > 1 || shaped)
 	{
@@ -376,7 +397,7 @@ static void
 push_output(JsonbParseState **state, const char *name, int batch, const nn_tensor_info *t,
 			const void *data)
 {
-	int64		dims[NN_MAX_RANK + 1];
+	int64		dims[NN_MAX_RANK];
 	int64		at = 0;
 	JsonbValue	key;
 
@@ -384,8 +405,7 @@ push_output(JsonbParseState **state, const char *name, int batch, const nn_tenso
 	key.val.string.val = unconstify(char *, name);
 	key.val.string.len = strlen(name);
 	pushJsonbValue(state, WJB_KEY, &key);
-	for (int i = 0; i < t->rank; i++)
-		dims[i] = t->dims[i] > 0 ? t->dims[i] : batch;
+	batch_dims(t, batch, dims);
 	if (t->rank == 0)
 		push_number(state, WJB_VALUE, get_element(data, t->dtype, 0), t->dtype == nn_float32);
 	else
