@@ -22,7 +22,7 @@ build/unit/%.o: src/%.c $(HDRS)
 	$(UNIT_CC) $(UNIT_FLAGS) $(call isa_flags,$<) -c -o $@ $<
 
 build/unit/libpure.a: $(UNIT_OBJS)
-	@rm -f $@ && ar rcs $@ $^
+	@rm -f $@ && ar rcsP $@ $^
 
 unit/bin/%: unit/%.c build/unit/libpure.a unit/unit.h
 	@mkdir -p $(@D)
@@ -34,7 +34,7 @@ build/tool/%.o: src/%.c $(HDRS)
 	@mkdir -p $(@D)
 	$(UNIT_CC) $(TOOL_FLAGS) $(call isa_flags,$<) -c -o $@ $<
 build/tool/libpure.a: $(PURE_SRCS:src/%.c=build/tool/%.o)
-	@rm -f $@ && ar rcs $@ $^
+	@rm -f $@ && ar rcsP $@ $^
 unit/bin/%: unit/tools/%.c build/tool/libpure.a
 	@mkdir -p $(@D)
 	$(UNIT_CC) $(TOOL_FLAGS) -o $@ $< build/tool/libpure.a $(UNIT_LIBS)
