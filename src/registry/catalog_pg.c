@@ -203,13 +203,15 @@ reg_read_bytes(const uint8 sha256[32], Snapshot snapshot, uint8 **bytes, size_t 
 	while (HeapTupleIsValid(tuple = systable_getnext_ordered(scan, ForwardScanDirection)))
 	{
 		bool		isnull;
+		Datum		value;
 		bytea	   *part;
 		size_t		n;
 
 		CHECK_FOR_INTERRUPTS();
 		if (DatumGetInt32(fixed_column(tuple, rel, files_chunk_no, &isnull)) != chunk++)
 			break;				/* a chunk is missing: the caller's check of the sha tells */
-		part = DatumGetByteaPP(fixed_column(tuple, rel, files_bytes, &isnull));
+		value = fixed_column(tuple, rel, files_bytes, &isnull);
+		part = DatumGetByteaPP(value);
 		n = VARSIZE_ANY_EXHDR(part);
 		if (*size + n > capacity)
 		{
@@ -219,7 +221,8 @@ reg_read_bytes(const uint8 sha256[32], Snapshot snapshot, uint8 **bytes, size_t 
 		}
 		memcpy(*bytes + *size, VARDATA_ANY(part), n);
 		*size += n;
-		pfree(part);
+		if ((Pointer) part != DatumGetPointer(value))
+			pfree(part);
 	}
 	systable_endscan_ordered(scan);
 	index_close(index, NoLock);

@@ -8,6 +8,7 @@
 #include <math.h>
 
 #include "catalog/pg_type.h"
+#include "common/shortest_dec.h"
 #include "fmgr.h"
 #include "miscadmin.h"
 #include "registry/run.h"
@@ -368,10 +369,17 @@ push_number(JsonbParseState **state, JsonbIteratorToken token, double d, bool si
 		v.type = jbvNull;
 	else
 	{
+		char		digits[DOUBLE_SHORTEST_DECIMAL_LEN];
+
+		/* The shortest text that reads back as the same float; float4's cast to
+		 * numeric would round to six digits. */
+		if (single)
+			float_to_shortest_decimal_buf((float) d, digits);
+		else
+			double_to_shortest_decimal_buf(d, digits);
 		v.type = jbvNumeric;
-		/* float4's own conversion keeps 0.1 short */
-		v.val.numeric = DatumGetNumeric(single ? DirectFunctionCall1(float4_numeric, Float4GetDatum((float) d)) :
-										DirectFunctionCall1(float8_numeric, Float8GetDatum(d)));
+		v.val.numeric = DatumGetNumeric(DirectFunctionCall3(numeric_in, CStringGetDatum(digits),
+															ObjectIdGetDatum(InvalidOid), Int32GetDatum(-1)));
 	}
 	return pushJsonbValue(state, token, &v);
 }
