@@ -23,6 +23,7 @@
 #include "utils/lsyscache.h"
 #include "utils/memutils.h"
 #include "utils/numeric.h"
+#include "utils/plancache.h"
 
 #define BATCH			2000	/* rows a fetch */
 #define MAX_CATEGORIES	10000
@@ -474,6 +475,34 @@ finish(builder *b)
 	d->memory = (Size) b->size * ((Size) b->n_features + 1) * sizeof(float);
 }
 
+/* One SELECT that neither writes nor locks rows. */
+static void
+check_query(SPIPlanPtr plan)
+{
+	ListCell   *lc;
+
+	if (!SPI_is_cursor_plan(plan))
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("query must be a single statement that returns rows"),
+				 errhint("Write a SELECT.")));
+	foreach(lc, SPI_plan_get_plan_sources(plan))
+	{
+		CachedPlanSource *source = lfirst(lc);
+		ListCell   *q;
+
+		foreach(q, source->query_list)
+		{
+			Query	   *query = lfirst_node(Query, q);
+
+			if (query->commandType != CMD_SELECT || query->hasModifyingCTE || query->rowMarks != NIL)
+				ereport(ERROR,
+						(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+						 errmsg("query must be a SELECT that neither writes nor locks rows")));
+		}
+	}
+}
+
 train_data *
 train_read(const char *query, const char *target, bool categories, Size limit, const char *algorithm)
 {
@@ -501,11 +530,7 @@ train_read(const char *query, const char *target, bool categories, Size limit, c
 			ereport(ERROR,
 					(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 					 errmsg("query cannot be prepared: %s", SPI_result_code_string(SPI_result))));
-		if (!SPI_is_cursor_plan(plan))
-			ereport(ERROR,
-					(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-					 errmsg("query must be a single statement that returns rows"),
-					 errhint("Write a SELECT.")));
+		check_query(plan);
 		portal = SPI_cursor_open(NULL, plan, NULL, NULL, true);
 		MemoryContextSwitchTo(cxt);
 		describe_columns(d, portal->tupDesc, target, categories, algorithm);

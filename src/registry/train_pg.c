@@ -16,6 +16,7 @@
 #include "learn/settings.h"
 #include "miscadmin.h"
 #include "portability/instr_time.h"
+#include "registry/model.h"
 #include "registry/registry.h"
 #include "registry/train_data.h"
 #include "utils/array.h"
@@ -385,7 +386,7 @@ millrace_train_model(PG_FUNCTION_ARGS)
 	train_data *data;
 	lrn_report	report;
 	reg_new		new = {0};
-	reg_parent	parent[2];
+	reg_parent	parent[1];
 	mr_status	st = {0};
 	mr_env		env;
 	uint8_t    *bytes = NULL;
@@ -409,6 +410,8 @@ millrace_train_model(PG_FUNCTION_ARGS)
 		target = text_to_cstring(PG_GETARG_TEXT_PP(3));
 	options = PG_ARGISNULL(4) ? json_of("{}") : PG_GETARG_JSONB_P(4);
 
+	/* What can be refused before the query runs is refused now. */
+	reg_check_name(name, "model name");
 	if (lrn_algorithm_find(algorithm_name, &algorithm, &st) != MR_OK)
 		mr_pg_raise(&st);
 	read_options(options, algorithm, &o);
@@ -453,7 +456,6 @@ millrace_train_model(PG_FUNCTION_ARGS)
 	train_seconds = seconds_since(start);
 
 	new.name = name;
-	new.kind = lrn_algorithm_name(algorithm);
 	new.bytes = bytes;
 	new.size = size;
 	new.spec = make_spec(data, &o);
@@ -461,12 +463,9 @@ millrace_train_model(PG_FUNCTION_ARGS)
 	new.metrics = make_metrics(data, &report, bytes, size, algorithm, train_seconds);
 	new.training = make_training(algorithm_name, query, target, options, &o.params, snapshot, data,
 								 read_seconds, train_seconds);
-	new.n_inputs = data->matrix.cols;
-	new.n_outputs = report.outputs;
 	new.origin = "train";
 	new.parents = parent;
-	if (o.backbone)
-		parent[new.n_parents++] = (reg_parent) {o.backbone->name, o.backbone->version, "backbone"};
+	/* A backbone becomes a parent by the spec. */
 	if (o.descriptors_of)
 		parent[new.n_parents++] = (reg_parent) {o.descriptors_of->name, o.descriptors_of->version, "descriptors_of"};
 	train_data_free(data);
