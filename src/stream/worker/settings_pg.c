@@ -10,7 +10,6 @@
 
 #include "stream/worker/source.h"
 
-#include "access/xlog.h"
 #include "catalog/pg_type.h"
 #include "commands/defrem.h"
 #include "executor/spi.h"
@@ -126,13 +125,6 @@ read_options(kfk_source *source, Jsonb *options)
 	}
 }
 
-/* "<system identifier>/<database oid>": where a source may run. */
-static char *
-here(void)
-{
-	return psprintf(UINT64_FORMAT "/%u", GetSystemIdentifier(), MyDatabaseId);
-}
-
 /*
  * Read the row into source (whose cxt, name, worker and workers are set).
  * False if it is not for us: gone, not running, bound elsewhere or, unless
@@ -167,7 +159,7 @@ kfk_load_source(kfk_source *source)
 		char	   *name = source->name;
 		char	   *bound = SPI_getvalue(row, desc, 10);
 
-		found = DatumGetBool(SPI_getbinval(row, desc, 9, &null)) && strcmp(bound, here()) == 0 &&
+		found = DatumGetBool(SPI_getbinval(row, desc, 9, &null)) && strcmp(bound, mr_source_binding()) == 0 &&
 			(source->generation == 0 || source->generation == generation);
 		if (found)
 		{
@@ -200,7 +192,7 @@ kfk_source_unchanged(const kfk_source *source)
 {
 	static SPIPlanPtr plan = NULL;
 	Oid			types[] = {TEXTOID, INT8OID, TEXTOID};
-	Datum		args[] = {CStringGetTextDatum(source->name), Int64GetDatum(source->generation), CStringGetTextDatum(here())};
+	Datum		args[] = {CStringGetTextDatum(source->name), Int64GetDatum(source->generation), CStringGetTextDatum(mr_source_binding())};
 	kfk_owner	save;
 	bool		unchanged;
 
