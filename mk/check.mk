@@ -24,7 +24,7 @@ build/unit/%.o: src/%.c $(HDRS)
 build/unit/libpure.a: $(UNIT_OBJS)
 	@rm -f $@ && ar rcsP $@ $^
 
-unit/bin/%: unit/%.c build/unit/libpure.a unit/unit.h
+unit/bin/%: unit/%.c build/unit/libpure.a $(wildcard unit/*.h)
 	@mkdir -p $(@D)
 	$(UNIT_CC) $(UNIT_FLAGS) -o $@ $< build/unit/libpure.a $(UNIT_LIBS)
 

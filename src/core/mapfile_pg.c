@@ -67,6 +67,7 @@ typedef struct map_entry
 	void	   *map;			/* address mmap() gave, or NULL */
 	size_t		map_len;
 	MemoryContext own;			/* holds bytes when there is no map */
+	int			users;			/* mr_map() calls not yet released */
 } map_entry;
 
 static HTAB *entries = NULL;
@@ -310,6 +311,8 @@ write_file(const uint8 *key, const void *bytes, size_t len)
 static void
 release_entry(map_entry *entry)
 {
+	if (--entry->users > 0)
+		return;
 	if (entry->map)
 		(void) munmap(entry->map, entry->map_len);
 	if (entry->own)
@@ -346,6 +349,7 @@ mr_map(const uint8 key[MR_MAP_KEY_SIZE], size_t *len, mr_map_build build, void *
 		entry = remember(key, &found);
 	if (entry)
 	{
+		entry->users++;
 		*len = entry->len;
 		return entry->bytes;
 	}
@@ -379,6 +383,7 @@ mr_map(const uint8 key[MR_MAP_KEY_SIZE], size_t *len, mr_map_build build, void *
 		entry = remember(key, &found);
 	if (lock >= 0)
 		CloseTransientFile(lock);
+	entry->users++;
 	*len = entry->len;
 	return entry->bytes;
 }
@@ -395,9 +400,15 @@ mr_map_release(const uint8 key[MR_MAP_KEY_SIZE])
 void
 mr_map_discard(const uint8 key[MR_MAP_KEY_SIZE])
 {
+	mr_map_release(key);
+	mr_map_remove_file(key);
+}
+
+void
+mr_map_remove_file(const uint8 key[MR_MAP_KEY_SIZE])
+{
 	char		path[MAXPGPATH];
 
-	mr_map_release(key);
 	file_path(key, path);
 	(void) unlink(path);
 }

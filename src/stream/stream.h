@@ -47,5 +47,6 @@ StaticAssertDecl(sizeof(kfk_worker_arg) <= BGW_EXTRALEN, "bgw_extra is too small
 #define KFK_BATCH_MS 50			/* longest a batch is collected */
 #define KFK_BATCH_TIMEOUT_MS 60000	/* of its transaction; 57014 past it */
 #define KFK_MAX_MESSAGE_BYTES (16 * 1024 * 1024)
+#define KFK_MAX_DEAD_PERCENT 50 /* of the last thousand messages: the source halts past it; 100: never */
 
 #endif							/* MILLRACE_STREAM_H */
