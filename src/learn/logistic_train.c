@@ -6,10 +6,12 @@
  *	 minimise  sum_i s_i loss_i / S  +  |W|^2 / (2 C S),   S = sum of weights
  *
  * with a softmax over all classes, or one sigmoid where there are two; the
- * intercept is not penalised.  The minimum is searched in the coordinates of
- * standardised columns, u = w * deviation, which changes how fast it is found
- * but not where it lies: the penalty keeps speaking of w (of u with
- * "standardize", which then equals a StandardScaler in front).
+ * intercept is not penalised.  The minimum is searched in coordinates u of
+ * centred and scaled columns, which changes how fast it is found but not where
+ * it lies: the penalty keeps speaking of w (with "standardize", of w times the
+ * column's deviation, which equals a StandardScaler in front).  A column's
+ * scale makes its curvature, that of the loss and that of the penalty
+ * together, about 1.
  */
 #include "learn/learn_int.h"
 
@@ -28,7 +30,7 @@ typedef struct problem
 	double		sum_weight;		/* S */
 	const double *class_weight; /* by class id */
 	double	   *mean;			/* d; zero without intercept */
-	double	   *scale;			/* d: deviations */
+	double	   *scale;			/* d */
 	double	   *penalty;		/* d: factor of u^2 / (2 S) */
 	double	   *w;				/* k x d: weights for raw columns */
 	double	   *b;				/* k: intercepts for raw columns */
@@ -107,28 +109,36 @@ objective(void *arg, const double *u, double *f, double *g)
 	return MR_OK;
 }
 
-/* Mean and deviation of each column, weighted by nothing. */
+/* Mean, scale and penalty of each column. */
 static mr_code
 standardise(problem *p, const lrn_params *params)
 {
-	double		n = (double) p->m->rows;
+	double		n = (double) p->m->rows,
+				share = p->k == 1 ? 0.5 : 1.0 / p->k,
+				curvature = share * (1 - share);	/* of the loss, a row */
 
 	for (int j = 0; j < p->d; j++)
 	{
 		const float *x = p->m->col[j];
 		double		sum = 0,
-					square = 0;
+					square = 0,
+					deviation,
+					penalty;
 
 		for (int64_t i = 0; i < p->m->rows; i++)
 			sum += x[i];
 		/* Without an intercept nothing may be shifted. */
 		p->mean[j] = p->intercept ? sum / n : 0;
 		for (int64_t i = 0; i < p->m->rows; i++)
-			square += (x[i] - p->mean[j]) * (x[i] - p->mean[j]);
-		p->scale[j] = sqrt(square / n);
-		if (!(p->scale[j] > 1e-12 * fabs(p->mean[j])))
-			p->scale[j] = 1;
-		p->penalty[j] = (params->standardize ? 1 : 1 / (p->scale[j] * p->scale[j])) / params->C;
+			square += (x[i] - sum / n) * (x[i] - sum / n);
+		deviation = sqrt(square / n);
+		if (!(deviation > 1e-12 * fabs(sum / n)))
+			deviation = 0;		/* constant */
+		penalty = params->standardize && deviation > 0 ? deviation * deviation / params->C : 1 / params->C;
+		/* What the loss sees: squares about the mean, or about 0. */
+		square = deviation * deviation + (p->intercept ? 0 : sum / n * (sum / n));
+		p->scale[j] = sqrt(square + penalty / (p->sum_weight * curvature));
+		p->penalty[j] = penalty / (p->scale[j] * p->scale[j]);
 		if (mr_interrupted(p->env))
 			return lrn_canceled(p->st);
 	}

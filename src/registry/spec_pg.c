@@ -21,7 +21,7 @@
 #include "utils/builtins.h"
 #include "utils/numeric.h"
 
-static const char *const top_keys[] = {"input", "output", "labels", "backbone", "description", "licence", "license", "source", NULL};
+static const char *const top_keys[] = {"input", "output", "labels", "backbone", "features", "description", "licence", "license", "source", NULL};
 static const char *const input_keys[] = {"width", "height", "fit", "resize", "filter", "channels", "range", "mean", "std", "pad", NULL};
 
 static void
