@@ -11,13 +11,13 @@
  */
 #include "postgres.h"
 
-#include "access/xlog.h"
 #include "catalog/namespace.h"
 #include "catalog/pg_authid.h"
 #include "catalog/pg_class.h"
 #include "catalog/pg_foreign_server.h"
 #include "catalog/pg_type.h"
 #include "core/compat.h"
+#include "core/owner_pg.h"
 #include "executor/spi.h"
 #include "fmgr.h"
 #include "foreign/foreign.h"
@@ -25,7 +25,6 @@
 #include "stream/stream.h"
 #include "utils/acl.h"
 #include "utils/builtins.h"
-#include "utils/guc.h"
 #include "utils/jsonb.h"
 #include "utils/lsyscache.h"
 #include "utils/syscache.h"
@@ -37,40 +36,6 @@ PG_FUNCTION_INFO_V1(millrace_resume_source);
 PG_FUNCTION_INFO_V1(millrace_rewind_source);
 PG_FUNCTION_INFO_V1(millrace_drop_source);
 
-/* ---- as the extension's owner ---- */
-
-typedef struct owner_scope
-{
-	Oid			user;
-	int			sec_context;
-	int			guc_nest;
-} owner_scope;
-
-/* SPI connected, acting as the owner of our tables; the abort of the transaction undoes it. */
-static void
-owner_begin(owner_scope *scope)
-{
-	Oid			table = get_relname_relid("sources", get_namespace_oid("millrace", false));
-	HeapTuple	row = SearchSysCache1(RELOID, ObjectIdGetDatum(table));
-
-	if (!HeapTupleIsValid(row))
-		ereport(ERROR, (errcode(ERRCODE_UNDEFINED_TABLE), errmsg("table millrace.sources does not exist")));
-	GetUserIdAndSecContext(&scope->user, &scope->sec_context);
-	SetUserIdAndSecContext(((Form_pg_class) GETSTRUCT(row))->relowner, scope->sec_context | SECURITY_LOCAL_USERID_CHANGE);
-	ReleaseSysCache(row);
-	scope->guc_nest = NewGUCNestLevel();
-	(void) set_config_option("search_path", "pg_catalog, pg_temp", PGC_USERSET, PGC_S_SESSION, GUC_ACTION_SAVE, true, 0, false);
-	SPI_connect();
-}
-
-static void
-owner_end(owner_scope *scope)
-{
-	SPI_finish();
-	AtEOXact_GUC(true, scope->guc_nest);
-	SetUserIdAndSecContext(scope->user, scope->sec_context);
-}
-
 static uint64
 run(const char *sql, int nargs, Oid *types, Datum *values, const char *nulls, int expected)
 {
@@ -79,13 +44,6 @@ run(const char *sql, int nargs, Oid *types, Datum *values, const char *nulls, in
 	if (ret != expected)
 		elog(ERROR, "unexpected SPI result %d from: %s", ret, sql);
 	return SPI_processed;
-}
-
-/* "<system identifier>/<database oid>": the only place where a source runs. */
-static char *
-here(void)
-{
-	return psprintf(UINT64_FORMAT "/%u", GetSystemIdentifier(), MyDatabaseId);
 }
 
 /* ---- options of create_source ---- */
@@ -230,7 +188,24 @@ check_options(Jsonb *options, Oid target)
 
 /* ---- who may ---- */
 
-/* The role whose rights the workers get: it must be able to connect and to do the work. */
+/* Whom a source belongs to if nobody is named: the caller; for a superuser the target's owner. */
+static Oid
+default_owner(Oid target)
+{
+	HeapTuple	row;
+	Oid			owner;
+
+	if (!superuser())
+		return GetUserId();
+	row = SearchSysCache1(RELOID, ObjectIdGetDatum(target));
+	if (!HeapTupleIsValid(row))
+		elog(ERROR, "cache lookup failed for relation %u", target);
+	owner = ((Form_pg_class) GETSTRUCT(row))->relowner;
+	ReleaseSysCache(row);
+	return owner;
+}
+
+/* The role whose rights the workers get: it must be able to connect and to do the work, and no superuser. */
 static void
 check_owner(Oid owner, ForeignServer *server, Oid target)
 {
@@ -239,6 +214,12 @@ check_owner(Oid owner, ForeignServer *server, Oid target)
 	char	   *name = GetUserNameFromId(owner, false);
 
 	ReleaseSysCache(row);
+	if (superuser_arg(owner))
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_ROLE_SPECIFICATION),
+				 errmsg("superuser \"%s\" cannot own a source", name),
+				 errdetail("What messages set off, triggers and defaults of the target included, would run with every right."),
+				 errhint("Name another role: options => '{\"owner\": \"role\"}', or give it the target table.")));
 	if (!login)
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_ROLE_SPECIFICATION),
@@ -317,10 +298,10 @@ millrace_create_source(PG_FUNCTION_ARGS)
 	Jsonb	   *options = PG_GETARG_JSONB_P(4);
 	ForeignServer *server = GetForeignServerByName(server_name, false);
 	Oid			caller = GetUserId();
-	Oid			owner = caller;
+	Oid			owner;
 	char	   *owner_name;
 	char	   *qualified;
-	owner_scope scope;
+	mr_owner_save save;
 
 	if (strcmp(GetForeignDataWrapper(server->fdwid)->fdwname, "millrace_kafka") != 0)
 		ereport(ERROR,
@@ -340,7 +321,9 @@ millrace_create_source(PG_FUNCTION_ARGS)
 		ereport(ERROR, (errcode(ERRCODE_UNDEFINED_TABLE), errmsg("relation with OID %u does not exist", target)));
 	check_target(target);
 	owner_name = check_options(options, target);
-	if (owner_name)
+	if (owner_name == NULL)
+		owner = default_owner(target);
+	else
 	{
 		owner = get_role_oid(owner_name, false);
 		if (!has_privs_of_role(caller, owner))
@@ -351,12 +334,13 @@ millrace_create_source(PG_FUNCTION_ARGS)
 	check_owner(owner, server, target);
 	qualified = quote_qualified_identifier(get_namespace_name(get_rel_namespace(target)), get_rel_name(target));
 
-	owner_begin(&scope);
+	mr_owner_begin(&save);
+	SPI_connect();
 	{
 		Oid			types[] = {TEXTOID, TEXTOID, TEXTOID, TEXTOID, TEXTOID, JSONBOID, TEXTOID};
 		Datum		values[] = {CStringGetTextDatum(name), CStringGetTextDatum(server_name), CStringGetTextDatum(topic),
 			CStringGetTextDatum(qualified), CStringGetTextDatum(GetUserNameFromId(owner, false)),
-		JsonbPGetDatum(options), CStringGetTextDatum(here())};
+		JsonbPGetDatum(options), CStringGetTextDatum(mr_source_binding())};
 
 		if (run("INSERT INTO millrace.sources (name, server, topic, target, owner, options, bound_to) "
 				"VALUES ($1, $2, $3, $4, $5, $6, $7) ON CONFLICT (name) DO NOTHING",
@@ -365,8 +349,8 @@ millrace_create_source(PG_FUNCTION_ARGS)
 					(errcode(ERRCODE_DUPLICATE_OBJECT),
 					 errmsg("source \"%s\" already exists", name)));
 	}
-	owner_end(&scope);
-	kfk_sources_changed();
+	SPI_finish();
+	mr_owner_end(&save);
 	PG_RETURN_VOID();
 }
 
@@ -376,18 +360,19 @@ set_state(const char *name, const char *state, const char *reason)
 {
 	Oid			types[] = {TEXTOID, TEXTOID, TEXTOID, TEXTOID};
 	Datum		values[] = {CStringGetTextDatum(name), CStringGetTextDatum(state),
-	reason ? CStringGetTextDatum(reason) : (Datum) 0, CStringGetTextDatum(here())};
+	reason ? CStringGetTextDatum(reason) : (Datum) 0, CStringGetTextDatum(mr_source_binding())};
 	Oid			caller = GetUserId();
-	owner_scope scope;
+	mr_owner_save save;
 
-	owner_begin(&scope);
+	mr_owner_begin(&save);
+	SPI_connect();
 	lock_source(name, caller);
 	run("UPDATE millrace.sources SET state = $2, reason = $3, sqlstate = NULL, state_since = pg_catalog.now(), "
 		"generation = generation + 1, bound_to = CASE WHEN $2 = 'running' THEN $4 ELSE bound_to END WHERE name = $1",
 		lengthof(types), types, values, reason ? NULL : "  n ", SPI_OK_UPDATE);
 	fence(name);
-	owner_end(&scope);
-	kfk_sources_changed();
+	SPI_finish();
+	mr_owner_end(&save);
 }
 
 /* millrace.pause_source(name text, reason text = NULL) -> void */
@@ -424,7 +409,7 @@ millrace_rewind_source(PG_FUNCTION_ARGS)
 	Datum		values[5];
 	char		nulls[6] = "     ";
 	Oid			caller = GetUserId();
-	owner_scope scope;
+	mr_owner_save save;
 	uint64		moved;
 
 	if (PG_ARGISNULL(0) || PG_ARGISNULL(1) == PG_ARGISNULL(2))
@@ -442,11 +427,12 @@ millrace_rewind_source(PG_FUNCTION_ARGS)
 		nulls[i] = PG_ARGISNULL(i) ? 'n' : ' ';
 	}
 
-	owner_begin(&scope);
+	mr_owner_begin(&save);
+	SPI_connect();
 	lock_source(name, caller);
 	moved = run("UPDATE millrace.source_offsets SET epoch = epoch + 1, next_offset = COALESCE($2, next_offset), rewind_to = $3, "
 				"last_offset = NULL, last_time = NULL, last_crc = NULL "
-				"WHERE source = $1 AND ($4 IS NULL OR partition = $4) AND $5 IS NOT NULL",
+				"WHERE source = $1 AND ($4 IS NULL OR partition = $4)",
 				lengthof(types), types, values, nulls, SPI_OK_UPDATE);
 	if (moved == 0)
 		ereport(ERROR,
@@ -455,10 +441,10 @@ millrace_rewind_source(PG_FUNCTION_ARGS)
 				 errhint("Partitions appear in millrace.source_offsets once a worker has claimed them; for a new source use option start.")));
 	run("UPDATE millrace.sources SET generation = generation + 1, cluster_id = CASE WHEN $5 THEN NULL ELSE cluster_id END, "
 		"state = CASE WHEN state = 'halted' THEN 'running' ELSE state END, reason = CASE WHEN state = 'halted' THEN NULL ELSE reason END, "
-		"sqlstate = NULL WHERE name = $1 AND ($2 IS NOT NULL OR $3 IS NOT NULL) AND ($4 IS NULL OR $4 >= 0)",
+		"sqlstate = NULL WHERE name = $1",
 		lengthof(types), types, values, nulls, SPI_OK_UPDATE);
-	owner_end(&scope);
-	kfk_sources_changed();
+	SPI_finish();
+	mr_owner_end(&save);
 	PG_RETURN_VOID();
 }
 
@@ -470,13 +456,14 @@ millrace_drop_source(PG_FUNCTION_ARGS)
 	Oid			types[1] = {TEXTOID};
 	Datum		values[1] = {CStringGetTextDatum(name)};
 	Oid			caller = GetUserId();
-	owner_scope scope;
+	mr_owner_save save;
 
-	owner_begin(&scope);
+	mr_owner_begin(&save);
+	SPI_connect();
 	lock_source(name, caller);
 	run("DELETE FROM millrace.sources WHERE name = $1", 1, types, values, NULL, SPI_OK_DELETE);
 	run("DELETE FROM millrace.source_workers WHERE source = $1", 1, types, values, NULL, SPI_OK_DELETE);
-	owner_end(&scope);
-	kfk_sources_changed();
+	SPI_finish();
+	mr_owner_end(&save);
 	PG_RETURN_VOID();
 }
