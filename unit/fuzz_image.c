@@ -2,7 +2,7 @@
  * fuzz_image.c
  *	  libFuzzer: any bytes give pixels or a clean error, quickly and in bounds.
  *
- * make fuzz-image (clang with libFuzzer), then
+ * make fuzz (clang with libFuzzer), then
  *	  unit/bin/fuzz_image -max_len=65536 -rss_limit_mb=512 -timeout=2 CORPUS
  *
  * The first byte chooses size, fit and filter, the rest is the file.  Limits
