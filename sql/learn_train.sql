@@ -28,7 +28,7 @@ WITH one AS (
 	SELECT id, c.label, c.confidence FROM points, LATERAL classify(ARRAY[x, y]::real[], 'lt_forest') c WHERE id <= 200
 ), many AS (
 	SELECT c.* FROM (SELECT array_agg(ARRAY[x, y]::real[] ORDER BY id) AS rows FROM points WHERE id <= 200) r,
-		LATERAL classify(r.rows, 'lt_forest') WITH ORDINALITY AS c(label, confidence, model, n)
+		LATERAL millrace.classify_rows(r.rows, 'lt_forest') WITH ORDINALITY AS c(label, confidence, model, n)
 )
 SELECT count(*) AS rows, bool_and(one.label = many.label AND one.confidence = many.confidence) AS equal
 FROM one JOIN many ON many.n = one.id;
