@@ -216,7 +216,7 @@ on_row(png_structp png, png_uint_32 row, int pass)
 {
 	png_job    *job = png_get_io_ptr(png);
 
-	if ((row & 15) == 0 && mr_interrupted(job->env))
+	if (mr_interrupted(job->env))
 		png_throw(job, mr_fail(job->st, MR_CANCELED, "image decoding canceled"));
 }
 
