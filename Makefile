@@ -18,6 +18,8 @@ SRCS        = $(foreach r,$(ROOMS),$(sort $(wildcard src/$(r)/*.c)))
 WORKER_SRCS = $(foreach r,$(ROOMS),$(sort $(wildcard src/$(r)/worker/*.c)))
 OBJS        = $(SRCS:.c=.o)
 WORKER_OBJS = $(WORKER_SRCS:.c=.o)
+# core's files that both libraries contain, each with its own process-local state
+WORKER_CORE = $(addprefix src/core/,status.o env.o env_pg.o shared_pg.o owner_pg.o)
 HDRS        = $(wildcard src/*/*.h src/*/worker/*.h)
 
 parts  = $(foreach r,$(ROOMS),$(wildcard src/$(r)/$(1).sql))
@@ -25,7 +27,7 @@ SQL    = $(foreach k,types tables functions views,$(call parts,$(k)))
 SCRIPT = millrace--$(RELEASE).sql
 DATA_built = $(SCRIPT)
 TEMPLATES = $(filter-out $(SQL),$(wildcard src/pipelines/*.sql))
-MODELS    = $(wildcard models/MANIFEST.json models/*/*.onnx models/*/*.json models/*/*.mrm)
+MODELS    = $(wildcard models/MANIFEST.json models/*/*.onnx models/*/*.json models/*/*.model)
 
 WARN = -Wall -Wextra -Werror -Wno-declaration-after-statement -Wno-unused-parameter
 # PostgreSQL's flags were chosen for gcc; clang need not know all of them.
@@ -55,8 +57,8 @@ $(OBJS) $(WORKER_OBJS): $(HDRS) millrace.control Makefile
 src/%.o: CFLAGS += $(call isa_flags,$*.c)
 $(shlib): src/millrace.map
 
-$(WORKER_SO): $(WORKER_OBJS) src/millrace.map
-	$(CC) $(CFLAGS) -shared -o $@ $(WORKER_OBJS) $(LDFLAGS) $(WORKER_LINK)
+$(WORKER_SO): $(WORKER_OBJS) $(WORKER_CORE) src/millrace.map
+	$(CC) $(CFLAGS) -shared -o $@ $(WORKER_OBJS) $(WORKER_CORE) $(LDFLAGS) $(WORKER_LINK)
 
 $(SCRIPT): $(SQL) millrace.control Makefile
 	{ printf '%s\n' '\echo Use "CREATE EXTENSION millrace" to load this file. \quit'; \

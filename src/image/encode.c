@@ -162,9 +162,12 @@ typedef struct png_encoder
 	jmp_buf		jump;
 	buffer		buf;
 	const img_pixels *src;
+	bool		no_memory;		/* an allocation of libpng's failed */
 	mr_code		code;
 	mr_status  *st;
 } png_encoder;
+
+static void png_throw(png_encoder *e, mr_code code) __attribute__((noreturn));
 
 static void
 png_throw(png_encoder *e, mr_code code)
@@ -178,6 +181,8 @@ png_on_error(png_structp png, png_const_charp text)
 {
 	png_encoder *e = png_get_error_ptr(png);
 
+	if (e->no_memory)
+		png_throw(e, mr_fail(e->st, MR_NOMEM, "out of memory encoding an image"));
 	png_throw(e, mr_fail(e->st, MR_INVALID, "could not encode PNG image: %s", text));
 }
 
@@ -191,8 +196,11 @@ static png_voidp PNGCBAPI
 png_on_malloc(png_structp png, png_alloc_size_t size)
 {
 	png_encoder *e = png_get_mem_ptr(png);
+	void	   *p = mr_alloc(e->buf.env, size);
 
-	return mr_alloc(e->buf.env, size);
+	if (p == NULL)
+		e->no_memory = true;
+	return p;
 }
 
 static void PNGCBAPI

@@ -114,7 +114,7 @@ extern mr_code img_probe(const mr_env *env, const uint8_t *data, size_t len,
 
 /*
  * All pixels, upright.  With target_w and target_h > 0 a JPEG is decoded at the
- * smallest DCT scale (n/8) whose result still measures at least that much;
+ * smallest fast DCT scale (1/8, 1/4, 1/2) that still measures at least that much;
  * 0 means full size.
  */
 extern mr_code img_decode(const mr_env *env, const uint8_t *data, size_t len,

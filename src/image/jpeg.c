@@ -48,10 +48,12 @@ monitor(j_common_ptr common)
 }
 
 /*
- * The smallest n of n/8 that still gives want_w x want_h.  Powers of two have
- * vector code in libjpeg-turbo; see bench/image.py for what others cost.
+ * The smallest of 1/8, 1/4, 1/2 and 1 that still gives want_w x want_h.
+ * libjpeg-turbo could do all n/8, but has vector code for these only: measured
+ * on photos of 0.2 to 1.2 megapixels, 3/8 took 3 to 20 % longer than 1/2, and
+ * 5/8 to 7/8 up to twice as long as 1/1.
  */
-static int
+static unsigned
 dct_eighths(const jpeg_job *job)
 {
 	uint64_t	w = job->cinfo.image_width,
@@ -59,9 +61,9 @@ dct_eighths(const jpeg_job *job)
 
 	if (job->want_w <= 0 || job->want_h <= 0)
 		return 8;
-	for (unsigned n = 1; n < 8; n++)
+	for (unsigned n = 1; n < 8; n *= 2)
 		if ((w * n + 7) / 8 >= (uint64_t) job->want_w && (h * n + 7) / 8 >= (uint64_t) job->want_h)
-			return (int) n;
+			return n;
 	return 8;
 }
 
@@ -117,7 +119,7 @@ decode(jpeg_job *job)
 											  "JPEG images with %d colour components are not supported",
 											  cinfo->num_components));
 	}
-	cinfo->scale_num = (unsigned) dct_eighths(job);
+	cinfo->scale_num = dct_eighths(job);
 	cinfo->scale_denom = 8;
 	/* guessing missing coefficients costs much and only flatters broken files */
 	cinfo->do_block_smoothing = FALSE;

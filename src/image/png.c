@@ -38,7 +38,8 @@ typedef struct png_job
 	size_t		admitted;		/* end of the chunk libpng is reading */
 	int			chunks;
 	bool		seen_idat,
-				seen_end;
+				seen_end,
+				no_memory;		/* an allocation of libpng's failed */
 	const img_limits *limits;
 	const img_png_header *header;
 	img_pixels *out;
@@ -110,6 +111,8 @@ on_error(png_structp png, png_const_charp text)
 {
 	png_job    *job = png_get_error_ptr(png);
 
+	if (job->no_memory)
+		png_throw(job, mr_fail(job->st, MR_NOMEM, "out of memory decoding an image"));
 	png_throw(job, mr_fail(job->st, MR_INVALID, "invalid PNG image: %s", text));
 }
 
@@ -129,8 +132,11 @@ static png_voidp PNGCBAPI
 on_malloc(png_structp png, png_alloc_size_t size)
 {
 	png_job    *job = png_get_mem_ptr(png);
+	void	   *p = mr_alloc(job->env, size);
 
-	return mr_alloc(job->env, size);
+	if (p == NULL)
+		job->no_memory = true;
+	return p;
 }
 
 static void PNGCBAPI
@@ -202,6 +208,14 @@ on_read(png_structp png, png_bytep to, size_t n)
 		to += part;
 		n -= part;
 	}
+}
+
+/* After each row of each pass. */
+static void PNGCBAPI
+on_row(png_structp png, png_uint_32 row, int pass)
+{
+	png_job    *job = png_get_io_ptr(png);
+
 	if (mr_interrupted(job->env))
 		png_throw(job, mr_fail(job->st, MR_CANCELED, "image decoding canceled"));
 }
@@ -252,6 +266,7 @@ decode(png_job *job)
 	if (job->info == NULL)
 		png_throw(job, mr_fail(job->st, MR_NOMEM, "out of memory decoding an image"));
 	png_set_read_fn(job->png, job, on_read);
+	png_set_read_status_fn(job->png, on_row);
 	png_set_sig_bytes(job->png, 8);
 	png_set_user_limits(job->png, (png_uint_32) job->limits->max_side, (png_uint_32) job->limits->max_side);
 	png_set_chunk_cache_max(job->png, 16);
@@ -301,8 +316,6 @@ decode(png_job *job)
 		{
 			uint8_t    *row = job->out->data + (size_t) y * job->out->stride;
 
-			if (mr_interrupted(job->env))
-				png_throw(job, mr_fail(job->st, MR_CANCELED, "image decoding canceled"));
 			png_read_row(job->png, alpha ? job->rgba : row, NULL);
 			if (alpha)
 				flatten(job->rgba, row, w);
