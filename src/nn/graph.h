@@ -111,6 +111,7 @@ typedef struct nn_node
 	nn_attr    *attrs;
 	nn_params	params;
 	bool		dead;
+	bool		shortcut;		/* Slice or Pad as one strided copy: lower.h */
 	/* set by fusion */
 	nn_act		act;			/* applied to the result */
 	int			residual;		/* value added before act, -1: none */
