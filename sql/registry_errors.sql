@@ -49,7 +49,7 @@ SELECT pg_temp.try(format('SELECT millrace.import_model(''wrong'', %L, %L)', :'p
 
 -- bytes
 SELECT pg_temp.try(format('SELECT millrace.import_model(''wrong'', %L)', substr(:'lr'::bytea, 1, 100)));
-SELECT pg_temp.try(format('SELECT millrace.import_model(''wrong'', %L)', overlay(:'lr'::bytea placing '\x00' from 60)));
+SELECT pg_temp.try(format('SELECT millrace.import_model(''wrong'', %L)', overlay(:'lr'::bytea placing '\xff' from 100)));
 SELECT pg_temp.try('SELECT millrace.import_model($$wrong$$, NULL)');
 SELECT pg_temp.try('SELECT millrace.import_model_files($$wrong$$, $${"a": 1, "b": 2}$$)');
 SELECT pg_temp.try('SELECT millrace.import_model_files($$wrong$$, $${"a": "b"}$$)');

@@ -257,7 +257,7 @@ reg_register(const reg_new *new)
 	row.n_inputs = f.n_inputs;
 	row.n_outputs = f.n_outputs;
 
-	reg_write_begin(&w);
+	reg_write_begin(&w, "registration of a model");
 	reg_lock_name(new->name);
 	row.version = write_version(&w, new, &row);
 	write_bytes(row.sha256, new->bytes, new->size);
