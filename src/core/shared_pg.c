@@ -339,7 +339,7 @@ mr_slot_wait(mr_worker_kind kind, Oid database, const char *name, int index, con
 	s = find_locked(kind, database, name, index);
 	if (s == NULL)
 		s = take_locked(kind, database, name, index, now);
-	if (s && s->i.state != MR_SLOT_RUNNING)
+	if (s && (s->i.state != MR_SLOT_STARTING || s->parent == MyProcPid) && s->i.state != MR_SLOT_RUNNING)
 	{
 		if (s->i.state != MR_SLOT_WAITING || strncmp(s->i.reason, reason, sizeof(s->i.reason) - 1) != 0)
 			s->i.since = now;
@@ -521,13 +521,15 @@ slot_release(int code, Datum arg)
 	my_slot = -1;
 	LWLockAcquire(&block->lock, LW_EXCLUSIVE);
 	parent = s->parent;
+	proc = parent ? BackendPidGetProc(parent) : NULL;
 	if (s->i.pid == MyProcPid)
 	{
-		s->i.state = MR_SLOT_FREE;
+		/* Last words stay, while there is a parent to clear them. */
+		s->i.state = proc && s->i.reason[0] && !held_locked(s->i.database) ? MR_SLOT_WAITING : MR_SLOT_FREE;
 		s->i.pid = 0;
+		text_set(s->i.text, sizeof(s->i.text), "waiting");
 	}
 	LWLockRelease(&block->lock);
-	proc = parent ? BackendPidGetProc(parent) : NULL;
 	if (proc)
 		SetLatch(&proc->procLatch);
 }
