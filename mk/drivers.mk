@@ -1,6 +1,6 @@
 # What a newcomer types.  Each installs what is missing, so none needs PostgreSQL to be there yet.
 
-.PHONY: check check-full check-debian demo help
+.PHONY: check check-full check-debian demo bench help
 check:
 	@tools/check $(T)
 check-full:
@@ -18,3 +18,5 @@ help:
 	@echo 'make bench                side by side with the usual Python services'
 	@echo 'make unit                 the server-less tests alone'
 	@echo 'make, make install        as any extension (PG_CONFIG=... chooses the PostgreSQL)'
+bench:
+	@tools/bench $(B)

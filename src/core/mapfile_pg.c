@@ -52,9 +52,9 @@ typedef struct map_header
 	char		magic[8];
 	uint64		length;			/* of the bytes after the header */
 	uint8		key[MR_MAP_KEY_SIZE];
+	uint8		pad[8];			/* zero */
 	pg_crc32c	bytes_crc;
 	pg_crc32c	header_crc;		/* of everything before it */
-	uint8		pad[8];
 } map_header;
 
 StaticAssertDecl(sizeof(map_header) == 64, "the bytes after the header must stay 64-byte aligned");
@@ -368,6 +368,7 @@ mr_map(const uint8 key[MR_MAP_KEY_SIZE], size_t *len, mr_map_build build, void *
 		{
 			MemoryContextDelete(cxt);
 			entry = remember(key, &found);
+			ereport(DEBUG1, (errmsg_internal("compiled model file of %zu bytes made", size)));
 			mr_map_collect();
 		}
 		else

@@ -461,7 +461,7 @@ mr_database_held(Oid database)
 }
 
 int
-mr_database_hold(Oid database, int timeout_ms)
+mr_database_hold(Oid database, bool launcher, int timeout_ms)
 {
 	TimestampTz start = GetCurrentTimestamp();
 	int			left;
@@ -486,7 +486,8 @@ mr_database_hold(Oid database, int timeout_ms)
 		{
 			mr_slot    *s = &block->slot[n];
 
-			if (s->i.state == MR_SLOT_FREE || s->i.database != database || s->i.kind == MR_LAUNCHER)
+			if (s->i.state == MR_SLOT_FREE || s->i.database != database ||
+				(s->i.kind == MR_LAUNCHER && !launcher))
 				continue;
 			if (s->i.state == MR_SLOT_WAITING || orphaned_locked(s))
 			{
@@ -579,7 +580,7 @@ mr_worker_begin(const char *appname)
 }
 
 bool
-mr_launcher_begin(void)
+mr_launcher_begin(Oid connected_to)
 {
 	TimestampTz now = GetCurrentTimestamp();
 	mr_slot    *s;
@@ -588,8 +589,9 @@ mr_launcher_begin(void)
 	attach();
 	before_shmem_exit(slot_release, (Datum) 0);
 	LWLockAcquire(&block->lock, LW_EXCLUSIVE);
-	s = find_locked(MR_LAUNCHER, InvalidOid, "", 0);
-	if (s == NULL && (s = take_locked(MR_LAUNCHER, InvalidOid, "", 0, now)) != NULL)
+	s = find_locked(MR_LAUNCHER, connected_to, "", 0);
+	if (s == NULL && !held_locked(connected_to) &&
+		(s = take_locked(MR_LAUNCHER, connected_to, "", 0, now)) != NULL)
 	{
 		claim_locked(s);
 		s->parent = 0;

@@ -3,24 +3,27 @@
  *	  Antialiased resampling in two passes, after Pillow's Resample.c.
  *
  * Each output pixel is a weighted sum of the source pixels under the filter,
- * whose support grows with the reduction.  First all rows are resampled
- * horizontally to 8 bits, then the columns.  Weights are computed as Pillow
+ * whose support grows with the reduction.  Weights are computed as Pillow
  * does, then rounded to 16-bit fixed point with as many fraction bits as the
  * largest weight allows, so that one instruction multiplies two and adds; the
  * result differs from Pillow's 22 bits by at most one grey level, rarely.
- * (Pillow since 12 or so takes the vertical pass first where it computes that to
- * be cheaper; rounding to 8 bits in between then differs by 0.2/255 on average.)
  *
- * The horizontal pass is kept in a band of rows, in strips of columns: memory
- * is bounded whatever the proportions, and the band stays in the second cache.
+ * The vertical pass comes first: its loop runs along rows at full vector width,
+ * and what it leaves for the other, slower pass is only the target's height.
+ * (Pillow up to 11 always begins with the width, later ones with what they
+ * compute to be cheaper.  As rows are rounded to 8 bits in between, the other
+ * order differs by 0.2/255 on average.)  A few output rows are worked on at a
+ * time, so the memory between the passes is small whatever the proportions.
  */
 #include "image/image_private.h"
 
 #include <math.h>
 #include <string.h>
 
-/* Bytes of the band between the two passes, unless one output row needs more. */
-#define BAND_BYTES (512 * 1024)
+/* Output rows between the two passes. */
+#define BAND_ROWS 16
+/* Products of the vertical pass between two looks at interrupts: under 2 ms. */
+#define VERTICAL_WORK (8 << 20)
 /* Rows resampled horizontally between two looks at interrupts. */
 #define ROWS_AT_ONCE 32
 /* Sums stay below 2^31: 255 * 2^21 * the sum of |weights| (under 4). */
@@ -202,8 +205,7 @@ axis_keep_inside(axis *a, int in_size)
 /* Horizontal pass over `rows` rows in portions, looking at interrupts. */
 static mr_code
 horizontal(const mr_env *env, const img_kernels *kernels, uint8_t *dst, size_t dst_stride,
-		   const uint8_t *src, size_t src_stride, int rows, const axis *a, int x0, int n,
-		   mr_status *st)
+		   const uint8_t *src, size_t src_stride, int rows, const axis *a, mr_status *st)
 {
 	for (int y = 0; y < rows; y += ROWS_AT_ONCE)
 	{
@@ -212,8 +214,31 @@ horizontal(const mr_env *env, const img_kernels *kernels, uint8_t *dst, size_t d
 		kernels->horizontal(dst + (size_t) y * dst_stride, dst_stride,
 							src + (size_t) y * src_stride, src_stride,
 							rows - y < ROWS_AT_ONCE ? rows - y : ROWS_AT_ONCE,
-							n, a->first + x0, a->taps + (size_t) x0 * (size_t) a->n_taps,
-							a->n_taps, a->shift);
+							a->n, a->first, a->taps, a->n_taps, a->shift);
+	}
+	return MR_OK;
+}
+
+/* Vertical pass: `rows` output rows from y on, n bytes each, src at the first column. */
+static mr_code
+vertical(const mr_env *env, const img_kernels *kernels, uint8_t *dst, size_t dst_stride,
+		 const uint8_t *src, size_t src_stride, size_t n, int y, int rows, const axis *a,
+		 mr_status *st)
+{
+	for (int i = y; i < y + rows; i++, dst += dst_stride)
+	{
+		size_t		portion = (VERTICAL_WORK / (size_t) a->count[i]) & ~(size_t) 255;
+
+		if (portion == 0)
+			portion = 256;
+		for (size_t at = 0; at < n; at += portion)
+		{
+			if (mr_interrupted(env))
+				return mr_fail(st, MR_CANCELED, "image resizing canceled");
+			kernels->vertical(dst + at, src + (size_t) a->first[i] * src_stride + at, src_stride,
+							  n - at < portion ? n - at : portion,
+							  a->taps + (size_t) i * (size_t) a->n_taps, a->count[i], a->shift);
+		}
 	}
 	return MR_OK;
 }
@@ -247,75 +272,45 @@ nearest(const mr_env *env, const img_pixels *src, const img_plan *plan, uint8_t 
 	return MR_OK;
 }
 
-/* Both passes: strips of columns, in each a band of rows that slides down. */
+/* Both passes, a band of output rows at a time; only the columns under the
+ * window are looked at. */
 static mr_code
 both_passes(const mr_env *env, const img_kernels *kernels, const img_pixels *src,
-			const axis *across, const axis *down, uint8_t *dst, size_t stride, mr_status *st)
+			axis *across, const axis *down, uint8_t *dst, size_t stride, mr_status *st)
 {
-	int			tallest = 0;	/* source rows under one output row */
-	int			columns,
-				capacity;
+	int			left = across->first[0];
+	int			right = 0;
+	size_t		width;			/* bytes of a band's row in use */
 	size_t		band_stride;
 	uint8_t    *band;
 	mr_code		code = MR_OK;
 
-	for (int y = 0; y < down->n; y++)
-		if (down->count[y] > tallest)
-			tallest = down->count[y];
-	columns = across->n;
-	while (columns > 64 && (size_t) columns * 3 * (size_t) tallest > 8 * BAND_BYTES)
-		columns = (columns + 1) / 2;
-	band_stride = ((size_t) columns * 3 + 31) & ~(size_t) 31;
-	capacity = tallest + ROWS_AT_ONCE;
-	if ((size_t) capacity * band_stride < BAND_BYTES)
-		capacity = (int) (BAND_BYTES / band_stride);
-	if (capacity > src->height)
-		capacity = src->height;
-	band = mr_alloc(env, (size_t) capacity * band_stride + IMG_SLACK);
+	for (int x = 0; x < across->n; x++)
+	{
+		int			end = across->first[x] + across->n_taps;
+
+		right = end > right ? end : right;
+	}
+	right = right > src->width ? src->width : right;
+	for (int x = 0; x < across->n; x++)
+		across->first[x] -= left;
+	width = (size_t) (right - left) * 3;
+	band_stride = (width + 31) & ~(size_t) 31;
+	band = mr_alloc(env, BAND_ROWS * band_stride + IMG_SLACK);
 	if (band == NULL)
 		return mr_fail(st, MR_NOMEM, "out of memory resizing an image");
+	/* the spare bytes meet zero weights only, but must be something */
+	memset(band, 0, BAND_ROWS * band_stride + IMG_SLACK);
 
-	for (int x0 = 0; x0 < across->n && code == MR_OK; x0 += columns)
+	for (int y = 0; y < down->n && code == MR_OK; y += BAND_ROWS)
 	{
-		int			n = across->n - x0 < columns ? across->n - x0 : columns;
-		int			low = 0,	/* the band holds source rows low..high-1 */
-					high = 0;
+		int			rows = down->n - y < BAND_ROWS ? down->n - y : BAND_ROWS;
 
-		for (int y = 0; y < down->n && code == MR_OK; y++)
-		{
-			int			first = down->first[y];
-			int			end = first + down->count[y];
-
-			if (end > high)
-			{
-				int			keep = high > first ? high - first : 0;
-				int			fill;
-
-				if (keep > 0 && first > low)
-					memmove(band, band + (size_t) (first - low) * band_stride, (size_t) keep * band_stride);
-				low = first;
-				high = first + keep;
-				/* what later output rows need too, as far as there is room */
-				fill = low + capacity;
-				if (fill > down->first[down->n - 1] + down->count[down->n - 1])
-					fill = down->first[down->n - 1] + down->count[down->n - 1];
-				code = horizontal(env, kernels, band + (size_t) keep * band_stride, band_stride,
-								  src->data + (size_t) high * src->stride, src->stride,
-								  fill - high, across, x0, n, st);
-				high = fill;
-				if (code != MR_OK)
-					break;
-			}
-			else if ((y & 15) == 0 && mr_interrupted(env))
-			{
-				code = mr_fail(st, MR_CANCELED, "image resizing canceled");
-				break;
-			}
-			kernels->vertical(dst + (size_t) y * stride + (size_t) x0 * 3,
-							  band + (size_t) (first - low) * band_stride, band_stride,
-							  (size_t) n * 3, down->taps + (size_t) y * (size_t) down->n_taps,
-							  down->count[y], down->shift);
-		}
+		code = vertical(env, kernels, band, band_stride, src->data + (size_t) left * 3, src->stride,
+						width, y, rows, down, st);
+		if (code == MR_OK)
+			code = horizontal(env, kernels, dst + (size_t) y * stride, stride, band, band_stride,
+							  rows, across, st);
 	}
 	mr_free(env, band);
 	return code;
@@ -352,22 +347,15 @@ img_resample(const mr_env *env, const img_pixels *src, const img_plan *plan, img
 	else if (need_across)
 		code = horizontal(env, kernels, dst, stride,
 						  src->data + (size_t) plan->win_y * src->stride, src->stride,
-						  plan->win_h, &across, 0, plan->win_w, st);
+						  plan->win_h, &across, st);
+	else if (need_down)
+		code = vertical(env, kernels, dst, stride, src->data + (size_t) plan->win_x * 3, src->stride,
+						(size_t) plan->win_w * 3, 0, plan->win_h, &down, st);
 	else
-		for (int y = 0; y < plan->win_h && code == MR_OK; y++)
-		{
-			const uint8_t *row = src->data + (size_t) plan->win_x * 3;
-
-			if ((y & 15) == 0 && mr_interrupted(env))
-				code = mr_fail(st, MR_CANCELED, "image resizing canceled");
-			else if (need_down)
-				kernels->vertical(dst + (size_t) y * stride, row + (size_t) down.first[y] * src->stride,
-								  src->stride, (size_t) plan->win_w * 3,
-								  down.taps + (size_t) y * (size_t) down.n_taps, down.count[y], down.shift);
-			else
-				memcpy(dst + (size_t) y * stride, row + (size_t) (plan->win_y + y) * src->stride,
-					   (size_t) plan->win_w * 3);
-		}
+		for (int y = 0; y < plan->win_h; y++)
+			memcpy(dst + (size_t) y * stride,
+				   src->data + (size_t) (plan->win_y + y) * src->stride + (size_t) plan->win_x * 3,
+				   (size_t) plan->win_w * 3);
 	axis_free(env, &across);
 	axis_free(env, &down);
 	return code;

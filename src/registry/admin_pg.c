@@ -61,7 +61,7 @@ millrace_promote_model(PG_FUNCTION_ARGS)
 				 errmsg("version must not be null")));
 	reg_check_name(name, "model name");
 	reg_check_name(alias, "alias");
-	reg_write_begin(&w);
+	reg_write_begin(&w, "promote_model()");
 	reg_lock_name(name);
 	check_alive(name, PG_GETARG_INT32(1));
 	reg_set_alias(&w, name, alias, PG_GETARG_INT32(1), reason);
@@ -80,7 +80,7 @@ millrace_drop_alias(PG_FUNCTION_ARGS)
 	Datum		values[] = {CStringGetTextDatum(name), CStringGetTextDatum(alias)};
 	reg_write	w;
 
-	reg_write_begin(&w);
+	reg_write_begin(&w, "drop_alias()");
 	reg_lock_name(name);
 	if (reg_execute("SELECT 1 FROM millrace.model_aliases WHERE name = $1 AND alias = $2",
 					2, types, values, NULL, SPI_OK_SELECT) == 0)
@@ -180,7 +180,7 @@ millrace_drop_model(PG_FUNCTION_ARGS)
 	MemoryContext caller = CurrentMemoryContext;
 	MemoryContext old;
 
-	reg_write_begin(&w);
+	reg_write_begin(&w, "drop_model()");
 	reg_lock_name(name);
 	n = find_victims(name, version, &victims);
 	if (n == 0 && version)

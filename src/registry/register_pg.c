@@ -100,7 +100,12 @@ check_learner(const reg_new *new, reg_spec *spec, Jsonb **spec_json, int n_label
 	mr_status	st;
 
 	if (lrn_check(new->bytes, new->size, &info, &st) != MR_OK)
+	{
+		/* Damaged bytes are the caller's here, not the database's. */
+		if (st.code == MR_CORRUPT)
+			st.code = MR_INVALID;
 		mr_pg_raise(&st);
+	}
 	if (!reg_kind_by_name(lrn_algorithm_name(info.algorithm), &f->kind))
 		ereport(ERROR,
 				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
@@ -124,7 +129,12 @@ check_learner(const reg_new *new, reg_spec *spec, Jsonb **spec_json, int n_label
 					(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 					 errmsg("model specification: only a model of kind \"pca\" can have a \"backbone\"")));
 		backbone = reg_resolve(spec->backbone, REG_DESCRIBE);
-		if (backbone->kind != REG_ONNX || backbone->n_outputs != info.n_features)
+		if (backbone->kind != REG_ONNX)
+			ereport(ERROR,
+					(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+					 errmsg("model specification: backbone \"%s\" (%s) is not a network",
+							backbone->reference, reg_kind_names[backbone->kind])));
+		if (backbone->n_outputs != info.n_features)
 			ereport(ERROR,
 					(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 					 errmsg("model specification: backbone \"%s\" gives %d numbers, the model takes %d",
@@ -247,7 +257,7 @@ reg_register(const reg_new *new)
 	row.n_inputs = f.n_inputs;
 	row.n_outputs = f.n_outputs;
 
-	reg_write_begin(&w);
+	reg_write_begin(&w, "registration of a model");
 	reg_lock_name(new->name);
 	row.version = write_version(&w, new, &row);
 	write_bytes(row.sha256, new->bytes, new->size);

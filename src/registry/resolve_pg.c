@@ -388,6 +388,8 @@ reg_resolve(const char *reference, reg_task task)
 
 	if (reference == NULL)
 		reference = default_reference(task);
+	/* A statement without tables, inside a transaction, has not looked yet. */
+	AcceptInvalidationMessages();
 	if (resolved && strlen(reference) < REFERENCE_SIZE && !IsolationUsesXactSnapshot())
 	{
 		entry = hash_search(resolved, reference, HASH_FIND, NULL);
@@ -401,7 +403,6 @@ reg_resolve(const char *reference, reg_task task)
 typedef struct call_site
 {
 	const reg_model *model;
-	uint64		generation;
 	uint64		transaction;
 	TransactionId xmin;
 	TransactionId xmax;
@@ -428,10 +429,10 @@ reg_resolve_arg(FunctionCallInfo fcinfo, int argno, reg_task task)
 	size_t		len = given ? VARSIZE_ANY_EXHDR(given) : strlen(text);
 	Snapshot	s;
 
-	if (site && site->transaction == transactions &&
-		strlen(site->reference) == len && memcmp(site->reference, text, len) == 0 &&
-		(site->generation == generation ? !IsolationUsesXactSnapshot() || same_snapshot(site) :
-		 same_snapshot(site)))
+	/* The same reference under the same snapshot: the same statement, so the
+	 * same version whatever happened meanwhile. */
+	if (site && site->transaction == transactions && same_snapshot(site) &&
+		strlen(site->reference) == len && memcmp(site->reference, text, len) == 0)
 		return site->model;
 
 	if (site == NULL)
@@ -452,7 +453,6 @@ reg_resolve_arg(FunctionCallInfo fcinfo, int argno, reg_task task)
 	site->xmax = s ? s->xmax : InvalidTransactionId;
 	site->xcnt = s ? s->xcnt : 0;
 	site->curcid = s ? s->curcid : InvalidCommandId;
-	site->generation = generation;
 	site->transaction = transactions;
 	return site->model;
 }

@@ -153,7 +153,7 @@ install_entry(JsonbContainer *entry, shipped *list, int n, bool include_dropped)
 	s->name = name;
 
 	reg_check_name(name, "model name");
-	reg_write_begin(&w);
+	reg_write_begin(&w, "install_models()");
 	reg_lock_name(name);
 	look_up(s, &s->version, &dropped, &taken);
 	reg_write_end(&w);

@@ -20,7 +20,8 @@ typedef struct reg_write
 	const char *caller;			/* name of the role that asks */
 } reg_write;
 
-extern void reg_write_begin(reg_write *w);
+/* Raises 25006 in a read-only transaction and on a standby; what names the call. */
+extern void reg_write_begin(reg_write *w, const char *what);
 extern void reg_write_end(reg_write *w);
 
 /*

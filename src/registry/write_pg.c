@@ -10,6 +10,7 @@
 #include "miscadmin.h"
 #include "registry/write.h"
 #include "storage/lmgr.h"
+#include "tcop/utility.h"
 #include "utils/builtins.h"
 #include "utils/guc.h"
 #include "utils/rel.h"
@@ -25,10 +26,13 @@ owner_of_registry(void)
 }
 
 void
-reg_write_begin(reg_write *w)
+reg_write_begin(reg_write *w, const char *what)
 {
-	Oid			owner = owner_of_registry();
+	Oid			owner;
 
+	PreventCommandIfReadOnly(what);
+	PreventCommandIfParallelMode(what);
+	owner = owner_of_registry();
 	GetUserIdAndSecContext(&w->user, &w->sec_context);
 	w->caller = GetUserNameFromId(w->user, false);
 	w->guc_level = NewGUCNestLevel();

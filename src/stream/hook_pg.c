@@ -32,7 +32,7 @@ hold(const char *name)
 	Oid			database = name ? get_database_oid(name, true) : InvalidOid;
 
 	if (OidIsValid(database) && CompatDatabaseOwner(database, GetUserId()))
-		(void) mr_database_hold(database, STOP_TIMEOUT_MS);
+		(void) mr_database_hold(database, true, STOP_TIMEOUT_MS);
 }
 
 static const char *
@@ -76,7 +76,7 @@ before_utility(const Node *statement)
 
 				foreach(cell, ((const DropStmt *) statement)->objects)
 					if (strcmp(strVal(lfirst(cell)), "millrace") == 0 && superuser())
-						(void) mr_database_hold(MyDatabaseId, STOP_TIMEOUT_MS);
+						(void) mr_database_hold(MyDatabaseId, false, STOP_TIMEOUT_MS);
 			}
 			break;
 		default:

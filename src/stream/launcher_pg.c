@@ -2,9 +2,11 @@
  * launcher_pg.c
  *	  `millrace launcher`: one per cluster, there when the library is preloaded.
  *
- * It alone is restarted by the postmaster.  It connects to no database, reads
- * in the shared catalogues which databases take part, and keeps one supervisor
- * in each; a supervisor that ends is started again after 1, 2, 4 ... 60 s.
+ * It alone is restarted by the postmaster.  It reads in the shared catalogues
+ * which databases take part, and keeps one supervisor in each; a supervisor
+ * that ends is started again after 1, 2, 4 ... 60 s.  pg_db_role_setting cannot
+ * be opened without a database, so it is connected to millrace.launcher_database
+ * (postgres) and leaves it for a DROP or RENAME; it runs no SQL, only scans.
  *
  * Memory: a context per turn, a hash of databases for life.  Locks: none held
  * between turns.
@@ -73,10 +75,10 @@ switches_on(Datum settings)
 	deconstruct_array(DatumGetArrayTypeP(settings), TEXTOID, -1, false, TYPALIGN_INT, &item, &nulls, &n);
 	for (int k = 0; k < n; k++)
 	{
-		char	   *text = nulls[k] ? NULL : TextDatumGetCString(item[k]);
+		char	   *pair = nulls[k] ? NULL : TextDatumGetCString(item[k]);
 
-		if (text && pg_strncasecmp(text, name, sizeof(name) - 1) == 0 &&
-			!parse_bool(text + sizeof(name) - 1, &on))
+		if (pair && pg_strncasecmp(pair, name, sizeof(name) - 1) == 0 &&
+			!parse_bool(pair + sizeof(name) - 1, &on))
 			on = false;
 	}
 	return on;
@@ -266,10 +268,10 @@ millrace_launcher_main(Datum arg)
 	pqsignal(SIGHUP, SignalHandlerForConfigReload);
 	pqsignal(SIGTERM, die);
 	BackgroundWorkerUnblockSignals();
-	BackgroundWorkerInitializeConnection(NULL, NULL, 0);
+	BackgroundWorkerInitializeConnection(mr_launcher_database, NULL, 0);
 	pgstat_report_appname(MR_LAUNCHER_TYPE);
-	if (!mr_launcher_begin())
-		proc_exit(1);			/* an older one is still leaving: come back */
+	if (!mr_launcher_begin(MyDatabaseId))
+		proc_exit(1);			/* held, or an older one is still leaving: come back */
 
 	ctl.keysize = sizeof(Oid);
 	ctl.entrysize = sizeof(launcher_db);

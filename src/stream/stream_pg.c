@@ -32,6 +32,7 @@ PG_FUNCTION_INFO_V1(millrace_sources_changed);
 #define STOP_TIMEOUT_MS 10000
 
 bool		mr_workers_on = true;
+char	   *mr_launcher_database = NULL;
 static bool enabled = false;	/* read from the catalogue, never from here */
 
 void
@@ -44,6 +45,10 @@ stream_init(void)
 	DefineCustomBoolVariable("millrace.workers",
 							 "Master switch: off stops Millrace's workers in all databases.",
 							 NULL, &mr_workers_on, true, PGC_SIGHUP, 0, NULL, NULL, NULL);
+	DefineCustomStringVariable("millrace.launcher_database",
+							   "Database that the launcher is connected to.",
+							   "It must exist; any will do, for the launcher reads shared catalogues only.",
+							   &mr_launcher_database, "postgres", PGC_POSTMASTER, 0, NULL, NULL, NULL);
 	mr_launcher_register();
 	mr_hook_init();
 }
@@ -135,7 +140,7 @@ millrace_stop(PG_FUNCTION_ARGS)
 	int			left;
 
 	switch_database("RESET millrace.enabled");
-	left = mr_database_hold(MyDatabaseId, STOP_TIMEOUT_MS);
+	left = mr_database_hold(MyDatabaseId, false, STOP_TIMEOUT_MS);
 	if (left > 0)
 		ereport(WARNING,
 				(errmsg("%d of this database's workers have not ended yet", left),
@@ -207,5 +212,5 @@ millrace_sources_changed(PG_FUNCTION_ARGS)
 				(errcode(ERRCODE_E_R_I_E_TRIGGER_PROTOCOL_VIOLATED),
 				 errmsg("millrace.sources_changed() must be called as a trigger")));
 	mr_change_at_commit(MR_CHANGE_SOURCES, MyDatabaseId);
-	PG_RETURN_NULL();
+	PG_RETURN_POINTER(NULL);
 }

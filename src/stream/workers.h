@@ -17,6 +17,7 @@
 #define MR_SETTLED_S	60		/* a worker that lived so long failed by chance */
 
 extern bool mr_workers_on;		/* GUC millrace.workers */
+extern char *mr_launcher_database;	/* GUC millrace.launcher_database */
 
 /* Seconds until attempt n (1, 2, ...) after a failure: 1, 2, 4 ... MR_BACKOFF_MAX. */
 extern int	mr_backoff(int failures);

@@ -33,6 +33,7 @@
 #include "utils/snapmgr.h"
 #include "utils/timeout.h"
 
+#include "core/shared_pg.h"
 #include "stream/worker/owner.h"
 
 /* Oid of the extension and its version (in the current context); InvalidOid if there is none. */
@@ -262,7 +263,17 @@ kfk_run_slice(const kfk_source *source, kfk_partition *partitions, int n_partiti
 	PG_END_TRY();
 	MemoryContextSwitchTo(caller);
 	if (outcome == KFK_COMMITTED)
+	{
+		mr_worker_count(MR_COUNT_BATCHES, 1);
 		for (int i = 0; i < n_partitions; i++)
-			partitions[i].next_offset = partitions[i].new_offset;
+		{
+			kfk_partition *p = &partitions[i];
+
+			p->next_offset = p->new_offset;
+			mr_worker_count(MR_COUNT_ROWS, (uint64) p->rows);
+			mr_worker_count(MR_COUNT_BYTES, (uint64) p->bytes);
+			mr_worker_count(MR_COUNT_DEAD, (uint64) p->dead);
+		}
+	}
 	return outcome;
 }

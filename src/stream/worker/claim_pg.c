@@ -23,6 +23,7 @@
 #include "utils/memutils.h"
 #include "utils/timestamp.h"
 
+#include "core/shared_pg.h"
 #include "stream/worker/owner.h"
 
 #define LOCK_TIMEOUT_MS "10000" /* a claim waits this long for an open batch */
@@ -349,7 +350,10 @@ kfk_report(const kfk_source *source, const char *state, const char *sqlstate, co
 	MemoryContext caller = CurrentMemoryContext;
 
 	if (sqlstate != NULL)
+	{
 		errors++;
+		mr_worker_count(MR_COUNT_ERRORS, 1);
+	}
 	snprintf(now, sizeof(now), "%s %s %s", state, sqlstate ? sqlstate : "", reason ? reason : "");
 	if (strcmp(said, now) == 0 && (sqlstate == NULL || at - said_at < USECS_PER_SEC))
 		return;
@@ -357,6 +361,7 @@ kfk_report(const kfk_source *source, const char *state, const char *sqlstate, co
 		ereport(LOG,
 				(errmsg("source \"%s\", worker %d: %s: %s", source->name, source->worker, state, reason)));
 	pgstat_report_appname(psprintf("millrace source %s/%d: %s", source->name, source->worker, state));
+	mr_worker_state(state, reason);
 	PG_TRY();
 	{
 		Datum		args[] = {CStringGetTextDatum(source->name), Int32GetDatum(source->worker), Int32GetDatum(source->workers),

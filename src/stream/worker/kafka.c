@@ -81,6 +81,7 @@ configure(rd_kafka_conf_t *conf, const kfk_settings *settings, char *error, size
 		{"allow.auto.create.topics", "false"},
 		{"enable.partition.eof", "true"},
 		{"check.crcs", "true"},
+		{"queued.min.messages", "10000000"},	/* bytes are the bound, below */
 		{"log.queue", "true"},
 		/* As large as a topic may allow: a response that exceeds it would be asked for again for ever. */
 		{"receive.message.max.bytes", "536870912"},
@@ -95,8 +96,10 @@ configure(rd_kafka_conf_t *conf, const kfk_settings *settings, char *error, size
 	for (size_t i = 0; i < sizeof(fixed) / sizeof(*fixed); i++)
 		if (!set(conf, fixed[i][0], fixed[i][1], error, error_size))
 			return false;
+
+	/* From 2.2.0 on; before, a full queue was looked at again after a second. */
+	(void) rd_kafka_conf_set(conf, "fetch.queue.backoff.ms", "20", NULL, 0);
 	return set(conf, "group.id", settings->group, error, error_size) &&
-		set_number(conf, "queued.min.messages", settings->prefetch_rows, error, error_size) &&
 		set_number(conf, "queued.max.messages.kbytes", settings->prefetch_kb, error, error_size);
 }
 

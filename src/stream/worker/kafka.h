@@ -25,8 +25,7 @@ typedef struct kfk_settings
 	const char *const *values;
 	int			n;
 	const char *group;			/* shown by monitoring tools; nobody joins it */
-	int			prefetch_rows;	/* messages kept ready per partition */
-	int			prefetch_kb;	/* and their size; a larger one still arrives, alone */
+	int			prefetch_kb;	/* of messages kept ready per partition; a larger one still arrives, alone */
 	bool		(*refuses) (const struct sockaddr *address);	/* addresses not to be connected to; NULL: none */
 } kfk_settings;
 

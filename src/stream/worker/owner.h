@@ -1,25 +1,27 @@
 /*
  * owner.h
- *	  Statements on millrace's own tables, from a worker that is an ordinary
- *	  role: run as the extension's owner, as referential integrity runs its
- *	  own, with search_path pinned.  Only fixed, fully qualified statements may
- *	  stand between begin and end; an error between them undoes both at the
- *	  end of the transaction.
+ *	  Our own fixed statements by SPI, as the extension's owner.
  */
 #ifndef MILLRACE_STREAM_OWNER_H
 #define MILLRACE_STREAM_OWNER_H
 
-#include "postgres.h"
+#include "core/owner_pg.h"
+#include "executor/spi.h"
 
-typedef struct kfk_owner
+typedef mr_owner_save kfk_owner;
+
+static inline void
+kfk_owner_begin(kfk_owner *save)
 {
-	Oid			user;
-	int			context;
-	int			guc_level;
-} kfk_owner;
+	mr_owner_begin(save);
+	SPI_connect();
+}
 
-/* Also SPI_connect() and SPI_finish(). */
-extern void kfk_owner_begin(kfk_owner *save);
-extern void kfk_owner_end(kfk_owner *save);
+static inline void
+kfk_owner_end(const kfk_owner *save)
+{
+	SPI_finish();
+	mr_owner_end(save);
+}
 
 #endif							/* MILLRACE_STREAM_OWNER_H */

@@ -10,7 +10,6 @@
 
 #include "stream/worker/source.h"
 
-#include "access/xlog.h"
 #include "catalog/pg_type.h"
 #include "commands/defrem.h"
 #include "executor/spi.h"
@@ -26,6 +25,14 @@
 #include "stream/kafka_options.h"
 #include "stream/stream.h"
 #include "stream/worker/owner.h"
+
+/*
+ * Messages that librdkafka may keep ready, over all partitions of a worker, and
+ * for each.  Its version 2.0 looks at a full queue again only after a second,
+ * so this bounds the rate of a worker as well: 64 MB are 250,000 messages of 250 bytes.
+ */
+#define PREFETCH_KB 65536
+#define PREFETCH_MIN_KB 4096
 
 /* Member of a jsonb object as text (NULL if absent or null), in cxt. */
 static char *
@@ -118,13 +125,6 @@ read_options(kfk_source *source, Jsonb *options)
 	}
 }
 
-/* "<system identifier>/<database oid>": where a source may run. */
-static char *
-here(void)
-{
-	return psprintf(UINT64_FORMAT "/%u", GetSystemIdentifier(), MyDatabaseId);
-}
-
 /*
  * Read the row into source (whose cxt, name, worker and workers are set).
  * False if it is not for us: gone, not running, bound elsewhere or, unless
@@ -159,7 +159,7 @@ kfk_load_source(kfk_source *source)
 		char	   *name = source->name;
 		char	   *bound = SPI_getvalue(row, desc, 10);
 
-		found = DatumGetBool(SPI_getbinval(row, desc, 9, &null)) && strcmp(bound, here()) == 0 &&
+		found = DatumGetBool(SPI_getbinval(row, desc, 9, &null)) && strcmp(bound, mr_source_binding()) == 0 &&
 			(source->generation == 0 || source->generation == generation);
 		if (found)
 		{
@@ -192,7 +192,7 @@ kfk_source_unchanged(const kfk_source *source)
 {
 	static SPIPlanPtr plan = NULL;
 	Oid			types[] = {TEXTOID, INT8OID, TEXTOID};
-	Datum		args[] = {CStringGetTextDatum(source->name), Int64GetDatum(source->generation), CStringGetTextDatum(here())};
+	Datum		args[] = {CStringGetTextDatum(source->name), Int64GetDatum(source->generation), CStringGetTextDatum(mr_source_binding())};
 	kfk_owner	save;
 	bool		unchanged;
 
@@ -241,8 +241,12 @@ kfk_open_source(const kfk_source *source)
 	const char *names[KFK_N_OPTIONS];
 	const char *values[KFK_N_OPTIONS];
 	char		error[512];
-	kfk_settings settings = {names, values, 0, psprintf("millrace-%s", source->name), 2 * source->batch_rows, 16384, NULL};
+	kfk_settings settings = {names, values, 0, psprintf("millrace-%s", source->name), PREFETCH_KB, NULL};
+	int			mine = (source->partitions + source->workers - 1) / source->workers;
 	kfk_client *client;
+
+	if (mine > 1)
+		settings.prefetch_kb = Max(PREFETCH_KB / mine, PREFETCH_MIN_KB);
 
 	if (strcmp(wrapper->fdwname, "millrace_kafka") != 0)
 		ereport(ERROR,

@@ -141,6 +141,6 @@ extern void kfk_bury(const kfk_source *source, const kfk_item *item);
 
 /* source_main_pg.c */
 extern void kfk_wait(int timeout_ms, bool for_messages);	/* answers the server; may end the process */
-extern void kfk_check_source(const kfk_source *source);	/* at most once a second; ends the process if the source changed */
+extern void kfk_check_source(const kfk_source *source);	/* once a second; ends the process if it changed */
 
 #endif							/* MILLRACE_STREAM_SOURCE_H */

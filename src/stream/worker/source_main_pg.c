@@ -16,21 +16,18 @@
 #include "stream/worker/source.h"
 
 #include "access/xact.h"
-#include "access/xlog.h"
 #include "fmgr.h"
 #include "miscadmin.h"
 #include "pgstat.h"
-#include "postmaster/bgworker.h"
 #include "postmaster/interrupt.h"
 #include "storage/ipc.h"
 #include "storage/latch.h"
-#include "tcop/tcopprot.h"
 #include "utils/guc.h"
 #include "utils/memutils.h"
 #include "utils/timestamp.h"
 
 #include "core/compat.h"
-#include "stream/stream.h"
+#include "core/shared_pg.h"
 
 #define CHECK_MS 1000			/* how often the sources row is looked at */
 #define PARTITIONS_MS 30000		/* how often new partitions are looked for */
@@ -109,6 +106,8 @@ kfk_wait(int timeout_ms, bool for_messages)
 			timeout_ms = (int) TimestampDifferenceMilliseconds(GetCurrentTimestamp(), end);
 		} while (timeout_ms > 0);
 	CHECK_FOR_INTERRUPTS();
+	if (mr_worker_should_stop())
+		proc_exit(0);
 	if (ConfigReloadPending)
 	{
 		ConfigReloadPending = false;
@@ -116,7 +115,7 @@ kfk_wait(int timeout_ms, bool for_messages)
 	}
 }
 
-/* End if the source is paused, halted, dropped or was changed. */
+/* Once a second, or when told of a change: end if the source is paused, halted, dropped or was changed. */
 void
 kfk_check_source(const kfk_source *source)
 {
@@ -124,7 +123,7 @@ kfk_check_source(const kfk_source *source)
 	TimestampTz now = GetCurrentTimestamp();
 	bool		unchanged;
 
-	if (now - checked < CHECK_MS * INT64CONST(1000))
+	if (!mr_worker_changed() && now - checked < CHECK_MS * INT64CONST(1000))
 		return;
 	kfk_begin("look at the source");
 	unchanged = kfk_source_unchanged(source);
@@ -376,6 +375,12 @@ open_client(kfk_source *source, MemoryContext claims)
 		close_client();
 		return false;
 	}
+	if (source->partitions == 0)
+	{
+		/* The first time: open again, with the memory divided by the partitions. */
+		close_client();
+		return true;
+	}
 	if (wait_set)
 	{
 		FreeWaitEventSet(wait_set);
@@ -405,6 +410,8 @@ turn(kfk_source *source, MemoryContext cxt, MemoryContext claims)
 			return;
 		}
 		described = GetCurrentTimestamp();
+		if (client == NULL)
+			return;
 	}
 
 	/* First silence the bell, then empty what it rings for. */
@@ -459,27 +466,20 @@ turn(kfk_source *source, MemoryContext cxt, MemoryContext claims)
 void
 millrace_source_main(Datum arg)
 {
-	kfk_worker_arg args;
+	const mr_worker_args *args = mr_worker_begin("millrace source");
 	kfk_source	source = {0};
 	MemoryContext cxt;
 	MemoryContext claims;
 	volatile int failures = 0;
 
-	memcpy(&args, MyBgworkerEntry->bgw_extra, sizeof(args));
-	pqsignal(SIGHUP, SignalHandlerForConfigReload);
-	pqsignal(SIGTERM, die);
-	BackgroundWorkerUnblockSignals();
-	if (args.magic != KFK_WORKER_MAGIC || args.workers < 1 || RecoveryInProgress())
-		proc_exit(0);
-	BackgroundWorkerInitializeConnectionByOid(args.database, args.role, 0);
 	before_shmem_exit(close_at_exit, 0);
 	cxt = AllocSetContextCreate(TopMemoryContext, "millrace batch", ALLOCSET_DEFAULT_SIZES);
 	claims = AllocSetContextCreate(TopMemoryContext, "millrace partitions", ALLOCSET_DEFAULT_SIZES);
 	source.cxt = AllocSetContextCreate(TopMemoryContext, "millrace source", ALLOCSET_DEFAULT_SIZES);
-	source.name = MemoryContextStrdup(source.cxt, args.source);
-	source.generation = args.generation;
-	source.worker = args.worker;
-	source.workers = args.workers;
+	source.name = MemoryContextStrdup(source.cxt, args->name);
+	source.generation = args->config;
+	source.worker = args->index;
+	source.workers = args->nworkers;
 	MemoryContextSwitchTo(cxt);
 	kfk_report(&source, "starting", NULL, NULL);
 
