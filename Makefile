@@ -18,6 +18,8 @@ SRCS        = $(foreach r,$(ROOMS),$(sort $(wildcard src/$(r)/*.c)))
 WORKER_SRCS = $(foreach r,$(ROOMS),$(sort $(wildcard src/$(r)/worker/*.c)))
 OBJS        = $(SRCS:.c=.o)
 WORKER_OBJS = $(WORKER_SRCS:.c=.o)
+# core's files that both libraries contain, each with its own process-local state
+WORKER_CORE = $(addprefix src/core/,status.o env.o env_pg.o shared_pg.o owner_pg.o)
 HDRS        = $(wildcard src/*/*.h src/*/worker/*.h)
 
 parts  = $(foreach r,$(ROOMS),$(wildcard src/$(r)/$(1).sql))
@@ -39,14 +41,15 @@ WORKER_LINK = -lrdkafka -lm -Wl,--version-script=src/millrace.map -Wl,-z,relro,-
 
 EXTRA_CLEAN = $(WORKER_OBJS) $(WORKER_SO) $(SCRIPT) unit/bin
 
+# The drivers install what is missing and call make again; PGXS has a "check" of its own.
+DRIVERS = help demo check check-full check-debian bench soak
+ifneq ($(filter $(DRIVERS),$(MAKECMDGOALS)),)
+include mk/drivers.mk
+else
 INCLUDEDIR_SERVER := $(shell $(PG_CONFIG) --includedir-server)
 override with_llvm := no
-ifeq ($(wildcard $(PG_CONFIG)),)
-# Nothing installed yet: only the targets that install it can run.
-else
 PGXS := $(shell $(PG_CONFIG) --pgxs)
 include $(PGXS)
-endif
 
 all: $(WORKER_SO)
 $(OBJS) $(WORKER_OBJS): $(HDRS) millrace.control Makefile
@@ -54,8 +57,8 @@ $(OBJS) $(WORKER_OBJS): $(HDRS) millrace.control Makefile
 src/%.o: CFLAGS += $(call isa_flags,$*.c)
 $(shlib): src/millrace.map
 
-$(WORKER_SO): $(WORKER_OBJS) src/millrace.map
-	$(CC) $(CFLAGS) -shared -o $@ $(WORKER_OBJS) $(LDFLAGS) $(WORKER_LINK)
+$(WORKER_SO): $(WORKER_OBJS) $(WORKER_CORE) src/millrace.map
+	$(CC) $(CFLAGS) -shared -o $@ $(WORKER_OBJS) $(WORKER_CORE) $(LDFLAGS) $(WORKER_LINK)
 
 $(SCRIPT): $(SQL) millrace.control Makefile
 	{ printf '%s\n' '\echo Use "CREATE EXTENSION millrace" to load this file. \quit'; \
@@ -71,3 +74,4 @@ install-worker: all
 	for f in $(MODELS); do $(MKDIR_P) "$(DESTDIR)$(datadir)/extension/millrace_models/$$(dirname $${f#models/})" && \
 	  $(INSTALL_DATA) $$f "$(DESTDIR)$(datadir)/extension/millrace_models/$${f#models/}" || exit 1; done
 .PHONY: install-worker
+endif

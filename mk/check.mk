@@ -1,4 +1,4 @@
-# Tests, demo and benchmarks.  Included by the Makefile.
+# The programs that tests and the demonstration use.  Included by the Makefile after PGXS.
 
 # Server-less tests: the pure cores under ASan and UBSan, one program per unit/test_*.c.
 # Test sources may include unit.h and any header of src/.
@@ -22,9 +22,9 @@ build/unit/%.o: src/%.c $(HDRS)
 	$(UNIT_CC) $(UNIT_FLAGS) $(call isa_flags,$<) -c -o $@ $<
 
 build/unit/libpure.a: $(UNIT_OBJS)
-	@rm -f $@ && ar rcs $@ $^
+	@rm -f $@ && ar rcsP $@ $^
 
-unit/bin/%: unit/%.c build/unit/libpure.a unit/unit.h
+unit/bin/%: unit/%.c build/unit/libpure.a $(wildcard unit/*.h)
 	@mkdir -p $(@D)
 	$(UNIT_CC) $(UNIT_FLAGS) -o $@ $< build/unit/libpure.a $(UNIT_LIBS)
 
@@ -34,7 +34,7 @@ build/tool/%.o: src/%.c $(HDRS)
 	@mkdir -p $(@D)
 	$(UNIT_CC) $(TOOL_FLAGS) $(call isa_flags,$<) -c -o $@ $<
 build/tool/libpure.a: $(PURE_SRCS:src/%.c=build/tool/%.o)
-	@rm -f $@ && ar rcs $@ $^
+	@rm -f $@ && ar rcsP $@ $^
 unit/bin/%: unit/tools/%.c build/tool/libpure.a
 	@mkdir -p $(@D)
 	$(UNIT_CC) $(TOOL_FLAGS) -o $@ $< build/tool/libpure.a $(UNIT_LIBS)
@@ -52,3 +52,17 @@ build/millrace-broker: tools/broker.c
 build/millrace-send: tools/send.c build/tool/libpure.a
 	@mkdir -p $(@D)
 	$(CC) $(TOOL_FLAGS) -I$(shell $(PG_CONFIG) --includedir) -o $@ $< build/tool/libpure.a -L$(shell $(PG_CONFIG) --libdir) -lrdkafka -lpq $(UNIT_LIBS)
+
+# libFuzzer harnesses, with clang: make fuzz builds unit/bin/fuzz_*; run one with a corpus folder.
+FUZZ_CC   ?= $(firstword $(shell ls /usr/bin/clang /usr/bin/clang-[0-9]* 2>/dev/null) clang)
+FUZZ_FLAGS = $(filter-out -fsanitize=%,$(UNIT_FLAGS)) -fsanitize=address,undefined -fno-sanitize-recover=all
+build/fuzz/%.o: src/%.c $(HDRS)
+	@mkdir -p $(@D)
+	$(FUZZ_CC) $(FUZZ_FLAGS) -fsanitize=fuzzer-no-link $(call isa_flags,$<) -c -o $@ $<
+build/fuzz/libpure.a: $(PURE_SRCS:src/%.c=build/fuzz/%.o)
+	@rm -f $@ && ar rcsP $@ $^
+unit/bin/fuzz_%: unit/fuzz_%.c build/fuzz/libpure.a
+	@mkdir -p $(@D)
+	$(FUZZ_CC) $(FUZZ_FLAGS) -fsanitize=fuzzer -o $@ $< build/fuzz/libpure.a $(UNIT_LIBS)
+.PHONY: fuzz
+fuzz: $(patsubst unit/%.c,unit/bin/%,$(sort $(wildcard unit/fuzz_*.c)))

@@ -6,7 +6,7 @@
 
 say() { printf '\n\033[1m%s\033[0m\n' "$*"; }
 
-pg_bin() { ls -d /usr/lib/postgresql/*/bin 2>/dev/null | sort -V | tail -n 1; }
+pg_bin() { ls -d /usr/lib/postgresql/*/bin 2>/dev/null | sort -V | tail -n 1 || true; }
 
 # Run a command as the unprivileged user (as ourselves unless root).
 as_user() {

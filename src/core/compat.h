@@ -22,4 +22,11 @@
 #define CompatCreateWaitEventSet(n) CreateWaitEventSet(TopMemoryContext, (n))
 #endif
 
+/* PG 16: one function for the rights on every kind of object. */
+#if PG_VERSION_NUM >= 160000
+#define compat_server_aclcheck(server, role, mode) object_aclcheck(ForeignServerRelationId, server, role, mode)
+#else
+#define compat_server_aclcheck(server, role, mode) pg_foreign_server_aclcheck(server, role, mode)
+#endif
+
 #endif							/* MILLRACE_COMPAT_H */

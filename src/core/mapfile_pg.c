@@ -52,9 +52,9 @@ typedef struct map_header
 	char		magic[8];
 	uint64		length;			/* of the bytes after the header */
 	uint8		key[MR_MAP_KEY_SIZE];
+	uint8		pad[8];			/* zero */
 	pg_crc32c	bytes_crc;
 	pg_crc32c	header_crc;		/* of everything before it */
-	uint8		pad[8];
 } map_header;
 
 StaticAssertDecl(sizeof(map_header) == 64, "the bytes after the header must stay 64-byte aligned");
@@ -67,6 +67,7 @@ typedef struct map_entry
 	void	   *map;			/* address mmap() gave, or NULL */
 	size_t		map_len;
 	MemoryContext own;			/* holds bytes when there is no map */
+	int			users;			/* mr_map() calls not yet released */
 } map_entry;
 
 static HTAB *entries = NULL;
@@ -310,6 +311,8 @@ write_file(const uint8 *key, const void *bytes, size_t len)
 static void
 release_entry(map_entry *entry)
 {
+	if (--entry->users > 0)
+		return;
 	if (entry->map)
 		(void) munmap(entry->map, entry->map_len);
 	if (entry->own)
@@ -346,6 +349,7 @@ mr_map(const uint8 key[MR_MAP_KEY_SIZE], size_t *len, mr_map_build build, void *
 		entry = remember(key, &found);
 	if (entry)
 	{
+		entry->users++;
 		*len = entry->len;
 		return entry->bytes;
 	}
@@ -364,6 +368,7 @@ mr_map(const uint8 key[MR_MAP_KEY_SIZE], size_t *len, mr_map_build build, void *
 		{
 			MemoryContextDelete(cxt);
 			entry = remember(key, &found);
+			ereport(DEBUG1, (errmsg_internal("compiled model file of %zu bytes made", size)));
 			mr_map_collect();
 		}
 		else
@@ -379,6 +384,7 @@ mr_map(const uint8 key[MR_MAP_KEY_SIZE], size_t *len, mr_map_build build, void *
 		entry = remember(key, &found);
 	if (lock >= 0)
 		CloseTransientFile(lock);
+	entry->users++;
 	*len = entry->len;
 	return entry->bytes;
 }
@@ -395,9 +401,15 @@ mr_map_release(const uint8 key[MR_MAP_KEY_SIZE])
 void
 mr_map_discard(const uint8 key[MR_MAP_KEY_SIZE])
 {
+	mr_map_release(key);
+	mr_map_remove_file(key);
+}
+
+void
+mr_map_remove_file(const uint8 key[MR_MAP_KEY_SIZE])
+{
 	char		path[MAXPGPATH];
 
-	mr_map_release(key);
 	file_path(key, path);
 	(void) unlink(path);
 }

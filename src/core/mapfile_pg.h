@@ -27,11 +27,14 @@ typedef void (*mr_map_build) (void *arg, MemoryContext cxt, const void **bytes, 
 extern const void *mr_map(const uint8 key[MR_MAP_KEY_SIZE], size_t *len,
 						  mr_map_build build, void *arg);
 
-/* Give up this backend's mapping; the file stays for others. */
+/* Give up the bytes; the file stays. */
 extern void mr_map_release(const uint8 key[MR_MAP_KEY_SIZE]);
 
-/* Remove the file too: its content proved damaged, or its model was dropped. */
+/* Remove the file too: its content proved damaged. */
 extern void mr_map_discard(const uint8 key[MR_MAP_KEY_SIZE]);
+
+/* Remove only the file: whoever has it mapped, this backend too, keeps it. */
+extern void mr_map_remove_file(const uint8 key[MR_MAP_KEY_SIZE]);
 
 /*
  * Remove the files of dropped databases, left-overs of crashes, and the least

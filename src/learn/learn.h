@@ -101,7 +101,8 @@ typedef struct lrn_params
 	double		max_features;
 	bool		bootstrap;		/* true */
 	double		max_samples;	/* 0 = all; 1.0 or less = share, above = rows */
-	bool		oob_score;		/* true here: it costs little and is stored */
+	int			oob_score;		/* -1: measured unless its votes would take more
+								 * than 256 MB; 0 never; 1 always */
 
 	/* random_forest, logistic_regression */
 	lrn_class_weight class_weight;	/* none */
@@ -214,8 +215,7 @@ extern mr_code lrn_pca_variance(const uint8_t *bytes, size_t len, double *varian
 
 /* ---- prediction (predict.c, forest_predict*.c, linear_predict*.c) ---- */
 
-struct lrn_forest_file;
-struct lrn_linear_file;
+struct lrn_share;
 
 /* Points into the map; no memory of its own.  Treat as opaque. */
 typedef struct lrn_model
@@ -227,10 +227,10 @@ typedef struct lrn_model
 	const uint64_t *nodes;		/* packed nodes of all trees */
 	const uint32_t *wide;		/* left children where they do not fit, or NULL */
 	const uint32_t *roots;		/* n_trees */
-	const float *dists;			/* n_dists x n_classes */
+	const struct lrn_share *shares; /* lists of mixed leaves */
 	uint32_t	n_nodes;
 	uint32_t	n_trees;
-	uint32_t	n_dists;
+	uint32_t	n_shares;
 	int			child_shift;	/* bits below the left child in a packed node */
 	/* linear: logistic regression and PCA */
 	const float *mean;			/* n_features, or NULL */

@@ -82,12 +82,12 @@ typedef struct nn_act
 } nn_act;
 
 /* Element type of packed weights; others than f32 are for later. */
-typedef enum nn_dtype
+typedef enum nn_weight_type
 {
 	nn_f32 = 0,
 	nn_bf16 = 1,
 	nn_s8 = 2
-} nn_dtype;
+} nn_weight_type;
 
 /* ---- packed weights: position-independent bytes, 64-byte aligned in the file ---- */
 
@@ -105,7 +105,7 @@ typedef struct nn_pack
 {
 	uint32_t	magic;
 	uint8_t		kind;			/* nn_pack_kind */
-	uint8_t		dtype;			/* nn_dtype */
+	uint8_t		dtype;			/* nn_weight_type */
 	uint8_t		isa;			/* nn_isa it is laid out for */
 	uint8_t		form;			/* nn_conv_form for convolutions */
 	uint64_t	bytes;			/* of the whole pack */

@@ -17,6 +17,7 @@ CREATE TABLE millrace.sources (
 	generation  bigint NOT NULL DEFAULT 1,
 	bound_to    text NOT NULL,
 	cluster_id  text,
+	partitions  int,
 	created_by  text NOT NULL DEFAULT session_user,
 	created_at  timestamptz NOT NULL DEFAULT now()
 );
@@ -34,6 +35,7 @@ COMMENT ON COLUMN millrace.sources.state_since IS 'when the state was set';
 COMMENT ON COLUMN millrace.sources.generation IS 'raised by every change; a worker that holds another one ends';
 COMMENT ON COLUMN millrace.sources.bound_to IS 'system identifier/database oid it may run in; elsewhere (restored, cloned) it counts as paused until resume_source';
 COMMENT ON COLUMN millrace.sources.cluster_id IS 'Kafka cluster its offsets belong to';
+COMMENT ON COLUMN millrace.sources.partitions IS 'partitions of the topic when it was first read: later ones start at their beginning, whatever option start says';
 COMMENT ON COLUMN millrace.sources.created_by IS 'who called create_source';
 COMMENT ON COLUMN millrace.sources.created_at IS 'when create_source was called';
 
@@ -128,7 +130,7 @@ COMMENT ON COLUMN millrace.dead_letters.topic IS 'its topic';
 COMMENT ON COLUMN millrace.dead_letters.partition IS 'its partition';
 COMMENT ON COLUMN millrace.dead_letters."offset" IS 'its offset';
 COMMENT ON COLUMN millrace.dead_letters.key IS 'message key, raw';
-COMMENT ON COLUMN millrace.dead_letters.headers IS 'headers in order: [{"key": name, "value": text or null}], or "base64" for a value that is no text';
+COMMENT ON COLUMN millrace.dead_letters.headers IS 'headers in order: [{"key": name, "value": text or null}], or "hex" for a value that is no text';
 COMMENT ON COLUMN millrace.dead_letters.value IS 'message value, raw; NULL where it exceeded max_message_bytes (the detail gives its size)';
 COMMENT ON COLUMN millrace.dead_letters.ts IS 'Kafka timestamp of the message';
 COMMENT ON COLUMN millrace.dead_letters.sqlstate IS 'SQLSTATE of the error';

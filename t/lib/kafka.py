@@ -50,6 +50,7 @@ class Kafka:
         self.process = None
 
     def __enter__(self):
+        shutil.rmtree(self.folder, ignore_errors=True)
         self.start()
         return self
 
