@@ -27,7 +27,7 @@ SQL    = $(foreach k,types tables functions views,$(call parts,$(k)))
 SCRIPT = millrace--$(RELEASE).sql
 DATA_built = $(SCRIPT)
 TEMPLATES = $(filter-out $(SQL),$(wildcard src/pipelines/*.sql))
-MODELS    = $(wildcard models/MANIFEST.json models/*/*.onnx models/*/*.json models/*/*.mrm)
+MODELS    = $(wildcard models/MANIFEST.json models/*/*.onnx models/*/*.json models/*/*.model)
 
 WARN = -Wall -Wextra -Werror -Wno-declaration-after-statement -Wno-unused-parameter
 # PostgreSQL's flags were chosen for gcc; clang need not know all of them.

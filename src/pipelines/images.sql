@@ -179,7 +179,7 @@ CREATE OR REPLACE VIEW @schema@.descriptor_size_comparison AS
 		   (c.metrics ->> 'us_per_row')::numeric AS classify_us,
 		   (p.metrics ->> 'us_per_row')::numeric AS project_us
 	FROM millrace.models p
-	JOIN millrace.model_lineage l ON (l.parent_name, l.parent_version) = (p.name, p.version) AND l.role = 'descriptors'
+	JOIN millrace.model_lineage l ON (l.parent_name, l.parent_version) = (p.name, p.version) AND l.role = 'descriptors_of'
 	JOIN millrace.models c ON (c.name, c.version) = (l.name, l.version)
 	WHERE p.kind = 'pca' AND p.retired_at IS NULL AND c.retired_at IS NULL;
 COMMENT ON VIEW @schema@.descriptor_size_comparison IS 'what fewer numbers cost: accuracy, bytes and time of the classifiers fitted on 10, 20 and 50 components';
