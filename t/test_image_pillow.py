@@ -1,4 +1,5 @@
 #!/usr/bin/env python3
+# lane: unit
 """Resampling against Pillow: real photos, every filter, many sizes and fits.
 
 Both sides get the same pixels: Pillow reads the photo, and a lossless PNG of
@@ -6,7 +7,7 @@ it goes through unit/bin/img_tool.  The mean absolute difference must stay
 under one grey level (1/255): CLOSE asks for half of that, because the order of
 Pillow's two passes depends on sizes and version.  Against Pillow's two passes
 in our order (first the height, then the width) nearly all values are equal:
-EXACT (with box, averages of a few pixels end in exactly one half).  Prints TAP.
+EXACT (with box, averages of a few pixels end in exactly one half).
 """
 import os
 import subprocess
@@ -14,19 +15,19 @@ import sys
 import tempfile
 
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+sys.path.insert(0, os.path.join(ROOT, "t"))
+from lib.tap import data, done, ok, skip_all
+
 TOOL = os.path.join(ROOT, "unit/bin/img_tool")
-DATA = os.environ.get("MILLRACE_DATA", os.path.join(ROOT, "../shared/data"))
 PHOTOS = ["winml_hummingbird.jpg", "hot_dog.jpg", "owl.jpg", "parrot.jpg"]
 
 try:
     import numpy as np
     from PIL import Image, ImageOps
 except ImportError as e:
-    print(f"1..0 # SKIP {e}")
-    sys.exit(0)
-if not os.path.exists(os.path.join(DATA, "photos", PHOTOS[0])):
-    print("1..0 # SKIP no photos in " + DATA)
-    sys.exit(0)
+    skip_all(str(e))
+if not data("photos/" + PHOTOS[0]):
+    skip_all("no photos here")
 
 FILTERS = {
     "nearest": Image.Resampling.NEAREST,
@@ -49,16 +50,6 @@ def ask(command, w, h):
     return np.frombuffer(raw, np.uint8).reshape(h, w, 3).astype(int)
 
 
-count = failed = 0
-
-
-def ok(cond, name):
-    global count, failed
-    count += 1
-    failed += not cond
-    print(("ok" if cond else "not ok"), count, "-", name, flush=True)
-
-
 def compare(mine, pillow):
     d = np.abs(mine - np.asarray(pillow).astype(int))
     return d.mean(), d.max()
@@ -77,7 +68,7 @@ def resize_crop(im, w, h, side, f):
 
 with tempfile.TemporaryDirectory() as tmp:
     for photo in PHOTOS:
-        im = Image.open(os.path.join(DATA, "photos", photo)).convert("RGB")
+        im = Image.open(data("photos/" + photo)).convert("RGB")
         png = os.path.join(tmp, photo + ".png")
         im.save(png, compress_level=1)
         for name, f in FILTERS.items():
@@ -107,5 +98,4 @@ with tempfile.TemporaryDirectory() as tmp:
 
 tool.stdin.close()
 tool.wait()
-print(f"1..{count}")
-sys.exit(1 if failed else 0)
+done()

@@ -32,4 +32,11 @@
 #define compat_server_aclcheck(server, role, mode) pg_foreign_server_aclcheck(server, role, mode)
 #endif
 
+/* PG 16: one ownership test for all kinds of objects. */
+#if PG_VERSION_NUM >= 160000
+#define CompatDatabaseOwner(database, role) object_ownercheck(DatabaseRelationId, (database), (role))
+#else
+#define CompatDatabaseOwner(database, role) pg_database_ownercheck((database), (role))
+#endif
+
 #endif							/* MILLRACE_COMPAT_H */
