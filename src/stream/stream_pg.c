@@ -48,7 +48,10 @@ stream_init(void)
 	DefineCustomStringVariable("millrace.launcher_database",
 							   "Database that the launcher is connected to.",
 							   "It must exist; any will do, for the launcher reads shared catalogues only.",
-							   &mr_launcher_database, "postgres", PGC_POSTMASTER, 0, NULL, NULL, NULL);
+							   &mr_launcher_database, "postgres",
+	/* Without preload there is no launcher, and PostgreSQL ends a backend that adds a postmaster setting. */
+							   process_shared_preload_libraries_in_progress ? PGC_POSTMASTER : PGC_SIGHUP,
+							   0, NULL, NULL, NULL);
 	mr_launcher_register();
 	mr_hook_init();
 }
