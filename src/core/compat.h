@@ -7,6 +7,9 @@
 #ifndef MILLRACE_COMPAT_H
 #define MILLRACE_COMPAT_H
 
+#if PG_VERSION_NUM >= 160000
+#include "varatt.h"
+#endif
 #include "storage/latch.h"
 #if PG_VERSION_NUM >= 180000
 #include "storage/waiteventset.h"
