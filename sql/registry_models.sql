@@ -59,7 +59,7 @@ $$;
 -- Versions are immutable; measurements are not part of them.
 UPDATE millrace.models SET labels = '{a,b,c}' WHERE name = 'colour';
 UPDATE millrace.models SET sha256 = sha256('') WHERE name = 'colour';
-UPDATE millrace.model_files SET bytes = 'x';
+UPDATE millrace.model_files SET bytes = 'x' WHERE sha256 = sha256(:'lr');
 UPDATE millrace.models SET metrics = '{"accuracy": 0.5}' WHERE name = 'colour' AND version = 1;
 SELECT accuracy FROM millrace.model_versions WHERE reference = 'colour:1';
 
@@ -72,13 +72,13 @@ SELECT classify('{0, 0, 0.5}', 'colour:1');
 SELECT millrace.drop_model('colour', 1);
 SELECT millrace.promote_model('colour', 1);
 \set VERBOSITY default
-SELECT count(*) FROM millrace.model_files;
+SELECT count(*) AS chunks FROM millrace.model_files WHERE sha256 = sha256(:'lr');
 SELECT millrace.drop_alias('colour', 'challenger', 'the contest is over');
 SELECT millrace.drop_model('colour');
 SELECT version, retired_at IS NOT NULL AS retired FROM millrace.models WHERE name = 'colour' ORDER BY version;
 SELECT alias, version, previous_version, reason FROM millrace.alias_history WHERE name = 'colour' ORDER BY id DESC LIMIT 2;
-SELECT count(*) AS aliases_left FROM millrace.model_aliases;
-SELECT count(*) AS bytes_left FROM millrace.model_files;
+SELECT count(*) AS aliases_left FROM millrace.model_aliases WHERE name = 'colour';
+SELECT count(*) AS bytes_left FROM millrace.model_files WHERE sha256 = sha256(:'lr');
 SELECT millrace.drop_model('colour');
 -- The next version does not take the number of a dropped one.
 SELECT millrace.import_model('colour', :'lr', '{"labels": ["red", "green", "blue"]}');

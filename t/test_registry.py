@@ -5,6 +5,7 @@ The models are forests trained here, and MobileNetV2 of the real data where that
 """
 # timeout: 600
 import contextlib
+import fcntl
 import hashlib
 import json
 import os
@@ -14,6 +15,7 @@ import statistics
 import subprocess
 import sys
 import threading
+import time
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 from lib import tap
@@ -75,6 +77,18 @@ def test_compiled_files(c):
     tap.same(c.logs()[mark:].count("compiled model file of"), 1, "and the model is compiled once")
     tap.same(compiled(c)[0].read_bytes(), original, "the file is the same as before")
     tap.ok(not list((c.data / CACHE).glob("*/*.tmp")), "no temporary file stays")
+
+    # whoever waits for another's compilation can be cancelled
+    file.unlink()
+    with open(file.with_name("lock"), "r+b") as lock:
+        fcntl.lockf(lock, fcntl.LOCK_EX)
+        started = time.monotonic()
+        try:
+            c.psql("SET statement_timeout = '300ms';" + ANSWERS.format("wood"))
+            tap.ok(False, "waiting for a compilation can be cancelled")
+        except SqlError as e:
+            tap.ok(e.sqlstate == "57014" and time.monotonic() - started < 3, "waiting for a compilation can be cancelled")
+    tap.same(c.value(ANSWERS.format("wood")), good, "and works when its turn comes")
 
     # every kind of damage: rebuilt, never used
     bad = 0

@@ -339,7 +339,7 @@ mr_slot_wait(mr_worker_kind kind, Oid database, const char *name, int index, con
 	s = find_locked(kind, database, name, index);
 	if (s == NULL)
 		s = take_locked(kind, database, name, index, now);
-	if (s && s->i.state != MR_SLOT_RUNNING)
+	if (s && (s->i.state != MR_SLOT_STARTING || s->parent == MyProcPid) && s->i.state != MR_SLOT_RUNNING)
 	{
 		if (s->i.state != MR_SLOT_WAITING || strncmp(s->i.reason, reason, sizeof(s->i.reason) - 1) != 0)
 			s->i.since = now;
@@ -461,7 +461,7 @@ mr_database_held(Oid database)
 }
 
 int
-mr_database_hold(Oid database, int timeout_ms)
+mr_database_hold(Oid database, bool launcher, int timeout_ms)
 {
 	TimestampTz start = GetCurrentTimestamp();
 	int			left;
@@ -486,7 +486,8 @@ mr_database_hold(Oid database, int timeout_ms)
 		{
 			mr_slot    *s = &block->slot[n];
 
-			if (s->i.state == MR_SLOT_FREE || s->i.database != database || s->i.kind == MR_LAUNCHER)
+			if (s->i.state == MR_SLOT_FREE || s->i.database != database ||
+				(s->i.kind == MR_LAUNCHER && !launcher))
 				continue;
 			if (s->i.state == MR_SLOT_WAITING || orphaned_locked(s))
 			{
@@ -521,13 +522,15 @@ slot_release(int code, Datum arg)
 	my_slot = -1;
 	LWLockAcquire(&block->lock, LW_EXCLUSIVE);
 	parent = s->parent;
+	proc = parent ? BackendPidGetProc(parent) : NULL;
 	if (s->i.pid == MyProcPid)
 	{
-		s->i.state = MR_SLOT_FREE;
+		/* Last words stay, while there is a parent to clear them. */
+		s->i.state = proc && s->i.reason[0] && !held_locked(s->i.database) ? MR_SLOT_WAITING : MR_SLOT_FREE;
 		s->i.pid = 0;
+		text_set(s->i.text, sizeof(s->i.text), "waiting");
 	}
 	LWLockRelease(&block->lock);
-	proc = parent ? BackendPidGetProc(parent) : NULL;
 	if (proc)
 		SetLatch(&proc->procLatch);
 }
@@ -577,7 +580,7 @@ mr_worker_begin(const char *appname)
 }
 
 bool
-mr_launcher_begin(void)
+mr_launcher_begin(Oid connected_to)
 {
 	TimestampTz now = GetCurrentTimestamp();
 	mr_slot    *s;
@@ -586,8 +589,9 @@ mr_launcher_begin(void)
 	attach();
 	before_shmem_exit(slot_release, (Datum) 0);
 	LWLockAcquire(&block->lock, LW_EXCLUSIVE);
-	s = find_locked(MR_LAUNCHER, InvalidOid, "", 0);
-	if (s == NULL && (s = take_locked(MR_LAUNCHER, InvalidOid, "", 0, now)) != NULL)
+	s = find_locked(MR_LAUNCHER, connected_to, "", 0);
+	if (s == NULL && !held_locked(connected_to) &&
+		(s = take_locked(MR_LAUNCHER, connected_to, "", 0, now)) != NULL)
 	{
 		claim_locked(s);
 		s->parent = 0;

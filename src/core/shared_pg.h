@@ -135,9 +135,10 @@ extern int	mr_slots(Oid database, mr_slot_info **out);
 /*
  * Until the end of the current transaction no worker starts in database, and
  * those there are asked to end.  Then wait for them at most timeout_ms;
- * returns how many are left.  Interruptible.
+ * returns how many are left.  launcher: it too, if connected there.
+ * Interruptible.
  */
-extern int	mr_database_hold(Oid database, int timeout_ms);
+extern int	mr_database_hold(Oid database, bool launcher, int timeout_ms);
 extern bool mr_database_held(Oid database);
 
 /* ---- change counters */
@@ -155,8 +156,9 @@ extern uint64 mr_change_count(mr_change what, Oid database);
  */
 extern const mr_worker_args *mr_worker_begin(const char *appname);
 
-/* For the launcher, which has no parent: claims its slot.  False: there is one. */
-extern bool mr_launcher_begin(void);
+/* For the launcher, which has no parent: claims its slot.  False: there is one,
+ * or the database it is connected to is held. */
+extern bool mr_launcher_begin(Oid connected_to);
 
 /* Was the end of this worker asked for? */
 extern bool mr_worker_should_stop(void);

@@ -160,15 +160,17 @@ reg_load(const reg_model *m)
 		size_t		len;
 		const void *file = mr_map(l->key, &len, build, &arg);
 
+		l->mapped = true;
+		l->isa = nn_isa_auto;	/* not opened: an error must not leave it so */
 		if (open_map(m, l, file, len, &st) == MR_OK)
 		{
 			if (m->kind != REG_ONNX)
 				lrn_set_isa(&l->lrn, learner_isa(isa));
 			l->isa = isa;
-			l->mapped = true;
 			return;
 		}
 		/* Sound for its checksum, but not for its reader: an older build's. */
+		l->mapped = false;
 		mr_map_discard(l->key);
 	}
 	mr_pg_raise(&st);

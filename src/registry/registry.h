@@ -12,6 +12,7 @@
 #ifndef MILLRACE_REGISTRY_H
 #define MILLRACE_REGISTRY_H
 
+#include "core/compat.h"
 #include "core/status.h"
 #include "fmgr.h"
 #include "utils/array.h"

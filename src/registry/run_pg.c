@@ -118,7 +118,7 @@ reg_check_columns(const reg_model *m, int64 columns)
 static void
 check_classifier(const reg_model *m)
 {
-	if (!is_classifier(m) || m->n_labels == 0)
+	if (!is_classifier(m) || m->n_labels != m->n_outputs)
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 				 errmsg("model \"%s\" (%s) is not a classifier", m->reference, reg_kind_names[m->kind])));

@@ -17,6 +17,7 @@
 #include "executor/spi.h"
 #include "miscadmin.h"
 #include "registry/train_data.h"
+#include "registry/train_json.h"
 #include "utils/array.h"
 #include "utils/builtins.h"
 #include "utils/hsearch.h"
@@ -580,20 +581,6 @@ train_data_free(train_data *data)
 	MemoryContextDelete(data->cxt);
 }
 
-static void
-push_text(JsonbParseState **state, const char *key, const char *text)
-{
-	JsonbValue	v;
-
-	v.type = jbvString;
-	v.val.string.val = unconstify(char *, key);
-	v.val.string.len = strlen(key);
-	pushJsonbValue(state, WJB_KEY, &v);
-	v.val.string.val = unconstify(char *, text);
-	v.val.string.len = strlen(text);
-	pushJsonbValue(state, WJB_VALUE, &v);
-}
-
 void
 train_push_features(const train_data *data, JsonbParseState **state)
 {
@@ -601,45 +588,31 @@ train_push_features(const train_data *data, JsonbParseState **state)
 	for (int i = 0; i < data->n_columns; i++)
 	{
 		const train_column *c = &data->column[i];
-		JsonbValue	v;
 
 		if (i == data->target)
 			continue;
 		pushJsonbValue(state, WJB_BEGIN_OBJECT, NULL);
-		push_text(state, "name", c->name);
+		json_push_string(state, "name", c->name);
 		switch (c->source)
 		{
 			case TRAIN_BOOL:
-				push_text(state, "type", "boolean");
+				json_push_string(state, "type", "boolean");
 				break;
 			case TRAIN_CATEGORY:
-				push_text(state, "type", "category");
-				v.type = jbvString;
-				v.val.string.val = "values";
-				v.val.string.len = 6;
-				pushJsonbValue(state, WJB_KEY, &v);
+				json_push_string(state, "type", "category");
+				json_push_key(state, "values");
 				pushJsonbValue(state, WJB_BEGIN_ARRAY, NULL);
 				for (int k = 0; k < c->values->n; k++)
-				{
-					v.val.string.val = c->values->text[k];
-					v.val.string.len = strlen(c->values->text[k]);
-					pushJsonbValue(state, WJB_ELEM, &v);
-				}
+					json_push_element(state, c->values->text[k]);
 				pushJsonbValue(state, WJB_END_ARRAY, NULL);
 				break;
 			case TRAIN_FLOAT4_ARRAY:
 			case TRAIN_FLOAT8_ARRAY:
-				push_text(state, "type", "array");
-				v.type = jbvString;
-				v.val.string.val = "length";
-				v.val.string.len = 6;
-				pushJsonbValue(state, WJB_KEY, &v);
-				v.type = jbvNumeric;
-				v.val.numeric = int64_to_numeric(c->width);
-				pushJsonbValue(state, WJB_VALUE, &v);
+				json_push_string(state, "type", "array");
+				json_push_integer(state, "length", c->width);
 				break;
 			default:
-				push_text(state, "type", "number");
+				json_push_string(state, "type", "number");
 				break;
 		}
 		pushJsonbValue(state, WJB_END_OBJECT, NULL);

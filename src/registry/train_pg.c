@@ -19,6 +19,7 @@
 #include "registry/model.h"
 #include "registry/registry.h"
 #include "registry/train_data.h"
+#include "registry/train_json.h"
 #include "utils/array.h"
 #include "utils/builtins.h"
 #include "utils/fmgrprotos.h"
@@ -156,79 +157,6 @@ class_weights(train_options *o, const train_data *data)
 	o->params.class_weights = weight;
 }
 
-/* ---- building jsonb ---- */
-
-static void
-push_key(JsonbParseState **state, const char *key)
-{
-	JsonbValue	v;
-
-	v.type = jbvString;
-	v.val.string.val = unconstify(char *, key);
-	v.val.string.len = strlen(key);
-	pushJsonbValue(state, WJB_KEY, &v);
-}
-
-static void
-push_string(JsonbParseState **state, const char *key, const char *text)
-{
-	JsonbValue	v;
-
-	push_key(state, key);
-	v.type = text ? jbvString : jbvNull;
-	if (text)
-	{
-		v.val.string.val = unconstify(char *, text);
-		v.val.string.len = strlen(text);
-	}
-	pushJsonbValue(state, WJB_VALUE, &v);
-}
-
-static void
-push_integer(JsonbParseState **state, const char *key, int64 n)
-{
-	JsonbValue	v;
-
-	push_key(state, key);
-	v.type = jbvNumeric;
-	v.val.numeric = int64_to_numeric(n);
-	pushJsonbValue(state, WJB_VALUE, &v);
-}
-
-/* Six digits are enough for people; NaN (not measured) is left out. */
-static void
-push_number(JsonbParseState **state, const char *key, double x)
-{
-	JsonbValue	v;
-
-	if (isnan(x) || isinf(x))
-		return;
-	push_key(state, key);
-	v.type = jbvNumeric;
-	v.val.numeric = DatumGetNumeric(DirectFunctionCall2(numeric_round,
-														DirectFunctionCall1(float8_numeric, Float8GetDatum(x)),
-														Int32GetDatum(6)));
-	pushJsonbValue(state, WJB_VALUE, &v);
-}
-
-static void
-push_json(JsonbParseState **state, const char *key, Jsonb *value)
-{
-	JsonbValue	v;
-
-	push_key(state, key);
-	v.type = jbvBinary;
-	v.val.binary.data = &value->root;
-	v.val.binary.len = VARSIZE_ANY_EXHDR(value);
-	pushJsonbValue(state, WJB_VALUE, &v);
-}
-
-static Jsonb *
-json_of(const char *text)
-{
-	return DatumGetJsonbP(DirectFunctionCall1(jsonb_in, CStringGetDatum(text)));
-}
-
 static Jsonb *
 make_metrics(const train_data *data, const lrn_report *r, const uint8 *bytes, size_t size,
 			 lrn_algorithm algorithm, double train_seconds)
@@ -236,40 +164,33 @@ make_metrics(const train_data *data, const lrn_report *r, const uint8 *bytes, si
 	JsonbParseState *state = NULL;
 
 	pushJsonbValue(&state, WJB_BEGIN_OBJECT, NULL);
-	push_integer(&state, "rows", data->matrix.rows);
-	push_integer(&state, "features", data->matrix.cols);
-	push_number(&state, "train_seconds", train_seconds);
+	json_push_integer(&state, "rows", data->matrix.rows);
+	json_push_integer(&state, "features", data->matrix.cols);
+	json_push_number(&state, "train_seconds", train_seconds);
 	if (data->target >= 0)
 	{
 		if (data->unlabelled)
-			push_integer(&state, "rows_without_label", data->unlabelled);
-		push_integer(&state, "classes", data->labels->n);
-		push_key(&state, "class_counts");
+			json_push_integer(&state, "rows_without_label", data->unlabelled);
+		json_push_integer(&state, "classes", data->labels->n);
+		json_push_key(&state, "class_counts");
 		pushJsonbValue(&state, WJB_BEGIN_OBJECT, NULL);
 		for (int c = 0; c < data->labels->n; c++)
-			push_integer(&state, data->labels->text[c], data->label_counts[c]);
+			json_push_integer(&state, data->labels->text[c], data->label_counts[c]);
 		pushJsonbValue(&state, WJB_END_OBJECT, NULL);
-		push_number(&state, "train_accuracy", r->train_accuracy);
-		push_number(&state, "oob_accuracy", r->oob_score);
-		push_number(&state, "loss", r->loss);
+		json_push_number(&state, "train_accuracy", r->train_accuracy);
+		json_push_number(&state, "oob_accuracy", r->oob_score);
+		json_push_number(&state, "loss", r->loss);
 	}
 	switch (algorithm)
 	{
 		case LRN_RANDOM_FOREST:
-			push_integer(&state, "nodes", r->nodes);
-			push_integer(&state, "depth", r->depth);
+			json_push_integer(&state, "nodes", r->nodes);
+			json_push_integer(&state, "depth", r->depth);
 			break;
 		case LRN_LOGISTIC_REGRESSION:
-			{
-				JsonbValue	v;
-
-				push_integer(&state, "iterations", r->iterations);
-				push_key(&state, "converged");
-				v.type = jbvBool;
-				v.val.boolean = r->converged;
-				pushJsonbValue(&state, WJB_VALUE, &v);
-				break;
-			}
+			json_push_integer(&state, "iterations", r->iterations);
+			json_push_bool(&state, "converged", r->converged);
+			break;
 		case LRN_PCA:
 			{
 				double	   *ratio = palloc(r->outputs * sizeof(double));
@@ -277,20 +198,12 @@ make_metrics(const train_data *data, const lrn_report *r, const uint8 *bytes, si
 
 				if (lrn_pca_variance(bytes, size, NULL, ratio, &st) != MR_OK)
 					mr_pg_raise(&st);
-				push_integer(&state, "components", r->outputs);
-				push_number(&state, "variance_kept", r->variance_kept);
-				push_key(&state, "explained_variance_ratio");
+				json_push_integer(&state, "components", r->outputs);
+				json_push_number(&state, "variance_kept", r->variance_kept);
+				json_push_key(&state, "explained_variance_ratio");
 				pushJsonbValue(&state, WJB_BEGIN_ARRAY, NULL);
 				for (int c = 0; c < r->outputs; c++)
-				{
-					JsonbValue	v;
-
-					v.type = jbvNumeric;
-					v.val.numeric = DatumGetNumeric(DirectFunctionCall2(numeric_round,
-																		DirectFunctionCall1(float8_numeric, Float8GetDatum(ratio[c])),
-																		Int32GetDatum(6)));
-					pushJsonbValue(&state, WJB_ELEM, &v);
-				}
+					json_push_number_element(&state, ratio[c]);
 				pushJsonbValue(&state, WJB_END_ARRAY, NULL);
 				break;
 			}
@@ -310,16 +223,16 @@ make_training(const char *algorithm, const char *query, const char *target, Json
 	if (lrn_params_json(params, text, sizeof(text)) >= sizeof(text))
 		elog(ERROR, "parameters do not fit");
 	pushJsonbValue(&state, WJB_BEGIN_OBJECT, NULL);
-	push_string(&state, "algorithm", algorithm);
-	push_string(&state, "query", query);
-	push_string(&state, "target", target);
-	push_json(&state, "options", options);
-	push_json(&state, "parameters", json_of(text));
-	push_integer(&state, "rows", data->matrix.rows);
-	push_string(&state, "snapshot", snapshot);
-	push_number(&state, "read_seconds", read_seconds);
-	push_number(&state, "train_seconds", train_seconds);
-	push_string(&state, "millrace", MILLRACE_VERSION);
+	json_push_string(&state, "algorithm", algorithm);
+	json_push_string(&state, "query", query);
+	json_push_string(&state, "target", target);
+	json_push_json(&state, "options", options);
+	json_push_json(&state, "parameters", json_of(text));
+	json_push_integer(&state, "rows", data->matrix.rows);
+	json_push_string(&state, "snapshot", snapshot);
+	json_push_number(&state, "read_seconds", read_seconds);
+	json_push_number(&state, "train_seconds", train_seconds);
+	json_push_string(&state, "millrace", MILLRACE_VERSION);
 	return JsonbValueToJsonb(pushJsonbValue(&state, WJB_END_OBJECT, NULL));
 }
 
@@ -329,10 +242,10 @@ make_spec(const train_data *data, const train_options *o)
 	JsonbParseState *state = NULL;
 
 	pushJsonbValue(&state, WJB_BEGIN_OBJECT, NULL);
-	push_key(&state, "features");
+	json_push_key(&state, "features");
 	train_push_features(data, &state);
 	if (o->backbone)
-		push_string(&state, "backbone", o->backbone->reference);
+		json_push_string(&state, "backbone", o->backbone->reference);
 	return JsonbValueToJsonb(pushJsonbValue(&state, WJB_END_OBJECT, NULL));
 }
 
@@ -411,6 +324,7 @@ millrace_train_model(PG_FUNCTION_ARGS)
 	options = PG_ARGISNULL(4) ? json_of("{}") : PG_GETARG_JSONB_P(4);
 
 	/* What can be refused before the query runs is refused now. */
+	PreventCommandIfReadOnly("train_model()");
 	reg_check_name(name, "model name");
 	if (lrn_algorithm_find(algorithm_name, &algorithm, &st) != MR_OK)
 		mr_pg_raise(&st);
