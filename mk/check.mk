@@ -38,6 +38,9 @@ build/tool/libpure.a: $(PURE_SRCS:src/%.c=build/tool/%.o)
 unit/bin/%: unit/tools/%.c build/tool/libpure.a
 	@mkdir -p $(@D)
 	$(UNIT_CC) $(TOOL_FLAGS) -o $@ $< build/tool/libpure.a $(UNIT_LIBS)
+build/bench/%: bench/%.c build/tool/libpure.a
+	@mkdir -p $(@D)
+	$(UNIT_CC) $(TOOL_FLAGS) -o $@ $< build/tool/libpure.a $(UNIT_LIBS)
 
 .PHONY: unit unit-build tools
 unit-build: $(UNIT_TESTS)
