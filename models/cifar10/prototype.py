@@ -51,7 +51,7 @@ def main():
     ap.add_argument("--work", required=True, help="the folder given to train.py and export.py")
     ap.add_argument("--holdout", type=int, default=2000, help="as given to train.py")
     ap.add_argument("--photos", nargs="*", help="photos outside the classes; default: DATA/photos/*.jpg")
-    ap.add_argument("--quick", action="store_true", help="only 20 components")
+    ap.add_argument("--quick", action="store_true", help="only 20 components, no flipped training images")
     a = ap.parse_args()
 
     here = os.path.dirname(os.path.abspath(__file__))
@@ -68,7 +68,7 @@ def main():
           f"hold-out {(part['train'][1].argmax(1) == y)[held].mean():.4f}, test {(test_logits.argmax(1) == test_y).mean():.4f}")
 
     archive = os.path.join(a.data, "cifar10_jpeg.tar.gz")
-    flipped = outputs(net, load(archive, a.work, "train")[0][keep][:, :, ::-1], spec)[0]
+    flipped = None if a.quick else outputs(net, load(archive, a.work, "train")[0][keep][:, :, ::-1], spec)[0]
     photos = a.photos or sorted(glob.glob(os.path.join(a.data, "photos", "*.jpg")))
     seen = outputs(net, np.stack([cover(p) for p in photos]), spec)[0] if photos else np.empty((0, features.shape[1]))
 
@@ -95,12 +95,16 @@ def main():
             if size == 20:
                 right[name], models[name] = ok, model
         if size == 20:
-            both = np.concatenate([train, pca.transform(flipped)]), np.concatenate([y[keep], y[keep]])
+            both = None
+            if flipped is not None:
+                both = np.concatenate([train, pca.transform(flipped)]), np.concatenate([y[keep], y[keep]])
             for name, model, rows in (
                     ("logistic, with flips", LogisticRegression(max_iter=1000), both),
                     ("forest 100/5, with flips", RandomForestClassifier(100, min_samples_leaf=5, random_state=0, n_jobs=2), both),
                     ("logistic, hold-out only", LogisticRegression(max_iter=1000), (held_x, y[held])),
                     ("forest, hold-out only", RandomForestClassifier(100, random_state=0), (held_x, y[held]))):
+                if rows is None:
+                    continue
                 model.fit(*rows)
                 chosen = "" if "only" in name else f"{(model.predict(held_x) == y[held]).mean():.4f}"
                 right[name] = model.predict(test) == test_y
