@@ -18,15 +18,22 @@ SRCS        = $(foreach r,$(ROOMS),$(sort $(wildcard src/$(r)/*.c)))
 WORKER_SRCS = $(foreach r,$(ROOMS),$(sort $(wildcard src/$(r)/worker/*.c)))
 OBJS        = $(SRCS:.c=.o)
 WORKER_OBJS = $(WORKER_SRCS:.c=.o)
+# core's files that both libraries contain, each with its own process-local state
+WORKER_CORE = $(addprefix src/core/,status.o env.o env_pg.o shared_pg.o owner_pg.o)
 HDRS        = $(wildcard src/*/*.h src/*/worker/*.h)
 
 parts  = $(foreach r,$(ROOMS),$(wildcard src/$(r)/$(1).sql))
 SQL    = $(foreach k,types tables functions views,$(call parts,$(k)))
 SCRIPT = millrace--$(RELEASE).sql
 DATA_built = $(SCRIPT)
-PIPELINE_SQL = $(wildcard src/pipelines/*/*.sql src/pipelines/*-*.sql)
+TEMPLATES = $(filter-out $(SQL),$(wildcard src/pipelines/*.sql))
+MODELS    = $(wildcard models/MANIFEST.json models/*/*.onnx models/*/*.json models/*/*.model)
 
 WARN = -Wall -Wextra -Werror -Wno-declaration-after-statement -Wno-unused-parameter
+# PostgreSQL's flags were chosen for gcc; clang need not know all of them.
+ifneq ($(findstring clang,$(CC)),)
+WARN += -Wno-ignored-optimization-argument -Wno-unknown-warning-option
+endif
 PG_CPPFLAGS = -Isrc -isystem $(INCLUDEDIR_SERVER) -DMILLRACE_VERSION='"$(RELEASE)"'
 PG_CFLAGS   = -std=gnu11 $(WARN) -ffp-contract=off
 SHLIB_LINK  = -ljpeg -lpng -lm -Wl,--version-script=src/millrace.map -Wl,-z,relro,-z,now
@@ -34,14 +41,15 @@ WORKER_LINK = -lrdkafka -lm -Wl,--version-script=src/millrace.map -Wl,-z,relro,-
 
 EXTRA_CLEAN = $(WORKER_OBJS) $(WORKER_SO) $(SCRIPT) unit/bin
 
+# The drivers install what is missing and call make again; PGXS has a "check" of its own.
+DRIVERS = help demo check check-full check-debian bench soak
+ifneq ($(filter $(DRIVERS),$(MAKECMDGOALS)),)
+include mk/drivers.mk
+else
 INCLUDEDIR_SERVER := $(shell $(PG_CONFIG) --includedir-server)
 override with_llvm := no
-ifeq ($(wildcard $(PG_CONFIG)),)
-# Nothing installed yet: only the targets that install it can run.
-else
 PGXS := $(shell $(PG_CONFIG) --pgxs)
 include $(PGXS)
-endif
 
 all: $(WORKER_SO)
 $(OBJS) $(WORKER_OBJS): $(HDRS) millrace.control Makefile
@@ -49,8 +57,8 @@ $(OBJS) $(WORKER_OBJS): $(HDRS) millrace.control Makefile
 src/%.o: CFLAGS += $(call isa_flags,$*.c)
 $(shlib): src/millrace.map
 
-$(WORKER_SO): $(WORKER_OBJS) src/millrace.map
-	$(CC) $(CFLAGS) -shared -o $@ $(WORKER_OBJS) $(LDFLAGS) $(WORKER_LINK)
+$(WORKER_SO): $(WORKER_OBJS) $(WORKER_CORE) src/millrace.map
+	$(CC) $(CFLAGS) -shared -o $@ $(WORKER_OBJS) $(WORKER_CORE) $(LDFLAGS) $(WORKER_LINK)
 
 $(SCRIPT): $(SQL) millrace.control Makefile
 	{ printf '%s\n' '\echo Use "CREATE EXTENSION millrace" to load this file. \quit'; \
@@ -61,4 +69,9 @@ include mk/check.mk
 install: install-worker
 install-worker: all
 	$(INSTALL_SHLIB) $(WORKER_SO) '$(DESTDIR)$(pkglibdir)/$(WORKER_SO)'
+	$(MKDIR_P) '$(DESTDIR)$(datadir)/extension/millrace_pipelines' '$(DESTDIR)$(datadir)/extension/millrace_models'
+	$(INSTALL_DATA) $(TEMPLATES) '$(DESTDIR)$(datadir)/extension/millrace_pipelines/'
+	for f in $(MODELS); do $(MKDIR_P) "$(DESTDIR)$(datadir)/extension/millrace_models/$$(dirname $${f#models/})" && \
+	  $(INSTALL_DATA) $$f "$(DESTDIR)$(datadir)/extension/millrace_models/$${f#models/}" || exit 1; done
 .PHONY: install-worker
+endif

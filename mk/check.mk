@@ -1,8 +1,9 @@
-# Tests, demo and benchmarks.  Included by the Makefile.
+# The programs that tests and the demonstration use.  Included by the Makefile after PGXS.
 
 # Server-less tests: the pure cores under ASan and UBSan, one program per unit/test_*.c.
 # Test sources may include unit.h and any header of src/.
-PURE_SRCS  = $(filter-out %_pg.c,$(foreach r,$(PURE),$(sort $(wildcard src/$(r)/*.c))))
+PURE_SRCS  = $(filter-out %_pg.c,$(foreach r,$(PURE),$(sort $(wildcard src/$(r)/*.c)))) \
+             src/stream/worker/decode.c src/stream/worker/scalar.c
 UNIT_CC   ?= gcc
 UNIT_FLAGS = -std=gnu11 -g -O1 -Wall -Wextra -Werror -Wno-unused-parameter -ffp-contract=off -Isrc -Iunit -D_GNU_SOURCE \
              -fsanitize=address,undefined -fno-sanitize-recover=all -fno-omit-frame-pointer $(LEARN_DEFS)
@@ -21,9 +22,9 @@ build/unit/%.o: src/%.c $(HDRS)
 	$(UNIT_CC) $(UNIT_FLAGS) $(call isa_flags,$<) -c -o $@ $<
 
 build/unit/libpure.a: $(UNIT_OBJS)
-	@rm -f $@ && ar rcs $@ $^
+	@rm -f $@ && ar rcsP $@ $^
 
-unit/bin/%: unit/%.c build/unit/libpure.a unit/unit.h
+unit/bin/%: unit/%.c build/unit/libpure.a $(wildcard unit/*.h)
 	@mkdir -p $(@D)
 	$(UNIT_CC) $(UNIT_FLAGS) -o $@ $< build/unit/libpure.a $(UNIT_LIBS)
 
@@ -33,8 +34,11 @@ build/tool/%.o: src/%.c $(HDRS)
 	@mkdir -p $(@D)
 	$(UNIT_CC) $(TOOL_FLAGS) $(call isa_flags,$<) -c -o $@ $<
 build/tool/libpure.a: $(PURE_SRCS:src/%.c=build/tool/%.o)
-	@rm -f $@ && ar rcs $@ $^
+	@rm -f $@ && ar rcsP $@ $^
 unit/bin/%: unit/tools/%.c build/tool/libpure.a
+	@mkdir -p $(@D)
+	$(UNIT_CC) $(TOOL_FLAGS) -o $@ $< build/tool/libpure.a $(UNIT_LIBS)
+build/bench/%: bench/%.c build/tool/libpure.a
 	@mkdir -p $(@D)
 	$(UNIT_CC) $(TOOL_FLAGS) -o $@ $< build/tool/libpure.a $(UNIT_LIBS)
 
@@ -43,3 +47,25 @@ unit-build: $(UNIT_TESTS)
 tools: $(UNIT_TOOLS)
 unit: unit-build
 	@fail=0; for t in $(UNIT_TESTS); do echo "# $$t"; $$t || fail=1; done; exit $$fail
+
+# The embedded broker and the sender of the demonstration.
+build/millrace-broker: tools/broker.c
+	@mkdir -p $(@D)
+	$(CC) $(TOOL_FLAGS) -o $@ $< -lrdkafka
+build/millrace-send: tools/send.c build/tool/libpure.a
+	@mkdir -p $(@D)
+	$(CC) $(TOOL_FLAGS) -I$(shell $(PG_CONFIG) --includedir) -o $@ $< build/tool/libpure.a -L$(shell $(PG_CONFIG) --libdir) -lrdkafka -lpq $(UNIT_LIBS)
+
+# libFuzzer harnesses, with clang: make fuzz builds unit/bin/fuzz_*; run one with a corpus folder.
+FUZZ_CC   ?= $(firstword $(shell ls /usr/bin/clang /usr/bin/clang-[0-9]* 2>/dev/null) clang)
+FUZZ_FLAGS = $(filter-out -fsanitize=%,$(UNIT_FLAGS)) -fsanitize=address,undefined -fno-sanitize-recover=all
+build/fuzz/%.o: src/%.c $(HDRS)
+	@mkdir -p $(@D)
+	$(FUZZ_CC) $(FUZZ_FLAGS) -fsanitize=fuzzer-no-link $(call isa_flags,$<) -c -o $@ $<
+build/fuzz/libpure.a: $(PURE_SRCS:src/%.c=build/fuzz/%.o)
+	@rm -f $@ && ar rcsP $@ $^
+unit/bin/fuzz_%: unit/fuzz_%.c build/fuzz/libpure.a
+	@mkdir -p $(@D)
+	$(FUZZ_CC) $(FUZZ_FLAGS) -fsanitize=fuzzer -o $@ $< build/fuzz/libpure.a $(UNIT_LIBS)
+.PHONY: fuzz
+fuzz: $(patsubst unit/%.c,unit/bin/%,$(sort $(wildcard unit/fuzz_*.c)))

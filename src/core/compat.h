@@ -7,6 +7,9 @@
 #ifndef MILLRACE_COMPAT_H
 #define MILLRACE_COMPAT_H
 
+#if PG_VERSION_NUM >= 160000
+#include "varatt.h"
+#endif
 #include "storage/latch.h"
 #if PG_VERSION_NUM >= 180000
 #include "storage/waiteventset.h"
@@ -20,6 +23,20 @@
 #define CompatCreateWaitEventSet(n) CreateWaitEventSet(NULL, (n))
 #else
 #define CompatCreateWaitEventSet(n) CreateWaitEventSet(TopMemoryContext, (n))
+#endif
+
+/* PG 16: one function for the rights on every kind of object. */
+#if PG_VERSION_NUM >= 160000
+#define compat_server_aclcheck(server, role, mode) object_aclcheck(ForeignServerRelationId, server, role, mode)
+#else
+#define compat_server_aclcheck(server, role, mode) pg_foreign_server_aclcheck(server, role, mode)
+#endif
+
+/* PG 16: one ownership test for all kinds of objects. */
+#if PG_VERSION_NUM >= 160000
+#define CompatDatabaseOwner(database, role) object_ownercheck(DatabaseRelationId, (database), (role))
+#else
+#define CompatDatabaseOwner(database, role) pg_database_ownercheck((database), (role))
 #endif
 
 #endif							/* MILLRACE_COMPAT_H */

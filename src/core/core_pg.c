@@ -5,6 +5,8 @@
 #include "postgres.h"
 
 #include "core/core_pg.h"
+#include "core/shared_pg.h"
+#include "core/mapfile_pg.h"
 #include "fmgr.h"
 #include "utils/builtins.h"
 
@@ -13,6 +15,8 @@ PG_FUNCTION_INFO_V1(millrace_version);
 void
 core_init(void)
 {
+	mr_shared_init();
+	mr_map_init();
 }
 
 /* millrace.version() -> text */

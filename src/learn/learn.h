@@ -101,7 +101,8 @@ typedef struct lrn_params
 	double		max_features;
 	bool		bootstrap;		/* true */
 	double		max_samples;	/* 0 = all; 1.0 or less = share, above = rows */
-	bool		oob_score;		/* true here: it costs little and is stored */
+	int			oob_score;		/* -1: measured unless its votes would take more
+								 * than 256 MB; 0 never; 1 always */
 
 	/* random_forest, logistic_regression */
 	lrn_class_weight class_weight;	/* none */
@@ -214,8 +215,7 @@ extern mr_code lrn_pca_variance(const uint8_t *bytes, size_t len, double *varian
 
 /* ---- prediction (predict.c, forest_predict*.c, linear_predict*.c) ---- */
 
-struct lrn_forest_file;
-struct lrn_linear_file;
+struct lrn_share;
 
 /* Points into the map; no memory of its own.  Treat as opaque. */
 typedef struct lrn_model
@@ -227,10 +227,10 @@ typedef struct lrn_model
 	const uint64_t *nodes;		/* packed nodes of all trees */
 	const uint32_t *wide;		/* left children where they do not fit, or NULL */
 	const uint32_t *roots;		/* n_trees */
-	const float *dists;			/* n_dists x n_classes */
+	const struct lrn_share *shares; /* lists of mixed leaves */
 	uint32_t	n_nodes;
 	uint32_t	n_trees;
-	uint32_t	n_dists;
+	uint32_t	n_shares;
 	int			child_shift;	/* bits below the left child in a packed node */
 	/* linear: logistic regression and PCA */
 	const float *mean;			/* n_features, or NULL */
@@ -279,5 +279,32 @@ extern void lrn_predict_proba(const lrn_model *m, const float *rows, int64_t n, 
 
 /* rows: n x n_features row-major; out: n x n_outputs. */
 extern void lrn_transform(const lrn_model *m, const float *rows, int64_t n, float *out);
+
+/* ---- metrics (metrics.c) ---- */
+
+/* Of one class: 0 where a denominator is 0, as scikit-learn's zero_division. */
+typedef struct lrn_class_metrics
+{
+	double		precision;
+	double		recall;
+	double		f1;
+	int64_t		support;		/* rows of the class */
+	int64_t		predicted;		/* rows taken for it */
+} lrn_class_metrics;
+
+typedef struct lrn_metrics
+{
+	int64_t		rows;
+	double		accuracy;
+	double		balanced_accuracy;	/* mean recall of the classes that have rows */
+	double		precision_macro;	/* means over classes with rows or predictions */
+	double		recall_macro;
+	double		f1_macro;
+	double		f1_weighted;	/* by support */
+} lrn_metrics;
+
+/* confusion: n x n, row = true class, column = predicted; per_class: n. */
+extern void lrn_metrics_of(const int64_t *confusion, int n, lrn_metrics *out,
+						   lrn_class_metrics *per_class);
 
 #endif							/* MILLRACE_LEARN_H */

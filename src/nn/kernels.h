@@ -82,12 +82,12 @@ typedef struct nn_act
 } nn_act;
 
 /* Element type of packed weights; others than f32 are for later. */
-typedef enum nn_dtype
+typedef enum nn_weight_type
 {
 	nn_f32 = 0,
 	nn_bf16 = 1,
 	nn_s8 = 2
-} nn_dtype;
+} nn_weight_type;
 
 /* ---- packed weights: position-independent bytes, 64-byte aligned in the file ---- */
 
@@ -105,7 +105,7 @@ typedef struct nn_pack
 {
 	uint32_t	magic;
 	uint8_t		kind;			/* nn_pack_kind */
-	uint8_t		dtype;			/* nn_dtype */
+	uint8_t		dtype;			/* nn_weight_type */
 	uint8_t		isa;			/* nn_isa it is laid out for */
 	uint8_t		form;			/* nn_conv_form for convolutions */
 	uint64_t	bytes;			/* of the whole pack */
@@ -268,17 +268,19 @@ typedef struct nn_kernels
 	void		(*to_blocked) (const float *chw, const nn_view *out, int y0, int y1);
 	void		(*from_blocked) (const nn_view *in, float *chw, int y0, int y1);
 
-	/* Channels [from, from + n) of in become channels [to, to + n) of out (concat,
-	 * split, shuffle by runs); other lanes of out stay.  The one that writes
-	 * out's last channel zeroes the padding lanes. */
-	void		(*copy_channels) (const nn_view *in, int from, int n, const nn_view *out, int to, int y0, int y1);
+	/* Channels [from, from + n) of in become channels [to, to + n) of out, taking
+	 * each sy-th line and sx-th pixel (concat, split, shuffle by runs, strided
+	 * slices); other lanes of out stay.  The one that writes out's last channel
+	 * zeroes the padding lanes. */
+	void		(*copy_channels) (const nn_view *in, int from, int n, int sy, int sx,
+								  const nn_view *out, int to, int y0, int y1);
 } nn_kernels;
 
 /* The table of an instruction set (auto: the best); NULL when this machine or
  * build lacks it. */
 extern const nn_kernels *nn_kernels_for(nn_isa isa);
 
-/* The tables themselves; NULL-less builds define what their compiler can. */
+/* The tables themselves; use nn_kernels_for(). */
 extern const nn_kernels nn_kernels_portable;
 #if defined(__x86_64__)
 extern const nn_kernels nn_kernels_avx2;

@@ -12,6 +12,7 @@
 #ifndef MILLRACE_REGISTRY_H
 #define MILLRACE_REGISTRY_H
 
+#include "core/compat.h"
 #include "core/status.h"
 #include "fmgr.h"
 #include "utils/array.h"
@@ -46,7 +47,7 @@ typedef struct reg_model
 	int			n_labels;		/* 0: not a classifier */
 	const char *const *labels;
 	text	  **label_texts;	/* the same as datums */
-	struct reg_loaded *loaded;	/* this room's own; NULL until the first run */
+	struct reg_loaded *loaded;	/* this room's own */
 } reg_model;
 
 /*
@@ -104,24 +105,25 @@ typedef struct reg_parent
 typedef struct reg_new
 {
 	const char *name;
-	const char *kind;			/* as in millrace.models */
-	const void *bytes;			/* canonical bytes: ONNX, or learn's model */
+	const void *bytes;			/* canonical bytes: ONNX, or learn's model; they
+								 * tell kind, n_inputs and n_outputs */
 	size_t		size;
 	Jsonb	   *spec;			/* NULL: {} */
-	ArrayType  *labels;			/* text[], NULL: none */
+	ArrayType  *labels;			/* text[], NULL: spec's, if any */
 	Jsonb	   *metrics;		/* NULL: {} */
 	Jsonb	   *training;		/* NULL: not trained here */
-	int			n_inputs;
-	int			n_outputs;
 	const char *origin;			/* "import", "train", "shipped" */
 	const reg_parent *parents;
 	int			n_parents;
 } reg_new;
 
 /*
- * Write the version's row, bytes and lineage as the owner of the registry
+ * Check the bytes and the spec, then write the version's row, bytes and lineage
+ * as the owner of the registry
  * (callers have checked that the function's user may: EXECUTE on it is the
- * right).  created_by is the current user.  Returns the version number.
+ * right).  A spec.backbone is pinned to its version and becomes a parent by
+ * itself.  created_by is the current user.  Returns the version number.
+ * Raises the bytes' and the spec's errors (22023, 0A000, 54000).
  * Serialises with other registrations of the same name until commit.
  */
 extern int	reg_register(const reg_new *model);

@@ -5,6 +5,7 @@
 #include "postgres.h"
 
 #include "core/core_pg.h"
+#include "registry/model.h"
 #include "registry/settings.h"
 #include "utils/guc.h"
 
@@ -24,4 +25,5 @@ registry_init(void)
 							   "A reference: name, name@alias or name:version.",
 							   &reg_classifier, "cifar10_balanced",
 							   PGC_USERSET, 0, NULL, NULL, NULL);
+	reg_resolve_init();
 }

@@ -129,6 +129,54 @@ COMMENT ON COLUMN millrace.model_lineage.parent_version IS 'version of the paren
 COMMENT ON COLUMN millrace.model_lineage.role IS
 	'backbone: the child runs it; descriptors_of: the child was trained on its descriptors';
 
+CREATE TABLE millrace.evaluations (
+	id                bigint GENERATED ALWAYS AS IDENTITY CONSTRAINT evaluations_pkey PRIMARY KEY,
+	name              text COLLATE "C" NOT NULL,
+	version           integer NOT NULL,
+	query             text NOT NULL,
+	target            text NOT NULL,
+	options           jsonb NOT NULL DEFAULT '{}',
+	rows              bigint NOT NULL,
+	accuracy          double precision NOT NULL,
+	balanced_accuracy double precision NOT NULL,
+	precision_macro   double precision NOT NULL,
+	recall_macro      double precision NOT NULL,
+	f1_macro          double precision NOT NULL,
+	f1_weighted       double precision NOT NULL,
+	log_loss          double precision NOT NULL,
+	brier             double precision NOT NULL,
+	per_class         jsonb NOT NULL,
+	confusion         jsonb,
+	snapshot          text NOT NULL,
+	predict_us        double precision NOT NULL,
+	evaluated_at      timestamptz NOT NULL DEFAULT pg_catalog.clock_timestamp(),
+	evaluated_by      text NOT NULL DEFAULT CURRENT_USER,
+	CONSTRAINT evaluations_version_fkey FOREIGN KEY (name, version) REFERENCES millrace.models (name, version)
+);
+CREATE INDEX evaluations_name_version_idx ON millrace.evaluations (name, version, id);
+COMMENT ON TABLE millrace.evaluations IS 'how well a classifier did on the rows of a query, written by evaluate_model()';
+COMMENT ON COLUMN millrace.evaluations.id IS 'what evaluate_model() returned';
+COMMENT ON COLUMN millrace.evaluations.name IS 'model';
+COMMENT ON COLUMN millrace.evaluations.version IS 'version of the model';
+COMMENT ON COLUMN millrace.evaluations.query IS 'query that gave the rows';
+COMMENT ON COLUMN millrace.evaluations.target IS 'its column with the true labels';
+COMMENT ON COLUMN millrace.evaluations.options IS 'options of the call';
+COMMENT ON COLUMN millrace.evaluations.rows IS 'rows with a label';
+COMMENT ON COLUMN millrace.evaluations.accuracy IS 'share of the rows classified right';
+COMMENT ON COLUMN millrace.evaluations.balanced_accuracy IS 'mean recall of the classes that have rows';
+COMMENT ON COLUMN millrace.evaluations.precision_macro IS 'mean precision of the classes';
+COMMENT ON COLUMN millrace.evaluations.recall_macro IS 'mean recall of the classes';
+COMMENT ON COLUMN millrace.evaluations.f1_macro IS 'mean F1 of the classes';
+COMMENT ON COLUMN millrace.evaluations.f1_weighted IS 'mean F1 of the classes, weighted by their rows';
+COMMENT ON COLUMN millrace.evaluations.log_loss IS 'mean of -ln of the probability given to the true label, at least 2.2e-16';
+COMMENT ON COLUMN millrace.evaluations.brier IS 'mean squared distance of the probabilities from the truth, 0 to 2';
+COMMENT ON COLUMN millrace.evaluations.per_class IS 'precision, recall, f1, support and predicted rows by label';
+COMMENT ON COLUMN millrace.evaluations.confusion IS 'labels, and counts by true label (row) and predicted label (column); null past 200 labels';
+COMMENT ON COLUMN millrace.evaluations.snapshot IS 'what the query saw: pg_current_snapshot()';
+COMMENT ON COLUMN millrace.evaluations.predict_us IS 'mean microseconds a row, in sets';
+COMMENT ON COLUMN millrace.evaluations.evaluated_at IS 'when';
+COMMENT ON COLUMN millrace.evaluations.evaluated_by IS 'role that asked';
+
 -- Row triggers, since the apply worker of logical replication fires no others;
 -- ALWAYS, since it runs with session_replication_role = replica.
 CREATE TRIGGER models_changed AFTER INSERT OR UPDATE OR DELETE ON millrace.models
@@ -161,9 +209,11 @@ SELECT pg_catalog.pg_extension_config_dump('millrace.model_aliases', '');
 SELECT pg_catalog.pg_extension_config_dump('millrace.alias_history', '');
 SELECT pg_catalog.pg_extension_config_dump('millrace.alias_history_id_seq', '');
 SELECT pg_catalog.pg_extension_config_dump('millrace.model_lineage', '');
+SELECT pg_catalog.pg_extension_config_dump('millrace.evaluations', '');
+SELECT pg_catalog.pg_extension_config_dump('millrace.evaluations_id_seq', '');
 
 -- Whoever manages models or pipelines may also use them.
 GRANT millrace_user TO millrace_modeler, millrace_admin;
-GRANT SELECT ON millrace.models, millrace.model_aliases, millrace.alias_history, millrace.model_lineage
+GRANT SELECT ON millrace.models, millrace.model_aliases, millrace.alias_history, millrace.model_lineage, millrace.evaluations
 	TO millrace_user, millrace_monitor;
 GRANT REFERENCES (name, version) ON millrace.models TO millrace_user;

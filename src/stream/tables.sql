@@ -12,10 +12,13 @@ CREATE TABLE millrace.sources (
 	options     jsonb NOT NULL DEFAULT '{}' CHECK (jsonb_typeof(options) = 'object'),
 	state       text NOT NULL DEFAULT 'running' CHECK (state IN ('running', 'paused', 'halted')),
 	reason      text,
+	sqlstate    text,
 	state_since timestamptz NOT NULL DEFAULT now(),
 	generation  bigint NOT NULL DEFAULT 1,
 	bound_to    text NOT NULL,
 	cluster_id  text,
+	partitions  int,
+	created_by  text NOT NULL DEFAULT session_user,
 	created_at  timestamptz NOT NULL DEFAULT now()
 );
 COMMENT ON TABLE millrace.sources IS 'Kafka topics that are read into tables';
@@ -27,10 +30,13 @@ COMMENT ON COLUMN millrace.sources.owner IS 'role whose rights the workers have'
 COMMENT ON COLUMN millrace.sources.options IS 'options given to create_source';
 COMMENT ON COLUMN millrace.sources.state IS 'running; paused by a user; halted by a worker, for the reason beside it';
 COMMENT ON COLUMN millrace.sources.reason IS 'why it is paused or halted';
+COMMENT ON COLUMN millrace.sources.sqlstate IS 'SQLSTATE of the reason, if an error was it';
 COMMENT ON COLUMN millrace.sources.state_since IS 'when the state was set';
 COMMENT ON COLUMN millrace.sources.generation IS 'raised by every change; a worker that holds another one ends';
 COMMENT ON COLUMN millrace.sources.bound_to IS 'system identifier/database oid it may run in; elsewhere (restored, cloned) it counts as paused until resume_source';
 COMMENT ON COLUMN millrace.sources.cluster_id IS 'Kafka cluster its offsets belong to';
+COMMENT ON COLUMN millrace.sources.partitions IS 'partitions of the topic when it was first read: later ones start at their beginning, whatever option start says';
+COMMENT ON COLUMN millrace.sources.created_by IS 'who called create_source';
 COMMENT ON COLUMN millrace.sources.created_at IS 'when create_source was called';
 
 -- One row a partition, updated by every batch: kept half empty for HOT.
@@ -41,6 +47,7 @@ CREATE TABLE millrace.source_offsets (
 	epoch          bigint NOT NULL DEFAULT 0,
 	owner_pid      int,
 	claimed_at     timestamptz,
+	rewind_to      timestamptz,
 	last_offset    bigint,
 	last_time      timestamptz,
 	last_crc       bigint,
@@ -60,6 +67,7 @@ COMMENT ON COLUMN millrace.source_offsets.next_offset IS 'first offset not yet c
 COMMENT ON COLUMN millrace.source_offsets.epoch IS 'raised by every claim, pause and rewind: a worker that holds an older one can no longer commit';
 COMMENT ON COLUMN millrace.source_offsets.owner_pid IS 'process that claimed the partition last';
 COMMENT ON COLUMN millrace.source_offsets.claimed_at IS 'when it did';
+COMMENT ON COLUMN millrace.source_offsets.rewind_to IS 'time asked for by rewind_source; the next claim turns it into an offset';
 COMMENT ON COLUMN millrace.source_offsets.last_offset IS 'offset of the last message read; looked at again when a worker starts';
 COMMENT ON COLUMN millrace.source_offsets.last_time IS 'its Kafka timestamp';
 COMMENT ON COLUMN millrace.source_offsets.last_crc IS 'CRC-32C of its key and value: another one there means another topic';
@@ -71,7 +79,7 @@ COMMENT ON COLUMN millrace.source_offsets.dead IS 'messages written to dead_lett
 COMMENT ON COLUMN millrace.source_offsets.skipped IS 'messages without a value (tombstones) that were passed over';
 COMMENT ON COLUMN millrace.source_offsets.last_batch_at IS 'start of the last transaction committed';
 
-CREATE UNLOGGED TABLE millrace.source_workers (
+CREATE TABLE millrace.source_workers (
 	source     text NOT NULL,
 	worker     int NOT NULL,
 	workers    int NOT NULL,
@@ -85,11 +93,11 @@ CREATE UNLOGGED TABLE millrace.source_workers (
 	last_error_at timestamptz,
 	PRIMARY KEY (source, worker)
 ) WITH (fillfactor = 30);
-COMMENT ON TABLE millrace.source_workers IS 'what each worker of a source is doing, as it says itself; empty after a crash';
+COMMENT ON TABLE millrace.source_workers IS 'what each worker of a source is doing, as it says itself; millrace.status() also knows whether it lives';
 COMMENT ON COLUMN millrace.source_workers.source IS 'source';
 COMMENT ON COLUMN millrace.source_workers.worker IS 'its number, from 0: it reads the partitions p with p % workers = worker';
 COMMENT ON COLUMN millrace.source_workers.workers IS 'workers of the source';
-COMMENT ON COLUMN millrace.source_workers.pid IS 'its process';
+COMMENT ON COLUMN millrace.source_workers.pid IS 'its process; 0 where none could be started';
 COMMENT ON COLUMN millrace.source_workers.state IS 'starting, running, waiting (retries by itself, for the reason beside it) or stopped';
 COMMENT ON COLUMN millrace.source_workers.reason IS 'what it waits for or why it stopped';
 COMMENT ON COLUMN millrace.source_workers.sqlstate IS 'SQLSTATE of the reason';
@@ -122,7 +130,7 @@ COMMENT ON COLUMN millrace.dead_letters.topic IS 'its topic';
 COMMENT ON COLUMN millrace.dead_letters.partition IS 'its partition';
 COMMENT ON COLUMN millrace.dead_letters."offset" IS 'its offset';
 COMMENT ON COLUMN millrace.dead_letters.key IS 'message key, raw';
-COMMENT ON COLUMN millrace.dead_letters.headers IS 'headers in order: [{"key": name, "value": text or null}], or "base64" for a value that is no text';
+COMMENT ON COLUMN millrace.dead_letters.headers IS 'headers in order: [{"key": name, "value": text or null}], or "hex" for a value that is no text';
 COMMENT ON COLUMN millrace.dead_letters.value IS 'message value, raw; NULL where it exceeded max_message_bytes (the detail gives its size)';
 COMMENT ON COLUMN millrace.dead_letters.ts IS 'Kafka timestamp of the message';
 COMMENT ON COLUMN millrace.dead_letters.sqlstate IS 'SQLSTATE of the error';

@@ -50,6 +50,7 @@ class Kafka:
         self.process = None
 
     def __enter__(self):
+        shutil.rmtree(self.folder, ignore_errors=True)
         self.start()
         return self
 
@@ -145,11 +146,19 @@ class Kafka:
         raise RuntimeError('topic %s has no leaders' % name)
 
     def delete_topic(self, name):
-        self.admin().delete_topics([name])[name].result(30)
+        admin = self.admin()                    # must live until the result is there
+        admin.delete_topics([name])[name].result(30)
+
+    def delete_records(self, topic, partition, before):
+        from confluent_kafka import TopicPartition
+        admin = self.admin()
+        for f in admin.delete_records([TopicPartition(topic, partition, before)]).values():
+            f.result(30)
 
     def add_partitions(self, name, total):
         from confluent_kafka.admin import NewPartitions
-        self.admin().create_partitions([NewPartitions(name, total)])[name].result(30)
+        admin = self.admin()
+        admin.create_partitions([NewPartitions(name, total)])[name].result(30)
 
     def producer(self, **conf):
         from confluent_kafka import Producer

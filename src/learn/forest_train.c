@@ -1,0 +1,378 @@
+/*
+ * forest_train.c
+ *	  Random forest (Breiman, 2001) with scikit-learn's parameters.
+ *
+ * Trees are independent given the seed: tree t draws from stream t.  Each is
+ * written to the model bytes as soon as it is grown, so that memory holds one
+ * tree and the bytes.  Rows that a tree did not draw vote for the out-of-bag
+ * score.
+ *
+ * Body of the model bytes: varint n_trees; per tree varint n_nodes and the
+ * nodes in preorder (left child next, right child after the left subtree):
+ *	 inner  varint feature << 2 | missing_left << 1, f32 threshold
+ *			(x <= threshold goes left), varint cover
+ *	 leaf   varint class << 2 | 1, varint cover (all rows of one class), or
+ *			varint k << 2 | 3, k times (varint class, f32 share), varint cover
+ * cover is the number of drawn rows that reached the node.  Preorder needs no
+ * child indices: a damaged file can be wrong, but it cannot point anywhere.
+ */
+#include "learn/forest.h"
+
+#include <math.h>
+#include <string.h>
+
+void *
+forest_alloc(forest_builder *b, size_t count, size_t size, mr_status *st)
+{
+	size_t		bytes,
+				sum;
+	void	   *p;
+
+	if (!mr_mul_size(count, size, &bytes) || !mr_add_size(bytes, b->memory, &sum))
+	{
+		mr_fail(st, MR_LIMIT, "training would need more memory than can be addressed");
+		return NULL;
+	}
+	if (b->p->max_memory && sum > b->p->max_memory)
+	{
+		lrn_over_limit(st, sum, b->p->max_memory);
+		return NULL;
+	}
+	p = mr_alloc(b->env, bytes ? bytes : 1);
+	if (p == NULL)
+	{
+		lrn_out_of_memory(st);
+		return NULL;
+	}
+	b->memory = sum;
+	return p;
+}
+
+/* A count that is given as such or as a share of the rows. */
+static uint32_t
+count_of(double v, int64_t rows, uint32_t least)
+{
+	double		n = v < 1 ? ceil(v * (double) rows) : v;
+
+	n = n > (double) UINT32_MAX / 4 ? (double) UINT32_MAX / 4 : n;
+	return n < least ? least : (uint32_t) n;
+}
+
+static int
+features_per_split(const lrn_params *p, int cols)
+{
+	double		n = cols;
+
+	switch (p->max_features_kind)
+	{
+		case LRN_FEATURES_SQRT:
+			n = floor(sqrt((double) cols));
+			break;
+		case LRN_FEATURES_LOG2:
+			n = floor(log2((double) cols));
+			break;
+		case LRN_FEATURES_ALL:
+			break;
+		case LRN_FEATURES_COUNT:
+			n = p->max_features;
+			break;
+		case LRN_FEATURES_FRACTION:
+			n = floor(p->max_features * cols);
+			break;
+	}
+	return n < 1 ? 1 : n > cols ? cols : (int) n;
+}
+
+/*
+ * Draw the rows of one tree into b->item, ascending; count[] is scratch and
+ * afterwards holds how often each row was drawn (0 = out of bag).
+ */
+static mr_code
+draw_rows(forest_builder *b, const int32_t *y, const double *base_weight, double *tree_weight,
+		  uint32_t *count, double *per_class, mr_status *st)
+{
+	int64_t		rows = b->m->rows;
+	mr_code		code;
+
+	if (b->p->bootstrap)
+	{
+		double		share = b->p->max_samples;
+		uint32_t	draws = share == 0 ? (uint32_t) rows :
+			share < 1 ? (uint32_t) fmax(round(share * (double) rows), 1) :
+			(uint32_t) fmin(share, (double) rows);
+
+		memset(count, 0, (size_t) rows * sizeof(uint32_t));
+		for (uint32_t i = 0; i < draws; i++)
+		{
+			count[lrn_rng_below(&b->rng, (uint32_t) rows)]++;
+			if ((i & 0xFFFFF) == 0xFFFFF && (code = forest_work(b, 1000000, st)) != MR_OK)
+				return code;
+		}
+	}
+	else
+		for (int64_t i = 0; i < rows; i++)
+			count[i] = 1;
+
+	memset(per_class, 0, (size_t) b->n_classes * sizeof(double));
+	b->n_items = 0;
+	for (int64_t i = 0; i < rows; i++)
+	{
+		uint32_t	n = count[i] > 0xFFFF ? 0xFFFF : count[i];
+
+		per_class[y[i]] += n;
+		if (n > 0 && base_weight[y[i]] > 0)
+			b->item[b->n_items++] = ITEM(i, y[i], n);
+	}
+	memcpy(tree_weight, base_weight, (size_t) b->n_classes * sizeof(double));
+	if (b->p->class_weight == LRN_WEIGHT_BALANCED_SUBSAMPLE)
+	{
+		double		sum = 0;
+
+		for (int c = 0; c < b->n_classes; c++)
+			sum += per_class[c];
+		lrn_class_weights(b->p, LRN_WEIGHT_BALANCED, per_class, sum, b->n_classes, tree_weight);
+	}
+	b->class_weight = tree_weight;
+	b->weighted = false;
+	for (int c = 0; c < b->n_classes; c++)
+		b->weighted |= tree_weight[c] != 1 && per_class[c] > 0;
+	return forest_work(b, rows * 2, st);
+}
+
+static void
+write_tree(const forest_builder *b, lrn_writer *w)
+{
+	lrn_put_varint(w, b->n_nodes);
+	for (uint32_t i = 0; i < b->n_nodes; i++)
+	{
+		const forest_node *n = &b->node[i];
+
+		if (n->feature >= 0)
+		{
+			lrn_put_varint(w, (uint64_t) n->feature << 2 | (uint64_t) n->missing_left << 1);
+			lrn_put_f32(w, n->threshold);
+		}
+		else if (n->pure)
+			lrn_put_varint(w, (uint64_t) n->leaf << 2 | 1);
+		else
+		{
+			const float *share = b->dist + n->leaf;
+			uint64_t	k = 0;
+
+			for (int c = 0; c < b->n_classes; c++)
+				k += share[c] > 0;
+			lrn_put_varint(w, k << 2 | 3);
+			for (int c = 0; c < b->n_classes; c++)
+				if (share[c] > 0)
+				{
+					lrn_put_varint(w, (uint64_t) c);
+					lrn_put_f32(w, share[c]);
+				}
+		}
+		lrn_put_varint(w, n->cover);
+	}
+}
+
+/* Votes of the tree in hand for the rows it did not draw. */
+static mr_code
+vote(forest_builder *b, const uint32_t *count, float *votes, mr_status *st)
+{
+	for (int64_t i = 0; i < b->m->rows; i++)
+	{
+		const forest_node *n = b->node;
+		float	   *v = votes + i * b->n_classes;
+
+		if (count[i] > 0)
+			continue;
+		while (n->feature >= 0)
+		{
+			uint32_t	r = b->column[n->feature].rank[i];
+			bool		left = r == FOREST_MISSING ? n->missing_left : r <= n->rank;
+
+			n = left ? n + 1 : b->node + n->right;
+		}
+		if (n->pure)
+			v[n->leaf] += 1;
+		else
+			for (int c = 0; c < b->n_classes; c++)
+				v[c] += b->dist[n->leaf + (uint32_t) c];
+		if ((i & 0xFFF) == 0 && forest_work(b, 4096 * 50, st) != MR_OK)
+			return MR_CANCELED;
+	}
+	return MR_OK;
+}
+
+/* Share of the rows with votes whose first greatest vote is right. */
+static double
+oob_accuracy(const forest_builder *b, const int32_t *y, const float *votes)
+{
+	int64_t		right = 0,
+				voted = 0;
+
+	for (int64_t i = 0; i < b->m->rows; i++)
+	{
+		const float *v = votes + i * b->n_classes;
+		int			best = 0;
+
+		for (int c = 1; c < b->n_classes; c++)
+			if (v[c] > v[best])
+				best = c;
+		if (v[best] > 0)
+		{
+			voted++;
+			right += best == y[i];
+		}
+	}
+	return voted ? (double) right / (double) voted : NAN;
+}
+
+static mr_code
+train(forest_builder *b, const int32_t *y, lrn_report *report, lrn_writer *w, mr_status *st)
+{
+	const lrn_params *p = b->p;
+	size_t		rows = (size_t) b->m->rows;
+	size_t		classes = (size_t) b->n_classes;
+	double	   *scratch;		/* 5 x n_classes */
+	double	   *base_weight,
+			   *tree_weight,
+			   *per_class;
+	uint32_t   *count;
+	float	   *votes = NULL;
+	size_t		vote_bytes = 0;
+	bool		want_votes;
+	mr_code		code;
+
+	b->min_leaf = count_of(p->min_samples_leaf, b->m->rows, 1);
+	b->min_split = count_of(p->min_samples_split, b->m->rows, 2);
+	b->mtry = features_per_split(p, b->m->cols);
+	b->max_depth = p->max_depth;
+
+	b->column = forest_alloc(b, (size_t) b->m->cols, sizeof(forest_column), st);
+	if (b->column == NULL)
+		return st->code;
+	memset(b->column, 0, (size_t) b->m->cols * sizeof(forest_column));
+	code = forest_rank_columns(b, st);
+	if (code)
+		return code;
+
+#define NEW(ptr, n, size) if (((ptr) = forest_alloc(b, (n), (size), st)) == NULL) return st->code
+	NEW(b->item, rows, sizeof(forest_item));
+	NEW(b->item_tmp, rows, sizeof(forest_item));
+	NEW(b->key, rows, sizeof(uint64_t));
+	NEW(b->key_tmp, rows, sizeof(uint64_t));
+	NEW(b->feature_order, (size_t) b->m->cols, sizeof(int));
+	NEW(b->total, classes * 5, sizeof(double));
+	/* item_tmp serves a partition, count a whole tree: they cannot share. */
+	scratch = b->total;
+	b->left = scratch + classes;
+	base_weight = scratch + 2 * classes;
+	tree_weight = scratch + 3 * classes;
+	per_class = scratch + 4 * classes;
+	if (p->criterion == LRN_ENTROPY)
+	{
+		b->n_nlogn = (uint32_t) (rows < 1048576 ? rows + 1 : 1048576);
+		NEW(b->nlogn, b->n_nlogn, sizeof(double));
+		b->nlogn[0] = 0;
+		for (uint32_t i = 1; i < b->n_nlogn; i++)
+			b->nlogn[i] = i * log((double) i);
+	}
+
+	memset(per_class, 0, classes * sizeof(double));
+	for (size_t i = 0; i < rows; i++)
+		per_class[y[i]]++;
+	lrn_class_weights(p, p->class_weight == LRN_WEIGHT_BALANCED_SUBSAMPLE ? LRN_WEIGHT_NONE : p->class_weight,
+					  per_class, (double) rows, b->n_classes, base_weight);
+
+	want_votes = p->bootstrap && p->oob_score != 0 && mr_mul_size(rows, classes * sizeof(float), &vote_bytes) &&
+		(p->oob_score > 0 || vote_bytes <= (size_t) 256 << 20);
+	if (want_votes)
+	{
+		NEW(votes, vote_bytes, 1);
+		memset(votes, 0, vote_bytes);
+	}
+	count = forest_alloc(b, rows, sizeof(uint32_t), st);
+	if (count == NULL)
+	{
+		mr_free(b->env, votes);
+		return st->code;
+	}
+
+	lrn_put_varint(w, (uint64_t) p->n_estimators);
+	for (int t = 0; t < p->n_estimators && code == MR_OK; t++)
+	{
+		lrn_rng_seed(&b->rng, p->random_state, (uint64_t) t);
+		for (int c = 0; c < b->m->cols; c++)
+			b->feature_order[c] = c;
+		code = draw_rows(b, y, base_weight, tree_weight, count, per_class, st);
+		if (code == MR_OK && b->n_items == 0)
+			code = mr_fail(st, MR_INVALID, "no row has a class of positive weight");
+		/* The tables of integers serve only while weights are integers. */
+		if (b->nlogn && b->weighted)
+		{
+			mr_free(b->env, b->nlogn);
+			b->nlogn = NULL;
+		}
+		if (code == MR_OK)
+			code = forest_grow(b, st);
+		if (code)
+			break;
+		write_tree(b, w);
+		if (w->failed)
+			break;
+		report->nodes += b->n_nodes;
+		if (votes)
+			code = vote(b, count, votes, st);
+		if (p->progress && code == MR_OK)
+			p->progress(p->progress_arg, t + 1, p->n_estimators, NAN);
+	}
+	if (code == MR_OK && votes)
+		report->oob_score = oob_accuracy(b, y, votes);
+	report->depth = b->depth;
+	report->iterations = p->n_estimators;
+	report->converged = true;
+	mr_free(b->env, votes);
+	mr_free(b->env, count);
+	return code;
+#undef NEW
+}
+
+mr_code
+lrn_forest_train(const mr_env *env, const lrn_params *p, const lrn_matrix *m,
+				 const int32_t *y, int n_classes, lrn_report *report,
+				 uint8_t **file, size_t *len, mr_status *st)
+{
+	forest_builder b = {.env = env, .p = p, .m = m, .n_classes = n_classes};
+	lrn_info	info = {LRN_RANDOM_FOREST, m->cols, n_classes, n_classes};
+	lrn_writer	w;
+	mr_code		code;
+
+	lrn_file_begin(&w, env, p->max_memory);
+	code = train(&b, y, report, &w, st);
+	if (code == MR_OK)
+		code = lrn_file_end(&w, &info, st);
+	report->memory = b.memory + w.size;
+	if (b.column)
+		for (int c = 0; c < m->cols; c++)
+		{
+			mr_free(env, b.column[c].rank);
+			mr_free(env, b.column[c].value);
+		}
+	mr_free(env, b.column);
+	mr_free(env, b.item);
+	mr_free(env, b.item_tmp);
+	mr_free(env, b.key);
+	mr_free(env, b.key_tmp);
+	mr_free(env, b.feature_order);
+	mr_free(env, b.total);
+	mr_free(env, b.nlogn);
+	mr_free(env, b.node);
+	mr_free(env, b.dist);
+	if (code)
+	{
+		mr_free(env, w.data);
+		return code;
+	}
+	*file = w.data;
+	*len = w.len;
+	return MR_OK;
+}

@@ -1,0 +1,230 @@
+/*
+ * forest_tree.c
+ *	  Grow one tree, depth first, left child before right: nodes come out in
+ *	  the order in which model bytes hold them.
+ *
+ * The rows of a node are a stretch of b->item; a split partitions the stretch
+ * stably, so that rows stay in ascending order and the gathers of ranks run
+ * forward through memory.
+ */
+#include "learn/forest.h"
+
+#include <math.h>
+#include <string.h>
+
+typedef struct todo
+{
+	uint32_t	start,
+				n;
+	uint32_t	parent;			/* whose right child this is; UINT32_MAX = left or root */
+	uint32_t	depth;
+} todo;
+
+/* Rows to the left first; returns how many. */
+static uint32_t
+partition(forest_builder *b, forest_item *items, uint32_t n, const forest_split *s)
+{
+	const uint32_t *rank = b->column[s->feature].rank;
+	forest_item *tmp = b->item_tmp;
+	uint32_t	l = 0,
+				r = 0;
+
+	for (uint32_t i = 0; i < n; i++)
+	{
+		forest_item it = items[i];
+		uint32_t	k = rank[ITEM_ROW(it)];
+		bool		left = k == FOREST_MISSING ? s->missing_left : k <= s->rank;
+
+		items[l] = it;
+		tmp[r] = it;
+		l += left;
+		r += !left;
+	}
+	memcpy(items + l, tmp, r * sizeof(forest_item));
+	return l;
+}
+
+/* Room for one more node and one more mixed leaf. */
+static mr_code
+reserve(forest_builder *b, mr_status *st)
+{
+	if (b->n_nodes == b->size_nodes)
+	{
+		uint32_t	size = b->size_nodes ? b->size_nodes * 2 : 1024;
+		forest_node *grown = forest_alloc(b, size, sizeof(forest_node), st);
+
+		if (grown == NULL)
+			return st->code;
+		if (b->n_nodes)
+			memcpy(grown, b->node, b->n_nodes * sizeof(forest_node));
+		mr_free(b->env, b->node);
+		b->memory -= b->size_nodes * sizeof(forest_node);
+		b->node = grown;
+		b->size_nodes = size;
+	}
+	if (b->n_dist + (size_t) b->n_classes > b->size_dist)
+	{
+		size_t		size = b->size_dist * 2 + (size_t) b->n_classes * 64;
+		float	   *grown = forest_alloc(b, size, sizeof(float), st);
+
+		if (grown == NULL)
+			return st->code;
+		if (b->n_dist)
+			memcpy(grown, b->dist, b->n_dist * sizeof(float));
+		mr_free(b->env, b->dist);
+		b->memory -= b->size_dist * sizeof(float);
+		b->dist = grown;
+		b->size_dist = size;
+	}
+	return MR_OK;
+}
+
+static void
+make_leaf(forest_builder *b, forest_node *node, double weight, int n_present, int class)
+{
+	node->feature = -1;
+	node->pure = n_present == 1;
+	if (node->pure)
+	{
+		node->leaf = (uint32_t) class;
+		return;
+	}
+	node->leaf = (uint32_t) b->n_dist;
+	for (int c = 0; c < b->n_classes; c++)
+		b->dist[b->n_dist++] = (float) (b->total[c] / weight);
+}
+
+/*
+ * Impurity taken away by a split, as scikit-learn counts it:
+ * N_t/N * (impurity - N_l/N_t * left - N_r/N_t * right).
+ */
+static double
+decrease(const forest_builder *b, const forest_split *s, double weight)
+{
+	double		parent = 0;
+
+	if (b->p->criterion == LRN_GINI)
+	{
+		for (int c = 0; c < b->n_classes; c++)
+			parent += b->total[c] * b->total[c];
+		parent /= weight;
+	}
+	else
+		parent = -weight * forest_impurity(b, b->total, weight);
+	return (s->score - parent) / b->root_weight;
+}
+
+mr_code
+forest_grow(forest_builder *b, mr_status *st)
+{
+	todo	   *stack = NULL;
+	uint32_t	size = 0,
+				used = 0;
+	mr_code		code = MR_OK;
+
+	b->n_nodes = 0;
+	b->n_dist = 0;
+	b->root_weight = 0;
+
+	/* Depth first leaves at most one open right child a level. */
+	size = 64;
+	stack = forest_alloc(b, size, sizeof(todo), st);
+	if (stack == NULL)
+		return st->code;
+	stack[used++] = (todo) {0, b->n_items, UINT32_MAX, 0};
+
+	while (used > 0 && code == MR_OK)
+	{
+		todo		t = stack[--used];
+		forest_item *items = b->item + t.start;
+		forest_node *node;
+		forest_split split = {.feature = -1};
+		double		weight = 0;
+		uint32_t	cover = 0,
+					n_left;
+		int			n_present = 0,
+					class = 0;
+
+		code = reserve(b, st);
+		if (code)
+			break;
+		if (t.parent != UINT32_MAX)
+			b->node[t.parent].right = b->n_nodes;
+
+		memset(b->total, 0, (size_t) b->n_classes * sizeof(double));
+		for (uint32_t i = 0; i < t.n; i++)
+		{
+			uint32_t	c = ITEM_CLASS(items[i]);
+			uint32_t	count = ITEM_COUNT(items[i]);
+
+			b->total[c] += b->weighted ? b->class_weight[c] * count : count;
+			cover += count;
+		}
+		for (int c = 0; c < b->n_classes; c++)
+		{
+			weight += b->total[c];
+			if (b->total[c] > 0)
+			{
+				n_present++;
+				class = c;
+			}
+		}
+		if (t.depth == 0)
+			b->root_weight = weight;
+		if ((int) t.depth > b->depth)
+			b->depth = (int) t.depth;
+
+		if (n_present > 1 && t.n >= b->min_split && t.n >= 2 * b->min_leaf &&
+			(b->max_depth == 0 || (int) t.depth < b->max_depth))
+		{
+			code = forest_best_split(b, items, t.n, weight, &split, st);
+			if (code)
+				break;
+			if (split.feature >= 0 && b->p->min_impurity_decrease > 0 &&
+				decrease(b, &split, weight) + 2.220446049250313e-16 < b->p->min_impurity_decrease)
+				split.feature = -1;
+		}
+
+		node = &b->node[b->n_nodes++];
+		node->cover = cover;
+		node->right = 0;
+		if (split.feature < 0)
+		{
+			make_leaf(b, node, weight, n_present, class);
+			continue;
+		}
+		node->feature = split.feature;
+		node->rank = split.rank;
+		node->threshold = split.threshold;
+		node->missing_left = split.missing_left;
+		node->pure = false;
+		node->leaf = 0;
+		n_left = partition(b, items, t.n, &split);
+		if (n_left == 0 || n_left == t.n)
+		{
+			code = mr_fail(st, MR_INTERNAL, "a split of %u rows left one side empty", t.n);
+			break;
+		}
+		if (used + 2 > size)
+		{
+			todo	   *grown = forest_alloc(b, size * 2, sizeof(todo), st);
+
+			if (grown == NULL)
+			{
+				code = st->code;
+				break;
+			}
+			memcpy(grown, stack, used * sizeof(todo));
+			mr_free(b->env, stack);
+			b->memory -= size * sizeof(todo);
+			stack = grown;
+			size *= 2;
+		}
+		stack[used++] = (todo) {t.start + n_left, t.n - n_left, b->n_nodes - 1, t.depth + 1};
+		stack[used++] = (todo) {t.start, n_left, UINT32_MAX, t.depth + 1};
+		code = forest_work(b, (int64_t) t.n * 2 + b->n_classes, st);
+	}
+	mr_free(b->env, stack);
+	b->memory -= size * sizeof(todo);
+	return code;
+}

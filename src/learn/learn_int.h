@@ -1,0 +1,205 @@
+/*
+ * learn_int.h
+ *	  What the files of the learning core share and nobody else sees.
+ */
+#ifndef MILLRACE_LEARN_INT_H
+#define MILLRACE_LEARN_INT_H
+
+#include "learn/learn.h"
+
+/* ---- random numbers (rng.c): xoshiro256**, seeded by splitmix64 ---- */
+
+typedef struct lrn_rng
+{
+	uint64_t	s[4];
+} lrn_rng;
+
+/* Independent streams of one seed: a tree's stream does not depend on others. */
+extern void lrn_rng_seed(lrn_rng *rng, uint64_t seed, uint64_t stream);
+extern uint64_t lrn_rng_next(lrn_rng *rng);
+/* Uniform in 0 .. n-1, n > 0, without modulo bias. */
+extern uint32_t lrn_rng_below(lrn_rng *rng, uint32_t n);
+
+/* ---- bytes (bytes.c): little-endian, growing writer, checked reader ---- */
+
+typedef struct lrn_writer
+{
+	const mr_env *env;
+	uint8_t    *data;
+	size_t		len;
+	size_t		size;
+	size_t		limit;			/* 0 = none */
+	mr_code		failed;			/* MR_OK, MR_NOMEM or MR_LIMIT; sticky */
+} lrn_writer;
+
+extern void lrn_put(lrn_writer *w, const void *bytes, size_t n);
+extern void lrn_put_u32(lrn_writer *w, uint32_t v);
+extern void lrn_put_u64(lrn_writer *w, uint64_t v);
+extern void lrn_put_f32(lrn_writer *w, float v);
+extern void lrn_put_f64(lrn_writer *w, double v);
+extern void lrn_put_varint(lrn_writer *w, uint64_t v);
+
+typedef struct lrn_reader
+{
+	const uint8_t *p;
+	const uint8_t *end;
+	bool		bad;			/* sticky: read past the end or a varint too long */
+} lrn_reader;
+
+extern uint32_t lrn_get_u32(lrn_reader *r);
+extern uint64_t lrn_get_u64(lrn_reader *r);
+extern float lrn_get_f32(lrn_reader *r);
+extern double lrn_get_f64(lrn_reader *r);
+extern uint64_t lrn_get_varint(lrn_reader *r);
+
+/* 64-bit checksum; every single changed byte changes it. */
+extern uint64_t lrn_checksum(uint64_t seed, const void *data, size_t n);
+
+/* ---- model bytes: header, then a body by algorithm (file.c) ---- */
+
+#define LRN_HEADER	64
+
+/* An empty header; lrn_file_end() fills it once the body is written. */
+extern void lrn_file_begin(lrn_writer *w, const mr_env *env, size_t limit);
+extern mr_code lrn_file_end(lrn_writer *w, const lrn_info *info, mr_status *st);
+/* Check header and checksum; r stands on the body. */
+extern mr_code lrn_file_open(const uint8_t *bytes, size_t len, lrn_info *info,
+							 lrn_reader *r, mr_status *st);
+extern mr_code lrn_corrupt(mr_status *st, const char *why);
+
+/* Prediction files: the same idea with fixed sections. */
+typedef struct lrn_flat_header
+{
+	char		magic[8];		/* "MRPREDIC" */
+	uint32_t	version;		/* LRN_COMPILER_VERSION */
+	uint32_t	endian;			/* 0x01020304 as this machine writes it */
+	uint32_t	algorithm;
+	uint32_t	n_features;
+	uint32_t	n_classes;
+	uint32_t	n_outputs;
+	uint64_t	file_len;
+	uint64_t	checksum;		/* of everything after the header */
+	/* forest: nodes, wide, roots, shares; linear: mean, weights, bias, - */
+	uint64_t	section[4];		/* offsets, 64-byte aligned; 0 = absent */
+	uint32_t	n_nodes;
+	uint32_t	n_trees;
+	uint32_t	n_shares;
+	uint32_t	child_shift;
+	uint32_t	padded;
+	uint32_t	flags;			/* LRN_FLAT_* */
+	uint8_t		reserved[8];
+} lrn_flat_header;
+
+#define LRN_FLAT_SIGMOID	1
+
+/*
+ * A packed node of a forest, 8 bytes.  Lower word: bit 0 missing goes left,
+ * then the feature, then from child_shift on the left child (absolute; the
+ * right one follows it), 0 = leaf.  Upper word: the threshold's bits, or the
+ * leaf's payload: LRN_PURE | class, else where its list starts in shares.
+ * Children stand behind their parent, so that no walk can loop.
+ */
+#define LRN_PURE	0x80000000u
+
+/* A list in shares: one entry whose class counts the rest, then the rest. */
+typedef struct lrn_share
+{
+	uint32_t	class;
+	float		share;
+} lrn_share;
+
+extern mr_code lrn_forest_check(lrn_reader *r, const lrn_info *info, mr_status *st);
+extern mr_code lrn_forest_compile(const mr_env *env, lrn_reader *r, const lrn_info *info,
+								  uint8_t **file, size_t *file_len, mr_status *st);
+extern mr_code lrn_forest_open(const lrn_flat_header *h, lrn_model *m, mr_status *st);
+extern mr_code lrn_linear_check(lrn_reader *r, const lrn_info *info, mr_status *st);
+extern mr_code lrn_linear_compile(const mr_env *env, lrn_reader *r, const lrn_info *info,
+								  uint8_t **file, size_t *file_len, mr_status *st);
+extern mr_code lrn_linear_open(const lrn_flat_header *h, lrn_model *m, mr_status *st);
+
+/* ---- training ---- */
+
+extern mr_code lrn_forest_train(const mr_env *env, const lrn_params *p, const lrn_matrix *m,
+								const int32_t *y, int n_classes, lrn_report *report,
+								uint8_t **file, size_t *len, mr_status *st);
+extern mr_code lrn_logistic_train(const mr_env *env, const lrn_params *p, const lrn_matrix *m,
+								  const int32_t *y, int n_classes, lrn_report *report,
+								  uint8_t **file, size_t *len, mr_status *st);
+extern mr_code lrn_pca_train(const mr_env *env, const lrn_params *p, const lrn_matrix *m,
+							 lrn_report *report, uint8_t **file, size_t *len, mr_status *st);
+
+/*
+ * Bodies of linear models.  weights is out x features row-major, bias one a
+ * row, mean NULL for logistic regression; variance and ratio NULL unless PCA.
+ */
+extern mr_code lrn_linear_write(const mr_env *env, const lrn_info *info, const double *mean,
+								const double *weights, int n_rows, const double *bias,
+								const double *variance, const double *ratio,
+								uint8_t **file, size_t *len, mr_status *st);
+
+/* Weight of each class by class_weight; counts are per class, n their sum. */
+extern void lrn_class_weights(const lrn_params *p, lrn_class_weight kind,
+							  const double *counts, double n, int n_classes, double *w);
+
+extern mr_code lrn_out_of_memory(mr_status *st);
+extern mr_code lrn_canceled(mr_status *st);
+extern mr_code lrn_over_limit(mr_status *st, size_t need, size_t limit);
+
+/*
+ * Minimise a smooth function by L-BFGS (lbfgs.c).  fg() gives value and
+ * gradient at x.  Stops when the largest gradient entry is <= tol, when no
+ * step lowers the value any more, or after max_iter.
+ */
+typedef mr_code (*lrn_objective) (void *arg, const double *x, double *f, double *g);
+extern mr_code lrn_lbfgs(const mr_env *env, size_t n, double *x, lrn_objective fg, void *arg,
+						 int max_iter, double tol, lrn_progress progress, void *progress_arg,
+						 int *iterations, bool *converged, double *value, mr_status *st);
+
+/*
+ * Leading eigenpairs of a symmetric matrix (eigen.c).  a: n x n row-major,
+ * destroyed; values: n, descending; vectors: k x n row-major, unit length.
+ */
+extern mr_code lrn_eigen(const mr_env *env, double *a, int n, int k,
+						 double *values, double *vectors, mr_status *st);
+extern size_t lrn_eigen_memory(int n, int k);
+
+/* ---- kernels: one source, compiled per instruction set, equal bits ---- */
+
+#define LRN_BLOCK	256			/* rows a training kernel takes at once */
+
+typedef struct lrn_kernels
+{
+	/*
+	 * Scores, probabilities, loss and gradient of a block of n <= LRN_BLOCK
+	 * rows from row first on.  w: k x d row-major, b: k; k = 1 is the binary
+	 * model.  sw: weight a class; grad: k x (d + 1), the last is the
+	 * intercept's; added to.  scratch: k x LRN_BLOCK doubles.  Returns loss.
+	 */
+	double		(*logistic_block) (float *const *col, int64_t first, int n, int d,
+								   const int32_t *y, const double *sw, int k,
+								   const double *w, const double *b,
+								   double *grad, double *scratch);
+	/*
+	 * c[i][j] += sum over r of z[r][i] * z[r][j] for i in i0 .. i1-1 and
+	 * j <= i (rounded up to the tile); z: rows x ld, c: ld x ld, ld a
+	 * multiple of 16, i0 and i1 multiples of 4 (i1 <= ld).
+	 */
+	void		(*syrk) (const double *z, int rows, int ld, int i0, int i1, double *c);
+	/* y = A x for the lower n x n symmetric part, and A -= v w' + w v'. */
+	void		(*symv) (const double *a, int ld, int n, const double *x, double *y);
+	void		(*syr2) (double *a, int ld, int n, const double *v, const double *w);
+
+	/* Forest and linear prediction; see learn.h for shapes. */
+	void		(*forest_rows) (const lrn_model *m, const float *rows, int64_t n, float *proba);
+	void		(*linear_rows) (const lrn_model *m, const float *rows, int64_t n, float *out);
+} lrn_kernels;
+
+extern const lrn_kernels lrn_kernels_portable;
+#if defined(__x86_64__)
+extern const lrn_kernels lrn_kernels_avx2;
+extern const lrn_kernels lrn_kernels_avx512;
+#endif
+/* AUTO and sets this processor lacks give the best one it has. */
+extern const lrn_kernels *lrn_kernels_for(lrn_isa isa);
+
+#endif							/* MILLRACE_LEARN_INT_H */

@@ -1,0 +1,241 @@
+/*
+ * logistic_train.c
+ *	  Logistic regression with an L2 penalty, as scikit-learn's lbfgs solver
+ *	  defines it:
+ *
+ *	 minimise  sum_i s_i loss_i / S  +  |W|^2 / (2 C S),   S = sum of weights
+ *
+ * with a softmax over all classes, or one sigmoid where there are two; the
+ * intercept is not penalised.  The minimum is searched in coordinates u of
+ * centred and scaled columns, which changes how fast it is found but not where
+ * it lies: the penalty keeps speaking of w (with "standardize", of w times the
+ * column's deviation, which equals a StandardScaler in front).  A column's
+ * scale makes its curvature, that of the loss and that of the penalty
+ * together, about 1.
+ */
+#include "learn/learn_int.h"
+
+#include <math.h>
+#include <string.h>
+
+typedef struct problem
+{
+	const mr_env *env;
+	const lrn_matrix *m;
+	const int32_t *y;
+	const lrn_kernels *kernels;
+	int			k;				/* rows of weights: 1 or n_classes */
+	int			d;
+	bool		intercept;
+	double		sum_weight;		/* S */
+	const double *class_weight; /* by class id */
+	double	   *mean;			/* d; zero without intercept */
+	double	   *scale;			/* d */
+	double	   *penalty;		/* d: factor of u^2 / (2 S) */
+	double	   *w;				/* k x d: weights for raw columns */
+	double	   *b;				/* k: intercepts for raw columns */
+	double	   *grad;			/* k x (d + 1) */
+	double	   *scratch;		/* k x LRN_BLOCK */
+	float	  **tail;			/* d columns of the last, padded block */
+	int64_t		tail_first;		/* its first row */
+	mr_status  *st;
+} problem;
+
+/* u (k x d, then k intercepts) -> weights and intercepts of the raw columns. */
+static void
+unfold(const problem *p, const double *u, double *w, double *b)
+{
+	int			k = p->k,
+				d = p->d;
+
+	for (int c = 0; c < k; c++)
+	{
+		b[c] = p->intercept ? u[(size_t) k * (size_t) d + (size_t) c] : 0;
+		for (int j = 0; j < d; j++)
+		{
+			size_t		at = (size_t) c * (size_t) d + (size_t) j;
+
+			w[at] = u[at] / p->scale[j];
+			b[c] -= w[at] * p->mean[j];
+		}
+	}
+}
+
+static mr_code
+objective(void *arg, const double *u, double *f, double *g)
+{
+	problem    *p = arg;
+	size_t		k = (size_t) p->k,
+				d = (size_t) p->d;
+	double		loss = 0,
+				penalty = 0;
+	int64_t		work = 0;
+
+	unfold(p, u, p->w, p->b);
+	memset(p->grad, 0, k * (d + 1) * sizeof(double));
+	for (int64_t first = 0; first < p->m->rows; first += LRN_BLOCK)
+	{
+		int64_t		n = p->m->rows - first < LRN_BLOCK ? p->m->rows - first : LRN_BLOCK;
+
+		if (first == p->tail_first)
+			loss += p->kernels->logistic_block(p->tail, 0, (int) n, p->d, p->y + first,
+											   p->class_weight, p->k, p->w, p->b, p->grad, p->scratch);
+		else
+			loss += p->kernels->logistic_block(p->m->col, first, (int) n, p->d, p->y,
+											   p->class_weight, p->k, p->w, p->b, p->grad, p->scratch);
+		work += LRN_BLOCK * (int64_t) (k * (d + 8));
+		if (work > 1000000)
+		{
+			work = 0;
+			if (mr_interrupted(p->env))
+				return lrn_canceled(p->st);
+		}
+	}
+	for (size_t c = 0; c < k; c++)
+	{
+		const double *raw = p->grad + c * (d + 1);
+
+		for (size_t j = 0; j < d; j++)
+		{
+			size_t		at = c * d + j;
+
+			penalty += p->penalty[j] * u[at] * u[at];
+			g[at] = ((raw[j] - p->mean[j] * raw[d]) / p->scale[j] + p->penalty[j] * u[at]) / p->sum_weight;
+		}
+		if (p->intercept)
+			g[k * d + c] = raw[d] / p->sum_weight;
+	}
+	*f = (loss + penalty / 2) / p->sum_weight;
+	return MR_OK;
+}
+
+/* Mean, scale and penalty of each column. */
+static mr_code
+standardise(problem *p, const lrn_params *params)
+{
+	double		n = (double) p->m->rows,
+				share = p->k == 1 ? 0.5 : 1.0 / p->k,
+				curvature = share * (1 - share);	/* of the loss, a row */
+
+	for (int j = 0; j < p->d; j++)
+	{
+		const float *x = p->m->col[j];
+		double		sum = 0,
+					square = 0,
+					deviation,
+					penalty;
+
+		for (int64_t i = 0; i < p->m->rows; i++)
+			sum += x[i];
+		/* Without an intercept nothing may be shifted. */
+		p->mean[j] = p->intercept ? sum / n : 0;
+		for (int64_t i = 0; i < p->m->rows; i++)
+			square += (x[i] - sum / n) * (x[i] - sum / n);
+		deviation = sqrt(square / n);
+		if (!(deviation > 1e-12 * fabs(sum / n)))
+			deviation = 0;		/* constant */
+		penalty = params->standardize && deviation > 0 ? deviation * deviation / params->C : 1 / params->C;
+		/* What the loss sees: squares about the mean, or about 0. */
+		square = deviation * deviation + (p->intercept ? 0 : sum / n * (sum / n));
+		p->scale[j] = sqrt(square + penalty / (p->sum_weight * curvature));
+		p->penalty[j] = penalty / (p->scale[j] * p->scale[j]);
+		if (mr_interrupted(p->env))
+			return lrn_canceled(p->st);
+	}
+	return MR_OK;
+}
+
+/* The last rows, copied so that a block of eight can be read past them. */
+static void
+copy_tail(problem *p, float *tail)
+{
+	int64_t		n = p->m->rows % 8 ? p->m->rows % LRN_BLOCK : 0;
+
+	p->tail_first = n ? p->m->rows - n : -1;
+	for (int j = 0; j < p->d; j++)
+	{
+		p->tail[j] = tail + (size_t) j * LRN_BLOCK;
+		if (n)
+		{
+			memset(p->tail[j], 0, LRN_BLOCK * sizeof(float));
+			memcpy(p->tail[j], p->m->col[j] + p->tail_first, (size_t) n * sizeof(float));
+		}
+	}
+}
+
+mr_code
+lrn_logistic_train(const mr_env *env, const lrn_params *params, const lrn_matrix *m,
+				   const int32_t *y, int n_classes, lrn_report *report,
+				   uint8_t **file, size_t *len, mr_status *st)
+{
+	lrn_info	info = {LRN_LOGISTIC_REGRESSION, m->cols, n_classes, n_classes};
+	problem		p = {.env = env, .m = m, .y = y, .st = st};
+	size_t		d = (size_t) m->cols,
+				k = n_classes == 2 ? 1 : (size_t) n_classes,
+				unknowns = k * (d + 1),
+				doubles = 3 * d + 2 * unknowns + k * d + k + 2 * (size_t) n_classes + k * LRN_BLOCK + 8;
+	double	   *memory = mr_alloc(env, doubles * sizeof(double));
+	float	   *tail = mr_alloc(env, d * LRN_BLOCK * sizeof(float));
+	double	   *u,
+			   *counts,
+			   *weight;
+	mr_code		code = MR_OK;
+
+	p.tail = mr_alloc(env, d * sizeof(float *));
+	if (memory == NULL || tail == NULL || p.tail == NULL)
+	{
+		code = lrn_out_of_memory(st);
+		goto done;
+	}
+	memset(memory, 0, doubles * sizeof(double));
+	p.scratch = memory;			/* first: 64-byte aligned */
+	p.mean = p.scratch + k * LRN_BLOCK;
+	p.scale = p.mean + d;
+	p.penalty = p.scale + d;
+	u = p.penalty + d;
+	p.grad = u + unknowns;
+	p.w = p.grad + unknowns;
+	p.b = p.w + k * d;
+	counts = p.b + k;
+	weight = counts + n_classes;
+
+	p.kernels = lrn_kernels_for(LRN_ISA_AUTO);
+	p.k = (int) k;
+	p.d = (int) d;
+	p.intercept = params->fit_intercept;
+	for (int64_t i = 0; i < m->rows; i++)
+		counts[y[i]]++;
+	lrn_class_weights(params, params->class_weight, counts, (double) m->rows, n_classes, weight);
+	p.class_weight = weight;
+	for (int c = 0; c < n_classes; c++)
+		p.sum_weight += counts[c] * weight[c];
+	if (!(p.sum_weight > 0))
+	{
+		code = mr_fail(st, MR_INVALID, "no row has a class of positive weight");
+		goto done;
+	}
+	code = standardise(&p, params);
+	if (code)
+		goto done;
+	copy_tail(&p, tail);
+
+	code = lrn_lbfgs(env, params->fit_intercept ? unknowns : k * d, u, objective, &p,
+					 params->max_iter, params->tol, params->progress, params->progress_arg,
+					 &report->iterations, &report->converged, &report->loss, st);
+	if (code)
+		goto done;
+	unfold(&p, u, p.w, p.b);
+	for (size_t i = 0; i < k * d; i++)
+		if (!isfinite(p.w[i]))
+		{
+			code = mr_fail(st, MR_INVALID, "training did not give finite weights");
+			goto done;
+		}
+	report->memory = lrn_train_memory(params, m->rows, m->cols, n_classes);
+	code = lrn_linear_write(env, &info, NULL, p.w, (int) k, p.b, NULL, NULL, file, len, st);
+done:
+	mr_free(env, memory);
+	mr_free(env, tail);
+	mr_free(env, p.tail);
+	return code;
+}

@@ -1,0 +1,177 @@
+/*
+ * pca_train.c
+ *	  Principal components by the covariance matrix, as scikit-learn's
+ *	  covariance_eigh solver: centred columns, explained variances with n - 1,
+ *	  the largest entry of each component positive (svd_flip).
+ *
+ * Memory: two d x d matrices of doubles and a block of rows.
+ */
+#include "learn/learn_int.h"
+
+#include <math.h>
+#include <string.h>
+
+#define PANEL	32				/* rows of the covariance between interrupts */
+
+/* c (ld x ld, lower triangle) = covariance; mean is filled. */
+static mr_code
+covariance(const mr_env *env, const lrn_matrix *m, const lrn_params *p, size_t ld,
+		   double *z, double *c, double *mean, mr_status *st)
+{
+	const lrn_kernels *kern = lrn_kernels_for(LRN_ISA_AUTO);
+	int64_t		rows = m->rows;
+	int			d = m->cols,
+				i_end = (d + 3) & ~3;
+
+	for (int j = 0; j < d; j++)
+	{
+		double		sum = 0;
+
+		for (int64_t i = 0; i < rows; i++)
+			sum += m->col[j][i];
+		mean[j] = sum / (double) rows;
+		if (mr_interrupted(env))
+			return lrn_canceled(st);
+	}
+	memset(c, 0, ld * ld * sizeof(double));
+	memset(z, 0, LRN_BLOCK * ld * sizeof(double));
+	for (int64_t first = 0; first < rows; first += LRN_BLOCK)
+	{
+		int			n = (int) (rows - first < LRN_BLOCK ? rows - first : LRN_BLOCK);
+
+		for (int j = 0; j < d; j++)
+			for (int i = 0; i < n; i++)
+				z[(size_t) i * ld + (size_t) j] = m->col[j][first + i] - mean[j];
+		for (int i = 0; i < i_end; i += PANEL)
+		{
+			kern->syrk(z, n, (int) ld, i, i + PANEL < i_end ? i + PANEL : i_end, c);
+			if (mr_interrupted(env))
+				return lrn_canceled(st);
+		}
+		if (p->progress)
+			p->progress(p->progress_arg, first + n, rows, NAN);
+	}
+	for (size_t i = 0; i < (size_t) d; i++)
+		for (size_t j = 0; j <= i; j++)
+			c[i * ld + j] /= (double) (rows - 1);
+	return MR_OK;
+}
+
+/* How many components: a count, a share of the variance, or all there are. */
+static int
+choose(double want, const double *values, int most, double total)
+{
+	double		sum = 0;
+
+	if (want == 0)
+		return most;
+	if (want >= 1)
+		return want > most ? most : (int) want;
+	for (int c = 0; c < most; c++)
+	{
+		sum += fmax(values[c], 0);
+		if (sum / total > want)
+			return c + 1;
+	}
+	return most;
+}
+
+mr_code
+lrn_pca_train(const mr_env *env, const lrn_params *p, const lrn_matrix *m,
+			  lrn_report *report, uint8_t **file, size_t *len, mr_status *st)
+{
+	int			d = m->cols,
+				most = m->rows < d ? (int) m->rows : d,
+				k;
+	size_t		ld = ((size_t) d + 15) & ~(size_t) 15;
+	lrn_info	info = {LRN_PCA, d, 0, 0};
+	double	   *z,
+			   *c,
+			   *mean,
+			   *vectors = NULL,
+			   *values,
+			   *bias,
+			   *ratio;
+	double		total = 0,
+				kept = 0;
+	mr_code		code;
+
+	if (m->rows < 2)
+		return mr_fail(st, MR_INVALID, "pca needs at least 2 rows");
+	if (p->n_components >= 1 && p->n_components > most)
+	{
+		mr_fail(st, MR_INVALID, "parameter \"n_components\" must be at most %d here", most);
+		mr_detail(st, "There are %lld rows of %d columns.", (long long) m->rows, d);
+		return MR_INVALID;
+	}
+	z = mr_alloc(env, LRN_BLOCK * ld * sizeof(double));
+	c = mr_alloc(env, ld * ld * sizeof(double));
+	mean = mr_alloc(env, ld * 4 * sizeof(double));
+	if (z == NULL || c == NULL || mean == NULL)
+	{
+		code = lrn_out_of_memory(st);
+		goto done;
+	}
+	values = mean + ld;
+	ratio = mean + 2 * ld;
+	bias = mean + 3 * ld;
+	memset(bias, 0, ld * sizeof(double));
+	code = covariance(env, m, p, ld, z, c, mean, st);
+	if (code)
+		goto done;
+	for (int j = 0; j < d; j++)
+		total += c[(size_t) j * ld + (size_t) j];
+	if (!(total > 0))
+	{
+		code = mr_fail(st, MR_INVALID, "all columns are constant");
+		goto done;
+	}
+	/* A share of the variance is known only with all values: take all vectors. */
+	k = p->n_components >= 1 ? (int) p->n_components : most;
+	vectors = mr_alloc(env, (size_t) k * (size_t) d * sizeof(double));
+	if (vectors == NULL)
+	{
+		code = lrn_out_of_memory(st);
+		goto done;
+	}
+	code = lrn_eigen(env, c, d, k, values, vectors, st);
+	if (code)
+		goto done;
+	k = choose(p->n_components, values, most, total);
+	for (int i = 0; i < k; i++)
+	{
+		double	   *v = vectors + (size_t) i * (size_t) d;
+		int			top = 0;
+
+		values[i] = fmax(values[i], 0);
+		ratio[i] = values[i] / total;
+		kept += ratio[i];
+		for (int j = 1; j < d; j++)
+			if (fabs(v[j]) > fabs(v[top]))
+				top = j;
+		if (v[top] < 0)
+			for (int j = 0; j < d; j++)
+				v[j] = -v[j];
+		if (p->whiten)
+		{
+			/* scikit-learn divides by the deviation, at least eps. */
+			double		s = fmax(sqrt(values[i]), 2.220446049250313e-16);
+
+			for (int j = 0; j < d; j++)
+				v[j] /= s;
+		}
+	}
+	info.n_outputs = k;
+	report->outputs = k;
+	report->variance_kept = kept;
+	report->iterations = 1;
+	report->converged = true;
+	report->memory = lrn_train_memory(p, m->rows, m->cols, 0);
+	code = lrn_linear_write(env, &info, mean, vectors, k, bias, values, ratio, file, len, st);
+done:
+	mr_free(env, z);
+	mr_free(env, c);
+	mr_free(env, mean);
+	mr_free(env, vectors);
+	return code;
+}

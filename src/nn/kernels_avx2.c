@@ -1,0 +1,103 @@
+/*
+ * kernels_avx2.c
+ *	  The kernels with AVX2 and FMA: vectors of 8 floats, tiles of up to 6 pixels
+ *	  x 16 couts (12 of 16 registers are accumulators).
+ *
+ * Chosen at run time only where processor and system have both.
+ */
+#if defined(__x86_64__)
+#include <immintrin.h>
+
+#include "nn/kernels_core.h"
+
+#define VW 8
+typedef __m256 vf;
+typedef int32_t vi __attribute__((vector_size(32)));
+
+static inline vf
+vf_load(const float *p)
+{
+	return _mm256_loadu_ps(p);
+}
+
+static inline void
+vf_store(float *p, vf v)
+{
+	_mm256_storeu_ps(p, v);
+}
+
+static inline vf
+vf_set1(float x)
+{
+	return _mm256_set1_ps(x);
+}
+
+static inline vf
+vf_fma(vf a, vf b, vf c)
+{
+	return _mm256_fmadd_ps(a, b, c);
+}
+
+/* m ? a : b by lanes; m is all ones or zeros. */
+static inline vf
+vf_select(vi m, vf a, vf b)
+{
+	return _mm256_blendv_ps(b, a, (__m256) m);
+}
+
+static inline vf
+vf_max(vf a, vf b)
+{
+	return _mm256_max_ps(a, b);
+}
+
+static inline vf
+vf_min(vf a, vf b)
+{
+	return _mm256_min_ps(a, b);
+}
+
+#define TILE_MR 6
+#define TILE_NB 1
+#define TILE_KU 4
+#include "nn/kernels_tile.h"
+
+/* Pixels 16 or 32 floats apart (strides 1 and 2), 3 or 6 (stems of 3 channels). */
+#define TILES_1(s) \
+	TILE(1, 1, s) TILE(2, 1, s) TILE(3, 1, s) TILE(4, 1, s) TILE(5, 1, s) TILE(6, 1, s)
+TILES_1(16) TILES_1(32) TILES_1(3) TILES_1(6)
+
+#define PAIRS(nb, s) \
+	TILE2(2, nb, s) TILE2(4, nb, s) TILE2(6, nb, s)
+PAIRS(1, 16) PAIRS(1, 32)
+
+static nn_tile_fn
+find_tile(int mr, int nb, int stride, bool two)
+{
+	static const nn_tile_fn one[4][TILE_NB][TILE_MR] = {
+		{{tile_1x1s16, tile_2x1s16, tile_3x1s16, tile_4x1s16, tile_5x1s16, tile_6x1s16}},
+		{{tile_1x1s32, tile_2x1s32, tile_3x1s32, tile_4x1s32, tile_5x1s32, tile_6x1s32}},
+		{{tile_1x1s3, tile_2x1s3, tile_3x1s3, tile_4x1s3, tile_5x1s3, tile_6x1s3}},
+		{{tile_1x1s6, tile_2x1s6, tile_3x1s6, tile_4x1s6, tile_5x1s6, tile_6x1s6}},
+	};
+	static const nn_tile_fn pair[2][TILE_NB][TILE_MR / 2] = {
+		{{tile2_2x1s16, tile2_4x1s16, tile2_6x1s16}},
+		{{tile2_2x1s32, tile2_4x1s32, tile2_6x1s32}},
+	};
+	int			s = stride == 16 ? 0 : stride == 32 ? 1 : stride == 3 ? 2 : stride == 6 ? 3 : -1;
+
+	if (s < 0 || nb < 1 || nb > TILE_NB || mr < 1 || mr > TILE_MR)
+		return NULL;
+	if (two)
+		return s > 1 || mr % 2 ? NULL : pair[s][nb - 1][mr / 2 - 1];
+	return one[s][nb - 1][mr - 1];
+}
+
+#define KERNELS nn_kernels_avx2
+#define KERNELS_OPS nn_ops_avx2
+#define KERNELS_ISA nn_isa_avx2
+#define KERNELS_NAME "avx2"
+#define KERNELS_RATE 30e6
+#include "nn/kernels_body.h"
+
+#endif							/* __x86_64__ */

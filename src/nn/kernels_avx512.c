@@ -1,0 +1,132 @@
+/*
+ * kernels_avx512.c
+ *	  The kernels with AVX-512: vectors of 16 floats, tiles of up to 14 pixels x
+ *	  32 couts (28 of 32 registers are accumulators).
+ *
+ * Chosen at run time only where processor and system have F, BW, DQ and VL.
+ */
+#if defined(__x86_64__)
+#include <immintrin.h>
+
+#include "nn/kernels_core.h"
+
+#define VW 16
+typedef __m512 vf;
+typedef int32_t vi __attribute__((vector_size(64)));
+
+static inline vf
+vf_load(const float *p)
+{
+	return _mm512_loadu_ps(p);
+}
+
+static inline void
+vf_store(float *p, vf v)
+{
+	_mm512_storeu_ps(p, v);
+}
+
+static inline vf
+vf_set1(float x)
+{
+	return _mm512_set1_ps(x);
+}
+
+static inline vf
+vf_fma(vf a, vf b, vf c)
+{
+	return _mm512_fmadd_ps(a, b, c);
+}
+
+/* m ? a : b by lanes; m is all ones or zeros. */
+static inline vf
+vf_select(vi m, vf a, vf b)
+{
+	return _mm512_mask_blend_ps(_mm512_movepi32_mask((__m512i) m), b, a);
+}
+
+static inline vf
+vf_max(vf a, vf b)
+{
+	return _mm512_max_ps(a, b);
+}
+
+static inline vf
+vf_min(vf a, vf b)
+{
+	return _mm512_min_ps(a, b);
+}
+
+#define TILE_MR 14
+#define TILE_NB 2
+#define TILE_KU 4
+#include "nn/kernels_tile.h"
+
+/* Pixels 16 or 32 floats apart (strides 1 and 2), 3 or 6 (stems of 3 channels). */
+#define TILES_1(s) \
+	TILE(1, 1, s) TILE(2, 1, s) TILE(3, 1, s) TILE(4, 1, s) TILE(5, 1, s) TILE(6, 1, s) TILE(7, 1, s) \
+	TILE(8, 1, s) TILE(9, 1, s) TILE(10, 1, s) TILE(11, 1, s) TILE(12, 1, s) TILE(13, 1, s) \
+	TILE(14, 1, s)
+#define TILES_2(s) \
+	TILE(1, 2, s) TILE(2, 2, s) TILE(3, 2, s) TILE(4, 2, s) TILE(5, 2, s) TILE(6, 2, s) TILE(7, 2, s) \
+	TILE(8, 2, s) TILE(9, 2, s) TILE(10, 2, s) TILE(11, 2, s) TILE(12, 2, s) TILE(13, 2, s) \
+	TILE(14, 2, s)
+TILES_1(16) TILES_1(32) TILES_1(3) TILES_1(6)
+TILES_2(16) TILES_2(32) TILES_2(3) TILES_2(6)
+
+#define PAIRS(nb, s) \
+	TILE2(2, nb, s) TILE2(4, nb, s) TILE2(6, nb, s) TILE2(8, nb, s) TILE2(10, nb, s) TILE2(12, nb, s) TILE2(14, nb, s)
+PAIRS(1, 16) PAIRS(1, 32) PAIRS(2, 16) PAIRS(2, 32)
+
+static nn_tile_fn
+find_tile(int mr, int nb, int stride, bool two)
+{
+	static const nn_tile_fn one[4][TILE_NB][TILE_MR] = {
+		{{tile_1x1s16, tile_2x1s16, tile_3x1s16, tile_4x1s16, tile_5x1s16, tile_6x1s16,
+			tile_7x1s16, tile_8x1s16, tile_9x1s16, tile_10x1s16, tile_11x1s16, tile_12x1s16,
+			tile_13x1s16, tile_14x1s16},
+		{tile_1x2s16, tile_2x2s16, tile_3x2s16, tile_4x2s16, tile_5x2s16, tile_6x2s16,
+			tile_7x2s16, tile_8x2s16, tile_9x2s16, tile_10x2s16, tile_11x2s16, tile_12x2s16,
+			tile_13x2s16, tile_14x2s16}},
+		{{tile_1x1s32, tile_2x1s32, tile_3x1s32, tile_4x1s32, tile_5x1s32, tile_6x1s32,
+			tile_7x1s32, tile_8x1s32, tile_9x1s32, tile_10x1s32, tile_11x1s32, tile_12x1s32,
+			tile_13x1s32, tile_14x1s32},
+		{tile_1x2s32, tile_2x2s32, tile_3x2s32, tile_4x2s32, tile_5x2s32, tile_6x2s32,
+			tile_7x2s32, tile_8x2s32, tile_9x2s32, tile_10x2s32, tile_11x2s32, tile_12x2s32,
+			tile_13x2s32, tile_14x2s32}},
+		{{tile_1x1s3, tile_2x1s3, tile_3x1s3, tile_4x1s3, tile_5x1s3, tile_6x1s3, tile_7x1s3,
+			tile_8x1s3, tile_9x1s3, tile_10x1s3, tile_11x1s3, tile_12x1s3, tile_13x1s3, tile_14x1s3},
+		{tile_1x2s3, tile_2x2s3, tile_3x2s3, tile_4x2s3, tile_5x2s3, tile_6x2s3, tile_7x2s3,
+			tile_8x2s3, tile_9x2s3, tile_10x2s3, tile_11x2s3, tile_12x2s3, tile_13x2s3, tile_14x2s3}},
+		{{tile_1x1s6, tile_2x1s6, tile_3x1s6, tile_4x1s6, tile_5x1s6, tile_6x1s6, tile_7x1s6,
+			tile_8x1s6, tile_9x1s6, tile_10x1s6, tile_11x1s6, tile_12x1s6, tile_13x1s6, tile_14x1s6},
+		{tile_1x2s6, tile_2x2s6, tile_3x2s6, tile_4x2s6, tile_5x2s6, tile_6x2s6, tile_7x2s6,
+			tile_8x2s6, tile_9x2s6, tile_10x2s6, tile_11x2s6, tile_12x2s6, tile_13x2s6, tile_14x2s6}},
+	};
+	static const nn_tile_fn pair[2][TILE_NB][TILE_MR / 2] = {
+		{{tile2_2x1s16, tile2_4x1s16, tile2_6x1s16, tile2_8x1s16, tile2_10x1s16, tile2_12x1s16,
+			tile2_14x1s16},
+		{tile2_2x2s16, tile2_4x2s16, tile2_6x2s16, tile2_8x2s16, tile2_10x2s16, tile2_12x2s16,
+			tile2_14x2s16}},
+		{{tile2_2x1s32, tile2_4x1s32, tile2_6x1s32, tile2_8x1s32, tile2_10x1s32, tile2_12x1s32,
+			tile2_14x1s32},
+		{tile2_2x2s32, tile2_4x2s32, tile2_6x2s32, tile2_8x2s32, tile2_10x2s32, tile2_12x2s32,
+			tile2_14x2s32}},
+	};
+	int			s = stride == 16 ? 0 : stride == 32 ? 1 : stride == 3 ? 2 : stride == 6 ? 3 : -1;
+
+	if (s < 0 || nb < 1 || nb > TILE_NB || mr < 1 || mr > TILE_MR)
+		return NULL;
+	if (two)
+		return s > 1 || mr % 2 ? NULL : pair[s][nb - 1][mr / 2 - 1];
+	return one[s][nb - 1][mr - 1];
+}
+
+#define KERNELS nn_kernels_avx512
+#define KERNELS_OPS nn_ops_avx512
+#define KERNELS_ISA nn_isa_avx512
+#define KERNELS_NAME "avx512"
+#define KERNELS_RATE 60e6
+#include "nn/kernels_body.h"
+
+#endif							/* __x86_64__ */

@@ -1,0 +1,617 @@
+/*
+ * kernels_drive.c
+ *	  The loops around the tiles: convolution and product for any instruction set.
+ *
+ * A convolution becomes a "plane": lines of pixels at fixed strides and a list
+ * of steps (block of input channels, tap), each an offset from a pixel.  Zero
+ * borders make all pixels alike, so no im2col is needed; 1x1 over tensors
+ * without border becomes one long line.  Loops, outside in:
+ *
+ *		block of lines (input that stays in L2) > panel of couts > chunk of K (weights that stay in
+ *		L1/L2) > line or pair of lines > tile
+ *
+ * Between chunks of K the partial sums wait in the output (exact: float32 both
+ * ways), so results do not depend on the chunks.  Pixel strides without a tile
+ * of their own, and stems with other than 1 or 3 channels, gather the pixels of
+ * a line into scratch first.
+ */
+#include "nn/kernels_core.h"
+
+#define BLOCK_BYTES (384 * 1024)	/* of input in a block of lines */
+
+typedef struct plane
+{
+	const float *a;				/* first pixel (top left tap) of line 0 */
+	size_t		a_line;			/* floats from line to line */
+	int			a_pix;			/* floats from pixel to pixel */
+	size_t		a_blk,			/* from a block of channels to the next, */
+				a_ky,			/* from tap to tap */
+				a_kx;
+	float	   *o;
+	size_t		o_line,
+				o_pix,
+				o_blk;
+	const float *r;				/* residual or NULL */
+	size_t		r_line,
+				r_pix,
+				r_blk;
+	int			ob0;			/* block of couts that o and r begin with */
+	int			lines,
+				width;
+	float		lo,
+				hi;
+} plane;
+
+/* Steps [s0, s0 + n) of a panel: block of channels > ky > kx.  Returns how many
+ * values of K they have. */
+static size_t
+list_steps(const nn_conv *cv, const plane *p, const nn_panel *pan, int s0, int n, nn_step *step)
+{
+	size_t		k = 0;
+	int			taps = cv->kh * cv->kw;
+
+	for (int i = 0; i < n; i++)
+	{
+		int			cb = pan->cb + (s0 + i) / taps,
+					t = (s0 + i) % taps;
+		int			left = cv->cin - cb * NN_LANES;
+
+		step[i].off = (ptrdiff_t) (cb * p->a_blk + t / cv->kw * p->a_ky + t % cv->kw * p->a_kx);
+		step[i].ki = left < NN_LANES ? left : NN_LANES;
+		k += step[i].ki;
+	}
+	return k;
+}
+
+/* Cut width pixels into tiles of at most max: count and size of the first ones
+ * (the rest are one smaller).  Multiples of 8 go as 8s: such maps are frequent
+ * and 8 x 32 keeps both FMA pipes full. */
+static void
+cut(int width, int max, int *count, int *big, int *size)
+{
+	if (max >= 8 && width % max != 0 && width % 8 == 0)
+		*count = width / 8;
+	else
+		*count = (width + max - 1) / max;
+	*size = (width + *count - 1) / *count;
+	*big = width - (*size - 1) * *count;
+}
+
+/* All pixels of lines [l0, l1) with the job's panel and chunk. */
+static void
+run_lines(const nn_isa_ops *ops, const nn_tile_job *job, const plane *p, int ob, int nb, int l0, int l1)
+{
+	int			count,
+				big,
+				size;
+	int			l = l0;
+	nn_tile_fn	fn[2];
+	nn_tile_fn	pair = NULL;
+
+	/* Short lines: two at a time fill a tile. */
+	if (p->width * 2 <= ops->max_mr)
+		pair = ops->tile(p->width * 2, nb, p->a_pix, true);
+	if (pair)
+		for (; l + 2 <= l1; l += 2)
+		{
+			const float *a = p->a + l * p->a_line;
+			float	   *o = p->o + l * p->o_line + (ob - p->ob0) * p->o_blk;
+			const float *r = p->r ? p->r + l * p->r_line + (ob - p->ob0) * p->r_blk : NULL;
+
+			pair(job, a, a + p->a_line, o, o + p->o_line, r, r ? r + p->r_line : NULL);
+		}
+	if (l >= l1)
+		return;
+	cut(p->width, ops->max_mr, &count, &big, &size);
+	fn[0] = ops->tile(size, nb, p->a_pix, false);
+	fn[1] = size > 1 ? ops->tile(size - 1, nb, p->a_pix, false) : NULL;
+	for (; l < l1; l++)
+	{
+		const float *a = p->a + l * p->a_line;
+		float	   *o = p->o + l * p->o_line + (ob - p->ob0) * p->o_blk;
+		const float *r = p->r ? p->r + l * p->r_line + (ob - p->ob0) * p->r_blk : NULL;
+
+		for (int i = 0; i < count; i++)
+		{
+			int			mr = i < big ? size : size - 1;
+
+			fn[i >= big] (job, a, a, o, o, r, r);
+			a += mr * p->a_pix;
+			o += mr * p->o_pix;
+			if (r)
+				r += mr * p->r_pix;
+		}
+	}
+}
+
+/* One panel over lines [l0, l1), steps [s0, s1) of it; b: its weights at s0. */
+static const float *
+run_panel(const nn_isa_ops *ops, const nn_conv *cv, const plane *p, const nn_panel *pan, const float *b,
+		  const float *bias, int s0, int s1, int l0, int l1)
+{
+	nn_step		step[NN_MAX_STEPS];
+	int			all = cv->kh * cv->kw * pan->ncb;
+
+	for (int s = s0; s < s1; s += NN_MAX_STEPS)
+	{
+		int			n = s1 - s < NN_MAX_STEPS ? s1 - s : NN_MAX_STEPS;
+		size_t		k = list_steps(cv, p, pan, s, n, step);
+		nn_tile_job job = {
+			.b = b, .step = step, .nsteps = n, .bias = bias + pan->ob * NN_LANES,
+			.out_pix = p->o_pix, .out_blk = p->o_blk, .res_pix = p->r_pix, .res_blk = p->r_blk,
+			.first = s == 0, .last = s + n == all, .lo = p->lo, .hi = p->hi
+		};
+
+		run_lines(ops, &job, p, pan->ob, pan->nb, l0, l1);
+		b += k * pan->nb * NN_LANES;
+	}
+	return b;
+}
+
+/* A plane whose pixels are all in place: block of lines > panel. */
+static void
+run_plane(const nn_isa_ops *ops, const nn_conv *cv, const void *pack, plane *p)
+{
+	const float *bias = nn_pack_bias(pack);
+	int			blocks = nn_blocks(cv->cout);
+	size_t		line_bytes = sizeof(float) * nn_blocks(cv->cin) *
+		(p->lines > 1 ? p->a_line : (size_t) p->width * p->a_pix);
+	int			long_line = p->lines == 1 ? p->width : 0;
+	int			total = long_line ? long_line : p->lines;
+	int			block;
+
+	/* One long line is blocked by pixels, in whole tiles where possible. */
+	if (long_line)
+	{
+		block = (int) (BLOCK_BYTES / (line_bytes / long_line + 1));
+		block = block < 4 * NN_MAX_MR ? 4 * NN_MAX_MR : block / (4 * NN_MAX_MR) * (4 * NN_MAX_MR);
+	}
+	else
+	{
+		block = (int) (BLOCK_BYTES / (line_bytes + 1));
+		block = block < 2 ? 2 : block / 2 * 2;
+	}
+	for (int at = 0; at < total; at += block)
+	{
+		const float *b = nn_pack_weights(pack, cv->cout);
+		int			n = total - at < block ? total - at : block;
+		plane		q = *p;
+
+		if (long_line)
+		{
+			q.a += (size_t) at * p->a_pix;
+			q.o += (size_t) at * p->o_pix;
+			if (q.r)
+				q.r += (size_t) at * p->r_pix;
+			q.width = n;
+		}
+		for (int ob = 0; ob < blocks; ob += nn_panel_blocks(ops->isa))
+		{
+			nn_panel	pan = nn_panel_at(ops->isa, cv, ob);
+
+			b = run_panel(ops, cv, &q, &pan, b, bias, 0, cv->kh * cv->kw * pan.ncb,
+						  long_line ? 0 : at, long_line ? 1 : at + n);
+		}
+	}
+}
+
+/* The output side of a plane: lines [y0, y1) of out and of the residual. */
+static void
+set_output(plane *p, const nn_conv *cv, const nn_view *out, const nn_view *res, int y0, int y1)
+{
+	p->o = out->data + y0 * out->row_pitch;
+	p->o_line = out->row_pitch;
+	p->o_pix = NN_LANES;
+	p->o_blk = out->blk_pitch;
+	p->r = res ? res->data + y0 * res->row_pitch : NULL;
+	p->r_line = res ? res->row_pitch : 0;
+	p->r_pix = NN_LANES;
+	p->r_blk = res ? res->blk_pitch : 0;
+	p->ob0 = 0;
+	p->lines = y1 - y0;
+	p->width = out->w;
+	if (!nn_act_is_clip(cv->act, &p->lo, &p->hi))
+	{
+		p->lo = -INFINITY;
+		p->hi = INFINITY;
+	}
+}
+
+/* What tiles cannot do: the other activations, and clean padding lanes. */
+static void
+finish(const nn_isa_ops *ops, const nn_conv *cv, const nn_view *out, int y0, int y1)
+{
+	float		lo,
+				hi;
+
+	if (!nn_act_is_clip(cv->act, &lo, &hi))
+		for (int b = 0; b < nn_blocks(out->c); b++)
+			for (int y = y0; y < y1; y++)
+			{
+				float	   *o = out->data + b * out->blk_pitch + y * out->row_pitch;
+
+				ops->activate(o, o, (size_t) out->w * NN_LANES, cv->act);
+			}
+	if (nn_act_moves_zero(cv->act))
+		nn_zero_lanes(out, y0, y1);
+}
+
+/* Has this set tiles for pixels stride floats apart? */
+static bool
+has_stride(const nn_isa_ops *ops, int stride)
+{
+	return ops->tile(1, 1, stride, false) != NULL;
+}
+
+/* ---- views ---- */
+
+static int
+max_steps(const nn_conv *cv)
+{
+	int			n = cv->kh * cv->kw * nn_blocks(cv->cin);
+
+	return n < NN_MAX_STEPS ? n : NN_MAX_STEPS;
+}
+
+/* Stem input as interleaved lines with zero borders: its size. */
+static size_t
+stem_line(const nn_conv *cv, int out_w)
+{
+	return ((size_t) (out_w - 1) * cv->sw + (size_t) (cv->kw - 1) * cv->dw + 1) * cv->cin;
+}
+
+static bool
+stem_direct(const nn_isa_ops *ops, const nn_conv *cv)
+{
+	return cv->dw == 1 && cv->groups == 1 && has_stride(ops, cv->sw * cv->cin);
+}
+
+size_t
+nn_drive_conv_scratch(const nn_isa_ops *ops, const nn_conv *cv, int in_h, int in_w, int out_h, int out_w)
+{
+	(void) in_h;
+	(void) in_w;
+	if (cv->form == nn_conv_planar)
+	{
+		if (stem_direct(ops, cv))
+			return sizeof(float) * stem_line(cv, out_w) *
+				((size_t) (out_h - 1) * cv->sh + (size_t) (cv->kh - 1) * cv->dh + 1);
+		return sizeof(float) * NN_LANES * nn_blocks(cv->kh * cv->kw * cv->cin) * out_w;
+	}
+	if (has_stride(ops, cv->sw * NN_LANES))
+		return 0;
+	return sizeof(float) * NN_LANES * max_steps(cv) * out_w;
+}
+
+/* Strides without tiles: per line, chunk and panel group, copy each step's
+ * pixels side by side; then the steps lie out_w * 16 floats apart. */
+static void
+conv_gathered(const nn_isa_ops *ops, const nn_conv *cv, const void *pack, const nn_view *in, plane *p,
+			  float *scratch)
+{
+	const float *bias = nn_pack_bias(pack);
+	int			blocks = nn_blocks(cv->cout),
+				taps = cv->kh * cv->kw;
+
+	for (int l = 0; l < p->lines; l++)
+	{
+		const float *b = nn_pack_weights(pack, cv->cout);
+
+		for (int ob = 0; ob < blocks; ob += nn_panel_blocks(ops->isa))
+		{
+			nn_panel	pan = nn_panel_at(ops->isa, cv, ob);
+			int			all = taps * pan.ncb;
+
+			for (int s = 0; s < all; s += NN_MAX_STEPS)
+			{
+				nn_step		step[NN_MAX_STEPS];
+				int			n = all - s < NN_MAX_STEPS ? all - s : NN_MAX_STEPS;
+				size_t		k = list_steps(cv, p, &pan, s, n, step);
+				plane		q = *p;
+				nn_tile_job job = {
+					.b = b, .step = step, .nsteps = n, .bias = bias + pan.ob * NN_LANES,
+					.out_pix = p->o_pix, .out_blk = p->o_blk, .res_pix = p->r_pix, .res_blk = p->r_blk,
+					.first = s == 0, .last = s + n == all, .lo = p->lo, .hi = p->hi
+				};
+
+				for (int i = 0; i < n; i++)
+				{
+					const float *src = p->a + l * p->a_line + step[i].off;
+					float	   *dst = scratch + (size_t) i * p->width * NN_LANES;
+
+					/* The same pixels serve the next panel if all fit a chunk. */
+					if (ob == 0 || all > NN_MAX_STEPS || cv->groups > 1)
+						for (int x = 0; x < p->width; x++)
+							memcpy(dst + x * NN_LANES, src + (size_t) x * p->a_pix, NN_LANES * sizeof(float));
+					step[i].off = (ptrdiff_t) i * p->width * NN_LANES;
+				}
+				q.a = scratch;
+				q.a_line = 0;
+				q.a_pix = NN_LANES;
+				q.o += l * p->o_line;
+				if (q.r)
+					q.r += l * p->r_line;
+				run_lines(ops, &job, &q, pan.ob, pan.nb, 0, 1);
+				b += k * pan.nb * NN_LANES;
+			}
+		}
+	}
+	(void) in;
+}
+
+void
+nn_drive_conv(const nn_isa_ops *ops, const nn_conv *cv, const void *pack, const nn_view *in, const nn_view *res,
+			  const nn_view *out, int y0, int y1, void *scratch)
+{
+	plane		p;
+	size_t		tight = (size_t) out->w * NN_LANES;
+
+	if (y1 <= y0)
+		return;
+	set_output(&p, cv, out, res, y0, y1);
+	p.a = in->data + ((ptrdiff_t) y0 * cv->sh - cv->pt) * (ptrdiff_t) in->row_pitch -
+		(ptrdiff_t) cv->pl * NN_LANES;
+	p.a_line = cv->sh * in->row_pitch;
+	p.a_pix = cv->sw * NN_LANES;
+	p.a_blk = in->blk_pitch;
+	p.a_ky = cv->dh * in->row_pitch;
+	p.a_kx = (size_t) cv->dw * NN_LANES;
+	if (!has_stride(ops, p.a_pix))
+		conv_gathered(ops, cv, pack, in, &p, scratch);
+	else
+	{
+		/* 1x1 over tensors without border: all lines are one. */
+		if (cv->kh * cv->kw == 1 && cv->sh == 1 && cv->sw == 1 && cv->pt == 0 && cv->pl == 0 &&
+			in->row_pitch == tight && out->row_pitch == tight && (res == NULL || res->row_pitch == tight))
+		{
+			p.width *= p.lines;
+			p.lines = 1;
+		}
+		run_plane(ops, cv, pack, &p);
+	}
+	finish(ops, cv, out, y0, y1);
+}
+
+/* ---- the stem: plain CHW input ---- */
+
+/* Interleave the channels of the input lines that output lines [y0, y1) need,
+ * zeros around them, as [line][pixel][cin]. */
+static void
+interleave(const nn_conv *cv, const float *in, int in_h, int in_w, int out_w, int y0, int lines, float *dst)
+{
+	int			cin = cv->cin;
+	size_t		line = stem_line(cv, out_w);
+	int			pixels = (int) (line / cin);
+
+	for (int i = 0; i < lines; i++, dst += line)
+	{
+		int			y = y0 * cv->sh - cv->pt + i;
+		int			x0 = -cv->pl;
+		int			from = x0 < 0 ? -x0 : 0,
+					to = in_w - x0 < pixels ? in_w - x0 : pixels;
+
+		if (y < 0 || y >= in_h || from >= to)
+		{
+			memset(dst, 0, line * sizeof(float));
+			continue;
+		}
+		memset(dst, 0, (size_t) from * cin * sizeof(float));
+		for (int c = 0; c < cin; c++)
+		{
+			const float *src = in + ((size_t) c * in_h + y) * in_w + x0;
+
+			for (int x = from; x < to; x++)
+				dst[(size_t) x * cin + c] = src[x];
+		}
+		memset(dst + (size_t) to * cin, 0, (size_t) (pixels - to) * cin * sizeof(float));
+	}
+}
+
+/* Other stems: per line, the K = kh * kw * cin inputs of each pixel as blocks. */
+static void
+unfold(const nn_conv *cv, const float *in, int in_h, int in_w, int out_w, int y, float *dst)
+{
+	int			k = 0;
+	int			all = cv->kh * cv->kw * cv->cin;
+
+	if (all % NN_LANES)
+		memset(dst + (size_t) (all / NN_LANES) * out_w * NN_LANES, 0, sizeof(float) * NN_LANES * out_w);
+	for (int ky = 0; ky < cv->kh; ky++)
+		for (int kx = 0; kx < cv->kw; kx++)
+			for (int c = 0; c < cv->cin; c++, k++)
+			{
+				float	   *d = dst + (size_t) (k / NN_LANES) * out_w * NN_LANES + k % NN_LANES;
+				int			iy = y * cv->sh - cv->pt + ky * cv->dh;
+				const float *src = in + ((ptrdiff_t) c * in_h + iy) * in_w;
+
+				for (int x = 0; x < out_w; x++)
+				{
+					int			ix = x * cv->sw - cv->pl + kx * cv->dw;
+
+					d[(size_t) x * NN_LANES] =
+						iy >= 0 && iy < in_h && ix >= 0 && ix < in_w ? src[ix] : 0;
+				}
+			}
+}
+
+void
+nn_drive_conv_planar(const nn_isa_ops *ops, const nn_conv *cv, const void *pack, const float *in, int in_h, int in_w,
+					 const nn_view *res, const nn_view *out, int y0, int y1, void *scratch)
+{
+	plane		p;
+	const float *bias = nn_pack_bias(pack);
+	float	   *lines = scratch;
+	bool		direct = stem_direct(ops, cv);
+	int			run = direct ? cv->kw * cv->cin : NN_LANES;
+	int			k_all = cv->kh * cv->kw * cv->cin;
+	size_t		line = stem_line(cv, out->w);
+
+	if (y1 <= y0)
+		return;
+	set_output(&p, cv, out, res, y0, y1);
+	if (direct)
+		interleave(cv, in, in_h, in_w, out->w, y0,
+				   (y1 - y0 - 1) * cv->sh + (cv->kh - 1) * cv->dh + 1, lines);
+	/* direct: all lines a panel; unfolded: all panels a line */
+	for (int l = 0; l < (direct ? 1 : p.lines); l++)
+	{
+		const float *b = nn_pack_weights(pack, cv->cout);
+		plane		q = p;
+
+		if (!direct)
+		{
+			unfold(cv, in, in_h, in_w, out->w, y0 + l, lines);
+			q.o += l * p.o_line;
+			if (q.r)
+				q.r += l * p.r_line;
+		}
+		q.a = lines;
+		q.a_line = direct ? cv->sh * line : 0;
+		q.a_pix = direct ? cv->sw * cv->cin : NN_LANES;
+		for (int ob = 0; ob < nn_blocks(cv->cout); ob += nn_panel_blocks(ops->isa))
+		{
+			nn_panel	pan = nn_panel_at(ops->isa, cv, ob);
+			nn_step		step[NN_MAX_STEPS];
+			int			n = 0;
+
+			for (int k = 0; k < k_all; k += run)
+			{
+				int			i = k / run;
+
+				step[n].off = direct ? (ptrdiff_t) (i * cv->dh * line) : (ptrdiff_t) i * out->w * NN_LANES;
+				step[n].ki = k_all - k < run ? k_all - k : run;
+				n++;
+				if (n == NN_MAX_STEPS || k + run >= k_all)
+				{
+					nn_tile_job job = {
+						.b = b, .step = step, .nsteps = n, .bias = bias + ob * NN_LANES,
+						.out_pix = p.o_pix, .out_blk = p.o_blk, .res_pix = p.r_pix, .res_blk = p.r_blk,
+						.first = i < NN_MAX_STEPS, .last = k + run >= k_all, .lo = p.lo, .hi = p.hi
+					};
+
+					run_lines(ops, &job, &q, ob, pan.nb, 0, direct ? p.lines : 1);
+					for (int s = 0; s < n; s++)
+						b += (size_t) step[s].ki * pan.nb * NN_LANES;
+					n = 0;
+				}
+			}
+		}
+	}
+	finish(ops, cv, out, y0, y1);
+}
+
+/* ---- products ---- */
+
+#define GEMM_BLOCK (8 * NN_MAX_MR)	/* rows of A packed at a time */
+
+static int
+gemm_block(int m, int k)
+{
+	size_t		row = sizeof(float) * NN_LANES * nn_blocks(k);
+	size_t		rows = BLOCK_BYTES / row;
+
+	rows = rows < NN_MAX_MR ? NN_MAX_MR : rows / NN_MAX_MR * NN_MAX_MR;
+	if (rows > GEMM_BLOCK)
+		rows = GEMM_BLOCK;
+	return (size_t) m < rows ? m : (int) rows;
+}
+
+/* A block of A as blocks of 16 columns, and one tile of the last panel. */
+size_t
+nn_drive_gemm_scratch(const nn_isa_ops *ops, int m, int k, int n)
+{
+	size_t		rows = gemm_block(m, k);
+
+	(void) ops;
+	(void) n;
+	return sizeof(float) * rows * NN_LANES * (nn_blocks(k) + 2);
+}
+
+/* act(x + res) of a tile that went through scratch: n columns of m rows. */
+static void
+store_tail(const float *tile, size_t pitch, int m, int n, const float *res, size_t ldres, float *y, size_t ldy,
+		   float lo, float hi)
+{
+	for (int i = 0; i < m; i++)
+		for (int j = 0; j < n; j++)
+		{
+			float		v = tile[i * pitch + j];
+
+			if (res)
+				v += res[i * ldres + j];
+			v = v < lo ? lo : v;
+			y[i * ldy + j] = v > hi ? hi : v;
+		}
+}
+
+void
+nn_drive_gemm(const nn_isa_ops *ops, const void *pack, int m, const float *a, size_t lda, const float *res,
+			  size_t ldres, float *y, size_t ldy, nn_act act, void *scratch)
+{
+	const nn_pack *head = pack;
+	nn_conv		cv = {.cin = head->cin, .cout = head->cout, .groups = 1, .kh = 1, .kw = 1, .sh = 1, .sw = 1,
+		.dh = 1, .dw = 1};
+	int			n = head->cout,
+				k = head->cin;
+	int			kb = nn_blocks(k);
+	int			rows = gemm_block(m, k);
+	float	   *pa = scratch;
+	float	   *tile = pa + (size_t) rows * NN_LANES * kb;
+	float		lo,
+				hi;
+	bool		clip = nn_act_is_clip(act, &lo, &hi);
+
+	for (int m0 = 0; m0 < m; m0 += rows)
+	{
+		const float *b = nn_pack_weights(pack, n);
+		int			mm = m - m0 < rows ? m - m0 : rows;
+		const float *am = a + m0 * lda;
+		float	   *ym = y + m0 * ldy;
+		const float *rm = res ? res + m0 * ldres : NULL;
+		plane		p = {.a = pa, .a_pix = NN_LANES, .a_blk = (size_t) mm * NN_LANES, .lines = 1, .width = mm,
+			.lo = lo, .hi = hi};
+
+		/* One row already lies as its blocks would. */
+		if (mm == 1)
+		{
+			p.a = am;
+			p.a_blk = NN_LANES;
+		}
+		else
+			for (int c = 0; c < kb; c++)
+			{
+				int			len = k - c * NN_LANES < NN_LANES ? k - c * NN_LANES : NN_LANES;
+
+				for (int i = 0; i < mm; i++)
+					memcpy(pa + ((size_t) c * mm + i) * NN_LANES, am + i * lda + (size_t) c * NN_LANES,
+						   sizeof(float) * len);
+			}
+		for (int ob = 0; ob < nn_blocks(n); ob += nn_panel_blocks(ops->isa))
+		{
+			nn_panel	pan = nn_panel_at(ops->isa, &cv, ob);
+			int			o0 = ob * NN_LANES,
+						width = n - o0 < pan.nb * NN_LANES ? n - o0 : pan.nb * NN_LANES;
+			bool		tail = width < pan.nb * NN_LANES;
+			plane		q = p;
+
+			q.ob0 = ob;
+			q.o = tail ? tile : ym + o0;
+			q.o_pix = tail ? (size_t) pan.nb * NN_LANES : ldy;
+			q.o_blk = NN_LANES;
+			q.r = tail || !rm ? NULL : rm + o0;
+			q.r_pix = ldres;
+			q.r_blk = NN_LANES;
+			if (tail)
+			{
+				q.lo = -INFINITY;
+				q.hi = INFINITY;
+			}
+			b = run_panel(ops, &cv, &q, &pan, b, nn_pack_bias(pack), 0, pan.ncb, 0, 1);
+			if (tail)
+				store_tail(tile, q.o_pix, mm, width, rm ? rm + o0 : NULL, ldres, ym + o0, ldy, lo, hi);
+		}
+		if (!clip)
+			for (int i = 0; i < mm; i++)
+				ops->activate(ym + i * ldy, ym + i * ldy, n, act);
+	}
+}

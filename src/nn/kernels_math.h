@@ -1,0 +1,90 @@
+/*
+ * kernels_math.h
+ *	  exp, expm1, tanh, sigmoid and erf of a vector, compiled in each instruction
+ *	  set's file.
+ *
+ * exp follows Cephes (range reduction by ln 2 in two parts, polynomial of
+ * degree 6 on +-ln(2)/2; about 1 ulp), tanh its polynomial for small arguments,
+ * erf a rational approximation on [-4, 4] as Eigen's (2 to 3 ulp).  Infinities and NaNs
+ * come out as C's functions give them; results below 2^-126 are 0.
+ */
+
+NN_INLINE vf
+vf_exp(vf x)
+{
+	vf			magic = vf_set1(12582912.0f);	/* 1.5 * 2^23: rounds to an integer */
+	vf			c = vf_min(vf_set1(88.7228317f), vf_max(vf_set1(-87.3365478515625f), x));
+	vf			t = vf_fma(c, vf_set1(1.44269504088896341f), magic);
+	vf			n = t - magic;
+	vf			r = vf_fma(n, vf_set1(-0.693359375f), c);
+	vf			p = vf_set1(1.9875691500e-4f);
+	vi			bits;
+	vf			y;
+
+	r = vf_fma(n, vf_set1(2.12194440e-4f), r);
+	p = vf_fma(p, r, vf_set1(1.3981999507e-3f));
+	p = vf_fma(p, r, vf_set1(8.3334519073e-3f));
+	p = vf_fma(p, r, vf_set1(4.1665795894e-2f));
+	p = vf_fma(p, r, vf_set1(1.6666665459e-1f));
+	p = vf_fma(p, r, vf_set1(5.0000001201e-1f));
+	p = vf_fma(p, r * r, r) + vf_set1(1);
+	/* the low bits of t hold n: into the exponent of p (in [0.7, 1.42]) */
+	bits = ((vi) t - (vi) magic) << 23;
+	y = (vf) ((vi) p + bits);
+	y = vf_select((vi) (x > vf_set1(88.72283f)), vf_set1(INFINITY), y);
+	y = vf_select((vi) (x < vf_set1(-87.3365478515625f)), vf_set1(0), y);
+	return vf_select((vi) (x != x), x, y);
+}
+
+NN_INLINE vf
+vf_sigmoid(vf x)
+{
+	return vf_set1(1) / (vf_set1(1) + vf_exp(vf_set1(0) - x));
+}
+
+NN_INLINE vf
+vf_tanh(vf x)
+{
+	vf			z = x * x;
+	vf			p = vf_set1(-5.70498872745e-3f);
+	vf			big;
+	vf			a = vf_max(x, vf_set1(0) - x);
+
+	p = vf_fma(p, z, vf_set1(2.06390887954e-2f));
+	p = vf_fma(p, z, vf_set1(-5.37397155531e-2f));
+	p = vf_fma(p, z, vf_set1(1.33314422036e-1f));
+	p = vf_fma(p, z, vf_set1(-3.33332819422e-1f));
+	p = vf_fma(p * z, x, x);
+	big = vf_set1(1) - vf_set1(2) / (vf_set1(1) + vf_exp(x + x));
+	return vf_select((vi) (a < vf_set1(0.625f)), p, big);
+}
+
+/* exp(x) - 1 for x <= 0, without cancellation near 0 */
+NN_INLINE vf
+vf_expm1(vf x)
+{
+	vf			t = vf_tanh(vf_set1(0.5f) * x);
+
+	return (t + t) / (vf_set1(1) - t);
+}
+
+NN_INLINE vf
+vf_erf(vf x)
+{
+	vf			c = vf_min(vf_set1(4), vf_max(vf_set1(-4), x));
+	vf			z = c * c;
+	vf			p = vf_set1(-2.72614225801306e-10f);
+	vf			q = vf_set1(-1.45660718464996e-05f);
+
+	p = vf_fma(p, z, vf_set1(2.77068142495902e-08f));
+	p = vf_fma(p, z, vf_set1(-2.10102402082508e-06f));
+	p = vf_fma(p, z, vf_set1(-5.69250639462346e-05f));
+	p = vf_fma(p, z, vf_set1(-7.34990630326855e-04f));
+	p = vf_fma(p, z, vf_set1(-2.95459980854025e-03f));
+	p = vf_fma(p, z, vf_set1(-1.60960333262415e-02f));
+	q = vf_fma(q, z, vf_set1(-2.13374055278905e-04f));
+	q = vf_fma(q, z, vf_set1(-1.68282697438203e-03f));
+	q = vf_fma(q, z, vf_set1(-7.37332916720468e-03f));
+	q = vf_fma(q, z, vf_set1(-1.42647390514189e-02f));
+	return c * p / q;
+}

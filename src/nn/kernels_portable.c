@@ -1,0 +1,95 @@
+/*
+ * kernels_portable.c
+ *	  The kernels for any CPU: C and the compiler's vectors of 4 floats (SSE2,
+ *	  NEON, or plain floats where there is neither).
+ *
+ * Multiplications and additions round separately (no FMA is assumed).
+ */
+#include "nn/kernels_core.h"
+
+#define VW 4
+typedef float vf __attribute__((vector_size(16)));
+typedef float vf_any __attribute__((vector_size(16), aligned(4), may_alias));
+typedef int32_t vi __attribute__((vector_size(16)));
+
+static inline vf
+vf_load(const float *p)
+{
+	return *(const vf_any *) p;
+}
+
+static inline void
+vf_store(float *p, vf v)
+{
+	*(vf_any *) p = v;
+}
+
+static inline vf
+vf_set1(float x)
+{
+	return (vf) {x, x, x, x};
+}
+
+static inline vf
+vf_fma(vf a, vf b, vf c)
+{
+	return a * b + c;
+}
+
+/* m ? a : b by lanes; m is all ones or zeros. */
+static inline vf
+vf_select(vi m, vf a, vf b)
+{
+	return (vf) ((m & (vi) a) | (~m & (vi) b));
+}
+
+/* b if either is NaN, as the x86 instructions do */
+static inline vf
+vf_max(vf a, vf b)
+{
+	return vf_select(a > b, a, b);
+}
+
+static inline vf
+vf_min(vf a, vf b)
+{
+	return vf_select(a < b, a, b);
+}
+
+#define TILE_MR 3
+#define TILE_NB 1
+#define TILE_KU 2
+#include "nn/kernels_tile.h"
+
+#define STRIDE(s) TILE(1, 1, s) TILE(2, 1, s) TILE(3, 1, s)
+STRIDE(16)
+STRIDE(32)
+STRIDE(3)
+STRIDE(6)
+TILE2(2, 1, 16)
+TILE2(2, 1, 32)
+
+static nn_tile_fn
+find_tile(int mr, int nb, int stride, bool two)
+{
+	static const nn_tile_fn one[4][3] = {
+		{tile_1x1s16, tile_2x1s16, tile_3x1s16},
+		{tile_1x1s32, tile_2x1s32, tile_3x1s32},
+		{tile_1x1s3, tile_2x1s3, tile_3x1s3},
+		{tile_1x1s6, tile_2x1s6, tile_3x1s6},
+	};
+	int			s = stride == 16 ? 0 : stride == 32 ? 1 : stride == 3 ? 2 : stride == 6 ? 3 : -1;
+
+	if (s < 0 || nb != 1 || mr < 1 || mr > TILE_MR)
+		return NULL;
+	if (two)
+		return mr != 2 || s > 1 ? NULL : s == 0 ? tile2_2x1s16 : tile2_2x1s32;
+	return one[s][mr - 1];
+}
+
+#define KERNELS nn_kernels_portable
+#define KERNELS_OPS nn_ops_portable
+#define KERNELS_ISA nn_isa_portable
+#define KERNELS_NAME "portable"
+#define KERNELS_RATE 10e6
+#include "nn/kernels_body.h"

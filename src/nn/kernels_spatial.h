@@ -1,0 +1,322 @@
+/*
+ * kernels_spatial.h
+ *	  Depthwise convolution, pools and layout conversion, compiled in each
+ *	  instruction set's file (part of kernels_body.h).
+ */
+
+/* ---- depthwise ---- */
+
+#define DW_PIXELS 8				/* pixels whose sums are in registers together */
+
+/* n <= DW_PIXELS pixels of one block; x at the first tap of the first pixel. */
+NN_INLINE void
+depthwise_run(const nn_conv *cv, const float *x, size_t row_pitch, const float *w, const float *bias,
+			  const float *r, float *o, const int n, const int sw, float lo, float hi)
+{
+	for (int v = 0; v < NN_LANES; v += VW)
+	{
+		vf			acc[DW_PIXELS];
+		const float *t = w + v;
+		vf			l = vf_set1(lo),
+					h = vf_set1(hi);
+
+		NN_UNROLL
+		for (int i = 0; i < n; i++)
+			acc[i] = vf_load(bias + v);
+		for (int ky = 0; ky < cv->kh; ky++)
+			for (int kx = 0; kx < cv->kw; kx++, t += NN_LANES)
+			{
+				const float *p = x + ky * cv->dh * row_pitch + (size_t) kx * cv->dw * NN_LANES + v;
+				vf			k = vf_load(t);
+
+				NN_UNROLL
+				for (int i = 0; i < n; i++)
+					acc[i] = vf_fma(vf_load(p + (size_t) i * sw * NN_LANES), k, acc[i]);
+			}
+		NN_UNROLL
+		for (int i = 0; i < n; i++)
+		{
+			if (r)
+				acc[i] = acc[i] + vf_load(r + i * NN_LANES + v);
+			vf_store(o + i * NN_LANES + v, vf_min(h, vf_max(l, acc[i])));
+		}
+	}
+}
+
+#ifdef DEPTHWISE_3X3
+/* The set's own line of a 3x3 of horizontal stride sw, dilation 1: pixels of
+ * one block; false if it has none for this stride. */
+static bool depthwise_3x3(const float *x, size_t row_pitch, int sw, const float *w, const float *bias,
+						  const float *r, float *o, int n, float lo, float hi);
+#endif
+
+static void
+depthwise(const nn_conv *cv, const void *pack, const nn_view *in, const nn_view *res, const nn_view *out,
+		  int y0, int y1)
+{
+	const float *bias = nn_pack_bias(pack);
+	const float *w = nn_pack_weights(pack, cv->cout);
+	float		lo,
+				hi;
+
+	nn_act_is_clip(cv->act, &lo, &hi);
+	for (int b = 0; b < nn_blocks(out->c); b++, bias += NN_LANES, w += (size_t) cv->kh * cv->kw * NN_LANES)
+		for (int y = y0; y < y1; y++)
+		{
+			const float *x = in->data + b * in->blk_pitch + ((ptrdiff_t) y * cv->sh - cv->pt) *
+				(ptrdiff_t) in->row_pitch - (ptrdiff_t) cv->pl * NN_LANES;
+			float	   *o = out->data + b * out->blk_pitch + y * out->row_pitch;
+			const float *r = res ? res->data + b * res->blk_pitch + y * res->row_pitch : NULL;
+			int			i = 0;
+
+#ifdef DEPTHWISE_3X3
+			if (cv->kh == 3 && cv->kw == 3 && cv->dh == 1 && cv->dw == 1 &&
+				depthwise_3x3(x, in->row_pitch, cv->sw, w, bias, r, o, out->w, lo, hi))
+				continue;
+#endif
+			for (; i + DW_PIXELS <= out->w; i += DW_PIXELS)
+			{
+				const float *p = x + (size_t) i * cv->sw * NN_LANES;
+
+				if (cv->sw == 1)
+					depthwise_run(cv, p, in->row_pitch, w, bias, r ? r + i * NN_LANES : NULL, o + i * NN_LANES,
+								  DW_PIXELS, 1, lo, hi);
+				else
+					depthwise_run(cv, p, in->row_pitch, w, bias, r ? r + i * NN_LANES : NULL, o + i * NN_LANES,
+								  DW_PIXELS, cv->sw, lo, hi);
+			}
+			for (; i < out->w; i++)
+				depthwise_run(cv, x + (size_t) i * cv->sw * NN_LANES, in->row_pitch, w, bias,
+							  r ? r + i * NN_LANES : NULL, o + i * NN_LANES, 1, 1, lo, hi);
+		}
+	finish_lines(out, cv->act, y0, y1);
+}
+
+/* ---- pools ---- */
+
+/* Taps [*from, *to) of kernel size k at dilation d that lie inside [0, n) when
+ * the first is at x. */
+static inline void
+inside(int x, int k, int d, int n, int *from, int *to)
+{
+	*from = x >= 0 ? 0 : (-x + d - 1) / d;
+	*to = x >= n ? 0 : (n - x + d - 1) / d;
+	if (*to > k)
+		*to = k;
+	if (*from > *to)
+		*from = *to;
+}
+
+NN_INLINE vf
+pool_join(vf acc, vf x, const bool max)
+{
+	if (max)
+		return vf_max(acc, x);
+	return acc + x;
+}
+
+/* One output pixel of one block: max or sum over taps. */
+NN_INLINE void
+pool_pixel(const nn_view *in, const float *x, int ky0, int ky1, int kx0, int kx1, int dh, int dw, const bool max,
+		   float scale, float *o)
+{
+	for (int v = 0; v < NN_LANES; v += VW)
+	{
+		vf			acc = vf_set1(max ? -INFINITY : 0);
+
+		for (int ky = ky0; ky < ky1; ky++)
+			for (int kx = kx0; kx < kx1; kx++)
+			{
+				vf			p = vf_load(x + ((ptrdiff_t) ky * dh) * (ptrdiff_t) in->row_pitch +
+										(ptrdiff_t) kx * dw * NN_LANES + v);
+
+				acc = pool_join(acc, p, max);
+			}
+		if (!max)
+			acc = acc * vf_set1(scale);
+		vf_store(o + v, acc);
+	}
+}
+
+/* Cells of the node's padded input that a window at x covers: count_include_pad
+ * (windows that ceil mode lets hang over count none beyond the pads). */
+static inline int
+padded_cells(int x, int k, int d, int n, int pad_end)
+{
+	int			count = 0;
+
+	for (int i = 0; i < k; i++)
+		count += x + i * d < n + pad_end;
+	return count;
+}
+
+NN_INLINE void
+pool_lines(const nn_pool *p, const nn_view *in, const nn_view *out, int y0, int y1, const bool max)
+{
+	for (int y = y0; y < y1; y++)
+		for (int b = 0; b < nn_blocks(out->c); b++)
+		{
+			int			iy = y * p->sh - p->pt,
+						ky0,
+						ky1;
+			float	   *o = out->data + b * out->blk_pitch + y * out->row_pitch;
+
+			inside(iy, p->kh, p->dh, in->h, &ky0, &ky1);
+			for (int x = 0; x < out->w; x++, o += NN_LANES)
+			{
+				int			ix = x * p->sw - p->pl,
+							kx0,
+							kx1;
+				int			cells;
+				const float *src = in->data + b * in->blk_pitch + (ptrdiff_t) iy * (ptrdiff_t) in->row_pitch +
+					(ptrdiff_t) ix * NN_LANES;
+
+				inside(ix, p->kw, p->dw, in->w, &kx0, &kx1);
+				if (max)
+				{
+					pool_pixel(in, src, ky0, ky1, kx0, kx1, p->dh, p->dw, true, 1, o);
+					continue;
+				}
+				cells = p->count_pad ?
+					padded_cells(iy, p->kh, p->dh, in->h, p->pb) * padded_cells(ix, p->kw, p->dw, in->w, p->pr) :
+					(ky1 - ky0) * (kx1 - kx0);
+				pool_pixel(in, src, ky0, ky1, kx0, kx1, p->dh, p->dw, false, cells ? 1.0f / cells : 0, o);
+			}
+		}
+}
+
+static void
+maxpool(const nn_pool *p, const nn_view *in, const nn_view *out, int y0, int y1)
+{
+	pool_lines(p, in, out, y0, y1, true);
+	/* a window wholly outside the input yields -inf in padding lanes, too */
+	if (out->c % NN_LANES)
+		nn_zero_lanes(out, y0, y1);
+}
+
+static void
+avgpool(const nn_pool *p, const nn_view *in, const nn_view *out, int y0, int y1)
+{
+	pool_lines(p, in, out, y0, y1, false);
+}
+
+/* One block: sum or max over all pixels, four chains side by side. */
+NN_INLINE void
+global_block(const nn_view *in, const float *x, float *out, const bool max)
+{
+	for (int v = 0; v < NN_LANES; v += VW)
+	{
+		vf			acc[4];
+
+		for (int i = 0; i < 4; i++)
+			acc[i] = vf_set1(max ? -INFINITY : 0);
+		for (int y = 0; y < in->h; y++)
+		{
+			const float *p = x + y * in->row_pitch + v;
+			int			i = 0;
+
+			for (; i + 4 <= in->w; i += 4)
+				NN_UNROLL
+				for (int u = 0; u < 4; u++)
+				{
+					vf			q = vf_load(p + (size_t) (i + u) * NN_LANES);
+
+					acc[u] = pool_join(acc[u], q, max);
+				}
+			for (; i < in->w; i++)
+			{
+				vf			q = vf_load(p + (size_t) i * NN_LANES);
+
+				acc[0] = pool_join(acc[0], q, max);
+			}
+		}
+		if (max)
+			vf_store(out + v, vf_max(vf_max(acc[0], acc[1]), vf_max(acc[2], acc[3])));
+		else
+			vf_store(out + v, ((acc[0] + acc[1]) + (acc[2] + acc[3])) * vf_set1(1.0f / ((float) in->h * in->w)));
+	}
+}
+
+static void
+global_avgpool(const nn_view *in, float *out)
+{
+	for (int b = 0; b < nn_blocks(in->c); b++)
+		global_block(in, in->data + b * in->blk_pitch, out + b * NN_LANES, false);
+}
+
+static void
+global_maxpool(const nn_view *in, float *out)
+{
+	for (int b = 0; b < nn_blocks(in->c); b++)
+		global_block(in, in->data + b * in->blk_pitch, out + b * NN_LANES, true);
+}
+
+/* ---- layouts ---- */
+
+static void
+to_blocked(const float *chw, const nn_view *out, int y0, int y1)
+{
+	size_t		plane_size = (size_t) out->h * out->w;
+
+	for (int b = 0; b < nn_blocks(out->c); b++)
+		for (int y = y0; y < y1; y++)
+		{
+			float	   *o = out->data + b * out->blk_pitch + y * out->row_pitch;
+			int			n = out->c - b * NN_LANES < NN_LANES ? out->c - b * NN_LANES : NN_LANES;
+			const float *x = chw + (size_t) b * NN_LANES * plane_size + (size_t) y * out->w;
+
+			for (int i = 0; i < out->w; i++, o += NN_LANES)
+			{
+				int			c = 0;
+
+				for (; c < n; c++)
+					o[c] = x[c * plane_size + i];
+				for (; c < NN_LANES; c++)
+					o[c] = 0;
+			}
+		}
+}
+
+static void
+from_blocked(const nn_view *in, float *chw, int y0, int y1)
+{
+	for (int c = 0; c < in->c; c++)
+		for (int y = y0; y < y1; y++)
+		{
+			const float *x = in->data + c / NN_LANES * in->blk_pitch + y * in->row_pitch + c % NN_LANES;
+			float	   *o = chw + ((size_t) c * in->h + y) * in->w;
+
+			for (int i = 0; i < in->w; i++)
+				o[i] = x[(size_t) i * NN_LANES];
+		}
+}
+
+static void
+copy_channels(const nn_view *in, int from, int n, int sy, int sx, const nn_view *out, int to, int y0, int y1)
+{
+	for (int c = 0; c < n;)
+	{
+		int			f = (from + c) % NN_LANES,
+					t = (to + c) % NN_LANES;
+		int			run = NN_LANES - (f > t ? f : t);	/* channels within both blocks */
+
+		if (run > n - c)
+			run = n - c;
+		for (int y = y0; y < y1; y++)
+		{
+			const float *x = in->data + (from + c) / NN_LANES * in->blk_pitch + (size_t) y * sy * in->row_pitch + f;
+			float	   *o = out->data + (to + c) / NN_LANES * out->blk_pitch + y * out->row_pitch + t;
+
+			if (run == NN_LANES)
+				for (int i = 0; i < out->w; i++)
+					memcpy(o + (size_t) i * NN_LANES, x + (size_t) i * sx * NN_LANES, NN_LANES * sizeof(float));
+			else
+				for (int i = 0; i < out->w; i++)
+					for (int k = 0; k < run; k++)
+						o[(size_t) i * NN_LANES + k] = x[(size_t) i * sx * NN_LANES + k];
+		}
+		c += run;
+	}
+	if (to + n == out->c)
+		nn_zero_lanes(out, y0, y1);
+}

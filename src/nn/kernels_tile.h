@@ -1,0 +1,146 @@
+/*
+ * kernels_tile.h
+ *	  The tile of all convolutions and products, compiled once in each
+ *	  instruction set's file, after its vector primitives.
+ *
+ * MR x NV accumulators stay in registers while weights stream by: for each value
+ * of K, NV vectors of weights and MR broadcasts.  All parameters but the job are
+ * compile-time constants of the function that inlines this, so loops unroll and
+ * the accumulator array becomes registers; a test reads the assembly for spills.
+ * Every output is one chain of FMAs in the order of the steps, whatever the
+ * tile's size: results do not depend on how pixels were cut.
+ */
+#if defined(__clang__)
+#define NN_UNROLL _Pragma("unroll")
+#else
+#define NN_UNROLL _Pragma("GCC unroll 32")
+#endif
+#define NN_INLINE static inline __attribute__((always_inline))
+
+#define NV_BLOCK (NN_LANES / VW)	/* vectors of a block */
+
+/* One value of K: p and q point at the first pixel's in both lines. */
+NN_INLINE void
+tile_k(vf *acc, const float *p, const float *q, const float *b, const int mr, const int nv, const int stride,
+	   const int half)
+{
+	vf			w[NV_BLOCK * TILE_NB];
+
+	NN_UNROLL
+	for (int v = 0; v < nv; v++)
+		w[v] = vf_load(b + v * VW);
+	NN_UNROLL
+	for (int i = 0; i < mr; i++)
+	{
+		vf			x = vf_set1(i < half ? p[i * stride] : q[(i - half) * stride]);
+
+		NN_UNROLL
+		for (int v = 0; v < nv; v++)
+			acc[i * nv + v] = vf_fma(x, w[v], acc[i * nv + v]);
+	}
+}
+
+/* mr pixels, the first half of them at a0, o0, r0, stride floats apart; nb blocks
+ * of couts. */
+NN_INLINE void
+tile_run(const nn_tile_job *j, const float *a0, const float *a1, float *o0, float *o1, const float *r0,
+		 const float *r1, const int mr, const int nb, const int stride, const int half)
+{
+	vf			acc[TILE_MR * TILE_NB * NV_BLOCK];
+	const int	nv = nb * NV_BLOCK;
+	const float *b = j->b;
+	const nn_step *step = j->step;
+	const nn_step *end = step + j->nsteps;
+
+	if (j->first)
+	{
+		NN_UNROLL
+		for (int v = 0; v < nv; v++)
+		{
+			vf			x = vf_load(j->bias + v * VW);
+
+			NN_UNROLL
+			for (int i = 0; i < mr; i++)
+				acc[i * nv + v] = x;
+		}
+	}
+	else
+	{
+		NN_UNROLL
+		for (int i = 0; i < mr; i++)
+		{
+			const float *o = i < half ? o0 + i * j->out_pix : o1 + (i - half) * j->out_pix;
+
+			NN_UNROLL
+			for (int v = 0; v < nv; v++)
+				acc[i * nv + v] = vf_load(o + v / NV_BLOCK * j->out_blk + v % NV_BLOCK * VW);
+		}
+	}
+
+	for (; step < end; step++)
+	{
+		const float *p = a0 + step->off;
+		const float *q = a1 + step->off;
+		int			k = step->ki;
+
+		for (; k >= TILE_KU; k -= TILE_KU)
+		{
+			NN_UNROLL
+			for (int u = 0; u < TILE_KU; u++)
+				tile_k(acc, p + u, q + u, b + u * nv * VW, mr, nv, stride, half);
+			p += TILE_KU;
+			q += TILE_KU;
+			b += TILE_KU * nv * VW;
+		}
+		for (; k > 0; k--, p++, q++, b += nv * VW)
+			tile_k(acc, p, q, b, mr, nv, stride, half);
+	}
+
+	if (j->last)
+	{
+		vf			lo = vf_set1(j->lo),
+					hi = vf_set1(j->hi);
+
+		if (r0)
+		{
+			NN_UNROLL
+			for (int i = 0; i < mr; i++)
+			{
+				const float *r = i < half ? r0 + i * j->res_pix : r1 + (i - half) * j->res_pix;
+
+				NN_UNROLL
+				for (int v = 0; v < nv; v++)
+					acc[i * nv + v] = acc[i * nv + v] + vf_load(r + v / NV_BLOCK * j->res_blk + v % NV_BLOCK * VW);
+			}
+		}
+		NN_UNROLL
+		for (int i = 0; i < mr * nv; i++)
+			acc[i] = vf_min(hi, vf_max(lo, acc[i]));
+	}
+	NN_UNROLL
+	for (int i = 0; i < mr; i++)
+	{
+		float	   *o = i < half ? o0 + i * j->out_pix : o1 + (i - half) * j->out_pix;
+
+		NN_UNROLL
+		for (int v = 0; v < nv; v++)
+			vf_store(o + v / NV_BLOCK * j->out_blk + v % NV_BLOCK * VW, acc[i * nv + v]);
+	}
+}
+
+#define TILE_ARGS const nn_tile_job *j, const float *a0, const float *a1, \
+				  float *o0, float *o1, const float *r0, const float *r1
+
+/* A tile of one line, and one of two. */
+#define TILE(mr, nb, stride) \
+static void \
+tile_##mr##x##nb##s##stride(TILE_ARGS) \
+{ \
+	tile_run(j, a0, a1, o0, o1, r0, r1, mr, nb, stride, mr); \
+}
+#define TILE2(mr, nb, stride) \
+static void \
+tile2_##mr##x##nb##s##stride(TILE_ARGS) \
+{ \
+	tile_run(j, a0, a1, o0, o1, r0, r1, mr, nb, stride, mr / 2); \
+}

@@ -1,0 +1,143 @@
+-- registry: inference, where people type queries
+
+CREATE FUNCTION @extschema@.extract_descriptors(image bytea, model text DEFAULT NULL) RETURNS real[]
+	LANGUAGE c STABLE PARALLEL SAFE COST 100000
+	AS 'MODULE_PATHNAME', 'millrace_extract_descriptors';
+COMMENT ON FUNCTION @extschema@.extract_descriptors(bytea, text) IS
+	'descriptors of a JPEG or PNG: prepared as the model''s specification says, run through the network, projected if the model is a PCA';
+
+CREATE FUNCTION @extschema@.extract_descriptors(images bytea[], model text DEFAULT NULL) RETURNS SETOF real[]
+	LANGUAGE c STABLE PARALLEL SAFE COST 1000000 ROWS 10
+	AS 'MODULE_PATHNAME', 'millrace_extract_descriptors_set';
+COMMENT ON FUNCTION @extschema@.extract_descriptors(bytea[], text) IS
+	'descriptors of each image, in order; null for null';
+
+CREATE FUNCTION @extschema@.classify(descriptors real[], model text DEFAULT NULL) RETURNS millrace.classification
+	LANGUAGE c STABLE PARALLEL SAFE COST 1000
+	AS 'MODULE_PATHNAME', 'millrace_classify';
+COMMENT ON FUNCTION @extschema@.classify(real[], text) IS
+	'likeliest class of one row; for many rows at once see millrace.classify_rows';
+
+CREATE FUNCTION @extschema@.class_probabilities(descriptors real[], model text DEFAULT NULL)
+	RETURNS TABLE (label text, probability real)
+	LANGUAGE c STABLE PARALLEL SAFE COST 1000 ROWS 10
+	AS 'MODULE_PATHNAME', 'millrace_class_probabilities';
+COMMENT ON FUNCTION @extschema@.class_probabilities(real[], text) IS
+	'probability of each class, in the order of the model''s labels';
+
+CREATE FUNCTION @extschema@.infer(model text, input real[], shape integer[] DEFAULT NULL) RETURNS real[]
+	LANGUAGE c STABLE PARALLEL SAFE COST 100000
+	AS 'MODULE_PATHNAME', 'millrace_infer';
+COMMENT ON FUNCTION @extschema@.infer(text, real[], integer[]) IS
+	'numbers in, numbers out: the output named by the specification (else the first), probabilities of a classifier, projection of a PCA; with shape, the answer has the output''s dimensions';
+
+CREATE FUNCTION @extschema@.infer_json(model text, inputs jsonb) RETURNS jsonb
+	LANGUAGE c STABLE PARALLEL SAFE COST 100000
+	AS 'MODULE_PATHNAME', 'millrace_infer_json';
+COMMENT ON FUNCTION @extschema@.infer_json(text, jsonb) IS
+	'all inputs by name to all outputs by name, as nested arrays';
+
+-- registry: inference for triggers and scripts
+
+CREATE FUNCTION millrace.resolve_model(model text, task text DEFAULT 'descriptors') RETURNS text
+	LANGUAGE c STABLE PARALLEL SAFE
+	AS 'MODULE_PATHNAME', 'millrace_resolve_model';
+COMMENT ON FUNCTION millrace.resolve_model(text, text) IS
+	'what a model reference means now, as name:version; null: the default of the task, descriptors or classifier';
+
+CREATE FUNCTION millrace.try_extract_descriptors(image bytea, model text DEFAULT NULL) RETURNS millrace.extraction
+	LANGUAGE c STABLE PARALLEL SAFE COST 100000
+	AS 'MODULE_PATHNAME', 'millrace_try_extract_descriptors';
+COMMENT ON FUNCTION millrace.try_extract_descriptors(bytea, text) IS
+	'extract_descriptors that answers a bad image with sqlstate and message instead of an error; a missing model is an error';
+
+CREATE FUNCTION millrace.classify_rows(descriptors real[], model text DEFAULT NULL) RETURNS SETOF millrace.classification
+	LANGUAGE c STABLE PARALLEL SAFE COST 10000 ROWS 100
+	AS 'MODULE_PATHNAME', 'millrace_classify_rows';
+COMMENT ON FUNCTION millrace.classify_rows(real[], text) IS
+	'likeliest class of each row of a two-dimensional array, in order';
+
+-- registry: administration
+
+CREATE FUNCTION millrace.import_model(name text, content bytea, spec jsonb DEFAULT '{}') RETURNS integer
+	LANGUAGE c VOLATILE PARALLEL UNSAFE
+	AS 'MODULE_PATHNAME', 'millrace_import_model';
+COMMENT ON FUNCTION millrace.import_model(text, bytea, jsonb) IS
+	'register an ONNX file, or the bytes of a model trained elsewhere by Millrace, as a new version; returns its number';
+
+CREATE FUNCTION millrace.import_model_files(name text, files jsonb, spec jsonb DEFAULT '{}') RETURNS integer
+	LANGUAGE c VOLATILE PARALLEL UNSAFE
+	AS 'MODULE_PATHNAME', 'millrace_import_model_files';
+COMMENT ON FUNCTION millrace.import_model_files(text, jsonb, jsonb) IS
+	'import_model from a large object: {"model.onnx": oid}';
+
+CREATE FUNCTION millrace.model_bytes(model text) RETURNS bytea
+	LANGUAGE c STABLE STRICT PARALLEL SAFE
+	AS 'MODULE_PATHNAME', 'millrace_model_bytes';
+COMMENT ON FUNCTION millrace.model_bytes(text) IS
+	'the bytes of a model version: what was imported, or what training made; import_model takes them in another database';
+
+CREATE FUNCTION millrace.promote_model(name text, version integer, alias text DEFAULT 'champion', reason text DEFAULT NULL)
+	RETURNS void
+	LANGUAGE c VOLATILE PARALLEL UNSAFE
+	AS 'MODULE_PATHNAME', 'millrace_promote_model';
+COMMENT ON FUNCTION millrace.promote_model(text, integer, text, text) IS
+	'point an alias at a version; millrace.alias_history keeps when, who and why';
+
+CREATE FUNCTION millrace.drop_alias(name text, alias text, reason text DEFAULT NULL) RETURNS void
+	LANGUAGE c VOLATILE PARALLEL UNSAFE
+	AS 'MODULE_PATHNAME', 'millrace_drop_alias';
+COMMENT ON FUNCTION millrace.drop_alias(text, text, text) IS 'remove an alias of a model; its history stays';
+
+CREATE FUNCTION millrace.drop_model(name text, version integer DEFAULT NULL) RETURNS void
+	LANGUAGE c VOLATILE PARALLEL UNSAFE
+	AS 'MODULE_PATHNAME', 'millrace_drop_model';
+COMMENT ON FUNCTION millrace.drop_model(text, integer) IS
+	'retire a version, or the model with all its versions and aliases: bytes go, the rows stay as the origin of what was predicted';
+
+CREATE FUNCTION millrace.install_models(include_dropped boolean DEFAULT false)
+	RETURNS TABLE (model text, action text)
+	LANGUAGE c VOLATILE PARALLEL UNSAFE ROWS 10
+	AS 'MODULE_PATHNAME', 'millrace_install_models';
+COMMENT ON FUNCTION millrace.install_models(boolean) IS
+	'register the models that come with Millrace; again after an upgrade; what is there stays, aliases are not touched';
+
+REVOKE EXECUTE ON FUNCTION
+	@extschema@.extract_descriptors(bytea, text),
+	@extschema@.extract_descriptors(bytea[], text),
+	@extschema@.classify(real[], text),
+	@extschema@.class_probabilities(real[], text),
+	@extschema@.infer(text, real[], integer[]),
+	@extschema@.infer_json(text, jsonb),
+	millrace.resolve_model(text, text),
+	millrace.try_extract_descriptors(bytea, text),
+	millrace.classify_rows(real[], text),
+	millrace.import_model(text, bytea, jsonb),
+	millrace.import_model_files(text, jsonb, jsonb),
+	millrace.model_bytes(text),
+	millrace.promote_model(text, integer, text, text),
+	millrace.drop_alias(text, text, text),
+	millrace.drop_model(text, integer),
+	millrace.install_models(boolean)
+	FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION
+	@extschema@.extract_descriptors(bytea, text),
+	@extschema@.extract_descriptors(bytea[], text),
+	@extschema@.classify(real[], text),
+	@extschema@.class_probabilities(real[], text),
+	@extschema@.infer(text, real[], integer[]),
+	@extschema@.infer_json(text, jsonb),
+	millrace.resolve_model(text, text),
+	millrace.try_extract_descriptors(bytea, text),
+	millrace.classify_rows(real[], text)
+	TO millrace_user;
+GRANT EXECUTE ON FUNCTION
+	millrace.import_model(text, bytea, jsonb),
+	millrace.import_model_files(text, jsonb, jsonb),
+	millrace.model_bytes(text),
+	millrace.promote_model(text, integer, text, text),
+	millrace.drop_alias(text, text, text),
+	millrace.drop_model(text, integer),
+	millrace.install_models(boolean)
+	TO millrace_modeler;
+GRANT EXECUTE ON FUNCTION millrace.install_models(boolean) TO millrace_admin;

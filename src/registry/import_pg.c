@@ -1,0 +1,140 @@
+/*
+ * import_pg.c
+ *	  import_model(), import_model_files(), model_bytes().
+ */
+#include "postgres.h"
+
+#include "access/xact.h"
+#include "core/core_pg.h"
+#include "fmgr.h"
+#include "libpq/libpq-fs.h"
+#include "miscadmin.h"
+#include "nn/nn_pg.h"
+#include "registry/write.h"
+#include "storage/large_object.h"
+#include "utils/builtins.h"
+#include "utils/memutils.h"
+#include "utils/numeric.h"
+#include "utils/snapmgr.h"
+
+PG_FUNCTION_INFO_V1(millrace_import_model);
+PG_FUNCTION_INFO_V1(millrace_import_model_files);
+PG_FUNCTION_INFO_V1(millrace_model_bytes);
+
+/* A required argument. */
+static void
+not_null(FunctionCallInfo fcinfo, int argno, const char *what)
+{
+	if (PG_ARGISNULL(argno))
+		ereport(ERROR,
+				(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
+				 errmsg("%s must not be null", what)));
+}
+
+/* millrace.import_model(name text, content bytea, spec jsonb) -> int */
+Datum
+millrace_import_model(PG_FUNCTION_ARGS)
+{
+	reg_new		new = {.origin = "import"};
+	bytea	   *content;
+
+	not_null(fcinfo, 0, "name");
+	not_null(fcinfo, 1, "content");
+	new.name = text_to_cstring(PG_GETARG_TEXT_PP(0));
+	content = PG_GETARG_BYTEA_PP(1);
+	new.bytes = VARDATA_ANY(content);
+	new.size = VARSIZE_ANY_EXHDR(content);
+	new.spec = PG_ARGISNULL(2) ? NULL : PG_GETARG_JSONB_P(2);
+	PG_RETURN_INT32(reg_register(&new));
+}
+
+/* The content of a large object, with the caller's rights. */
+static void *
+read_large_object(Oid oid, size_t limit, size_t *size)
+{
+	LargeObjectDesc *lo = inv_open(oid, INV_READ, CurrentMemoryContext);
+	int64		length = inv_seek(lo, 0, SEEK_END);
+	char	   *data;
+	size_t		done = 0;
+
+	if ((uint64) length > limit)
+		ereport(ERROR,
+				(errcode(ERRCODE_PROGRAM_LIMIT_EXCEEDED),
+				 errmsg("large object %u has " INT64_FORMAT " bytes, more than millrace.nn_max_model_bytes allows", oid, length)));
+	(void) inv_seek(lo, 0, SEEK_SET);
+	data = MemoryContextAllocHuge(CurrentMemoryContext, length + 1);
+	while (done < (size_t) length)
+	{
+		int			n = inv_read(lo, data + done, (int) Min((size_t) 1 << 20, length - done));
+
+		CHECK_FOR_INTERRUPTS();
+		if (n <= 0)
+			break;
+		done += n;
+	}
+	inv_close(lo);
+	*size = done;
+	return data;
+}
+
+/*
+ * millrace.import_model_files(name text, files jsonb, spec jsonb) -> int
+ *
+ * files: {"model.onnx": <large object oid>}, for files beyond bytea's 1 GB.
+ */
+Datum
+millrace_import_model_files(PG_FUNCTION_ARGS)
+{
+	reg_new		new = {.origin = "import"};
+	Jsonb	   *files;
+	JsonbIterator *it;
+	JsonbValue	v;
+	int64		oid = 0;
+
+	not_null(fcinfo, 0, "name");
+	not_null(fcinfo, 1, "files");
+	files = PG_GETARG_JSONB_P(1);
+	if (!JB_ROOT_IS_OBJECT(files) || JB_ROOT_COUNT(files) == 0)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("files must be an object: file name to oid of a large object")));
+	if (JB_ROOT_COUNT(files) > 1)
+		ereport(ERROR,
+				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+				 errmsg("models of several files are not supported"),
+				 errhint("An ONNX model must be one file, with its weights inside.")));
+	it = JsonbIteratorInit(&files->root);
+	(void) JsonbIteratorNext(&it, &v, true);
+	(void) JsonbIteratorNext(&it, &v, true);
+	(void) JsonbIteratorNext(&it, &v, true);
+	if (v.type == jbvNumeric)
+		oid = DatumGetInt64(DirectFunctionCall1(numeric_int8, NumericGetDatum(v.val.numeric)));
+	if (oid < 1 || oid > PG_UINT32_MAX)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("files must be an object: file name to oid of a large object")));
+	new.name = text_to_cstring(PG_GETARG_TEXT_PP(0));
+	new.bytes = read_large_object((Oid) oid, nn_pg_options().max_model_bytes, &new.size);
+	new.spec = PG_ARGISNULL(2) ? NULL : PG_GETARG_JSONB_P(2);
+	PG_RETURN_INT32(reg_register(&new));
+}
+
+/* millrace.model_bytes(model text) -> bytea, as it was imported or trained */
+Datum
+millrace_model_bytes(PG_FUNCTION_ARGS)
+{
+	char	   *reference = text_to_cstring(PG_GETARG_TEXT_PP(0));
+	const reg_model *m = reg_resolve(reference, REG_DESCRIBE);
+	uint8	   *bytes;
+	size_t		size;
+
+	if (!reg_read_bytes(m->sha256, GetActiveSnapshot(), &bytes, &size))
+		ereport(ERROR,
+				(errcode(ERRCODE_UNDEFINED_OBJECT),
+				 errmsg("the bytes of model \"%s\" are not in millrace.model_files", m->reference)));
+	if (!AllocSizeIsValid(size + VARHDRSZ))
+		ereport(ERROR,
+				(errcode(ERRCODE_PROGRAM_LIMIT_EXCEEDED),
+				 errmsg("model \"%s\" has %zu bytes, more than a bytea can hold", m->reference, size)));
+	PG_RETURN_BYTEA_P(reg_bytea(bytes, size));
+}

@@ -1,0 +1,239 @@
+/*
+ * load_pg.c
+ *	  Weights: from the catalogue into one file for all sessions, and mapped.
+ *
+ * The file's name is the SHA-256 of the model's SHA-256, the compiler's version
+ * and the instruction set: whatever could change its bytes.  core/mapfile_pg.c
+ * makes it, once in the whole server; a damaged one is made again.
+ */
+#include "postgres.h"
+
+#include "common/cryptohash.h"
+#include "common/sha2.h"
+#include "core/core_pg.h"
+#include "core/mapfile_pg.h"
+#include "nn/nn_pg.h"
+#include "registry/model.h"
+#include "utils/memutils.h"
+#include "utils/snapmgr.h"
+
+#define KEEP_SCRATCH ((size_t) 64 << 20)
+
+static void *scratch = NULL;
+static size_t scratch_size = 0;
+
+/* What build() needs to know. */
+typedef struct build_arg
+{
+	const reg_model *model;
+	nn_isa		isa;
+} build_arg;
+
+void
+reg_sha256(const void *data, size_t size, uint8 out[32])
+{
+	pg_cryptohash_ctx *ctx = pg_cryptohash_create(PG_SHA256);
+
+	if (ctx == NULL || pg_cryptohash_init(ctx) < 0 ||
+		pg_cryptohash_update(ctx, data, size) < 0 ||
+		pg_cryptohash_final(ctx, out, PG_SHA256_DIGEST_LENGTH) < 0)
+		ereport(ERROR,
+				(errcode(ERRCODE_INTERNAL_ERROR),
+				 errmsg("could not compute a SHA-256: %s", pg_cryptohash_error(ctx))));
+	pg_cryptohash_free(ctx);
+}
+
+static void
+map_key(const uint8 sha256[32], reg_kind kind, nn_isa isa, uint8 key[32])
+{
+	uint8		text[32 + 32] = {0};
+	int			n;
+
+	memcpy(text, sha256, 32);
+	if (kind == REG_ONNX)
+		n = snprintf((char *) text + 32, 32, "nn %d %s", NN_COMPILER_VERSION, nn_isa_name(isa));
+	else
+		n = snprintf((char *) text + 32, 32, "learn %d", LRN_COMPILER_VERSION);
+	reg_sha256(text, 32 + n, key);
+}
+
+/* mr_map_build: the compiled bytes of a model. */
+static void
+build(void *arg, MemoryContext cxt, const void **bytes, size_t *len)
+{
+	const build_arg *b = arg;
+	const reg_model *m = b->model;
+	MemoryContext temp = AllocSetContextCreate(CurrentMemoryContext, "millrace model bytes", ALLOCSET_DEFAULT_SIZES);
+	MemoryContext old = MemoryContextSwitchTo(temp);
+	Snapshot	snapshot = RegisterSnapshot(GetCatalogSnapshot(reg_models_oid()));
+	mr_env		env = mr_pg_env(cxt);
+	mr_status	st;
+	mr_code		code;
+	uint8	   *source;
+	size_t		size;
+	uint8	   *file;
+	uint8		sha[32];
+
+	if (!reg_read_bytes(m->sha256, snapshot, &source, &size))
+		ereport(ERROR,
+				(errcode(ERRCODE_UNDEFINED_OBJECT),
+				 errmsg("the bytes of model \"%s\" are not in millrace.model_files", m->reference),
+				 errdetail("It was dropped, or restored without its data.")));
+	UnregisterSnapshot(snapshot);
+	reg_sha256(source, size, sha);
+	if (memcmp(sha, m->sha256, sizeof(sha)) != 0)
+		ereport(ERROR,
+				(errcode(ERRCODE_DATA_CORRUPTED),
+				 errmsg("the bytes of model \"%s\" do not have its sha256", m->reference),
+				 errhint("Restore millrace.model_files from a backup, or import the model again.")));
+	if (m->kind == REG_ONNX)
+	{
+		nn_options	opt = nn_pg_options();
+
+		opt.isa = b->isa;
+		code = nn_compile(&env, source, size, &opt, &file, len, &st);
+	}
+	else
+		code = lrn_compile(&env, source, size, &file, len, &st);
+	if (code != MR_OK)
+		mr_pg_raise(&st);
+	*bytes = file;
+	MemoryContextSwitchTo(old);
+	MemoryContextDelete(temp);
+}
+
+static lrn_isa
+learner_isa(nn_isa isa)
+{
+	switch (isa)
+	{
+		case nn_isa_portable:
+			return LRN_ISA_PORTABLE;
+		case nn_isa_avx2:
+			return LRN_ISA_AVX2;
+		case nn_isa_avx512:
+			return LRN_ISA_AVX512;
+		case nn_isa_auto:
+			break;
+	}
+	return LRN_ISA_AUTO;
+}
+
+static mr_code
+open_map(const reg_model *m, reg_loaded *l, const void *file, size_t len, mr_status *st)
+{
+	mr_code		code;
+
+	if (m->kind != REG_ONNX)
+	{
+		code = lrn_open(file, len, &l->lrn, st);
+		if (code == MR_OK && (lrn_n_features(&l->lrn) != m->n_inputs || lrn_n_outputs(&l->lrn) != m->n_outputs))
+			code = mr_fail(st, MR_CORRUPT, "the compiled model has %d inputs and %d outputs, the catalogue says %d and %d",
+						   lrn_n_features(&l->lrn), lrn_n_outputs(&l->lrn), m->n_inputs, m->n_outputs);
+		return code;
+	}
+	code = nn_open(file, len, &l->nn, st);
+	if (code != MR_OK)
+		return code;
+	l->output = l->spec.output ? nn_find_output(&l->nn, l->spec.output) : 0;
+	if (l->output < 0 || nn_output(&l->nn, l->output)->elements != m->n_outputs ||
+		nn_input(&l->nn, 0)->elements != m->n_inputs)
+		return mr_fail(st, MR_CORRUPT, "the compiled model does not have the inputs and outputs that the catalogue says");
+	reg_spec_complete(&l->spec, nn_input(&l->nn, 0));
+	return MR_OK;
+}
+
+void
+reg_load(const reg_model *m)
+{
+	reg_loaded *l = m->loaded;
+	nn_isa		isa = nn_pg_options().isa;
+	build_arg	arg = {m, isa};
+	mr_status	st = {0};
+
+	if (l->mapped && l->isa == isa)
+		return;
+	reg_unload(l);
+	map_key(m->sha256, m->kind, isa, l->key);
+	for (int attempt = 0; attempt < 2; attempt++)
+	{
+		size_t		len;
+		const void *file = mr_map(l->key, &len, build, &arg);
+
+		l->mapped = true;
+		l->isa = nn_isa_auto;	/* not opened: an error must not leave it so */
+		if (open_map(m, l, file, len, &st) == MR_OK)
+		{
+			if (m->kind != REG_ONNX)
+				lrn_set_isa(&l->lrn, learner_isa(isa));
+			l->isa = isa;
+			return;
+		}
+		/* Sound for its checksum, but not for its reader: an older build's. */
+		l->mapped = false;
+		mr_map_discard(l->key);
+	}
+	mr_pg_raise(&st);
+}
+
+void
+reg_unload(reg_loaded *l)
+{
+	if (l->mapped)
+	{
+		l->mapped = false;
+		mr_map_release(l->key);
+	}
+}
+
+void
+reg_discard_files(const uint8 sha256[32], reg_kind kind)
+{
+	uint8		key[32];
+
+	for (nn_isa isa = nn_isa_portable; isa <= nn_isa_avx512; isa++)
+	{
+		map_key(sha256, kind, isa, key);
+		mr_map_remove_file(key);
+	}
+}
+
+/*
+ * One block for all runs of a backend: a run starts with nothing and leaves
+ * nothing in it.
+ */
+void *
+reg_scratch(size_t size)
+{
+	if (size > scratch_size)
+	{
+		mr_env		env = mr_pg_env(TopMemoryContext);
+
+		if (scratch)
+			mr_free(&env, scratch);
+		scratch = NULL;
+		scratch_size = 0;
+		scratch = mr_alloc(&env, size);
+		if (scratch == NULL)
+			ereport(ERROR,
+					(errcode(ERRCODE_OUT_OF_MEMORY),
+					 errmsg("out of memory"),
+					 errdetail("A model needs %zu bytes to run.", size)));
+		scratch_size = size;
+	}
+	return scratch;
+}
+
+/* A small one stays; the memory of a large model goes back. */
+void
+reg_scratch_end_of_transaction(void)
+{
+	if (scratch_size > KEEP_SCRATCH)
+	{
+		mr_env		env = mr_pg_env(TopMemoryContext);
+
+		mr_free(&env, scratch);
+		scratch = NULL;
+		scratch_size = 0;
+	}
+}

@@ -1,0 +1,99 @@
+/*
+ * model.h
+ *	  The registry's own view of a cached model: specification, mapped weights.
+ */
+#ifndef MILLRACE_REGISTRY_MODEL_H
+#define MILLRACE_REGISTRY_MODEL_H
+
+#include "image/image.h"
+#include "learn/learn.h"
+#include "nn/nn.h"
+#include "registry/catalog_pg.h"
+#include "registry/registry.h"
+
+/* millrace.models.spec, understood. */
+typedef struct reg_spec
+{
+	bool		has_input;		/* there is an "input" object */
+	bool		has_channels;	/* "input" says rgb, bgr or grey */
+	img_prep	prep;			/* width, height 0: as the network's input */
+	const char *output;			/* NULL: the first output */
+	const char *backbone;		/* NULL, or a reference */
+	ArrayType  *labels;			/* NULL: none given */
+} reg_spec;
+
+/* What a session keeps of a model; the weights are all sessions' (mapfile). */
+typedef struct reg_loaded
+{
+	MemoryContext cxt;			/* holds the reg_model and all that it points to */
+	uint64		spec_hash;
+	reg_spec	spec;
+	bool		dead;			/* dropped: forgotten at the end of the transaction */
+	bool		mapped;
+	uint8		key[32];		/* of the map */
+	nn_isa		isa;			/* what the map was compiled for */
+	nn_model	nn;				/* REG_ONNX */
+	int			output;			/* index of the output that is the answer */
+	lrn_model	lrn;			/* learners */
+	const reg_model *backbone;	/* REG_PCA with spec.backbone */
+	struct reg_loaded *next;	/* all of them */
+} reg_loaded;
+
+/* ---- spec_pg.c ---- */
+
+/* Understand a specification; strings are in the current context.  Raises
+ * 22023 for what it does not know or cannot mean. */
+extern void reg_spec_parse(Jsonb *spec, reg_spec *out);
+
+/* Fill in what the network's first input decides, and check the rest against
+ * it.  Raises 22023. */
+extern void reg_spec_complete(reg_spec *spec, const nn_tensor_info *input);
+
+/* The same text with "key" set to value. */
+extern Jsonb *reg_jsonb_set_text(Jsonb *object, const char *key, const char *value);
+
+/* A text member of an object; NULL if absent or null.  Raises 22023 if it is
+ * something else. */
+extern char *reg_jsonb_text(JsonbContainer *object, const char *key, const char *where);
+
+/* ---- resolve_pg.c ---- */
+
+extern const char *const reg_kind_names[];
+extern bool reg_kind_by_name(const char *name, reg_kind *kind);
+
+/* "name", "name@alias", "name:version" taken apart: alias empty, version 0 if
+ * absent.  Raises 22023. */
+typedef struct reg_reference
+{
+	char		name[REG_NAME_SIZE];
+	char		alias[REG_NAME_SIZE];
+	int			version;
+} reg_reference;
+extern void reg_parse_reference(const char *text, reg_reference *out);
+
+/* Raises 22023 unless the text can name a model ("model name") or an alias. */
+extern void reg_check_name(const char *name, const char *what);
+
+/* The cached model of a row, made if new. */
+extern reg_model *reg_model_of_row(const reg_row *row);
+
+extern void reg_resolve_init(void);
+
+/* ---- load_pg.c ---- */
+
+/* Map the weights (compiling them when no file exists) and open them. */
+extern void reg_load(const reg_model *model);
+
+/* Forget the map of a model; the file too if it was dropped. */
+extern void reg_unload(reg_loaded *loaded);
+
+/* Remove the compiled files of bytes that are gone. */
+extern void reg_discard_files(const uint8 sha256[32], reg_kind kind);
+
+/* Work memory of this backend, 64-byte aligned, valid until the next call. */
+extern void *reg_scratch(size_t size);
+extern void reg_scratch_end_of_transaction(void);
+
+extern void reg_sha256(const void *data, size_t size, uint8 out[32]);
+
+#endif							/* MILLRACE_REGISTRY_MODEL_H */

@@ -1,0 +1,21 @@
+/*
+ * run.h
+ *	  Running models, within the room.  For other rooms: registry.h.
+ */
+#ifndef MILLRACE_REGISTRY_RUN_H
+#define MILLRACE_REGISTRY_RUN_H
+
+#include "registry/model.h"
+
+/* Raises 22023 unless rows of so many numbers are the model's. */
+extern void reg_check_columns(const reg_model *model, int64 columns);
+
+/* n rows through a learner: probabilities or projections, n * n_outputs. */
+extern void reg_infer_learner(const reg_model *model, const float *rows, int64 n, float *out);
+
+/* A batch through a network that reg_load() has mapped, inputs and outputs in
+ * their own element types; a NULL output is not wanted. */
+extern void reg_infer_network(const reg_model *model, int batch,
+							  const void *const *inputs, void *const *outputs);
+
+#endif							/* MILLRACE_REGISTRY_RUN_H */

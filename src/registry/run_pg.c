@@ -1,0 +1,251 @@
+/*
+ * run_pg.c
+ *	  Running models: images to descriptors, rows to classes, numbers to numbers.
+ *
+ * One thread, the backend's own.  Interrupts: the cores ask at least every
+ * 10 ms; learners are called in slices of less than that.
+ * Memory: reg_scratch() for everything a run needs, known before it starts.
+ */
+#include "postgres.h"
+
+#include <math.h>
+
+#include "catalog/pg_type.h"
+#include "core/core_pg.h"
+#include "image/image_pg.h"
+#include "miscadmin.h"
+#include "registry/run.h"
+#include "utils/memutils.h"
+
+#define ALIGN64(n) (((n) + 63) & ~(size_t) 63)
+
+/* Holds a decoded image while it is turned into a tensor. */
+static MemoryContext image_cxt = NULL;
+
+static bool
+is_classifier(const reg_model *m)
+{
+	return m->kind == REG_RANDOM_FOREST || m->kind == REG_LOGISTIC_REGRESSION;
+}
+
+/* What runs on images for a model: itself, or its backbone. */
+static const reg_model *
+network_of(const reg_model *m)
+{
+	reg_loaded *l = m->loaded;
+
+	if (m->kind == REG_PCA && l->spec.backbone)
+	{
+		if (l->backbone == NULL)
+			l->backbone = reg_resolve(l->spec.backbone, REG_DESCRIBE);
+		if (l->backbone->kind != REG_ONNX || l->backbone->n_outputs != m->n_inputs)
+			ereport(ERROR,
+					(errcode(ERRCODE_DATATYPE_MISMATCH),
+					 errmsg("backbone \"%s\" gives %d numbers, but model \"%s\" takes %d",
+							l->backbone->reference, l->backbone->n_outputs, m->reference, m->n_inputs)));
+		return l->backbone;
+	}
+	if (m->kind == REG_ONNX)
+		return m;
+	ereport(ERROR,
+			(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+			 errmsg("model \"%s\" (%s) does not take images", m->reference, reg_kind_names[m->kind]),
+			 m->kind == REG_PCA ?
+			 errhint("Its specification names no backbone: train it with the option \"backbone\".") :
+			 errhint("Use extract_descriptors() with a network or a PCA, and give the result to classify().")));
+	return NULL;
+}
+
+mr_code
+reg_extract(const reg_model *m, const uint8 *image, size_t size, float *out, mr_status *st)
+{
+	const reg_model *network = network_of(m);
+	reg_loaded *l = network->loaded;
+	const img_limits *limits = img_current_limits();
+	size_t		input_size = ALIGN64(sizeof(float) * network->n_inputs);
+	size_t		output_size = ALIGN64(sizeof(float) * network->n_outputs);
+	const float *inputs[NN_MAX_PORTS];
+	float	   *outputs[NN_MAX_PORTS] = {0};
+	mr_env		env;
+	mr_code		code;
+	float	   *input;
+	float	   *features;
+
+	reg_load(network);
+	if (m != network)
+		reg_load(m);
+	if (nn_n_inputs(&l->nn) != 1 || l->spec.prep.width == 0)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("model \"%s\" does not take images", network->reference),
+				 errdetail("It has %d inputs; the first, \"%s\", has %d dimensions.", nn_n_inputs(&l->nn),
+						   nn_input(&l->nn, 0)->name, nn_input(&l->nn, 0)->rank)));
+	input = reg_scratch(input_size + output_size + nn_workspace(&l->nn));
+	features = (float *) ((char *) input + input_size);
+
+	if (image_cxt == NULL)
+		image_cxt = AllocSetContextCreate(TopMemoryContext, "millrace image", ALLOCSET_DEFAULT_SIZES);
+	MemoryContextReset(image_cxt);	/* of a call that failed */
+	env = mr_pg_env(image_cxt);
+	code = img_to_tensor(&env, image, size, limits, &l->spec.prep, input, st);
+	MemoryContextReset(image_cxt);
+	if (code == MR_INVALID || code == MR_LIMIT || code == MR_UNSUPPORTED || code == MR_CORRUPT)
+		return code;
+	if (code != MR_OK)
+		mr_pg_raise(st);
+
+	inputs[0] = input;
+	outputs[l->output] = m == network ? out : features;
+	env = mr_pg_env(NULL);
+	code = nn_run(&l->nn, &env, (char *) features + output_size, 1, inputs, outputs, st);
+	if (code != MR_OK)
+		mr_pg_raise(st);
+	if (m != network)
+		lrn_transform(&m->loaded->lrn, features, 1, out);
+	return MR_OK;
+}
+
+void
+reg_check_columns(const reg_model *m, int64 columns)
+{
+	if (columns != m->n_inputs)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("model \"%s\" takes %d numbers, not " INT64_FORMAT,
+						m->reference, m->n_inputs, columns)));
+}
+
+static void
+check_classifier(const reg_model *m)
+{
+	if (!is_classifier(m) || m->n_labels != m->n_outputs)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("model \"%s\" (%s) is not a classifier", m->reference, reg_kind_names[m->kind])));
+}
+
+/* A learner that does not know missing values would answer NaN. */
+static void
+check_missing(const reg_model *m, const float *rows, int64 n)
+{
+	if (lrn_takes_missing(&m->loaded->lrn))
+		return;
+	for (int64 i = 0; i < n * m->n_inputs; i++)
+		if (isnan(rows[i]))
+			ereport(ERROR,
+					(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+					 errmsg("model \"%s\" (%s) does not take missing values", m->reference, reg_kind_names[m->kind]),
+					 errdetail("Number %d of row " INT64_FORMAT " is NaN.",
+							   (int) (i % m->n_inputs) + 1, i / m->n_inputs + 1)));
+}
+
+/* Run a learner over rows, in slices between which interrupts are served. */
+static void
+run_learner(const reg_model *m, const float *rows, int64 n, float *out)
+{
+	const lrn_model *l = &m->loaded->lrn;
+	int64		slice = Max(1, lrn_slice(l));
+
+	for (int64 done = 0; done < n; done += slice)
+	{
+		int64		now = Min(slice, n - done);
+
+		CHECK_FOR_INTERRUPTS();
+		if (m->kind == REG_PCA)
+			lrn_transform(l, rows + done * m->n_inputs, now, out + done * m->n_outputs);
+		else
+			lrn_predict_proba(l, rows + done * m->n_inputs, now, out + done * m->n_outputs);
+	}
+}
+
+void
+reg_class_probabilities(const reg_model *m, const float *rows, int64 n, int d, float *proba)
+{
+	check_classifier(m);
+	reg_check_columns(m, d);
+	reg_load(m);
+	check_missing(m, rows, n);
+	run_learner(m, rows, n, proba);
+}
+
+void
+reg_classify(const reg_model *m, const float *rows, int64 n, int d,
+			 int32 *label, float *confidence)
+{
+	int64		slice;
+	int			k = m->n_outputs;
+	float	   *proba;
+
+	check_classifier(m);
+	reg_check_columns(m, d);
+	reg_load(m);
+	check_missing(m, rows, n);
+	slice = Max(1, Min(lrn_slice(&m->loaded->lrn), 4096));
+	proba = reg_scratch(sizeof(float) * k * slice);
+	for (int64 done = 0; done < n; done += slice)
+	{
+		int64		now = Min(slice, n - done);
+
+		run_learner(m, rows + done * d, now, proba);
+		for (int64 r = 0; r < now; r++)
+		{
+			const float *p = proba + r * k;
+			int			best = 0;
+
+			for (int c = 1; c < k; c++)
+				if (p[c] > p[best])
+					best = c;
+			label[done + r] = best;
+			confidence[done + r] = p[best];
+		}
+	}
+}
+
+void
+reg_infer_learner(const reg_model *m, const float *rows, int64 n, float *out)
+{
+	reg_load(m);
+	check_missing(m, rows, n);
+	run_learner(m, rows, n, out);
+}
+
+void
+reg_infer_network(const reg_model *m, int batch, const void *const *inputs, void *const *outputs)
+{
+	reg_loaded *l = m->loaded;
+	mr_env		env = mr_pg_env(NULL);
+	mr_status	st;
+
+	if (nn_run_typed(&l->nn, &env, reg_scratch(nn_workspace(&l->nn)), batch, inputs, outputs, &st) != MR_OK)
+		mr_pg_raise(&st);
+}
+
+const float *
+reg_floats(ArrayType *array, int max_dims, bool finite, const char *what,
+		   int64 *rows, int *columns)
+{
+	int			ndim = ARR_NDIM(array);
+	int64		n = ArrayGetNItems(ndim, ARR_DIMS(array));
+	const float *values = (const float *) ARR_DATA_PTR(array);
+
+	Assert(ARR_ELEMTYPE(array) == FLOAT4OID);
+	if (ndim > max_dims)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("%s must have %s dimension%s, not %d", what,
+						max_dims == 1 ? "one" : "one or two", max_dims == 1 ? "" : "s", ndim),
+				 max_dims == 1 ? errhint("millrace.classify_rows() takes many rows at once.") : 0));
+	if (array_contains_nulls(array))
+		ereport(ERROR,
+				(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
+				 errmsg("%s must not contain nulls", what)));
+	for (int64 i = 0; i < n; i++)
+		if (isinf(values[i]) || (finite && isnan(values[i])))
+			ereport(ERROR,
+					(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+					 errmsg("%s must not contain %s", what, isinf(values[i]) ? "infinity" : "NaN"),
+					 errdetail("Number " INT64_FORMAT " is %s.", i + 1, isinf(values[i]) ? "infinite" : "NaN")));
+	*rows = ndim == 2 ? ARR_DIMS(array)[0] : ndim > 0;
+	*columns = ndim == 2 ? ARR_DIMS(array)[1] : (int) n;
+	return values;
+}

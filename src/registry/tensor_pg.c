@@ -1,0 +1,498 @@
+/*
+ * tensor_pg.c
+ *	  infer() and infer_json(): numbers in, numbers out, for any model.
+ */
+#include "postgres.h"
+
+#include <limits.h>
+#include <math.h>
+
+#include "catalog/pg_type.h"
+#include "common/shortest_dec.h"
+#include "fmgr.h"
+#include "miscadmin.h"
+#include "registry/run.h"
+#include "utils/builtins.h"
+#include "utils/memutils.h"
+#include "utils/numeric.h"
+
+PG_FUNCTION_INFO_V1(millrace_infer);
+PG_FUNCTION_INFO_V1(millrace_infer_json);
+
+static size_t
+element_size(int32 dtype, const char *tensor)
+{
+	switch (dtype)
+	{
+		case nn_float32:
+		case nn_int32:
+		case nn_uint32:
+			return 4;
+		case nn_float64:
+		case nn_int64:
+		case nn_uint64:
+			return 8;
+		case nn_uint8:
+		case nn_int8:
+		case nn_bool:
+			return 1;
+		case nn_uint16:
+		case nn_int16:
+			return 2;
+		default:
+			ereport(ERROR,
+					(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+					 errmsg("tensor \"%s\" has elements of type %s, which SQL cannot pass",
+							tensor, nn_dtype_name((nn_dtype) dtype))));
+	}
+	return 0;
+}
+
+#define FOR_EACH_TYPE(X) \
+	X(nn_float32, float) X(nn_float64, double) X(nn_int64, int64) X(nn_uint64, uint64) \
+	X(nn_int32, int32) X(nn_uint32, uint32) X(nn_int16, int16) X(nn_uint16, uint16) \
+	X(nn_int8, int8) X(nn_uint8, uint8) X(nn_bool, uint8)
+
+static double
+get_element(const void *data, int32 dtype, int64 i)
+{
+	switch (dtype)
+	{
+#define X(tag, type) case tag: return (double) ((const type *) data)[i];
+			FOR_EACH_TYPE(X)
+#undef X
+	}
+	return 0;
+}
+
+/* Store a number as an element; false if it is not one of that type. */
+static bool
+set_element(void *data, int32 dtype, int64 i, double d)
+{
+	double		back;
+
+	if (dtype == nn_float32)
+	{
+		((float *) data)[i] = (float) d;
+		return isfinite((float) d) || !isfinite(d);
+	}
+	if (dtype == nn_float64)
+	{
+		((double *) data)[i] = d;
+		return true;
+	}
+	/* Beyond these a conversion to an integer would be undefined. */
+	if (!(d >= -9007199254740992.0 && d <= 9007199254740992.0) || d != floor(d) ||
+		(d < 0 && (dtype == nn_uint64 || dtype == nn_uint32 || dtype == nn_uint16 || dtype == nn_uint8 || dtype == nn_bool)))
+		return false;
+	switch (dtype)
+	{
+#define X(tag, type) case tag: ((type *) data)[i] = (type) (int64) d; break;
+			FOR_EACH_TYPE(X)
+#undef X
+	}
+	back = get_element(data, dtype, i);
+	return back == d && (dtype != nn_bool || d <= 1);
+}
+
+static void *
+alloc_elements(int64 n, int32 dtype, const char *tensor)
+{
+	size_t		size = element_size(dtype, tensor);
+
+	if ((uint64) n > MaxAllocHugeSize / size)
+		ereport(ERROR,
+				(errcode(ERRCODE_PROGRAM_LIMIT_EXCEEDED),
+				 errmsg("tensor \"%s\" is too large", tensor)));
+	return MemoryContextAllocHuge(CurrentMemoryContext, n * size + 64);
+}
+
+/* How many rows (images) of a given size make up n numbers. */
+static int
+batch_of(const char *reference, const char *tensor, int64 n, int64 elements)
+{
+	if (n == 0 || elements == 0 || n % elements != 0 || n / elements > INT_MAX)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("input \"%s\" of model \"%s\" takes " INT64_FORMAT " numbers, or a multiple of that, not " INT64_FORMAT,
+						tensor, reference, elements, n)));
+	return (int) (n / elements);
+}
+
+/* Dimensions of a tensor that holds a batch: where the model's first is fixed
+ * at 1, several runs make it the batch too. */
+static void
+batch_dims(const nn_tensor_info *t, int batch, int64 *dims)
+{
+	bool		placed = batch == 1;
+
+	for (int i = 0; i < t->rank; i++)
+	{
+		placed |= t->dims[i] <= 0;
+		dims[i] = t->dims[i] > 0 ? t->dims[i] : batch;
+	}
+	if (!placed && t->rank > 0)
+		dims[0] *= batch;
+}
+
+/* Does shape describe n numbers, and a batch of the tensor?  Raises 22023. */
+static void
+check_shape(ArrayType *shape, int64 n, const char *reference, const nn_tensor_info *t)
+{
+	int			rank;
+	int32	   *dims;
+	int64		product = 1;
+
+	if (array_contains_nulls(shape))
+		ereport(ERROR,
+				(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
+				 errmsg("shape must not contain nulls")));
+	if (ARR_NDIM(shape) != 1)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("shape must have one dimension")));
+	rank = ARR_DIMS(shape)[0];
+	dims = (int32 *) ARR_DATA_PTR(shape);
+	for (int i = 0; i < rank; i++)
+	{
+		if (dims[i] < 1 || product > n)
+			product = -1;
+		product = product < 0 ? -1 : product * dims[i];
+		if (t && (rank != t->rank || (t->dims[i] != dims[i] && t->dims[i] > 0 && (i > 0 || t->dims[i] > 1))))
+		{
+			StringInfoData s;
+
+			initStringInfo(&s);
+			for (int j = 0; j < t->rank; j++)
+				if (t->dims[j] > 0)
+					appendStringInfo(&s, "%s" INT64_FORMAT, j ? " x " : "", t->dims[j]);
+				else
+					appendStringInfo(&s, "%sN", j ? " x " : "");
+			ereport(ERROR,
+					(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+					 errmsg("shape does not fit input \"%s\" of model \"%s\"", t->name, reference),
+					 errdetail("The input is %s.", s.data)));
+		}
+	}
+	if (product != n)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("the input has " INT64_FORMAT " numbers, which is not what its shape says", n)));
+}
+
+/* real[] of batch x dims: flat for one row unless shaped, two-dimensional when
+ * the model's own dimensions are too many for an array. */
+static ArrayType *
+result_array(int batch, int64 elements, const nn_tensor_info *t, bool shaped, float **values)
+{
+	int64		n = (int64) batch * elements;
+	int			dims[MAXDIM];
+	int			ndim;
+	ArrayType  *result;
+
+	if (n == 0 || (uint64) n > (MaxAllocSize - 256) / sizeof(float))
+		ereport(ERROR,
+				(errcode(ERRCODE_PROGRAM_LIMIT_EXCEEDED),
+				 errmsg("an answer of " INT64_FORMAT " numbers does not fit an array", n)));
+	if (shaped && t && t->rank > 0 && t->rank <= MAXDIM)
+	{
+		int64		wide[NN_MAX_RANK];
+
+		ndim = t->rank;
+		batch_dims(t, batch, wide);
+		for (int i = 0; i < ndim; i++)
+			dims[i] = (int) wide[i];
+	}
+	else if (batch > 1 || shaped)
+	{
+		ndim = 2;
+		dims[0] = batch;
+		dims[1] = (int) elements;
+	}
+	else
+	{
+		ndim = 1;
+		dims[0] = (int) elements;
+	}
+	result = palloc(ARR_OVERHEAD_NONULLS(ndim) + n * sizeof(float));
+	SET_VARSIZE(result, ARR_OVERHEAD_NONULLS(ndim) + n * sizeof(float));
+	result->ndim = ndim;
+	result->dataoffset = 0;
+	result->elemtype = FLOAT4OID;
+	for (int i = 0; i < ndim; i++)
+	{
+		ARR_DIMS(result)[i] = dims[i];
+		ARR_LBOUND(result)[i] = 1;
+	}
+	*values = (float *) ARR_DATA_PTR(result);
+	return result;
+}
+
+/*
+ * infer(model text, input real[], shape int[]) -> real[]
+ *
+ * One input, one answer (spec.output, else the first output; probabilities of
+ * a classifier, projection of a PCA).  Several rows at once: a multiple of the
+ * input's size.
+ */
+Datum
+millrace_infer(PG_FUNCTION_ARGS)
+{
+	const reg_model *m;
+	ArrayType  *array;
+	ArrayType  *shape = PG_ARGISNULL(2) ? NULL : PG_GETARG_ARRAYTYPE_P(2);
+	ArrayType  *result;
+	const float *values;
+	float	   *answer;
+	int64		n;
+	int			columns;
+	int64		rows;
+	int			batch;
+
+	if (PG_ARGISNULL(1))
+		PG_RETURN_NULL();
+	m = reg_resolve_arg(fcinfo, 0, REG_DESCRIBE);
+	array = PG_GETARG_ARRAYTYPE_P(1);
+	n = ArrayGetNItems(ARR_NDIM(array), ARR_DIMS(array));
+	values = reg_floats(array, MAXDIM, m->kind != REG_RANDOM_FOREST, "input", &rows, &columns);
+	if (m->kind != REG_ONNX)
+	{
+		batch = batch_of(m->reference, "input", n, m->n_inputs);
+		if (shape)
+			check_shape(shape, n, m->reference, NULL);
+		result = result_array(batch, m->n_outputs, NULL, shape != NULL, &answer);
+		reg_infer_learner(m, values, batch, answer);
+		PG_RETURN_POINTER(result);
+	}
+	else
+	{
+		const nn_model *nn = &m->loaded->nn;
+		const nn_tensor_info *in;
+		const nn_tensor_info *out;
+		const void *inputs[NN_MAX_PORTS];
+		void	   *outputs[NN_MAX_PORTS] = {0};
+
+		reg_load(m);
+		in = nn_input(nn, 0);
+		out = nn_output(nn, m->loaded->output);
+		if (nn_n_inputs(nn) != 1 || in->dtype != nn_float32)
+			ereport(ERROR,
+					(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+					 errmsg("model \"%s\" does not take one array of real numbers", m->reference),
+					 errdetail("It has %d inputs; the first is of type %s.", nn_n_inputs(nn), nn_dtype_name((nn_dtype) in->dtype)),
+					 errhint("Use infer_json().")));
+		batch = batch_of(m->reference, in->name, n, in->elements);
+		if (shape)
+			check_shape(shape, n, m->reference, in);
+		result = result_array(batch, out->elements, out, shape != NULL, &answer);
+		inputs[0] = values;
+		outputs[m->loaded->output] = out->dtype == nn_float32 ? (void *) answer :
+			alloc_elements(batch * out->elements, out->dtype, out->name);
+		reg_infer_network(m, batch, inputs, outputs);
+		if (out->dtype != nn_float32)
+			for (int64 i = 0; i < batch * out->elements; i++)
+				answer[i] = (float) get_element(outputs[m->loaded->output], out->dtype, i);
+		PG_RETURN_POINTER(result);
+	}
+}
+
+/* ---- JSON ---- */
+
+typedef struct number_list
+{
+	double	   *d;
+	int64		n;
+	int64		capacity;
+} number_list;
+
+/* All numbers of nested arrays, in order. */
+static void
+collect_numbers(JsonbContainer *array, number_list *out, const char *tensor)
+{
+	JsonbIterator *it = JsonbIteratorInit(array);
+	JsonbIteratorToken token;
+	JsonbValue	v;
+
+	while ((token = JsonbIteratorNext(&it, &v, false)) != WJB_DONE)
+	{
+		if (token == WJB_BEGIN_ARRAY || token == WJB_END_ARRAY)
+			continue;
+		if (token != WJB_ELEM || (v.type != jbvNumeric && v.type != jbvBool))
+			ereport(ERROR,
+					(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+					 errmsg("input \"%s\" must be numbers in arrays", tensor)));
+		if (out->n == out->capacity)
+		{
+			out->capacity *= 2;
+			out->d = repalloc_huge(out->d, out->capacity * sizeof(double));
+		}
+		out->d[out->n++] = v.type == jbvBool ? v.val.boolean :
+			DatumGetFloat8(DirectFunctionCall1(numeric_float8_no_overflow, NumericGetDatum(v.val.numeric)));
+		if ((out->n & 0xffff) == 0)
+			CHECK_FOR_INTERRUPTS();
+	}
+}
+
+static void
+read_numbers(Jsonb *inputs, const char *name, number_list *out)
+{
+	JsonbValue	v;
+
+	if (!JB_ROOT_IS_OBJECT(inputs))
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("inputs must be an object of input names and arrays")));
+	out->n = 0;
+	out->capacity = 1024;
+	out->d = palloc(out->capacity * sizeof(double));
+	if (getKeyJsonValueFromContainer(&inputs->root, name, strlen(name), &v) == NULL)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("input \"%s\" is missing", name)));
+	if (v.type == jbvNumeric)
+		out->d[out->n++] = DatumGetFloat8(DirectFunctionCall1(numeric_float8_no_overflow, NumericGetDatum(v.val.numeric)));
+	else if (v.type == jbvBinary && JsonContainerIsArray(v.val.binary.data))
+		collect_numbers(v.val.binary.data, out, name);
+	else
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("input \"%s\" must be numbers in arrays", name)));
+}
+
+/* One number; JSON has no NaN and no infinity: null. */
+static JsonbValue *
+push_number(JsonbParseState **state, JsonbIteratorToken token, double d, bool single)
+{
+	JsonbValue	v;
+
+	if (!isfinite(d))
+		v.type = jbvNull;
+	else
+	{
+		char		digits[DOUBLE_SHORTEST_DECIMAL_LEN];
+
+		/* The shortest text that reads back as the same float; float4's cast to
+		 * numeric would round to six digits. */
+		if (single)
+			float_to_shortest_decimal_buf((float) d, digits);
+		else
+			double_to_shortest_decimal_buf(d, digits);
+		v.type = jbvNumeric;
+		v.val.numeric = DatumGetNumeric(DirectFunctionCall3(numeric_in, CStringGetDatum(digits),
+															ObjectIdGetDatum(InvalidOid), Int32GetDatum(-1)));
+	}
+	return pushJsonbValue(state, token, &v);
+}
+
+/* Nested arrays of a tensor; *at walks over its elements. */
+static void
+push_tensor(JsonbParseState **state, const int64 *dims, int rank, const void *data, int32 dtype, int64 *at)
+{
+	if (rank == 0)
+	{
+		push_number(state, WJB_ELEM, get_element(data, dtype, *at), dtype == nn_float32);
+		(*at)++;
+		return;
+	}
+	CHECK_FOR_INTERRUPTS();
+	pushJsonbValue(state, WJB_BEGIN_ARRAY, NULL);
+	for (int64 i = 0; i < dims[0]; i++)
+		push_tensor(state, dims + 1, rank - 1, data, dtype, at);
+	pushJsonbValue(state, WJB_END_ARRAY, NULL);
+}
+
+static void
+push_output(JsonbParseState **state, const char *name, int batch, const nn_tensor_info *t,
+			const void *data)
+{
+	int64		dims[NN_MAX_RANK];
+	int64		at = 0;
+	JsonbValue	key;
+
+	key.type = jbvString;
+	key.val.string.val = unconstify(char *, name);
+	key.val.string.len = strlen(name);
+	pushJsonbValue(state, WJB_KEY, &key);
+	batch_dims(t, batch, dims);
+	if (t->rank == 0)
+		push_number(state, WJB_VALUE, get_element(data, t->dtype, 0), t->dtype == nn_float32);
+	else
+		push_tensor(state, dims, t->rank, data, t->dtype, &at);
+}
+
+/*
+ * infer_json(model text, inputs jsonb) -> jsonb
+ *
+ * {"input name": nested or flat arrays, ...} to {"output name": nested arrays}.
+ * A learner's are "input" and "output".
+ */
+Datum
+millrace_infer_json(PG_FUNCTION_ARGS)
+{
+	const reg_model *m;
+	Jsonb	   *inputs_json;
+	JsonbParseState *state = NULL;
+	number_list numbers;
+
+	if (PG_ARGISNULL(1))
+		PG_RETURN_NULL();
+	m = reg_resolve_arg(fcinfo, 0, REG_DESCRIBE);
+	inputs_json = PG_GETARG_JSONB_P(1);
+	pushJsonbValue(&state, WJB_BEGIN_OBJECT, NULL);
+	if (m->kind != REG_ONNX)
+	{
+		nn_tensor_info t = {.rank = 2,.dtype = nn_float32,.dims = {-1, m->n_outputs}};
+		float	   *rows;
+		float	   *answer;
+		int			batch;
+
+		read_numbers(inputs_json, "input", &numbers);
+		batch = batch_of(m->reference, "input", numbers.n, m->n_inputs);
+		rows = alloc_elements(numbers.n, nn_float32, "input");
+		for (int64 i = 0; i < numbers.n; i++)
+			rows[i] = (float) numbers.d[i];
+		answer = alloc_elements((int64) batch * m->n_outputs, nn_float32, "output");
+		reg_infer_learner(m, rows, batch, answer);
+		push_output(&state, "output", batch, &t, answer);
+	}
+	else
+	{
+		const nn_model *nn = &m->loaded->nn;
+		const void *inputs[NN_MAX_PORTS];
+		void	   *outputs[NN_MAX_PORTS];
+		int			batch = 0;
+
+		reg_load(m);
+		for (int k = 0; k < nn_n_inputs(nn); k++)
+		{
+			const nn_tensor_info *t = nn_input(nn, k);
+			void	   *data;
+			int			b;
+
+			read_numbers(inputs_json, t->name, &numbers);
+			b = batch_of(m->reference, t->name, numbers.n, t->elements);
+			if (k > 0 && b != batch)
+				ereport(ERROR,
+						(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+						 errmsg("inputs \"%s\" and \"%s\" hold a different number of rows",
+								nn_input(nn, 0)->name, t->name)));
+			batch = b;
+			data = alloc_elements(numbers.n, t->dtype, t->name);
+			for (int64 i = 0; i < numbers.n; i++)
+				if (!set_element(data, t->dtype, i, numbers.d[i]))
+					ereport(ERROR,
+							(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+							 errmsg("input \"%s\": %g is out of range for type %s", t->name,
+									numbers.d[i], nn_dtype_name((nn_dtype) t->dtype))));
+			pfree(numbers.d);
+			inputs[k] = data;
+		}
+		for (int k = 0; k < nn_n_outputs(nn); k++)
+			outputs[k] = alloc_elements(batch * nn_output(nn, k)->elements,
+										nn_output(nn, k)->dtype, nn_output(nn, k)->name);
+		reg_infer_network(m, batch, inputs, outputs);
+		for (int k = 0; k < nn_n_outputs(nn); k++)
+			push_output(&state, nn_output(nn, k)->name, batch, nn_output(nn, k), outputs[k]);
+	}
+	PG_RETURN_JSONB_P(JsonbValueToJsonb(pushJsonbValue(&state, WJB_END_OBJECT, NULL)));
+}

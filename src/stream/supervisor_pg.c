@@ -1,0 +1,410 @@
+/*
+ * supervisor_pg.c
+ *	  `millrace supervisor`: one per database that takes part; keeps the source
+ *	  workers that millrace.sources asks for.
+ *
+ * It is dynamic and never restarted by the postmaster.  Nobody can log in as a
+ * role made for it (workers obey NOLOGIN), so it connects as the bootstrap
+ * superuser and therefore runs no code of users: only the statements below, on
+ * the extension's own tables and pg_catalog, with search_path pg_catalog; the
+ * tables must belong to the installed extension (mr_extension_ready), whose
+ * owner alone may put triggers on them.  User code runs in source workers,
+ * which connect as the source's owner.
+ *
+ * A worker that cannot be had is retried for ever, after 1, 2, 4 ... 60 s; why
+ * stands in millrace.source_workers and millrace.status().
+ *
+ * Memory: children in TopMemoryContext, the rest in a context per turn.
+ * Locks: none between turns, so DROP EXTENSION waits for a turn at most.
+ */
+#include "postgres.h"
+
+#include "access/xact.h"
+#include "access/xlog.h"
+#include "catalog/pg_type.h"
+#include "core/compat.h"
+#include "core/owner_pg.h"
+#include "executor/spi.h"
+#include "fmgr.h"
+#include "miscadmin.h"
+#include "pgstat.h"
+#include "postmaster/interrupt.h"
+#include "storage/ipc.h"
+#include "storage/latch.h"
+#include "storage/lmgr.h"
+#include "stream/workers.h"
+#include "utils/builtins.h"
+#include "utils/guc.h"
+#include "utils/memutils.h"
+#include "utils/snapmgr.h"
+#include "utils/timestamp.h"
+
+extern PGDLLEXPORT void millrace_supervisor_main(Datum arg);
+
+/* A worker that some source wants, or that still runs. */
+typedef struct child
+{
+	char		source[NAMEDATALEN];
+	int			index;
+	int			nworkers;
+	Oid			role;
+	int64		config;			/* sources.generation */
+	bool		wanted;			/* by this turn's look at the table */
+	BackgroundWorkerHandle *handle; /* NULL: not running */
+	int			slot;
+	uint64		generation;
+	int64		running_config;
+	TimestampTz started;
+	TimestampTz retry_at;
+	int			failures;
+	char		reason[192];	/* as written to source_workers; "" if none */
+} child;
+
+static List *children = NIL;	/* of child *, in TopMemoryContext */
+
+/*
+ * One row a source that should run, with what stands against it.  Privileges
+ * that only the INSERT can show (schema, columns, policies) are the worker's
+ * to report.
+ */
+static const char sources_query[] =
+"SELECT s.name, r.oid, s.generation,"
+"       CASE WHEN s.options->>'workers' ~ '^[0-9]{1,2}$' THEN greatest((s.options->>'workers')::int4, 1) ELSE 1 END,"
+"       CASE WHEN s.bound_to <> $1 THEN"
+"              'restored or copied from another database: resume_source() starts it here'"
+"            WHEN r.oid IS NULL THEN pg_catalog.format('role \"%s\" does not exist', s.owner)"
+"            WHEN r.rolsuper THEN pg_catalog.format('owner \"%s\" is a superuser, which workers never are', s.owner)"
+"            WHEN NOT r.rolcanlogin THEN pg_catalog.format('role \"%s\" is not permitted to log in', s.owner)"
+"            WHEN NOT pg_catalog.has_database_privilege(r.oid, pg_catalog.current_database(), 'CONNECT') THEN"
+"              pg_catalog.format('role \"%s\" may not connect to this database', s.owner)"
+"            WHEN f.oid IS NULL THEN pg_catalog.format('server \"%s\" does not exist', s.server)"
+"            WHEN NOT pg_catalog.has_server_privilege(r.oid, f.oid, 'USAGE') THEN"
+"              pg_catalog.format('role \"%s\" has no USAGE on server \"%s\"', s.owner, s.server)"
+"            WHEN pg_catalog.to_regclass(s.target) IS NULL THEN pg_catalog.format('table %s does not exist', s.target)"
+"            WHEN NOT pg_catalog.has_any_column_privilege(r.oid, pg_catalog.to_regclass(s.target)::oid, 'INSERT') THEN"
+"              pg_catalog.format('role \"%s\" may not insert into %s', s.owner, s.target)"
+"       END"
+"  FROM millrace.sources s"
+"  LEFT JOIN pg_catalog.pg_roles r ON r.rolname = s.owner"
+"  LEFT JOIN pg_catalog.pg_foreign_server f ON f.srvname = s.server"
+" WHERE s.state = 'running' ORDER BY s.name";
+
+static const char reason_query[] =
+"INSERT INTO millrace.source_workers AS w (source, worker, workers, pid, state, reason, sqlstate, since)"
+" VALUES ($1, $2, $3, 0, 'waiting', $4, $5, pg_catalog.now())"
+" ON CONFLICT (source, worker) DO UPDATE SET workers = excluded.workers, pid = 0, state = excluded.state,"
+"   reason = excluded.reason, sqlstate = excluded.sqlstate, since = excluded.since"
+" WHERE (w.pid, w.state, w.reason) IS DISTINCT FROM (0, excluded.state, excluded.reason)";
+
+static SPIPlanPtr
+keep(const char *query, int n, Oid *types)
+{
+	SPIPlanPtr	plan = SPI_prepare(query, n, types);
+
+	if (plan == NULL || SPI_keepplan(plan) != 0)
+		elog(ERROR, "SPI_prepare failed: %s", SPI_result_code_string(SPI_result));
+	return plan;
+}
+
+/* Show why the child does not run.  Within a turn's transaction. */
+static void
+explain(child *c, const char *reason, const char *sqlstate)
+{
+	static SPIPlanPtr plan = NULL;
+	static Oid	types[] = {TEXTOID, INT4OID, INT4OID, TEXTOID, TEXTOID};
+	Datum		args[5];
+
+	mr_slot_wait(MR_SOURCE, MyDatabaseId, c->source, c->index, reason);
+	if (strncmp(c->reason, reason, sizeof(c->reason) - 1) == 0)
+		return;
+	strlcpy(c->reason, reason, sizeof(c->reason));
+	if (plan == NULL)
+		plan = keep(reason_query, 5, types);
+	args[0] = CStringGetTextDatum(c->source);
+	args[1] = Int32GetDatum(c->index);
+	args[2] = Int32GetDatum(c->nworkers);
+	args[3] = CStringGetTextDatum(reason);
+	args[4] = CStringGetTextDatum(sqlstate);
+	SPI_execute_plan(plan, args, NULL, false, 0);
+	ereport(LOG,
+			(errmsg("source \"%s\", worker %d does not run: %s", c->source, c->index, reason)));
+}
+
+static child *
+find_child(const char *source, int index)
+{
+	ListCell   *cell;
+
+	foreach(cell, children)
+	{
+		child	   *c = lfirst(cell);
+
+		if (c->index == index && strcmp(c->source, source) == 0)
+			return c;
+	}
+	return NULL;
+}
+
+/* Note the end of a child's process, if it has ended. */
+static void
+reap(child *c, TimestampTz now)
+{
+	pid_t		pid;
+
+	if (c->handle == NULL || GetBackgroundWorkerPid(c->handle, &pid) != BGWH_STOPPED)
+		return;
+	pfree(c->handle);
+	c->handle = NULL;
+	mr_slot_forget(c->slot, c->generation);
+	if (c->running_config != c->config || TimestampDifferenceExceeds(c->started, now, MR_SETTLED_S * 1000))
+		c->failures = 0;		/* it made room for a new one, or failed by chance */
+	else
+		c->failures++;
+	c->retry_at = TimestampTzPlusMilliseconds(now, mr_backoff(c->failures) * 1000);
+}
+
+static void
+start_child(child *c, TimestampTz now)
+{
+	mr_worker_args args;
+
+	if (!mr_slot_reserve(MR_SOURCE, MyDatabaseId, c->role, c->source, c->index, c->nworkers, c->config, &args))
+	{
+		if (args.slot == -2)
+			explain(c, "all slots for Millrace's workers are taken", "53400");
+		return;					/* a worker of an earlier supervisor is leaving */
+	}
+	c->handle = mr_register(&args, "millrace_worker", "millrace_source_main", "millrace source");
+	if (c->handle == NULL)
+	{
+		c->retry_at = TimestampTzPlusMilliseconds(now, 5000);
+		explain(c, mr_no_room(), "53400");
+		return;
+	}
+	c->slot = args.slot;
+	c->generation = args.generation;
+	c->running_config = c->config;
+	c->started = now;
+	c->reason[0] = '\0';
+}
+
+/* Workers of an earlier supervisor, of this database: they must go first. */
+static void
+stop_strangers(void)
+{
+	mr_slot_info *slots;
+	int			n = mr_slots(MyDatabaseId, &slots);
+
+	for (int k = 0; k < n; k++)
+		if (slots[k].kind == MR_SOURCE && slots[k].state == MR_SLOT_RUNNING && !slots[k].stopping)
+		{
+			child	   *c = find_child(slots[k].name, slots[k].index);
+
+			if (c == NULL || c->handle == NULL || c->generation != slots[k].generation)
+				mr_slot_stop(slots[k].slot, slots[k].generation);
+		}
+}
+
+/* Read what is wanted and bring it about.  Within a transaction and SPI. */
+static void
+reconcile(void)
+{
+	static bool cleaned = false;
+	static SPIPlanPtr plan = NULL;
+	static Oid	types[] = {TEXTOID};
+	TimestampTz now = GetCurrentTimestamp();
+	Datum		binding = CStringGetTextDatum(mr_source_binding());
+	SPITupleTable *rows;
+	uint64		n;
+	ListCell   *cell;
+
+	foreach(cell, children)
+	{
+		reap(lfirst(cell), now);
+		((child *) lfirst(cell))->wanted = false;
+	}
+	stop_strangers();
+	if (!cleaned)
+	{
+		/* What workers of an earlier supervisor, or before a crash, said of themselves. */
+		SPI_execute("DELETE FROM millrace.source_workers", false, 0);
+		cleaned = true;
+	}
+
+	if (plan == NULL)
+		plan = keep(sources_query, 1, types);
+	SPI_execute_plan(plan, &binding, NULL, true, 0);
+	rows = SPI_tuptable;
+	n = SPI_processed;
+	for (uint64 k = 0; k < n; k++)
+	{
+		HeapTuple	row = rows->vals[k];
+		TupleDesc	desc = rows->tupdesc;
+		bool		null;
+		char	   *name = SPI_getvalue(row, desc, 1);
+		Oid			role = DatumGetObjectId(SPI_getbinval(row, desc, 2, &null));
+		int64		config = DatumGetInt64(SPI_getbinval(row, desc, 3, &null));
+		int			nworkers = DatumGetInt32(SPI_getbinval(row, desc, 4, &null));
+		char	   *against = SPI_getvalue(row, desc, 5);
+
+		for (int index = 0; index < nworkers; index++)
+		{
+			child	   *c = find_child(name, index);
+
+			if (c == NULL)
+			{
+				MemoryContext old = MemoryContextSwitchTo(TopMemoryContext);
+
+				c = palloc0(sizeof(child));
+				strlcpy(c->source, name, sizeof(c->source));
+				c->index = index;
+				children = lappend(children, c);
+				MemoryContextSwitchTo(old);
+			}
+			if (c->config != config)
+			{
+				c->failures = 0;
+				c->retry_at = now;
+			}
+			c->config = config;
+			c->nworkers = nworkers;
+			c->role = role;
+			c->wanted = against == NULL;
+			if (against)
+			{
+				explain(c, against, "55000");
+				c->retry_at = now;
+				c->failures = 0;
+			}
+		}
+	}
+
+	/* Stop first, so that places become free. */
+	foreach(cell, children)
+	{
+		child	   *c = lfirst(cell);
+
+		if (c->handle && (!c->wanted || c->running_config != c->config))
+			mr_slot_stop(c->slot, c->generation);
+	}
+	foreach(cell, children)
+	{
+		child	   *c = lfirst(cell);
+		MemoryContext old;
+
+		if (!c->wanted || c->handle || now < c->retry_at)
+			continue;
+		old = MemoryContextSwitchTo(TopMemoryContext);	/* handles live on */
+		start_child(c, now);
+		MemoryContextSwitchTo(old);
+	}
+
+	/* Forget what nobody wants and nothing runs; a reason against it is kept. */
+	foreach(cell, children)
+	{
+		child	   *c = lfirst(cell);
+		bool		listed = false;
+
+		for (uint64 k = 0; k < n && !listed; k++)
+			listed = strcmp(SPI_getvalue(rows->vals[k], rows->tupdesc, 1), c->source) == 0 && c->index < c->nworkers;
+		if (listed || c->handle)
+			continue;
+		mr_slot_forget_waiting(MR_SOURCE, MyDatabaseId, c->source, c->index);
+		children = foreach_delete_current(children, cell);
+		pfree(c);
+	}
+}
+
+/* False: there is nothing to supervise here any more. */
+static bool
+supervisor_turn(TransactionId after)
+{
+	const char *why = NULL;
+	mr_owner_save save;
+	bool		stay;
+
+	SetCurrentStatementStartTimestamp();
+	StartTransactionCommand();
+	if (TransactionIdIsValid(after))
+		XactLockTableWait(after, NULL, NULL, XLTW_None);
+	PushActiveSnapshot(GetTransactionSnapshot());
+	stay = list_member_oid(mr_enabled_databases(), MyDatabaseId) && mr_extension_ready(NULL, &why);
+	if (stay)
+	{
+		mr_owner_begin(&save);
+		SPI_connect();
+		reconcile();
+		SPI_finish();
+		mr_owner_end(&save);
+	}
+	PopActiveSnapshot();
+	CommitTransactionCommand();
+	pgstat_report_stat(true);
+	mr_worker_state(stay ? "running" : "stopped", why);
+	return stay;
+}
+
+static void
+stop_children(int code, Datum arg)
+{
+	ListCell   *cell;
+
+	foreach(cell, children)
+	{
+		child	   *c = lfirst(cell);
+
+		if (c->handle)
+			mr_slot_stop(c->slot, c->generation);
+	}
+}
+
+void
+millrace_supervisor_main(Datum arg)
+{
+	const mr_worker_args *args = mr_worker_begin(MR_SUPERVISOR_TYPE);
+	TransactionId after = args->after;
+	MemoryContext cxt = AllocSetContextCreate(TopMemoryContext, "millrace supervisor", ALLOCSET_DEFAULT_SIZES);
+	volatile int failures = 0;
+
+	before_shmem_exit(stop_children, (Datum) 0);
+	SetConfigOption("search_path", "pg_catalog, pg_temp", PGC_SUSET, PGC_S_OVERRIDE);
+	if (RecoveryInProgress())
+		proc_exit(0);
+	for (;;)
+	{
+		long		nap = MR_POLL_MS;
+
+		MemoryContextSwitchTo(cxt);
+		PG_TRY();
+		{
+			if (!mr_workers_on || !supervisor_turn(after))
+				proc_exit(0);
+			failures = 0;
+		}
+		PG_CATCH();
+		{
+			ErrorData  *error;
+
+			MemoryContextSwitchTo(cxt);
+			error = CopyErrorData();
+			EmitErrorReport();
+			FlushErrorState();
+			AbortCurrentTransaction();
+			mr_worker_state("waiting", error->message);
+			failures++;
+			nap = 1000L * mr_backoff(failures);
+		}
+		PG_END_TRY();
+		after = InvalidTransactionId;
+		MemoryContextSwitchTo(cxt);
+		MemoryContextReset(cxt);
+		(void) WaitLatch(MyLatch, WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH, nap, PG_WAIT_EXTENSION);
+		ResetLatch(MyLatch);
+		CHECK_FOR_INTERRUPTS();
+		if (ConfigReloadPending)
+		{
+			ConfigReloadPending = false;
+			ProcessConfigFile(PGC_SIGHUP);
+		}
+	}
+}

@@ -1,0 +1,28 @@
+-- stream: what sources are doing
+
+CREATE VIEW millrace.source_status AS
+	SELECT s.name, s.topic, s.target, s.owner,
+		   CASE WHEN s.state = 'running' AND w.state IS NULL THEN 'running, no worker' ELSE COALESCE(NULLIF(s.state, 'running'), w.state) END AS state,
+		   COALESCE(s.reason, w.reason) AS reason, COALESCE(s.sqlstate, w.sqlstate) AS sqlstate,
+		   w.workers, w.pids, o.partitions, o.messages_behind, o.rows, o.dead, o.skipped, o.batches, o.last_batch_at,
+		   w.errors, w.last_error
+	FROM millrace.sources s
+	LEFT JOIN (SELECT source, pg_catalog.count(*) AS workers, pg_catalog.array_agg(pid ORDER BY worker) AS pids,
+					  CASE WHEN pg_catalog.bool_or(state = 'waiting') THEN 'waiting'
+						   WHEN pg_catalog.bool_and(state = 'stopped') THEN 'running, no worker'
+						   WHEN pg_catalog.bool_or(state = 'starting') THEN 'starting' ELSE 'running' END AS state,
+					  pg_catalog.max(reason) AS reason, pg_catalog.max(sqlstate) AS sqlstate,
+					  pg_catalog.sum(errors) AS errors, pg_catalog.max(last_error) AS last_error
+			   FROM (SELECT w.source, w.worker, NULLIF(w.pid, 0) AS pid, w.reason, w.sqlstate, w.errors, w.last_error,
+							  -- a process that is gone has said its last: a server that crashed, a standby
+							  CASE WHEN w.pid = 0 OR w.state = 'waiting'
+								OR EXISTS (SELECT FROM millrace.worker_slots() l WHERE l.pid = w.pid) THEN w.state ELSE 'stopped' END AS state
+					   FROM millrace.source_workers w) w
+			   GROUP BY source) w ON w.source = s.name
+	LEFT JOIN (SELECT source, pg_catalog.count(*) AS partitions,
+					  pg_catalog.sum(GREATEST(high_watermark - next_offset, 0)) AS messages_behind,
+					  pg_catalog.sum(rows) AS rows, pg_catalog.sum(dead) AS dead, pg_catalog.sum(skipped) AS skipped,
+					  pg_catalog.sum(batches) AS batches, pg_catalog.max(last_batch_at) AS last_batch_at
+			   FROM millrace.source_offsets GROUP BY source) o ON o.source = s.name;
+COMMENT ON VIEW millrace.source_status IS 'one row a source: what it does, why it does not, how far behind it is';
+GRANT SELECT ON millrace.source_status TO millrace_admin, millrace_monitor;

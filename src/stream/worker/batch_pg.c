@@ -1,0 +1,279 @@
+/*
+ * batch_pg.c
+ *	  One transaction for a run of messages: their rows, their dead letters and
+ *	  their offsets commit together or not at all.
+ *
+ * Order within it: the extension is locked so that it cannot be dropped under
+ * us (not waited for: DROP EXTENSION goes first), the target is locked,
+ * messages are decoded, offsets move on under the fence, dead letters and rows
+ * are written, deferred constraints are checked.
+ */
+#include "postgres.h"
+
+#include "stream/worker/source.h"
+
+#include "access/genam.h"
+#include "access/htup_details.h"
+#include "access/table.h"
+#include "access/xact.h"
+#include "catalog/indexing.h"
+#include "catalog/pg_extension.h"
+#include "commands/trigger.h"
+#include "miscadmin.h"
+#include "nodes/parsenodes.h"
+#include "pgstat.h"
+#include "storage/ipc.h"
+#include "storage/lmgr.h"
+#include "storage/lock.h"
+#include "utils/builtins.h"
+#include "utils/fmgroids.h"
+#include "utils/inval.h"
+#include "utils/memutils.h"
+#include "utils/rel.h"
+#include "utils/snapmgr.h"
+#include "utils/timeout.h"
+
+#include "core/shared_pg.h"
+#include "stream/worker/owner.h"
+
+/* Oid of the extension and its version (in the current context); InvalidOid if there is none. */
+static Oid
+find_extension(char **version)
+{
+	Relation	rel = table_open(ExtensionRelationId, AccessShareLock);
+	ScanKeyData key;
+	SysScanDesc scan;
+	HeapTuple	row;
+	Oid			extension = InvalidOid;
+
+	ScanKeyInit(&key, Anum_pg_extension_extname, BTEqualStrategyNumber, F_NAMEEQ, CStringGetDatum("millrace"));
+	scan = systable_beginscan(rel, ExtensionNameIndexId, true, NULL, 1, &key);
+	row = systable_getnext(scan);
+	if (HeapTupleIsValid(row))
+	{
+		bool		null;
+		Datum		d = heap_getattr(row, Anum_pg_extension_extversion, RelationGetDescr(rel), &null);
+
+		extension = ((Form_pg_extension) GETSTRUCT(row))->oid;
+		*version = TextDatumGetCString(d);
+	}
+	systable_endscan(scan);
+	table_close(rel, AccessShareLock);
+	return extension;
+}
+
+/*
+ * Share-lock the extension until the transaction ends, if nobody is dropping
+ * or altering it.  Ends the process if it is gone or of another version.
+ */
+static bool
+lock_extension(void)
+{
+	char	   *version = NULL;
+	Oid			extension = find_extension(&version);
+	LOCKTAG		tag;
+
+	if (OidIsValid(extension))
+	{
+		SET_LOCKTAG_OBJECT(tag, MyDatabaseId, ExtensionRelationId, extension, 0);
+		if (LockAcquire(&tag, AccessShareLock, false, true) == LOCKACQUIRE_NOT_AVAIL)
+			return false;
+		AcceptInvalidationMessages();
+		extension = find_extension(&version);
+	}
+	if (!OidIsValid(extension))
+	{
+		ereport(LOG, (errmsg("extension millrace was dropped: its worker ends")));
+		proc_exit(0);
+	}
+	if (strcmp(version, MILLRACE_VERSION) != 0)
+	{
+		ereport(LOG,
+				(errmsg("extension millrace is at version %s, its library at %s: its worker ends", version, MILLRACE_VERSION),
+				 errhint("ALTER EXTENSION millrace UPDATE, or restart the server with the library that belongs to it.")));
+		proc_exit(0);
+	}
+	return true;
+}
+
+/*
+ * Begin a transaction that holds the extension; the caller's memory context
+ * stays current.  False: somebody is dropping or altering it.
+ */
+bool
+kfk_try_begin(const char *activity)
+{
+	MemoryContext caller = CurrentMemoryContext;
+
+	SetCurrentStatementStartTimestamp();
+	pgstat_report_activity(STATE_RUNNING, activity);
+	StartTransactionCommand();
+	XactIsoLevel = XACT_READ_COMMITTED;
+	if (!lock_extension())
+	{
+		CommitTransactionCommand();
+		pgstat_report_activity(STATE_IDLE, NULL);
+		MemoryContextSwitchTo(caller);
+		return false;
+	}
+	MemoryContextSwitchTo(caller);
+	PushActiveSnapshot(GetTransactionSnapshot());
+	return true;
+}
+
+/* The same, waiting until it can. */
+void
+kfk_begin(const char *activity)
+{
+	while (!kfk_try_begin(activity))
+		kfk_wait(200, false);
+}
+
+void
+kfk_commit(void)
+{
+	MemoryContext caller = CurrentMemoryContext;
+
+	PopActiveSnapshot();
+	CommitTransactionCommand();
+	MemoryContextSwitchTo(caller);
+	pgstat_report_stat(false);
+	pgstat_report_activity(STATE_IDLE, NULL);
+}
+
+/* What the items add up to, per partition. */
+static void
+add_up(kfk_partition *partitions, int n_partitions, const kfk_item *items, int n)
+{
+	for (int i = 0; i < n_partitions; i++)
+	{
+		kfk_partition *p = &partitions[i];
+
+		p->new_offset = p->next_offset;
+		p->rows = p->bytes = p->dead = p->skipped = 0;
+		p->last = -1;
+	}
+	for (int i = 0; i < n; i++)
+	{
+		const kfk_item *item = &items[i];
+		kfk_partition *p = item->partition;
+
+		if (item->message.end)
+		{
+			p->new_offset = Max(p->new_offset, item->message.offset);
+			continue;
+		}
+		p->new_offset = item->message.offset + 1;
+		p->last = i;
+		p->bytes += (int64) (item->message.key_len + item->message.value_len);
+		if (item->sqlstate)
+			p->dead++;
+		else if (item->skipped)
+			p->skipped++;
+		else
+			p->rows++;
+	}
+}
+
+static kfk_outcome
+transact(const kfk_source *source, kfk_partition *partitions, int n_partitions, kfk_item *items, int n, MemoryContext cxt)
+{
+	kfk_target *target;
+	kfk_owner	save;
+	ConstraintsSetStmt *immediate;
+	MemoryContext caller = CurrentMemoryContext;
+	bool		any = false;
+
+	if (!kfk_try_begin(psprintf("%d messages of source %s into %s", n, source->name, source->target)))
+		return KFK_GONE;
+	enable_timeout_after(STATEMENT_TIMEOUT, source->batch_timeout_ms);
+	MemoryContextSwitchTo(TopTransactionContext);
+	target = kfk_target_prepare(source);
+	kfk_target_decode(target, source, items, n, cxt);
+	add_up(partitions, n_partitions, items, n);
+
+	kfk_owner_begin(&save);
+	for (int i = 0; i < n_partitions; i++)
+	{
+		kfk_partition *p = &partitions[i];
+
+		if (p->new_offset == p->next_offset)
+			continue;
+		if (!kfk_fence(source, p, p->last >= 0 ? &items[p->last] : NULL))
+		{
+			kfk_owner_end(&save);
+			disable_timeout(STATEMENT_TIMEOUT, false);
+			AbortCurrentTransaction();
+			pgstat_report_activity(STATE_IDLE, NULL);
+			return KFK_FENCED;
+		}
+	}
+	for (int i = 0; i < n; i++)
+	{
+		if (items[i].sqlstate)
+			kfk_bury(source, &items[i]);
+		else
+			any = any || !items[i].skipped;
+	}
+	kfk_owner_end(&save);
+
+	if (any)
+	{
+		kfk_target_insert(target, items, n);
+		immediate = makeNode(ConstraintsSetStmt);
+		immediate->constraints = NIL;
+		immediate->deferred = false;
+		AfterTriggerSetState(immediate);
+	}
+	disable_timeout(STATEMENT_TIMEOUT, false);
+	CHECK_FOR_INTERRUPTS();
+	MemoryContextSwitchTo(caller);
+	kfk_commit();
+	return KFK_COMMITTED;
+}
+
+/*
+ * One transaction for these items, which follow each other.  After
+ * KFK_COMMITTED the partitions stand behind them; after anything else nothing
+ * has changed.  *error, in cxt, says what was wrong after KFK_BAD_DATA and
+ * KFK_TROUBLE.  Memory of decoded messages comes from cxt, too.
+ */
+kfk_outcome
+kfk_run_slice(const kfk_source *source, kfk_partition *partitions, int n_partitions,
+		  kfk_item *items, int n, MemoryContext cxt, ErrorData **error)
+{
+	MemoryContext caller = CurrentMemoryContext;
+	volatile kfk_outcome outcome;
+
+	*error = NULL;
+	PG_TRY();
+	{
+		outcome = transact(source, partitions, n_partitions, items, n, cxt);
+	}
+	PG_CATCH();
+	{
+		MemoryContextSwitchTo(cxt);
+		*error = CopyErrorData();
+		FlushErrorState();
+		disable_timeout(STATEMENT_TIMEOUT, false);
+		AbortCurrentTransaction();
+		pgstat_report_activity(STATE_IDLE, NULL);
+		outcome = kfk_is_data_error((*error)->sqlerrcode) ? KFK_BAD_DATA : KFK_TROUBLE;
+	}
+	PG_END_TRY();
+	MemoryContextSwitchTo(caller);
+	if (outcome == KFK_COMMITTED)
+	{
+		mr_worker_count(MR_COUNT_BATCHES, 1);
+		for (int i = 0; i < n_partitions; i++)
+		{
+			kfk_partition *p = &partitions[i];
+
+			p->next_offset = p->new_offset;
+			mr_worker_count(MR_COUNT_ROWS, (uint64) p->rows);
+			mr_worker_count(MR_COUNT_BYTES, (uint64) p->bytes);
+			mr_worker_count(MR_COUNT_DEAD, (uint64) p->dead);
+		}
+	}
+	return outcome;
+}

@@ -1,0 +1,426 @@
+/*
+ * claim_pg.c
+ *	  Rows of source_offsets and source_workers: partitions claimed, moved on,
+ *	  reported about.
+ *
+ * A claim raises the epoch; a batch's UPDATE names the epoch and the offset it
+ * started from.  Whoever holds an older epoch matches no row and commits
+ * nothing.  READ COMMITTED looks at the WHERE again after waiting for the row's
+ * lock, so there is no window (RELIABILITY C1).
+ */
+#include "postgres.h"
+
+#include "stream/worker/source.h"
+
+#include "access/xact.h"
+#include "catalog/pg_type.h"
+#include "executor/spi.h"
+#include "miscadmin.h"
+#include "pgstat.h"
+#include "storage/ipc.h"
+#include "utils/builtins.h"
+#include "utils/guc.h"
+#include "utils/memutils.h"
+#include "utils/timestamp.h"
+
+#include "core/shared_pg.h"
+#include "stream/worker/owner.h"
+
+#define LOCK_TIMEOUT_MS "10000" /* a claim waits this long for an open batch */
+#define ASK_MS 1000				/* a broker has this long to answer; SIGTERM waits as long */
+
+/* Prepare once, in *plan. */
+static void
+prepare(SPIPlanPtr *plan, const char *sql, int n, const Oid *types)
+{
+	if (*plan != NULL)
+		return;
+	*plan = SPI_prepare(sql, n, unconstify(Oid *, types));
+	if (*plan == NULL)
+		elog(ERROR, "SPI_prepare failed: %s", SPI_result_code_string(SPI_result));
+	SPI_keepplan(*plan);
+}
+
+static int64
+int8_column(uint64 row, int column, int64 if_null)
+{
+	bool		null;
+	Datum		d = SPI_getbinval(SPI_tuptable->vals[row], SPI_tuptable->tupdesc, column, &null);
+
+	return null ? if_null : DatumGetInt64(d);
+}
+
+/* What the offsets table knows of the source before the claim. */
+typedef struct known
+{
+	int32		partition;
+	int64		rewind_ms;		/* rewind to this time, -1: no */
+	TimestampTz rewind_to;
+} known;
+
+static List *
+known_partitions(const kfk_source *source)
+{
+	static SPIPlanPtr plan = NULL;
+	static const Oid types[] = {TEXTOID};
+	Datum		args[] = {CStringGetTextDatum(source->name)};
+	MemoryContext caller = CurrentMemoryContext;
+	List	   *list = NIL;
+	kfk_owner	save;
+
+	kfk_owner_begin(&save);
+	prepare(&plan, "SELECT partition::pg_catalog.int8, rewind_to FROM millrace.source_offsets "
+			"WHERE source OPERATOR(pg_catalog.=) $1", 1, types);
+	SPI_execute_plan(plan, args, NULL, true, 0);
+	for (uint64 i = 0; i < SPI_processed; i++)
+	{
+		known	   *k = MemoryContextAllocZero(caller, sizeof(*k));
+		MemoryContext old = MemoryContextSwitchTo(caller);
+		bool		null;
+		Datum		d = SPI_getbinval(SPI_tuptable->vals[i], SPI_tuptable->tupdesc, 2, &null);
+
+		k->partition = (int32) int8_column(i, 1, 0);
+		k->rewind_to = null ? 0 : DatumGetTimestampTz(d);
+		k->rewind_ms = null ? -1 : k->rewind_to / 1000 + (POSTGRES_EPOCH_JDATE - UNIX_EPOCH_JDATE) * INT64CONST(86400000);
+		if (k->rewind_ms < 0 && !null)
+			k->rewind_ms = 0;
+		list = lappend(list, k);
+		MemoryContextSwitchTo(old);
+	}
+	kfk_owner_end(&save);
+	return list;
+}
+
+/* Remember the cluster and the number of partitions, if they are news. */
+static void
+note_topic(const kfk_source *source, const char *cluster_id, int partitions)
+{
+	static SPIPlanPtr plan = NULL;
+	static const Oid types[] = {TEXTOID, TEXTOID, INT4OID};
+	Datum		args[] = {CStringGetTextDatum(source->name), cluster_id ? CStringGetTextDatum(cluster_id) : 0, Int32GetDatum(partitions)};
+	kfk_owner	save;
+
+	kfk_owner_begin(&save);
+	prepare(&plan, "UPDATE millrace.sources SET cluster_id = coalesce(cluster_id, $2), partitions = coalesce(partitions, $3) "
+			"WHERE name OPERATOR(pg_catalog.=) $1", 3, types);
+	SPI_execute_plan(plan, args, cluster_id ? NULL : " n ", false, 0);
+	kfk_owner_end(&save);
+}
+
+/* Raise the epoch of one partition, making its row if there is none. */
+static void
+claim_row(const kfk_source *source, kfk_partition *p, int64 first_offset, TimestampTz rewind_to, int64 rewind_offset)
+{
+	static SPIPlanPtr insert = NULL;
+	static SPIPlanPtr rewind = NULL;
+	static SPIPlanPtr update = NULL;
+	static const Oid insert_types[] = {TEXTOID, INT4OID, INT8OID};
+	static const Oid rewind_types[] = {TEXTOID, INT4OID, INT8OID, TIMESTAMPTZOID};
+	static const Oid update_types[] = {TEXTOID, INT4OID, INT4OID, INT8OID};
+	Datum		name = CStringGetTextDatum(source->name);
+	Datum		insert_args[] = {name, Int32GetDatum(p->partition), Int64GetDatum(first_offset)};
+	Datum		rewind_args[] = {name, Int32GetDatum(p->partition), Int64GetDatum(rewind_offset), TimestampTzGetDatum(rewind_to)};
+	Datum		update_args[] = {name, Int32GetDatum(p->partition), Int32GetDatum(MyProcPid), Int64GetDatum(p->high)};
+
+	prepare(&insert, "INSERT INTO millrace.source_offsets (source, partition, next_offset) VALUES ($1, $2, $3) "
+			"ON CONFLICT (source, partition) DO NOTHING", 3, insert_types);
+	prepare(&rewind, "UPDATE millrace.source_offsets SET next_offset = $3, rewind_to = NULL, last_offset = NULL, last_time = NULL, last_crc = NULL "
+			"WHERE source OPERATOR(pg_catalog.=) $1 AND partition OPERATOR(pg_catalog.=) $2 AND rewind_to OPERATOR(pg_catalog.=) $4", 4, rewind_types);
+	prepare(&update, "UPDATE millrace.source_offsets SET epoch = epoch OPERATOR(pg_catalog.+) 1, owner_pid = $3, claimed_at = pg_catalog.now(), high_watermark = $4 "
+			"WHERE source OPERATOR(pg_catalog.=) $1 AND partition OPERATOR(pg_catalog.=) $2 "
+			"RETURNING next_offset, epoch, CASE WHEN last_offset OPERATOR(pg_catalog.<) next_offset THEN last_offset END, last_crc, last_time", 4, update_types);
+	SPI_execute_plan(insert, insert_args, NULL, false, 0);
+	if (rewind_to != 0)
+		SPI_execute_plan(rewind, rewind_args, NULL, false, 0);
+	SPI_execute_plan(update, update_args, NULL, false, 0);
+	if (SPI_processed != 1)
+		elog(ERROR, "partition %d of source \"%s\" could not be claimed", p->partition, source->name);
+	p->next_offset = int8_column(0, 1, 0);
+	p->epoch = int8_column(0, 2, 0);
+	p->check_offset = int8_column(0, 3, -1);
+	p->check_crc = (uint32) int8_column(0, 4, 0);
+	p->check_time = int8_column(0, 5, PG_INT64_MIN);
+}
+
+/* Where a partition seen for the first time is read from. */
+static int64
+first_offset(const kfk_source *source, int partition, int64 low, int64 high)
+{
+	/* A partition added later: whatever is in it came after the source. */
+	if (source->partitions > 0 && partition >= source->partitions)
+		return low;
+	if (source->start == KFK_START_EARLIEST)
+		return low;
+	if (source->start == KFK_START_LATEST)
+		return high;
+	return source->start;
+}
+
+/*
+ * Claim the worker's partitions and have the client read them from where they
+ * stand.  Outside a transaction; *claimed in the current context, *total the
+ * partitions of the topic.  False, with the reason in error, if that is not
+ * possible now.  Halts the source where going on would lose or repeat messages.
+ */
+bool
+kfk_claim(const kfk_source *source, kfk_client *client, kfk_partition **claimed, int *n, int *total, char *error, size_t error_size)
+{
+	char	   *cluster_id;
+	List	   *rows;
+	ListCell   *lc;
+	kfk_partition *p;
+	int64	   *low;
+	int64	   *rewound;
+	TimestampTz *rewind_to;
+	int32	   *numbers;
+	int64	   *offsets;
+	int			mine = 0;
+
+	if (!kfk_describe(client, source->topic, ASK_MS, total, error, error_size))
+		return false;
+	CHECK_FOR_INTERRUPTS();
+	cluster_id = kfk_cluster_id(client, ASK_MS);
+	if (cluster_id != NULL)
+	{
+		char	   *copy = pstrdup(cluster_id);
+
+		free(cluster_id);
+		cluster_id = copy;
+		if (source->cluster_id != NULL && strcmp(cluster_id, source->cluster_id) != 0)
+			kfk_halt(source, "the brokers belong to Kafka cluster %s, the offsets to cluster %s", cluster_id, source->cluster_id);
+	}
+
+	p = palloc0(sizeof(*p) * (size_t) *total);
+	low = palloc0(sizeof(*low) * (size_t) *total);
+	rewound = palloc0(sizeof(*rewound) * (size_t) *total);
+	rewind_to = palloc0(sizeof(*rewind_to) * (size_t) *total);
+	numbers = palloc(sizeof(*numbers) * (size_t) *total);
+	offsets = palloc(sizeof(*offsets) * (size_t) *total);
+
+	kfk_begin("look up offsets");
+	rows = known_partitions(source);
+	kfk_commit();
+
+	/* Ask the brokers first: no transaction is open while we wait for them. */
+	for (int i = source->worker; i < *total; i += source->workers)
+	{
+		kfk_partition *one = &p[mine];
+
+		one->partition = i;
+		if (!kfk_watermarks(client, source->topic, i, ASK_MS, &low[mine], &one->high, error, error_size))
+			return false;
+		CHECK_FOR_INTERRUPTS();
+		foreach(lc, rows)
+		{
+			known	   *k = lfirst(lc);
+
+			if (k->partition == i && k->rewind_ms >= 0)
+			{
+				if (!kfk_offset_at(client, source->topic, i, k->rewind_ms, ASK_MS, &rewound[mine], error, error_size))
+					return false;
+				rewind_to[mine] = k->rewind_to;
+			}
+		}
+		mine++;
+	}
+
+	kfk_begin("claim partitions");
+	(void) set_config_option("lock_timeout", LOCK_TIMEOUT_MS, PGC_USERSET, PGC_S_SESSION, GUC_ACTION_LOCAL, true, 0, false);
+	if (cluster_id != NULL || source->partitions == 0)
+		note_topic(source, cluster_id, *total);
+	{
+		kfk_owner	save;
+
+		kfk_owner_begin(&save);
+		for (int i = 0; i < mine; i++)
+			claim_row(source, &p[i], first_offset(source, p[i].partition, low[i], p[i].high), rewind_to[i], rewound[i]);
+		kfk_owner_end(&save);
+	}
+	kfk_commit();
+
+	for (int i = 0; i < mine; i++)
+	{
+		if (p[i].next_offset < low[i])
+			kfk_halt(source, "offset " INT64_FORMAT " of partition %d is next, but the broker keeps only those from " INT64_FORMAT " on",
+					 p[i].next_offset, p[i].partition, low[i]);
+		if (p[i].next_offset > p[i].high)
+			kfk_halt(source, "offset " INT64_FORMAT " of partition %d is next, but the partition ends before " INT64_FORMAT ": the topic was made anew or truncated",
+					 p[i].next_offset, p[i].partition, p[i].high);
+		if (p[i].check_offset < low[i])
+			p[i].check_offset = -1;
+		numbers[i] = p[i].partition;
+		offsets[i] = p[i].check_offset >= 0 ? p[i].check_offset : p[i].next_offset;
+	}
+	*claimed = p;
+	*n = mine;
+	return kfk_assign(client, source->topic, mine, numbers, offsets, error, error_size);
+}
+
+/*
+ * After a claim ran into the lock timeout: end the process that holds the
+ * partitions, if it is a source worker of this database.  In a transaction.
+ */
+void
+kfk_evict(const kfk_source *source)
+{
+	static SPIPlanPtr plan = NULL;
+	static const Oid types[] = {TEXTOID, INT4OID, INT4OID, INT4OID};
+	Datum		args[] = {CStringGetTextDatum(source->name), Int32GetDatum(source->worker), Int32GetDatum(source->workers), Int32GetDatum(MyProcPid)};
+	kfk_owner	save;
+
+	kfk_owner_begin(&save);
+	prepare(&plan, "SELECT pg_catalog.pg_terminate_backend(a.pid) FROM pg_catalog.pg_stat_activity a WHERE a.backend_type OPERATOR(pg_catalog.=) 'millrace source' "
+			"AND a.datname OPERATOR(pg_catalog.=) pg_catalog.current_database() AND a.pid OPERATOR(pg_catalog.<>) $4 "
+			"AND a.pid OPERATOR(pg_catalog.=) ANY (SELECT o.owner_pid FROM millrace.source_offsets o WHERE o.source OPERATOR(pg_catalog.=) $1 "
+			"AND o.partition OPERATOR(pg_catalog.%) $3 OPERATOR(pg_catalog.=) $2)", 4, types);
+	SPI_execute_plan(plan, args, NULL, false, 0);
+	kfk_owner_end(&save);
+}
+
+/*
+ * Move a partition on by what the transaction holds for it, if it is still
+ * ours and stands where we think.  Within kfk_owner_begin().  False: fenced.
+ */
+bool
+kfk_fence(const kfk_source *source, const kfk_partition *p, const kfk_item *last)
+{
+	static SPIPlanPtr plan = NULL;
+	static const Oid types[] = {TEXTOID, INT4OID, INT8OID, INT8OID, INT8OID, INT8OID, INT8OID, INT8OID, INT8OID,
+	INT8OID, TIMESTAMPTZOID, INT8OID, INT8OID};
+	Datum		args[] = {CStringGetTextDatum(source->name), Int32GetDatum(p->partition), Int64GetDatum(p->epoch),
+		Int64GetDatum(p->next_offset), Int64GetDatum(p->new_offset), Int64GetDatum(p->rows), Int64GetDatum(p->bytes),
+	Int64GetDatum(p->dead), Int64GetDatum(p->skipped), 0, 0, 0, Int64GetDatum(p->high)};
+	char		nulls[] = "         nnn ";
+
+	if (last != NULL)
+	{
+		const kfk_message *m = &last->message;
+
+		args[9] = Int64GetDatum(m->offset);
+		args[10] = TimestampTzGetDatum(kfk_time(m->time_ms));
+		args[11] = Int64GetDatum((int64) kfk_message_crc(m));
+		nulls[9] = nulls[11] = ' ';
+		nulls[10] = m->time_ms >= 0 ? ' ' : 'n';
+	}
+	if (p->high < 0)
+		nulls[12] = 'n';
+	prepare(&plan, "UPDATE millrace.source_offsets SET next_offset = $5, rows = rows OPERATOR(pg_catalog.+) $6, bytes = bytes OPERATOR(pg_catalog.+) $7, "
+			"dead = dead OPERATOR(pg_catalog.+) $8, skipped = skipped OPERATOR(pg_catalog.+) $9, batches = batches OPERATOR(pg_catalog.+) 1, "
+			"last_offset = coalesce($10, last_offset), last_time = CASE WHEN $10 IS NULL THEN last_time ELSE $11 END, last_crc = coalesce($12, last_crc), "
+			"high_watermark = coalesce($13, high_watermark), last_batch_at = pg_catalog.now() "
+			"WHERE source OPERATOR(pg_catalog.=) $1 AND partition OPERATOR(pg_catalog.=) $2 "
+			"AND epoch OPERATOR(pg_catalog.=) $3 AND next_offset OPERATOR(pg_catalog.=) $4", 13, types);
+	SPI_execute_plan(plan, args, nulls, false, 0);
+	return SPI_processed == 1;
+}
+
+/* Kafka's milliseconds since 1970 as a timestamp; one before them all if there is none. */
+TimestampTz
+kfk_time(int64 ms)
+{
+	if (ms < 0)
+		return PG_INT64_MIN;
+	if (ms > INT64CONST(250000000000000))
+		return DT_NOEND;
+	return (ms - (POSTGRES_EPOCH_JDATE - UNIX_EPOCH_JDATE) * INT64CONST(86400000)) * 1000;
+}
+
+/* CRC-32C of a message's key and value. */
+uint32
+kfk_message_crc(const kfk_message *m)
+{
+	return kfk_crc32c(kfk_crc32c(0, m->key, m->key_len), m->value, m->value_len);
+}
+
+/*
+ * Say in source_workers what this worker is doing, and why; outside a
+ * transaction.  Written when it is news, errors at most once a second.  Failing
+ * to say so is no failure.
+ */
+void
+kfk_report(const kfk_source *source, const char *state, const char *sqlstate, const char *reason)
+{
+	static char said[600];
+	static TimestampTz said_at = 0;
+	static int64 errors = 0;
+	static SPIPlanPtr plan = NULL;
+	static const Oid types[] = {TEXTOID, INT4OID, INT4OID, INT4OID, TEXTOID, TEXTOID, TEXTOID, INT8OID};
+	char		now[600];
+	TimestampTz at = GetCurrentTimestamp();
+	MemoryContext caller = CurrentMemoryContext;
+
+	if (sqlstate != NULL)
+	{
+		errors++;
+		mr_worker_count(MR_COUNT_ERRORS, 1);
+	}
+	snprintf(now, sizeof(now), "%s %s %s", state, sqlstate ? sqlstate : "", reason ? reason : "");
+	if (strcmp(said, now) == 0 && (sqlstate == NULL || at - said_at < USECS_PER_SEC))
+		return;
+	if (strcmp(said, now) != 0 && reason != NULL)
+		ereport(LOG,
+				(errmsg("source \"%s\", worker %d: %s: %s", source->name, source->worker, state, reason)));
+	pgstat_report_appname(psprintf("millrace source %s/%d: %s", source->name, source->worker, state));
+	mr_worker_state(state, reason);
+	PG_TRY();
+	{
+		Datum		args[] = {CStringGetTextDatum(source->name), Int32GetDatum(source->worker), Int32GetDatum(source->workers),
+			Int32GetDatum(MyProcPid), CStringGetTextDatum(state), reason ? CStringGetTextDatum(reason) : 0,
+		sqlstate ? CStringGetTextDatum(sqlstate) : 0, Int64GetDatum(errors)};
+		char		nulls[] = "        ";
+		kfk_owner	save;
+
+		nulls[5] = reason ? ' ' : 'n';
+		nulls[6] = sqlstate ? ' ' : 'n';
+		if (kfk_try_begin("report"))
+		{
+			kfk_owner_begin(&save);
+			prepare(&plan, "INSERT INTO millrace.source_workers AS w (source, worker, workers, pid, state, reason, sqlstate, errors, last_error, last_error_at) "
+					"VALUES ($1, $2, $3, $4, $5, $6, $7, $8, CASE WHEN $7 IS NOT NULL THEN $6 END, CASE WHEN $7 IS NOT NULL THEN pg_catalog.now() END) "
+					"ON CONFLICT (source, worker) DO UPDATE SET workers = $3, pid = $4, state = $5, reason = $6, sqlstate = $7, errors = $8, "
+					"since = CASE WHEN w.state OPERATOR(pg_catalog.=) $5 AND w.pid OPERATOR(pg_catalog.=) $4 THEN w.since ELSE pg_catalog.now() END, "
+					"last_error = coalesce(excluded.last_error, w.last_error), last_error_at = coalesce(excluded.last_error_at, w.last_error_at)", 8, types);
+			SPI_execute_plan(plan, args, nulls, false, 0);
+			kfk_owner_end(&save);
+			kfk_commit();
+			strlcpy(said, now, sizeof(said));
+			said_at = at;
+		}
+	}
+	PG_CATCH();
+	{
+		MemoryContextSwitchTo(caller);
+		FlushErrorState();
+		AbortCurrentTransaction();
+		MemoryContextSwitchTo(caller);
+	}
+	PG_END_TRY();
+}
+
+/* Halt the source, with the reason for its users, and end this worker. */
+void
+kfk_halt(const kfk_source *source, const char *fmt,...)
+{
+	static SPIPlanPtr plan = NULL;
+	static const Oid types[] = {TEXTOID, TEXTOID, INT8OID};
+	Datum		args[3];
+	kfk_owner	save;
+	va_list		list;
+	char		reason[1024];
+
+	va_start(list, fmt);
+	vsnprintf(reason, sizeof(reason), fmt, list);
+	va_end(list);
+	args[0] = CStringGetTextDatum(source->name);
+	args[1] = CStringGetTextDatum(reason);
+	args[2] = Int64GetDatum(source->generation);
+	kfk_begin("halt");
+	kfk_owner_begin(&save);
+	prepare(&plan, "UPDATE millrace.sources SET state = 'halted', reason = $2, state_since = pg_catalog.now(), generation = generation OPERATOR(pg_catalog.+) 1 "
+			"WHERE name OPERATOR(pg_catalog.=) $1 AND generation OPERATOR(pg_catalog.=) $3 AND state OPERATOR(pg_catalog.=) 'running'", 3, types);
+	SPI_execute_plan(plan, args, NULL, false, 0);
+	kfk_owner_end(&save);
+	kfk_commit();
+	kfk_report(source, "stopped", "55000", reason);
+	proc_exit(0);
+}

@@ -1,0 +1,135 @@
+/*
+ * isolate_pg.c
+ *	  A batch to its end, whatever it meets: trouble is waited out and tried
+ *	  again for ever, data errors are narrowed down to one message, which then
+ *	  goes to the dead letters.
+ *
+ * Narrowing commits good prefixes at top level, each a transaction of its own
+ * with its offsets: no subtransactions, and a crash in the middle repeats
+ * nothing.  Where errors are frequent, slices stay short.
+ */
+#include "postgres.h"
+
+#include "stream/worker/source.h"
+
+#include "common/pg_prng.h"
+#include "miscadmin.h"
+#include "utils/memutils.h"
+
+#define RETRY_MS 50				/* first pause after trouble; doubles ... */
+#define RETRY_MAX_MS 10000		/* ... up to here */
+#define SLICE_AFTER_ERROR 64	/* rows tried at once after a dead letter, at least */
+
+/*
+ * Is an error the fault of a message (and would come again with it), or of the
+ * surroundings?  Classes of surroundings: lost connections, features and
+ * rights missing, objects undefined, read-only and in-doubt transactions,
+ * conflicts, resources, operator's interventions, system and internal errors.
+ */
+bool
+kfk_is_data_error(int sqlstate)
+{
+	static const int surroundings[] = {
+		MAKE_SQLSTATE('0', '8', '0', '0', '0'), MAKE_SQLSTATE('0', 'A', '0', '0', '0'), MAKE_SQLSTATE('0', 'B', '0', '0', '0'),
+		MAKE_SQLSTATE('2', '5', '0', '0', '0'), MAKE_SQLSTATE('2', '6', '0', '0', '0'), MAKE_SQLSTATE('2', '8', '0', '0', '0'),
+		MAKE_SQLSTATE('2', 'B', '0', '0', '0'), MAKE_SQLSTATE('2', 'D', '0', '0', '0'), MAKE_SQLSTATE('3', '4', '0', '0', '0'),
+		MAKE_SQLSTATE('3', 'D', '0', '0', '0'), MAKE_SQLSTATE('3', 'F', '0', '0', '0'), MAKE_SQLSTATE('4', '0', '0', '0', '0'),
+		MAKE_SQLSTATE('4', '2', '0', '0', '0'), MAKE_SQLSTATE('5', '3', '0', '0', '0'), MAKE_SQLSTATE('5', '5', '0', '0', '0'),
+		MAKE_SQLSTATE('5', '7', '0', '0', '0'), MAKE_SQLSTATE('5', '8', '0', '0', '0'), MAKE_SQLSTATE('7', '2', '0', '0', '0'),
+		MAKE_SQLSTATE('F', '0', '0', '0', '0'), MAKE_SQLSTATE('H', 'V', '0', '0', '0'), MAKE_SQLSTATE('X', 'X', '0', '0', '0')
+	};
+
+	for (int i = 0; i < (int) lengthof(surroundings); i++)
+		if (ERRCODE_TO_CATEGORY(sqlstate) == surroundings[i])
+			return false;
+	return true;
+}
+
+/* A pause of attempt 0, 1, ...: doubling, a quarter of it by chance. */
+static int
+pause_ms(int attempt)
+{
+	int			ms = attempt < 8 ? RETRY_MS << attempt : RETRY_MAX_MS;
+
+	return ms * 3 / 4 + (int) pg_prng_uint64_range(&pg_global_prng_state, 0, (uint64) (ms / 4));
+}
+
+/* The message is no row because the INSERT said so. */
+static void
+reject(kfk_item *item, const ErrorData *error, MemoryContext cxt)
+{
+	MemoryContext old = MemoryContextSwitchTo(cxt);
+
+	item->rejected = true;
+	item->sqlstate = pstrdup(unpack_sql_state(error->sqlerrcode));
+	item->error = pstrdup(error->message ? error->message : "unknown error");
+	if (error->detail && error->context)
+		item->detail = psprintf("%s\n%s", error->detail, error->context);
+	else if (error->detail || error->context)
+		item->detail = pstrdup(error->detail ? error->detail : error->context);
+	MemoryContextSwitchTo(old);
+}
+
+/*
+ * Commit all items (memory of decoding and errors from cxt), in one
+ * transaction if all goes well.  KFK_COMMITTED or KFK_FENCED.
+ */
+kfk_outcome
+kfk_batch(const kfk_source *source, kfk_partition *partitions, int n_partitions,
+		  kfk_item *items, int n, MemoryContext cxt)
+{
+	int			done = 0;
+	int			suspect = 0;	/* a slice up to here failed: the culprit is before it */
+	int			last_reject = 0;
+	int			limit = n;
+	int			attempt = 0;
+
+	while (done < n)
+	{
+		int			len = Min(n - done, limit);
+		ErrorData  *error;
+
+		switch (kfk_run_slice(source, partitions, n_partitions, items + done, len, cxt, &error))
+		{
+			case KFK_COMMITTED:
+				if (attempt > 0)
+					kfk_report(source, "running", NULL, NULL);
+				attempt = 0;
+				done += len;
+				if (done < suspect)
+					limit = Max((suspect - done) / 2, 1);
+				else
+					limit = limit > n / 2 ? n : limit * 2;
+				break;
+			case KFK_BAD_DATA:
+				attempt = 0;
+				if (len > 1)
+				{
+					suspect = done + len;
+					limit = len / 2;
+					break;
+				}
+				reject(&items[done], error, cxt);
+				limit = Max(2 * (done - last_reject), SLICE_AFTER_ERROR);
+				last_reject = done;
+				suspect = 0;
+				break;
+			case KFK_TROUBLE:
+
+				/* A batch that takes too long or too much may pass in pieces. */
+				if (ERRCODE_TO_CATEGORY(error->sqlerrcode) == ERRCODE_INSUFFICIENT_RESOURCES || error->sqlerrcode == ERRCODE_QUERY_CANCELED)
+					limit = Max(len / 2, 1);
+				if (attempt > 1 || (error->sqlerrcode != ERRCODE_T_R_DEADLOCK_DETECTED && error->sqlerrcode != ERRCODE_T_R_SERIALIZATION_FAILURE))
+					kfk_report(source, "waiting", unpack_sql_state(error->sqlerrcode), error->message);
+				kfk_wait(pause_ms(attempt++), false);
+				kfk_check_source(source);
+				break;
+			case KFK_GONE:
+				kfk_wait(100, false);
+				break;
+			case KFK_FENCED:
+				return KFK_FENCED;
+		}
+	}
+	return KFK_COMMITTED;
+}

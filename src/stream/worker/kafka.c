@@ -1,0 +1,415 @@
+/*
+ * kafka.c
+ *	  librdkafka, and nothing else.  See kafka.h.
+ *
+ * Partitions are assigned by hand at offsets that we keep; there is no group
+ * membership, no stored offset and no automatic reset, so that a fault of the
+ * library can delay messages but not skip or repeat them unseen.  No callback is
+ * registered but the address check: logs and errors come as events on a queue.
+ */
+#include "stream/worker/kafka.h"
+
+#include <errno.h>
+#include <librdkafka/rdkafka.h>
+#include <pthread.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/eventfd.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+struct kfk_client
+{
+	rd_kafka_t *rk;
+	rd_kafka_queue_t *messages;
+	rd_kafka_queue_t *events;
+	rd_kafka_topic_t *topic;	/* the one asked about last */
+	char	   *topic_name;
+	rd_kafka_message_t **taken; /* scratch of kfk_take_messages() */
+	int			taken_size;
+	int			bell;
+	bool		(*refuses) (const struct sockaddr *address);
+};
+
+/* In a broker thread: connect, unless the address is refused. */
+static int
+connect_checked(int fd, const struct sockaddr *address, int len, const char *id, void *opaque)
+{
+	kfk_client *client = opaque;
+
+	if (client->refuses && client->refuses(address))
+		return EACCES;
+	return connect(fd, address, (socklen_t) len) == 0 ? 0 : errno;
+}
+
+static bool
+set(rd_kafka_conf_t *conf, const char *name, const char *value, char *error, size_t error_size)
+{
+	return rd_kafka_conf_set(conf, name, value, error, error_size) == RD_KAFKA_CONF_OK;
+}
+
+static bool
+set_number(rd_kafka_conf_t *conf, const char *name, int value, char *error, size_t error_size)
+{
+	char		text[16];
+
+	snprintf(text, sizeof(text), "%d", value);
+	return set(conf, name, text, error, error_size);
+}
+
+static bool
+configure(rd_kafka_conf_t *conf, const kfk_settings *settings, char *error, size_t error_size)
+{
+	/* What a server's options may change ... */
+	static const char *const defaults[][2] = {
+		{"client.id", "millrace"},
+		{"isolation.level", "read_committed"},
+		{"reconnect.backoff.max.ms", "2000"},
+		{"fetch.error.backoff.ms", "100"},
+		{"topic.metadata.refresh.interval.ms", "30000"},
+		{"socket.keepalive.enable", "true"},
+		{"fetch.max.bytes", "16777216"},
+	};
+
+	/* ... and what everything here rests on. */
+	static const char *const fixed[][2] = {
+		{"enable.auto.commit", "false"},
+		{"enable.auto.offset.store", "false"},
+		{"auto.offset.reset", "error"},
+		{"allow.auto.create.topics", "false"},
+		{"enable.partition.eof", "true"},
+		{"check.crcs", "true"},
+		{"queued.min.messages", "10000000"},	/* bytes are the bound, below */
+		{"log.queue", "true"},
+		/* As large as a topic may allow: a response that exceeds it would be asked for again for ever. */
+		{"receive.message.max.bytes", "536870912"},
+	};
+
+	for (size_t i = 0; i < sizeof(defaults) / sizeof(*defaults); i++)
+		if (!set(conf, defaults[i][0], defaults[i][1], error, error_size))
+			return false;
+	for (int i = 0; i < settings->n; i++)
+		if (!set(conf, settings->names[i], settings->values[i], error, error_size))
+			return false;
+	for (size_t i = 0; i < sizeof(fixed) / sizeof(*fixed); i++)
+		if (!set(conf, fixed[i][0], fixed[i][1], error, error_size))
+			return false;
+
+	/* From 2.2.0 on; before, a full queue was looked at again after a second. */
+	(void) rd_kafka_conf_set(conf, "fetch.queue.backoff.ms", "20", NULL, 0);
+	return set(conf, "group.id", settings->group, error, error_size) &&
+		set_number(conf, "queued.max.messages.kbytes", settings->prefetch_kb, error, error_size);
+}
+
+kfk_client *
+kfk_open(const kfk_settings *settings, char *error, size_t error_size)
+{
+	static const uint64_t ring = 1;	/* an eventfd takes eight bytes or none */
+	rd_kafka_conf_t *conf = rd_kafka_conf_new();
+	kfk_client *client = calloc(1, sizeof(*client));
+	sigset_t	all,
+				before;
+
+	snprintf(error, error_size, "out of memory");
+	if (client == NULL || conf == NULL || !configure(conf, settings, error, error_size))
+	{
+		if (conf)
+			rd_kafka_conf_destroy(conf);
+		free(client);
+		return NULL;
+	}
+	rd_kafka_conf_set_events(conf, RD_KAFKA_EVENT_ERROR | RD_KAFKA_EVENT_LOG);
+	if (settings->refuses)
+	{
+		client->refuses = settings->refuses;
+		rd_kafka_conf_set_opaque(conf, client);
+		rd_kafka_conf_set_connect_cb(conf, connect_checked);
+	}
+	client->bell = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
+	if (client->bell < 0)
+	{
+		snprintf(error, error_size, "could not create an eventfd: %s", strerror(errno));
+		rd_kafka_conf_destroy(conf);
+		free(client);
+		return NULL;
+	}
+
+	/* Threads inherit the mask: signals are for PostgreSQL's own thread. */
+	sigfillset(&all);
+	pthread_sigmask(SIG_BLOCK, &all, &before);
+	client->rk = rd_kafka_new(RD_KAFKA_CONSUMER, conf, error, error_size);
+	pthread_sigmask(SIG_SETMASK, &before, NULL);
+	if (client->rk == NULL)
+	{
+		rd_kafka_conf_destroy(conf);
+		close(client->bell);
+		free(client);
+		return NULL;
+	}
+	rd_kafka_set_log_queue(client->rk, NULL);
+	client->events = rd_kafka_queue_get_main(client->rk);
+	client->messages = rd_kafka_queue_get_consumer(client->rk);
+	rd_kafka_queue_io_event_enable(client->events, client->bell, &ring, sizeof(ring));
+	rd_kafka_queue_io_event_enable(client->messages, client->bell, &ring, sizeof(ring));
+	return client;
+}
+
+void
+kfk_close(kfk_client *client)
+{
+	if (client == NULL)
+		return;
+	rd_kafka_queue_io_event_enable(client->messages, -1, NULL, 0);
+	rd_kafka_queue_io_event_enable(client->events, -1, NULL, 0);
+	rd_kafka_queue_destroy(client->messages);
+	rd_kafka_queue_destroy(client->events);
+	if (client->topic)
+		rd_kafka_topic_destroy(client->topic);
+	rd_kafka_destroy_flags(client->rk, RD_KAFKA_DESTROY_F_NO_CONSUMER_CLOSE);
+	close(client->bell);
+	free(client->topic_name);
+	free(client->taken);
+	free(client);
+}
+
+int
+kfk_bell(const kfk_client *client)
+{
+	return client->bell;
+}
+
+void
+kfk_silence(kfk_client *client)
+{
+	uint64_t	rings;
+
+	while (read(client->bell, &rings, sizeof(rings)) < 0 && errno == EINTR)
+		;
+}
+
+/* The library's handle of a topic; NULL if it cannot be. */
+static rd_kafka_topic_t *
+topic_of(kfk_client *client, const char *topic)
+{
+	if (client->topic == NULL || strcmp(client->topic_name, topic) != 0)
+	{
+		if (client->topic)
+			rd_kafka_topic_destroy(client->topic);
+		free(client->topic_name);
+		client->topic_name = strdup(topic);
+		client->topic = client->topic_name ? rd_kafka_topic_new(client->rk, topic, NULL) : NULL;
+	}
+	return client->topic;
+}
+
+static bool
+refuse(char *error, size_t error_size, rd_kafka_resp_err_t err)
+{
+	if (err == RD_KAFKA_RESP_ERR__TRANSPORT || err == RD_KAFKA_RESP_ERR__TIMED_OUT || err == RD_KAFKA_RESP_ERR__ALL_BROKERS_DOWN)
+		snprintf(error, error_size, "no broker answers");
+	else
+		snprintf(error, error_size, "%s", rd_kafka_err2str(err));
+	return false;
+}
+
+bool
+kfk_describe(kfk_client *client, const char *topic, int timeout_ms, int *partitions, char *error, size_t error_size)
+{
+	const struct rd_kafka_metadata *metadata;
+	rd_kafka_topic_t *handle = topic_of(client, topic);
+	rd_kafka_resp_err_t err;
+
+	if (handle == NULL)
+		return refuse(error, error_size, rd_kafka_last_error());
+	err = rd_kafka_metadata(client->rk, 0, handle, &metadata, timeout_ms);
+	if (err)
+		return refuse(error, error_size, err);
+	err = metadata->topic_cnt == 1 ? metadata->topics[0].err : RD_KAFKA_RESP_ERR__UNKNOWN_TOPIC;
+	*partitions = metadata->topic_cnt == 1 ? metadata->topics[0].partition_cnt : 0;
+	rd_kafka_metadata_destroy(metadata);
+	if (err || *partitions == 0)
+	{
+		if (err == RD_KAFKA_RESP_ERR_UNKNOWN_TOPIC_OR_PART || err == RD_KAFKA_RESP_ERR__UNKNOWN_TOPIC)
+			snprintf(error, error_size, "topic \"%s\" does not exist", topic);
+		else
+			snprintf(error, error_size, "topic \"%s\": %s", topic, err ? rd_kafka_err2str(err) : "no partitions yet");
+		return false;
+	}
+	return true;
+}
+
+char *
+kfk_cluster_id(kfk_client *client, int timeout_ms)
+{
+	char	   *id = rd_kafka_clusterid(client->rk, timeout_ms);
+	char	   *copy = id ? strdup(id) : NULL;
+
+	if (id)
+		rd_kafka_mem_free(client->rk, id);
+	return copy;
+}
+
+bool
+kfk_watermarks(kfk_client *client, const char *topic, int partition, int timeout_ms,
+			   int64_t *low, int64_t *high, char *error, size_t error_size)
+{
+	rd_kafka_resp_err_t err = rd_kafka_query_watermark_offsets(client->rk, topic, partition, low, high, timeout_ms);
+
+	return err ? refuse(error, error_size, err) : true;
+}
+
+bool
+kfk_offset_at(kfk_client *client, const char *topic, int partition, int64_t when_ms, int timeout_ms,
+			  int64_t *offset, char *error, size_t error_size)
+{
+	rd_kafka_topic_partition_list_t *list = rd_kafka_topic_partition_list_new(1);
+	rd_kafka_topic_partition_t *p = rd_kafka_topic_partition_list_add(list, topic, partition);
+	rd_kafka_resp_err_t err;
+	int64_t		low;
+
+	p->offset = when_ms;
+	err = rd_kafka_offsets_for_times(client->rk, list, timeout_ms);
+	if (!err)
+		err = p->err;
+	*offset = p->offset;
+	rd_kafka_topic_partition_list_destroy(list);
+	if (err)
+		return refuse(error, error_size, err);
+	if (*offset < 0)			/* nothing that late: the end */
+		return kfk_watermarks(client, topic, partition, timeout_ms, &low, offset, error, error_size);
+	return true;
+}
+
+int64_t
+kfk_last_high(kfk_client *client, const char *topic, int partition)
+{
+	int64_t		low,
+				high;
+
+	if (rd_kafka_get_watermark_offsets(client->rk, topic, partition, &low, &high) || high < 0)
+		return -1;
+	return high;
+}
+
+bool
+kfk_assign(kfk_client *client, const char *topic, int n, const int32_t *partitions, const int64_t *offsets,
+		   char *error, size_t error_size)
+{
+	rd_kafka_topic_partition_list_t *list = rd_kafka_topic_partition_list_new(n);
+	rd_kafka_resp_err_t err;
+
+	for (int i = 0; i < n; i++)
+		rd_kafka_topic_partition_list_add(list, topic, partitions[i])->offset = offsets[i];
+	err = rd_kafka_assign(client->rk, list);
+	rd_kafka_topic_partition_list_destroy(list);
+	return err ? refuse(error, error_size, err) : true;
+}
+
+int
+kfk_take_messages(kfk_client *client, kfk_message *messages, int max)
+{
+	ssize_t		n;
+
+	if (client->taken_size < max)
+	{
+		rd_kafka_message_t **more = realloc(client->taken, (size_t) max * sizeof(*more));
+
+		if (more == NULL)
+			return 0;
+		client->taken = more;
+		client->taken_size = max;
+	}
+	n = rd_kafka_consume_batch_queue(client->messages, 0, client->taken, (size_t) max);
+	for (ssize_t i = 0; i < n; i++)
+	{
+		rd_kafka_message_t *from = client->taken[i];
+		kfk_message *to = &messages[i];
+		rd_kafka_timestamp_type_t type;
+
+		memset(to, 0, sizeof(*to));
+		to->handle = from;
+		to->partition = from->partition;
+		to->offset = from->offset;
+		if (from->err == 0)
+		{
+			to->key = from->key;
+			to->key_len = from->key_len;
+			to->value = from->payload;
+			to->value_len = from->len;
+			to->time_ms = rd_kafka_message_timestamp(from, &type);
+			if (type == RD_KAFKA_TIMESTAMP_NOT_AVAILABLE)
+				to->time_ms = -1;
+			continue;
+		}
+		to->end = from->err == RD_KAFKA_RESP_ERR__PARTITION_EOF;
+		to->lost = from->err == RD_KAFKA_RESP_ERR__AUTO_OFFSET_RESET || from->err == RD_KAFKA_RESP_ERR_OFFSET_OUT_OF_RANGE;
+		to->missing = from->err == RD_KAFKA_RESP_ERR_UNKNOWN_TOPIC_OR_PART || from->err == RD_KAFKA_RESP_ERR__UNKNOWN_TOPIC ||
+			from->err == RD_KAFKA_RESP_ERR__UNKNOWN_PARTITION;
+		to->error = to->end ? NULL : rd_kafka_message_errstr(from);
+	}
+	return n > 0 ? (int) n : 0;
+}
+
+void
+kfk_release(kfk_message *messages, int n)
+{
+	for (int i = 0; i < n; i++)
+		if (messages[i].handle)
+		{
+			rd_kafka_message_destroy(messages[i].handle);
+			messages[i].handle = NULL;
+		}
+}
+
+void
+kfk_headers(const kfk_message *message, kfk_header_fn row, void *arg)
+{
+	rd_kafka_headers_t *headers;
+	const char *name;
+	const void *value;
+	size_t		len;
+
+	if (message->handle == NULL || rd_kafka_message_headers(message->handle, &headers))
+		return;
+	for (size_t i = 0; !rd_kafka_header_get_all(headers, i, &name, &value, &len); i++)
+		if (!row(arg, name, value, len))
+			return;
+}
+
+bool
+kfk_next_event(kfk_client *client, kfk_event *event)
+{
+	rd_kafka_event_t *from = rd_kafka_queue_poll(client->events, 0);
+	const char *facility,
+			   *text;
+
+	if (from == NULL)
+		return false;
+	memset(event, 0, sizeof(*event));
+	switch (rd_kafka_event_type(from))
+	{
+		case RD_KAFKA_EVENT_LOG:
+			event->log = true;
+			if (rd_kafka_event_log(from, &facility, &text, &event->level) == 0)
+				snprintf(event->text, sizeof(event->text), "%s: %s", facility, text);
+			break;
+		case RD_KAFKA_EVENT_ERROR:
+			event->level = 3;
+			event->fatal = rd_kafka_event_error_is_fatal(from) != 0;
+			snprintf(event->text, sizeof(event->text), "%s", rd_kafka_event_error_string(from));
+			break;
+		default:
+			event->log = true;
+			event->level = 7;
+	}
+	rd_kafka_event_destroy(from);
+	return true;
+}
+
+const char *
+kfk_version(void)
+{
+	return rd_kafka_version_str();
+}

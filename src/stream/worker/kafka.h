@@ -1,0 +1,109 @@
+/*
+ * kafka.h
+ *	  The Kafka side of a worker: librdkafka behind a dozen calls.
+ *
+ * kafka.c is the only file that knows librdkafka and knows no PostgreSQL; the
+ * glue includes this header only.  No call jumps, none waits longer than its
+ * timeout, and all are made from the process's main thread.  librdkafka runs
+ * threads of its own: all signals are blocked in them, and nothing of ours runs
+ * there but the address check.
+ */
+#ifndef MILLRACE_STREAM_KAFKA_H
+#define MILLRACE_STREAM_KAFKA_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+struct sockaddr;
+
+typedef struct kfk_client kfk_client;
+
+typedef struct kfk_settings
+{
+	const char *const *names;	/* librdkafka's properties, checked by the caller */
+	const char *const *values;
+	int			n;
+	const char *group;			/* shown by monitoring tools; nobody joins it */
+	int			prefetch_kb;	/* of messages kept ready per partition; a larger one still arrives, alone */
+	bool		(*refuses) (const struct sockaddr *address);	/* addresses not to be connected to; NULL: none */
+} kfk_settings;
+
+/* A client without partitions; NULL with the reason in error. */
+extern kfk_client *kfk_open(const kfk_settings *settings, char *error, size_t error_size);
+
+/*
+ * End it, without telling the brokers; frozen ones do not delay it.  Messages
+ * taken must have been released.
+ */
+extern void kfk_close(kfk_client *client);
+
+/* Readable when a message or an event is there; read it empty before taking. */
+extern int	kfk_bell(const kfk_client *client);
+extern void kfk_silence(kfk_client *client);
+
+/*
+ * Questions to the brokers.  False, with the reason, when none answered within
+ * the timeout or the answer was no; asking again later may help.
+ */
+
+/* Number of partitions of a topic. */
+extern bool kfk_describe(kfk_client *client, const char *topic, int timeout_ms, int *partitions, char *error, size_t error_size);
+
+/* Id of the cluster, malloc'ed; NULL if it did not say. */
+extern char *kfk_cluster_id(kfk_client *client, int timeout_ms);
+
+/* First offset kept and end of a partition. */
+extern bool kfk_watermarks(kfk_client *client, const char *topic, int partition, int timeout_ms,
+						   int64_t *low, int64_t *high, char *error, size_t error_size);
+
+/* First offset with a timestamp at or after milliseconds since 1970, or the end. */
+extern bool kfk_offset_at(kfk_client *client, const char *topic, int partition, int64_t when_ms, int timeout_ms,
+						  int64_t *offset, char *error, size_t error_size);
+
+/* The end of a partition as last heard; -1 if never. */
+extern int64_t kfk_last_high(kfk_client *client, const char *topic, int partition);
+
+/* Read these partitions from these offsets; replaces what was read before. */
+extern bool kfk_assign(kfk_client *client, const char *topic, int n, const int32_t *partitions, const int64_t *offsets,
+					   char *error, size_t error_size);
+
+typedef struct kfk_message
+{
+	void	   *handle;
+	const void *key;			/* NULL: none */
+	const void *value;			/* NULL: a tombstone */
+	size_t		key_len;
+	size_t		value_len;
+	int64_t		offset;
+	int64_t		time_ms;		/* since 1970, -1: none */
+	int32_t		partition;
+	bool		end;			/* no message: the partition ends before this offset */
+	bool		lost;			/* no message: the offset is not among those the broker keeps */
+	bool		missing;		/* no message: the topic or partition does not exist */
+	const char *error;			/* no message: what went wrong with the partition; else NULL */
+} kfk_message;
+
+/* Up to max messages that are there, without waiting. */
+extern int	kfk_take_messages(kfk_client *client, kfk_message *messages, int max);
+extern void kfk_release(kfk_message *messages, int n);	/* those already released are passed over */
+
+/* Calls row() for each header in order, until it returns false; value NULL: none. */
+typedef bool (*kfk_header_fn) (void *arg, const char *name, const void *value, size_t len);
+extern void kfk_headers(const kfk_message *message, kfk_header_fn row, void *arg);
+
+typedef struct kfk_event
+{
+	bool		log;			/* a line for the log, else an error of the whole client */
+	bool		fatal;
+	int			level;			/* of syslog(3): 3 error, 4 warning, ... */
+	char		text[512];
+} kfk_event;
+
+/* The next event, if there is one. */
+extern bool kfk_next_event(kfk_client *client, kfk_event *event);
+
+/* "2.0.2" */
+extern const char *kfk_version(void);
+
+#endif							/* MILLRACE_STREAM_KAFKA_H */

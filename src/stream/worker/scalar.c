@@ -1,0 +1,407 @@
+/*
+ * scalar.c
+ *	  Numbers, base64, timestamps, UTF-8 and CRC-32C.  See scalar.h, decode.h.
+ *
+ * A float costs about 20 ns: its digits are gathered into an integer, scaled in
+ * double, and only where that cannot decide the rounding does strtof() run.
+ */
+#include "stream/worker/scalar.h"
+
+#include <float.h>
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "stream/worker/decode.h"
+
+static const double powers[] = {
+	1e0, 1e1, 1e2, 1e3, 1e4, 1e5, 1e6, 1e7, 1e8, 1e9, 1e10, 1e11, 1e12, 1e13, 1e14, 1e15, 1e16, 1e17,
+	1e18, 1e19, 1e20, 1e21, 1e22
+};
+
+#define MAX_POWER 22			/* the last power of ten that a double holds exactly */
+
+static inline bool
+is_digit(char c)
+{
+	return (unsigned char) (c - '0') < 10;
+}
+
+const char *
+kfk_scan_number(const char *p, const char *end, kfk_number *number)
+{
+	uint64_t	mantissa = 0;
+	int			exponent = 0;
+	const char *digits;
+	const char *point = NULL;
+
+	number->start = p;
+	number->negative = p < end && *p == '-';
+	if (number->negative)
+		p++;
+	digits = p;
+	while (p < end && is_digit(*p))
+		mantissa = mantissa * 10 + (uint64_t) (*p++ - '0');
+	if (p == digits || (*digits == '0' && p - digits > 1))
+		return NULL;
+	number->whole = true;
+	if (p < end && *p == '.')
+	{
+		point = ++p;
+		while (p < end && is_digit(*p))
+			mantissa = mantissa * 10 + (uint64_t) (*p++ - '0');
+		if (p == point)
+			return NULL;
+		exponent = (int) (point - p);
+		number->whole = false;
+	}
+
+	/* Up to 19 significant digits fit; zeros in front are not significant. */
+	number->exact = p - digits <= 19;
+	if (!number->exact)
+	{
+		const char *d = digits;
+
+		while (d < p && (*d == '0' || *d == '.'))
+			d++;
+		number->exact = p - d - (point > d) <= 19;
+	}
+
+	if (p < end && (*p == 'e' || *p == 'E'))
+	{
+		bool		minus = false;
+		int			e = 0;
+		const char *first;
+
+		p++;
+		if (p < end && (*p == '+' || *p == '-'))
+			minus = *p++ == '-';
+		for (first = p; p < end && is_digit(*p); p++)
+			e = e < 100000 ? e * 10 + (*p - '0') : e;
+		if (p == first)
+			return NULL;
+		exponent += minus ? -e : e;
+		number->whole = false;
+	}
+	number->mantissa = mantissa;
+	number->exponent = exponent;
+	number->len = (size_t) (p - number->start);
+	return p;
+}
+
+/* The C library's conversion, for what the fast ways leave. */
+static double
+slow_parse(const kfk_number *number, bool single)
+{
+	char		buffer[128];
+	char	   *copy = number->len < sizeof(buffer) ? buffer : malloc(number->len + 1);
+	double		value;
+
+	if (copy == NULL)
+		return NAN;
+	memcpy(copy, number->start, number->len);
+	copy[number->len] = '\0';
+	value = single ? (double) strtof(copy, NULL) : strtod(copy, NULL);
+	if (copy != buffer)
+		free(copy);
+	return value;
+}
+
+kfk_rounding
+kfk_to_float4(const kfk_number *number, float *out)
+{
+	double		d;
+	uint64_t	bits;
+
+	if (number->exact && number->exponent >= -MAX_POWER && number->exponent <= MAX_POWER)
+	{
+		/*
+		 * Two roundings at most, so d is within two units of its last place
+		 * (2^-51) of the true value, and rounding d to float rounds the true
+		 * value too unless a midpoint between two floats is as near.
+		 */
+		d = (double) number->mantissa;
+		d = number->exponent < 0 ? d / powers[-number->exponent] : d * powers[number->exponent];
+		memcpy(&bits, &d, sizeof(bits));
+		if (number->mantissa == 0 ||
+			((bits & 0x1fffffff) - (0x10000000 - 4) > 8 && d >= FLT_MIN && d < (double) FLT_MAX))
+		{
+			*out = number->negative ? -(float) d : (float) d;
+			return KFK_ROUNDED;
+		}
+	}
+	d = slow_parse(number, true);
+	*out = (float) d;
+	return isfinite(d) ? KFK_ROUNDED : KFK_OUT_OF_RANGE;
+}
+
+kfk_rounding
+kfk_to_float8(const kfk_number *number, double *out)
+{
+	double		d;
+
+	/* Both operands exact, one rounding (Clinger 1990). */
+	if (number->exact && number->mantissa <= UINT64_C(1) << 53 &&
+		number->exponent >= -MAX_POWER && number->exponent <= MAX_POWER)
+	{
+		d = (double) number->mantissa;
+		d = number->exponent < 0 ? d / powers[-number->exponent] : d * powers[number->exponent];
+		*out = number->negative ? -d : d;
+		return KFK_ROUNDED;
+	}
+	*out = slow_parse(number, false);
+	return isfinite(*out) ? KFK_ROUNDED : KFK_OUT_OF_RANGE;
+}
+
+kfk_rounding
+kfk_to_int8(const kfk_number *number, int64_t *out)
+{
+	uint64_t	m = number->mantissa;
+	int			e = number->exponent;
+
+	/* 19 digits at most, so m is below 10^19 and has not wrapped. */
+	if (!number->exact)
+		return number->whole ? KFK_OUT_OF_RANGE : KFK_NOT_WHOLE;
+	for (; e < 0 && m != 0; e++, m /= 10)
+		if (m % 10 != 0)
+			return KFK_NOT_WHOLE;
+	for (; e > 0 && m != 0; e--)
+		if (__builtin_mul_overflow(m, 10, &m))
+			return KFK_OUT_OF_RANGE;
+	if (m > (uint64_t) INT64_MAX + number->negative)
+		return KFK_OUT_OF_RANGE;
+	*out = number->negative ? (int64_t) (0 - m) : (int64_t) m;
+	return KFK_ROUNDED;
+}
+
+/* Value of a base64 character + 1; 0 for every other byte. */
+static const unsigned char base64_value[256] = {
+	['A'] = 1, ['B'] = 2, ['C'] = 3, ['D'] = 4, ['E'] = 5, ['F'] = 6, ['G'] = 7, ['H'] = 8,
+	['I'] = 9, ['J'] = 10, ['K'] = 11, ['L'] = 12, ['M'] = 13, ['N'] = 14, ['O'] = 15, ['P'] = 16,
+	['Q'] = 17, ['R'] = 18, ['S'] = 19, ['T'] = 20, ['U'] = 21, ['V'] = 22, ['W'] = 23, ['X'] = 24,
+	['Y'] = 25, ['Z'] = 26, ['a'] = 27, ['b'] = 28, ['c'] = 29, ['d'] = 30, ['e'] = 31, ['f'] = 32,
+	['g'] = 33, ['h'] = 34, ['i'] = 35, ['j'] = 36, ['k'] = 37, ['l'] = 38, ['m'] = 39, ['n'] = 40,
+	['o'] = 41, ['p'] = 42, ['q'] = 43, ['r'] = 44, ['s'] = 45, ['t'] = 46, ['u'] = 47, ['v'] = 48,
+	['w'] = 49, ['x'] = 50, ['y'] = 51, ['z'] = 52, ['0'] = 53, ['1'] = 54, ['2'] = 55, ['3'] = 56,
+	['4'] = 57, ['5'] = 58, ['6'] = 59, ['7'] = 60, ['8'] = 61, ['9'] = 62, ['+'] = 63, ['/'] = 64,
+	['-'] = 63, ['_'] = 64
+};
+
+long
+kfk_base64(const char *text, size_t len, unsigned char *out)
+{
+	const unsigned char *p = (const unsigned char *) text;
+	unsigned char *start = out;
+	uint32_t	word;
+
+	if (len % 4 == 0 && len > 0 && p[len - 1] == '=')
+		len -= p[len - 2] == '=' ? 2 : 1;
+	if (len % 4 == 1)
+		return -1;
+	for (; len >= 4; len -= 4, p += 4, out += 3)
+	{
+		uint32_t	a = base64_value[p[0]],
+					b = base64_value[p[1]],
+					c = base64_value[p[2]],
+					d = base64_value[p[3]];
+
+		if (a == 0 || b == 0 || c == 0 || d == 0)
+			return -1;
+		word = (a - 1) << 18 | (b - 1) << 12 | (c - 1) << 6 | (d - 1);
+		out[0] = (unsigned char) (word >> 16);
+		out[1] = (unsigned char) (word >> 8);
+		out[2] = (unsigned char) word;
+	}
+	word = 0;
+	for (size_t i = 0; i < len; i++)
+	{
+		if (base64_value[p[i]] == 0)
+			return -1;
+		word |= (uint32_t) (base64_value[p[i]] - 1) << (18 - 6 * i);
+	}
+	for (size_t i = 1; i < len; i++)
+		*out++ = (unsigned char) (word >> (24 - 8 * i));
+	return (long) (out - start);
+}
+
+/* Two or four digits, or -1. */
+static int
+digits_at(const char *p, int n)
+{
+	int			value = 0;
+
+	for (int i = 0; i < n; i++)
+	{
+		if (!is_digit(p[i]))
+			return -1;
+		value = value * 10 + (p[i] - '0');
+	}
+	return value;
+}
+
+/* Days from 2000-01-01 of a Gregorian date (Howard Hinnant, days_from_civil). */
+static int64_t
+days_since_2000(int y, int m, int d)
+{
+	int			era,
+				yoe,
+				doy;
+
+	y -= m <= 2;
+	era = y / 400;
+	yoe = y - era * 400;
+	doy = (153 * (m + (m > 2 ? -3 : 9)) + 2) / 5 + d - 1;
+	return (int64_t) era * 146097 + yoe * 365 + yoe / 4 - yoe / 100 + doy - 730425;
+}
+
+bool
+kfk_timestamp(const char *text, size_t len, int64_t *out)
+{
+	static const int month_days[] = {31, 29, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31};
+	const char *p = text,
+			   *end = text + len;
+	int			year,
+				month,
+				day,
+				hour,
+				minute,
+				second = 0,
+				offset = 0;
+	int64_t		micros = 0;
+
+	if (len < 17 || p[4] != '-' || p[7] != '-' || (p[10] != 'T' && p[10] != ' ') || p[13] != ':')
+		return false;
+	year = digits_at(p, 4);
+	month = digits_at(p + 5, 2);
+	day = digits_at(p + 8, 2);
+	hour = digits_at(p + 11, 2);
+	minute = digits_at(p + 14, 2);
+	if (year < 1 || month < 1 || month > 12 || day < 1 || day > month_days[month - 1] ||
+		(month == 2 && day == 29 && (year % 4 != 0 || (year % 100 == 0 && year % 400 != 0))) ||
+		hour < 0 || hour > 23 || minute < 0 || minute > 59)
+		return false;
+	p += 16;
+	if (end - p >= 3 && *p == ':')
+	{
+		second = digits_at(p + 1, 2);
+		if (second < 0 || second > 59)
+			return false;
+		p += 3;
+		if (p < end && *p == '.')
+		{
+			int			unit = 100000;
+
+			/* Past the microseconds the input function rounds. */
+			for (p++; p < end && is_digit(*p); p++, unit /= 10)
+			{
+				if (unit == 0)
+					return false;
+				micros += (*p - '0') * unit;
+			}
+			if (unit == 100000)
+				return false;
+		}
+	}
+	if (p == end)
+		return false;
+	if (*p == 'Z' && p + 1 == end)
+		p++;
+	else if ((*p == '+' || *p == '-') && end - p >= 3)
+	{
+		bool		west = *p == '-';
+		int			h = digits_at(p + 1, 2),
+					m = 0;
+
+		p += 3;
+		if (p < end)
+		{
+			p += *p == ':';
+			if (end - p != 2)
+				return false;
+			m = digits_at(p, 2);
+			p += 2;
+		}
+		if (h < 0 || h > 15 || m < 0 || m > 59)
+			return false;
+		offset = (h * 60 + m) * (west ? -60 : 60);
+	}
+	if (p != end)
+		return false;
+	*out = (days_since_2000(year, month, day) * 86400 + hour * 3600 + minute * 60 + second - offset) * 1000000 + micros;
+	return true;
+}
+
+bool
+kfk_utf8(const char *data, size_t len)
+{
+	const unsigned char *p = (const unsigned char *) data;
+	const unsigned char *end = p + len;
+
+	while (p < end)
+	{
+		unsigned char c = *p;
+
+		if (end - p >= 8)
+		{
+			uint64_t	word;
+
+			/* Eight bytes of ASCII, none of them zero? */
+			memcpy(&word, p, 8);
+			if (((word | (word - UINT64_C(0x0101010101010101))) & UINT64_C(0x8080808080808080)) == 0)
+			{
+				p += 8;
+				continue;
+			}
+		}
+		if (c < 0x80)
+		{
+			if (c == 0)
+				return false;
+			p++;
+		}
+		else if (c >= 0xc2 && c <= 0xdf)
+		{
+			if (end - p < 2 || (p[1] & 0xc0) != 0x80)
+				return false;
+			p += 2;
+		}
+		else if (c >= 0xe0 && c <= 0xef)
+		{
+			if (end - p < 3 || (p[1] & 0xc0) != 0x80 || (p[2] & 0xc0) != 0x80 ||
+				(c == 0xe0 && p[1] < 0xa0) || (c == 0xed && p[1] > 0x9f))
+				return false;
+			p += 3;
+		}
+		else if (c >= 0xf0 && c <= 0xf4)
+		{
+			if (end - p < 4 || (p[1] & 0xc0) != 0x80 || (p[2] & 0xc0) != 0x80 || (p[3] & 0xc0) != 0x80 ||
+				(c == 0xf0 && p[1] < 0x90) || (c == 0xf4 && p[1] > 0x8f))
+				return false;
+			p += 4;
+		}
+		else
+			return false;
+	}
+	return true;
+}
+
+uint32_t
+kfk_crc32c(uint32_t crc, const void *data, size_t len)
+{
+	static uint32_t table[256];
+	const unsigned char *p = data;
+
+	if (table[1] == 0)
+		for (uint32_t i = 0; i < 256; i++)
+		{
+			uint32_t	c = i;
+
+			for (int k = 0; k < 8; k++)
+				c = c >> 1 ^ (c & 1 ? 0x82f63b78 : 0);
+			table[i] = c;
+		}
+	crc = ~crc;
+	while (len-- > 0)
+		crc = crc >> 8 ^ table[(crc ^ *p++) & 0xff];
+	return ~crc;
+}

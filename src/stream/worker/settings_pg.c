@@ -1,0 +1,267 @@
+/*
+ * settings_pg.c
+ *	  The sources row of a worker, what its options mean, and the Kafka client
+ *	  they lead to.
+ *
+ * Everything is read inside a transaction of the caller and copied into the
+ * source's own memory context.
+ */
+#include "postgres.h"
+
+#include "stream/worker/source.h"
+
+#include "catalog/pg_type.h"
+#include "commands/defrem.h"
+#include "executor/spi.h"
+#include "foreign/foreign.h"
+#include "miscadmin.h"
+#include "utils/acl.h"
+#include "utils/builtins.h"
+#include "utils/jsonb.h"
+#include "utils/memutils.h"
+#include "utils/syscache.h"
+
+#include "core/compat.h"
+#include "stream/kafka_options.h"
+#include "stream/stream.h"
+#include "stream/worker/owner.h"
+
+/*
+ * Messages that librdkafka may keep ready, over all partitions of a worker, and
+ * for each.  Its version 2.0 looks at a full queue again only after a second,
+ * so this bounds the rate of a worker as well: 64 MB are 250,000 messages of 250 bytes.
+ */
+#define PREFETCH_KB 65536
+#define PREFETCH_MIN_KB 4096
+
+/* Member of a jsonb object as text (NULL if absent or null), in cxt. */
+static char *
+option_text(Jsonb *options, const char *name)
+{
+	JsonbValue	buffer;
+	JsonbValue *v = getKeyJsonValueFromContainer(&options->root, name, (int) strlen(name), &buffer);
+
+	if (v == NULL || v->type == jbvNull)
+		return NULL;
+	switch (v->type)
+	{
+		case jbvString:
+			return pnstrdup(v->val.string.val, v->val.string.len);
+		case jbvNumeric:
+			return DatumGetCString(DirectFunctionCall1(numeric_out, NumericGetDatum(v->val.numeric)));
+		case jbvBool:
+			return pstrdup(v->val.boolean ? "true" : "false");
+		default:
+			return NULL;
+	}
+}
+
+/* A whole number within bounds; create_source has checked them, a hand-edited row may differ. */
+static int64
+option_number(Jsonb *options, const char *name, int64 fallback, int64 low, int64 high)
+{
+	char	   *text = option_text(options, name);
+	char	   *end;
+	int64		value;
+
+	if (text == NULL)
+		return fallback;
+	errno = 0;
+	value = strtoll(text, &end, 10);
+	if (errno != 0 || end == text || *end != '\0' || value < low || value > high)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("source option \"%s\" must be a whole number from " INT64_FORMAT " to " INT64_FORMAT, name, low, high),
+				 errdetail("It is \"%s\".", text)));
+	return value;
+}
+
+static bool
+option_is(Jsonb *options, const char *name, const char *word)
+{
+	char	   *text = option_text(options, name);
+
+	return text != NULL && strcmp(text, word) == 0;
+}
+
+static void
+read_options(kfk_source *source, Jsonb *options)
+{
+	JsonbValue	buffer;
+	JsonbValue *columns;
+	char	   *start = option_text(options, "start");
+
+	source->refuse_unknown = option_is(options, "unknown_keys", "refuse");
+	source->dead_tombstones = option_is(options, "tombstones", "dead_letter");
+	source->batch_rows = (int) option_number(options, "batch_rows", KFK_BATCH_ROWS, 1, 100000);
+	source->batch_bytes = option_number(options, "batch_bytes", KFK_BATCH_BYTES, 1, 1 << 30);
+	source->batch_ms = (int) option_number(options, "batch_ms", KFK_BATCH_MS, 0, 60000);
+	source->batch_timeout_ms = (int) option_number(options, "batch_timeout_ms", KFK_BATCH_TIMEOUT_MS, 100, 3600000);
+	source->max_message_bytes = option_number(options, "max_message_bytes", KFK_MAX_MESSAGE_BYTES, 1, 256 << 20);
+	source->max_dead_percent = (int) option_number(options, "max_dead_percent", KFK_MAX_DEAD_PERCENT, 0, 100);
+	if (start == NULL || strcmp(start, "earliest") == 0)
+		source->start = KFK_START_EARLIEST;
+	else if (strcmp(start, "latest") == 0)
+		source->start = KFK_START_LATEST;
+	else
+		source->start = option_number(options, "start", 0, 0, PG_INT64_MAX);
+
+	source->columns = NIL;
+	columns = getKeyJsonValueFromContainer(&options->root, "columns", 7, &buffer);
+	if (columns != NULL && columns->type == jbvBinary)
+	{
+		JsonbIterator *it = JsonbIteratorInit(columns->val.binary.data);
+		JsonbValue	v;
+		JsonbIteratorToken token;
+		char	   *key = NULL;
+
+		while ((token = JsonbIteratorNext(&it, &v, true)) != WJB_DONE)
+		{
+			if (token == WJB_KEY)
+				key = pnstrdup(v.val.string.val, v.val.string.len);
+			else if (token == WJB_VALUE && v.type == jbvString && key != NULL)
+				source->columns = lappend(lappend(source->columns, key), pnstrdup(v.val.string.val, v.val.string.len));
+		}
+	}
+}
+
+/*
+ * Read the row into source (whose cxt, name, worker and workers are set).
+ * False if it is not for us: gone, not running, bound elsewhere or, unless
+ * source->generation is 0, changed since.
+ */
+bool
+kfk_load_source(kfk_source *source)
+{
+	static SPIPlanPtr plan = NULL;
+	Oid			type = TEXTOID;
+	Datum		arg = CStringGetTextDatum(source->name);
+	kfk_owner	save;
+	bool		found = false;
+
+	kfk_owner_begin(&save);
+	if (plan == NULL)
+	{
+		plan = SPI_prepare("SELECT server, topic, target, owner, cluster_id, generation, coalesce(partitions, 0), options, "
+						   "state OPERATOR(pg_catalog.=) 'running', bound_to "
+						   "FROM millrace.sources WHERE name OPERATOR(pg_catalog.=) $1", 1, &type);
+		if (plan == NULL)
+			elog(ERROR, "SPI_prepare failed: %s", SPI_result_code_string(SPI_result));
+		SPI_keepplan(plan);
+	}
+	SPI_execute_plan(plan, &arg, NULL, true, 1);
+	if (SPI_processed == 1)
+	{
+		HeapTuple	row = SPI_tuptable->vals[0];
+		TupleDesc	desc = SPI_tuptable->tupdesc;
+		bool		null;
+		int64		generation = DatumGetInt64(SPI_getbinval(row, desc, 6, &null));
+		char	   *name = source->name;
+		char	   *bound = SPI_getvalue(row, desc, 10);
+
+		found = DatumGetBool(SPI_getbinval(row, desc, 9, &null)) && strcmp(bound, mr_source_binding()) == 0 &&
+			(source->generation == 0 || source->generation == generation);
+		if (found)
+		{
+			MemoryContext old;
+			Datum		options = SPI_getbinval(row, desc, 8, &null);
+			char		copy[NAMEDATALEN];
+
+			strlcpy(copy, name, sizeof(copy));
+			MemoryContextReset(source->cxt);
+			old = MemoryContextSwitchTo(source->cxt);
+			source->name = pstrdup(copy);
+			source->server = SPI_getvalue(row, desc, 1);
+			source->topic = SPI_getvalue(row, desc, 2);
+			source->target = SPI_getvalue(row, desc, 3);
+			source->owner = SPI_getvalue(row, desc, 4);
+			source->cluster_id = SPI_getvalue(row, desc, 5);
+			source->generation = generation;
+			source->partitions = DatumGetInt32(SPI_getbinval(row, desc, 7, &null));
+			read_options(source, DatumGetJsonbPCopy(options));
+			MemoryContextSwitchTo(old);
+		}
+	}
+	kfk_owner_end(&save);
+	return found;
+}
+
+/* Cheaper: is the row still as it was loaded?  In a transaction. */
+bool
+kfk_source_unchanged(const kfk_source *source)
+{
+	static SPIPlanPtr plan = NULL;
+	Oid			types[] = {TEXTOID, INT8OID, TEXTOID};
+	Datum		args[] = {CStringGetTextDatum(source->name), Int64GetDatum(source->generation), CStringGetTextDatum(mr_source_binding())};
+	kfk_owner	save;
+	bool		unchanged;
+
+	kfk_owner_begin(&save);
+	if (plan == NULL)
+	{
+		plan = SPI_prepare("SELECT 1 FROM millrace.sources WHERE name OPERATOR(pg_catalog.=) $1 "
+						   "AND generation OPERATOR(pg_catalog.=) $2 AND bound_to OPERATOR(pg_catalog.=) $3 "
+						   "AND state OPERATOR(pg_catalog.=) 'running'", 3, types);
+		if (plan == NULL)
+			elog(ERROR, "SPI_prepare failed: %s", SPI_result_code_string(SPI_result));
+		SPI_keepplan(plan);
+	}
+	SPI_execute_plan(plan, args, NULL, true, 1);
+	unchanged = SPI_processed == 1;
+	kfk_owner_end(&save);
+	return unchanged;
+}
+
+/* Add the options that librdkafka understands; others (of later versions) stay out. */
+static int
+add_options(List *from, kfk_option_place place, const char **names, const char **values, int n)
+{
+	ListCell   *lc;
+
+	foreach(lc, from)
+	{
+		DefElem    *def = lfirst_node(DefElem, lc);
+
+		for (int i = 0; i < KFK_N_OPTIONS; i++)
+			if (kfk_options[i].place == place && strcmp(kfk_options[i].name, def->defname) == 0)
+			{
+				names[n] = kfk_options[i].property;
+				values[n++] = defGetString(def);
+			}
+	}
+	return n;
+}
+
+/* A client for the source's server with its owner's user mapping; ERROR if that cannot be. */
+kfk_client *
+kfk_open_source(const kfk_source *source)
+{
+	ForeignServer *server = GetForeignServerByName(source->server, false);
+	ForeignDataWrapper *wrapper = GetForeignDataWrapper(server->fdwid);
+	const char *names[KFK_N_OPTIONS];
+	const char *values[KFK_N_OPTIONS];
+	char		error[512];
+	kfk_settings settings = {names, values, 0, psprintf("millrace-%s", source->name), PREFETCH_KB, NULL};
+	int			mine = (source->partitions + source->workers - 1) / source->workers;
+	kfk_client *client;
+
+	if (mine > 1)
+		settings.prefetch_kb = Max(PREFETCH_KB / mine, PREFETCH_MIN_KB);
+
+	if (strcmp(wrapper->fdwname, "millrace_kafka") != 0)
+		ereport(ERROR,
+				(errcode(ERRCODE_WRONG_OBJECT_TYPE),
+				 errmsg("server \"%s\" does not belong to foreign-data wrapper millrace_kafka", source->server)));
+	if (compat_server_aclcheck(server->serverid, GetUserId(), ACL_USAGE) != ACLCHECK_OK)
+		aclcheck_error(ACLCHECK_NO_PRIV, OBJECT_FOREIGN_SERVER, source->server);
+	settings.n = add_options(server->options, KFK_ON_SERVER, names, values, 0);
+	if (SearchSysCacheExists2(USERMAPPINGUSERSERVER, ObjectIdGetDatum(GetUserId()), ObjectIdGetDatum(server->serverid)) ||
+		SearchSysCacheExists2(USERMAPPINGUSERSERVER, ObjectIdGetDatum(InvalidOid), ObjectIdGetDatum(server->serverid)))
+		settings.n = add_options(GetUserMapping(GetUserId(), server->serverid)->options, KFK_ON_MAPPING, names, values, settings.n);
+	client = kfk_open(&settings, error, sizeof(error));
+	if (client == NULL)
+		ereport(ERROR,
+				(errcode(ERRCODE_FDW_UNABLE_TO_ESTABLISH_CONNECTION),
+				 errmsg("no Kafka client for server \"%s\": %s", source->server, error)));
+	return client;
+}

@@ -1,0 +1,147 @@
+/*
+ * source.h
+ *	  What the files of a source worker share.
+ *
+ * One worker, one source, some of its partitions:
+ *	source_main_pg.c  life of the process: open, loop, close
+ *	settings_pg.c	  the sources row and what its options mean
+ *	claim_pg.c		  partitions claimed, fenced and reported on
+ *	target_pg.c		  the target's columns and the INSERT
+ *	row_pg.c		  a message as a row of it
+ *	batch_pg.c		  one transaction for a run of messages
+ *	isolate_pg.c	  errors: retried, or narrowed down to a dead letter
+ *	dead_pg.c		  rows of dead_letters
+ */
+#ifndef MILLRACE_STREAM_SOURCE_H
+#define MILLRACE_STREAM_SOURCE_H
+
+#include "postgres.h"
+
+#include "access/tupdesc.h"
+#include "nodes/pg_list.h"
+#include "datatype/timestamp.h"
+#include "utils/elog.h"
+#include "utils/palloc.h"
+
+#include "stream/worker/decode.h"
+#include "stream/worker/kafka.h"
+
+/* A row of millrace.sources, with its options as numbers. */
+typedef struct kfk_source
+{
+	MemoryContext cxt;			/* its strings; reset when it is loaded again */
+	char	   *name;
+	char	   *server;
+	char	   *topic;
+	char	   *target;
+	char	   *owner;
+	char	   *cluster_id;		/* NULL before the first claim */
+	int64		generation;
+	int			partitions;		/* of the topic when first seen, 0 before that */
+	int			worker;			/* we are this one */
+	int			workers;		/* of so many */
+	List	   *columns;		/* JSON key, column name, ... of option columns */
+	bool		refuse_unknown;
+	bool		dead_tombstones;
+	int			batch_rows;
+	int64		batch_bytes;
+	int			batch_ms;
+	int			batch_timeout_ms;
+	int64		max_message_bytes;
+	int			max_dead_percent;
+	int64		start;			/* offset, or one of the two below */
+} kfk_source;
+
+#define KFK_START_EARLIEST (-2)
+#define KFK_START_LATEST (-1)
+
+/* A partition we hold. */
+typedef struct kfk_partition
+{
+	int32		partition;
+	int64		epoch;
+	int64		next_offset;	/* as committed: messages before it are done */
+	int64		taken;			/* messages before it were taken from the client */
+	int64		check_offset;	/* message to be compared with check_crc when it comes again; -1: none */
+	uint32		check_crc;
+	TimestampTz check_time;
+	int64		high;			/* end of the partition, -1 unknown */
+
+	/* Of the transaction being made. */
+	int64		new_offset;
+	int64		rows;
+	int64		bytes;
+	int64		dead;
+	int64		skipped;
+	int			last;			/* index of its last message, -1 none */
+} kfk_partition;
+
+/* A message on its way to being a row. */
+typedef struct kfk_item
+{
+	kfk_message message;
+	kfk_partition *partition;
+	uint64		version;		/* of the target that values and fault are for; 0: not decoded */
+	Datum	   *values;			/* columns of the batch relation */
+	bool	   *nulls;
+	char	   *sqlstate;		/* not NULL: it is no row, for this reason */
+	char	   *error;
+	char	   *detail;
+	bool		skipped;		/* a tombstone */
+	bool		rejected;		/* the fault came from INSERT, not from decoding */
+} kfk_item;
+
+/* How a slice of a batch ended. */
+typedef enum kfk_outcome
+{
+	KFK_COMMITTED,
+	KFK_BAD_DATA,				/* some message of the slice is at fault */
+	KFK_TROUBLE,				/* nothing to do with the messages: try again later */
+	KFK_FENCED,					/* a partition is no longer ours */
+	KFK_GONE					/* the extension is being dropped or altered */
+} kfk_outcome;
+
+/* settings_pg.c */
+extern bool kfk_load_source(kfk_source *source);	/* in a transaction; false: nothing to do here, end */
+extern kfk_client *kfk_open_source(const kfk_source *source);	/* in a transaction */
+extern bool kfk_source_unchanged(const kfk_source *source);
+
+/* claim_pg.c */
+extern bool kfk_claim(const kfk_source *source, kfk_client *client, kfk_partition **claimed, int *n, int *total,
+					  char *error, size_t error_size);
+extern void kfk_evict(const kfk_source *source);
+extern bool kfk_fence(const kfk_source *source, const kfk_partition *partition, const kfk_item *last);
+extern void kfk_report(const kfk_source *source, const char *state, const char *sqlstate, const char *reason);
+extern void kfk_halt(const kfk_source *source, const char *fmt,...) pg_attribute_printf(2, 3) pg_attribute_noreturn();
+extern TimestampTz kfk_time(int64 ms);
+extern uint32 kfk_message_crc(const kfk_message *message);
+
+/* target_pg.c */
+typedef struct kfk_target kfk_target;
+extern kfk_target *kfk_target_prepare(const kfk_source *source);	/* in a transaction: locked and up to date */
+extern int64 kfk_target_insert(kfk_target *target, kfk_item *items, int n);
+
+/* row_pg.c */
+extern void kfk_target_decode(kfk_target *target, const kfk_source *source, kfk_item *items, int n, MemoryContext cxt);
+
+/* batch_pg.c */
+extern bool kfk_try_begin(const char *activity);	/* false: the extension is locked by somebody else */
+extern void kfk_begin(const char *activity);	/* waits for that */
+extern void kfk_commit(void);
+extern kfk_outcome kfk_run_slice(const kfk_source *source, kfk_partition *partitions, int n_partitions,
+							 kfk_item *items, int n, MemoryContext cxt, ErrorData **error);
+
+/* isolate_pg.c */
+extern kfk_outcome kfk_batch(const kfk_source *source, kfk_partition *partitions, int n_partitions,
+							 kfk_item *items, int n, MemoryContext cxt);
+extern bool kfk_is_data_error(int sqlstate);
+
+/* dead_pg.c */
+extern void kfk_add_headers(struct StringInfoData *out, const kfk_message *m);
+extern void kfk_bury(const kfk_source *source, const kfk_item *item);
+
+/* source_main_pg.c */
+extern void kfk_wait(int timeout_ms, bool for_messages);	/* answers the server; may end the process */
+extern void kfk_check_source(const kfk_source *source);	/* once a second; ends the process if it changed */
+
+#endif							/* MILLRACE_STREAM_SOURCE_H */

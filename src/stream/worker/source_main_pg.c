@@ -1,0 +1,517 @@
+/*
+ * source_main_pg.c
+ *	  Life of a source worker: claim partitions, then batch after batch, each
+ *	  one transaction, until told to end.
+ *
+ * No transaction is open while Kafka is waited for.  Whatever unsettles the
+ * partitions (fenced, new partitions, a topic that went away) ends the client
+ * and begins again from what the tables say.
+ *
+ * Memory: the source and the partitions in contexts of their own, one context
+ * reset after each batch; messages belong to librdkafka until released.  Locks:
+ * none between transactions.
+ */
+#include "postgres.h"
+
+#include "stream/worker/source.h"
+
+#include "access/xact.h"
+#include "fmgr.h"
+#include "miscadmin.h"
+#include "pgstat.h"
+#include "postmaster/interrupt.h"
+#include "storage/ipc.h"
+#include "storage/latch.h"
+#include "utils/guc.h"
+#include "utils/memutils.h"
+#include "utils/timestamp.h"
+
+#include "core/compat.h"
+#include "core/shared_pg.h"
+
+#define CHECK_MS 1000			/* how often the sources row is looked at */
+#define PARTITIONS_MS 30000		/* how often new partitions are looked for */
+#define WINDOW 1000				/* messages over which the share of dead letters is taken, at least */
+
+extern PGDLLEXPORT void millrace_source_main(Datum arg);
+
+static kfk_client *client = NULL;
+static kfk_item *items = NULL;	/* messages taken and not yet done: [0, n_items) */
+static int	n_items = 0;
+static int	room = 0;
+static kfk_partition *partitions = NULL;
+static int	n_partitions = 0;
+static int	topic_partitions = 0;
+static WaitEventSet *wait_set = NULL;
+
+/* Let go of the client and all its messages; partitions are no longer ours. */
+static void
+close_client(void)
+{
+	kfk_client *c = client;
+
+	for (int i = 0; i < n_items; i++)
+		kfk_release(&items[i].message, 1);
+	n_items = 0;
+	n_partitions = 0;
+	client = NULL;
+	if (wait_set)
+	{
+		FreeWaitEventSet(wait_set);
+		wait_set = NULL;
+	}
+	kfk_close(c);
+}
+
+/* At exit, before the library's destructors: its threads must be gone by then. */
+static void
+close_at_exit(int code, Datum arg)
+{
+	close_client();
+}
+
+static void
+make_wait_set(void)
+{
+	wait_set = CompatCreateWaitEventSet(3);
+	AddWaitEventToSet(wait_set, WL_LATCH_SET, PGINVALID_SOCKET, MyLatch, NULL);
+	AddWaitEventToSet(wait_set, WL_EXIT_ON_PM_DEATH, PGINVALID_SOCKET, NULL, NULL);
+	if (client != NULL)
+		AddWaitEventToSet(wait_set, WL_SOCKET_READABLE, kfk_bell(client), NULL, NULL);
+}
+
+/*
+ * Wait for the latch, the timeout or, if asked to, a message or event of the
+ * client; then do what the server wants of us.
+ */
+void
+kfk_wait(int timeout_ms, bool for_messages)
+{
+	TimestampTz end = TimestampTzPlusMilliseconds(GetCurrentTimestamp(), timeout_ms);
+	WaitEvent	event;
+
+	if (for_messages)
+	{
+		if (wait_set == NULL)
+			make_wait_set();
+		WaitEventSetWait(wait_set, timeout_ms, &event, 1, PG_WAIT_EXTENSION);
+		ResetLatch(MyLatch);
+	}
+	else
+		do
+		{
+			(void) WaitLatch(MyLatch, WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH, timeout_ms, PG_WAIT_EXTENSION);
+			ResetLatch(MyLatch);
+			CHECK_FOR_INTERRUPTS();
+			timeout_ms = (int) TimestampDifferenceMilliseconds(GetCurrentTimestamp(), end);
+		} while (timeout_ms > 0);
+	CHECK_FOR_INTERRUPTS();
+	if (mr_worker_should_stop())
+		proc_exit(0);
+	if (ConfigReloadPending)
+	{
+		ConfigReloadPending = false;
+		ProcessConfigFile(PGC_SIGHUP);
+	}
+}
+
+/* Once a second, or when told of a change: end if the source is paused, halted, dropped or was changed. */
+void
+kfk_check_source(const kfk_source *source)
+{
+	static TimestampTz checked = 0;
+	TimestampTz now = GetCurrentTimestamp();
+	bool		unchanged;
+
+	if (!mr_worker_changed() && now - checked < CHECK_MS * INT64CONST(1000))
+		return;
+	kfk_begin("look at the source");
+	unchanged = kfk_source_unchanged(source);
+	kfk_commit();
+	checked = now;
+	if (!unchanged)
+	{
+		close_client();
+		kfk_report(source, "stopped", NULL, NULL);
+		proc_exit(0);
+	}
+}
+
+/* A text of librdkafka's, which may quote a broker, as ASCII in the current context. */
+static char *
+plain(const char *text)
+{
+	char	   *copy = pstrdup(text);
+
+	for (char *p = copy; *p; p++)
+		if (IS_HIGHBIT_SET(*p))
+			*p = '?';
+	return copy;
+}
+
+/* Logs and errors of the client; cxt current is reset soon. */
+static void
+hear_events(const kfk_source *source)
+{
+	kfk_event	event;
+
+	while (kfk_next_event(client, &event))
+	{
+		const char *text = plain(event.text);
+
+		if (!event.log)
+			kfk_report(source, "waiting", "08006", text);
+		else
+			ereport(event.level <= 4 ? LOG : DEBUG1,
+					(errmsg("source \"%s\", worker %d: librdkafka: %s", source->name, source->worker, text)));
+	}
+}
+
+static kfk_partition *
+partition_of(int32 number)
+{
+	for (int i = 0; i < n_partitions; i++)
+		if (partitions[i].partition == number)
+			return &partitions[i];
+	return NULL;
+}
+
+/*
+ * What has been taken from the client: messages before the stored offset go,
+ * the one that was read last is compared, errors are acted on.  True if the
+ * client must be opened again.
+ */
+static bool
+sift(const kfk_source *source, int from)
+{
+	int			kept = from;
+	bool		reopen = false;
+
+	for (int i = from; i < n_items; i++)
+	{
+		kfk_item	item = items[i];
+		kfk_message *m = &item.message;
+		kfk_partition *p = partition_of(m->partition);
+		bool		keep = false;
+
+		if (p == NULL)
+			;
+		else if (m->lost)
+		{
+			int64		offset = p->next_offset;
+			int			number = p->partition;
+
+			close_client();
+			kfk_halt(source, "offset " INT64_FORMAT " of partition %d is not among those that the broker keeps", offset, number);
+		}
+		else if (m->error)
+		{
+			kfk_report(source, "waiting", "08006", plain(m->error));
+			reopen = reopen || m->missing;
+		}
+		else if (m->end)
+			keep = m->offset > p->taken;
+		else
+		{
+			if (p->check_offset == m->offset &&
+				(kfk_message_crc(m) != p->check_crc || (p->check_time != PG_INT64_MIN && p->check_time != kfk_time(m->time_ms))))
+			{
+				int64		offset = m->offset;
+				int			number = p->partition;
+
+				close_client();
+				kfk_halt(source, "the message at offset " INT64_FORMAT " of partition %d is not the one that was read there: the topic was made anew or truncated",
+						 offset, number);
+			}
+			if (m->offset >= p->check_offset)
+				p->check_offset = -1;
+			keep = m->offset >= p->taken;
+		}
+		if (keep)
+		{
+			p->taken = m->offset + (m->end ? 0 : 1);
+			item.partition = p;
+			items[kept++] = item;
+		}
+		else
+			kfk_release(m, 1);
+	}
+	n_items = kept;
+	return reopen;
+}
+
+/* Take what is there, up to a batch's rows.  True: open the client again. */
+static bool
+take(const kfk_source *source)
+{
+	static kfk_message *fresh = NULL;
+	static int	fresh_size = 0;
+	int			from = n_items;
+	int			n;
+
+	if (room < source->batch_rows)
+	{
+		items = items ? repalloc(items, sizeof(kfk_item) * (size_t) source->batch_rows) :
+			MemoryContextAlloc(TopMemoryContext, sizeof(kfk_item) * (size_t) source->batch_rows);
+		room = source->batch_rows;
+	}
+	if (fresh_size < source->batch_rows)
+	{
+		fresh = fresh ? repalloc(fresh, sizeof(kfk_message) * (size_t) source->batch_rows) :
+			MemoryContextAlloc(TopMemoryContext, sizeof(kfk_message) * (size_t) source->batch_rows);
+		fresh_size = source->batch_rows;
+	}
+	n = kfk_take_messages(client, fresh, source->batch_rows - n_items);
+	memset(items + n_items, 0, sizeof(kfk_item) * (size_t) n);
+	for (int i = 0; i < n; i++)
+		items[n_items++].message = fresh[i];
+	return sift(source, from);
+}
+
+/* Items that make one batch: as many as its bytes allow, one at least. */
+static int
+batch_length(const kfk_source *source)
+{
+	int64		bytes = 0;
+
+	for (int i = 0; i < n_items; i++)
+	{
+		bytes += (int64) items[i].message.value_len;
+		if (bytes > source->batch_bytes && i > 0)
+			return i;
+	}
+	return n_items;
+}
+
+/* Halt when most of what comes is no row: rather the source's fault than the messages'. */
+static void
+watch_dead(const kfk_source *source, const kfk_item *batch, int n)
+{
+	static int64 seen = 0;
+	static int64 dead = 0;
+
+	if (source->max_dead_percent >= 100)
+		return;
+	for (int i = 0; i < n; i++)
+	{
+		seen += !batch[i].message.end;
+		dead += batch[i].sqlstate != NULL;
+	}
+	if (seen < WINDOW)
+		return;
+	if (dead * 100 > seen * source->max_dead_percent)
+	{
+		int64		of = seen,
+					bad = dead;
+
+		close_client();
+		kfk_halt(source, INT64_FORMAT " of the last " INT64_FORMAT " messages went to dead_letters, more than max_dead_percent (%d) allows",
+				 bad, of, source->max_dead_percent);
+	}
+	seen = dead = 0;
+}
+
+/* Process what was taken.  True: open the client again. */
+static bool
+process(const kfk_source *source, MemoryContext cxt)
+{
+	while (n_items > 0)
+	{
+		int			n = batch_length(source);
+
+		/* Fields of the item that belong to the last batch's memory. */
+		for (int i = 0; i < n; i++)
+		{
+			items[i].version = 0;
+			items[i].sqlstate = NULL;
+			items[i].rejected = false;
+		}
+		for (int i = 0; i < n_partitions; i++)
+			partitions[i].high = kfk_last_high(client, source->topic, partitions[i].partition);
+		if (kfk_batch(source, partitions, n_partitions, items, n, cxt) == KFK_FENCED)
+			return true;
+		watch_dead(source, items, n);
+		for (int i = 0; i < n; i++)
+			kfk_release(&items[i].message, 1);
+		memmove(items, items + n, sizeof(kfk_item) * (size_t) (n_items - n));
+		n_items -= n;
+		MemoryContextReset(cxt);
+		kfk_check_source(source);
+		CHECK_FOR_INTERRUPTS();
+	}
+	return false;
+}
+
+/*
+ * Open the client and claim the partitions.  False, after saying why, if that
+ * must be tried again.
+ */
+static bool
+open_client(kfk_source *source, MemoryContext claims)
+{
+	MemoryContext old;
+	char		error[512];
+	bool		ours;
+	bool		claimed;
+
+	kfk_begin("read the source");
+	ours = kfk_load_source(source);
+	if (ours)
+		client = kfk_open_source(source);
+	kfk_commit();
+	if (!ours)
+	{
+		kfk_report(source, "stopped", NULL, NULL);
+		proc_exit(0);
+	}
+	MemoryContextReset(claims);
+	old = MemoryContextSwitchTo(claims);
+	claimed = kfk_claim(source, client, &partitions, &n_partitions, &topic_partitions, error, sizeof(error));
+	MemoryContextSwitchTo(old);
+	hear_events(source);
+	if (!claimed)
+	{
+		kfk_report(source, "waiting", "08001", plain(error));
+		close_client();
+		return false;
+	}
+	if (source->partitions == 0)
+	{
+		/* The first time: open again, with the memory divided by the partitions. */
+		close_client();
+		return true;
+	}
+	if (wait_set)
+	{
+		FreeWaitEventSet(wait_set);
+		wait_set = NULL;
+	}
+	for (int i = 0; i < n_partitions; i++)
+		partitions[i].taken = partitions[i].next_offset;
+	kfk_report(source, "running", NULL, n_partitions > 0 ? NULL : "no partition is left for this worker");
+	return true;
+}
+
+/* One turn of the worker's life: open if need be, take, process, wait. */
+static void
+turn(kfk_source *source, MemoryContext cxt, MemoryContext claims)
+{
+	static TimestampTz collecting = 0;	/* since when the batch has been waiting */
+	static TimestampTz described = 0;
+	TimestampTz now;
+	char		error[512];
+	int			before;
+
+	if (client == NULL)
+	{
+		if (!open_client(source, claims))
+		{
+			kfk_wait(CHECK_MS, false);
+			return;
+		}
+		described = GetCurrentTimestamp();
+		if (client == NULL)
+			return;
+	}
+
+	/* First silence the bell, then empty what it rings for. */
+	kfk_silence(client);
+	hear_events(source);
+	before = n_items;
+	if (take(source))
+	{
+		close_client();
+		return;
+	}
+	now = GetCurrentTimestamp();
+	if (n_items > before && before == 0)
+		collecting = now;
+
+	/*
+	 * A batch goes when nothing more is there, when it is full, or when it has
+	 * been collected for long enough.
+	 */
+	if (n_items > 0 && (n_items == before || n_items >= source->batch_rows || now - collecting >= source->batch_ms * INT64CONST(1000)))
+	{
+		if (process(source, cxt))
+			close_client();
+		return;
+	}
+	if (n_items > 0)
+		return;
+
+	kfk_check_source(source);
+	if (TimestampDifferenceExceeds(described, now, PARTITIONS_MS))
+	{
+		int			total;
+
+		/* Also the sign that brokers which were away are back. */
+		if (kfk_describe(client, source->topic, CHECK_MS, &total, error, sizeof(error)))
+		{
+			if (total != topic_partitions)
+			{
+				close_client();
+				return;
+			}
+			kfk_report(source, "running", NULL, n_partitions > 0 ? NULL : "no partition is left for this worker");
+		}
+		else
+			kfk_report(source, "waiting", "08001", plain(error));
+		described = now;
+	}
+	pgstat_report_stat(true);
+	kfk_wait(CHECK_MS, true);
+}
+
+void
+millrace_source_main(Datum arg)
+{
+	const mr_worker_args *args = mr_worker_begin("millrace source");
+	kfk_source	source = {0};
+	MemoryContext cxt;
+	MemoryContext claims;
+	volatile int failures = 0;
+
+	before_shmem_exit(close_at_exit, 0);
+	cxt = AllocSetContextCreate(TopMemoryContext, "millrace batch", ALLOCSET_DEFAULT_SIZES);
+	claims = AllocSetContextCreate(TopMemoryContext, "millrace partitions", ALLOCSET_DEFAULT_SIZES);
+	source.cxt = AllocSetContextCreate(TopMemoryContext, "millrace source", ALLOCSET_DEFAULT_SIZES);
+	source.name = MemoryContextStrdup(source.cxt, args->name);
+	source.generation = args->config;
+	source.worker = args->index;
+	source.workers = args->nworkers;
+	MemoryContextSwitchTo(cxt);
+	kfk_report(&source, "starting", NULL, NULL);
+
+	for (;;)
+	{
+		PG_TRY();
+		{
+			MemoryContextReset(cxt);
+			turn(&source, cxt, claims);
+			failures = 0;
+		}
+		PG_CATCH();
+		{
+			ErrorData  *error;
+
+			/* Nothing of a batch can be half done: begin again from the tables. */
+			MemoryContextSwitchTo(cxt);
+			error = CopyErrorData();
+			EmitErrorReport();
+			FlushErrorState();
+			AbortCurrentTransaction();
+			MemoryContextSwitchTo(cxt);
+			close_client();
+			kfk_report(&source, "waiting", unpack_sql_state(error->sqlerrcode), error->message);
+			if (error->sqlerrcode == ERRCODE_LOCK_NOT_AVAILABLE && kfk_try_begin("evict"))
+			{
+				kfk_evict(&source);
+				kfk_commit();
+			}
+			failures++;
+			kfk_wait(failures < 8 ? 100 << failures : 10000, false);
+		}
+		PG_END_TRY();
+	}
+}

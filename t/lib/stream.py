@@ -1,0 +1,67 @@
+"""What the stream tests share: a cluster with the extension, a broker, and a source's life in a few words."""
+import contextlib
+import os
+import time
+
+from lib.cluster import Cluster, REPO, SqlError, install, relocate
+
+
+@contextlib.contextmanager
+def cluster(name, conf=None):
+    """A running cluster with extension, role app (who owns targets) and server k for the broker."""
+    pg = relocate(os.environ.get('MILLRACE_TEST_PG') or REPO / 'tmp' / 'pg')
+    if not os.environ.get('MILLRACE_TEST_INSTALLED'):
+        install(pg)
+    with Cluster(pg, REPO / 'tmp' / name, conf={'shared_preload_libraries': 'millrace', 'max_worker_processes': 24,
+                                                'checkpoint_timeout': '60s', **(conf or {})}) as c:
+        yield c
+
+
+def prepare(c, kafka):
+    c.psql('CREATE EXTENSION millrace; CREATE ROLE app LOGIN; GRANT CREATE ON SCHEMA public TO app;')
+    shim = os.environ.get('MILLRACE_TEST_SHIM')
+    if shim:
+        c.psql(open(shim).read())
+    else:
+        c.psql('SELECT millrace.start()')
+    c.psql(f"CREATE SERVER k FOREIGN DATA WRAPPER millrace_kafka OPTIONS (brokers '{kafka.bootstrap}'); GRANT USAGE ON FOREIGN SERVER k TO app;")
+
+
+def literal(text):
+    return "'" + text.replace("'", "''") + "'"
+
+
+def create(c, name, topic, target, options='{}'):
+    """create_source as role app."""
+    c.psql(f"SELECT millrace.create_source({literal(name)}, 'k', {literal(topic)}, {literal(target)}::regclass, "
+           f"{literal(options)}::jsonb || '{{\"owner\": \"app\"}}')")
+    go(c, name)
+
+
+def go(c, name):
+    """Where no supervisor runs, start the workers by hand."""
+    if os.environ.get('MILLRACE_TEST_SHIM'):
+        c.psql(f"SELECT millrace.go({literal(name)})")
+
+
+def caught_up(c, name, total, timeout=60):
+    """Wait until the offsets of a source add up to total."""
+    c.wait_for(f"SELECT coalesce(sum(next_offset), 0) >= {total} FROM millrace.source_offsets WHERE source = {literal(name)}", 't', timeout)
+
+
+def reason(c, name, part, timeout=30):
+    """Wait until a worker or the source itself gives a reason that contains part."""
+    c.wait_for(f"SELECT EXISTS (SELECT FROM millrace.source_workers WHERE source = {literal(name)} AND state = 'waiting' AND reason LIKE {literal('%' + part + '%')}) "
+               f"OR EXISTS (SELECT FROM millrace.sources WHERE name = {literal(name)} AND reason LIKE {literal('%' + part + '%')})", 't', timeout)
+
+
+def worker_pids(c, name):
+    return [int(r[0]) for r in c.psql("SELECT DISTINCT a.pid FROM pg_stat_activity a JOIN millrace.source_workers w USING (pid) "
+                                      f"WHERE w.source = {literal(name)} AND a.backend_type = 'millrace source' ORDER BY 1")]
+
+
+def gone(c, pids, timeout=10):
+    """Wait until these processes are no longer backends; seconds it took."""
+    t = time.monotonic()
+    c.wait_for('SELECT NOT EXISTS (SELECT FROM pg_stat_activity WHERE pid IN (%s))' % ','.join(map(str, pids or [0])), 't', timeout)
+    return time.monotonic() - t

@@ -1,0 +1,415 @@
+/*
+ * test_learn_linear.c
+ *	  Logistic regression and PCA against conditions that define them, and
+ *	  parameters by name.
+ */
+#include "learn/learn_int.h"
+#include "unit.h"
+
+#include <math.h>
+
+#define ROWS	503				/* no multiple of 8, two blocks */
+#define COLS	5
+
+static float data[COLS][ROWS];
+static float *col[COLS];
+static int32_t y[ROWS];
+static const char *const names[COLS] = {"a", "b", "c", "d", "e"};
+static lrn_matrix m = {ROWS, COLS, col, names};
+
+static double
+normal(lrn_rng *rng)
+{
+	double		s = 0;
+
+	for (int i = 0; i < 12; i++)
+		s += (double) (lrn_rng_next(rng) >> 11) * 0x1p-53;
+	return s - 6;
+}
+
+/* Columns of very different scales; y by a noisy linear rule. */
+static void
+make_data(int n_classes)
+{
+	lrn_rng		rng;
+
+	lrn_rng_seed(&rng, 11, 0);
+	for (int i = 0; i < ROWS; i++)
+	{
+		double		z[COLS];
+
+		for (int c = 0; c < COLS; c++)
+			z[c] = normal(&rng);
+		z[1] = 0.6 * z[0] + 0.8 * z[1];
+		data[0][i] = (float) z[0];
+		data[1][i] = (float) (z[1] * 1000 + 55000);
+		data[2][i] = (float) (z[2] * 0.01);
+		data[3][i] = (float) z[3];
+		data[4][i] = (float) (z[4] + 3);
+		y[i] = (int32_t) fmin(fmax(floor(z[0] + z[3] + 0.5 * normal(&rng) + n_classes / 2.0), 0), n_classes - 1);
+	}
+	for (int c = 0; c < COLS; c++)
+		col[c] = data[c];
+}
+
+static float *
+row_major(void)
+{
+	float	   *rows = malloc(sizeof(data));
+
+	for (int i = 0; i < ROWS; i++)
+		for (int c = 0; c < COLS; c++)
+			rows[i * COLS + c] = data[c][i];
+	return rows;
+}
+
+static void
+open_model(const uint8_t *bytes, size_t len, uint8_t **flat, lrn_model *model)
+{
+	size_t		flat_len;
+	mr_status	st = {0};
+
+	if (lrn_compile(&mr_env_malloc, bytes, len, flat, &flat_len, &st) != MR_OK ||
+		lrn_open(*flat, flat_len, model, &st) != MR_OK)
+	{
+		printf("# %s: %s\n", st.message, st.detail);
+		exit(1);
+	}
+}
+
+/*
+ * At the minimum of the penalised loss, sum_i (p_ic - [y_i = c]) = 0 for the
+ * intercepts and sum_i (p_ic - [y_i = c]) x_ij = -w_cj / C for the weights.
+ */
+static void
+test_optimum(int k)
+{
+	lrn_params	p;
+	lrn_report	r;
+	mr_status	st = {0};
+	size_t		len;
+	uint8_t    *bytes,
+			   *flat;
+	lrn_model	model;
+	float	   *rows,
+			   *proba;
+	double		worst_b = 0,
+				worst_w = 0;
+	static const char *const isa_names[] = {"auto", "portable", "avx2", "avx512"};
+
+	make_data(k);
+	rows = row_major();
+	proba = malloc((size_t) ROWS * (size_t) k * sizeof(float));
+	lrn_params_init(&p, LRN_LOGISTIC_REGRESSION);
+	p.tol = 1e-9;
+	p.max_iter = 1000;
+	p.C = 0.5;
+	if (lrn_train(&mr_env_malloc, &p, &m, y, k, &r, &bytes, &len, &st) != MR_OK)
+	{
+		ok(false, "training failed: %s", st.message);
+		return;
+	}
+	ok(r.converged && r.iterations < 200, "%d classes converge in %d iterations", k, r.iterations);
+	open_model(bytes, len, &flat, &model);
+	lrn_predict_proba(&model, rows, ROWS, proba);
+	for (int c = 0; c < k; c++)
+	{
+		double		g[COLS + 1] = {0};
+		/* Two classes have one vector, for class 1. */
+		int			row = k == 2 ? 0 : c;
+
+		if (k == 2 && c == 0)
+			continue;
+		for (int i = 0; i < ROWS; i++)
+		{
+			double		d = proba[i * k + c] - (y[i] == c);
+
+			g[COLS] += d;
+			for (int j = 0; j < COLS; j++)
+				g[j] += d * data[j][i];
+		}
+		worst_b = fmax(worst_b, fabs(g[COLS]) / ROWS);
+		for (int j = 0; j < COLS; j++)
+		{
+			double		scale = j == 1 ? 55000 : j == 2 ? 0.01 : 1;
+
+			g[j] += model.weights[j * model.padded + row] / p.C;
+			worst_w = fmax(worst_w, fabs(g[j]) / ROWS / scale);
+		}
+	}
+	ok(worst_b < 2e-7 && worst_w < 1e-6, "the gradient vanishes (%.1e, %.1e)", worst_b, worst_w);
+	for (int isa = LRN_ISA_PORTABLE; isa <= LRN_ISA_AVX512; isa++)
+	{
+		float	   *q = malloc((size_t) ROWS * (size_t) k * sizeof(float));
+
+		lrn_set_isa(&model, (lrn_isa) isa);
+		for (int i = 0; i < ROWS; i++)
+			lrn_predict_proba(&model, rows + i * COLS, 1, q + i * k);
+		if (isa > (int) lrn_isa_best())
+			skip("instruction set not on this processor");
+		else
+			ok(memcmp(q, proba, (size_t) ROWS * (size_t) k * sizeof(float)) == 0,
+			   "%s row by row equals the batch", isa_names[isa]);
+		free(q);
+	}
+	rows[2] = NAN;
+	lrn_predict_proba(&model, rows, 1, proba);
+	ok(isnan(proba[0]) && isnan(proba[k - 1]) && !lrn_takes_missing(&model), "a missing value gives NaN");
+	free(rows);
+	free(proba);
+	free(flat);
+	free(bytes);
+}
+
+static int	asked;
+static bool
+cancel_later(void *arg)
+{
+	(void) arg;
+	return ++asked > 8;
+}
+
+static void
+test_logistic_options(void)
+{
+	lrn_params	p;
+	lrn_report	r,
+				r2;
+	mr_status	st = {0};
+	size_t		len,
+				len2;
+	uint8_t    *bytes,
+			   *again;
+	mr_env		env = mr_env_malloc;
+
+	make_data(3);
+	lrn_params_init(&p, LRN_LOGISTIC_REGRESSION);
+	lrn_train(&mr_env_malloc, &p, &m, y, 3, &r, &bytes, &len, &st);
+	lrn_train(&mr_env_malloc, &p, &m, y, 3, &r2, &again, &len2, &st);
+	ok(len == len2 && memcmp(bytes, again, len) == 0, "training twice gives the same bytes");
+	free(bytes);
+	free(again);
+	p.standardize = true;
+	p.class_weight = LRN_WEIGHT_BALANCED;
+	ok(lrn_train(&mr_env_malloc, &p, &m, y, 3, &r, &bytes, &len, &st) == MR_OK && r.train_accuracy > 0.7,
+	   "standardize and balanced: accuracy %.3f", r.train_accuracy);
+	free(bytes);
+	p.fit_intercept = false;
+	ok(lrn_train(&mr_env_malloc, &p, &m, y, 3, &r, &bytes, &len, &st) == MR_OK, "without intercept");
+	free(bytes);
+	p.max_iter = 2;
+	p.fit_intercept = true;
+	ok(lrn_train(&mr_env_malloc, &p, &m, y, 3, &r, &bytes, &len, &st) == MR_OK && !r.converged && r.iterations == 2,
+	   "two iterations are told as not converged");
+	free(bytes);
+	env.interrupted = cancel_later;
+	p.max_iter = 1000;
+	p.tol = 1e-15;
+	ok(lrn_train(&env, &p, &m, y, 3, &r, &bytes, &len, &st) == MR_CANCELED, "a cancel unwinds");
+	data[2][100] = NAN;
+	ok(lrn_train(&mr_env_malloc, &p, &m, y, 3, &r, &bytes, &len, &st) == MR_INVALID &&
+	   strstr(st.message, "\"c\"") && st.hint[0], "missing values are refused by column: %s", st.message);
+	make_data(3);
+	for (int i = 0; i < ROWS; i++)
+		data[2][i] = 7;
+	ok(lrn_train(&mr_env_malloc, &p, &m, y, 3, &r, &bytes, &len, &st) == MR_OK && r.train_accuracy > 0.7,
+	   "a constant column does no harm");
+	free(bytes);
+}
+
+/* Orthonormal rows, variances of the projections, sign, reconstruction. */
+static void
+test_pca(bool whiten)
+{
+	lrn_params	p;
+	lrn_report	r;
+	mr_status	st = {0};
+	size_t		len;
+	uint8_t    *bytes,
+			   *flat;
+	lrn_model	model;
+	double		variance[COLS],
+				ratio[COLS],
+				sum = 0,
+				worst = 0,
+				orthogonal = 0;
+	float	   *rows,
+			   *out;
+
+	make_data(2);
+	rows = row_major();
+	out = malloc(sizeof(data));
+	lrn_params_init(&p, LRN_PCA);
+	p.whiten = whiten;
+	if (lrn_train(&mr_env_malloc, &p, &m, NULL, 0, &r, &bytes, &len, &st) != MR_OK)
+	{
+		ok(false, "training failed: %s", st.message);
+		return;
+	}
+	ok(r.outputs == COLS && fabs(r.variance_kept - 1) < 1e-9, "all components keep all variance");
+	ok(lrn_pca_variance(bytes, len, variance, ratio, &st) == MR_OK, "variances are stored");
+	for (int c = 0; c < COLS; c++)
+	{
+		sum += ratio[c];
+		if (c > 0 && variance[c] > variance[c - 1])
+			worst = 1;
+	}
+	ok(fabs(sum - 1) < 1e-9 && worst == 0, "ratios sum to 1, variances descend");
+	open_model(bytes, len, &flat, &model);
+	lrn_transform(&model, rows, ROWS, out);
+	for (int a = 0; a < COLS; a++)
+	{
+		double		mean = 0,
+					var = 0;
+
+		for (int i = 0; i < ROWS; i++)
+			mean += out[i * COLS + a] / ROWS;
+		for (int i = 0; i < ROWS; i++)
+			var += pow(out[i * COLS + a] - mean, 2) / (ROWS - 1);
+		worst = fmax(worst, fabs(var / (whiten ? 1 : variance[a]) - 1));
+		worst = fmax(worst, fabs(mean) / sqrt(var));
+		for (int b = 0; b <= a; b++)
+		{
+			double		dot = 0;
+
+			for (int j = 0; j < COLS; j++)
+				dot += (double) model.weights[j * model.padded + a] * model.weights[j * model.padded + b];
+			if (!whiten)
+				orthogonal = fmax(orthogonal, fabs(dot - (a == b)));
+		}
+	}
+	ok(worst < 2e-3 && orthogonal < 1e-6, "projections have the stored variances%s (%.1e, %.1e)",
+	   whiten ? ", whitened to 1" : "", worst, orthogonal);
+	free(bytes);
+	free(flat);
+
+	p.n_components = 0.999999;
+	ok(lrn_train(&mr_env_malloc, &p, &m, NULL, 0, &r, &bytes, &len, &st) == MR_OK && r.outputs < COLS &&
+	   r.outputs >= 1 && r.variance_kept >= 0.999999, "a share of the variance: %d components", r.outputs);
+	free(bytes);
+	p.n_components = 6;
+	ok(lrn_train(&mr_env_malloc, &p, &m, NULL, 0, &r, &bytes, &len, &st) == MR_INVALID, "too many: %s", st.message);
+	free(rows);
+	free(out);
+}
+
+/* Eigenpairs of matrices with equal, zero and close eigenvalues. */
+static void
+test_eigen(void)
+{
+	enum {N = 40, LD = 48};
+	lrn_rng		rng;
+	mr_status	st = {0};
+
+	lrn_rng_seed(&rng, 3, 3);
+	for (int kind = 0; kind < 4; kind++)
+	{
+		double	   *a = mr_alloc(&mr_env_malloc, LD * LD * sizeof(double));
+		double		full[N][N] = {{0}},
+					values[N],
+					vectors[N][N],
+					worst = 0,
+					skew = 0;
+
+		/* kind 0: random; 1: diagonal with equal values; 2: rank 3; 3: zero */
+		for (int i = 0; i < N; i++)
+			for (int j = 0; j <= i; j++)
+				full[i][j] = kind == 0 ? normal(&rng) : kind == 1 ? (i == j) * (1 + i % 4) : 0;
+		if (kind == 2)
+			for (int r = 0; r < 3; r++)
+			{
+				double		v[N];
+
+				for (int i = 0; i < N; i++)
+					v[i] = normal(&rng);
+				for (int i = 0; i < N; i++)
+					for (int j = 0; j <= i; j++)
+						full[i][j] += v[i] * v[j];
+			}
+		memset(a, 0, LD * LD * sizeof(double));
+		for (int i = 0; i < N; i++)
+			for (int j = 0; j <= i; j++)
+				full[j][i] = a[i * LD + j] = full[i][j];
+		if (lrn_eigen(&mr_env_malloc, a, N, N, values, &vectors[0][0], &st) != MR_OK)
+		{
+			ok(false, "kind %d: %s", kind, st.message);
+			mr_free(&mr_env_malloc, a);
+			continue;
+		}
+		for (int c = 0; c < N; c++)
+		{
+			for (int i = 0; i < N; i++)
+			{
+				double		s = 0;
+
+				for (int j = 0; j < N; j++)
+					s += full[i][j] * vectors[c][j];
+				worst = fmax(worst, fabs(s - values[c] * vectors[c][i]));
+			}
+			for (int o = 0; o <= c; o++)
+			{
+				double		s = 0;
+
+				for (int j = 0; j < N; j++)
+					s += vectors[c][j] * vectors[o][j];
+				skew = fmax(skew, fabs(s - (c == o)));
+			}
+		}
+		ok(worst < 1e-11 && skew < 1e-11, "eigenpairs, kind %d: residual %.1e, skew %.1e", kind, worst, skew);
+		mr_free(&mr_env_malloc, a);
+	}
+}
+
+static mr_code
+set(lrn_params *p, const char *name, lrn_value_kind kind, double number, const char *text, mr_status *st)
+{
+	lrn_value	v = {kind, number, text};
+
+	return lrn_params_set(p, name, &v, st);
+}
+
+static void
+test_params(void)
+{
+	lrn_params	p;
+	lrn_algorithm a;
+	mr_status	st = {0};
+	char		json[1024];
+
+	ok(lrn_algorithm_find("pca", &a, &st) == MR_OK && a == LRN_PCA, "an algorithm by name");
+	ok(lrn_algorithm_find("forest", &a, &st) == MR_INVALID && strstr(st.hint, "random_forest"),
+	   "an unknown one: %s; %s", st.message, st.hint);
+	lrn_params_init(&p, LRN_RANDOM_FOREST);
+	ok(set(&p, "n_estimators", LRN_NUMBER, 250, NULL, &st) == MR_OK && p.n_estimators == 250, "n_estimators");
+	ok(set(&p, "max_depth", LRN_NULL, 0, NULL, &st) == MR_OK && p.max_depth == 0, "max_depth null");
+	ok(set(&p, "max_features", LRN_NUMBER, 0.5, NULL, &st) == MR_OK &&
+	   p.max_features_kind == LRN_FEATURES_FRACTION, "max_features as a share");
+	ok(set(&p, "class_weight", LRN_TEXT, 0, "balanced_subsample", &st) == MR_OK, "class_weight by name");
+	ok(set(&p, "n_estimators", LRN_NUMBER, 2.5, NULL, &st) == MR_INVALID, "a fraction: %s", st.message);
+	ok(set(&p, "n_estimators", LRN_TEXT, 0, "10", &st) == MR_INVALID, "a text for a number");
+	ok(set(&p, "min_samples_leaf", LRN_NUMBER, NAN, NULL, &st) == MR_INVALID, "NaN");
+	ok(set(&p, "criterion", LRN_TEXT, 0, "mse", &st) == MR_INVALID, "an unknown criterion");
+	ok(set(&p, "bootstrap", LRN_NUMBER, 1, NULL, &st) == MR_INVALID, "a number for a boolean");
+	ok(set(&p, "C", LRN_NUMBER, 1, NULL, &st) == MR_INVALID && strstr(st.message, "\"C\"") &&
+	   strstr(st.hint, "n_estimators"), "a parameter of another algorithm: %s", st.message);
+	ok(set(&p, "n_estimator", LRN_NUMBER, 1, NULL, &st) == MR_INVALID, "a misspelt one: %s", st.message);
+	ok(lrn_params_json(&p, json, sizeof(json)) < sizeof(json) && strstr(json, "\"n_estimators\": 250"), "as JSON");
+	ok(lrn_params_json(&p, json, 10) > 10 && strlen(json) < 10, "JSON is cut, not overrun");
+	lrn_params_init(&p, LRN_LOGISTIC_REGRESSION);
+	ok(set(&p, "C", LRN_NUMBER, 0, NULL, &st) == MR_INVALID, "C must be above 0");
+	ok(set(&p, "class_weight", LRN_TEXT, 0, "balanced_subsample", &st) == MR_INVALID, "balanced_subsample is for forests");
+}
+
+int
+main(void)
+{
+	test_optimum(2);
+	test_optimum(3);
+	test_optimum(7);
+	test_logistic_options();
+	test_pca(false);
+	test_pca(true);
+	test_eigen();
+	test_params();
+	return done_testing();
+}

@@ -1,0 +1,246 @@
+/*
+ * lrn.c
+ *	  The learning core on the command line, for t/test_learn_sklearn.py and
+ *	  bench/learn.py.
+ *
+ *	 lrn train ALGORITHM X ROWS COLS Y CLASSES MODEL [NAME=VALUE ...]
+ *	 lrn predict MODEL X ROWS OUT [ISA]
+ *	 lrn info MODEL
+ *
+ * X: float32 row-major; Y: int32 ("-" for pca); OUT: float32.  Each prints one
+ * line of JSON, times included.
+ */
+#include "learn/learn.h"
+#include "unit.h"
+
+#include <math.h>
+#include <time.h>
+
+static double
+now(void)
+{
+	struct timespec t;
+
+	clock_gettime(CLOCK_MONOTONIC, &t);
+	return (double) t.tv_sec + (double) t.tv_nsec * 1e-9;
+}
+
+static void
+die(const mr_status *st)
+{
+	fprintf(stderr, "ERROR: %s\n", st->message);
+	if (st->detail[0])
+		fprintf(stderr, "DETAIL: %s\n", st->detail);
+	if (st->hint[0])
+		fprintf(stderr, "HINT: %s\n", st->hint);
+	exit(1);
+}
+
+static unsigned char *
+must_read(const char *path, size_t *len)
+{
+	unsigned char *p = read_file(path, len);
+
+	if (p == NULL)
+	{
+		fprintf(stderr, "ERROR: cannot read %s\n", path);
+		exit(1);
+	}
+	return p;
+}
+
+static void
+must_write(const char *path, const void *data, size_t len)
+{
+	FILE	   *f = fopen(path, "wb");
+
+	if (f == NULL || fwrite(data, 1, len, f) != len || fclose(f) != 0)
+	{
+		fprintf(stderr, "ERROR: cannot write %s\n", path);
+		exit(1);
+	}
+}
+
+/* NAME=VALUE: null, true, false, a number, else text. */
+static void
+set(lrn_params *p, char *arg)
+{
+	char	   *value = strchr(arg, '='),
+			   *end;
+	lrn_value	v = {LRN_TEXT, 0, NULL};
+	mr_status	st = {0};
+
+	if (value == NULL)
+		exit(1);
+	*value++ = '\0';
+	v.text = value;
+	if (strcmp(value, "null") == 0)
+		v.kind = LRN_NULL;
+	else if (strcmp(value, "true") == 0 || strcmp(value, "false") == 0)
+	{
+		v.kind = LRN_BOOL;
+		v.number = value[0] == 't';
+	}
+	else
+	{
+		v.number = strtod(value, &end);
+		if (*end == '\0' && end != value)
+			v.kind = LRN_NUMBER;
+	}
+	if (lrn_params_set(p, arg, &v, &st))
+		die(&st);
+}
+
+static void
+print_number(const char *name, double v)
+{
+	if (isnan(v))
+		printf(", \"%s\": null", name);
+	else
+		printf(", \"%s\": %.17g", name, v);
+}
+
+static int
+train(int argc, char **argv)
+{
+	lrn_algorithm a;
+	lrn_params	p;
+	lrn_matrix	m = {0};
+	lrn_report	report;
+	mr_status	st = {0};
+	size_t		len;
+	float	   *x,
+			  **col;
+	int32_t    *y = NULL;
+	uint8_t    *file;
+	double		start;
+
+	if (lrn_algorithm_find(argv[0], &a, &st))
+		die(&st);
+	lrn_params_init(&p, a);
+	for (int i = 7; i < argc; i++)
+		set(&p, argv[i]);
+	x = (float *) must_read(argv[1], &len);
+	m.rows = atoll(argv[2]);
+	m.cols = atoi(argv[3]);
+	if (len != (size_t) m.rows * (size_t) m.cols * sizeof(float))
+		return 1;
+	col = malloc((size_t) m.cols * sizeof(float *));
+	for (int c = 0; c < m.cols; c++)
+	{
+		col[c] = aligned_alloc(64, ((size_t) m.rows * sizeof(float) + 63) & ~(size_t) 63);
+		for (int64_t i = 0; i < m.rows; i++)
+			col[c][i] = x[i * m.cols + c];
+	}
+	m.col = col;
+	if (strcmp(argv[4], "-") != 0)
+		y = (int32_t *) must_read(argv[4], &len);
+	start = now();
+	if (lrn_train(&mr_env_malloc, &p, &m, y, atoi(argv[5]), &report, &file, &len, &st))
+		die(&st);
+	printf("{\"seconds\": %.6f, \"bytes\": %zu, \"nodes\": %lld, \"depth\": %d, \"iterations\": %d, \"converged\": %s, \"outputs\": %d",
+		   now() - start, len, (long long) report.nodes, report.depth, report.iterations,
+		   report.converged ? "true" : "false", report.outputs);
+	print_number("train_accuracy", report.train_accuracy);
+	print_number("oob_score", report.oob_score);
+	print_number("loss", report.loss);
+	print_number("variance_kept", report.variance_kept);
+	printf("}\n");
+	must_write(argv[6], file, len);
+	return 0;
+}
+
+static int
+predict(int argc, char **argv)
+{
+	static const char *const names[] = {"auto", "portable", "avx2", "avx512"};
+	size_t		len,
+				flat_len;
+	unsigned char *bytes = must_read(argv[0], &len);
+	int64_t		rows = atoll(argv[2]);
+	int64_t		singles = rows < 2000 ? rows : 2000;
+	uint8_t    *flat;
+	lrn_model	m;
+	mr_status	st = {0};
+	float	   *x,
+			   *out;
+	double		compile,
+				open,
+				batch = INFINITY,
+				single = INFINITY;
+
+	compile = now();
+	if (lrn_compile(&mr_env_malloc, bytes, len, &flat, &flat_len, &st))
+		die(&st);
+	compile = now() - compile;
+	open = now();
+	if (lrn_open(flat, flat_len, &m, &st))
+		die(&st);
+	open = now() - open;
+	x = (float *) must_read(argv[1], &len);
+	if (len != (size_t) rows * (size_t) lrn_n_features(&m) * sizeof(float))
+		return 1;
+	if (argc > 4)
+		for (int i = 0; i < 4; i++)
+			if (strcmp(argv[4], names[i]) == 0)
+				lrn_set_isa(&m, (lrn_isa) i);
+	out = malloc((size_t) rows * (size_t) lrn_n_outputs(&m) * sizeof(float));
+	for (int turn = 0; turn < 5; turn++)
+	{
+		double		start = now();
+
+		for (int64_t i = 0; i < singles; i++)
+			lrn_predict_proba(&m, x + i * lrn_n_features(&m), 1, out + i * lrn_n_outputs(&m));
+		single = fmin(single, now() - start);
+		start = now();
+		lrn_predict_proba(&m, x, rows, out);
+		batch = fmin(batch, now() - start);
+	}
+	must_write(argv[3], out, (size_t) rows * (size_t) lrn_n_outputs(&m) * sizeof(float));
+	printf("{\"isa\": \"%s\", \"batch_ns\": %.1f, \"single_ns\": %.1f, \"compile_s\": %.6f, \"open_s\": %.6f, \"file_bytes\": %zu}\n",
+		   names[m.isa], batch * 1e9 / (double) rows, single * 1e9 / (double) singles, compile, open, flat_len);
+	return 0;
+}
+
+static int
+info(char **argv)
+{
+	size_t		len;
+	unsigned char *bytes = must_read(argv[0], &len);
+	lrn_info	i;
+	mr_status	st = {0};
+
+	if (lrn_check(bytes, len, &i, &st))
+		die(&st);
+	printf("{\"algorithm\": \"%s\", \"features\": %d, \"outputs\": %d", lrn_algorithm_name(i.algorithm),
+		   i.n_features, i.n_outputs);
+	if (i.algorithm == LRN_PCA)
+	{
+		double	   *v = malloc((size_t) i.n_outputs * 2 * sizeof(double));
+
+		if (lrn_pca_variance(bytes, len, v, v + i.n_outputs, &st))
+			die(&st);
+		printf(", \"explained_variance\": [");
+		for (int c = 0; c < i.n_outputs; c++)
+			printf("%s%.17g", c ? ", " : "", v[c]);
+		printf("], \"explained_variance_ratio\": [");
+		for (int c = 0; c < i.n_outputs; c++)
+			printf("%s%.17g", c ? ", " : "", v[i.n_outputs + c]);
+		printf("]");
+	}
+	printf("}\n");
+	return 0;
+}
+
+int
+main(int argc, char **argv)
+{
+	if (argc >= 9 && strcmp(argv[1], "train") == 0)
+		return train(argc - 2, argv + 2);
+	if (argc >= 6 && strcmp(argv[1], "predict") == 0)
+		return predict(argc - 2, argv + 2);
+	if (argc >= 3 && strcmp(argv[1], "info") == 0)
+		return info(argv + 2);
+	fprintf(stderr, "usage: see the head of unit/tools/lrn.c\n");
+	return 2;
+}
