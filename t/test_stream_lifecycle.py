@@ -15,7 +15,7 @@ STATUS = "SELECT state FROM millrace.status() WHERE kind = '%s' LIMIT 1"
 
 def equip(c, kafka, db='postgres', start=True, source='s', topic='life', options='{}'):
     """Extension, table app.t of role app, server k, and a source running in it."""
-    if not c.psql("SELECT FROM pg_roles WHERE rolname = 'app'"):
+    if not c.psql("SELECT 1 FROM pg_roles WHERE rolname = 'app'"):
         c.psql('CREATE ROLE app LOGIN')
     c.psql('CREATE EXTENSION millrace; CREATE SCHEMA app AUTHORIZATION app; SET ROLE app; CREATE TABLE app.t (id int PRIMARY KEY);', db=db)
     c.psql(f"CREATE SERVER k FOREIGN DATA WRAPPER millrace_kafka OPTIONS (brokers '{kafka.bootstrap}'); GRANT USAGE ON FOREIGN SERVER k TO app;", db=db)
@@ -167,7 +167,7 @@ def databases(pg, kafka):
         tap.ok(time.monotonic() - t < 6, 'DROP EXTENSION with running workers, %.1f s' % (time.monotonic() - t))
         c.wait_for("SELECT count(*) FROM pg_stat_activity WHERE datname = 'one' AND backend_type LIKE 'millrace %'", '0', 10)
         for i in range(5):      # and again: installed, started, dropped
-            c.psql(f'DROP SCHEMA app CASCADE', db='one')
+            c.psql("DROP SCHEMA app CASCADE", db='one')
             equip(c, kafka, db='one')
             rows(c, 30, 'one')
             c.psql('DROP EXTENSION millrace CASCADE', db='one')
