@@ -31,6 +31,7 @@
 
 #define CHECK_MS 1000			/* how often the sources row is looked at */
 #define PARTITIONS_MS 30000		/* how often new partitions are looked for */
+#define TROUBLED_MS 2000		/* and how often after an error of a broker, to see whether it is over */
 #define WINDOW 1000				/* messages over which the share of dead letters is taken, at least */
 
 extern PGDLLEXPORT void millrace_source_main(Datum arg);
@@ -43,6 +44,7 @@ static kfk_partition *partitions = NULL;
 static int	n_partitions = 0;
 static int	topic_partitions = 0;
 static WaitEventSet *wait_set = NULL;
+static bool troubled = false;	/* brokers gave an error, and no sign of life since */
 
 /* Let go of the client and all its messages; partitions are no longer ours. */
 static void
@@ -160,7 +162,10 @@ hear_events(const kfk_source *source)
 		const char *text = plain(event.text);
 
 		if (!event.log)
+		{
+			troubled = true;
 			kfk_report(source, "waiting", "08006", text);
+		}
 		else
 			ereport(event.level <= 4 ? LOG : DEBUG1,
 					(errmsg("source \"%s\", worker %d: librdkafka: %s", source->name, source->worker, text)));
@@ -206,6 +211,7 @@ sift(const kfk_source *source, int from)
 		}
 		else if (m->error)
 		{
+			troubled = true;
 			kfk_report(source, "waiting", "08006", plain(m->error));
 			reopen = reopen || m->missing;
 		}
@@ -330,6 +336,9 @@ process(const kfk_source *source, MemoryContext cxt)
 			partitions[i].high = kfk_last_high(client, source->topic, partitions[i].partition);
 		if (kfk_batch(source, partitions, n_partitions, items, n, cxt) == KFK_FENCED)
 			return true;
+		if (troubled)
+			kfk_report(source, "running", NULL, NULL);
+		troubled = false;
 		watch_dead(source, items, n);
 		for (int i = 0; i < n; i++)
 			kfk_release(&items[i].message, 1);
@@ -441,7 +450,7 @@ turn(kfk_source *source, MemoryContext cxt, MemoryContext claims)
 		return;
 
 	kfk_check_source(source);
-	if (TimestampDifferenceExceeds(described, now, PARTITIONS_MS))
+	if (TimestampDifferenceExceeds(described, now, troubled ? TROUBLED_MS : PARTITIONS_MS))
 	{
 		int			total;
 
@@ -453,11 +462,15 @@ turn(kfk_source *source, MemoryContext cxt, MemoryContext claims)
 				close_client();
 				return;
 			}
+			troubled = false;
 			kfk_report(source, "running", NULL, n_partitions > 0 ? NULL : "no partition is left for this worker");
 		}
 		else
+		{
+			troubled = true;
 			kfk_report(source, "waiting", "08001", plain(error));
-		described = now;
+		}
+		described = GetCurrentTimestamp();
 	}
 	pgstat_report_stat(true);
 	kfk_wait(CHECK_MS, true);
