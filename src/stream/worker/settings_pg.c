@@ -97,7 +97,7 @@ read_options(kfk_source *source, Jsonb *options)
 	source->batch_rows = (int) option_number(options, "batch_rows", KFK_BATCH_ROWS, 1, 100000);
 	source->batch_bytes = option_number(options, "batch_bytes", KFK_BATCH_BYTES, 1, 1 << 30);
 	source->batch_ms = (int) option_number(options, "batch_ms", KFK_BATCH_MS, 0, 60000);
-	source->batch_timeout_ms = (int) option_number(options, "batch_timeout_ms", KFK_BATCH_TIMEOUT_MS, 100, 3600000);
+	source->batch_timeout_ms = (int) option_number(options, "batch_timeout_ms", KFK_BATCH_TIMEOUT_MS, 1000, 3600000);
 	source->max_message_bytes = option_number(options, "max_message_bytes", KFK_MAX_MESSAGE_BYTES, 1, 256 << 20);
 	source->max_dead_percent = (int) option_number(options, "max_dead_percent", KFK_MAX_DEAD_PERCENT, 0, 100);
 	if (start == NULL || strcmp(start, "earliest") == 0)

@@ -201,19 +201,13 @@ sift(const kfk_source *source, int from)
 
 		if (p == NULL)
 			;
-		else if (m->lost)
-		{
-			int64		offset = p->next_offset;
-			int			number = p->partition;
-
-			close_client();
-			kfk_halt(source, "offset " INT64_FORMAT " of partition %d is not among those that the broker keeps", offset, number);
-		}
 		else if (m->error)
 		{
 			troubled = true;
 			kfk_report(source, "waiting", "08006", plain(m->error));
-			reopen = reopen || m->missing;
+
+			/* Whether messages are really lost, the claim finds out. */
+			reopen = reopen || m->missing || m->lost;
 		}
 		else if (m->end)
 			keep = m->offset > p->taken;
@@ -246,9 +240,9 @@ sift(const kfk_source *source, int from)
 	return reopen;
 }
 
-/* Take what is there, up to a batch's rows.  True: open the client again. */
-static bool
-take(const kfk_source *source)
+/* Take what is there, up to a batch's rows; how much it was.  *reopen: open the client again. */
+static int
+take(const kfk_source *source, bool *reopen)
 {
 	static kfk_message *fresh = NULL;
 	static int	fresh_size = 0;
@@ -271,7 +265,8 @@ take(const kfk_source *source)
 	memset(items + n_items, 0, sizeof(kfk_item) * (size_t) n);
 	for (int i = 0; i < n; i++)
 		items[n_items++].message = fresh[i];
-	return sift(source, from);
+	*reopen = sift(source, from);
+	return n;
 }
 
 /* Items that make one batch: as many as its bytes allow, one at least. */
@@ -351,6 +346,16 @@ process(const kfk_source *source, MemoryContext cxt)
 	return false;
 }
 
+/* Transition tables hold a batch's rows: in memory, if we can help it. */
+static void
+raise_work_mem(const kfk_source *source)
+{
+	int			kb = (int) Min(source->batch_bytes / 1024 * 2, 1024 * 1024);
+
+	if (work_mem < kb)
+		SetConfigOption("work_mem", psprintf("%d", kb), PGC_USERSET, PGC_S_SESSION);
+}
+
 /*
  * Open the client and claim the partitions.  False, after saying why, if that
  * must be tried again.
@@ -373,6 +378,7 @@ open_client(kfk_source *source, MemoryContext claims)
 		kfk_report(source, "stopped", NULL, NULL);
 		proc_exit(0);
 	}
+	raise_work_mem(source);
 	MemoryContextReset(claims);
 	old = MemoryContextSwitchTo(claims);
 	claimed = kfk_claim(source, client, &partitions, &n_partitions, &topic_partitions, error, sizeof(error));
@@ -410,6 +416,8 @@ turn(kfk_source *source, MemoryContext cxt, MemoryContext claims)
 	TimestampTz now;
 	char		error[512];
 	int			before;
+	int			taken;
+	bool		reopen;
 
 	if (client == NULL)
 	{
@@ -427,9 +435,11 @@ turn(kfk_source *source, MemoryContext cxt, MemoryContext claims)
 	kfk_silence(client);
 	hear_events(source);
 	before = n_items;
-	if (take(source))
+	taken = take(source, &reopen);
+	if (reopen)
 	{
 		close_client();
+		kfk_wait(CHECK_MS, false);
 		return;
 	}
 	now = GetCurrentTimestamp();
@@ -446,7 +456,7 @@ turn(kfk_source *source, MemoryContext cxt, MemoryContext claims)
 			close_client();
 		return;
 	}
-	if (n_items > 0)
+	if (taken > 0 || n_items > 0)
 		return;
 
 	kfk_check_source(source);
