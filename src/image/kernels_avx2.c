@@ -12,19 +12,6 @@
 #include <immintrin.h>
 #include <string.h>
 
-/* Sums of pixel R, G, B, - in 32 bits to four bytes. */
-static inline uint32_t
-to_pixel(__m256i acc, __m128i half, __m128i shift)
-{
-	__m128i		s = _mm_add_epi32(_mm_add_epi32(_mm256_castsi256_si128(acc),
-												_mm256_extracti128_si256(acc, 1)), half);
-
-	s = _mm_sra_epi32(s, shift);
-	s = _mm_packs_epi32(s, s);
-	s = _mm_packus_epi16(s, s);
-	return (uint32_t) _mm_cvtsi128_si32(s);
-}
-
 /* 4 taps: the low lane multiplies pixels 0 and 1, the high lane 2 and 3. */
 #define TAPS4(k) _mm256_shuffle_epi8(_mm256_set1_epi64x(k), spread)
 #define PIXELS4(p) _mm256_shuffle_epi8( \
@@ -38,14 +25,14 @@ horizontal(uint8_t *dst, size_t dst_stride, const uint8_t *src, size_t src_strid
 										   6, -1, 9, -1, 7, -1, 10, -1, 8, -1, 11, -1, -1, -1, -1, -1);
 	const __m256i spread = _mm256_setr_epi8(0, 1, 2, 3, 0, 1, 2, 3, 0, 1, 2, 3, 0, 1, 2, 3,
 											4, 5, 6, 7, 4, 5, 6, 7, 4, 5, 6, 7, 4, 5, 6, 7);
-	const __m128i half = _mm_set1_epi32(1 << (shift - 1));
+	/* one half, in the lane that the other is added to */
+	const __m256i start = _mm256_set_m128i(_mm_setzero_si128(), _mm_set1_epi32(1 << (shift - 1)));
 	const __m128i count = _mm_cvtsi32_si128(shift);
 	int			y = 0;
 
-	/* four rows at once share the weights; then what is left, one by one */
-	while (y < rows)
+	/* four rows at once share the weights and the packing */
+	for (; y + 4 <= rows; y += 4)
 	{
-		int			together = rows - y >= 4 ? 4 : 1;
 		const uint8_t *row = src + (size_t) y * src_stride;
 		uint8_t    *to = dst + (size_t) y * dst_stride;
 		const int16_t *k = taps;
@@ -53,44 +40,74 @@ horizontal(uint8_t *dst, size_t dst_stride, const uint8_t *src, size_t src_strid
 		for (int x = 0; x < n_out; x++, k += n_taps, to += 3)
 		{
 			const uint8_t *p = row + (size_t) first[x] * 3;
-			__m256i		acc[4] = {_mm256_setzero_si256(), _mm256_setzero_si256(),
-			_mm256_setzero_si256(), _mm256_setzero_si256()};
+			__m256i		a0 = start,
+						a1 = start,
+						a2 = start,
+						a3 = start;
+			__m256i		even,
+						odd;
+			__m128i		low,
+						high;
 			uint32_t	pixel[4];
-			size_t		bytes = x + 1 < n_out ? 4 : 3;
 
-			if (together == 4)
-				for (int t = 0; t < n_taps; t += 4, p += 12)
-				{
-					long long	four;
-					__m256i		w;
+			for (int t = 0; t < n_taps; t += 4, p += 12)
+			{
+				long long	four;
+				__m256i		w;
 
-					memcpy(&four, k + t, 8);
-					w = TAPS4(four);
-					acc[0] = _mm256_add_epi32(acc[0], _mm256_madd_epi16(PIXELS4(p), w));
-					acc[1] = _mm256_add_epi32(acc[1], _mm256_madd_epi16(PIXELS4(p + src_stride), w));
-					acc[2] = _mm256_add_epi32(acc[2], _mm256_madd_epi16(PIXELS4(p + 2 * src_stride), w));
-					acc[3] = _mm256_add_epi32(acc[3], _mm256_madd_epi16(PIXELS4(p + 3 * src_stride), w));
-				}
-			else
-				for (int t = 0; t < n_taps; t += 4, p += 12)
-				{
-					long long	four;
-
-					memcpy(&four, k + t, 8);
-					acc[0] = _mm256_add_epi32(acc[0], _mm256_madd_epi16(PIXELS4(p), TAPS4(four)));
-				}
-
-			for (int r = 0; r < together; r++)
-				pixel[r] = to_pixel(acc[r], half, count);
+				memcpy(&four, k + t, 8);
+				w = TAPS4(four);
+				a0 = _mm256_add_epi32(a0, _mm256_madd_epi16(PIXELS4(p), w));
+				a1 = _mm256_add_epi32(a1, _mm256_madd_epi16(PIXELS4(p + src_stride), w));
+				a2 = _mm256_add_epi32(a2, _mm256_madd_epi16(PIXELS4(p + 2 * src_stride), w));
+				a3 = _mm256_add_epi32(a3, _mm256_madd_epi16(PIXELS4(p + 3 * src_stride), w));
+			}
+			/* add the two lanes of each: rows 0 and 1 in the lanes of one, 2 and 3 of the other */
+			even = _mm256_add_epi32(_mm256_permute2x128_si256(a0, a1, 0x20), _mm256_permute2x128_si256(a0, a1, 0x31));
+			odd = _mm256_add_epi32(_mm256_permute2x128_si256(a2, a3, 0x20), _mm256_permute2x128_si256(a2, a3, 0x31));
+			even = _mm256_packs_epi32(_mm256_sra_epi32(even, count), _mm256_sra_epi32(odd, count));
+			even = _mm256_packus_epi16(even, even);
+			low = _mm256_castsi256_si128(even);
+			high = _mm256_extracti128_si256(even, 1);
+			pixel[0] = (uint32_t) _mm_cvtsi128_si32(low);
+			pixel[1] = (uint32_t) _mm_cvtsi128_si32(high);
+			pixel[2] = (uint32_t) _mm_extract_epi32(low, 1);
+			pixel[3] = (uint32_t) _mm_extract_epi32(high, 1);
 			/* a fourth byte is overwritten by the next pixel, the last has none */
-			if (bytes == 4)
-				for (int r = 0; r < together; r++)
+			if (x + 1 < n_out)
+				for (int r = 0; r < 4; r++)
 					memcpy(to + (size_t) r * dst_stride, &pixel[r], 4);
 			else
-				for (int r = 0; r < together; r++)
+				for (int r = 0; r < 4; r++)
 					memcpy(to + (size_t) r * dst_stride, &pixel[r], 3);
 		}
-		y += together;
+	}
+	for (; y < rows; y++)
+	{
+		const uint8_t *row = src + (size_t) y * src_stride;
+		uint8_t    *to = dst + (size_t) y * dst_stride;
+		const int16_t *k = taps;
+
+		for (int x = 0; x < n_out; x++, k += n_taps, to += 3)
+		{
+			const uint8_t *p = row + (size_t) first[x] * 3;
+			__m256i		acc = start;
+			__m128i		sum;
+			uint32_t	pixel;
+
+			for (int t = 0; t < n_taps; t += 4, p += 12)
+			{
+				long long	four;
+
+				memcpy(&four, k + t, 8);
+				acc = _mm256_add_epi32(acc, _mm256_madd_epi16(PIXELS4(p), TAPS4(four)));
+			}
+			sum = _mm_add_epi32(_mm256_castsi256_si128(acc), _mm256_extracti128_si256(acc, 1));
+			sum = _mm_sra_epi32(sum, count);
+			sum = _mm_packs_epi32(sum, sum);
+			pixel = (uint32_t) _mm_cvtsi128_si32(_mm_packus_epi16(sum, sum));
+			memcpy(to, &pixel, x + 1 < n_out ? 4 : 3);
+		}
 	}
 }
 

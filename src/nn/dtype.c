@@ -2,7 +2,7 @@
  * dtype.c
  *	  Element types: their names and sizes, and the engine's default limits.
  */
-#include "nn/nn.h"
+#include "nn/graph.h"
 
 const nn_options nn_default_options = {
 	nn_isa_auto, (size_t) 256 << 20, 100000, (size_t) 1 << 30
@@ -17,4 +17,30 @@ nn_dtype_name(nn_dtype dtype)
 	};
 
 	return (unsigned) dtype < sizeof(names) / sizeof(names[0]) ? names[dtype] : "unknown";
+}
+
+size_t
+nn_dtype_size(int dtype)
+{
+	switch (dtype)
+	{
+		case nn_float32:
+		case nn_int32:
+		case nn_uint32:
+			return 4;
+		case nn_int64:
+		case nn_uint64:
+		case nn_float64:
+			return 8;
+		case nn_int16:
+		case nn_uint16:
+		case nn_float16:
+		case nn_bfloat16:
+			return 2;
+		case nn_int8:
+		case nn_uint8:
+		case nn_bool:
+			return 1;
+	}
+	return 0;
 }

@@ -11,6 +11,7 @@
 
 #include <math.h>
 
+#include "access/htup_details.h"
 #include "access/xact.h"
 #include "catalog/pg_type.h"
 #include "core/core_pg.h"
@@ -26,7 +27,9 @@
 #include "utils/numeric.h"
 #include "utils/plancache.h"
 
-#define BATCH			2000	/* rows a fetch */
+#define FIRST_BATCH		100		/* rows of the first fetch, which tells their width */
+#define BATCH_CELLS		500000	/* about so many numbers a later one */
+#define MAX_BATCH		2000
 #define MAX_CATEGORIES	10000
 #define MAX_LABEL		256		/* bytes of a label or category */
 
@@ -405,6 +408,7 @@ read_batch(builder *b, SPITupleTable *table, uint64 n)
 
 	for (uint64 r = 0; r < n; r++)
 	{
+		CHECK_FOR_INTERRUPTS();
 		heap_deform_tuple(table->vals[r], desc, values, nulls);
 		if (d->target >= 0 && nulls[d->target])
 		{
@@ -526,6 +530,7 @@ train_read(const char *query, const char *target, bool categories, Size limit, c
 	{
 		SPIPlanPtr	plan = SPI_prepare(query, 0, NULL);
 		Portal		portal;
+		long		fetch = FIRST_BATCH;
 
 		if (plan == NULL)
 			ereport(ERROR,
@@ -540,8 +545,7 @@ train_read(const char *query, const char *target, bool categories, Size limit, c
 			uint64		n;
 
 			MemoryContextSwitchTo(batch_cxt);
-			CHECK_FOR_INTERRUPTS();
-			SPI_cursor_fetch(portal, true, BATCH);
+			SPI_cursor_fetch(portal, true, fetch);
 			n = SPI_processed;
 			if (n == 0)
 				break;
@@ -549,6 +553,7 @@ train_read(const char *query, const char *target, bool categories, Size limit, c
 			{
 				find_widths(d, SPI_tuptable, n);
 				place_features(&b);
+				fetch = Min(MAX_BATCH, Max(1, BATCH_CELLS / Max(b.n_features, 1)));
 			}
 			read_batch(&b, SPI_tuptable, n);
 			SPI_freetuptable(SPI_tuptable);

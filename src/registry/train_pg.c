@@ -368,6 +368,10 @@ millrace_train_model(PG_FUNCTION_ARGS)
 		mr_pg_raise(&st);
 	}
 	train_seconds = seconds_since(start);
+	if (!report.converged)
+		ereport(WARNING,
+				(errmsg("%s did not converge in %d iterations", algorithm_name, report.iterations),
+				 errhint("Raise \"max_iter\", or try \"standardize\": true.")));
 
 	new.name = name;
 	new.bytes = bytes;

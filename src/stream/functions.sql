@@ -137,3 +137,14 @@ COMMENT ON FUNCTION millrace.drop_source(text) IS
 	'ends a source and forgets its offsets; its rows and dead letters stay';
 REVOKE EXECUTE ON FUNCTION millrace.drop_source(text) FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION millrace.drop_source(text) TO millrace_admin;
+
+-- The worker library, for it alone links librdkafka; ordinary backends load it for this only.
+CREATE FUNCTION millrace.peek(server text, topic text, n int DEFAULT 10, timeout_ms int DEFAULT 10000,
+		OUT partition int, OUT "offset" bigint, OUT "time" timestamptz, OUT key text, OUT value text, OUT headers jsonb)
+		RETURNS SETOF record
+	LANGUAGE c STRICT VOLATILE PARALLEL UNSAFE ROWS 10
+	AS '$libdir/millrace_worker', 'millrace_peek';
+COMMENT ON FUNCTION millrace.peek(text, text, int, int) IS
+	'shows about the newest n messages of a topic, shared out over its partitions, and consumes nothing; what is no text stands in hexadecimal';
+REVOKE EXECUTE ON FUNCTION millrace.peek(text, text, int, int) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION millrace.peek(text, text, int, int) TO millrace_admin;

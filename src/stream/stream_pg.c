@@ -47,8 +47,8 @@ stream_init(void)
 							 NULL, &mr_workers_on, true, PGC_SIGHUP, 0, NULL, NULL, NULL);
 	DefineCustomStringVariable("millrace.launcher_database",
 							   "Database that the launcher is connected to.",
-							   "It must exist; any will do, for the launcher reads shared catalogues only.",
-							   &mr_launcher_database, "postgres", PGC_POSTMASTER, 0, NULL, NULL, NULL);
+							   "It must exist; any will do, for the launcher reads shared catalogues only. Takes effect when the launcher starts.",
+							   &mr_launcher_database, "postgres", PGC_SIGHUP, 0, NULL, NULL, NULL);
 	mr_launcher_register();
 	mr_hook_init();
 }

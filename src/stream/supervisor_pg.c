@@ -209,6 +209,7 @@ stop_strangers(void)
 static void
 reconcile(void)
 {
+	static bool cleaned = false;
 	static SPIPlanPtr plan = NULL;
 	static Oid	types[] = {TEXTOID};
 	TimestampTz now = GetCurrentTimestamp();
@@ -223,6 +224,12 @@ reconcile(void)
 		((child *) lfirst(cell))->wanted = false;
 	}
 	stop_strangers();
+	if (!cleaned)
+	{
+		/* What workers of an earlier supervisor, or before a crash, said of themselves. */
+		SPI_execute("DELETE FROM millrace.source_workers", false, 0);
+		cleaned = true;
+	}
 
 	if (plan == NULL)
 		plan = keep(sources_query, 1, types);

@@ -79,7 +79,7 @@ COMMENT ON COLUMN millrace.source_offsets.dead IS 'messages written to dead_lett
 COMMENT ON COLUMN millrace.source_offsets.skipped IS 'messages without a value (tombstones) that were passed over';
 COMMENT ON COLUMN millrace.source_offsets.last_batch_at IS 'start of the last transaction committed';
 
-CREATE UNLOGGED TABLE millrace.source_workers (
+CREATE TABLE millrace.source_workers (
 	source     text NOT NULL,
 	worker     int NOT NULL,
 	workers    int NOT NULL,
@@ -93,11 +93,11 @@ CREATE UNLOGGED TABLE millrace.source_workers (
 	last_error_at timestamptz,
 	PRIMARY KEY (source, worker)
 ) WITH (fillfactor = 30);
-COMMENT ON TABLE millrace.source_workers IS 'what each worker of a source is doing, as it says itself; empty after a crash';
+COMMENT ON TABLE millrace.source_workers IS 'what each worker of a source is doing, as it says itself; millrace.status() also knows whether it lives';
 COMMENT ON COLUMN millrace.source_workers.source IS 'source';
 COMMENT ON COLUMN millrace.source_workers.worker IS 'its number, from 0: it reads the partitions p with p % workers = worker';
 COMMENT ON COLUMN millrace.source_workers.workers IS 'workers of the source';
-COMMENT ON COLUMN millrace.source_workers.pid IS 'its process';
+COMMENT ON COLUMN millrace.source_workers.pid IS 'its process; 0 where none could be started';
 COMMENT ON COLUMN millrace.source_workers.state IS 'starting, running, waiting (retries by itself, for the reason beside it) or stopped';
 COMMENT ON COLUMN millrace.source_workers.reason IS 'what it waits for or why it stopped';
 COMMENT ON COLUMN millrace.source_workers.sqlstate IS 'SQLSTATE of the reason';

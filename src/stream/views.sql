@@ -13,7 +13,12 @@ CREATE VIEW millrace.source_status AS
 						   WHEN pg_catalog.bool_or(state = 'starting') THEN 'starting' ELSE 'running' END AS state,
 					  pg_catalog.max(reason) AS reason, pg_catalog.max(sqlstate) AS sqlstate,
 					  pg_catalog.sum(errors) AS errors, pg_catalog.max(last_error) AS last_error
-			   FROM millrace.source_workers GROUP BY source) w ON w.source = s.name
+			   FROM (SELECT w.source, w.worker, NULLIF(w.pid, 0) AS pid, w.reason, w.sqlstate, w.errors, w.last_error,
+							  -- a process that is gone has said its last: a server that crashed, a standby
+							  CASE WHEN w.pid = 0 OR w.state = 'waiting'
+								OR EXISTS (SELECT FROM millrace.worker_slots() l WHERE l.pid = w.pid) THEN w.state ELSE 'stopped' END AS state
+					   FROM millrace.source_workers w) w
+			   GROUP BY source) w ON w.source = s.name
 	LEFT JOIN (SELECT source, pg_catalog.count(*) AS partitions,
 					  pg_catalog.sum(GREATEST(high_watermark - next_offset, 0)) AS messages_behind,
 					  pg_catalog.sum(rows) AS rows, pg_catalog.sum(dead) AS dead, pg_catalog.sum(skipped) AS skipped,

@@ -55,6 +55,16 @@ add_header(void *arg, const char *name, const void *value, size_t len)
 	return true;
 }
 
+/* The headers of a message, in order, as JSON; [] if there are none. */
+void
+kfk_add_headers(StringInfo out, const kfk_message *m)
+{
+	/* kfk_headers() calls back between two calls of librdkafka, within none. */
+	appendStringInfoChar(out, '[');
+	kfk_headers(m, add_header, out);
+	appendStringInfoChar(out, ']');
+}
+
 static Datum
 bytes_datum(const void *data, size_t len)
 {
@@ -81,12 +91,9 @@ kfk_bury(const kfk_source *source, const kfk_item *item)
 	char		nulls[] = "           ";
 	StringInfoData headers;
 
-	/* kfk_headers() calls back between two calls of librdkafka, within none. */
 	initStringInfo(&headers);
-	appendStringInfoChar(&headers, '[');
-	kfk_headers(m, add_header, &headers);
-	nulls[5] = headers.len > 1 ? ' ' : 'n';
-	appendStringInfoChar(&headers, ']');
+	kfk_add_headers(&headers, m);
+	nulls[5] = headers.len > 2 ? ' ' : 'n';
 
 	args[0] = CStringGetTextDatum(source->name);
 	args[1] = CStringGetTextDatum(source->topic);

@@ -138,6 +138,7 @@ extern kfk_outcome kfk_batch(const kfk_source *source, kfk_partition *partitions
 extern bool kfk_is_data_error(int sqlstate);
 
 /* dead_pg.c */
+extern void kfk_add_headers(struct StringInfoData *out, const kfk_message *m);
 extern void kfk_bury(const kfk_source *source, const kfk_item *item);
 
 /* source_main_pg.c */

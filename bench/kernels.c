@@ -1,0 +1,373 @@
+/*
+ * bench/kernels.c
+ *	  GFLOP/s of each kernel on the layers of ResNet-20 (CIFAR), MobileNetV2 and
+ *	  ResNet-50, next to the peak of a pure FMA loop on the same core.
+ *
+ * Other load and the clock change within seconds, so rounds over all layers are
+ * interleaved with the peak loop and the best of each counts.  Usage:
+ *		kernels [isa [rounds [network]]]
+ * Build: make build/bench/kernels.
+ */
+#define _GNU_SOURCE
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+#if defined(__x86_64__)
+#include <immintrin.h>
+#endif
+
+#include "nn/kernels.h"
+
+typedef enum kind
+{
+	CONV, STEM, DEPTHWISE, GEMM, GAP
+} kind;
+
+typedef struct layer
+{
+	const char *net;
+	kind		kind;
+	int			cin,
+				cout,
+				size,			/* input height and width; gemm: rows */
+				k,
+				s;
+	int			res;			/* with residual */
+	int			count;			/* times in the network */
+} layer;
+
+static const layer layers[] = {
+	{"resnet20", STEM, 3, 16, 32, 3, 1, 0, 1},
+	{"resnet20", CONV, 16, 16, 32, 3, 1, 0, 3},
+	{"resnet20", CONV, 16, 16, 32, 3, 1, 1, 3},
+	{"resnet20", CONV, 16, 32, 32, 3, 2, 0, 1},
+	{"resnet20", CONV, 32, 32, 16, 3, 1, 0, 2},
+	{"resnet20", CONV, 32, 32, 16, 3, 1, 1, 3},
+	{"resnet20", CONV, 32, 64, 16, 3, 2, 0, 1},
+	{"resnet20", CONV, 64, 64, 8, 3, 1, 0, 2},
+	{"resnet20", CONV, 64, 64, 8, 3, 1, 1, 3},
+	{"resnet20", GAP, 64, 64, 8, 1, 1, 0, 1},
+	{"resnet20", GEMM, 64, 10, 1, 1, 1, 0, 1},
+	{"mobilenetv2", STEM, 3, 32, 224, 3, 2, 0, 1},
+	{"mobilenetv2", DEPTHWISE, 32, 32, 112, 3, 1, 0, 1},
+	{"mobilenetv2", CONV, 32, 16, 112, 1, 1, 0, 1},
+	{"mobilenetv2", CONV, 16, 96, 112, 1, 1, 0, 1},
+	{"mobilenetv2", DEPTHWISE, 96, 96, 112, 3, 2, 0, 1},
+	{"mobilenetv2", CONV, 96, 24, 56, 1, 1, 0, 1},
+	{"mobilenetv2", CONV, 24, 144, 56, 1, 1, 0, 2},
+	{"mobilenetv2", DEPTHWISE, 144, 144, 56, 3, 1, 0, 1},
+	{"mobilenetv2", CONV, 144, 24, 56, 1, 1, 1, 1},
+	{"mobilenetv2", DEPTHWISE, 144, 144, 56, 3, 2, 0, 1},
+	{"mobilenetv2", CONV, 144, 32, 28, 1, 1, 0, 1},
+	{"mobilenetv2", CONV, 32, 192, 28, 1, 1, 0, 3},
+	{"mobilenetv2", DEPTHWISE, 192, 192, 28, 3, 1, 0, 2},
+	{"mobilenetv2", CONV, 192, 32, 28, 1, 1, 1, 2},
+	{"mobilenetv2", DEPTHWISE, 192, 192, 28, 3, 2, 0, 1},
+	{"mobilenetv2", CONV, 192, 64, 14, 1, 1, 0, 1},
+	{"mobilenetv2", CONV, 64, 384, 14, 1, 1, 0, 4},
+	{"mobilenetv2", DEPTHWISE, 384, 384, 14, 3, 1, 0, 4},
+	{"mobilenetv2", CONV, 384, 64, 14, 1, 1, 1, 3},
+	{"mobilenetv2", CONV, 384, 96, 14, 1, 1, 0, 1},
+	{"mobilenetv2", CONV, 96, 576, 14, 1, 1, 0, 3},
+	{"mobilenetv2", DEPTHWISE, 576, 576, 14, 3, 1, 0, 2},
+	{"mobilenetv2", CONV, 576, 96, 14, 1, 1, 1, 2},
+	{"mobilenetv2", DEPTHWISE, 576, 576, 14, 3, 2, 0, 1},
+	{"mobilenetv2", CONV, 576, 160, 7, 1, 1, 0, 1},
+	{"mobilenetv2", CONV, 160, 960, 7, 1, 1, 0, 3},
+	{"mobilenetv2", DEPTHWISE, 960, 960, 7, 3, 1, 0, 3},
+	{"mobilenetv2", CONV, 960, 160, 7, 1, 1, 1, 2},
+	{"mobilenetv2", CONV, 960, 320, 7, 1, 1, 0, 1},
+	{"mobilenetv2", CONV, 320, 1280, 7, 1, 1, 0, 1},
+	{"mobilenetv2", GAP, 1280, 1280, 7, 1, 1, 0, 1},
+	{"mobilenetv2", GEMM, 1280, 1000, 1, 1, 1, 0, 1},
+	{"resnet50", STEM, 3, 64, 224, 7, 2, 0, 1},
+	{"resnet50", CONV, 64, 64, 56, 1, 1, 0, 1},
+	{"resnet50", CONV, 64, 64, 56, 3, 1, 0, 3},
+	{"resnet50", CONV, 64, 256, 56, 1, 1, 1, 4},
+	{"resnet50", CONV, 256, 64, 56, 1, 1, 0, 2},
+	{"resnet50", CONV, 256, 128, 56, 1, 1, 0, 1},
+	{"resnet50", CONV, 128, 128, 56, 3, 2, 0, 1},
+	{"resnet50", CONV, 256, 512, 56, 1, 2, 0, 1},
+	{"resnet50", CONV, 128, 512, 28, 1, 1, 1, 4},
+	{"resnet50", CONV, 512, 128, 28, 1, 1, 0, 3},
+	{"resnet50", CONV, 128, 128, 28, 3, 1, 0, 3},
+	{"resnet50", CONV, 512, 256, 28, 1, 1, 0, 1},
+	{"resnet50", CONV, 256, 256, 28, 3, 2, 0, 1},
+	{"resnet50", CONV, 512, 1024, 28, 1, 2, 0, 1},
+	{"resnet50", CONV, 256, 1024, 14, 1, 1, 1, 6},
+	{"resnet50", CONV, 1024, 256, 14, 1, 1, 0, 5},
+	{"resnet50", CONV, 256, 256, 14, 3, 1, 0, 5},
+	{"resnet50", CONV, 1024, 512, 14, 1, 1, 0, 1},
+	{"resnet50", CONV, 512, 512, 14, 3, 2, 0, 1},
+	{"resnet50", CONV, 1024, 2048, 14, 1, 2, 0, 1},
+	{"resnet50", CONV, 512, 2048, 7, 1, 1, 1, 3},
+	{"resnet50", CONV, 2048, 512, 7, 1, 1, 0, 2},
+	{"resnet50", CONV, 512, 512, 7, 3, 1, 0, 2},
+	{"resnet50", GAP, 2048, 2048, 7, 1, 1, 0, 1},
+	{"resnet50", GEMM, 2048, 1000, 1, 1, 1, 0, 1},
+};
+#define LAYERS ((int) (sizeof(layers) / sizeof(layers[0])))
+
+static double
+now(void)
+{
+	struct timespec t;
+
+	clock_gettime(CLOCK_MONOTONIC, &t);
+	return t.tv_sec + t.tv_nsec * 1e-9;
+}
+
+static void *
+zeros(size_t bytes)
+{
+	void	   *p = NULL;
+
+	bytes = (bytes + 127) / 64 * 64;
+	if (posix_memalign(&p, 64, bytes))
+		exit(1);
+	memset(p, 0, bytes);
+	return p;
+}
+
+static void
+fill(float *p, size_t n)
+{
+	for (size_t i = 0; i < n; i++)
+		p[i] = (float) ((i * 2654435761u >> 8) % 1000) / 1000.0f - 0.5f;
+}
+
+/* GFLOP/s of independent FMAs in registers; 0 where unknown. */
+#if defined(__x86_64__)
+__attribute__((target("avx512f"), noinline)) static double
+peak_avx512(void)
+{
+	__m512		a[16],
+				x = _mm512_set1_ps(0.999f),
+				y = _mm512_set1_ps(0.001f);
+	double		t = now();
+	float		out[16];
+
+	for (int i = 0; i < 16; i++)
+		a[i] = _mm512_set1_ps((float) i);
+	for (int r = 0; r < 100000; r++)
+	{
+#pragma GCC unroll 16
+		for (int i = 0; i < 16; i++)
+			a[i] = _mm512_fmadd_ps(a[i], x, y);
+	}
+	for (int i = 1; i < 16; i++)
+		a[0] = _mm512_add_ps(a[0], a[i]);
+	_mm512_storeu_ps(out, a[0]);
+	t = now() - t;
+	return out[0] > -1e30f ? 100000.0 * 16 * 32 / t * 1e-9 : 0;
+}
+
+__attribute__((target("avx2,fma"), noinline)) static double
+peak_avx2(void)
+{
+	__m256		a[12],
+				x = _mm256_set1_ps(0.999f),
+				y = _mm256_set1_ps(0.001f);
+	double		t = now();
+	float		out[8];
+
+	for (int i = 0; i < 12; i++)
+		a[i] = _mm256_set1_ps((float) i);
+	for (int r = 0; r < 100000; r++)
+	{
+#pragma GCC unroll 12
+		for (int i = 0; i < 12; i++)
+			a[i] = _mm256_fmadd_ps(a[i], x, y);
+	}
+	for (int i = 1; i < 12; i++)
+		a[0] = _mm256_add_ps(a[0], a[i]);
+	_mm256_storeu_ps(out, a[0]);
+	t = now() - t;
+	return out[0] > -1e30f ? 100000.0 * 12 * 16 / t * 1e-9 : 0;
+}
+#endif
+
+static double
+peak(nn_isa isa)
+{
+#if defined(__x86_64__)
+	if (isa == nn_isa_avx512)
+		return peak_avx512();
+	if (isa == nn_isa_avx2)
+		return peak_avx2();
+#endif
+	return 0;
+}
+
+typedef struct work
+{
+	nn_conv		cv;
+	nn_view		in,
+				out,
+				res;
+	void	   *pack,
+			   *scratch;
+	float	   *plain;
+	double		flop;
+	double		best;
+} work;
+
+static nn_view
+view(int c, int h, int w, nn_margin m)
+{
+	nn_view		v = {NULL, c, h, w, 0, 0};
+	float	   *p;
+
+	v.row_pitch = 16 * (size_t) (m.left + w + m.right);
+	v.blk_pitch = v.row_pitch * (m.top + h + m.bottom);
+	p = zeros(v.blk_pitch * nn_blocks(c) * sizeof(float));
+	v.data = p + m.top * v.row_pitch + 16 * m.left;
+	for (int b = 0; b < nn_blocks(c); b++)
+		for (int y = 0; y < h; y++)
+			fill(v.data + b * v.blk_pitch + y * v.row_pitch, (size_t) w * 16);
+	return v;
+}
+
+static void
+prepare(const nn_kernels *k, const layer *l, work *w)
+{
+	nn_margin	none = {0, 0, 0, 0};
+	int			pad = l->k / 2;
+	int			out = (l->size + 2 * pad - l->k) / l->s + 1;
+	float	   *wt;
+
+	w->cv = (nn_conv) {.cin = l->cin, .cout = l->cout, .groups = l->kind == DEPTHWISE ? l->cin : 1,
+		.kh = l->k, .kw = l->k, .sh = l->s, .sw = l->s, .dh = 1, .dw = 1, .pt = pad, .pl = pad,
+		.form = l->kind == STEM ? nn_conv_planar : nn_conv_blocked, .act = {nn_act_relu, 0, 0}};
+	w->best = 1e30;
+	w->flop = 2.0 * l->cout * (l->cin / w->cv.groups) * l->k * l->k * out * out;
+	wt = zeros(sizeof(float) * l->cout * (l->cin / w->cv.groups) * l->k * l->k);
+	fill(wt, (size_t) l->cout * (l->cin / w->cv.groups) * l->k * l->k);
+	if (l->kind == GEMM)
+	{
+		w->flop = 2.0 * l->cin * l->cout * l->size;
+		w->pack = zeros(nn_gemm_pack_size(k->isa, l->cin, l->cout));
+		nn_gemm_pack(k->isa, l->cin, l->cout, wt, 1, l->cin, NULL, w->pack);
+		w->scratch = zeros(k->gemm_scratch(l->size, l->cin, l->cout));
+		w->plain = zeros(sizeof(float) * l->size * l->cin);
+		w->out.data = zeros(sizeof(float) * l->size * l->cout);
+	}
+	else if (l->kind == GAP)
+	{
+		w->flop = 1.0 * l->cin * l->size * l->size;
+		w->in = view(l->cin, l->size, l->size, none);
+		w->out.data = zeros(sizeof(float) * 16 * nn_blocks(l->cin));
+	}
+	else
+	{
+		w->in = view(l->cin, l->size, l->size, nn_conv_margin(&w->cv, l->size, l->size, out, out));
+		w->plain = zeros(sizeof(float) * l->cin * l->size * l->size);
+		fill(w->plain, (size_t) l->cin * l->size * l->size);
+		/* outputs as a 3x3 reader would want them, where the network has such */
+		w->out = view(l->cout, out, out, l->k == 3 && l->kind == CONV ? (nn_margin) {1, 1, 1, 1} : none);
+		w->res = view(l->cout, out, out, l->k == 3 && l->kind == CONV ? (nn_margin) {1, 1, 1, 1} : none);
+		if (l->kind == DEPTHWISE)
+		{
+			w->pack = zeros(nn_depthwise_pack_size(k->isa, &w->cv));
+			nn_depthwise_pack(k->isa, &w->cv, wt, NULL, w->pack);
+		}
+		else
+		{
+			w->pack = zeros(nn_conv_pack_size(k->isa, &w->cv));
+			nn_conv_pack(k->isa, &w->cv, wt, NULL, w->pack);
+			w->scratch = zeros(k->conv_scratch(&w->cv, l->size, l->size, out, out));
+		}
+	}
+	free(wt);
+}
+
+static void
+once(const nn_kernels *k, const layer *l, work *w)
+{
+	const nn_view *res = l->res ? &w->res : NULL;
+
+	switch (l->kind)
+	{
+		case CONV:
+			k->conv(&w->cv, w->pack, &w->in, res, &w->out, 0, w->out.h, w->scratch);
+			break;
+		case STEM:
+			k->conv_planar(&w->cv, w->pack, w->plain, l->size, l->size, res, &w->out, 0, w->out.h, w->scratch);
+			break;
+		case DEPTHWISE:
+			k->depthwise(&w->cv, w->pack, &w->in, res, &w->out, 0, w->out.h);
+			break;
+		case GEMM:
+			k->gemm(w->pack, l->size, w->plain, l->cin, NULL, 0, w->out.data, l->cout, w->cv.act, w->scratch);
+			break;
+		case GAP:
+			k->global_avgpool(&w->in, w->out.data);
+			break;
+	}
+}
+
+int
+main(int argc, char **argv)
+{
+	static work w[LAYERS];
+	const nn_kernels *k = NULL;
+	int			rounds = argc > 2 ? atoi(argv[2]) : 10;
+	double		top = 0;
+
+	for (nn_isa isa = nn_isa_auto; isa <= nn_isa_avx512; isa++)
+		if (strcmp(argc > 1 ? argv[1] : "auto", nn_isa_name(isa)) == 0)
+			k = nn_kernels_for(isa);
+	if (k == NULL)
+	{
+		fprintf(stderr, "no such instruction set here\n");
+		return 1;
+	}
+	for (int i = 0; i < LAYERS; i++)
+		if (argc <= 3 || strcmp(argv[3], layers[i].net) == 0)
+			prepare(k, &layers[i], &w[i]);
+	for (int r = 0; r < rounds; r++)
+		for (int i = 0; i < LAYERS; i++)
+		{
+			double		t,
+						p = i % 8 == 0 ? peak(k->isa) : 0;
+
+			top = p > top ? p : top;
+			if (w[i].flop == 0)
+				continue;
+			once(k, &layers[i], &w[i]);
+			for (int n = 0; n < 4; n++)
+			{
+				t = now();
+				once(k, &layers[i], &w[i]);
+				t = now() - t;
+				w[i].best = t < w[i].best ? t : w[i].best;
+			}
+		}
+	printf("%s, peak of an FMA loop %.0f GFLOP/s\n", k->name, top);
+	for (int i = 0; i < LAYERS;)
+	{
+		static const char *kinds[] = {"conv", "stem", "depthwise", "gemm", "mean"};
+		const char *net = layers[i].net;
+		double		ms = 0,
+					flop = 0;
+
+		for (; i < LAYERS && strcmp(layers[i].net, net) == 0; i++)
+		{
+			const layer *l = &layers[i];
+
+			if (w[i].flop == 0)
+				continue;
+			ms += w[i].best * 1e3 * l->count;
+			flop += w[i].flop * l->count;
+			printf("%-12s %-9s %4d -> %4d  %dx%d/%d @%-3d %s x%d %9.4f ms %6.1f GFLOP/s %3.0f %%\n", net,
+				   kinds[l->kind], l->cin, l->cout, l->k, l->k, l->s, l->size, l->res ? "+res" : "    ", l->count,
+				   w[i].best * 1e3, w[i].flop / w[i].best * 1e-9,
+				   top > 0 ? w[i].flop / w[i].best * 1e-7 / top : 0);
+		}
+		if (flop > 0)
+			printf("%-12s all layers: %.3f ms, %.1f GFLOP/s, %.0f %% of the peak\n\n", net, ms, flop / ms * 1e-6,
+				   top > 0 ? flop / ms * 1e-4 / top : 0);
+	}
+	return 0;
+}

@@ -1,0 +1,155 @@
+/*
+ * file.h
+ *	  The compiled file: what nn_compile() writes and nn_run() reads in place.
+ *
+ *	header | tensors | operands | steps | ports | constants and packed weights
+ *	\______________________ plan ______________/
+ *
+ * All offsets count from the start of the file, in bytes; everything is in the
+ * byte order and the struct layout of the machine (header.layout tells).  The
+ * plan is small and checked by nn_open(): its sha256, then every offset, count
+ * and extent.  The weights' sha256 is in the header too: nn_verify().
+ */
+#ifndef MILLRACE_NN_FILE_H
+#define MILLRACE_NN_FILE_H
+
+#include "nn/ops.h"
+
+#define NN_FILE_MAGIC UINT64_C(0x31304e4e4543524d)	/* "MRCENN01" */
+
+/* Where a tensor lies. */
+typedef enum nn_place
+{
+	nn_place_arena = 0,
+	nn_place_const = 1,			/* in the file */
+	nn_place_input = 2			/* the caller's, read in place */
+} nn_place;
+
+typedef struct nn_ftensor
+{
+	nn_shape	shape;			/* as the graph sees it */
+	int64_t		elements;
+	int32_t		dtype;
+	int32_t		place;			/* nn_place */
+	int32_t		blocked;		/* 0: plain, row-major */
+	int32_t		c,
+				h,
+				w;				/* blocked: the view */
+	nn_margin	margin;			/* border that readers need */
+	uint64_t	offset;			/* of the first element, in arena or file; input: its index */
+	uint64_t	row_pitch,		/* blocked: floats */
+				blk_pitch;
+} nn_ftensor;
+
+typedef enum nn_step_kind
+{
+	nn_step_plain = 0,			/* op's run(); operands: inputs, outputs */
+	nn_step_conv,				/* x, [res] -> y; data: pack; the same for the next two */
+	nn_step_conv_planar,
+	nn_step_depthwise,
+	nn_step_maxpool,
+	nn_step_avgpool,
+	nn_step_global_avgpool,
+	nn_step_global_maxpool,
+	nn_step_binary,				/* a, b -> y */
+	nn_step_scale_shift,		/* x -> y; data: scale, shift (16 * blocks floats each) or none */
+	nn_step_gemm,				/* a -> y; data: pack */
+	nn_step_to_blocked,
+	nn_step_from_blocked,
+	nn_step_copy_channels,		/* x -> channels [to, to + n) of y */
+	nn_step_shortcut,			/* strided pixels of x -> y, channels shifted by to, rest 0 */
+	nn_step_last = nn_step_shortcut
+} nn_step_kind;
+
+typedef struct nn_fstep
+{
+	int32_t		kind;			/* nn_step_kind */
+	int32_t		op;				/* plain: index into nn_ops; binary: nn_binary */
+	int32_t		n_in,
+				n_out;
+	uint32_t	operands;		/* first one: inputs, then outputs; tensor index or -1 */
+	int32_t		residual;		/* 1: the last input is a residual */
+	uint64_t	data;			/* pack, scale and shift */
+	uint64_t	data_len;
+	uint64_t	wanted;			/* bit per output that depends on this step */
+	int64_t		macs;			/* multiply-adds, of one output line if it has lines */
+	nn_act		act;
+	union
+	{
+		nn_params	params;		/* plain */
+		nn_conv		conv;
+		nn_pool		pool;
+		struct
+		{
+			int32_t		m,
+						k,
+						n;
+		}			gemm;
+		struct
+		{
+			int32_t		n,
+						to;		/* channels */
+			int32_t		y0,
+						x0,
+						sy,
+						sx;
+		}			move;
+	}			u;
+} nn_fstep;
+
+typedef struct nn_port
+{
+	nn_tensor_info info;
+	int32_t		tensor;			/* outputs: where it is found after the run */
+	int32_t		reserved;
+} nn_port;
+
+typedef struct nn_file_header
+{
+	uint64_t	magic;
+	uint32_t	version;		/* NN_COMPILER_VERSION */
+	uint32_t	isa;
+	uint32_t	layout;			/* of the structs above */
+	uint32_t	ops;			/* nn_ops_fingerprint() */
+	uint64_t	total_len;
+	uint64_t	plan_len;
+	uint64_t	workspace;		/* arena, then scratch, then operand tensors */
+	uint64_t	arena;
+	uint64_t	scratch;
+	uint32_t	n_tensors,
+				n_operands,
+				n_steps,
+				n_inputs,
+				n_outputs,
+				max_operands;	/* of one plain step */
+	uint64_t	tensors,		/* offsets */
+				operands,
+				steps,
+				ports;
+	uint8_t		content_sha[32];	/* of [plan_len, total_len) */
+	uint8_t		plan_sha[32];	/* of [0, plan_len), with these 32 bytes zero */
+} nn_file_header;
+
+#define NN_FILE_LAYOUT \
+	((uint32_t) (sizeof(nn_ftensor) + 1021 * sizeof(nn_fstep) + 65537 * sizeof(nn_port) + \
+				 16777259 * sizeof(nn_file_header)))
+
+/* file.c */
+extern void nn_file_seal(uint8_t *file);
+
+/* A blocked tensor's view at base (its offset already added). */
+static inline nn_view
+nn_tensor_view(const nn_ftensor *t, uint8_t *p)
+{
+	nn_view		v;
+
+	v.data = (float *) (void *) p;
+	v.c = t->c;
+	v.h = t->h;
+	v.w = t->w;
+	v.row_pitch = t->row_pitch;
+	v.blk_pitch = t->blk_pitch;
+	return v;
+}
+
+#endif							/* MILLRACE_NN_FILE_H */

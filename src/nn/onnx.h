@@ -1,0 +1,24 @@
+/*
+ * onnx.h
+ *	  Shared by onnx.c (graph) and onnx_tensor.c (weights).
+ */
+#ifndef MILLRACE_NN_ONNX_H
+#define MILLRACE_NN_ONNX_H
+
+#include "nn/graph.h"
+
+#define NN_MIN_OPSET 7
+#define NN_MAX_OPSET 21
+
+extern mr_code nn_onnx_malformed(nn_graph *g, const char *what);
+
+/* An initializer: a TensorProto with a name, becomes a constant value. */
+extern mr_code nn_read_initializer(nn_graph *g, pb_bytes message);
+
+/* The type a declared type is held in: half types and float64 as float32. */
+extern int32_t nn_onnx_storage(int32_t declared);
+
+/* Well-formed UTF-8 without control characters? */
+extern bool nn_onnx_utf8(pb_bytes s);
+
+#endif							/* MILLRACE_NN_ONNX_H */

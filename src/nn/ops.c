@@ -1,0 +1,176 @@
+/*
+ * ops.c
+ *	  The table of operators.
+ *
+ * One line each: name, domain, first and last opset, what the planner may see
+ * in it, number of inputs, shape rule, plain kernel, member of a family.  Lines
+ * of one operator with different opsets stand together.  The order is part of
+ * the compiled file's identity through nn_ops_fingerprint().
+ */
+#include <limits.h>
+#include <string.h>
+
+#include "nn/onnx.h"
+#include "nn/ops_impl.h"
+
+#define ALL 1, NN_MAX_OPSET
+#define MANY INT_MAX
+#define F(name) nn_infer_##name, nn_run_##name
+
+const nn_op nn_ops[] = {
+	/* activations */
+	{"Relu", "", ALL, nn_kind_activation, 1, 1, F(activation), nn_act_relu},
+	{"Clip", "", 1, 10, nn_kind_activation, 1, 1, F(activation), nn_act_clip},
+	{"Clip", "", 11, NN_MAX_OPSET, nn_kind_activation, 1, 3, F(activation), nn_act_clip},
+	{"LeakyRelu", "", ALL, nn_kind_activation, 1, 1, F(activation), nn_act_leaky},
+	{"Sigmoid", "", ALL, nn_kind_activation, 1, 1, F(activation), nn_act_sigmoid},
+	{"Tanh", "", ALL, nn_kind_activation, 1, 1, F(activation), nn_act_tanh},
+	{"HardSigmoid", "", ALL, nn_kind_activation, 1, 1, F(activation), nn_act_hardsigmoid},
+	{"HardSwish", "", 14, NN_MAX_OPSET, nn_kind_activation, 1, 1, F(activation), nn_act_hardswish},
+	{"Gelu", "", 20, NN_MAX_OPSET, nn_kind_activation, 1, 1, F(activation), nn_act_gelu},
+	{"Elu", "", ALL, nn_kind_activation, 1, 1, F(activation), nn_act_elu},
+	{"Exp", "", ALL, nn_kind_activation, 1, 1, F(activation), nn_act_exp},
+
+	/* elementwise, one input */
+	{"Abs", "", ALL, nn_kind_plain, 1, 1, F(unary), nn_unary_abs},
+	{"Neg", "", ALL, nn_kind_plain, 1, 1, F(unary), nn_unary_neg},
+	{"Sign", "", ALL, nn_kind_plain, 1, 1, F(unary), nn_unary_sign},
+	{"Sqrt", "", ALL, nn_kind_plain, 1, 1, F(unary), nn_unary_sqrt},
+	{"Reciprocal", "", ALL, nn_kind_plain, 1, 1, F(unary), nn_unary_reciprocal},
+	{"Log", "", ALL, nn_kind_plain, 1, 1, F(unary), nn_unary_log},
+	{"Floor", "", ALL, nn_kind_plain, 1, 1, F(unary), nn_unary_floor},
+	{"Ceil", "", ALL, nn_kind_plain, 1, 1, F(unary), nn_unary_ceil},
+	{"Round", "", ALL, nn_kind_plain, 1, 1, F(unary), nn_unary_round},
+	{"Erf", "", ALL, nn_kind_plain, 1, 1, F(unary), nn_unary_erf},
+	{"Sin", "", ALL, nn_kind_plain, 1, 1, F(unary), nn_unary_sin},
+	{"Cos", "", ALL, nn_kind_plain, 1, 1, F(unary), nn_unary_cos},
+	{"Tan", "", ALL, nn_kind_plain, 1, 1, F(unary), nn_unary_tan},
+	{"Asin", "", ALL, nn_kind_plain, 1, 1, F(unary), nn_unary_asin},
+	{"Acos", "", ALL, nn_kind_plain, 1, 1, F(unary), nn_unary_acos},
+	{"Atan", "", ALL, nn_kind_plain, 1, 1, F(unary), nn_unary_atan},
+	{"Sinh", "", ALL, nn_kind_plain, 1, 1, F(unary), nn_unary_sinh},
+	{"Cosh", "", ALL, nn_kind_plain, 1, 1, F(unary), nn_unary_cosh},
+	{"Asinh", "", ALL, nn_kind_plain, 1, 1, F(unary), nn_unary_asinh},
+	{"Acosh", "", ALL, nn_kind_plain, 1, 1, F(unary), nn_unary_acosh},
+	{"Atanh", "", ALL, nn_kind_plain, 1, 1, F(unary), nn_unary_atanh},
+	{"Softplus", "", ALL, nn_kind_plain, 1, 1, F(unary), nn_unary_softplus},
+	{"Softsign", "", ALL, nn_kind_plain, 1, 1, F(unary), nn_unary_softsign},
+	{"Selu", "", ALL, nn_kind_plain, 1, 1, F(unary), nn_unary_selu},
+	{"Celu", "", 12, NN_MAX_OPSET, nn_kind_plain, 1, 1, F(unary), nn_unary_celu},
+	{"ThresholdedRelu", "", ALL, nn_kind_plain, 1, 1, F(unary), nn_unary_thresholded},
+	{"Mish", "", 18, NN_MAX_OPSET, nn_kind_plain, 1, 1, F(unary), nn_unary_mish},
+	{"Not", "", ALL, nn_kind_plain, 1, 1, F(unary), nn_unary_not},
+	{"IsNaN", "", ALL, nn_kind_plain, 1, 1, F(unary), nn_unary_isnan},
+
+	/* elementwise, broadcasting */
+	{"Add", "", ALL, nn_kind_binary, 2, 2, F(binary), nn_add},
+	{"Sub", "", ALL, nn_kind_binary, 2, 2, F(binary), nn_sub},
+	{"Mul", "", ALL, nn_kind_binary, 2, 2, F(binary), nn_mul},
+	{"Div", "", ALL, nn_kind_binary, 2, 2, F(binary), nn_div},
+	{"Min", "", ALL, nn_kind_binary, 1, MANY, F(binary), nn_min},
+	{"Max", "", ALL, nn_kind_binary, 1, MANY, F(binary), nn_max},
+	{"Sum", "", ALL, nn_kind_binary, 1, MANY, F(binary), nn_add},
+	{"Mean", "", ALL, nn_kind_plain, 1, MANY, F(binary), nn_binary_mean},
+	{"Pow", "", ALL, nn_kind_plain, 2, 2, F(binary), nn_binary_pow},
+	{"PRelu", "", ALL, nn_kind_plain, 2, 2, F(binary), nn_binary_prelu},
+	{"Equal", "", ALL, nn_kind_plain, 2, 2, F(compare), nn_compare_equal},
+	{"Less", "", ALL, nn_kind_plain, 2, 2, F(compare), nn_compare_less},
+	{"Greater", "", ALL, nn_kind_plain, 2, 2, F(compare), nn_compare_greater},
+	{"LessOrEqual", "", 12, NN_MAX_OPSET, nn_kind_plain, 2, 2, F(compare), nn_compare_less_equal},
+	{"GreaterOrEqual", "", 12, NN_MAX_OPSET, nn_kind_plain, 2, 2, F(compare), nn_compare_greater_equal},
+	{"And", "", ALL, nn_kind_plain, 2, 2, F(compare), nn_compare_and},
+	{"Or", "", ALL, nn_kind_plain, 2, 2, F(compare), nn_compare_or},
+	{"Xor", "", ALL, nn_kind_plain, 2, 2, F(compare), nn_compare_xor},
+	{"Where", "", ALL, nn_kind_plain, 3, 3, F(where), 0},
+
+	/* shapes and types */
+	{"Identity", "", ALL, nn_kind_alias, 1, 1, F(identity), 0},
+	{"Dropout", "", 1, 11, nn_kind_alias, 1, 1, F(identity), 1},
+	{"Dropout", "", 12, NN_MAX_OPSET, nn_kind_alias, 1, 3, F(identity), 1},
+	{"Reshape", "", 5, NN_MAX_OPSET, nn_kind_alias, 2, 2, F(reshape), 0},
+	{"Flatten", "", ALL, nn_kind_alias, 1, 1, F(flatten), 0},
+	{"Squeeze", "", 1, 12, nn_kind_alias, 1, 1, F(squeeze), 0},
+	{"Squeeze", "", 13, NN_MAX_OPSET, nn_kind_alias, 1, 2, F(squeeze), 0},
+	{"Unsqueeze", "", 1, 12, nn_kind_alias, 1, 1, F(unsqueeze), 0},
+	{"Unsqueeze", "", 13, NN_MAX_OPSET, nn_kind_alias, 2, 2, F(unsqueeze), 0},
+	{"Shape", "", ALL, nn_kind_plain, 1, 1, F(shape), 0},
+	{"Size", "", ALL, nn_kind_plain, 1, 1, F(shape), 1},
+	{"Constant", "", ALL, nn_kind_plain, 0, 0, F(constant), 0},
+	{"ConstantOfShape", "", 9, NN_MAX_OPSET, nn_kind_plain, 1, 1, F(constant_of_shape), 0},
+	{"Cast", "", 6, NN_MAX_OPSET, nn_kind_plain, 1, 1, F(cast), 0},
+
+	/* moving elements */
+	{"Transpose", "", ALL, nn_kind_plain, 1, 1, F(transpose), 0},
+	{"Slice", "", 1, 9, nn_kind_slice, 1, 1, F(slice), 0},
+	{"Slice", "", 10, NN_MAX_OPSET, nn_kind_slice, 3, 5, F(slice), 0},
+	{"Expand", "", 8, NN_MAX_OPSET, nn_kind_plain, 2, 2, F(expand), 0},
+	{"Concat", "", 4, NN_MAX_OPSET, nn_kind_concat, 1, MANY, F(concat), 0},
+	{"Split", "", 2, 12, nn_kind_plain, 1, 1, F(split), 0},
+	{"Split", "", 13, NN_MAX_OPSET, nn_kind_plain, 1, 2, F(split), 0},
+	{"Pad", "", 2, 10, nn_kind_pad, 1, 1, F(pad), 0},
+	{"Pad", "", 11, NN_MAX_OPSET, nn_kind_pad, 2, 4, F(pad), 0},
+	{"Gather", "", ALL, nn_kind_plain, 2, 2, F(gather), 0},
+	{"DepthToSpace", "", ALL, nn_kind_plain, 1, 1, F(depth_space), 0},
+	{"SpaceToDepth", "", ALL, nn_kind_plain, 1, 1, F(depth_space), 1},
+	{"Tile", "", 6, NN_MAX_OPSET, nn_kind_plain, 2, 2, F(tile), 0},
+
+	/* convolution, pooling, normalisation */
+	{"Conv", "", ALL, nn_kind_conv, 2, 3, F(conv), 0},
+	{"MaxPool", "", ALL, nn_kind_maxpool, 1, 1, F(pool), 0},
+	{"AveragePool", "", ALL, nn_kind_avgpool, 1, 1, F(pool), 0},
+	{"GlobalAveragePool", "", ALL, nn_kind_global_avgpool, 1, 1, F(global_pool), 0},
+	{"GlobalMaxPool", "", ALL, nn_kind_global_maxpool, 1, 1, F(global_pool), 0},
+	{"BatchNormalization", "", 7, NN_MAX_OPSET, nn_kind_batchnorm, 5, 5, F(batchnorm), 0},
+	{"InstanceNormalization", "", 6, NN_MAX_OPSET, nn_kind_plain, 3, 3, F(instancenorm), 0},
+	{"LRN", "", ALL, nn_kind_plain, 1, 1, F(lrn), 0},
+
+	/* matrices, reductions */
+	{"Gemm", "", 7, NN_MAX_OPSET, nn_kind_gemm, 2, 3, F(gemm), 0},
+	{"MatMul", "", ALL, nn_kind_matmul, 2, 2, F(matmul), 0},
+	{"Softmax", "", ALL, nn_kind_softmax, 1, 1, F(softmax), 0},
+	{"LogSoftmax", "", ALL, nn_kind_softmax, 1, 1, F(softmax), 1},
+	{"ReduceSum", "", ALL, nn_kind_plain, 1, 2, F(reduce), nn_reduce_sum},
+	{"ReduceMean", "", ALL, nn_kind_plain, 1, 2, F(reduce), nn_reduce_mean},
+	{"ReduceMax", "", ALL, nn_kind_plain, 1, 2, F(reduce), nn_reduce_max},
+	{"ReduceMin", "", ALL, nn_kind_plain, 1, 2, F(reduce), nn_reduce_min},
+	{"ReduceProd", "", ALL, nn_kind_plain, 1, 2, F(reduce), nn_reduce_prod},
+	{"ReduceL1", "", ALL, nn_kind_plain, 1, 2, F(reduce), nn_reduce_l1},
+	{"ReduceL2", "", ALL, nn_kind_plain, 1, 2, F(reduce), nn_reduce_l2},
+	{"ReduceLogSum", "", ALL, nn_kind_plain, 1, 2, F(reduce), nn_reduce_log_sum},
+	{"ReduceLogSumExp", "", ALL, nn_kind_plain, 1, 2, F(reduce), nn_reduce_log_sum_exp},
+	{"ReduceSumSquare", "", ALL, nn_kind_plain, 1, 2, F(reduce), nn_reduce_sum_square},
+	{"ArgMax", "", ALL, nn_kind_plain, 1, 1, F(arg), 0},
+	{"ArgMin", "", ALL, nn_kind_plain, 1, 1, F(arg), 1},
+};
+
+const int	nn_n_ops = (int) (sizeof(nn_ops) / sizeof(nn_ops[0]));
+
+const nn_op *
+nn_find_op(const char *domain, const char *name, int opset, bool *known)
+{
+	*known = false;
+	for (int i = 0; i < nn_n_ops; i++)
+	{
+		if (strcmp(nn_ops[i].name, name) != 0 || strcmp(nn_ops[i].domain, domain) != 0)
+			continue;
+		*known = true;
+		if (opset >= nn_ops[i].since && opset <= nn_ops[i].until)
+			return &nn_ops[i];
+	}
+	return NULL;
+}
+
+uint32_t
+nn_ops_fingerprint(void)
+{
+	uint32_t	h = 2166136261u;
+
+	for (int i = 0; i < nn_n_ops; i++)
+		for (const char *p = nn_ops[i].name;; p++)
+		{
+			h = (h ^ (uint8_t) *p) * 16777619u;
+			if (*p == '\0')
+				break;
+		}
+	return h;
+}

@@ -1,0 +1,106 @@
+/*
+ * ops_impl.h
+ *	  What the operator files offer to the table in ops.c, and to each other.
+ */
+#ifndef MILLRACE_NN_OPS_IMPL_H
+#define MILLRACE_NN_OPS_IMPL_H
+
+#include "nn/ops.h"
+
+/* Simple operations between two questions whether to stop: some 5 ms. */
+#define NN_STOP_WORK ((int64_t) 1 << 22)
+
+enum nn_unary
+{
+	nn_unary_abs, nn_unary_neg, nn_unary_sign, nn_unary_sqrt, nn_unary_reciprocal, nn_unary_log,
+	nn_unary_floor, nn_unary_ceil, nn_unary_round, nn_unary_erf, nn_unary_sin, nn_unary_cos, nn_unary_tan,
+	nn_unary_asin, nn_unary_acos, nn_unary_atan, nn_unary_sinh, nn_unary_cosh, nn_unary_asinh,
+	nn_unary_acosh, nn_unary_atanh, nn_unary_softplus, nn_unary_softsign, nn_unary_selu, nn_unary_celu,
+	nn_unary_thresholded, nn_unary_mish, nn_unary_not, nn_unary_isnan
+};
+
+/* Continues nn_binary; Sum is nn_add. */
+enum nn_binary_more
+{
+	nn_binary_pow = 16, nn_binary_mean, nn_binary_prelu
+};
+
+enum nn_compare
+{
+	nn_compare_equal, nn_compare_less, nn_compare_greater, nn_compare_less_equal,
+	nn_compare_greater_equal, nn_compare_and, nn_compare_or, nn_compare_xor
+};
+
+enum nn_reduce
+{
+	nn_reduce_sum, nn_reduce_mean, nn_reduce_max, nn_reduce_min, nn_reduce_prod, nn_reduce_l1,
+	nn_reduce_l2, nn_reduce_log_sum, nn_reduce_log_sum_exp, nn_reduce_sum_square
+};
+
+/* Windows of Conv and pools in nn_params.i: 2-D; 1-D has height 1.  The window
+ * comes first so that fusion and planning read it alike for all. */
+enum nn_window_param
+{
+	nn_w_kh, nn_w_kw, nn_w_sh, nn_w_sw, nn_w_dh, nn_w_dw, nn_w_pt, nn_w_pl, nn_w_pb, nn_w_pr,
+	nn_w_groups,				/* Conv */
+	nn_w_count_pad				/* AveragePool */
+};
+
+/* Strided copies (Slice, Transpose, ...) in nn_params.i: out[i...] =
+ * in[start + sum i * stride], strides in elements of the input. */
+enum nn_copy_param
+{
+	nn_c_start = 0,
+	nn_c_stride = 1				/* .. 8 */
+};
+
+extern mr_code nn_need_float(nn_infer_call *c, int k);
+extern void nn_bcast_init(nn_bcast *b, const nn_shape *out, int n, const nn_tensor *const *operands);
+extern bool nn_bcast_next(const nn_bcast *b, int n, int64_t *index, int64_t *offset);
+extern float nn_act_one(float x, nn_act act);
+
+#define NN_OPERATOR(name) \
+	extern mr_code nn_infer_##name(nn_infer_call *c); \
+	extern mr_code nn_run_##name(nn_run_call *c)
+
+/* ops_math.c */
+NN_OPERATOR(activation);
+NN_OPERATOR(unary);
+NN_OPERATOR(binary);
+NN_OPERATOR(compare);
+NN_OPERATOR(where);
+/* ops_shape.c */
+NN_OPERATOR(identity);
+NN_OPERATOR(reshape);
+NN_OPERATOR(flatten);
+NN_OPERATOR(squeeze);
+NN_OPERATOR(unsqueeze);
+NN_OPERATOR(shape);
+NN_OPERATOR(constant);
+NN_OPERATOR(constant_of_shape);
+NN_OPERATOR(cast);
+/* ops_move.c */
+NN_OPERATOR(transpose);
+NN_OPERATOR(slice);
+NN_OPERATOR(expand);
+NN_OPERATOR(concat);
+NN_OPERATOR(split);
+NN_OPERATOR(pad);
+NN_OPERATOR(gather);
+NN_OPERATOR(depth_space);
+NN_OPERATOR(tile);
+/* ops_conv.c */
+NN_OPERATOR(conv);
+NN_OPERATOR(pool);
+NN_OPERATOR(global_pool);
+NN_OPERATOR(batchnorm);
+NN_OPERATOR(instancenorm);
+NN_OPERATOR(lrn);
+/* ops_matrix.c */
+NN_OPERATOR(gemm);
+NN_OPERATOR(matmul);
+NN_OPERATOR(softmax);
+NN_OPERATOR(reduce);
+NN_OPERATOR(arg);
+
+#endif							/* MILLRACE_NN_OPS_IMPL_H */

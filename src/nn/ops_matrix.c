@@ -1,0 +1,460 @@
+/*
+ * ops_matrix.c
+ *	  Matrix products, softmax and reductions on plain tensors.
+ *
+ * Products with constant weights for one row go to packed kernels by the
+ * planner; these loops are the reference and serve everything else.
+ */
+#include <math.h>
+#include <string.h>
+
+#include "nn/ops_impl.h"
+
+/* ---- Gemm: i[0] = transA, i[1] = transB; f = alpha, beta ---- */
+
+mr_code
+nn_infer_gemm(nn_infer_call *c)
+{
+	nn_value   *a = nn_in(c, 0),
+			   *b = nn_in(c, 1),
+			   *bias = nn_in(c, 2);
+	nn_shape	s = {2, {0}};
+	nn_shape	with;
+
+	for (int k = 0; k < 3; k++)
+		NN_TRY(nn_need_float(c, k));
+	NN_TRY(nn_get_int(c, "transA", 0, &c->p->i[0]));
+	NN_TRY(nn_get_int(c, "transB", 0, &c->p->i[1]));
+	NN_TRY(nn_get_float(c, "alpha", 1, &c->p->f[0]));
+	NN_TRY(nn_get_float(c, "beta", 1, &c->p->f[1]));
+	c->p->i[0] = c->p->i[0] != 0;
+	c->p->i[1] = c->p->i[1] != 0;
+	if (a->shape.rank != 2 || b->shape.rank != 2 ||
+		a->shape.dims[!c->p->i[0]] != b->shape.dims[c->p->i[1]])
+		return nn_infer_fail(c, MR_INVALID, "the matrices do not fit");
+	s.dims[0] = a->shape.dims[c->p->i[0]];
+	s.dims[1] = b->shape.dims[!c->p->i[1]];
+	if (bias)
+	{
+		NN_TRY(nn_broadcast(c, &s, &bias->shape, &with));
+		if (!nn_shape_equal(&s, &with))
+			return nn_infer_fail(c, MR_INVALID, "the bias does not fit");
+	}
+	return nn_set_out(c, 0, nn_float32, &s);
+}
+
+/* y (m x n, zeroed or biased) += alpha * a b, any strides of a and b. */
+static mr_code
+product(nn_run_call *c, int64_t m, int64_t k, int64_t n, const float *a, int64_t ar, int64_t ac,
+		const float *b, int64_t br, int64_t bc, float *y, float alpha)
+{
+	int64_t		work = 0;
+
+	for (int64_t i = 0; i < m; i++)
+		for (int64_t l = 0; l < k; l++)
+		{
+			float		f = alpha * a[i * ar + l * ac];
+			const float *row = b + l * br;
+
+			if ((work += n) >= NN_STOP_WORK)
+			{
+				work = 0;
+				if (mr_interrupted(c->env))
+					return MR_CANCELED;
+			}
+			for (int64_t j = 0; j < n; j++)
+				y[i * n + j] += f * row[j * bc];
+		}
+	return MR_OK;
+}
+
+mr_code
+nn_run_gemm(nn_run_call *c)
+{
+	const nn_tensor *a = &c->in[0];
+	const nn_tensor *b = &c->in[1];
+	nn_tensor  *y = &c->out[0];
+	int64_t		m = y->shape.dims[0],
+				n = y->shape.dims[1],
+				k = a->shape.dims[!c->p->i[0]];
+
+	memset(y->data, 0, (size_t) y->elements * sizeof(float));
+	if (c->n_in > 2 && c->in[2].data)
+	{
+		const nn_tensor *operands[1] = {&c->in[2]};
+		nn_bcast	w;
+
+		nn_bcast_init(&w, &y->shape, 1, operands);
+		for (int64_t i = 0; i < m; i++)
+			for (int64_t j = 0; j < n; j++)
+				((float *) y->data)[i * n + j] = c->p->f[1] *
+					((const float *) c->in[2].data)[i * w.stride[0][0] + j * w.stride[0][1]];
+	}
+	return product(c, m, k, n, a->data, c->p->i[0] ? 1 : k, c->p->i[0] ? m : 1,
+				   b->data, c->p->i[1] ? 1 : n, c->p->i[1] ? k : 1, y->data, c->p->f[0]);
+}
+
+/* ---- MatMul: numpy rules ---- */
+
+mr_code
+nn_infer_matmul(nn_infer_call *c)
+{
+	nn_shape	a = nn_in(c, 0)->shape,
+				b = nn_in(c, 1)->shape;
+	bool		row = a.rank == 1,
+				col = b.rank == 1;
+	nn_shape	s,
+				ba,
+				bb;
+	int64_t		m,
+				n;
+
+	NN_TRY(nn_need_float(c, 0));
+	NN_TRY(nn_need_float(c, 1));
+	if (a.rank == 0 || b.rank == 0)
+		return nn_infer_fail(c, MR_INVALID, "scalars cannot be multiplied");
+	if (row)
+	{
+		a.dims[1] = a.dims[0];
+		a.dims[0] = 1;
+		a.rank = 2;
+	}
+	if (col)
+	{
+		b.dims[1] = 1;
+		b.rank = 2;
+	}
+	if (a.dims[a.rank - 1] != b.dims[b.rank - 2])
+		return nn_infer_fail(c, MR_INVALID, "the matrices do not fit: %lld columns against %lld rows",
+							 (long long) a.dims[a.rank - 1], (long long) b.dims[b.rank - 2]);
+	m = a.dims[a.rank - 2];
+	n = b.dims[b.rank - 1];
+	ba = a;
+	bb = b;
+	ba.rank -= 2;
+	bb.rank -= 2;
+	NN_TRY(nn_broadcast(c, &ba, &bb, &s));
+	if (!row)
+		s.dims[s.rank++] = m;
+	if (!col)
+		s.dims[s.rank++] = n;
+	return nn_set_out(c, 0, nn_float32, &s);
+}
+
+mr_code
+nn_run_matmul(nn_run_call *c)
+{
+	nn_tensor	a = c->in[0],
+				b = c->in[1];
+	const nn_tensor *operands[2] = {&a, &b};
+	nn_shape	outer = {0};
+	nn_bcast	w;
+	int64_t		m = 1,
+				n = 1,
+				k = a.shape.dims[a.shape.rank - 1];
+	int64_t		index[NN_MAX_RANK] = {0};
+	int			rank;
+
+	/* Drop the matrix dimensions, broadcast what is before them. */
+	if (a.shape.rank > 1)
+		m = a.shape.dims[a.shape.rank - 2];
+	if (b.shape.rank > 1)
+		n = b.shape.dims[b.shape.rank - 1];
+	a.shape.rank -= a.shape.rank > 1 ? 2 : 1;
+	b.shape.rank -= b.shape.rank > 1 ? 2 : 1;
+	rank = a.shape.rank > b.shape.rank ? a.shape.rank : b.shape.rank;
+	outer.rank = rank;
+	for (int i = 0; i < rank; i++)
+		outer.dims[i] = c->out[0].shape.dims[i];
+	nn_bcast_init(&w, &outer, 2, operands);
+	memset(c->out[0].data, 0, (size_t) c->out[0].elements * sizeof(float));
+	for (float *y = c->out[0].data; y < (float *) c->out[0].data + c->out[0].elements; y += m * n)
+	{
+		int64_t		ia = 0,
+					ib = 0;
+
+		for (int i = 0; i < rank; i++)
+		{
+			ia += index[i] * w.stride[0][i];
+			ib += index[i] * w.stride[1][i];
+		}
+		NN_TRY(product(c, m, k, n, (const float *) a.data + ia * m * k, k, 1,
+					   (const float *) b.data + ib * k * n, n, 1, y, 1));
+		for (int i = rank - 1; i >= 0; i--)
+		{
+			if (++index[i] < outer.dims[i])
+				break;
+			index[i] = 0;
+		}
+	}
+	return MR_OK;
+}
+
+/* ---- Softmax, LogSoftmax (op->arg 1): i[0] rows, i[1] n, i[2] inner ---- */
+
+mr_code
+nn_infer_softmax(nn_infer_call *c)
+{
+	nn_value   *x = nn_in(c, 0);
+	int64_t		axis,
+				rows = 1,
+				n = 1,
+				inner = 1;
+
+	NN_TRY(nn_need_float(c, 0));
+	NN_TRY(nn_get_int(c, "axis", c->n->opset < 13 ? 1 : -1, &axis));
+	if (c->n->opset < 13 && axis == x->shape.rank)
+		axis = x->shape.rank;	/* allowed: rows of one */
+	else
+		NN_TRY(nn_norm_axis(c, &axis, x->shape.rank));
+	for (int i = 0; i < x->shape.rank; i++)
+	{
+		if (i < axis)
+			rows *= x->shape.dims[i];
+		else if (i == axis || c->n->opset < 13)	/* before 13: flattened to 2-D */
+			n *= x->shape.dims[i];
+		else
+			inner *= x->shape.dims[i];
+	}
+	c->p->i[0] = rows;
+	c->p->i[1] = n;
+	c->p->i[2] = inner;
+	return nn_set_out(c, 0, nn_float32, &x->shape);
+}
+
+mr_code
+nn_run_softmax(nn_run_call *c)
+{
+	int64_t		rows = c->p->i[0],
+				n = c->p->i[1],
+				inner = c->p->i[2];
+	const float *x = c->in[0].data;
+	float	   *y = c->out[0].data;
+	bool		is_log = c->op->arg != 0;
+
+	if (c->out[0].elements == 0)
+		return MR_OK;
+	for (int64_t r = 0; r < rows; r++)
+	{
+		if (mr_interrupted(c->env))
+			return MR_CANCELED;
+		if (inner == 1 && c->kernels)
+		{
+			c->kernels->softmax(x + r * n, y + r * n, 1, (size_t) n, is_log);
+			continue;
+		}
+		for (int64_t k = 0; k < inner; k++)
+		{
+			const float *p = x + r * n * inner + k;
+			float	   *q = y + r * n * inner + k;
+			float		top = p[0];
+			float		log_sum;
+			double		sum = 0;
+
+			for (int64_t i = 1; i < n; i++)
+				top = p[i * inner] > top ? p[i * inner] : top;
+			for (int64_t i = 0; i < n; i++)
+				sum += expf(p[i * inner] - top);
+			log_sum = (float) log(sum);
+			for (int64_t i = 0; i < n; i++)
+				q[i * inner] = is_log ? p[i * inner] - top - log_sum : (float) (expf(p[i * inner] - top) / sum);
+		}
+	}
+	return MR_OK;
+}
+
+/* ---- reductions: i[0] = bits of reduced axes; op->arg: nn_reduce ---- */
+
+mr_code
+nn_infer_reduce(nn_infer_call *c)
+{
+	nn_value   *x = nn_in(c, 0);
+	nn_shape	s = {0};
+	int64_t		axes[NN_MAX_RANK],
+				keep,
+				noop = 0;
+	int			n,
+				input_since = c->n->op->arg == nn_reduce_sum ? 13 : 18;
+
+	NN_TRY(nn_need_float(c, 0));
+	NN_TRY(nn_get_int(c, "keepdims", 1, &keep));
+	if (c->n->opset < input_since)
+		NN_TRY(nn_get_ints(c, "axes", NN_MAX_RANK, axes, &n));
+	else
+	{
+		NN_TRY(nn_const_ints(c, 1, NN_MAX_RANK, axes, &n));
+		NN_TRY(nn_get_int(c, "noop_with_empty_axes", 0, &noop));
+	}
+	if (n <= 0 && !noop)
+		c->p->i[0] = (1 << x->shape.rank) - 1;
+	for (int i = 0; i < n; i++)
+	{
+		NN_TRY(nn_norm_axis(c, &axes[i], x->shape.rank));
+		c->p->i[0] |= 1 << axes[i];
+	}
+	for (int i = 0; i < x->shape.rank; i++)
+	{
+		if (!(c->p->i[0] >> i & 1))
+			s.dims[s.rank++] = x->shape.dims[i];
+		else if (keep)
+			s.dims[s.rank++] = 1;
+	}
+	return nn_set_out(c, 0, nn_float32, &s);
+}
+
+mr_code
+nn_run_reduce(nn_run_call *c)
+{
+	const nn_tensor *x = &c->in[0];
+	float	   *y = c->out[0].data;
+	int			which = c->op->arg;
+	int64_t		kept[NN_MAX_RANK],
+				gone[NN_MAX_RANK],
+				kept_stride[NN_MAX_RANK],
+				gone_stride[NN_MAX_RANK];
+	int64_t		stride = 1,
+				cells = 1;
+	int			nk = 0,
+				ng = 0;
+	int64_t		work = 0;
+
+	/* innermost first */
+	for (int i = x->shape.rank - 1; i >= 0; i--)
+	{
+		if (c->p->i[0] >> i & 1)
+		{
+			gone[ng] = x->shape.dims[i];
+			gone_stride[ng++] = stride;
+			cells *= x->shape.dims[i];
+		}
+		else
+		{
+			kept[nk] = x->shape.dims[i];
+			kept_stride[nk++] = stride;
+		}
+		stride *= x->shape.dims[i];
+	}
+	for (int64_t o = 0; o < c->out[0].elements; o++)
+	{
+		int64_t		base = 0,
+					rest = o;
+		double		acc = which == nn_reduce_prod ? 1 : which == nn_reduce_max || which == nn_reduce_log_sum_exp ? -INFINITY :
+			which == nn_reduce_min ? INFINITY : 0;
+		double		sum = 0;
+
+		for (int i = 0; i < nk; i++)
+		{
+			base += rest % kept[i] * kept_stride[i];
+			rest /= kept[i];
+		}
+		for (int pass = 0; pass <= (which == nn_reduce_log_sum_exp); pass++)
+			for (int64_t k = 0; k < cells; k++)
+			{
+				int64_t		at = base;
+				double		v;
+
+				rest = k;
+				for (int i = 0; i < ng; i++)
+				{
+					at += rest % gone[i] * gone_stride[i];
+					rest /= gone[i];
+				}
+				v = ((const float *) x->data)[at];
+				if (++work % (NN_STOP_WORK / 8) == 0 && mr_interrupted(c->env))
+					return MR_CANCELED;
+				switch (which)
+				{
+					case nn_reduce_max:
+						acc = v > acc ? v : acc;
+						break;
+					case nn_reduce_min:
+						acc = v < acc ? v : acc;
+						break;
+					case nn_reduce_prod:
+						acc *= v;
+						break;
+					case nn_reduce_l1:
+						acc += fabs(v);
+						break;
+					case nn_reduce_l2:
+					case nn_reduce_sum_square:
+						acc += v * v;
+						break;
+					case nn_reduce_log_sum_exp:
+						if (pass)
+							sum += exp(v - acc);
+						else
+							acc = v > acc ? v : acc;
+						break;
+					default:
+						acc += v;
+				}
+			}
+		if (which == nn_reduce_mean)
+			acc /= cells ? (double) cells : 1;
+		else if (which == nn_reduce_l2)
+			acc = sqrt(acc);
+		else if (which == nn_reduce_log_sum)
+			acc = log(acc);
+		else if (which == nn_reduce_log_sum_exp)
+			acc += log(sum);
+		y[o] = (float) acc;
+	}
+	return MR_OK;
+}
+
+/* ---- ArgMax (op->arg 0), ArgMin (1): i[0] axis, i[1] last index ---- */
+
+mr_code
+nn_infer_arg(nn_infer_call *c)
+{
+	nn_value   *x = nn_in(c, 0);
+	nn_shape	s = {0};
+	int64_t		keep;
+
+	NN_TRY(nn_need_float(c, 0));
+	NN_TRY(nn_get_int(c, "axis", 0, &c->p->i[0]));
+	NN_TRY(nn_get_int(c, "keepdims", 1, &keep));
+	NN_TRY(nn_get_int(c, "select_last_index", 0, &c->p->i[1]));
+	NN_TRY(nn_norm_axis(c, &c->p->i[0], x->shape.rank));
+	for (int i = 0; i < x->shape.rank; i++)
+	{
+		if (i != c->p->i[0])
+			s.dims[s.rank++] = x->shape.dims[i];
+		else if (keep)
+			s.dims[s.rank++] = 1;
+	}
+	if (x->shape.dims[c->p->i[0]] < 1)
+		return nn_infer_fail(c, MR_INVALID, "empty axis");
+	return nn_set_out(c, 0, nn_int64, &s);
+}
+
+mr_code
+nn_run_arg(nn_run_call *c)
+{
+	const nn_tensor *x = &c->in[0];
+	int64_t		n = x->shape.dims[c->p->i[0]];
+	int64_t		inner = 1;
+	float		sign = c->op->arg ? -1 : 1;
+
+	for (int i = (int) c->p->i[0] + 1; i < x->shape.rank; i++)
+		inner *= x->shape.dims[i];
+	for (int64_t o = 0; o < c->out[0].elements; o++)
+	{
+		const float *p = (const float *) x->data + o / inner * n * inner + o % inner;
+		int64_t		best = 0;
+
+		if ((o & 255) == 255 && mr_interrupted(c->env))
+			return MR_CANCELED;
+		for (int64_t i = 1; i < n; i++)
+		{
+			float		v = sign * p[i * inner],
+						b = sign * p[best * inner];
+
+			if (v > b || (v == b && c->p->i[1]))
+				best = i;
+		}
+		((int64_t *) c->out[0].data)[o] = best;
+	}
+	return MR_OK;
+}
