@@ -23,6 +23,7 @@
 #include "utils/elog.h"
 #include "utils/palloc.h"
 
+#include "core/status.h"
 #include "stream/worker/decode.h"
 #include "stream/worker/kafka.h"
 
@@ -112,7 +113,7 @@ extern bool kfk_claim(const kfk_source *source, kfk_client *client, kfk_partitio
 extern void kfk_evict(const kfk_source *source);
 extern bool kfk_fence(const kfk_source *source, const kfk_partition *partition, const kfk_item *last);
 extern void kfk_report(const kfk_source *source, const char *state, const char *sqlstate, const char *reason);
-extern void kfk_halt(const kfk_source *source, const char *fmt,...) pg_attribute_printf(2, 3) pg_attribute_noreturn();
+extern void kfk_halt(const kfk_source *source, const char *fmt,...) MR_PRINTF(2, 3) pg_attribute_noreturn();
 extern TimestampTz kfk_time(int64 ms);
 extern uint32 kfk_message_crc(const kfk_message *message);
 
