@@ -60,9 +60,12 @@ with Kafka(folder) as kafka, Cluster(os.environ['PG_CONFIG'], os.path.join(folde
         (0, None, json.dumps({'image_id': 'image-%07d' % i, 'descriptors': [round(rng.gauss(0, 2), 5) for _ in range(20)],
                               'descriptor_count': 20}).encode()) for i in range(args.messages)])
     pg.psql('CREATE DATABASE bench')
-    pg.psql("CREATE EXTENSION millrace; SELECT millrace.install_models(); CREATE ROLE mill LOGIN IN ROLE millrace_admin, millrace_modeler; "
+    pg.psql("CREATE EXTENSION millrace; CREATE ROLE mill LOGIN IN ROLE millrace_admin, millrace_modeler; "
             "GRANT CREATE ON DATABASE bench TO mill; CREATE SERVER kafka FOREIGN DATA WRAPPER millrace_kafka OPTIONS (brokers '%s'); "
             "GRANT USAGE ON FOREIGN SERVER kafka TO mill; SELECT millrace.start()" % kafka.bootstrap, db='bench')
+    pg.psql("SELECT millrace.train_model('cifar10_fast', 'logistic_regression', $$SELECT (SELECT array_agg((i * 7919 + j * 104729) %% 1000 / 500.0 "
+            "ORDER BY j)::real[] FROM generate_series(1, 20) j) AS d, 'class ' || i %% 10 AS label FROM generate_series(1, 2000) i$$, 'label')"
+            .replace('%%', '%'), db='bench')
     ours, theirs = [], []
     for r in range(args.rounds):
         pg.psql("SELECT millrace.create_pipeline('images'); DELETE FROM images.profiles WHERE profile <> 'fast'", db='bench', user='mill')

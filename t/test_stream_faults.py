@@ -20,18 +20,19 @@ from lib.kafka import Kafka
 from lib.stream import cluster, create, go, prepare
 
 FULL = 'full' in sys.argv[1:]
-MESSAGES, KILLS, STOPS = (200000, 20, 5) if FULL else (40000, 8, 2)
+MESSAGES, KILLS, STOPS, BATCH = (200000, 20, 5, 1000) if FULL else (40000, 8, 2, 200)
 PARTITIONS = 6
-BACKLOG = 4000          # the sender keeps this many messages ahead of what is committed
+BACKLOG = 4 * BATCH     # the sender keeps this many messages ahead of what is committed
+PAUSE = 0.1             # seconds that each batch waits before it commits, while faults are injected
 
 SETUP = """SET ROLE app;
-CREATE TABLE control (pause float); INSERT INTO control VALUES (0);
+CREATE TABLE control (pause float); INSERT INTO control VALUES (%s);
 CREATE TABLE features (image_id text, descriptors real[], descriptor_count int CHECK (descriptor_count = 20), code varchar(8), source_partition int, source_offset bigint);
 CREATE TABLE predictions (image_id text, label int, source_partition int, source_offset bigint);
 CREATE INDEX ON features (source_partition, source_offset);
 CREATE INDEX ON predictions (source_partition, source_offset);
 CREATE FUNCTION predict() RETURNS trigger LANGUAGE plpgsql AS $$ DECLARE s float; BEGIN
-    IF EXISTS (SELECT FROM new_rows WHERE image_id LIKE 'refuse%') THEN RAISE EXCEPTION 'refused'; END IF;
+    IF EXISTS (SELECT FROM new_rows WHERE image_id LIKE 'refuse%%') THEN RAISE EXCEPTION 'refused'; END IF;
     INSERT INTO predictions SELECT image_id, (descriptors[1] > 0)::int, source_partition, source_offset FROM new_rows;
     SELECT pause INTO s FROM control;
     IF s > 0 THEN PERFORM pg_sleep(s); END IF;          -- rows are inserted, nothing is committed
@@ -90,15 +91,15 @@ class Watcher(threading.Thread):
 
     def __init__(self, c, sender):
         super().__init__(daemon=True)
-        self.c, self.sender, self.looks, self.torn, self.stop = c, sender, 0, [], False
+        self.c, self.sender, self.looks, self.torn, self.stop, self.faults = c, sender, 0, [], False, False
 
     def run(self):
         while not self.stop:
             try:
                 done, torn = self.c.psql(self.QUERY)[0]
                 self.sender.committed = int(done)
-                self.sender.starved += self.sender.sent < MESSAGES and self.sender.sent == int(done)
-                self.looks += 1
+                self.sender.starved += self.faults and self.sender.sent == int(done)
+                self.looks += self.faults
                 if torn != '0':
                     self.torn.append((done, torn))
             except SqlError:
@@ -119,18 +120,21 @@ def wait(what, condition, timeout=120):
         time.sleep(0.05)
 
 
-def workers(c, event=None):
-    return [int(r[0]) for r in c.psql("SELECT pid FROM pg_stat_activity WHERE backend_type = 'millrace source'" + (f" AND wait_event = '{event}'" if event else ''))]
+def workers(c, held=False):
+    """Process ids; held: of those that have inserted and now sleep the long sleep before they commit."""
+    return [int(r[0]) for r in c.psql("SELECT pid FROM pg_stat_activity WHERE backend_type = 'millrace source'"
+                                      + (f" AND wait_event = 'PgSleep' AND clock_timestamp() - xact_start > interval '{3 * PAUSE} s'" if held else ''))]
 
 
 def inject(c, sender, rng, watcher):
-    """All faults, each after one percent of the messages have been committed since the last; list of what hit."""
+    """All faults, spread over the messages, at least one percent of them between two; list of what hit."""
     plan = ['open transaction'] * ((KILLS + 2) // 3) + ['any time'] * (KILLS - (KILLS + 2) // 3) + ['immediate shutdown'] * STOPS
     rng.shuffle(plan)
-    hit, step = [], MESSAGES // 100
+    hit, step = [], MESSAGES * 7 // 10 // len(plan)
+    watcher.faults = True
     for kind in plan:
         start = sender.committed
-        wait('one percent more is committed', lambda: sender.committed >= start + step, 180)
+        wait('more is committed', lambda: sender.committed >= start + step, 180)
         time.sleep(rng.random() * 0.2)
         before = sender.committed
         if kind == 'immediate shutdown':
@@ -138,9 +142,10 @@ def inject(c, sender, rng, watcher):
             c.start()
         else:
             if kind == 'open transaction':
-                c.psql('UPDATE control SET pause = 5', user='app')
-                wait('a worker has inserted and not committed', lambda: workers(c, 'PgSleep'))
-                victim = workers(c, 'PgSleep')[0]
+                c.psql('UPDATE control SET pause = 10', user='app')
+                found = []
+                wait('a worker has inserted and not committed', lambda: found.extend(workers(c, held=True)) or found)
+                victim = found[0]
             else:
                 wait('there are workers', lambda: workers(c))
                 victim = rng.choice(workers(c))
@@ -148,10 +153,12 @@ def inject(c, sender, rng, watcher):
             os.kill(victim, signal.SIGKILL)
             wait('the server noticed', lambda: 'terminated by signal 9' in c.logs_since(mark))
             if kind == 'open transaction':
-                wait('the server is back', lambda: c.psql('UPDATE control SET pause = 0', user='app') == [])
+                wait('the server is back', lambda: c.psql(f'UPDATE control SET pause = {PAUSE}', user='app') == [])
         wait('the server is back', lambda: c.value('SELECT 1') == '1')
         go(c, 'features')
         hit.append((kind, before))
+    watcher.faults = False
+    wait('the server is back', lambda: c.psql('UPDATE control SET pause = 0', user='app') == [])
     return hit
 
 
@@ -161,10 +168,10 @@ def main():
     rng = random.Random(seed)
     with cluster('stream_faults', {'restart_after_crash': 'on'}) as c, Kafka(REPO / 'tmp' / 'stream_faults_kafka') as kafka:
         prepare(c, kafka)
-        c.psql(SETUP)
+        c.psql(SETUP % PAUSE)
         kafka.create_topic('features', PARTITIONS)
         t = time.monotonic()
-        create(c, 'features', 'features', 'features', '{"workers": 2, "batch_rows": 1000}')
+        create(c, 'features', 'features', 'features', '{"workers": 2, "batch_rows": %d}' % BATCH)
         sender = Sender(kafka)
         watcher = Watcher(c, sender)
         sender.start()
@@ -176,7 +183,7 @@ def main():
         finally:
             sender.stop = watcher.stop = True
         watcher.join(30)
-        tap.note('%d messages in %.0f s; sent ahead of the database all the time but in %d of %d looks' % (MESSAGES, time.monotonic() - t, sender.starved, watcher.looks))
+        tap.note('%d messages in %.0f s; no lag in %d of %d looks while faults were injected' % (MESSAGES, time.monotonic() - t, sender.starved, watcher.looks))
         for i, (kind, at) in enumerate(hit):
             tap.note('fault %d: %s, at %d messages' % (i + 1, kind, at))
         kills = len(re.findall('terminated by signal 9', c.logs()))

@@ -97,7 +97,7 @@ def timeouts(c, kafka):
     c.psql("SET ROLE app; CREATE TABLE timed (id int); CREATE TABLE pace (s float); INSERT INTO pace VALUES (30); CREATE FUNCTION wait() RETURNS trigger LANGUAGE plpgsql AS "
            "$$ BEGIN PERFORM pg_sleep(s) FROM pace; RETURN NULL; END $$; CREATE TRIGGER wait AFTER INSERT ON timed EXECUTE FUNCTION wait()")
     feed.send(20)
-    create(c, 'timed', 'timed', 'timed', '{"batch_timeout_ms": 500}')
+    create(c, 'timed', 'timed', 'timed', '{"batch_timeout_ms": 1000}')
     reason(c, 'timed', 'canceling statement')
     c.psql('UPDATE pace SET s = 0')
     caught_up(c, 'timed', 20)
@@ -118,6 +118,34 @@ def partitions(c, kafka):
     feed.send(20)
     caught_up(c, 'grow', 30, 60)
     tap.same(c.psql('SELECT count(*), count(DISTINCT id), count(DISTINCT source_partition) FROM grow'), [('20', '20', '4')], 'new partitions are read from their beginning')
+
+
+def transactions(c, kafka):
+    kafka.create_topic('txn')
+    c.psql('SET ROLE app; CREATE TABLE txn (id int, by bytea)')
+    p = kafka.producer(**{'transactional.id': 'test'})
+    p.init_transactions(30)
+    for i, commit in enumerate((True, False, True, False)):
+        p.begin_transaction()
+        for k in range(10):
+            p.produce('txn', b'{"id": %d}' % (10 * i + k), partition=0)
+        p.flush()
+        (p.commit_transaction if commit else p.abort_transaction)(30)
+    create(c, 'txn', 'txn', 'txn', '{"tombstones": "dead_letter"}')
+    c.wait_for("SELECT next_offset = 44 AND high_watermark = 44 FROM millrace.source_offsets WHERE source = 'txn'")
+    tap.same(c.value('SELECT array_agg(id / 10) = array_fill(0, ARRAY[10]) || array_fill(2, ARRAY[10]) FROM (SELECT id FROM txn ORDER BY id) s'), 't',
+             'rows of committed Kafka transactions only, and no lag behind their markers')
+    tap.same(c.value("SELECT count(*) FROM millrace.dead_letters WHERE source = 'txn'"), '0', 'markers are no messages')
+
+    kafka.create_topic('large')
+    c.psql('SET ROLE app; CREATE TABLE large (id int, by bytea)')
+    import base64
+    blobs = [os.urandom(n) for n in (5000000, 10, 9000000, 0)]
+    kafka.produce('large', [(0, None, b'{"id": %d, "by": "%s"}' % (i, base64.b64encode(b))) for i, b in enumerate(blobs)])
+    create(c, 'large', 'large', 'large')
+    caught_up(c, 'large', 4)
+    import hashlib
+    tap.same(c.psql('SELECT id, md5(by) FROM large ORDER BY 1'), [(str(i), hashlib.md5(b).hexdigest()) for i, b in enumerate(blobs)], 'messages of megabytes arrive whole')
 
 
 def offsets(c, kafka):
@@ -183,7 +211,7 @@ def brokers(c, kafka):
 def main():
     with cluster('stream_trouble') as c, Kafka(REPO / 'tmp' / 'stream_trouble_kafka') as kafka:
         prepare(c, kafka)
-        for test in (target, deadlock, timeouts, partitions, offsets, brokers):
+        for test in (target, deadlock, timeouts, partitions, transactions, offsets, brokers):
             if len(sys.argv) < 2 or test.__name__ in sys.argv[1:]:
                 test(c, kafka)
         bad = [l for l in c.logs().splitlines() if 'terminated by signal' in l or 'PANIC' in l or 'WARNING' in l]

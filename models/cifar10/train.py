@@ -143,7 +143,8 @@ def main():
     first = 0
     if os.path.exists(checkpoint):
         state = torch.load(checkpoint, weights_only=False)
-        if any(state["args"][k] != v for k, v in vars(a).items() if k not in ("data", "work", "threads")):
+        free = ("data", "work", "threads", "epochs")  # another number of epochs redraws the rest of the triangle
+        if any(state["args"][k] != v for k, v in vars(a).items() if k not in free):
             raise SystemExit(f"{checkpoint} belongs to other options: {state['args']}")
         net.load_state_dict(state["net"])
         for o, s in zip(opts, state["opts"]):

@@ -60,6 +60,7 @@ vf_min(vf a, vf b)
 #define TILE_MR 14
 #define TILE_NB 2
 #define TILE_KU 4
+#define TILE3_MR 16
 #include "nn/kernels_tile.h"
 
 /* Pixels 16 or 32 floats apart (strides 1 and 2), 3 or 6 (stems of 3 channels). */
@@ -120,6 +121,21 @@ find_tile(int mr, int nb, int stride, bool two)
 	if (two)
 		return s > 1 || mr % 2 ? NULL : pair[s][nb - 1][mr / 2 - 1];
 	return one[s][nb - 1][mr - 1];
+}
+
+/* 16 sums, 3 weights and the broadcasts: for panels of one block. */
+TILE3(1) TILE3(2) TILE3(3) TILE3(4) TILE3(5) TILE3(6) TILE3(7) TILE3(8)
+TILE3(9) TILE3(10) TILE3(11) TILE3(12) TILE3(13) TILE3(14) TILE3(15) TILE3(16)
+
+static nn_tile_fn
+find_tile3(int mr)
+{
+	static const nn_tile_fn tiles[TILE3_MR] = {
+		tile3_1, tile3_2, tile3_3, tile3_4, tile3_5, tile3_6, tile3_7, tile3_8,
+		tile3_9, tile3_10, tile3_11, tile3_12, tile3_13, tile3_14, tile3_15, tile3_16
+	};
+
+	return mr < 1 || mr > TILE3_MR ? NULL : tiles[mr - 1];
 }
 
 #define KERNELS nn_kernels_avx512

@@ -62,6 +62,10 @@ typedef struct nn_isa_ops
 	/* Tile of mr pixels (of two lines if two: mr even) by nb blocks, pixels
 	 * stride floats apart; NULL if there is none. */
 	nn_tile_fn	(*tile) (int mr, int nb, int stride, bool two);
+	/* Tile of mr pixels, stride 1, by one block, whose steps are lines of three
+	 * taps; max_mr3 = 0: none. */
+	int			max_mr3;
+	nn_tile_fn	(*tile3) (int mr);
 	void		(*activate) (const float *x, float *y, size_t n, nn_act act);
 } nn_isa_ops;
 

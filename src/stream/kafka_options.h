@@ -21,7 +21,7 @@ typedef enum kfk_option_place
 typedef struct kfk_option
 {
 	const char *name;			/* in SQL */
-	const char *property;		/* of librdkafka */
+	const char *property;		/* of librdkafka; NULL: our own */
 	kfk_option_place place;
 	bool		superuser;		/* only a superuser may set it: reads server files or weakens TLS */
 	const char *values;			/* "a|b|c" where only these are allowed, else NULL */
@@ -46,6 +46,7 @@ static const kfk_option kfk_options[] = {
 	{"reconnect_backoff_max_ms", "reconnect.backoff.max.ms", KFK_ON_SERVER, false, NULL},
 	{"fetch_wait_max_ms", "fetch.wait.max.ms", KFK_ON_SERVER, false, NULL},
 	{"fetch_min_bytes", "fetch.min.bytes", KFK_ON_SERVER, false, NULL},
+	{"allow_private", NULL, KFK_ON_SERVER, true, "true|false"},
 	{"username", "sasl.username", KFK_ON_MAPPING, false, NULL},
 	{"password", "sasl.password", KFK_ON_MAPPING, false, NULL},
 	{"ssl_key_pem", "ssl.key.pem", KFK_ON_MAPPING, false, NULL},

@@ -257,6 +257,7 @@ kfk_run_slice(const kfk_source *source, kfk_partition *partitions, int n_partiti
 		FlushErrorState();
 		disable_timeout(STATEMENT_TIMEOUT, false);
 		AbortCurrentTransaction();
+		QueryCancelPending = false; /* it has been obeyed */
 		pgstat_report_activity(STATE_IDLE, NULL);
 		outcome = kfk_is_data_error((*error)->sqlerrcode) ? KFK_BAD_DATA : KFK_TROUBLE;
 	}

@@ -226,7 +226,7 @@ kfk_claim(const kfk_source *source, kfk_client *client, kfk_partition **claimed,
 
 	kfk_begin("claim partitions");
 	(void) set_config_option("lock_timeout", LOCK_TIMEOUT_MS, PGC_USERSET, PGC_S_SESSION, GUC_ACTION_LOCAL, true, 0, false);
-	if (cluster_id != NULL || source->partitions == 0)
+	if ((cluster_id != NULL && source->cluster_id == NULL) || source->partitions == 0)
 		note_topic(source, cluster_id, *total);
 	{
 		kfk_owner	save;

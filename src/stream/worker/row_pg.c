@@ -381,7 +381,7 @@ kfk_target_decode(kfk_target *target, const kfk_source *source, kfk_item *items,
 					continue;
 				item->version = target->version;
 				item->sqlstate = NULL;
-				item->skipped = item->message.value == NULL && !source->dead_tombstones;
+				item->skipped = item->message.end || (item->message.value == NULL && !source->dead_tombstones);
 				if (item->skipped)
 					continue;
 				if (item->message.value == NULL)

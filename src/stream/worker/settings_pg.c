@@ -10,6 +10,7 @@
 
 #include "stream/worker/source.h"
 
+#include "catalog/pg_foreign_server.h"
 #include "catalog/pg_type.h"
 #include "commands/defrem.h"
 #include "executor/spi.h"
@@ -96,7 +97,7 @@ read_options(kfk_source *source, Jsonb *options)
 	source->batch_rows = (int) option_number(options, "batch_rows", KFK_BATCH_ROWS, 1, 100000);
 	source->batch_bytes = option_number(options, "batch_bytes", KFK_BATCH_BYTES, 1, 1 << 30);
 	source->batch_ms = (int) option_number(options, "batch_ms", KFK_BATCH_MS, 0, 60000);
-	source->batch_timeout_ms = (int) option_number(options, "batch_timeout_ms", KFK_BATCH_TIMEOUT_MS, 100, 3600000);
+	source->batch_timeout_ms = (int) option_number(options, "batch_timeout_ms", KFK_BATCH_TIMEOUT_MS, 1000, 3600000);
 	source->max_message_bytes = option_number(options, "max_message_bytes", KFK_MAX_MESSAGE_BYTES, 1, 256 << 20);
 	source->max_dead_percent = (int) option_number(options, "max_dead_percent", KFK_MAX_DEAD_PERCENT, 0, 100);
 	if (start == NULL || strcmp(start, "earliest") == 0)
@@ -223,7 +224,7 @@ add_options(List *from, kfk_option_place place, const char **names, const char *
 		DefElem    *def = lfirst_node(DefElem, lc);
 
 		for (int i = 0; i < KFK_N_OPTIONS; i++)
-			if (kfk_options[i].place == place && strcmp(kfk_options[i].name, def->defname) == 0)
+			if (kfk_options[i].property && kfk_options[i].place == place && strcmp(kfk_options[i].name, def->defname) == 0)
 			{
 				names[n] = kfk_options[i].property;
 				values[n++] = defGetString(def);
@@ -232,36 +233,66 @@ add_options(List *from, kfk_option_place place, const char **names, const char *
 	return n;
 }
 
-/* A client for the source's server with its owner's user mapping; ERROR if that cannot be. */
-kfk_client *
-kfk_open_source(const kfk_source *source)
+/*
+ * May the server's brokers be at private addresses?  If a superuser owns it or
+ * has said so: nobody else may use us to look around in our network.
+ */
+static bool
+private_allowed(const ForeignServer *server)
 {
-	ForeignServer *server = GetForeignServerByName(source->server, false);
-	ForeignDataWrapper *wrapper = GetForeignDataWrapper(server->fdwid);
+	ListCell   *lc;
+
+	foreach(lc, server->options)
+	{
+		DefElem    *def = lfirst_node(DefElem, lc);
+
+		if (strcmp(def->defname, "allow_private") == 0 && defGetBoolean(def))
+			return true;
+	}
+	return superuser_arg(server->owner);
+}
+
+/*
+ * A client for a foreign server, with the current user's mapping, which must
+ * have USAGE on it; ERROR if that cannot be.  In a transaction; the client
+ * outlives it.
+ */
+kfk_client *
+kfk_open_server(const char *name, const char *group, int prefetch_kb)
+{
+	ForeignServer *server = GetForeignServerByName(name, false);
 	const char *names[KFK_N_OPTIONS];
 	const char *values[KFK_N_OPTIONS];
 	char		error[512];
-	kfk_settings settings = {names, values, 0, psprintf("millrace-%s", source->name), PREFETCH_KB, NULL};
-	int			mine = (source->partitions + source->workers - 1) / source->workers;
+	kfk_settings settings = {names, values, 0, group, prefetch_kb, NULL};
 	kfk_client *client;
 
-	if (mine > 1)
-		settings.prefetch_kb = Max(PREFETCH_KB / mine, PREFETCH_MIN_KB);
-
-	if (strcmp(wrapper->fdwname, "millrace_kafka") != 0)
+	if (strcmp(GetForeignDataWrapper(server->fdwid)->fdwname, "millrace_kafka") != 0)
 		ereport(ERROR,
 				(errcode(ERRCODE_WRONG_OBJECT_TYPE),
-				 errmsg("server \"%s\" does not belong to foreign-data wrapper millrace_kafka", source->server)));
+				 errmsg("server \"%s\" does not belong to foreign-data wrapper millrace_kafka", name)));
 	if (compat_server_aclcheck(server->serverid, GetUserId(), ACL_USAGE) != ACLCHECK_OK)
-		aclcheck_error(ACLCHECK_NO_PRIV, OBJECT_FOREIGN_SERVER, source->server);
+		aclcheck_error(ACLCHECK_NO_PRIV, OBJECT_FOREIGN_SERVER, name);
 	settings.n = add_options(server->options, KFK_ON_SERVER, names, values, 0);
 	if (SearchSysCacheExists2(USERMAPPINGUSERSERVER, ObjectIdGetDatum(GetUserId()), ObjectIdGetDatum(server->serverid)) ||
 		SearchSysCacheExists2(USERMAPPINGUSERSERVER, ObjectIdGetDatum(InvalidOid), ObjectIdGetDatum(server->serverid)))
 		settings.n = add_options(GetUserMapping(GetUserId(), server->serverid)->options, KFK_ON_MAPPING, names, values, settings.n);
+	if (!private_allowed(server))
+		settings.refuses = kfk_private_address;
 	client = kfk_open(&settings, error, sizeof(error));
 	if (client == NULL)
 		ereport(ERROR,
 				(errcode(ERRCODE_FDW_UNABLE_TO_ESTABLISH_CONNECTION),
-				 errmsg("no Kafka client for server \"%s\": %s", source->server, error)));
+				 errmsg("no Kafka client for server \"%s\": %s", name, error)));
 	return client;
+}
+
+/* The client of a source. */
+kfk_client *
+kfk_open_source(const kfk_source *source)
+{
+	int			mine = (source->partitions + source->workers - 1) / source->workers;
+
+	return kfk_open_server(source->server, psprintf("millrace-%s", source->name),
+						   mine > 1 ? Max(PREFETCH_KB / mine, PREFETCH_MIN_KB) : PREFETCH_KB);
 }

@@ -23,7 +23,6 @@
 #include "utils/elog.h"
 #include "utils/palloc.h"
 
-#include "core/status.h"
 #include "stream/worker/decode.h"
 #include "stream/worker/kafka.h"
 
@@ -104,6 +103,7 @@ typedef enum kfk_outcome
 
 /* settings_pg.c */
 extern bool kfk_load_source(kfk_source *source);	/* in a transaction; false: nothing to do here, end */
+extern kfk_client *kfk_open_server(const char *server, const char *group, int prefetch_kb);	/* in a transaction */
 extern kfk_client *kfk_open_source(const kfk_source *source);	/* in a transaction */
 extern bool kfk_source_unchanged(const kfk_source *source);
 
@@ -113,7 +113,7 @@ extern bool kfk_claim(const kfk_source *source, kfk_client *client, kfk_partitio
 extern void kfk_evict(const kfk_source *source);
 extern bool kfk_fence(const kfk_source *source, const kfk_partition *partition, const kfk_item *last);
 extern void kfk_report(const kfk_source *source, const char *state, const char *sqlstate, const char *reason);
-extern void kfk_halt(const kfk_source *source, const char *fmt,...) MR_PRINTF(2, 3) pg_attribute_noreturn();
+extern void kfk_halt(const kfk_source *source, const char *fmt,...) __attribute__((format(printf, 2, 3), noreturn));
 extern TimestampTz kfk_time(int64 ms);
 extern uint32 kfk_message_crc(const kfk_message *message);
 

@@ -31,6 +31,7 @@
 
 #define CHECK_MS 1000			/* how often the sources row is looked at */
 #define PARTITIONS_MS 30000		/* how often new partitions are looked for */
+#define TROUBLED_MS 2000		/* and how often after an error of a broker, to see whether it is over */
 #define WINDOW 1000				/* messages over which the share of dead letters is taken, at least */
 
 extern PGDLLEXPORT void millrace_source_main(Datum arg);
@@ -43,6 +44,7 @@ static kfk_partition *partitions = NULL;
 static int	n_partitions = 0;
 static int	topic_partitions = 0;
 static WaitEventSet *wait_set = NULL;
+static bool troubled = false;	/* brokers gave an error, and no sign of life since */
 
 /* Let go of the client and all its messages; partitions are no longer ours. */
 static void
@@ -160,7 +162,10 @@ hear_events(const kfk_source *source)
 		const char *text = plain(event.text);
 
 		if (!event.log)
+		{
+			troubled = true;
 			kfk_report(source, "waiting", "08006", text);
+		}
 		else
 			ereport(event.level <= 4 ? LOG : DEBUG1,
 					(errmsg("source \"%s\", worker %d: librdkafka: %s", source->name, source->worker, text)));
@@ -196,18 +201,13 @@ sift(const kfk_source *source, int from)
 
 		if (p == NULL)
 			;
-		else if (m->lost)
-		{
-			int64		offset = p->next_offset;
-			int			number = p->partition;
-
-			close_client();
-			kfk_halt(source, "offset " INT64_FORMAT " of partition %d is not among those that the broker keeps", offset, number);
-		}
 		else if (m->error)
 		{
+			troubled = true;
 			kfk_report(source, "waiting", "08006", plain(m->error));
-			reopen = reopen || m->missing;
+
+			/* Whether messages are really lost, the claim finds out. */
+			reopen = reopen || m->missing || m->lost;
 		}
 		else if (m->end)
 			keep = m->offset > p->taken;
@@ -240,9 +240,9 @@ sift(const kfk_source *source, int from)
 	return reopen;
 }
 
-/* Take what is there, up to a batch's rows.  True: open the client again. */
-static bool
-take(const kfk_source *source)
+/* Take what is there, up to a batch's rows; how much it was.  *reopen: open the client again. */
+static int
+take(const kfk_source *source, bool *reopen)
 {
 	static kfk_message *fresh = NULL;
 	static int	fresh_size = 0;
@@ -265,7 +265,8 @@ take(const kfk_source *source)
 	memset(items + n_items, 0, sizeof(kfk_item) * (size_t) n);
 	for (int i = 0; i < n; i++)
 		items[n_items++].message = fresh[i];
-	return sift(source, from);
+	*reopen = sift(source, from);
+	return n;
 }
 
 /* Items that make one batch: as many as its bytes allow, one at least. */
@@ -330,6 +331,9 @@ process(const kfk_source *source, MemoryContext cxt)
 			partitions[i].high = kfk_last_high(client, source->topic, partitions[i].partition);
 		if (kfk_batch(source, partitions, n_partitions, items, n, cxt) == KFK_FENCED)
 			return true;
+		if (troubled)
+			kfk_report(source, "running", NULL, NULL);
+		troubled = false;
 		watch_dead(source, items, n);
 		for (int i = 0; i < n; i++)
 			kfk_release(&items[i].message, 1);
@@ -340,6 +344,16 @@ process(const kfk_source *source, MemoryContext cxt)
 		CHECK_FOR_INTERRUPTS();
 	}
 	return false;
+}
+
+/* Transition tables hold a batch's rows: in memory, if we can help it. */
+static void
+raise_work_mem(const kfk_source *source)
+{
+	int			kb = (int) Min(source->batch_bytes / 1024 * 2, 1024 * 1024);
+
+	if (work_mem < kb)
+		SetConfigOption("work_mem", psprintf("%d", kb), PGC_USERSET, PGC_S_SESSION);
 }
 
 /*
@@ -364,6 +378,7 @@ open_client(kfk_source *source, MemoryContext claims)
 		kfk_report(source, "stopped", NULL, NULL);
 		proc_exit(0);
 	}
+	raise_work_mem(source);
 	MemoryContextReset(claims);
 	old = MemoryContextSwitchTo(claims);
 	claimed = kfk_claim(source, client, &partitions, &n_partitions, &topic_partitions, error, sizeof(error));
@@ -401,6 +416,8 @@ turn(kfk_source *source, MemoryContext cxt, MemoryContext claims)
 	TimestampTz now;
 	char		error[512];
 	int			before;
+	int			taken;
+	bool		reopen;
 
 	if (client == NULL)
 	{
@@ -418,9 +435,11 @@ turn(kfk_source *source, MemoryContext cxt, MemoryContext claims)
 	kfk_silence(client);
 	hear_events(source);
 	before = n_items;
-	if (take(source))
+	taken = take(source, &reopen);
+	if (reopen)
 	{
 		close_client();
+		kfk_wait(CHECK_MS, false);
 		return;
 	}
 	now = GetCurrentTimestamp();
@@ -437,11 +456,11 @@ turn(kfk_source *source, MemoryContext cxt, MemoryContext claims)
 			close_client();
 		return;
 	}
-	if (n_items > 0)
+	if (taken > 0 || n_items > 0)
 		return;
 
 	kfk_check_source(source);
-	if (TimestampDifferenceExceeds(described, now, PARTITIONS_MS))
+	if (TimestampDifferenceExceeds(described, now, troubled ? TROUBLED_MS : PARTITIONS_MS))
 	{
 		int			total;
 
@@ -453,11 +472,15 @@ turn(kfk_source *source, MemoryContext cxt, MemoryContext claims)
 				close_client();
 				return;
 			}
+			troubled = false;
 			kfk_report(source, "running", NULL, n_partitions > 0 ? NULL : "no partition is left for this worker");
 		}
 		else
+		{
+			troubled = true;
 			kfk_report(source, "waiting", "08001", plain(error));
-		described = now;
+		}
+		described = GetCurrentTimestamp();
 	}
 	pgstat_report_stat(true);
 	kfk_wait(CHECK_MS, true);

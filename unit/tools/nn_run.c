@@ -1,0 +1,198 @@
+/*
+ * nn_run.c
+ *	  Run an ONNX model on raw tensors, for tests and benchmarks that compare engines.
+ *
+ *	  nn_run model.onnx [--isa name] --describe
+ *	  nn_run model.onnx [--isa name] [--batch n] --in file … --out prefix [--bench rounds]
+ *
+ * Each input file holds batch x elements in the input's own type (float32 for a
+ * float16 graph); output i is written to prefix.i.  --bench prints the least
+ * milliseconds of one run.  Exit 3: the model is refused; the reason is on stderr.
+ */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+#include "nn/nn.h"
+
+static size_t
+element_size(int dtype)
+{
+	switch (dtype)
+	{
+		case nn_uint8:
+		case nn_int8:
+		case nn_bool:
+			return 1;
+		case nn_uint16:
+		case nn_int16:
+			return 2;
+		case nn_int64:
+		case nn_uint64:
+		case nn_float64:
+			return 8;
+		default:
+			return 4;
+	}
+}
+
+static void
+die(const mr_status *st, const char *what)
+{
+	fprintf(stderr, "%s: %s%s%s\n", what, st->message, st->detail[0] ? "\n" : "", st->detail);
+	exit(3);
+}
+
+static unsigned char *
+slurp(const char *path, size_t *len)
+{
+	FILE	   *f = fopen(path, "rb");
+	unsigned char *bytes;
+	long		size;
+
+	if (f == NULL || fseek(f, 0, SEEK_END) != 0 || (size = ftell(f)) < 0)
+	{
+		perror(path);
+		exit(2);
+	}
+	rewind(f);
+	bytes = aligned_alloc(64, ((size_t) size + 64) / 64 * 64);
+	if (bytes == NULL || fread(bytes, 1, (size_t) size, f) != (size_t) size)
+	{
+		perror(path);
+		exit(2);
+	}
+	fclose(f);
+	*len = (size_t) size;
+	return bytes;
+}
+
+static void
+describe(const char *kind, const nn_tensor_info *info)
+{
+	printf("%s %s %s", kind, info->name, nn_dtype_name((nn_dtype) info->dtype));
+	for (int i = 0; i < info->rank; i++)
+		printf(" %lld", (long long) info->dims[i]);
+	printf("\n");
+}
+
+static double
+now_ms(void)
+{
+	struct timespec t;
+
+	clock_gettime(CLOCK_MONOTONIC, &t);
+	return 1e3 * (double) t.tv_sec + 1e-6 * (double) t.tv_nsec;
+}
+
+int
+main(int argc, char **argv)
+{
+	static const char *const isas[] = {"auto", "portable", "avx2", "avx512"};
+	static const nn_isa isa_of[] = {nn_isa_auto, nn_isa_portable, nn_isa_avx2, nn_isa_avx512};
+	nn_options	options = nn_default_options;
+	const char *in[NN_MAX_PORTS];
+	const void *inputs[NN_MAX_PORTS];
+	void	   *outputs[NN_MAX_PORTS];
+	int			n_in = 0,
+				batch = 1,
+				rounds = 0,
+				describe_only = 0;
+	const char *prefix = NULL;
+	size_t		len,
+				file_len;
+	unsigned char *onnx;
+	uint8_t    *file;
+	nn_model	model;
+	mr_status	st = {0};
+	void	   *workspace;
+
+	if (argc < 3)
+		return 2;
+	for (int i = 2; i < argc; i++)
+	{
+		if (strcmp(argv[i], "--describe") == 0)
+			describe_only = 1;
+		else if (i + 1 == argc)
+			return 2;
+		else if (strcmp(argv[i], "--in") == 0 && n_in < NN_MAX_PORTS)
+			in[n_in++] = argv[++i];
+		else if (strcmp(argv[i], "--out") == 0)
+			prefix = argv[++i];
+		else if (strcmp(argv[i], "--batch") == 0)
+			batch = atoi(argv[++i]);
+		else if (strcmp(argv[i], "--bench") == 0)
+			rounds = atoi(argv[++i]);
+		else if (strcmp(argv[i], "--isa") == 0)
+		{
+			i++;
+			for (int k = 0; k < 4; k++)
+				if (strcmp(argv[i], isas[k]) == 0)
+					options.isa = isa_of[k];
+		}
+		else
+			return 2;
+	}
+	onnx = slurp(argv[1], &len);
+	if (nn_compile(&mr_env_malloc, onnx, len, &options, &file, &file_len, &st) != MR_OK)
+		die(&st, "compile");
+	if (nn_open(file, file_len, &model, &st) != MR_OK)
+		die(&st, "open");
+	if (describe_only)
+	{
+		for (int i = 0; i < nn_n_inputs(&model); i++)
+			describe("input", nn_input(&model, i));
+		for (int i = 0; i < nn_n_outputs(&model); i++)
+			describe("output", nn_output(&model, i));
+		printf("isa %s\nfile %zu\nworkspace %zu\n", nn_isa_name(nn_model_isa(&model)), file_len, nn_workspace(&model));
+		return 0;
+	}
+	if (n_in != nn_n_inputs(&model) || (prefix == NULL && !rounds))
+		return 2;
+	workspace = aligned_alloc(64, (nn_workspace(&model) + 127) / 64 * 64);
+	for (int i = 0; i < n_in; i++)
+	{
+		size_t		want = (size_t) nn_input(&model, i)->elements * element_size(nn_input(&model, i)->dtype) * (size_t) batch;
+
+		inputs[i] = slurp(in[i], &len);
+		if (len != want)
+		{
+			fprintf(stderr, "%s: %zu bytes, %zu wanted\n", in[i], len, want);
+			return 2;
+		}
+	}
+	for (int i = 0; i < nn_n_outputs(&model); i++)
+		outputs[i] = malloc((size_t) nn_output(&model, i)->elements * element_size(nn_output(&model, i)->dtype) * (size_t) batch + 64);
+	if (nn_run_typed(&model, &mr_env_malloc, workspace, batch, inputs, outputs, &st) != MR_OK)
+		die(&st, "run");
+	if (rounds)
+	{
+		double		best = 1e30;
+
+		for (int r = 0; r < rounds; r++)
+		{
+			double		start = now_ms();
+
+			nn_run_typed(&model, &mr_env_malloc, workspace, batch, inputs, outputs, &st);
+			if (now_ms() - start < best)
+				best = now_ms() - start;
+		}
+		printf("%.4f\n", best);
+	}
+	for (int i = 0; prefix && i < nn_n_outputs(&model); i++)
+	{
+		char		path[4096];
+		FILE	   *f;
+		size_t		size = (size_t) nn_output(&model, i)->elements * element_size(nn_output(&model, i)->dtype) * (size_t) batch;
+
+		snprintf(path, sizeof(path), "%s.%d", prefix, i);
+		f = fopen(path, "wb");
+		if (f == NULL || fwrite(outputs[i], 1, size, f) != size || fclose(f) != 0)
+		{
+			perror(path);
+			return 2;
+		}
+	}
+	return 0;
+}
