@@ -8,7 +8,6 @@
  *		kernels [isa [rounds [network]]]
  * Build: make build/bench/kernels.
  */
-#define _GNU_SOURCE
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>

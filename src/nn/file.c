@@ -2,9 +2,10 @@
  * file.c
  *	  Opening a compiled file: nothing in it is trusted before it was checked.
  *
- * The plan's sha256 finds damage; the structural checks behind it make sure
+ * The plan's sha256 finds damage.  The structural checks behind it make sure
  * that even a forged plan names only bytes of the file, the arena and the
- * caller's inputs, with shapes that the kernels and packs agree with.
+ * caller's inputs, with shapes that the blocked kernels and packs agree with;
+ * the parameters of plain operators rest on the checksum alone.
  */
 #include "nn/file.h"
 

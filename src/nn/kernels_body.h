@@ -347,6 +347,10 @@ const nn_isa_ops KERNELS_OPS = {
 	.isa = KERNELS_ISA,
 	.max_mr = TILE_MR,
 	.tile = find_tile,
+#ifdef TILE3_MR
+	.max_mr3 = TILE3_MR,
+	.tile3 = find_tile3,
+#endif
 	.activate = activate,
 };
 

@@ -42,13 +42,14 @@ typedef struct plane
 				hi;
 } plane;
 
-/* Steps [s0, s0 + n) of a panel: block of channels > ky > kx.  Returns how many
- * values of K they have. */
+/* Steps [s0, s0 + n) of a panel: block of channels > ky > kx; with tap3 the
+ * three kx are one step.  Returns how many values of K they have. */
 static size_t
-list_steps(const nn_conv *cv, const plane *p, const nn_panel *pan, int s0, int n, nn_step *step)
+list_steps(const nn_conv *cv, const plane *p, const nn_panel *pan, bool tap3, int s0, int n, nn_step *step)
 {
 	size_t		k = 0;
-	int			taps = cv->kh * cv->kw;
+	int			across = tap3 ? 1 : cv->kw;
+	int			taps = cv->kh * across;
 
 	for (int i = 0; i < n; i++)
 	{
@@ -56,11 +57,19 @@ list_steps(const nn_conv *cv, const plane *p, const nn_panel *pan, int s0, int n
 					t = (s0 + i) % taps;
 		int			left = cv->cin - cb * NN_LANES;
 
-		step[i].off = (ptrdiff_t) (cb * p->a_blk + t / cv->kw * p->a_ky + t % cv->kw * p->a_kx);
+		step[i].off = (ptrdiff_t) (cb * p->a_blk + t / across * p->a_ky + t % across * p->a_kx);
 		step[i].ki = left < NN_LANES ? left : NN_LANES;
 		k += step[i].ki;
 	}
-	return k;
+	return tap3 ? 3 * k : k;
+}
+
+/* Is this panel one for the tiles of three taps?  Depends on the layer alone. */
+static bool
+use_tap3(const nn_isa_ops *ops, const nn_conv *cv, const plane *p, const nn_panel *pan)
+{
+	return ops->max_mr3 > 0 && pan->nb == 1 && cv->kw == 3 && p->a_kx == NN_LANES && p->a_pix == NN_LANES &&
+		p->width >= 8;
 }
 
 /* Cut width pixels into tiles of at most max: count and size of the first ones
@@ -77,9 +86,54 @@ cut(int width, int max, int *count, int *big, int *size)
 	*big = width - (*size - 1) * *count;
 }
 
+/* Lines that do not divide into full tiles, where there are tiles across the
+ * end of a line: cut the pixels of all lines as one sequence.  False if there
+ * are none; then nothing is done. */
+static bool
+run_across(const nn_isa_ops *ops, const nn_tile_job *job, const plane *p, int ob, int nb, int l0, int l1)
+{
+	nn_tile_fn	fn[NN_MAX_MR + 1];
+	int			mr = ops->max_mr;
+	int			x = 0;
+
+	if (p->width % mr == 0 || p->width < mr || p->width > 4 * mr || l1 - l0 < 2)
+		return false;
+	for (int h = 1; h <= mr; h++)
+		if ((fn[h] = ops->tile(mr, nb, p->a_pix, h)) == NULL)
+			return false;
+	for (int l = l0; l < l1;)
+	{
+		const float *a = p->a + l * p->a_line;
+		float	   *o = p->o + l * p->o_line + (ob - p->ob0) * p->o_blk;
+		const float *r = p->r ? p->r + l * p->r_line + (ob - p->ob0) * p->r_blk : NULL;
+		const float *ax = a + x * p->a_pix;
+		float	   *ox = o + x * p->o_pix;
+		const float *rx = r ? r + x * p->r_pix : NULL;
+		int			left = p->width - x;
+
+		if (left > mr || (left < mr && l + 1 < l1))
+		{
+			fn[left < mr ? left : mr] (job, ax, a + p->a_line, ox, o + p->o_line, rx, r ? r + p->r_line : NULL);
+			x += mr;
+		}
+		else
+		{
+			ops->tile(left, nb, p->a_pix, left) (job, ax, ax, ox, ox, rx, rx);
+			x = p->width;
+		}
+		if (x >= p->width)
+		{
+			x -= p->width;
+			l++;
+		}
+	}
+	return true;
+}
+
 /* All pixels of lines [l0, l1) with the job's panel and chunk. */
 static void
-run_lines(const nn_isa_ops *ops, const nn_tile_job *job, const plane *p, int ob, int nb, int l0, int l1)
+run_lines(const nn_isa_ops *ops, const nn_tile_job *job, const plane *p, bool tap3, int ob, int nb,
+		  int l0, int l1)
 {
 	int			count,
 				big,
@@ -89,8 +143,8 @@ run_lines(const nn_isa_ops *ops, const nn_tile_job *job, const plane *p, int ob,
 	nn_tile_fn	pair = NULL;
 
 	/* Short lines: two at a time fill a tile. */
-	if (p->width * 2 <= ops->max_mr)
-		pair = ops->tile(p->width * 2, nb, p->a_pix, true);
+	if (p->width * 2 <= ops->max_mr && !tap3)
+		pair = ops->tile(p->width * 2, nb, p->a_pix, p->width);
 	if (pair)
 		for (; l + 2 <= l1; l += 2)
 		{
@@ -100,11 +154,11 @@ run_lines(const nn_isa_ops *ops, const nn_tile_job *job, const plane *p, int ob,
 
 			pair(job, a, a + p->a_line, o, o + p->o_line, r, r ? r + p->r_line : NULL);
 		}
-	if (l >= l1)
+	if (l >= l1 || (!tap3 && run_across(ops, job, p, ob, nb, l, l1)))
 		return;
-	cut(p->width, ops->max_mr, &count, &big, &size);
-	fn[0] = ops->tile(size, nb, p->a_pix, false);
-	fn[1] = size > 1 ? ops->tile(size - 1, nb, p->a_pix, false) : NULL;
+	cut(p->width, tap3 ? ops->max_mr3 : ops->max_mr, &count, &big, &size);
+	for (int i = 0; i < 2; i++)
+		fn[i] = tap3 ? ops->tile3(size - i) : ops->tile(size - i, nb, p->a_pix, size - i);
 	for (; l < l1; l++)
 	{
 		const float *a = p->a + l * p->a_line;
@@ -124,25 +178,26 @@ run_lines(const nn_isa_ops *ops, const nn_tile_job *job, const plane *p, int ob,
 	}
 }
 
-/* One panel over lines [l0, l1), steps [s0, s1) of it; b: its weights at s0. */
+/* One panel over lines [l0, l1); b: its weights.  Returns where they end. */
 static const float *
 run_panel(const nn_isa_ops *ops, const nn_conv *cv, const plane *p, const nn_panel *pan, const float *b,
-		  const float *bias, int s0, int s1, int l0, int l1)
+		  const float *bias, int l0, int l1)
 {
 	nn_step		step[NN_MAX_STEPS];
-	int			all = cv->kh * cv->kw * pan->ncb;
+	bool		tap3 = use_tap3(ops, cv, p, pan);
+	int			all = cv->kh * (tap3 ? 1 : cv->kw) * pan->ncb;
 
-	for (int s = s0; s < s1; s += NN_MAX_STEPS)
+	for (int s = 0; s < all; s += NN_MAX_STEPS)
 	{
-		int			n = s1 - s < NN_MAX_STEPS ? s1 - s : NN_MAX_STEPS;
-		size_t		k = list_steps(cv, p, pan, s, n, step);
+		int			n = all - s < NN_MAX_STEPS ? all - s : NN_MAX_STEPS;
+		size_t		k = list_steps(cv, p, pan, tap3, s, n, step);
 		nn_tile_job job = {
 			.b = b, .step = step, .nsteps = n, .bias = bias + pan->ob * NN_LANES,
 			.out_pix = p->o_pix, .out_blk = p->o_blk, .res_pix = p->r_pix, .res_blk = p->r_blk,
 			.first = s == 0, .last = s + n == all, .lo = p->lo, .hi = p->hi
 		};
 
-		run_lines(ops, &job, p, pan->ob, pan->nb, l0, l1);
+		run_lines(ops, &job, p, tap3, pan->ob, pan->nb, l0, l1);
 		b += k * pan->nb * NN_LANES;
 	}
 	return b;
@@ -189,8 +244,7 @@ run_plane(const nn_isa_ops *ops, const nn_conv *cv, const void *pack, plane *p)
 		{
 			nn_panel	pan = nn_panel_at(ops->isa, cv, ob);
 
-			b = run_panel(ops, cv, &q, &pan, b, bias, 0, cv->kh * cv->kw * pan.ncb,
-						  long_line ? 0 : at, long_line ? 1 : at + n);
+			b = run_panel(ops, cv, &q, &pan, b, bias, long_line ? 0 : at, long_line ? 1 : at + n);
 		}
 	}
 }
@@ -240,7 +294,7 @@ finish(const nn_isa_ops *ops, const nn_conv *cv, const nn_view *out, int y0, int
 static bool
 has_stride(const nn_isa_ops *ops, int stride)
 {
-	return ops->tile(1, 1, stride, false) != NULL;
+	return ops->tile(1, 1, stride, 1) != NULL;
 }
 
 /* ---- views ---- */
@@ -306,7 +360,7 @@ conv_gathered(const nn_isa_ops *ops, const nn_conv *cv, const void *pack, const 
 			{
 				nn_step		step[NN_MAX_STEPS];
 				int			n = all - s < NN_MAX_STEPS ? all - s : NN_MAX_STEPS;
-				size_t		k = list_steps(cv, p, &pan, s, n, step);
+				size_t		k = list_steps(cv, p, &pan, false, s, n, step);
 				plane		q = *p;
 				nn_tile_job job = {
 					.b = b, .step = step, .nsteps = n, .bias = bias + pan.ob * NN_LANES,
@@ -331,7 +385,7 @@ conv_gathered(const nn_isa_ops *ops, const nn_conv *cv, const void *pack, const 
 				q.o += l * p->o_line;
 				if (q.r)
 					q.r += l * p->r_line;
-				run_lines(ops, &job, &q, pan.ob, pan.nb, 0, 1);
+				run_lines(ops, &job, &q, false, pan.ob, pan.nb, 0, 1);
 				b += k * pan.nb * NN_LANES;
 			}
 		}
@@ -396,13 +450,28 @@ interleave(const nn_conv *cv, const float *in, int in_h, int in_w, int out_w, in
 			continue;
 		}
 		memset(dst, 0, (size_t) from * cin * sizeof(float));
-		for (int c = 0; c < cin; c++)
+		if (cin == 3)			/* colours: one pass, contiguous stores */
 		{
-			const float *src = in + ((size_t) c * in_h + y) * in_w + x0;
+			const float *c0 = in + (size_t) y * in_w + x0,
+					   *c1 = c0 + (size_t) in_h * in_w,
+					   *c2 = c1 + (size_t) in_h * in_w;
+			float	   *d = dst + (size_t) from * 3;
 
-			for (int x = from; x < to; x++)
-				dst[(size_t) x * cin + c] = src[x];
+			for (int x = from; x < to; x++, d += 3)
+			{
+				d[0] = c0[x];
+				d[1] = c1[x];
+				d[2] = c2[x];
+			}
 		}
+		else
+			for (int c = 0; c < cin; c++)
+			{
+				const float *src = in + ((size_t) c * in_h + y) * in_w + x0;
+
+				for (int x = from; x < to; x++)
+					dst[(size_t) x * cin + c] = src[x];
+			}
 		memset(dst + (size_t) to * cin, 0, (size_t) (pixels - to) * cin * sizeof(float));
 	}
 }
@@ -489,7 +558,7 @@ nn_drive_conv_planar(const nn_isa_ops *ops, const nn_conv *cv, const void *pack,
 						.first = i < NN_MAX_STEPS, .last = k + run >= k_all, .lo = p.lo, .hi = p.hi
 					};
 
-					run_lines(ops, &job, &q, ob, pan.nb, 0, direct ? p.lines : 1);
+					run_lines(ops, &job, &q, false, ob, pan.nb, 0, direct ? p.lines : 1);
 					for (int s = 0; s < n; s++)
 						b += (size_t) step[s].ki * pan.nb * NN_LANES;
 					n = 0;
@@ -606,7 +675,7 @@ nn_drive_gemm(const nn_isa_ops *ops, const void *pack, int m, const float *a, si
 				q.lo = -INFINITY;
 				q.hi = INFINITY;
 			}
-			b = run_panel(ops, &cv, &q, &pan, b, nn_pack_bias(pack), 0, pan.ncb, 0, 1);
+			b = run_panel(ops, &cv, &q, &pan, b, nn_pack_bias(pack), 0, 1);
 			if (tail)
 				store_tail(tile, q.o_pix, mm, width, rm ? rm + o0 : NULL, ldres, ym + o0, ldy, lo, hi);
 		}

@@ -8,86 +8,124 @@
 
 #define DW_PIXELS 8				/* pixels whose sums are in registers together */
 
-/* n <= DW_PIXELS pixels of one block; x at the first tap of the first pixel. */
-NN_INLINE void
-depthwise_run(const nn_conv *cv, const float *x, size_t row_pitch, const float *w, const float *bias,
-			  const float *r, float *o, const int n, const int sw, float lo, float hi)
+typedef struct depthwise_job
 {
+	int			kh,
+				kw;
+	size_t		row_step,		/* floats from a line of taps to the next, */
+				col_step,		/* from a tap to its neighbour, */
+				pix_step;		/* from a pixel to the next */
+	const float *w,
+			   *bias;
+	float		lo,
+				hi;
+} depthwise_job;
+
+/* n pixels of one block; x at the first tap of the first pixel.  n, and size
+ * and step where not 0, are constants of the caller. */
+NN_INLINE void
+depthwise_run(const depthwise_job *j, const float *x, const float *r, float *o, const int n, const int size,
+			  const size_t step)
+{
+	const int	kh = size ? size : j->kh,
+				kw = size ? size : j->kw;
+	const size_t pix = step ? step : j->pix_step,
+				col = size ? NN_LANES : j->col_step;
+
 	for (int v = 0; v < NN_LANES; v += VW)
 	{
 		vf			acc[DW_PIXELS];
-		const float *t = w + v;
-		vf			l = vf_set1(lo),
-					h = vf_set1(hi);
+		const float *t = j->w + v;
+		vf			lo = vf_set1(j->lo),
+					hi = vf_set1(j->hi);
 
 		NN_UNROLL
 		for (int i = 0; i < n; i++)
-			acc[i] = vf_load(bias + v);
-		for (int ky = 0; ky < cv->kh; ky++)
-			for (int kx = 0; kx < cv->kw; kx++, t += NN_LANES)
+			acc[i] = vf_load(j->bias + v);
+		for (int ky = 0; ky < kh; ky++)
+		{
+			const float *p = x + ky * j->row_step + v;
+
+			NN_UNROLL_TAPS
+			for (int kx = 0; kx < kw; kx++, t += NN_LANES, p += col)
 			{
-				const float *p = x + ky * cv->dh * row_pitch + (size_t) kx * cv->dw * NN_LANES + v;
 				vf			k = vf_load(t);
 
 				NN_UNROLL
 				for (int i = 0; i < n; i++)
-					acc[i] = vf_fma(vf_load(p + (size_t) i * sw * NN_LANES), k, acc[i]);
+					acc[i] = vf_fma(vf_load(p + i * pix), k, acc[i]);
 			}
+		}
 		NN_UNROLL
 		for (int i = 0; i < n; i++)
 		{
 			if (r)
 				acc[i] = acc[i] + vf_load(r + i * NN_LANES + v);
-			vf_store(o + i * NN_LANES + v, vf_min(h, vf_max(l, acc[i])));
+			vf_store(o + i * NN_LANES + v, vf_min(hi, vf_max(lo, acc[i])));
 		}
 	}
 }
 
-#ifdef DEPTHWISE_3X3
-/* The set's own line of a 3x3 of horizontal stride sw, dilation 1: pixels of
- * one block; false if it has none for this stride. */
-static bool depthwise_3x3(const float *x, size_t row_pitch, int sw, const float *w, const float *bias,
-						  const float *r, float *o, int n, float lo, float hi);
-#endif
+/* 1 to 8 pixels, for 3x3 of stride 1 and 2, and for any kernel. */
+typedef void (*depthwise_fn) (const depthwise_job *j, const float *x, const float *r, float *o);
+
+#define DEPTHWISE(n) \
+static void depthwise_s1_##n(const depthwise_job *j, const float *x, const float *r, float *o) \
+{ \
+	depthwise_run(j, x, r, o, n, 3, NN_LANES); \
+} \
+static void depthwise_s2_##n(const depthwise_job *j, const float *x, const float *r, float *o) \
+{ \
+	depthwise_run(j, x, r, o, n, 3, 2 * NN_LANES); \
+} \
+static void depthwise_any_##n(const depthwise_job *j, const float *x, const float *r, float *o) \
+{ \
+	depthwise_run(j, x, r, o, n, 0, 0); \
+}
+DEPTHWISE(1) DEPTHWISE(2) DEPTHWISE(3) DEPTHWISE(4)
+DEPTHWISE(5) DEPTHWISE(6) DEPTHWISE(7) DEPTHWISE(8)
 
 static void
 depthwise(const nn_conv *cv, const void *pack, const nn_view *in, const nn_view *res, const nn_view *out,
 		  int y0, int y1)
 {
-	const float *bias = nn_pack_bias(pack);
-	const float *w = nn_pack_weights(pack, cv->cout);
-	float		lo,
-				hi;
+	static const depthwise_fn fns[3][DW_PIXELS] = {
+		{depthwise_s1_1, depthwise_s1_2, depthwise_s1_3, depthwise_s1_4,
+		depthwise_s1_5, depthwise_s1_6, depthwise_s1_7, depthwise_s1_8},
+		{depthwise_s2_1, depthwise_s2_2, depthwise_s2_3, depthwise_s2_4,
+		depthwise_s2_5, depthwise_s2_6, depthwise_s2_7, depthwise_s2_8},
+		{depthwise_any_1, depthwise_any_2, depthwise_any_3, depthwise_any_4,
+		depthwise_any_5, depthwise_any_6, depthwise_any_7, depthwise_any_8},
+	};
+	bool		k3 = cv->kh == 3 && cv->kw == 3 && cv->dw == 1 && cv->sw <= 2;
+	const depthwise_fn *fn = fns[k3 ? cv->sw - 1 : 2];
+	int			count = (out->w + DW_PIXELS - 1) / DW_PIXELS;
+	int			size = (out->w + count - 1) / count;
+	int			big = out->w - (size - 1) * count;	/* runs of size; the rest one less */
+	depthwise_job j = {
+		.kh = cv->kh, .kw = cv->kw, .row_step = cv->dh * in->row_pitch, .col_step = (size_t) cv->dw * NN_LANES,
+		.pix_step = (size_t) cv->sw * NN_LANES, .w = nn_pack_weights(pack, cv->cout), .bias = nn_pack_bias(pack)
+	};
 
-	nn_act_is_clip(cv->act, &lo, &hi);
-	for (int b = 0; b < nn_blocks(out->c); b++, bias += NN_LANES, w += (size_t) cv->kh * cv->kw * NN_LANES)
+	nn_act_is_clip(cv->act, &j.lo, &j.hi);
+	for (int b = 0; b < nn_blocks(out->c); b++, j.bias += NN_LANES, j.w += (size_t) cv->kh * cv->kw * NN_LANES)
 		for (int y = y0; y < y1; y++)
 		{
 			const float *x = in->data + b * in->blk_pitch + ((ptrdiff_t) y * cv->sh - cv->pt) *
 				(ptrdiff_t) in->row_pitch - (ptrdiff_t) cv->pl * NN_LANES;
 			float	   *o = out->data + b * out->blk_pitch + y * out->row_pitch;
 			const float *r = res ? res->data + b * res->blk_pitch + y * res->row_pitch : NULL;
-			int			i = 0;
 
-#ifdef DEPTHWISE_3X3
-			if (cv->kh == 3 && cv->kw == 3 && cv->dh == 1 && cv->dw == 1 &&
-				depthwise_3x3(x, in->row_pitch, cv->sw, w, bias, r, o, out->w, lo, hi))
-				continue;
-#endif
-			for (; i + DW_PIXELS <= out->w; i += DW_PIXELS)
+			for (int i = 0; i < count; i++)
 			{
-				const float *p = x + (size_t) i * cv->sw * NN_LANES;
+				int			n = i < big ? size : size - 1;
 
-				if (cv->sw == 1)
-					depthwise_run(cv, p, in->row_pitch, w, bias, r ? r + i * NN_LANES : NULL, o + i * NN_LANES,
-								  DW_PIXELS, 1, lo, hi);
-				else
-					depthwise_run(cv, p, in->row_pitch, w, bias, r ? r + i * NN_LANES : NULL, o + i * NN_LANES,
-								  DW_PIXELS, cv->sw, lo, hi);
+				fn[n - 1] (&j, x, r, o);
+				x += n * j.pix_step;
+				o += (size_t) n * NN_LANES;
+				if (r)
+					r += (size_t) n * NN_LANES;
 			}
-			for (; i < out->w; i++)
-				depthwise_run(cv, x + (size_t) i * cv->sw * NN_LANES, in->row_pitch, w, bias,
-							  r ? r + i * NN_LANES : NULL, o + i * NN_LANES, 1, 1, lo, hi);
 		}
 	finish_lines(out, cv->act, y0, y1);
 }

@@ -12,14 +12,16 @@
  */
 #if defined(__clang__)
 #define NN_UNROLL _Pragma("unroll")
+#define NN_UNROLL_TAPS
 #else
+#define NN_UNROLL_TAPS _Pragma("GCC unroll 3")
 #define NN_UNROLL _Pragma("GCC unroll 32")
 #endif
 #define NN_INLINE static inline __attribute__((always_inline))
 
 #define NV_BLOCK (NN_LANES / VW)	/* vectors of a block */
 
-/* One value of K: p and q point at the first pixel's in both lines. */
+/* One value of K: p and q point at the first pixels' in both lines. */
 NN_INLINE void
 tile_k(vf *acc, const float *p, const float *q, const float *b, const int mr, const int nv, const int stride,
 	   const int half)
@@ -40,18 +42,11 @@ tile_k(vf *acc, const float *p, const float *q, const float *b, const int mr, co
 	}
 }
 
-/* mr pixels, the first half of them at a0, o0, r0, stride floats apart; nb blocks
- * of couts. */
+/* Start the sums: from the bias, or from what an earlier chunk of K left. */
 NN_INLINE void
-tile_run(const nn_tile_job *j, const float *a0, const float *a1, float *o0, float *o1, const float *r0,
-		 const float *r1, const int mr, const int nb, const int stride, const int half)
+tile_start(const nn_tile_job *j, vf *acc, const float *o0, const float *o1, const int mr, const int nv,
+		   const int half)
 {
-	vf			acc[TILE_MR * TILE_NB * NV_BLOCK];
-	const int	nv = nb * NV_BLOCK;
-	const float *b = j->b;
-	const nn_step *step = j->step;
-	const nn_step *end = step + j->nsteps;
-
 	if (j->first)
 	{
 		NN_UNROLL
@@ -63,39 +58,24 @@ tile_run(const nn_tile_job *j, const float *a0, const float *a1, float *o0, floa
 			for (int i = 0; i < mr; i++)
 				acc[i * nv + v] = x;
 		}
+		return;
 	}
-	else
+	NN_UNROLL
+	for (int i = 0; i < mr; i++)
 	{
+		const float *o = i < half ? o0 + i * j->out_pix : o1 + (i - half) * j->out_pix;
+
 		NN_UNROLL
-		for (int i = 0; i < mr; i++)
-		{
-			const float *o = i < half ? o0 + i * j->out_pix : o1 + (i - half) * j->out_pix;
-
-			NN_UNROLL
-			for (int v = 0; v < nv; v++)
-				acc[i * nv + v] = vf_load(o + v / NV_BLOCK * j->out_blk + v % NV_BLOCK * VW);
-		}
+		for (int v = 0; v < nv; v++)
+			acc[i * nv + v] = vf_load(o + v / NV_BLOCK * j->out_blk + v % NV_BLOCK * VW);
 	}
+}
 
-	for (; step < end; step++)
-	{
-		const float *p = a0 + step->off;
-		const float *q = a1 + step->off;
-		int			k = step->ki;
-
-		for (; k >= TILE_KU; k -= TILE_KU)
-		{
-			NN_UNROLL
-			for (int u = 0; u < TILE_KU; u++)
-				tile_k(acc, p + u, q + u, b + u * nv * VW, mr, nv, stride, half);
-			p += TILE_KU;
-			q += TILE_KU;
-			b += TILE_KU * nv * VW;
-		}
-		for (; k > 0; k--, p++, q++, b += nv * VW)
-			tile_k(acc, p, q, b, mr, nv, stride, half);
-	}
-
+/* After the last chunk of K add the residual and clip; store. */
+NN_INLINE void
+tile_finish(const nn_tile_job *j, vf *acc, float *o0, float *o1, const float *r0, const float *r1, const int mr,
+			const int nv, const int half)
+{
 	if (j->last)
 	{
 		vf			lo = vf_set1(j->lo),
@@ -128,19 +108,114 @@ tile_run(const nn_tile_job *j, const float *a0, const float *a1, float *o0, floa
 	}
 }
 
+/* mr pixels, half (a count) of them at a0, o0, r0, stride floats apart; nb blocks
+ * of couts. */
+NN_INLINE void
+tile_run(const nn_tile_job *j, const float *a0, const float *a1, float *o0, float *o1, const float *r0,
+		 const float *r1, const int mr, const int nb, const int stride, const int half)
+{
+	vf			acc[TILE_MR * TILE_NB * NV_BLOCK];
+	const int	nv = nb * NV_BLOCK;
+	/* Where neighbouring pixels overlap (stems) gcc would keep what they share in
+	 * registers from one K to the next, and spill: no unrolling, and a barrier. */
+	const int	ku = stride < NN_LANES ? 1 : TILE_KU;
+	const float *b = j->b;
+	const nn_step *step = j->step;
+	const nn_step *end = step + j->nsteps;
+
+	tile_start(j, acc, o0, o1, mr, nv, half);
+	for (; step < end; step++)
+	{
+		const float *p = a0 + step->off;
+		const float *q = a1 + step->off;
+		int			k = step->ki;
+
+		for (; ku > 1 && k >= ku; k -= ku)
+		{
+			NN_UNROLL
+			for (int u = 0; u < ku; u++)
+				tile_k(acc, p + u, q + u, b + u * nv * VW, mr, nv, stride, half);
+			p += ku;
+			q += ku;
+			b += ku * nv * VW;
+		}
+		for (; k > 0; k--, p++, q++, b += nv * VW)
+		{
+			tile_k(acc, p, q, b, mr, nv, stride, half);
+			if (stride < NN_LANES)
+				__asm__ __volatile__("" ::: "memory");
+		}
+	}
+	tile_finish(j, acc, o0, o1, r0, r1, mr, nv, half);
+}
+
+#ifdef TILE3_MR
+/* One block of couts of a kernel 3 taps wide, stride 1: one vector of weights a
+ * value of K would make loads the bottleneck, so the three taps of a line go
+ * together and each broadcast serves three sums.  A step is a line of taps:
+ * weights ki x 16 for each tap. */
+NN_INLINE void
+tile3_run(const nn_tile_job *j, const float *a0, float *o0, const float *r0, const int mr)
+{
+	vf			acc[TILE3_MR];
+	const float *b = j->b;
+	const nn_step *step = j->step;
+	const nn_step *end = step + j->nsteps;
+
+	tile_start(j, acc, o0, o0, mr, 1, mr);
+	for (; step < end; step++)
+	{
+		const float *p = a0 + step->off;
+		const float *b1 = b + (size_t) step->ki * VW;
+		const float *b2 = b1 + (size_t) step->ki * VW;
+		const float *stop = b1;
+
+		for (; b < stop; p++, b += VW, b1 += VW, b2 += VW)
+		{
+			vf			w0 = vf_load(b),
+						w1 = vf_load(b1),
+						w2 = vf_load(b2);
+
+			NN_UNROLL
+			for (int i = 0; i < mr + 2; i++)
+			{
+				vf			x = vf_set1(p[i * NN_LANES]);
+
+				if (i < mr)
+					acc[i] = vf_fma(x, w0, acc[i]);
+				if (i >= 1 && i <= mr)
+					acc[i - 1] = vf_fma(x, w1, acc[i - 1]);
+				if (i >= 2)
+					acc[i - 2] = vf_fma(x, w2, acc[i - 2]);
+			}
+		}
+		b = b2;
+	}
+	tile_finish(j, acc, o0, o0, r0, r0, mr, 1, mr);
+}
+#endif
+
 #define TILE_ARGS const nn_tile_job *j, const float *a0, const float *a1, \
 				  float *o0, float *o1, const float *r0, const float *r1
 
-/* A tile of one line, and one of two. */
+/* A tile of one line, and one of two: half pixels of the first. */
 #define TILE(mr, nb, stride) \
 static void \
 tile_##mr##x##nb##s##stride(TILE_ARGS) \
 { \
 	tile_run(j, a0, a1, o0, o1, r0, r1, mr, nb, stride, mr); \
 }
-#define TILE2(mr, nb, stride) \
+#define TILE2(mr, nb, stride, half) \
 static void \
-tile2_##mr##x##nb##s##stride(TILE_ARGS) \
+tile2_##mr##x##nb##s##stride##h##half(TILE_ARGS) \
 { \
-	tile_run(j, a0, a1, o0, o1, r0, r1, mr, nb, stride, mr / 2); \
+	tile_run(j, a0, a1, o0, o1, r0, r1, mr, nb, stride, half); \
+}
+
+/* A tile of one block, three taps together. */
+#define TILE3(mr) \
+static void \
+tile3_##mr(TILE_ARGS) \
+{ \
+	tile3_run(j, a0, o0, r0, mr); \
 }

@@ -1,38 +1,43 @@
 -- registry: inference, where people type queries
+--
+-- Costs are high enough to be put last in a WHERE and to be worth a parallel
+-- plan, and some hundred times below the truth for a network: with the truth,
+-- a few hundred rows would pass jit_above_cost, and loading LLVM costs a
+-- connection some 30 ms for nothing, since our time is not in expressions.
 
 CREATE FUNCTION @extschema@.extract_descriptors(image bytea, model text DEFAULT NULL) RETURNS real[]
-	LANGUAGE c STABLE PARALLEL SAFE COST 100000
+	LANGUAGE c STABLE PARALLEL SAFE COST 1000
 	AS 'MODULE_PATHNAME', 'millrace_extract_descriptors';
 COMMENT ON FUNCTION @extschema@.extract_descriptors(bytea, text) IS
 	'descriptors of a JPEG or PNG: prepared as the model''s specification says, run through the network, projected if the model is a PCA';
 
 CREATE FUNCTION @extschema@.extract_descriptors(images bytea[], model text DEFAULT NULL) RETURNS SETOF real[]
-	LANGUAGE c STABLE PARALLEL SAFE COST 1000000 ROWS 10
+	LANGUAGE c STABLE PARALLEL SAFE COST 10000 ROWS 10
 	AS 'MODULE_PATHNAME', 'millrace_extract_descriptors_set';
 COMMENT ON FUNCTION @extschema@.extract_descriptors(bytea[], text) IS
 	'descriptors of each image, in order; null for null';
 
 CREATE FUNCTION @extschema@.classify(descriptors real[], model text DEFAULT NULL) RETURNS millrace.classification
-	LANGUAGE c STABLE PARALLEL SAFE COST 1000
+	LANGUAGE c STABLE PARALLEL SAFE COST 100
 	AS 'MODULE_PATHNAME', 'millrace_classify';
 COMMENT ON FUNCTION @extschema@.classify(real[], text) IS
 	'likeliest class of one row; for many rows at once see millrace.classify_rows';
 
 CREATE FUNCTION @extschema@.class_probabilities(descriptors real[], model text DEFAULT NULL)
 	RETURNS TABLE (label text, probability real)
-	LANGUAGE c STABLE PARALLEL SAFE COST 1000 ROWS 10
+	LANGUAGE c STABLE PARALLEL SAFE COST 100 ROWS 10
 	AS 'MODULE_PATHNAME', 'millrace_class_probabilities';
 COMMENT ON FUNCTION @extschema@.class_probabilities(real[], text) IS
 	'probability of each class, in the order of the model''s labels';
 
 CREATE FUNCTION @extschema@.infer(model text, input real[], shape integer[] DEFAULT NULL) RETURNS real[]
-	LANGUAGE c STABLE PARALLEL SAFE COST 100000
+	LANGUAGE c STABLE PARALLEL SAFE COST 1000
 	AS 'MODULE_PATHNAME', 'millrace_infer';
 COMMENT ON FUNCTION @extschema@.infer(text, real[], integer[]) IS
 	'numbers in, numbers out: the output named by the specification (else the first), probabilities of a classifier, projection of a PCA; with shape, the answer has the output''s dimensions';
 
 CREATE FUNCTION @extschema@.infer_json(model text, inputs jsonb) RETURNS jsonb
-	LANGUAGE c STABLE PARALLEL SAFE COST 100000
+	LANGUAGE c STABLE PARALLEL SAFE COST 1000
 	AS 'MODULE_PATHNAME', 'millrace_infer_json';
 COMMENT ON FUNCTION @extschema@.infer_json(text, jsonb) IS
 	'all inputs by name to all outputs by name, as nested arrays';
@@ -46,13 +51,13 @@ COMMENT ON FUNCTION millrace.resolve_model(text, text) IS
 	'what a model reference means now, as name:version; null: the default of the task, descriptors or classifier';
 
 CREATE FUNCTION millrace.try_extract_descriptors(image bytea, model text DEFAULT NULL) RETURNS millrace.extraction
-	LANGUAGE c STABLE PARALLEL SAFE COST 100000
+	LANGUAGE c STABLE PARALLEL SAFE COST 1000
 	AS 'MODULE_PATHNAME', 'millrace_try_extract_descriptors';
 COMMENT ON FUNCTION millrace.try_extract_descriptors(bytea, text) IS
 	'extract_descriptors that answers a bad image with sqlstate and message instead of an error; a missing model is an error';
 
 CREATE FUNCTION millrace.classify_rows(descriptors real[], model text DEFAULT NULL) RETURNS SETOF millrace.classification
-	LANGUAGE c STABLE PARALLEL SAFE COST 10000 ROWS 100
+	LANGUAGE c STABLE PARALLEL SAFE COST 5000 ROWS 100
 	AS 'MODULE_PATHNAME', 'millrace_classify_rows';
 COMMENT ON FUNCTION millrace.classify_rows(real[], text) IS
 	'likeliest class of each row of a two-dimensional array, in order';

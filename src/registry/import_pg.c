@@ -7,12 +7,11 @@
 #include "access/xact.h"
 #include "core/core_pg.h"
 #include "fmgr.h"
-#include "libpq/libpq-fs.h"
 #include "miscadmin.h"
 #include "nn/nn_pg.h"
 #include "registry/write.h"
-#include "storage/large_object.h"
 #include "utils/builtins.h"
+#include "utils/fmgrprotos.h"
 #include "utils/memutils.h"
 #include "utils/numeric.h"
 #include "utils/snapmgr.h"
@@ -20,6 +19,8 @@
 PG_FUNCTION_INFO_V1(millrace_import_model);
 PG_FUNCTION_INFO_V1(millrace_import_model_files);
 PG_FUNCTION_INFO_V1(millrace_model_bytes);
+
+#define PIECE (16 << 20)
 
 /* A required argument. */
 static void
@@ -48,32 +49,38 @@ millrace_import_model(PG_FUNCTION_ARGS)
 	PG_RETURN_INT32(reg_register(&new));
 }
 
-/* The content of a large object, with the caller's rights. */
+/*
+ * The content of a large object, with the caller's rights.  Read by pieces
+ * through the server's own function, which cleans up after an error.
+ */
 static void *
 read_large_object(Oid oid, size_t limit, size_t *size)
 {
-	LargeObjectDesc *lo = inv_open(oid, INV_READ, CurrentMemoryContext);
-	int64		length = inv_seek(lo, 0, SEEK_END);
-	char	   *data;
-	size_t		done = 0;
+	size_t		capacity = PIECE;
+	char	   *data = palloc(capacity);
+	int			n;
 
-	if ((uint64) length > limit)
-		ereport(ERROR,
-				(errcode(ERRCODE_PROGRAM_LIMIT_EXCEEDED),
-				 errmsg("large object %u has " INT64_FORMAT " bytes, more than millrace.nn_max_model_bytes allows", oid, length)));
-	(void) inv_seek(lo, 0, SEEK_SET);
-	data = MemoryContextAllocHuge(CurrentMemoryContext, length + 1);
-	while (done < (size_t) length)
+	*size = 0;
+	do
 	{
-		int			n = inv_read(lo, data + done, (int) Min((size_t) 1 << 20, length - done));
+		bytea	   *piece = DatumGetByteaPP(DirectFunctionCall3(be_lo_get_fragment, ObjectIdGetDatum(oid),
+																Int64GetDatum((int64) *size), Int32GetDatum(PIECE)));
 
 		CHECK_FOR_INTERRUPTS();
-		if (n <= 0)
-			break;
-		done += n;
-	}
-	inv_close(lo);
-	*size = done;
+		n = VARSIZE_ANY_EXHDR(piece);
+		if (*size + n > limit)
+			ereport(ERROR,
+					(errcode(ERRCODE_PROGRAM_LIMIT_EXCEEDED),
+					 errmsg("large object %u has more bytes than millrace.nn_max_model_bytes allows", oid)));
+		if (*size + n > capacity)
+		{
+			capacity = Max(2 * capacity, *size + n);
+			data = repalloc_huge(data, capacity);
+		}
+		memcpy(data + *size, VARDATA_ANY(piece), n);
+		*size += n;
+		pfree(piece);
+	} while (n == PIECE);
 	return data;
 }
 
