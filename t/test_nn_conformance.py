@@ -42,7 +42,7 @@ def tensors(case, kind):
 
 def visible(a):
     """As the engine's border has it: every other float is float32."""
-    return a.astype(np.float32) if a.dtype in (np.float16, np.float64) or a.dtype.name == 'bfloat16' else a
+    return a.astype(np.float32) if a.dtype in (np.float16, np.float64) else a
 
 
 right, refused, wrong = 0, collections.Counter(), []
@@ -53,6 +53,9 @@ for model in sorted(glob.glob(folder + '/**/model.onnx', recursive=True)):
         inputs, outputs = tensors(case, 'input'), tensors(case, 'output')
     except Exception as e:              # sequences, maps, strings
         refused['not tensors: ' + type(e).__name__] += 1
+        continue
+    if 'BFLOAT16' in name:              # the cases' files call their data uint16
+        refused['bfloat16 at the border'] += 1
         continue
     if any(a.dtype.kind in 'OUS' for a in inputs + outputs):
         refused['strings'] += 1
