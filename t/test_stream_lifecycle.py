@@ -1,7 +1,9 @@
 """Workers and the life of servers, databases and extensions: who starts, who stops, who stays away, and what SQL says about it."""
 # timeout: 600
 import os
+import random
 import sys
+import threading
 import time
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
@@ -79,7 +81,14 @@ def by_hand(pg, kafka):
         tap.ok('shared_preload_libraries' in c.value("SELECT reason FROM millrace.status() WHERE kind = 'launcher'"), 'and status() says why')
         c.psql('SELECT millrace.start()')
         c.wait_for(STATUS % 'source', 'running')
-        # no hook in this session: locks alone make room
+        # no hook in this session: the documented ways
+        c.psql('CREATE DATABASE other')
+        tap.same(refused(c, 'ALTER DATABASE postgres RENAME TO renamed', db='other'), '55006', 'without preload running workers are in the way of RENAME')
+        c.psql('CREATE EXTENSION millrace; SELECT millrace.start()', db='other')
+        c.wait_for("SELECT count(*) FROM pg_stat_activity WHERE datname = 'other' AND backend_type = 'millrace supervisor'", '1')
+        c.psql('DROP DATABASE other WITH (FORCE)')
+        tap.ok(True, 'DROP DATABASE WITH (FORCE) is not stopped by them')
+        # locks alone make room
         t = time.monotonic()
         c.psql('DROP EXTENSION millrace CASCADE')
         tap.ok(time.monotonic() - t < 5, 'DROP EXTENSION without the hook, %.1f s' % (time.monotonic() - t))
@@ -335,6 +344,90 @@ def crash(pg, kafka):
         tap.same([t for _, t in c.workers()], ['millrace launcher', 'millrace source', 'millrace supervisor'], 'after three crashes each worker is there once')
 
 
+def hostile(pg, kafka):
+    """What messages set off has the owner's rights, never more: trigger, deferred trigger, default."""
+    kafka.create_topic('evil', 1)
+    with Cluster(pg, REPO / 'tmp' / 'life_hostile', conf=PRELOAD) as c:
+        equip(c, kafka, topic='evil')
+        c.psql("""SET ROLE app;
+            CREATE TABLE app.tries (what text, sqlstate text, who text, session text);
+            CREATE FUNCTION app.try(whence text) RETURNS int LANGUAGE plpgsql AS $$
+            DECLARE what text;
+            BEGIN
+                FOREACH what IN ARRAY ARRAY['ALTER ROLE app SUPERUSER', 'RESET ROLE; ALTER ROLE app SUPERUSER', 'SET SESSION AUTHORIZATION postgres',
+                        'SET ROLE postgres', $q$UPDATE millrace.sources SET owner = 'postgres'$q$, 'UPDATE millrace.source_offsets SET next_offset = 0',
+                        $q$COPY app.tries TO PROGRAM 'true'$q$]
+                LOOP
+                    BEGIN
+                        EXECUTE what;
+                        INSERT INTO app.tries VALUES (whence || ': ' || what, 'done', current_user, session_user);
+                    EXCEPTION WHEN OTHERS THEN
+                        INSERT INTO app.tries VALUES (whence || ': ' || what, SQLSTATE, current_user, session_user);
+                    END;
+                END LOOP;
+                RETURN 1;
+            END $$;
+            CREATE FUNCTION app.fire() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN PERFORM app.try(TG_NAME); RETURN NULL; END';
+            CREATE TRIGGER statement_trigger AFTER INSERT ON app.t EXECUTE FUNCTION app.fire();
+            CREATE CONSTRAINT TRIGGER deferred_trigger AFTER INSERT ON app.t DEFERRABLE INITIALLY DEFERRED FOR EACH ROW EXECUTE FUNCTION app.fire();
+            ALTER TABLE app.t ADD COLUMN d int;
+            ALTER TABLE app.t ALTER COLUMN d SET DEFAULT app.try('default');""")
+        send(kafka, 0, 1, 'evil')
+        rows(c, 1)
+        tap.same(c.value("SELECT count(DISTINCT split_part(what, ':', 1)) FROM app.tries"), '3', 'trigger, deferred trigger and default ran')
+        tap.same(c.psql("SELECT what, sqlstate, who, session FROM app.tries WHERE sqlstate <> '42501' OR (who, session) <> ('app', 'app')"), [],
+                 'each as the owner, in session and role, and each was refused (42501)')
+        tap.same(c.value("SELECT rolsuper FROM pg_roles WHERE rolname = 'app'"), 'f', 'app is no superuser')
+        bad_words(c)
+
+
+def storm(pg, kafka):
+    """Sessions that start, stop, pause, resume, create and drop against each other: at the end everything is as asked."""
+    kafka.create_topic('storm', 2)
+    send(kafka, 0, 10, 'storm')
+    with Cluster(pg, REPO / 'tmp' / 'life_storm', conf={**PRELOAD, 'deadlock_timeout': '200ms'}) as c:
+        equip(c, kafka, topic='storm')
+        c.psql('GRANT millrace_admin TO app')
+        end = time.monotonic() + 15
+        wrong = []
+
+        def play(seed, statements):
+            rng = random.Random(seed)
+            while time.monotonic() < end:
+                try:
+                    c.psql(rng.choice(statements), timeout=30)
+                except SqlError as e:
+                    if e.sqlstate not in ('40P01', '40001', '42710', '42704', '23503', 'XX000') or (e.sqlstate == 'XX000' and 'concurrently updated' not in e.message):
+                        wrong.append((e.sqlstate, e.message))
+
+        again = "SELECT millrace.create_source('s%d', 'k', 'storm', 'app.t')"
+        players = [threading.Thread(target=play, args=a) for a in (
+            (1, ['SELECT millrace.start()', 'SELECT millrace.stop()']),
+            (2, ["SELECT millrace.pause_source('s')", "SELECT millrace.resume_source('s')", "SELECT millrace.rewind_source('s', 0)"]),
+            (3, [again % 1, again % 2, "SELECT millrace.drop_source('s1')", "SELECT millrace.drop_source('s2')"]),
+            (4, ["SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE backend_type LIKE 'millrace %' ORDER BY random() LIMIT 1",
+                 'ALTER TABLE app.t ADD COLUMN IF NOT EXISTS x int', 'ALTER TABLE app.t DROP COLUMN IF EXISTS x', 'TRUNCATE app.t']))]
+        for p in players:
+            p.start()
+        for p in players:
+            p.join()
+        tap.same(wrong[:3], [], 'only deadlocks, duplicates and what is not there')
+        for s in ('s1', 's2'):
+            if c.psql(f"SELECT name FROM millrace.sources WHERE name = '{s}'"):
+                c.psql(f"SELECT millrace.drop_source('{s}')")
+        c.psql('SELECT millrace.start()')
+        c.psql("SELECT millrace.pause_source('s')")
+        c.psql("TRUNCATE app.t; SELECT millrace.rewind_source('s', 0); SELECT millrace.resume_source('s')")
+        rows(c, 10)
+        c.wait_for("SELECT string_agg(DISTINCT backend_type, ',') || count(*) FROM pg_stat_activity WHERE backend_type LIKE 'millrace %'",
+                   'millrace launcher,millrace source,millrace supervisor3', 70)
+        tap.ok(True, 'in the end one of each runs, and all is read')
+        c.psql("SELECT millrace.drop_source('s')")
+        c.psql('SELECT millrace.stop()')
+        tap.same(kinds(c), ['millrace launcher'], 'and none after stop()')
+        bad_words(c)
+
+
 def bad_words(c):
     log = c.logs()
     tap.same([l for l in log.splitlines() if 'terminated by signal' in l or 'PANIC' in l or 'TRAP' in l][:3], [], 'no crash in the log')
@@ -345,7 +438,7 @@ def main():
     if not os.environ.get('MILLRACE_TEST_INSTALLED'):
         install(pg)
     with Kafka(REPO / 'tmp' / 'life_kafka') as kafka:
-        for test in (by_hand, peek, databases, limits, dumps, standby, frozen, crash):
+        for test in (by_hand, peek, databases, limits, dumps, standby, frozen, crash, hostile, storm):
             if len(sys.argv) < 2 or test.__name__ in sys.argv[1:]:
                 tap.note(test.__name__)
                 test(pg, kafka)

@@ -28,6 +28,7 @@
 #include <signal.h>
 
 #define ARGS_MAGIC	0x4d523031
+#define START_TIMEOUT_MS 60000	/* from reservation to process, at most */
 
 typedef struct mr_slot
 {
@@ -234,12 +235,18 @@ text_set(char *to, size_t size, const char *from)
 	strlcpy(to, from ? from : "", size);
 }
 
-/* A reserved or waiting slot whose parent is gone belongs to nobody. */
+/*
+ * A reserved or waiting slot whose parent is gone belongs to nobody; its pid
+ * may be another's by now, so a reservation does not live for ever either.
+ */
 static bool
 orphaned_locked(const mr_slot *s)
 {
-	return (s->i.state == MR_SLOT_STARTING || s->i.state == MR_SLOT_WAITING) &&
-		s->parent != MyProcPid && BackendPidGetProc(s->parent) == NULL;
+	if ((s->i.state != MR_SLOT_STARTING && s->i.state != MR_SLOT_WAITING) || s->parent == MyProcPid)
+		return false;
+	return BackendPidGetProc(s->parent) == NULL ||
+		(s->i.state == MR_SLOT_STARTING &&
+		 TimestampDifferenceExceeds(s->i.since, GetCurrentTimestamp(), START_TIMEOUT_MS));
 }
 
 static mr_slot *

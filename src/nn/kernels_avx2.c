@@ -67,12 +67,14 @@ vf_min(vf a, vf b)
 	TILE(1, 1, s) TILE(2, 1, s) TILE(3, 1, s) TILE(4, 1, s) TILE(5, 1, s) TILE(6, 1, s)
 TILES_1(16) TILES_1(32) TILES_1(3) TILES_1(6)
 
-#define PAIRS(nb, s) \
-	TILE2(2, nb, s) TILE2(4, nb, s) TILE2(6, nb, s)
-PAIRS(1, 16) PAIRS(1, 32)
+/* Two short lines side by side, and full tiles across the end of a line. */
+#define PAIRS(s) \
+	TILE2(2, 1, s, 1) TILE2(4, 1, s, 2) TILE2(6, 1, s, 1) TILE2(6, 1, s, 2) \
+	TILE2(6, 1, s, 3) TILE2(6, 1, s, 4) TILE2(6, 1, s, 5)
+PAIRS(16) PAIRS(32)
 
 static nn_tile_fn
-find_tile(int mr, int nb, int stride, bool two)
+find_tile(int mr, int nb, int stride, int half)
 {
 	static const nn_tile_fn one[4][TILE_NB][TILE_MR] = {
 		{{tile_1x1s16, tile_2x1s16, tile_3x1s16, tile_4x1s16, tile_5x1s16, tile_6x1s16}},
@@ -80,16 +82,24 @@ find_tile(int mr, int nb, int stride, bool two)
 		{{tile_1x1s3, tile_2x1s3, tile_3x1s3, tile_4x1s3, tile_5x1s3, tile_6x1s3}},
 		{{tile_1x1s6, tile_2x1s6, tile_3x1s6, tile_4x1s6, tile_5x1s6, tile_6x1s6}},
 	};
-	static const nn_tile_fn pair[2][TILE_NB][TILE_MR / 2] = {
-		{{tile2_2x1s16, tile2_4x1s16, tile2_6x1s16}},
-		{{tile2_2x1s32, tile2_4x1s32, tile2_6x1s32}},
+	static const nn_tile_fn across[2][TILE_MR - 1] = {
+		{tile2_6x1s16h1, tile2_6x1s16h2, tile2_6x1s16h3, tile2_6x1s16h4, tile2_6x1s16h5},
+		{tile2_6x1s32h1, tile2_6x1s32h2, tile2_6x1s32h3, tile2_6x1s32h4, tile2_6x1s32h5},
+	};
+	static const nn_tile_fn pair[2][2] = {
+		{tile2_2x1s16h1, tile2_4x1s16h2},
+		{tile2_2x1s32h1, tile2_4x1s32h2},
 	};
 	int			s = stride == 16 ? 0 : stride == 32 ? 1 : stride == 3 ? 2 : stride == 6 ? 3 : -1;
 
 	if (s < 0 || nb < 1 || nb > TILE_NB || mr < 1 || mr > TILE_MR)
 		return NULL;
-	if (two)
-		return s > 1 || mr % 2 ? NULL : pair[s][nb - 1][mr / 2 - 1];
+	if (half != mr)
+	{
+		if (s > 1 || half < 1 || half > mr)
+			return NULL;
+		return mr == TILE_MR ? across[s][half - 1] : half * 2 == mr ? pair[s][half - 1] : NULL;
+	}
 	return one[s][nb - 1][mr - 1];
 }
 

@@ -76,11 +76,12 @@ TILES_1(16) TILES_1(32) TILES_1(3) TILES_1(6)
 TILES_2(16) TILES_2(32) TILES_2(3) TILES_2(6)
 
 #define PAIRS(nb, s) \
-	TILE2(2, nb, s) TILE2(4, nb, s) TILE2(6, nb, s) TILE2(8, nb, s) TILE2(10, nb, s) TILE2(12, nb, s) TILE2(14, nb, s)
+	TILE2(2, nb, s, 1) TILE2(4, nb, s, 2) TILE2(6, nb, s, 3) TILE2(8, nb, s, 4) \
+	TILE2(10, nb, s, 5) TILE2(12, nb, s, 6) TILE2(14, nb, s, 7)
 PAIRS(1, 16) PAIRS(1, 32) PAIRS(2, 16) PAIRS(2, 32)
 
 static nn_tile_fn
-find_tile(int mr, int nb, int stride, bool two)
+find_tile(int mr, int nb, int stride, int half)
 {
 	static const nn_tile_fn one[4][TILE_NB][TILE_MR] = {
 		{{tile_1x1s16, tile_2x1s16, tile_3x1s16, tile_4x1s16, tile_5x1s16, tile_6x1s16,
@@ -105,21 +106,21 @@ find_tile(int mr, int nb, int stride, bool two)
 			tile_8x2s6, tile_9x2s6, tile_10x2s6, tile_11x2s6, tile_12x2s6, tile_13x2s6, tile_14x2s6}},
 	};
 	static const nn_tile_fn pair[2][TILE_NB][TILE_MR / 2] = {
-		{{tile2_2x1s16, tile2_4x1s16, tile2_6x1s16, tile2_8x1s16, tile2_10x1s16, tile2_12x1s16,
-			tile2_14x1s16},
-		{tile2_2x2s16, tile2_4x2s16, tile2_6x2s16, tile2_8x2s16, tile2_10x2s16, tile2_12x2s16,
-			tile2_14x2s16}},
-		{{tile2_2x1s32, tile2_4x1s32, tile2_6x1s32, tile2_8x1s32, tile2_10x1s32, tile2_12x1s32,
-			tile2_14x1s32},
-		{tile2_2x2s32, tile2_4x2s32, tile2_6x2s32, tile2_8x2s32, tile2_10x2s32, tile2_12x2s32,
-			tile2_14x2s32}},
+		{{tile2_2x1s16h1, tile2_4x1s16h2, tile2_6x1s16h3, tile2_8x1s16h4, tile2_10x1s16h5, tile2_12x1s16h6,
+			tile2_14x1s16h7},
+		{tile2_2x2s16h1, tile2_4x2s16h2, tile2_6x2s16h3, tile2_8x2s16h4, tile2_10x2s16h5, tile2_12x2s16h6,
+			tile2_14x2s16h7}},
+		{{tile2_2x1s32h1, tile2_4x1s32h2, tile2_6x1s32h3, tile2_8x1s32h4, tile2_10x1s32h5, tile2_12x1s32h6,
+			tile2_14x1s32h7},
+		{tile2_2x2s32h1, tile2_4x2s32h2, tile2_6x2s32h3, tile2_8x2s32h4, tile2_10x2s32h5, tile2_12x2s32h6,
+			tile2_14x2s32h7}},
 	};
 	int			s = stride == 16 ? 0 : stride == 32 ? 1 : stride == 3 ? 2 : stride == 6 ? 3 : -1;
 
 	if (s < 0 || nb < 1 || nb > TILE_NB || mr < 1 || mr > TILE_MR)
 		return NULL;
-	if (two)
-		return s > 1 || mr % 2 ? NULL : pair[s][nb - 1][mr / 2 - 1];
+	if (half != mr)
+		return s > 1 || half * 2 != mr ? NULL : pair[s][nb - 1][half - 1];
 	return one[s][nb - 1][mr - 1];
 }
 

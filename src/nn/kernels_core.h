@@ -49,8 +49,8 @@ typedef struct nn_tile_job
 				hi;
 } nn_tile_job;
 
-/* One tile: the first half of its pixels (all of them if the tile is of one
- * line) is at a0, o0, r0, the other half at a1, o1, r1.  r0 NULL: no residual. */
+/* One tile: its first pixels (all of them if the tile is of one line) are at a0,
+ * o0, r0, the others, of the next line, at a1, o1, r1.  r0 NULL: no residual. */
 typedef void (*nn_tile_fn) (const nn_tile_job *j, const float *a0, const float *a1,
 							float *o0, float *o1, const float *r0, const float *r1);
 
@@ -59,9 +59,9 @@ typedef struct nn_isa_ops
 {
 	nn_isa		isa;
 	int			max_mr;
-	/* Tile of mr pixels (of two lines if two: mr even) by nb blocks, pixels
-	 * stride floats apart; NULL if there is none. */
-	nn_tile_fn	(*tile) (int mr, int nb, int stride, bool two);
+	/* Tile of mr pixels, the first half of them (a count, mr: all) in the first
+	 * line, by nb blocks, pixels stride floats apart; NULL if there is none. */
+	nn_tile_fn	(*tile) (int mr, int nb, int stride, int half);
 	/* Tile of mr pixels, stride 1, by one block, whose steps are lines of three
 	 * taps; max_mr3 = 0: none. */
 	int			max_mr3;

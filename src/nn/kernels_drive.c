@@ -86,6 +86,50 @@ cut(int width, int max, int *count, int *big, int *size)
 	*big = width - (*size - 1) * *count;
 }
 
+/* Lines that do not divide into full tiles, where there are tiles across the
+ * end of a line: cut the pixels of all lines as one sequence.  False if there
+ * are none; then nothing is done. */
+static bool
+run_across(const nn_isa_ops *ops, const nn_tile_job *job, const plane *p, int ob, int nb, int l0, int l1)
+{
+	nn_tile_fn	fn[NN_MAX_MR + 1];
+	int			mr = ops->max_mr;
+	int			x = 0;
+
+	if (p->width % mr == 0 || p->width < mr || p->width > 4 * mr || l1 - l0 < 2)
+		return false;
+	for (int h = 1; h <= mr; h++)
+		if ((fn[h] = ops->tile(mr, nb, p->a_pix, h)) == NULL)
+			return false;
+	for (int l = l0; l < l1;)
+	{
+		const float *a = p->a + l * p->a_line;
+		float	   *o = p->o + l * p->o_line + (ob - p->ob0) * p->o_blk;
+		const float *r = p->r ? p->r + l * p->r_line + (ob - p->ob0) * p->r_blk : NULL;
+		const float *ax = a + x * p->a_pix;
+		float	   *ox = o + x * p->o_pix;
+		const float *rx = r ? r + x * p->r_pix : NULL;
+		int			left = p->width - x;
+
+		if (left > mr || (left < mr && l + 1 < l1))
+		{
+			fn[left < mr ? left : mr] (job, ax, a + p->a_line, ox, o + p->o_line, rx, r ? r + p->r_line : NULL);
+			x += mr;
+		}
+		else
+		{
+			ops->tile(left, nb, p->a_pix, left) (job, ax, ax, ox, ox, rx, rx);
+			x = p->width;
+		}
+		if (x >= p->width)
+		{
+			x -= p->width;
+			l++;
+		}
+	}
+	return true;
+}
+
 /* All pixels of lines [l0, l1) with the job's panel and chunk. */
 static void
 run_lines(const nn_isa_ops *ops, const nn_tile_job *job, const plane *p, bool tap3, int ob, int nb,
@@ -100,7 +144,7 @@ run_lines(const nn_isa_ops *ops, const nn_tile_job *job, const plane *p, bool ta
 
 	/* Short lines: two at a time fill a tile. */
 	if (p->width * 2 <= ops->max_mr && !tap3)
-		pair = ops->tile(p->width * 2, nb, p->a_pix, true);
+		pair = ops->tile(p->width * 2, nb, p->a_pix, p->width);
 	if (pair)
 		for (; l + 2 <= l1; l += 2)
 		{
@@ -110,11 +154,11 @@ run_lines(const nn_isa_ops *ops, const nn_tile_job *job, const plane *p, bool ta
 
 			pair(job, a, a + p->a_line, o, o + p->o_line, r, r ? r + p->r_line : NULL);
 		}
-	if (l >= l1)
+	if (l >= l1 || (!tap3 && run_across(ops, job, p, ob, nb, l, l1)))
 		return;
 	cut(p->width, tap3 ? ops->max_mr3 : ops->max_mr, &count, &big, &size);
 	for (int i = 0; i < 2; i++)
-		fn[i] = tap3 ? ops->tile3(size - i) : ops->tile(size - i, nb, p->a_pix, false);
+		fn[i] = tap3 ? ops->tile3(size - i) : ops->tile(size - i, nb, p->a_pix, size - i);
 	for (; l < l1; l++)
 	{
 		const float *a = p->a + l * p->a_line;
@@ -250,7 +294,7 @@ finish(const nn_isa_ops *ops, const nn_conv *cv, const nn_view *out, int y0, int
 static bool
 has_stride(const nn_isa_ops *ops, int stride)
 {
-	return ops->tile(1, 1, stride, false) != NULL;
+	return ops->tile(1, 1, stride, 1) != NULL;
 }
 
 /* ---- views ---- */

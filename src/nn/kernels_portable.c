@@ -66,11 +66,11 @@ STRIDE(16)
 STRIDE(32)
 STRIDE(3)
 STRIDE(6)
-TILE2(2, 1, 16)
-TILE2(2, 1, 32)
+TILE2(2, 1, 16, 1)
+TILE2(2, 1, 32, 1)
 
 static nn_tile_fn
-find_tile(int mr, int nb, int stride, bool two)
+find_tile(int mr, int nb, int stride, int half)
 {
 	static const nn_tile_fn one[4][3] = {
 		{tile_1x1s16, tile_2x1s16, tile_3x1s16},
@@ -82,8 +82,8 @@ find_tile(int mr, int nb, int stride, bool two)
 
 	if (s < 0 || nb != 1 || mr < 1 || mr > TILE_MR)
 		return NULL;
-	if (two)
-		return mr != 2 || s > 1 ? NULL : s == 0 ? tile2_2x1s16 : tile2_2x1s32;
+	if (half != mr)
+		return mr != 2 || s > 1 ? NULL : s == 0 ? tile2_2x1s16h1 : tile2_2x1s32h1;
 	return one[s][mr - 1];
 }
 

@@ -21,7 +21,7 @@
 
 #define NV_BLOCK (NN_LANES / VW)	/* vectors of a block */
 
-/* One value of K: p and q point at the first pixel's in both lines. */
+/* One value of K: p and q point at the first pixels' in both lines. */
 NN_INLINE void
 tile_k(vf *acc, const float *p, const float *q, const float *b, const int mr, const int nv, const int stride,
 	   const int half)
@@ -108,7 +108,7 @@ tile_finish(const nn_tile_job *j, vf *acc, float *o0, float *o1, const float *r0
 	}
 }
 
-/* mr pixels, the first half of them at a0, o0, r0, stride floats apart; nb blocks
+/* mr pixels, half (a count) of them at a0, o0, r0, stride floats apart; nb blocks
  * of couts. */
 NN_INLINE void
 tile_run(const nn_tile_job *j, const float *a0, const float *a1, float *o0, float *o1, const float *r0,
@@ -198,18 +198,18 @@ tile3_run(const nn_tile_job *j, const float *a0, float *o0, const float *r0, con
 #define TILE_ARGS const nn_tile_job *j, const float *a0, const float *a1, \
 				  float *o0, float *o1, const float *r0, const float *r1
 
-/* A tile of one line, and one of two. */
+/* A tile of one line, and one of two: half pixels of the first. */
 #define TILE(mr, nb, stride) \
 static void \
 tile_##mr##x##nb##s##stride(TILE_ARGS) \
 { \
 	tile_run(j, a0, a1, o0, o1, r0, r1, mr, nb, stride, mr); \
 }
-#define TILE2(mr, nb, stride) \
+#define TILE2(mr, nb, stride, half) \
 static void \
-tile2_##mr##x##nb##s##stride(TILE_ARGS) \
+tile2_##mr##x##nb##s##stride##h##half(TILE_ARGS) \
 { \
-	tile_run(j, a0, a1, o0, o1, r0, r1, mr, nb, stride, mr / 2); \
+	tile_run(j, a0, a1, o0, o1, r0, r1, mr, nb, stride, half); \
 }
 
 /* A tile of one block, three taps together. */

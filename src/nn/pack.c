@@ -220,7 +220,8 @@ nn_pack_check(const void *pack, size_t len, nn_isa isa, nn_pack_kind kind, const
 		return false;
 	memcpy(&head, pack, sizeof(head));
 	if (cv->cin < 1 || cv->cout < 1 || cv->kh < 1 || cv->kw < 1 || cv->groups < 1 ||
-		cv->cin % cv->groups != 0 || cv->cout % cv->groups != 0)
+		cv->cin % cv->groups != 0 || cv->cout % cv->groups != 0 ||
+		cv->cin > (1 << 26) || cv->cout > (1 << 26) || (double) cv->cin * cv->cout * cv->kh * cv->kw > 1e15)
 		return false;
 	need = kind == nn_pack_depthwise ? nn_depthwise_pack_size(isa, cv) : nn_conv_pack_size(isa, cv);
 	return head.magic == NN_PACK_MAGIC && head.kind == kind && head.dtype == nn_f32 && head.isa == isa &&

@@ -167,6 +167,7 @@ static void
 start_child(child *c, TimestampTz now)
 {
 	mr_worker_args args;
+	MemoryContext old;
 
 	if (!mr_slot_reserve(MR_SOURCE, MyDatabaseId, c->role, c->source, c->index, c->nworkers, c->config, &args))
 	{
@@ -174,7 +175,9 @@ start_child(child *c, TimestampTz now)
 			explain(c, "all slots for Millrace's workers are taken", "53400");
 		return;					/* a worker of an earlier supervisor is leaving */
 	}
+	old = MemoryContextSwitchTo(TopMemoryContext);
 	c->handle = mr_register(&args, "millrace_worker", "millrace_source_main", "millrace source");
+	MemoryContextSwitchTo(old);
 	if (c->handle == NULL)
 	{
 		c->retry_at = TimestampTzPlusMilliseconds(now, 5000);
@@ -290,13 +293,9 @@ reconcile(void)
 	foreach(cell, children)
 	{
 		child	   *c = lfirst(cell);
-		MemoryContext old;
 
-		if (!c->wanted || c->handle || now < c->retry_at)
-			continue;
-		old = MemoryContextSwitchTo(TopMemoryContext);	/* handles live on */
-		start_child(c, now);
-		MemoryContextSwitchTo(old);
+		if (c->wanted && c->handle == NULL && now >= c->retry_at)
+			start_child(c, now);
 	}
 
 	/* Forget what nobody wants and nothing runs; a reason against it is kept. */

@@ -2,8 +2,11 @@
 
 CREATE VIEW millrace.source_status AS
 	SELECT s.name, s.topic, s.target, s.owner,
-		   CASE WHEN s.state = 'running' AND w.state IS NULL THEN 'running, no worker' ELSE COALESCE(NULLIF(s.state, 'running'), w.state) END AS state,
-		   COALESCE(s.reason, w.reason) AS reason, COALESCE(s.sqlstate, w.sqlstate) AS sqlstate,
+		   CASE WHEN s.state = 'running' AND s.bound_to <> millrace.source_binding() THEN 'paused'
+				WHEN s.state = 'running' AND w.state IS NULL THEN 'running, no worker' ELSE COALESCE(NULLIF(s.state, 'running'), w.state) END AS state,
+		   COALESCE(CASE WHEN s.state = 'running' AND s.bound_to <> millrace.source_binding()
+					 THEN 'restored or copied from another database: resume_source() starts it here' END,
+				s.reason, w.reason) AS reason, COALESCE(s.sqlstate, w.sqlstate) AS sqlstate,
 		   w.workers, w.pids, o.partitions, o.messages_behind, o.rows, o.dead, o.skipped, o.batches, o.last_batch_at,
 		   w.errors, w.last_error
 	FROM millrace.sources s

@@ -107,6 +107,16 @@ note_topic(const kfk_source *source, const char *cluster_id, int partitions)
 	kfk_owner_end(&save);
 }
 
+/* The row version that the last statement's RETURNING ctid (its column) made. */
+static void
+note_version(kfk_partition *p, int column)
+{
+	bool		null;
+	Datum		d = SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, column, &null);
+
+	p->version = *(ItemPointer) DatumGetPointer(d);
+}
+
 /* Raise the epoch of one partition, making its row if there is none. */
 static void
 claim_row(const kfk_source *source, kfk_partition *p, int64 first_offset, TimestampTz rewind_to, int64 rewind_offset)
@@ -128,7 +138,7 @@ claim_row(const kfk_source *source, kfk_partition *p, int64 first_offset, Timest
 			"WHERE source OPERATOR(pg_catalog.=) $1 AND partition OPERATOR(pg_catalog.=) $2 AND rewind_to OPERATOR(pg_catalog.=) $4", 4, rewind_types);
 	prepare(&update, "UPDATE millrace.source_offsets SET epoch = epoch OPERATOR(pg_catalog.+) 1, owner_pid = $3, claimed_at = pg_catalog.now(), high_watermark = $4 "
 			"WHERE source OPERATOR(pg_catalog.=) $1 AND partition OPERATOR(pg_catalog.=) $2 "
-			"RETURNING next_offset, epoch, CASE WHEN last_offset OPERATOR(pg_catalog.<) next_offset THEN last_offset END, last_crc, last_time", 4, update_types);
+			"RETURNING next_offset, epoch, CASE WHEN last_offset OPERATOR(pg_catalog.<) next_offset THEN last_offset END, last_crc, last_time, ctid", 4, update_types);
 	SPI_execute_plan(insert, insert_args, NULL, false, 0);
 	if (rewind_to != 0)
 		SPI_execute_plan(rewind, rewind_args, NULL, false, 0);
@@ -140,6 +150,7 @@ claim_row(const kfk_source *source, kfk_partition *p, int64 first_offset, Timest
 	p->check_offset = int8_column(0, 3, -1);
 	p->check_crc = (uint32) int8_column(0, 4, 0);
 	p->check_time = int8_column(0, 5, PG_INT64_MIN);
+	note_version(p, 6);
 }
 
 /* Where a partition seen for the first time is read from. */
@@ -277,20 +288,31 @@ kfk_evict(const kfk_source *source)
 	kfk_owner_end(&save);
 }
 
+#define FENCE_SQL "UPDATE millrace.source_offsets SET next_offset = $5, rows = rows OPERATOR(pg_catalog.+) $6, bytes = bytes OPERATOR(pg_catalog.+) $7, " \
+	"dead = dead OPERATOR(pg_catalog.+) $8, skipped = skipped OPERATOR(pg_catalog.+) $9, batches = batches OPERATOR(pg_catalog.+) 1, " \
+	"last_offset = coalesce($10, last_offset), last_time = CASE WHEN $10 IS NULL THEN last_time ELSE $11 END, last_crc = coalesce($12, last_crc), " \
+	"high_watermark = coalesce($13, high_watermark), last_batch_at = pg_catalog.now() " \
+	"WHERE %s source OPERATOR(pg_catalog.=) $1 AND partition OPERATOR(pg_catalog.=) $2 " \
+	"AND epoch OPERATOR(pg_catalog.=) $3 AND next_offset OPERATOR(pg_catalog.=) $4 RETURNING ctid"
+
 /*
  * Move a partition on by what the transaction holds for it, if it is still
  * ours and stands where we think.  Within kfk_owner_begin().  False: fenced.
+ *
+ * The row is looked for where we left it and only then by its key: as long as
+ * somebody holds an old snapshot, the index leads through every version since.
  */
 bool
-kfk_fence(const kfk_source *source, const kfk_partition *p, const kfk_item *last)
+kfk_fence(const kfk_source *source, kfk_partition *p, const kfk_item *last)
 {
-	static SPIPlanPtr plan = NULL;
+	static SPIPlanPtr by_version = NULL;
+	static SPIPlanPtr by_key = NULL;
 	static const Oid types[] = {TEXTOID, INT4OID, INT8OID, INT8OID, INT8OID, INT8OID, INT8OID, INT8OID, INT8OID,
-	INT8OID, TIMESTAMPTZOID, INT8OID, INT8OID};
+	INT8OID, TIMESTAMPTZOID, INT8OID, INT8OID, TIDOID};
 	Datum		args[] = {CStringGetTextDatum(source->name), Int32GetDatum(p->partition), Int64GetDatum(p->epoch),
 		Int64GetDatum(p->next_offset), Int64GetDatum(p->new_offset), Int64GetDatum(p->rows), Int64GetDatum(p->bytes),
-	Int64GetDatum(p->dead), Int64GetDatum(p->skipped), 0, 0, 0, Int64GetDatum(p->high)};
-	char		nulls[] = "         nnn ";
+	Int64GetDatum(p->dead), Int64GetDatum(p->skipped), 0, 0, 0, Int64GetDatum(p->high), PointerGetDatum(&p->version)};
+	char		nulls[] = "         nnn  ";
 
 	if (last != NULL)
 	{
@@ -304,14 +326,18 @@ kfk_fence(const kfk_source *source, const kfk_partition *p, const kfk_item *last
 	}
 	if (p->high < 0)
 		nulls[12] = 'n';
-	prepare(&plan, "UPDATE millrace.source_offsets SET next_offset = $5, rows = rows OPERATOR(pg_catalog.+) $6, bytes = bytes OPERATOR(pg_catalog.+) $7, "
-			"dead = dead OPERATOR(pg_catalog.+) $8, skipped = skipped OPERATOR(pg_catalog.+) $9, batches = batches OPERATOR(pg_catalog.+) 1, "
-			"last_offset = coalesce($10, last_offset), last_time = CASE WHEN $10 IS NULL THEN last_time ELSE $11 END, last_crc = coalesce($12, last_crc), "
-			"high_watermark = coalesce($13, high_watermark), last_batch_at = pg_catalog.now() "
-			"WHERE source OPERATOR(pg_catalog.=) $1 AND partition OPERATOR(pg_catalog.=) $2 "
-			"AND epoch OPERATOR(pg_catalog.=) $3 AND next_offset OPERATOR(pg_catalog.=) $4", 13, types);
-	SPI_execute_plan(plan, args, nulls, false, 0);
-	return SPI_processed == 1;
+	if (by_key == NULL)
+	{
+		prepare(&by_version, psprintf(FENCE_SQL, "ctid OPERATOR(pg_catalog.=) $14 AND"), 14, types);
+		prepare(&by_key, psprintf(FENCE_SQL, ""), 13, types);
+	}
+	SPI_execute_plan(by_version, args, nulls, false, 0);
+	if (SPI_processed != 1)
+		SPI_execute_plan(by_key, args, nulls, false, 0);
+	if (SPI_processed != 1)
+		return false;
+	note_version(p, 1);
+	return true;
 }
 
 /* Kafka's milliseconds since 1970 as a timestamp; one before them all if there is none. */

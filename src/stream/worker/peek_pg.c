@@ -29,6 +29,7 @@ PG_FUNCTION_INFO_V1(millrace_peek);
 
 #define SLICE_MS 100			/* longest wait without looking at interrupts */
 #define MAX_MESSAGES 1000
+#define PREFETCH_PEEK_KB 1024	/* per partition; a larger message still arrives, alone */
 #define MAX_BYTES (64 * 1024 * 1024)
 
 typedef struct peek
@@ -231,7 +232,6 @@ Datum
 millrace_peek(PG_FUNCTION_ARGS)
 {
 	peek	   *p = palloc0(sizeof(peek));
-	kfk_source	source = {0};
 	int			n = PG_GETARG_INT32(2);
 	int			timeout_ms = PG_GETARG_INT32(3);
 
@@ -240,16 +240,12 @@ millrace_peek(PG_FUNCTION_ARGS)
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 				 errmsg("n must be between 1 and %d, and timeout_ms positive", MAX_MESSAGES)));
 	InitMaterializedSRF(fcinfo, 0);
-	source.name = pstrdup("peek");
-	source.server = text_to_cstring(PG_GETARG_TEXT_PP(0));
-	source.topic = text_to_cstring(PG_GETARG_TEXT_PP(1));
-	source.workers = 1;
-	p->server = source.server;
-	p->topic = source.topic;
+	p->server = text_to_cstring(PG_GETARG_TEXT_PP(0));
+	p->topic = text_to_cstring(PG_GETARG_TEXT_PP(1));
 	p->deadline = TimestampTzPlusMilliseconds(GetCurrentTimestamp(), timeout_ms);
 	PG_ENSURE_ERROR_CLEANUP(peek_close, PointerGetDatum(p));
 	{
-		p->client = kfk_open_source(&source);
+		p->client = kfk_open_server(p->server, "millrace-peek", PREFETCH_PEEK_KB);
 		read_newest(p, n, (ReturnSetInfo *) fcinfo->resultinfo);
 	}
 	PG_END_ENSURE_ERROR_CLEANUP(peek_close, PointerGetDatum(p));

@@ -18,8 +18,9 @@
 #include "postgres.h"
 
 #include "access/tupdesc.h"
-#include "nodes/pg_list.h"
 #include "datatype/timestamp.h"
+#include "nodes/pg_list.h"
+#include "storage/itemptr.h"
 #include "utils/elog.h"
 #include "utils/palloc.h"
 
@@ -66,6 +67,7 @@ typedef struct kfk_partition
 	uint32		check_crc;
 	TimestampTz check_time;
 	int64		high;			/* end of the partition, -1 unknown */
+	ItemPointerData version;	/* where its row of source_offsets was last */
 
 	/* Of the transaction being made. */
 	int64		new_offset;
@@ -111,7 +113,7 @@ extern bool kfk_source_unchanged(const kfk_source *source);
 extern bool kfk_claim(const kfk_source *source, kfk_client *client, kfk_partition **claimed, int *n, int *total,
 					  char *error, size_t error_size);
 extern void kfk_evict(const kfk_source *source);
-extern bool kfk_fence(const kfk_source *source, const kfk_partition *partition, const kfk_item *last);
+extern bool kfk_fence(const kfk_source *source, kfk_partition *partition, const kfk_item *last);
 extern void kfk_report(const kfk_source *source, const char *state, const char *sqlstate, const char *reason);
 extern void kfk_halt(const kfk_source *source, const char *fmt,...) __attribute__((format(printf, 2, 3), noreturn));
 extern TimestampTz kfk_time(int64 ms);
