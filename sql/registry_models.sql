@@ -60,6 +60,7 @@ $$;
 UPDATE millrace.models SET labels = '{a,b,c}' WHERE name = 'colour';
 UPDATE millrace.models SET sha256 = sha256('') WHERE name = 'colour';
 UPDATE millrace.model_files SET bytes = 'x' WHERE sha256 = sha256(:'lr');
+DELETE FROM millrace.models WHERE name = 'colour';
 UPDATE millrace.models SET metrics = '{"accuracy": 0.5}' WHERE name = 'colour' AND version = 1;
 SELECT accuracy FROM millrace.model_versions WHERE reference = 'colour:1';
 

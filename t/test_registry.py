@@ -248,7 +248,7 @@ def test_shipped(c, models):
         if kind == "plain":
             c.program("psql", "-X", "-q", "-v", "ON_ERROR_STOP=1", "-d", "restored_plain", "-f", dump)
         else:
-            c.program("pg_restore", "--exit-on-error", "-j", "2", "-d", "restored_custom", dump)
+            c.program("pg_restore", "--exit-on-error", "-j", "4", "-d", "restored_custom", dump)
         db = {"db": f"restored_{kind}"}
         tap.same(c.psql(state, **db), before, f"{kind} dump: models, aliases, history, lineage and bytes come back")
         tap.same(c.psql("SELECT action FROM millrace.install_models()", **db), [("present",), ("present",)], "shipped models are not doubled")

@@ -236,7 +236,7 @@ damage(void)
 		}
 		if (((nn_file_header *) (void *) copy)->total_len != len || ((nn_file_header *) (void *) copy)->plan_len > len)
 			continue;
-		nn_file_seal(copy);
+		nn_file_seal(copy, &mr_env_malloc);
 		if (nn_open(copy, len, &m, &st) != MR_OK)
 			continue;
 		if (nn_n_inputs(&m) != 1 || nn_n_outputs(&m) != 2 || nn_input(&m, 0)->elements != 360 ||

@@ -7,6 +7,8 @@
 #include "core/sha256.h"
 #include "nn/plan.h"
 
+#define HASH_SLICE (UINT64_C(1) << 20)	/* bytes between two questions whether to stop */
+
 static uint64_t
 align64(uint64_t n)
 {
@@ -123,14 +125,25 @@ write_port(const nn_planner *p, nn_port *port, int value, int tensor)
 	port->tensor = tensor;
 }
 
-void
-nn_file_seal(uint8_t *file)
+mr_code
+nn_file_seal(uint8_t *file, const mr_env *env)
 {
 	nn_file_header *h = (nn_file_header *) (void *) file;
+	mr_sha256	sha;
 
-	mr_sha256_of(file + h->plan_len, h->total_len - h->plan_len, h->content_sha);
+	mr_sha256_init(&sha);
+	for (uint64_t at = h->plan_len; at < h->total_len; at += HASH_SLICE)
+	{
+		uint64_t	n = h->total_len - at;
+
+		if (mr_interrupted(env))
+			return MR_CANCELED;
+		mr_sha256_add(&sha, file + at, n < HASH_SLICE ? n : HASH_SLICE);
+	}
+	mr_sha256_end(&sha, h->content_sha);
 	memset(h->plan_sha, 0, sizeof(h->plan_sha));
 	mr_sha256_of(file, h->plan_len, h->plan_sha);
+	return MR_OK;
 }
 
 mr_code
@@ -209,12 +222,13 @@ nn_emit(nn_planner *p, uint8_t **file, size_t *len)
 		if (t->place == nn_place_const && t->elements)
 			memcpy(f + t->offset, v->data, (size_t) v->elements * nn_dtype_size(v->dtype));
 	}
+	if (rc == MR_OK && nn_file_seal(f, g->env) != MR_OK)
+		rc = mr_fail(g->st, MR_CANCELED, "canceled while compiling a model");
 	if (rc != MR_OK)
 	{
 		mr_free(g->env, f);
 		return rc;
 	}
-	nn_file_seal(f);
 	*file = f;
 	*len = h.total_len;
 	return MR_OK;

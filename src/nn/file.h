@@ -134,8 +134,8 @@ typedef struct nn_file_header
 	((uint32_t) (sizeof(nn_ftensor) + 1021 * sizeof(nn_fstep) + 65537 * sizeof(nn_port) + \
 				 16777259 * sizeof(nn_file_header)))
 
-/* file.c */
-extern void nn_file_seal(uint8_t *file);
+/* emit.c: write both checksums; MR_CANCELED if asked to stop. */
+extern mr_code nn_file_seal(uint8_t *file, const mr_env *env);
 
 /* A blocked tensor's view at base (its offset already added). */
 static inline nn_view

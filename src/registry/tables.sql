@@ -4,6 +4,9 @@
 -- primary keys, and must not depend on a locale that an upgrade of libc changes.
 -- Rows are written by functions only; nobody is granted INSERT, UPDATE or DELETE.
 -- The script inserts no row, so a dump (which contains all of them) restores as is.
+-- No foreign keys between these tables: pg_restore -j loads them at the same time,
+-- as pg_dump writes no order between tables of an extension.  Instead, functions
+-- name existing versions only, and a trigger lets nobody delete a version.
 
 CREATE FUNCTION millrace.models_changed() RETURNS trigger
 	LANGUAGE c AS 'MODULE_PATHNAME', 'millrace_models_changed';
@@ -13,7 +16,7 @@ COMMENT ON FUNCTION millrace.models_changed() IS
 CREATE FUNCTION millrace.models_guard() RETURNS trigger
 	LANGUAGE c AS 'MODULE_PATHNAME', 'millrace_models_guard';
 COMMENT ON FUNCTION millrace.models_guard() IS
-	'trigger: refuses to change what makes a model version: its bytes, specification, labels and origin';
+	'trigger: refuses to change what makes a model version (bytes, specification, labels, origin) and to delete it';
 
 CREATE TABLE millrace.models (
 	name       text COLLATE "C" NOT NULL,
@@ -79,8 +82,7 @@ CREATE TABLE millrace.model_aliases (
 	version integer NOT NULL,
 	set_at  timestamptz NOT NULL DEFAULT pg_catalog.clock_timestamp(),
 	set_by  text NOT NULL DEFAULT CURRENT_USER,
-	CONSTRAINT model_aliases_pkey PRIMARY KEY (name, alias),
-	CONSTRAINT model_aliases_version_fkey FOREIGN KEY (name, version) REFERENCES millrace.models (name, version)
+	CONSTRAINT model_aliases_pkey PRIMARY KEY (name, alias)
 );
 COMMENT ON TABLE millrace.model_aliases IS 'names for versions: champion is what the bare model name means';
 COMMENT ON COLUMN millrace.model_aliases.name IS 'model';
@@ -116,9 +118,7 @@ CREATE TABLE millrace.model_lineage (
 	parent_name    text COLLATE "C" NOT NULL,
 	parent_version integer NOT NULL,
 	role           text NOT NULL,
-	CONSTRAINT model_lineage_pkey PRIMARY KEY (name, version, parent_name, parent_version, role),
-	CONSTRAINT model_lineage_child_fkey FOREIGN KEY (name, version) REFERENCES millrace.models (name, version),
-	CONSTRAINT model_lineage_parent_fkey FOREIGN KEY (parent_name, parent_version) REFERENCES millrace.models (name, version)
+	CONSTRAINT model_lineage_pkey PRIMARY KEY (name, version, parent_name, parent_version, role)
 );
 CREATE INDEX model_lineage_parent_idx ON millrace.model_lineage (parent_name, parent_version);
 COMMENT ON TABLE millrace.model_lineage IS 'which version was made from, or runs on, which other';
@@ -150,8 +150,7 @@ CREATE TABLE millrace.evaluations (
 	snapshot          text NOT NULL,
 	predict_us        double precision NOT NULL,
 	evaluated_at      timestamptz NOT NULL DEFAULT pg_catalog.clock_timestamp(),
-	evaluated_by      text NOT NULL DEFAULT CURRENT_USER,
-	CONSTRAINT evaluations_version_fkey FOREIGN KEY (name, version) REFERENCES millrace.models (name, version)
+	evaluated_by      text NOT NULL DEFAULT CURRENT_USER
 );
 CREATE INDEX evaluations_name_version_idx ON millrace.evaluations (name, version, id);
 COMMENT ON TABLE millrace.evaluations IS 'how well a classifier did on the rows of a query, written by evaluate_model()';
@@ -192,7 +191,7 @@ ALTER TABLE millrace.models ENABLE ALWAYS TRIGGER models_truncated;
 ALTER TABLE millrace.model_aliases ENABLE ALWAYS TRIGGER aliases_changed;
 ALTER TABLE millrace.model_aliases ENABLE ALWAYS TRIGGER aliases_truncated;
 
-CREATE TRIGGER models_guard BEFORE UPDATE ON millrace.models
+CREATE TRIGGER models_guard BEFORE UPDATE OR DELETE ON millrace.models
 	FOR EACH ROW EXECUTE FUNCTION millrace.models_guard();
 CREATE TRIGGER model_files_guard BEFORE UPDATE ON millrace.model_files
 	FOR EACH ROW EXECUTE FUNCTION millrace.models_guard();
@@ -200,7 +199,7 @@ COMMENT ON TRIGGER models_changed ON millrace.models IS 'invalidates the session
 COMMENT ON TRIGGER models_truncated ON millrace.models IS 'invalidates the sessions'' model caches';
 COMMENT ON TRIGGER aliases_changed ON millrace.model_aliases IS 'invalidates the sessions'' model caches';
 COMMENT ON TRIGGER aliases_truncated ON millrace.model_aliases IS 'invalidates the sessions'' model caches';
-COMMENT ON TRIGGER models_guard ON millrace.models IS 'versions are immutable';
+COMMENT ON TRIGGER models_guard ON millrace.models IS 'versions are immutable and stay';
 COMMENT ON TRIGGER model_files_guard ON millrace.model_files IS 'bytes are immutable';
 
 SELECT pg_catalog.pg_extension_config_dump('millrace.models', '');

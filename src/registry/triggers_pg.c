@@ -41,8 +41,9 @@ millrace_models_changed(PG_FUNCTION_ARGS)
 }
 
 /*
- * BEFORE UPDATE, row.  Only metrics and retired_at of a version may change;
- * of its bytes, nothing.
+ * BEFORE UPDATE OR DELETE, row.  Only metrics and retired_at of a version may
+ * change; of its bytes, nothing.  The row of a version is never deleted: other
+ * tables name it without a foreign key.
  */
 Datum
 millrace_models_guard(PG_FUNCTION_ARGS)
@@ -50,10 +51,16 @@ millrace_models_guard(PG_FUNCTION_ARGS)
 	TriggerData *trigger = trigger_data(fcinfo);
 	TupleDesc	desc = RelationGetDescr(trigger->tg_relation);
 
+	if (TRIGGER_FIRED_BY_DELETE(trigger->tg_event))
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("rows of \"%s\" are not deleted: predictions keep their origin",
+						RelationGetRelationName(trigger->tg_relation)),
+				 errhint("millrace.drop_model() deletes the bytes of a version and retires it.")));
 	if (!TRIGGER_FIRED_BY_UPDATE(trigger->tg_event) || !TRIGGER_FIRED_FOR_ROW(trigger->tg_event))
 		ereport(ERROR,
 				(errcode(ERRCODE_E_R_I_E_TRIGGER_PROTOCOL_VIOLATED),
-				 errmsg("this trigger fires before UPDATE of a row only")));
+				 errmsg("this trigger fires before UPDATE or DELETE of a row only")));
 	for (int i = 1; i <= desc->natts; i++)
 	{
 		Form_pg_attribute att = TupleDescAttr(desc, i - 1);
