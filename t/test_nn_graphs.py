@@ -176,7 +176,9 @@ KINDS = (['conv'] * 6 + ['binary', 'concat'] * 2 + ['depthwise', 'grouped', 'bat
 options = onnxruntime.SessionOptions()
 options.intra_op_num_threads = 1
 options.log_severity_level = 4
-isas = [i for i in ('portable', 'avx2', 'avx512')]
+# its optimiser folds a Pad of zeros into a MaxPool, which pads with -infinity
+options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
+isas = ['portable', 'avx2', 'avx512']
 wrong = {i: 0 for i in isas}
 compared = {i: 0 for i in isas}
 for seed in range(int(os.environ.get('GRAPHS', '150'))):
