@@ -19,7 +19,7 @@ from lib.cluster import REPO, SqlError
 from lib.kafka import Kafka
 from lib.stream import cluster, create, go, prepare
 
-FULL = 'full' in sys.argv[1:]
+FULL = 'full' in sys.argv[1:] or bool(os.environ.get('MILLRACE_FULL'))
 MESSAGES, KILLS, STOPS, BATCH = (200000, 20, 5, 1000) if FULL else (40000, 8, 2, 200)
 PARTITIONS = 6
 BACKLOG = 4 * BATCH     # the sender keeps this many messages ahead of what is committed

@@ -344,6 +344,43 @@ def crash(pg, kafka):
         tap.same([t for _, t in c.workers()], ['millrace launcher', 'millrace source', 'millrace supervisor'], 'after three crashes each worker is there once')
 
 
+def hostile(pg, kafka):
+    """What messages set off has the owner's rights, never more: trigger, deferred trigger, default."""
+    kafka.create_topic('evil', 1)
+    with Cluster(pg, REPO / 'tmp' / 'life_hostile', conf=PRELOAD) as c:
+        equip(c, kafka, topic='evil')
+        c.psql("""SET ROLE app;
+            CREATE TABLE app.tries (what text, sqlstate text, who text, session text);
+            CREATE FUNCTION app.try(whence text) RETURNS int LANGUAGE plpgsql AS $$
+            DECLARE what text;
+            BEGIN
+                FOREACH what IN ARRAY ARRAY['ALTER ROLE app SUPERUSER', 'RESET ROLE; ALTER ROLE app SUPERUSER', 'SET SESSION AUTHORIZATION postgres',
+                        'SET ROLE postgres', $q$UPDATE millrace.sources SET owner = 'postgres'$q$, 'UPDATE millrace.source_offsets SET next_offset = 0',
+                        $q$COPY app.tries TO PROGRAM 'true'$q$]
+                LOOP
+                    BEGIN
+                        EXECUTE what;
+                        INSERT INTO app.tries VALUES (whence || ': ' || what, 'done', current_user, session_user);
+                    EXCEPTION WHEN OTHERS THEN
+                        INSERT INTO app.tries VALUES (whence || ': ' || what, SQLSTATE, current_user, session_user);
+                    END;
+                END LOOP;
+                RETURN 1;
+            END $$;
+            CREATE FUNCTION app.fire() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN PERFORM app.try(TG_NAME); RETURN NULL; END';
+            CREATE TRIGGER statement_trigger AFTER INSERT ON app.t EXECUTE FUNCTION app.fire();
+            CREATE CONSTRAINT TRIGGER deferred_trigger AFTER INSERT ON app.t DEFERRABLE INITIALLY DEFERRED FOR EACH ROW EXECUTE FUNCTION app.fire();
+            ALTER TABLE app.t ADD COLUMN d int;
+            ALTER TABLE app.t ALTER COLUMN d SET DEFAULT app.try('default');""")
+        send(kafka, 0, 1, 'evil')
+        rows(c, 1)
+        tap.same(c.value("SELECT count(DISTINCT split_part(what, ':', 1)) FROM app.tries"), '3', 'trigger, deferred trigger and default ran')
+        tap.same(c.psql("SELECT what, sqlstate, who, session FROM app.tries WHERE sqlstate <> '42501' OR (who, session) <> ('app', 'app')"), [],
+                 'each as the owner, in session and role, and each was refused (42501)')
+        tap.same(c.value("SELECT rolsuper FROM pg_roles WHERE rolname = 'app'"), 'f', 'app is no superuser')
+        bad_words(c)
+
+
 def storm(pg, kafka):
     """Sessions that start, stop, pause, resume, create and drop against each other: at the end everything is as asked."""
     kafka.create_topic('storm', 2)
@@ -401,7 +438,7 @@ def main():
     if not os.environ.get('MILLRACE_TEST_INSTALLED'):
         install(pg)
     with Kafka(REPO / 'tmp' / 'life_kafka') as kafka:
-        for test in (by_hand, peek, databases, limits, dumps, standby, frozen, crash, storm):
+        for test in (by_hand, peek, databases, limits, dumps, standby, frozen, crash, hostile, storm):
             if len(sys.argv) < 2 or test.__name__ in sys.argv[1:]:
                 tap.note(test.__name__)
                 test(pg, kafka)

@@ -25,6 +25,7 @@ import time
 
 REPO = pathlib.Path(__file__).resolve().parents[2]
 NULL = "\x01NULL\x01"
+csv.field_size_limit(1 << 30)
 
 
 class SqlError(Exception):
