@@ -148,6 +148,45 @@ def transactions(c, kafka):
     tap.same(c.psql('SELECT id, md5(by) FROM large ORDER BY 1'), [(str(i), hashlib.md5(b).hexdigest()) for i, b in enumerate(blobs)], 'messages of megabytes arrive whole')
 
 
+def rewinds(c, kafka):
+    feed = Feed(kafka, 'again', 2)
+    c.psql('SET ROLE app; CREATE TABLE again (id int)')
+    create(c, 'again', 'again', 'again', '{"workers": 2}')
+    feed.send(100)
+    caught_up(c, 'again', 100)
+    time.sleep(0.1)
+    middle = c.value('SELECT clock_timestamp()')
+    time.sleep(0.1)
+    feed.send(50)
+    caught_up(c, 'again', 150)
+
+    def rewind(how, rows):
+        c.psql(f"SELECT millrace.rewind_source('again', {how})")
+        go(c, 'again')
+        c.wait_for(f'SELECT count(*) = {rows} FROM again')
+        caught_up(c, 'again', 150)
+    rewind('to_offset => 0', 300)
+    tap.same(c.value('SELECT count(DISTINCT id) FROM again'), '150', 'rewind_source to an offset reads all again')
+    rewind(f"to_time => '{middle}'", 350)
+    tap.same(c.psql('SELECT n, count(*) FROM (SELECT id, count(*) AS n FROM again GROUP BY id) s GROUP BY n ORDER BY n'), [('2', '100'), ('3', '50')], 'to a time: what came after it')
+    rewind('to_offset => 70, partition => 1', 355)
+    tap.same(c.psql('SELECT min(id), max(id), count(*) FROM (SELECT id FROM again GROUP BY id HAVING count(*) = 4) s'), [('141', '149', '5')], 'and one partition alone')
+
+
+def addresses(c, kafka):
+    c.psql(f"GRANT USAGE ON FOREIGN DATA WRAPPER millrace_kafka TO app; SET ROLE app; CREATE SERVER inside FOREIGN DATA WRAPPER millrace_kafka OPTIONS (brokers '{kafka.bootstrap}'); "
+           "CREATE TABLE inside (id int)")
+    feed = Feed(kafka, 'inside')
+    feed.send(10)
+    c.psql("SELECT millrace.create_source('inside', 'inside', 'inside', 'inside', '{\"owner\": \"app\"}')")
+    go(c, 'inside')
+    reason(c, 'inside', 'broker', 60)
+    tap.same(c.value('SELECT count(*) FROM inside'), '0', "a server that is no superuser's does not reach private addresses")
+    c.psql("ALTER SERVER inside OPTIONS (ADD allow_private 'true')")
+    caught_up(c, 'inside', 10)
+    exact(c, 'inside', 10, 'until a superuser allows it')
+
+
 def offsets(c, kafka):
     feed = Feed(kafka, 'kept')
     c.psql('SET ROLE app; CREATE TABLE kept (id int)')
@@ -211,7 +250,7 @@ def brokers(c, kafka):
 def main():
     with cluster('stream_trouble') as c, Kafka(REPO / 'tmp' / 'stream_trouble_kafka') as kafka:
         prepare(c, kafka)
-        for test in (target, deadlock, timeouts, partitions, transactions, offsets, brokers):
+        for test in (target, deadlock, timeouts, partitions, transactions, rewinds, addresses, offsets, brokers):
             if len(sys.argv) < 2 or test.__name__ in sys.argv[1:]:
                 test(c, kafka)
         bad = [l for l in c.logs().splitlines() if 'terminated by signal' in l or 'PANIC' in l or 'WARNING' in l]

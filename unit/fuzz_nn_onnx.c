@@ -1,10 +1,10 @@
 /*
- * fuzz_onnx.c
+ * fuzz_nn_onnx.c
  *	  libFuzzer: any bytes give a compiled model that opens and runs, or a clean
  *	  error.
  *
  * make fuzz (clang with libFuzzer), then
- *	  unit/bin/fuzz_onnx -max_len=65536 -rss_limit_mb=1024 -timeout=5 CORPUS
+ *	  unit/bin/fuzz_nn_onnx -max_len=65536 -rss_limit_mb=1024 -timeout=5 CORPUS
  *
  * Seeds: the conformance cases' model.onnx.  Memory is capped and questions
  * whether to stop are counted, so that an execution stays short.
