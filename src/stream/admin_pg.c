@@ -461,7 +461,9 @@ millrace_drop_source(PG_FUNCTION_ARGS)
 	mr_owner_begin(&save);
 	SPI_connect();
 	lock_source(name, caller);
+	/* A claim in progress holds the source's row: past this line its offsets can be seen. */
 	run("DELETE FROM millrace.sources WHERE name = $1", 1, types, values, NULL, SPI_OK_DELETE);
+	run("DELETE FROM millrace.source_offsets WHERE source = $1", 1, types, values, NULL, SPI_OK_DELETE);
 	run("DELETE FROM millrace.source_workers WHERE source = $1", 1, types, values, NULL, SPI_OK_DELETE);
 	SPI_finish();
 	mr_owner_end(&save);

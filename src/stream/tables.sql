@@ -39,9 +39,11 @@ COMMENT ON COLUMN millrace.sources.partitions IS 'partitions of the topic when i
 COMMENT ON COLUMN millrace.sources.created_by IS 'who called create_source';
 COMMENT ON COLUMN millrace.sources.created_at IS 'when create_source was called';
 
--- One row a partition, updated by every batch: kept half empty for HOT.
+-- One row a partition, updated by every batch: kept half empty for HOT.  No foreign key to
+-- sources: a parallel restore loads an extension's tables in any order.  Claims lock the
+-- source's row instead, and drop_source deletes both.
 CREATE TABLE millrace.source_offsets (
-	source         text NOT NULL REFERENCES millrace.sources ON UPDATE CASCADE ON DELETE CASCADE,
+	source         text NOT NULL,
 	partition      int NOT NULL CHECK (partition >= 0),
 	next_offset    bigint NOT NULL CHECK (next_offset >= 0),
 	epoch          bigint NOT NULL DEFAULT 0,

@@ -132,7 +132,8 @@ claim_row(const kfk_source *source, kfk_partition *p, int64 first_offset, Timest
 	Datum		rewind_args[] = {name, Int32GetDatum(p->partition), Int64GetDatum(rewind_offset), TimestampTzGetDatum(rewind_to)};
 	Datum		update_args[] = {name, Int32GetDatum(p->partition), Int32GetDatum(MyProcPid), Int64GetDatum(p->high)};
 
-	prepare(&insert, "INSERT INTO millrace.source_offsets (source, partition, next_offset) VALUES ($1, $2, $3) "
+	prepare(&insert, "INSERT INTO millrace.source_offsets (source, partition, next_offset) "
+			"SELECT name, $2, $3 FROM millrace.sources WHERE name OPERATOR(pg_catalog.=) $1 FOR KEY SHARE "
 			"ON CONFLICT (source, partition) DO NOTHING", 3, insert_types);
 	prepare(&rewind, "UPDATE millrace.source_offsets SET next_offset = $3, rewind_to = NULL, last_offset = NULL, last_time = NULL, last_crc = NULL "
 			"WHERE source OPERATOR(pg_catalog.=) $1 AND partition OPERATOR(pg_catalog.=) $2 AND rewind_to OPERATOR(pg_catalog.=) $4", 4, rewind_types);
