@@ -9,8 +9,7 @@
 #include "executor/spi.h"
 #include "utils/tuplestore.h"
 
-/* Owner of the extension, and the schema its functions were created in.  Need SPI. */
-extern Oid	pip_extension_owner(void);
+/* Schema that the extension's functions were created in.  Needs SPI. */
 extern char *pip_function_schema(void);
 
 extern bool pip_is_owner_of_schema(Oid namespace, Oid role);

@@ -15,6 +15,7 @@
 #include "catalog/namespace.h"
 #include "catalog/pg_type.h"
 #include "core/core_pg.h"
+#include "core/owner_pg.h"
 #include "executor/spi.h"
 #include "fmgr.h"
 #include "lib/stringinfo.h"
@@ -54,40 +55,24 @@ run(const char *sql, int nargs, Oid *types, Datum *values, const char *nulls, in
 static uint64
 run_as_extension_owner(const char *sql, int nargs, Oid *types, Datum *values, const char *nulls, int expected)
 {
-	Oid			user;
-	int			sec_context;
+	mr_owner_save save;
 	uint64		n;
 
-	GetUserIdAndSecContext(&user, &sec_context);
-	SetUserIdAndSecContext(pip_extension_owner(), sec_context | SECURITY_LOCAL_USERID_CHANGE);
+	mr_owner_begin(&save);
 	n = run(sql, nargs, types, values, nulls, expected);
-	SetUserIdAndSecContext(user, sec_context);
+	mr_owner_end(&save);
 	return n;
-}
-
-/* One column of our row in pg_extension. */
-static Oid
-extension_oid_column(const char *column)
-{
-	int			ret = SPI_execute(psprintf("SELECT %s FROM pg_catalog.pg_extension WHERE extname = 'millrace'", column), true, 1);
-	bool		isnull;
-
-	if (ret != SPI_OK_SELECT || SPI_processed != 1)
-		ereport(ERROR,
-				(errcode(ERRCODE_UNDEFINED_OBJECT), errmsg("extension \"millrace\" is not installed in this database")));
-	return DatumGetObjectId(SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1, &isnull));
-}
-
-Oid
-pip_extension_owner(void)
-{
-	return extension_oid_column("extowner");
 }
 
 char *
 pip_function_schema(void)
 {
-	return get_namespace_name(extension_oid_column("extnamespace"));
+	bool		isnull;
+
+	if (run("SELECT extnamespace FROM pg_catalog.pg_extension WHERE extname = 'millrace'", 0, NULL, NULL, NULL, SPI_OK_SELECT) != 1)
+		ereport(ERROR,
+				(errcode(ERRCODE_UNDEFINED_OBJECT), errmsg("extension \"millrace\" is not installed in this database")));
+	return get_namespace_name(DatumGetObjectId(SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1, &isnull)));
 }
 
 /* The template's text.  kind is checked to be a plain word before it names a file. */

@@ -72,17 +72,6 @@ static const option_rule rules[] = {
 };
 
 static bool
-is_word_of(const char *word, const char *words)
-{
-	size_t		n = strlen(word);
-
-	for (const char *p = words; p; p = strchr(p, '|') ? strchr(p, '|') + 1 : NULL)
-		if (strncmp(p, word, n) == 0 && (p[n] == '|' || p[n] == '\0'))
-			return true;
-	return false;
-}
-
-static bool
 is_number_within(const char *text, int64 low, int64 high)
 {
 	char	   *end;
@@ -141,7 +130,7 @@ check_option(const char *name, const JsonbValue *v, Oid target)
 		text = v->type == jbvString ? pnstrdup(v->val.string.val, v->val.string.len) :
 			v->type == jbvNumeric ? DatumGetCString(DirectFunctionCall1(numeric_out, NumericGetDatum(v->val.numeric))) : pstrdup("");
 		if (strcmp(name, "owner") == 0 ? *text != '\0' :
-			(r->words && is_word_of(text, r->words)) || (r->low <= r->high && is_number_within(text, r->low, r->high)))
+			(r->words && kfk_is_one_of(text, r->words)) || (r->low <= r->high && is_number_within(text, r->low, r->high)))
 			return;
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),

@@ -29,4 +29,7 @@
 #define KFK_MAX_MESSAGE_BYTES (16 * 1024 * 1024)
 #define KFK_MAX_DEAD_PERCENT 50 /* of the last thousand messages: the source halts past it; 100: never */
 
+/* Is word one of the alternatives "a|b|c"?  (validator_pg.c) */
+extern bool kfk_is_one_of(const char *word, const char *alternatives);
+
 #endif							/* MILLRACE_STREAM_H */

@@ -17,6 +17,7 @@
 #include "lib/stringinfo.h"
 #include "miscadmin.h"
 #include "stream/kafka_options.h"
+#include "stream/stream.h"
 #include "utils/builtins.h"
 
 PG_FUNCTION_INFO_V1(millrace_kafka_validator);
@@ -43,9 +44,8 @@ names_at(kfk_option_place place)
 	return out.data;
 }
 
-/* Is word one of the alternatives "a|b|c"? */
-static bool
-is_one_of(const char *word, const char *alternatives)
+bool
+kfk_is_one_of(const char *word, const char *alternatives)
 {
 	size_t		n = strlen(word);
 
@@ -73,7 +73,7 @@ check_option(const DefElem *def, kfk_option_place place)
 				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
 				 errmsg("permission denied to set option \"%s\"", def->defname),
 				 errdetail("Only a superuser may let a server read files or accept unverified certificates.")));
-	if (option->values && !is_one_of(defGetString((DefElem *) def), option->values))
+	if (option->values && !kfk_is_one_of(defGetString((DefElem *) def), option->values))
 		ereport(ERROR,
 				(errcode(ERRCODE_FDW_INVALID_ATTRIBUTE_VALUE),
 				 errmsg("invalid value \"%s\" for option \"%s\"", defGetString((DefElem *) def), def->defname),
