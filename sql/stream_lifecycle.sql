@@ -33,7 +33,7 @@ RESET ROLE;
 -- start() that is rolled back leaves nothing; what it commits, stop() takes back.
 BEGIN;
 SELECT millrace.start();
-SELECT setconfig FROM pg_db_role_setting s JOIN pg_database d ON d.oid = setdatabase WHERE datname = current_database() AND setconfig::text LIKE '%millrace%';
+SELECT c FROM pg_db_role_setting s JOIN pg_database d ON d.oid = setdatabase, unnest(setconfig) c WHERE datname = current_database() AND c LIKE 'millrace%';
 ROLLBACK;
 SELECT count(*) FROM pg_db_role_setting s JOIN pg_database d ON d.oid = setdatabase WHERE datname = current_database() AND setconfig::text LIKE '%millrace%';
 SET ROLE regress_admin;

@@ -145,7 +145,7 @@ class Runner:
                     os.killpg(process.pid, 9)
                 code = 'ran past %d s' % job.timeout
         with open(log, errors='replace') as f:
-            text = f.read()
+            text = re.sub(r'\x1b\[[0-9;]*m', '', f.read())     # colours that programs leave behind
         ok, bad, skipped = (count_regress if job.parse == 'regress' else count_tap)(text)
         if code != 0 and bad == 0:
             bad = 1

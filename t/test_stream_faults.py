@@ -4,6 +4,7 @@ while messages keep coming; 1 % of them poison of ten kinds.  Checked against a 
     python t/test_stream_faults.py            # 40,000 messages, 8 kills, 2 immediate shutdowns: for make check
     python t/test_stream_faults.py full       # 200,000, 20 and 5
 """
+# timeout: 900
 import json
 import os
 import random
@@ -15,11 +16,11 @@ import time
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 from lib import tap
-from lib.cluster import REPO, SqlError
+from lib.cluster import SqlError
 from lib.kafka import Kafka
-from lib.stream import cluster, create, go, prepare
+from lib.stream import cluster, create, folder, prepare
 
-FULL = 'full' in sys.argv[1:] or bool(os.environ.get('MILLRACE_FULL'))
+FULL = 'full' in sys.argv[1:] or bool(os.environ.get('MILLRACE_FULL')) or bool(os.environ.get('MILLRACE_FULL'))
 MESSAGES, KILLS, STOPS, BATCH = (200000, 20, 5, 1000) if FULL else (40000, 8, 2, 200)
 PARTITIONS = 6
 BACKLOG = 4 * BATCH     # the sender keeps this many messages ahead of what is committed
@@ -155,7 +156,6 @@ def inject(c, sender, rng, watcher):
             if kind == 'open transaction':
                 wait('the server is back', lambda: c.psql(f'UPDATE control SET pause = {PAUSE}', user='app') == [])
         wait('the server is back', lambda: c.value('SELECT 1') == '1')
-        go(c, 'features')
         hit.append((kind, before))
     watcher.faults = False
     wait('the server is back', lambda: c.psql('UPDATE control SET pause = 0', user='app') == [])
@@ -166,7 +166,7 @@ def main():
     seed = int(os.environ.get('MILLRACE_SEED') or time.time())
     tap.note('seed %d' % seed)
     rng = random.Random(seed)
-    with cluster('stream_faults', {'restart_after_crash': 'on'}) as c, Kafka(REPO / 'tmp' / 'stream_faults_kafka') as kafka:
+    with cluster('stream_faults', {'restart_after_crash': 'on'}) as c, Kafka(folder('stream_faults')) as kafka:
         prepare(c, kafka)
         c.psql(SETUP % PAUSE)
         kafka.create_topic('features', PARTITIONS)

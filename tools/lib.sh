@@ -11,7 +11,7 @@ pg_bin() { ls -d /usr/lib/postgresql/*/bin 2>/dev/null | sort -V | tail -n 1 || 
 # Run a command as the unprivileged user (as ourselves unless root).
 as_user() {
 	if [ "$(id -u)" = 0 ]; then
-		setpriv --reuid=postgres --regid=postgres --clear-groups env HOME=/tmp "$@"
+		(cd / && exec setpriv --reuid=postgres --regid=postgres --clear-groups env HOME=/tmp "$@")
 	else
 		"$@"
 	fi
@@ -46,7 +46,7 @@ private_postgres() {
 }
 
 # ours PID TEXT: is this process alive, and does its command line contain TEXT?
-ours() { [ -r "/proc/$1/cmdline" ] && tr '\0' ' ' < "/proc/$1/cmdline" | grep -qF -- "$2"; }
+ours() { { tr '\0' ' ' < "/proc/$1/cmdline"; } 2>/dev/null | grep -qF -- "$2"; }
 
 # end_process PID TEXT: end it if it is ours, wait until it is gone.
 end_process() {

@@ -232,7 +232,7 @@ shrink(unsigned char **bytes, size_t *len, int max_side)
 	h = full.height >= full.width ? max_side : (int) ((long) max_side * full.height / full.width);
 	if (img_resize(env, &full, w > 0 ? w : 1, h > 0 ? h : 1, img_bilinear, NULL, &small, &st) == MR_OK)
 	{
-		if (img_encode_jpeg(env, &small, 92, 0, &file, &file_len, &st) == MR_OK)
+		if (img_encode_jpeg(env, &small, 92, &file, &file_len, &st) == MR_OK)
 		{
 			free(*bytes);
 			*bytes = malloc(file_len);

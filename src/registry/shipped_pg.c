@@ -18,6 +18,7 @@
 #include "registry/write.h"
 #include "storage/fd.h"
 #include "utils/builtins.h"
+#include "utils/snapmgr.h"
 #include "utils/memutils.h"
 
 PG_FUNCTION_INFO_V1(millrace_install_models);
@@ -206,7 +207,9 @@ install_entry(JsonbContainer *entry, shipped *list, int n, bool include_dropped)
 		}
 	}
 	s->version = reg_register(&new);
+	/* The next entry may name this one as its parent: let our snapshot see it. */
 	CommandCounterIncrement();
+	UpdateActiveSnapshotCommandId();
 	s->action = "installed";
 }
 
@@ -235,6 +238,7 @@ millrace_install_models(PG_FUNCTION_ARGS)
 				(errcode(ERRCODE_CONFIG_FILE_ERROR),
 				 errmsg("%s of the shipped models lists more than %d", MANIFEST, MAX_SHIPPED)));
 	list = palloc0(Max(n, 1) * sizeof(shipped));
+	PushCopiedSnapshot(GetActiveSnapshot());
 	for (int i = 0; i < n; i++)
 	{
 		JsonbValue *entry = getIthJsonbValueFromContainer(models.val.binary.data, i);
@@ -249,5 +253,6 @@ millrace_install_models(PG_FUNCTION_ARGS)
 		values[1] = CStringGetTextDatum(list[i].action);
 		tuplestore_putvalues(rsinfo->setResult, rsinfo->setDesc, values, nulls);
 	}
+	PopActiveSnapshot();
 	return (Datum) 0;
 }

@@ -26,7 +26,7 @@ def jars():
         aside = lib + '.new'
         shutil.rmtree(aside, ignore_errors=True)
         os.makedirs(aside)
-        subprocess.run(['mvn', '-q', '-B', '-f', os.path.join(HERE, 'kafka-pom.xml'), 'dependency:copy-dependencies',
+        subprocess.run(['mvn', '-q', '-B', '-Dstyle.color=never', '-f', os.path.join(HERE, 'kafka-pom.xml'), 'dependency:copy-dependencies',
                         '-DincludeScope=runtime', '-DoutputDirectory=' + aside], check=True, timeout=1200)
         shutil.rmtree(lib, ignore_errors=True)
         os.rename(aside, lib)

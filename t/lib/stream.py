@@ -1,29 +1,33 @@
 """What the stream tests share: a cluster with the extension, a broker, and a source's life in a few words."""
 import contextlib
 import os
+import pathlib
 import time
 
-from lib.cluster import Cluster, REPO, SqlError, install, relocate
+from lib.cluster import Cluster, REPO, install, relocate
+
+
+def folder(name):
+    """Where a test keeps its files."""
+    return pathlib.Path(os.environ.get('MILLRACE_TMP') or REPO / 'tmp' / name)
 
 
 @contextlib.contextmanager
 def cluster(name, conf=None):
     """A running cluster with extension, role app (who owns targets) and server k for the broker."""
-    pg = relocate(os.environ.get('MILLRACE_TEST_PG') or REPO / 'tmp' / 'pg')
-    if not os.environ.get('MILLRACE_TEST_INSTALLED'):
+    if os.environ.get('MILLRACE_BIN'):          # t/run.py: built and installed already
+        pg = os.environ['MILLRACE_BIN'] + '/pg_config'
+    else:
+        pg = relocate(REPO / 'tmp' / 'pg')
         install(pg)
-    with Cluster(pg, REPO / 'tmp' / name, conf={'shared_preload_libraries': 'millrace', 'max_worker_processes': 24,
+    with Cluster(pg, folder(name) / 'pg', conf={'shared_preload_libraries': 'millrace', 'max_worker_processes': 24,
                                                 'checkpoint_timeout': '60s', **(conf or {})}) as c:
         yield c
 
 
 def prepare(c, kafka):
     c.psql('CREATE EXTENSION millrace; CREATE ROLE app LOGIN; GRANT CREATE ON SCHEMA public TO app;')
-    shim = os.environ.get('MILLRACE_TEST_SHIM')
-    if shim:
-        c.psql(open(shim).read())
-    else:
-        c.psql('SELECT millrace.start()')
+    c.psql('SELECT millrace.start()')
     c.psql(f"CREATE SERVER k FOREIGN DATA WRAPPER millrace_kafka OPTIONS (brokers '{kafka.bootstrap}'); GRANT USAGE ON FOREIGN SERVER k TO app;")
 
 
@@ -35,13 +39,6 @@ def create(c, name, topic, target, options='{}'):
     """create_source as role app."""
     c.psql(f"SELECT millrace.create_source({literal(name)}, 'k', {literal(topic)}, {literal(target)}::regclass, "
            f"{literal(options)}::jsonb || '{{\"owner\": \"app\"}}')")
-    go(c, name)
-
-
-def go(c, name):
-    """Where no supervisor runs, start the workers by hand."""
-    if os.environ.get('MILLRACE_TEST_SHIM'):
-        c.psql(f"SELECT millrace.go({literal(name)})")
 
 
 def caught_up(c, name, total, timeout=60):

@@ -32,6 +32,7 @@
 #define CHECK_MS 1000			/* how often the sources row is looked at */
 #define PARTITIONS_MS 30000		/* how often new partitions are looked for */
 #define TROUBLED_MS 2000		/* and how often after an error of a broker, to see whether it is over */
+#define SILENT_LIMIT 5			/* then the client is opened again, with the options of then */
 #define WINDOW 1000				/* messages over which the share of dead letters is taken, at least */
 
 extern PGDLLEXPORT void millrace_source_main(Datum arg);
@@ -413,6 +414,7 @@ turn(kfk_source *source, MemoryContext cxt, MemoryContext claims)
 {
 	static TimestampTz collecting = 0;	/* since when the batch has been waiting */
 	static TimestampTz described = 0;
+	static int	silent = 0;		/* questions in a row that no broker answered */
 	TimestampTz now;
 	char		error[512];
 	int			before;
@@ -473,17 +475,23 @@ turn(kfk_source *source, MemoryContext cxt, MemoryContext claims)
 				return;
 			}
 			troubled = false;
+			silent = 0;
 			kfk_report(source, "running", NULL, n_partitions > 0 ? NULL : "no partition is left for this worker");
 		}
 		else
 		{
 			troubled = true;
 			kfk_report(source, "waiting", "08001", plain(error));
+
+			/* The server's options may name other brokers by now. */
+			if (++silent % SILENT_LIMIT == 0)
+				close_client();
 		}
 		described = GetCurrentTimestamp();
 	}
 	pgstat_report_stat(true);
-	kfk_wait(CHECK_MS, true);
+	if (client != NULL)
+		kfk_wait(CHECK_MS, true);
 }
 
 void
