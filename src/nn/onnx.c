@@ -132,7 +132,8 @@ read_attribute(nn_graph *g, pb_bytes message, nn_attr *a)
 					memcpy(&a->floats[n_floats++], &bits, 4);
 				else
 				{
-					memcpy(a->floats + n_floats, packed.p, packed.len);
+					if (packed.len)
+						memcpy(a->floats + n_floats, packed.p, packed.len);
 					n_floats += (int64_t) (packed.len / 4);
 				}
 				break;

@@ -412,8 +412,8 @@ binary_pair(nn_run_call *c, const nn_tensor *a, const nn_tensor *b)
 	nn_bcast	w;
 	int			op = (int) c->p->i[0];
 
-	if (y->dtype == nn_float32 && op <= nn_max && c->kernels && nn_shape_equal(&a->shape, &b->shape) &&
-		y->elements < NN_STOP_WORK)
+	if (y->dtype == nn_float32 && op <= nn_max && c->kernels && nn_shape_equal(&a->shape, &y->shape) &&
+		nn_shape_equal(&b->shape, &y->shape) && y->elements < NN_STOP_WORK)
 	{
 		nn_act		none = {nn_act_none, 0, 0};
 

@@ -11,8 +11,14 @@
 pb_reader
 pb_open(pb_bytes range)
 {
-	pb_reader	r = {range.p, range.p + range.len, false};
+	static const uint8_t nothing[1];
+	pb_reader	r = {nothing, nothing, false};
 
+	if (range.len > 0)
+	{
+		r.p = range.p;
+		r.end = range.p + range.len;
+	}
 	return r;
 }
 
