@@ -41,6 +41,14 @@ SELECT millrace.start();
 SELECT millrace.stop();
 RESET ROLE;
 SELECT count(*) FROM pg_db_role_setting s JOIN pg_database d ON d.oid = setdatabase WHERE datname = current_database() AND setconfig::text LIKE '%millrace%';
+-- One that was just starting ends as soon as it looks: within seconds there is none.
+DO $$ BEGIN
+	FOR i IN 1..200 LOOP
+		PERFORM pg_stat_clear_snapshot();
+		EXIT WHEN NOT EXISTS (SELECT FROM pg_stat_activity WHERE datname = current_database() AND backend_type IN ('millrace supervisor', 'millrace source'));
+		PERFORM pg_sleep(0.05);
+	END LOOP;
+END $$;
 SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND backend_type IN ('millrace supervisor', 'millrace source');
 
 -- Without workers a source is there and says why it does nothing.
