@@ -45,8 +45,9 @@ build/bench/%: bench/%.c build/tool/libpure.a
 .PHONY: unit unit-build tools
 unit-build: $(UNIT_TESTS)
 tools: $(UNIT_TOOLS)
+# gcc 13 and 14 misalign AVX-512 locals on ASan's heap-made stack frames (GCC bug 110027): off.
 unit: unit-build
-	@fail=0; for t in $(UNIT_TESTS); do echo "# $$t"; $$t || fail=1; done; exit $$fail
+	@export ASAN_OPTIONS=detect_stack_use_after_return=0; fail=0; for t in $(UNIT_TESTS); do echo "# $$t"; $$t || fail=1; done; exit $$fail
 
 # The embedded broker and the sender of the demonstration.
 build/millrace-broker: tools/broker.c

@@ -108,7 +108,8 @@ class Runner:
         data = os.environ.get('MILLRACE_DATA', os.path.join(os.path.dirname(ROOT), 'shared', 'data'))
         env = {'MILLRACE_DATA': data, 'PYTHONPATH': os.path.join(ROOT, 't', 'lib'), 'PYTHONUNBUFFERED': '1',
                'PG_CONFIG': self.args.bin + '/pg_config', 'MILLRACE_BIN': self.args.bin,
-               'MILLRACE_FULL': '1' if self.args.full else ''}
+               # gcc 13 and 14 misalign AVX-512 locals on ASan's heap-made stack frames (GCC bug 110027)
+               'ASAN_OPTIONS': 'detect_stack_use_after_return=0', 'MILLRACE_FULL': '1' if self.args.full else ''}
         for path in sorted(glob.glob('unit/bin/test_*')):
             if os.path.exists('unit/%s.c' % os.path.basename(path)):
                 jobs.append(Job('unit/' + os.path.basename(path), [path], 'unit', env))
