@@ -224,7 +224,7 @@ def brokers(c, kafka):
     kafka.kill()
     reason(c, 'away', 'broker', 60)
     tap.ok(len(worker_pids(c, 'away')) == 2, 'workers outlive their broker, and say that it is away')
-    time.sleep(float(os.environ.get('MILLRACE_BROKER_AWAY', '5')))
+    time.sleep(float(os.environ.get('MILLRACE_BROKER_AWAY', '30' if os.environ.get('MILLRACE_FULL') else '5')))
     kafka.start()
     feed.producer = kafka.producer()
     feed.send(1000)
