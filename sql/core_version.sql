@@ -25,6 +25,7 @@ JOIN pg_proc p ON d.classid = 'pg_proc'::regclass AND p.oid = d.objid
 WHERE d.deptype = 'e' AND p.pronamespace NOT IN ('millrace'::regnamespace, e.extnamespace);
 
 -- A role of ours that can log in was made by somebody else.
+\set SHOW_CONTEXT never
 DROP EXTENSION millrace;
 BEGIN;
 ALTER ROLE millrace_monitor LOGIN;

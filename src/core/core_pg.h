@@ -17,7 +17,7 @@
 extern mr_env mr_pg_env(MemoryContext cxt);
 
 /* ereport(ERROR) with the SQLSTATE of st->code; never returns. */
-extern void mr_pg_raise(const mr_status *st) pg_attribute_noreturn();
+extern _Noreturn void mr_pg_raise(const mr_status *st);
 
 /* SQLSTATE (packed) of a status code, for rows that record errors. */
 extern int	mr_pg_sqlstate(mr_code code);
