@@ -6,7 +6,7 @@ PURE_SRCS  = $(filter-out %_pg.c,$(foreach r,$(PURE),$(sort $(wildcard src/$(r)/
              src/stream/worker/decode.c src/stream/worker/scalar.c src/stream/worker/address.c
 UNIT_CC   ?= gcc
 UNIT_FLAGS = -std=gnu11 -g -O1 -Wall -Wextra -Werror -Wno-unused-parameter -ffp-contract=off -Isrc -Iunit -D_GNU_SOURCE \
-             -fsanitize=address,undefined -fno-sanitize-recover=all -fno-omit-frame-pointer $(LEARN_DEFS)
+             -fsanitize=address,undefined -fno-sanitize-recover=all -fno-omit-frame-pointer
 UNIT_LIBS  = -ljpeg -lpng -lm -ldl -lpthread
 UNIT_OBJS  = $(PURE_SRCS:src/%.c=build/unit/%.o)
 UNIT_TESTS = $(patsubst unit/%.c,unit/bin/%,$(sort $(wildcard unit/test_*.c)))
@@ -29,7 +29,7 @@ unit/bin/%: unit/%.c build/unit/libpure.a $(wildcard unit/*.h)
 	$(UNIT_CC) $(UNIT_FLAGS) -o $@ $< build/unit/libpure.a $(UNIT_LIBS)
 
 # Command-line tools that tests drive: optimised, without sanitizers.
-TOOL_FLAGS = -std=gnu11 -g -O2 -Wall -Wextra -Werror -Wno-unused-parameter -ffp-contract=off -Isrc -Iunit -D_GNU_SOURCE $(LEARN_DEFS)
+TOOL_FLAGS = -std=gnu11 -g -O2 -Wall -Wextra -Werror -Wno-unused-parameter -ffp-contract=off -Isrc -Iunit -D_GNU_SOURCE
 build/tool/%.o: src/%.c $(HDRS)
 	@mkdir -p $(@D)
 	$(UNIT_CC) $(TOOL_FLAGS) $(call isa_flags,$<) -c -o $@ $<

@@ -56,6 +56,32 @@ open_cursor(const pip_scope *scope, const char *statement, int nargs, const Oid 
 	return SPI_cursor_open(NULL, pip_plan(scope, statement, nargs, types), values, nulls, false);
 }
 
+typedef int64 (*process_rows) (const pip_scope *scope, Portal rows, bool update);
+
+/* Both triggers: a cursor over the rows that are new or changed, processed as the owner. */
+static Datum
+run_trigger(FunctionCallInfo fcinfo, const char *inserted, const char *updated, process_rows process)
+{
+	bool		update;
+	pip_scope	scope;
+	Portal		cursor;
+
+	enter_trigger(fcinfo, &scope);
+	update = TRIGGER_FIRED_BY_UPDATE(((TriggerData *) fcinfo->context)->tg_event);
+	cursor = open_cursor(&scope, update ? updated : inserted, 0, NULL, NULL, NULL);
+	process(&scope, cursor, update);
+	SPI_cursor_close(cursor);
+	pip_leave(&scope);
+	return PointerGetDatum(NULL);
+}
+
+static int64
+classify_rows(const pip_scope *scope, Portal rows, bool update)
+{
+	(void) update;
+	return pip_classify(scope, rows, NULL);
+}
+
 /* Trigger on images: millrace.images_extract() */
 Datum
 millrace_images_extract(PG_FUNCTION_ARGS)
@@ -65,17 +91,8 @@ millrace_images_extract(PG_FUNCTION_ARGS)
 	static const char updated[] =
 		"SELECT " PHOTO_COLUMNS("n") "FROM new_rows n LEFT JOIN old_rows o ON o.image_id = n.image_id "
 		"WHERE n.content IS NOT NULL AND n.content IS DISTINCT FROM o.content";
-	bool		update;
-	pip_scope	scope;
-	Portal		cursor;
 
-	enter_trigger(fcinfo, &scope);
-	update = TRIGGER_FIRED_BY_UPDATE(((TriggerData *) fcinfo->context)->tg_event);
-	cursor = open_cursor(&scope, update ? updated : inserted, 0, NULL, NULL, NULL);
-	pip_extract(&scope, cursor, update);
-	SPI_cursor_close(cursor);
-	pip_leave(&scope);
-	return PointerGetDatum(NULL);
+	return run_trigger(fcinfo, inserted, updated, pip_extract);
 }
 
 /* Trigger on descriptors: millrace.images_classify() */
@@ -86,17 +103,8 @@ millrace_images_classify(PG_FUNCTION_ARGS)
 	static const char updated[] =
 		"SELECT " DESCRIPTOR_COLUMNS("n") "FROM new_rows n LEFT JOIN old_rows o ON o.image_id = n.image_id "
 		"WHERE n.descriptors IS DISTINCT FROM o.descriptors OR n.run_id IS DISTINCT FROM o.run_id";
-	bool		update;
-	pip_scope	scope;
-	Portal		cursor;
 
-	enter_trigger(fcinfo, &scope);
-	update = TRIGGER_FIRED_BY_UPDATE(((TriggerData *) fcinfo->context)->tg_event);
-	cursor = open_cursor(&scope, update ? updated : inserted, 0, NULL, NULL, NULL);
-	pip_classify(&scope, cursor, NULL);
-	SPI_cursor_close(cursor);
-	pip_leave(&scope);
-	return PointerGetDatum(NULL);
+	return run_trigger(fcinfo, inserted, updated, classify_rows);
 }
 
 /* Every profile, or one, over descriptors without its prediction. */
