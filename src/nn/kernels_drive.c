@@ -40,6 +40,7 @@ typedef struct plane
 				width;
 	float		lo,
 				hi;
+	const nn_act *act;			/* applied to what is finished, NULL: clipping alone */
 } plane;
 
 /* Steps [s0, s0 + n) of a panel: block of channels > ky > kx; with tap3 the
@@ -86,6 +87,15 @@ cut(int width, int max, int *count, int *big, int *size)
 	*big = width - (*size - 1) * *count;
 }
 
+/* The activation of n finished pixels of a panel, while they are in L1. */
+static inline void
+activate_pixels(const nn_isa_ops *ops, const plane *p, const nn_tile_job *job, float *o, int n, int nb)
+{
+	if (p->act && job->last)
+		for (int b = 0; b < nb; b++)
+			ops->activate(o + b * p->o_blk, o + b * p->o_blk, (size_t) n * NN_LANES, *p->act);
+}
+
 /* Lines that do not divide into full tiles, where there are tiles across the
  * end of a line: cut the pixels of all lines as one sequence.  False if there
  * are none; then nothing is done. */
@@ -114,11 +124,15 @@ run_across(const nn_isa_ops *ops, const nn_tile_job *job, const plane *p, int ob
 		if (left > mr || (left < mr && l + 1 < l1))
 		{
 			fn[left < mr ? left : mr] (job, ax, a + p->a_line, ox, o + p->o_line, rx, r ? r + p->r_line : NULL);
+			activate_pixels(ops, p, job, ox, left < mr ? left : mr, nb);
+			if (left < mr)
+				activate_pixels(ops, p, job, o + p->o_line, mr - left, nb);
 			x += mr;
 		}
 		else
 		{
 			ops->tile(left, nb, p->a_pix, left) (job, ax, ax, ox, ox, rx, rx);
+			activate_pixels(ops, p, job, ox, left, nb);
 			x = p->width;
 		}
 		if (x >= p->width)
@@ -153,6 +167,8 @@ run_lines(const nn_isa_ops *ops, const nn_tile_job *job, const plane *p, bool ta
 			const float *r = p->r ? p->r + l * p->r_line + (ob - p->ob0) * p->r_blk : NULL;
 
 			pair(job, a, a + p->a_line, o, o + p->o_line, r, r ? r + p->r_line : NULL);
+			activate_pixels(ops, p, job, o, p->width, nb);
+			activate_pixels(ops, p, job, o + p->o_line, p->width, nb);
 		}
 	if (l >= l1 || (!tap3 && run_across(ops, job, p, ob, nb, l, l1)))
 		return;
@@ -170,6 +186,7 @@ run_lines(const nn_isa_ops *ops, const nn_tile_job *job, const plane *p, bool ta
 			int			mr = i < big ? size : size - 1;
 
 			fn[i >= big] (job, a, a, o, o, r, r);
+			activate_pixels(ops, p, job, o, mr, nb);
 			a += mr * p->a_pix;
 			o += mr * p->o_pix;
 			if (r)
@@ -264,30 +281,7 @@ set_output(plane *p, const nn_conv *cv, const nn_view *out, const nn_view *res, 
 	p->ob0 = 0;
 	p->lines = y1 - y0;
 	p->width = out->w;
-	if (!nn_act_is_clip(cv->act, &p->lo, &p->hi))
-	{
-		p->lo = -INFINITY;
-		p->hi = INFINITY;
-	}
-}
-
-/* What tiles cannot do: the other activations, and clean padding lanes. */
-static void
-finish(const nn_isa_ops *ops, const nn_conv *cv, const nn_view *out, int y0, int y1)
-{
-	float		lo,
-				hi;
-
-	if (!nn_act_is_clip(cv->act, &lo, &hi))
-		for (int b = 0; b < nn_blocks(out->c); b++)
-			for (int y = y0; y < y1; y++)
-			{
-				float	   *o = out->data + b * out->blk_pitch + y * out->row_pitch;
-
-				ops->activate(o, o, (size_t) out->w * NN_LANES, cv->act);
-			}
-	if (nn_act_moves_zero(cv->act))
-		nn_zero_lanes(out, y0, y1);
+	p->act = nn_act_is_clip(cv->act, &p->lo, &p->hi) ? NULL : &cv->act;
 }
 
 /* Has this set tiles for pixels stride floats apart? */
@@ -423,7 +417,27 @@ nn_drive_conv(const nn_isa_ops *ops, const nn_conv *cv, const void *pack, const 
 		}
 		run_plane(ops, cv, pack, &p);
 	}
-	finish(ops, cv, out, y0, y1);
+	if (nn_act_moves_zero(cv->act))
+		nn_zero_lanes(out, y0, y1);
+}
+
+void
+nn_drive_panel(const nn_isa_ops *ops, const nn_conv *cv, const void *pack, int ob, const nn_view *in,
+			   const nn_view *out)
+{
+	nn_panel	pan = nn_panel_at(ops->isa, cv, ob);
+	plane		p = {0};
+
+	set_output(&p, cv, out, NULL, 0, out->h);
+	p.a = in->data;
+	p.a_line = in->row_pitch;
+	p.a_pix = NN_LANES;
+	p.a_blk = in->blk_pitch;
+	p.ob0 = ob;
+	run_panel(ops, cv, &p, &pan, nn_pack_weights(pack, cv->cout) + (size_t) ob * NN_LANES * cv->cin,
+			  nn_pack_bias(pack), 0, p.lines);
+	if (nn_act_moves_zero(cv->act))
+		nn_zero_lanes(out, 0, out->h);
 }
 
 /* ---- the stem: plain CHW input ---- */
@@ -566,7 +580,8 @@ nn_drive_conv_planar(const nn_isa_ops *ops, const nn_conv *cv, const void *pack,
 			}
 		}
 	}
-	finish(ops, cv, out, y0, y1);
+	if (nn_act_moves_zero(cv->act))
+		nn_zero_lanes(out, y0, y1);
 }
 
 /* ---- products ---- */
