@@ -92,6 +92,14 @@ start(nn_graph *g, nn_heap *heap, const mr_env *env, const nn_options *opt, size
 }
 
 mr_code
+nn_graph_open(nn_graph *g, nn_heap *heap, const mr_env *env, const uint8_t *onnx, size_t len, const nn_options *opt,
+			  mr_status *st)
+{
+	start(g, heap, env, opt, len, st);
+	return load(g, onnx, len);
+}
+
+mr_code
 nn_compile(const mr_env *env, const uint8_t *onnx, size_t len, const nn_options *opt,
 		   uint8_t **file, size_t *file_len, mr_status *st)
 {
