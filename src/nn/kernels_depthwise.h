@@ -17,6 +17,16 @@
 #define DW_PIXELS 8
 #endif
 
+/* Keep gcc from folding one load into several FMAs, and from precomputing an
+ * address for each. */
+#if defined(__x86_64__)
+#define NN_HIDE_VECTOR(v) __asm__("" : "+v"(v))
+#define NN_HIDE_POINTER(p) __asm__("" : "+r"(p))
+#else
+#define NN_HIDE_VECTOR(v) ((void) 0)
+#define NN_HIDE_POINTER(p) ((void) 0)
+#endif
+
 /* n pixels; kw taps, stride (pixels) and n are constants of the caller, kw = 0:
  * any kernel, pixel by pixel. */
 NN_INLINE void
@@ -37,12 +47,15 @@ dw_run(const nn_dw_job *j, const float *const *line, size_t at, const float *r, 
 		{
 			const float *p = line[ky] + at + v;
 
+			NN_HIDE_POINTER(p);
 			if (taps)
 			{
 				NN_UNROLL
 				for (int x = 0; x < (n - 1) * stride + taps; x++)
 				{
 					vf			in = vf_load(p + x * NN_LANES);
+
+					NN_HIDE_VECTOR(in);
 
 					NN_UNROLL
 					for (int kx = 0; kx < taps; kx++)

@@ -40,5 +40,8 @@ STEP_CHECK(copy_channels);
 STEP_LINES(copy_channels);
 STEP_CHECK(shortcut);
 STEP_LINES(shortcut);
+STEP_CHECK(mbconv);
+STEP_LINES(mbconv);
+STEP_WRITE(mbconv);
 
 #endif							/* MILLRACE_NN_STEPS_IMPL_H */
