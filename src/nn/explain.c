@@ -4,6 +4,7 @@
  */
 #include <stdio.h>
 #include <string.h>
+#include <time.h>
 
 #include "nn/steps_impl.h"
 
@@ -152,4 +153,42 @@ nn_describe_step(const nn_model *m, int step, nn_step_info *info)
 		if (operands[i] >= 0)
 			info->data_bytes += tensors[operands[i]].elements * (int64_t) nn_dtype_size(tensors[operands[i]].dtype);
 	info->flops = count_flops(s, x, y);
+}
+
+/* ---- times ---- */
+
+typedef struct step_times
+{
+	double	   *ms;
+	double		last;			/* end of the step before */
+} step_times;
+
+static double
+now_ms(void)
+{
+	struct timespec t;
+
+	clock_gettime(CLOCK_MONOTONIC, &t);
+	return 1e3 * (double) t.tv_sec + 1e-6 * (double) t.tv_nsec;
+}
+
+static void
+add_time(void *arg, const nn_runner *r, uint32_t step)
+{
+	step_times *t = arg;
+	double		now = now_ms();
+
+	(void) r;
+	t->ms[step] += now - t->last;
+	t->last = now;
+}
+
+mr_code
+nn_run_timed(const nn_model *m, const mr_env *env, void *workspace, int batch, const void *const *inputs,
+			 void *const *outputs, double *ms, mr_status *st)
+{
+	step_times	t = {ms, now_ms()};
+	nn_observer observer = {add_time, &t};
+
+	return nn_run_observed(m, env, workspace, batch, inputs, outputs, &observer, st);
 }

@@ -7,7 +7,6 @@
  * environment can ask to stop.
  */
 #include <string.h>
-#include <time.h>
 
 #include "nn/steps.h"
 
@@ -108,18 +107,9 @@ run_step(nn_runner *r, const nn_fstep *s)
 	return MR_OK;
 }
 
-static double
-now_ms(void)
-{
-	struct timespec t;
-
-	clock_gettime(CLOCK_MONOTONIC, &t);
-	return 1e3 * (double) t.tv_sec + 1e-6 * (double) t.tv_nsec;
-}
-
 mr_code
-nn_run_timed(const nn_model *m, const mr_env *env, void *workspace, int batch,
-			 const void *const *inputs, void *const *outputs, double *ms, mr_status *st)
+nn_run_observed(const nn_model *m, const mr_env *env, void *workspace, int batch, const void *const *inputs,
+				void *const *outputs, const nn_observer *observer, mr_status *st)
 {
 	const nn_file_header *h = m->header;
 	const nn_fstep *steps = (const void *) (m->bytes + h->steps);
@@ -153,19 +143,14 @@ nn_run_timed(const nn_model *m, const mr_env *env, void *workspace, int batch,
 				(size_t) n * (size_t) ports[i].info.elements * nn_dtype_size(ports[i].info.dtype);
 		for (uint32_t i = 0; i < h->n_steps && rc == MR_OK; i++)
 		{
-			double		start;
-
 			if (!(steps[i].wanted & wanted))
 				continue;
 			if (mr_interrupted(env))
-			{
 				rc = mr_fail(st, MR_CANCELED, "canceled");
-				break;
-			}
-			start = ms ? now_ms() : 0;
-			rc = run_step(&r, &steps[i]);
-			if (ms)
-				ms[i] += now_ms() - start;
+			else
+				rc = run_step(&r, &steps[i]);
+			if (observer && rc == MR_OK)
+				observer->step(observer->arg, &r, i);
 		}
 		for (uint32_t i = 0; i < h->n_outputs && rc == MR_OK; i++)
 		{
@@ -184,7 +169,7 @@ mr_code
 nn_run_typed(const nn_model *m, const mr_env *env, void *workspace, int batch,
 			 const void *const *inputs, void *const *outputs, mr_status *st)
 {
-	return nn_run_timed(m, env, workspace, batch, inputs, outputs, NULL, st);
+	return nn_run_observed(m, env, workspace, batch, inputs, outputs, NULL, st);
 }
 
 mr_code
