@@ -16,13 +16,15 @@ enum nn_unary
 	nn_unary_floor, nn_unary_ceil, nn_unary_round, nn_unary_erf, nn_unary_sin, nn_unary_cos, nn_unary_tan,
 	nn_unary_asin, nn_unary_acos, nn_unary_atan, nn_unary_sinh, nn_unary_cosh, nn_unary_asinh,
 	nn_unary_acosh, nn_unary_atanh, nn_unary_softplus, nn_unary_softsign, nn_unary_selu, nn_unary_celu,
-	nn_unary_thresholded, nn_unary_mish, nn_unary_not, nn_unary_isnan
+	nn_unary_thresholded, nn_unary_mish, nn_unary_shrink, nn_unary_not, nn_unary_isnan, nn_unary_isinf,
+	nn_unary_bits
 };
 
 /* Continues nn_binary; Sum is nn_add. */
 enum nn_binary_more
 {
-	nn_binary_pow = 16, nn_binary_mean, nn_binary_prelu
+	nn_binary_pow = 16, nn_binary_mean, nn_binary_prelu, nn_binary_mod, nn_binary_fmod, nn_binary_and,
+	nn_binary_or, nn_binary_xor, nn_binary_shift_left, nn_binary_shift_right
 };
 
 enum nn_compare
@@ -55,6 +57,7 @@ enum nn_copy_param
 };
 
 extern mr_code nn_need_float(nn_infer_call *c, int k);
+extern void nn_bcast_merge(nn_bcast *b, int n);
 extern void nn_bcast_init(nn_bcast *b, const nn_shape *out, int n, const nn_tensor *const *operands);
 extern bool nn_bcast_next(const nn_bcast *b, int n, int64_t *index, int64_t *offset);
 extern float nn_act_one(float x, nn_act act);
