@@ -60,7 +60,10 @@ const nn_op nn_ops[] = {
 	{"ThresholdedRelu", "", ALL, nn_kind_plain, 1, 1, F(unary), nn_unary_thresholded},
 	{"Mish", "", 18, NN_MAX_OPSET, nn_kind_plain, 1, 1, F(unary), nn_unary_mish},
 	{"Not", "", ALL, nn_kind_plain, 1, 1, F(unary), nn_unary_not},
-	{"IsNaN", "", ALL, nn_kind_plain, 1, 1, F(unary), nn_unary_isnan},
+	{"BitwiseNot", "", 18, NN_MAX_OPSET, nn_kind_plain, 1, 1, F(unary), nn_unary_bits},
+	{"IsNaN", "", 9, NN_MAX_OPSET, nn_kind_plain, 1, 1, F(unary), nn_unary_isnan},
+	{"IsInf", "", 10, NN_MAX_OPSET, nn_kind_plain, 1, 1, F(unary), nn_unary_isinf},
+	{"Shrink", "", 9, NN_MAX_OPSET, nn_kind_plain, 1, 1, F(unary), nn_unary_shrink},
 
 	/* elementwise, broadcasting */
 	{"Add", "", ALL, nn_kind_binary, 2, 2, F(binary), nn_add},
@@ -71,7 +74,12 @@ const nn_op nn_ops[] = {
 	{"Max", "", ALL, nn_kind_binary, 1, MANY, F(binary), nn_max},
 	{"Sum", "", ALL, nn_kind_binary, 1, MANY, F(binary), nn_add},
 	{"Mean", "", ALL, nn_kind_plain, 1, MANY, F(binary), nn_binary_mean},
-	{"Pow", "", ALL, nn_kind_plain, 2, 2, F(binary), nn_binary_pow},
+	{"Pow", "", ALL, nn_kind_plain, 2, 2, nn_infer_binary, nn_run_pow, nn_binary_pow},
+	{"Mod", "", 10, NN_MAX_OPSET, nn_kind_plain, 2, 2, F(binary), nn_binary_mod},
+	{"BitShift", "", 11, NN_MAX_OPSET, nn_kind_plain, 2, 2, F(binary), nn_binary_shift_left},
+	{"BitwiseAnd", "", 18, NN_MAX_OPSET, nn_kind_plain, 2, 2, F(binary), nn_binary_and},
+	{"BitwiseOr", "", 18, NN_MAX_OPSET, nn_kind_plain, 2, 2, F(binary), nn_binary_or},
+	{"BitwiseXor", "", 18, NN_MAX_OPSET, nn_kind_plain, 2, 2, F(binary), nn_binary_xor},
 	{"PRelu", "", ALL, nn_kind_plain, 2, 2, F(binary), nn_binary_prelu},
 	{"Equal", "", ALL, nn_kind_plain, 2, 2, F(compare), nn_compare_equal},
 	{"Less", "", ALL, nn_kind_plain, 2, 2, F(compare), nn_compare_less},
@@ -98,6 +106,7 @@ const nn_op nn_ops[] = {
 	{"Constant", "", ALL, nn_kind_plain, 0, 0, F(constant), 0},
 	{"ConstantOfShape", "", 9, NN_MAX_OPSET, nn_kind_plain, 1, 1, F(constant_of_shape), 0},
 	{"Cast", "", 6, NN_MAX_OPSET, nn_kind_plain, 1, 1, F(cast), 0},
+	{"CastLike", "", 15, NN_MAX_OPSET, nn_kind_plain, 2, 2, F(cast), 1},
 
 	/* moving elements */
 	{"Transpose", "", ALL, nn_kind_plain, 1, 1, F(transpose), 0},
@@ -141,6 +150,15 @@ const nn_op nn_ops[] = {
 	{"ReduceSumSquare", "", ALL, nn_kind_plain, 1, 2, F(reduce), nn_reduce_sum_square},
 	{"ArgMax", "", ALL, nn_kind_plain, 1, 1, F(arg), 0},
 	{"ArgMin", "", ALL, nn_kind_plain, 1, 1, F(arg), 1},
+
+	/* quantised */
+	{"QuantizeLinear", "", 10, NN_MAX_OPSET, nn_kind_plain, 2, 3, F(quantize), 0},
+	{"DequantizeLinear", "", 10, NN_MAX_OPSET, nn_kind_plain, 2, 3, F(dequantize), 0},
+	{"DynamicQuantizeLinear", "", 11, NN_MAX_OPSET, nn_kind_plain, 1, 1, F(dynamic_quantize), 0},
+	{"ConvInteger", "", 10, NN_MAX_OPSET, nn_kind_plain, 2, 4, F(conv_integer), 0},
+	{"MatMulInteger", "", 10, NN_MAX_OPSET, nn_kind_plain, 2, 4, F(matmul_integer), 0},
+	{"QLinearConv", "", 10, NN_MAX_OPSET, nn_kind_plain, 8, 9, F(qlinear_conv), 0},
+	{"QLinearMatMul", "", 10, NN_MAX_OPSET, nn_kind_plain, 8, 8, F(qlinear_matmul), 0},
 };
 
 const int	nn_n_ops = (int) (sizeof(nn_ops) / sizeof(nn_ops[0]));

@@ -58,6 +58,9 @@ enum nn_copy_param
 
 extern mr_code nn_need_float(nn_infer_call *c, int k);
 extern void nn_bcast_merge(nn_bcast *b, int n);
+/* A window's attributes into nn_params.i, the spatial dims of *s from input's to
+ * output's; kh = 0: the kernel's size is an attribute too. */
+extern mr_code nn_infer_window(nn_infer_call *c, int64_t kh, int64_t kw, nn_shape *s);
 extern void nn_bcast_init(nn_bcast *b, const nn_shape *out, int n, const nn_tensor *const *operands);
 extern bool nn_bcast_next(const nn_bcast *b, int n, int64_t *index, int64_t *offset);
 extern float nn_act_one(float x, nn_act act);
@@ -69,9 +72,13 @@ extern float nn_act_one(float x, nn_act act);
 /* ops_math.c */
 NN_OPERATOR(activation);
 NN_OPERATOR(unary);
+/* ops_arith.c */
 NN_OPERATOR(binary);
+extern mr_code nn_run_pow(nn_run_call *c);
 NN_OPERATOR(compare);
 NN_OPERATOR(where);
+/* ops_cast.c */
+NN_OPERATOR(cast);
 /* ops_shape.c */
 NN_OPERATOR(identity);
 NN_OPERATOR(reshape);
@@ -81,7 +88,6 @@ NN_OPERATOR(unsqueeze);
 NN_OPERATOR(shape);
 NN_OPERATOR(constant);
 NN_OPERATOR(constant_of_shape);
-NN_OPERATOR(cast);
 /* ops_move.c */
 NN_OPERATOR(transpose);
 NN_OPERATOR(slice);
@@ -105,5 +111,13 @@ NN_OPERATOR(matmul);
 NN_OPERATOR(softmax);
 NN_OPERATOR(reduce);
 NN_OPERATOR(arg);
+/* ops_quant.c */
+NN_OPERATOR(quantize);
+NN_OPERATOR(dequantize);
+NN_OPERATOR(dynamic_quantize);
+NN_OPERATOR(conv_integer);
+NN_OPERATOR(matmul_integer);
+NN_OPERATOR(qlinear_conv);
+NN_OPERATOR(qlinear_matmul);
 
 #endif							/* MILLRACE_NN_OPS_IMPL_H */

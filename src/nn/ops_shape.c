@@ -41,7 +41,7 @@ nn_infer_identity(nn_infer_call *c)
 	nn_value   *x = nn_in(c, 0);
 	nn_value   *training = c->n->op->arg && c->n->opset >= 12 ? nn_in(c, 2) : NULL;
 
-	if (training && training->data == NULL)
+	if (training)
 		NN_TRY(nn_need_const(c, 2));
 	if (training && *(uint8_t *) training->data)
 	{
