@@ -21,7 +21,7 @@ import onnx
 from onnx import numpy_helper
 
 # Cases that must stay right: raise it when the engine learns more.
-FLOOR = 390
+FLOOR = 465
 
 folder = os.environ.get('MILLRACE_TMP', 'tmp/test_nn_conformance')
 os.makedirs(folder, exist_ok=True)
@@ -36,7 +36,10 @@ def tensors(case, kind):
         with open(path, 'rb') as f:
             t = onnx.TensorProto()
             t.ParseFromString(f.read())
-            out.append(numpy_helper.to_array(t))
+            a = numpy_helper.to_array(t)
+            if 'BFLOAT16' in case and a.dtype == np.uint16:     # what this archive calls bfloat16
+                a = (a.astype(np.uint32) << 16).view(np.float32)
+            out.append(a)
     return out
 
 
@@ -53,9 +56,6 @@ for model in sorted(glob.glob(folder + '/**/model.onnx', recursive=True)):
         inputs, outputs = tensors(case, 'input'), tensors(case, 'output')
     except Exception as e:              # sequences, maps, strings
         refused['not tensors: ' + type(e).__name__] += 1
-        continue
-    if 'BFLOAT16' in name:              # the cases' files call their data uint16
-        refused['bfloat16 at the border'] += 1
         continue
     if any(a.dtype.kind in 'OUS' for a in inputs + outputs):
         refused['strings'] += 1
@@ -74,10 +74,12 @@ for model in sorted(glob.glob(folder + '/**/model.onnx', recursive=True)):
     fault = None
     for i, expected in enumerate(outputs):
         expected = visible(expected)
+        # the archive's casts to bfloat16 truncate; ours round, as ONNX says today
+        tolerance = 1e-2 if 'to_BFLOAT16' in name else 1e-3 if expected.dtype.kind == 'f' else 0
         got = np.fromfile('%s/out.%d' % (folder, i), expected.dtype)
         if got.size != expected.size:
             fault = 'output %d has %d elements, %d expected' % (i, got.size, expected.size)
-        elif not np.allclose(got, expected.ravel(), rtol=1e-3 if expected.dtype.kind == 'f' else 0, atol=1e-5, equal_nan=True):
+        elif not np.allclose(got, expected.ravel(), rtol=tolerance, atol=1e-5, equal_nan=True):
             fault = 'output %d differs by %g' % (i, np.abs(got.astype(float) - expected.ravel().astype(float)).max())
     if fault:
         wrong.append((name, fault))
