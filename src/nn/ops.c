@@ -123,6 +123,12 @@ const nn_op nn_ops[] = {
 	{"SpaceToDepth", "", ALL, nn_kind_plain, 1, 1, F(depth_space), 1},
 	{"Tile", "", 6, NN_MAX_OPSET, nn_kind_plain, 2, 2, F(tile), 0},
 
+	/* resizing */
+	{"Resize", "", 10, 10, nn_kind_plain, 2, 2, F(resize), 0},
+	{"Resize", "", 11, NN_MAX_OPSET, nn_kind_plain, 1, 4, F(resize), 0},
+	{"Upsample", "", 7, 8, nn_kind_plain, 1, 1, F(resize), 1},
+	{"Upsample", "", 9, 9, nn_kind_plain, 2, 2, F(resize), 1},
+
 	/* convolution, pooling, normalisation */
 	{"Conv", "", ALL, nn_kind_conv, 2, 3, F(conv), 0},
 	{"MaxPool", "", ALL, nn_kind_maxpool, 1, 1, F(pool), 0},

@@ -56,6 +56,23 @@ enum nn_copy_param
 	nn_c_stride = 1				/* .. 8 */
 };
 
+/* Resize and Upsample in nn_params.i; f = cubic coefficient, extrapolation value. */
+enum nn_resize_mode
+{
+	nn_resize_nearest, nn_resize_linear, nn_resize_cubic
+};
+enum nn_resize_param
+{
+	nn_z_mode,					/* nn_resize_mode */
+	nn_z_coordinates,			/* ops_resize.c: enum coordinates */
+	nn_z_nearest,				/* ops_resize.c: enum nearest */
+	nn_z_exclude,
+	nn_z_antialias,
+	nn_z_scale = 8,				/* of each axis: a double, nn_real() */
+	nn_z_start = 16,			/* of the region of interest, likewise */
+	nn_z_end = 24
+};
+
 extern mr_code nn_need_float(nn_infer_call *c, int k);
 extern void nn_bcast_merge(nn_bcast *b, int n);
 /* A window's attributes into nn_params.i, the spatial dims of *s from input's to
@@ -88,6 +105,8 @@ NN_OPERATOR(unsqueeze);
 NN_OPERATOR(shape);
 NN_OPERATOR(constant);
 NN_OPERATOR(constant_of_shape);
+/* ops_resize.c */
+NN_OPERATOR(resize);
 /* ops_move.c */
 NN_OPERATOR(transpose);
 NN_OPERATOR(slice);
