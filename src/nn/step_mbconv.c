@@ -9,6 +9,7 @@
  */
 #include "nn/steps_impl.h"
 
+#include <stdio.h>
 #include <string.h>
 
 #define MAX_REACH 64			/* lines that a depthwise kernel or stride may span */
@@ -71,12 +72,10 @@ join(nn_planner *p, int e, int d, int q, bool *dead)
 
 	s.kind = nn_step_mbconv;
 	memset(&s.u, 0, sizeof(s.u));
-	s.macs = p->steps[d].s.macs;
 	s.u.mbconv.dw = p->steps[d].s.u.conv;
 	if (e >= 0)
 	{
 		s.u.mbconv.expand = p->steps[e].s.u.conv;
-		s.macs += p->steps[e].s.macs * tx->h / ty->h + p->steps[e].s.macs;
 		last->expand = p->steps[e].node;
 		dead[e] = true;
 	}
@@ -84,9 +83,9 @@ join(nn_planner *p, int e, int d, int q, bool *dead)
 	if (q >= 0)
 	{
 		s.u.mbconv.project = last->s.u.conv;
-		s.macs += last->s.macs;
 		dead[d] = true;
 	}
+	s.macs = nn_mbconv_macs(&s.u.mbconv, tx->h, tx->w, ty->h, ty->w) / ty->h + 1;
 	s.data = first->s.data;
 	s.data_len = last->s.data + last->s.data_len - s.data;
 	last->scratch = p->k->mbconv_scratch(&s.u.mbconv, tx->h, tx->w, ty->h, ty->w);
@@ -173,6 +172,37 @@ nn_join_mbconv(nn_planner *p)
 }
 
 /* ---- in the file ---- */
+
+int64_t
+nn_mbconv_macs(const nn_mbconv *mb, int in_h, int in_w, int out_h, int out_w)
+{
+	return (int64_t) in_h * in_w * mb->expand.cin * mb->expand.cout +
+		(int64_t) out_h * out_w * mb->dw.cin * (mb->dw.kh * mb->dw.kw + mb->project.cout);
+}
+
+void
+nn_step_describe_mbconv(const nn_fstep *s, char *text, size_t size)
+{
+	const nn_mbconv *mb = &s->u.mbconv;
+	char		word[64];
+
+	snprintf(word, sizeof(word), "%dx%d", mb->dw.kh, mb->dw.kw);
+	nn_step_say(text, size, word);
+	if (mb->dw.sh * mb->dw.sw > 1)
+	{
+		snprintf(word, sizeof(word), "stride %d", mb->dw.sh > mb->dw.sw ? mb->dw.sh : mb->dw.sw);
+		nn_step_say(text, size, word);
+	}
+	if (mb->expand.cout)
+	{
+		snprintf(word, sizeof(word), "%d times as wide", mb->dw.cin / mb->expand.cin);
+		nn_step_say(text, size, word);
+	}
+	if (!mb->project.cout)
+		nn_step_say(text, size, "not projected");
+	if (s->residual)
+		nn_step_say(text, size, "+ residual");
+}
 
 /* Where each convolution's pack lies in a step's data; returns their end. */
 static uint64_t
