@@ -27,4 +27,5 @@ const nn_step_type nn_step_types[nn_step_last + 1] = {
 	{nn_step_from_blocked, "from blocked", 1, false, nn_step_check_layout, COUNTED(from_blocked), NULL},
 	{nn_step_copy_channels, "copy channels", 1, true, nn_step_check_copy_channels, LINES(copy_channels), NULL},
 	{nn_step_shortcut, "shortcut", 1, true, nn_step_check_shortcut, LINES(shortcut), NULL},
+	{nn_step_winograd, "conv winograd", 2, true, nn_step_check_conv, COUNTED(winograd), nn_step_write_conv},
 };
