@@ -48,6 +48,9 @@ typedef struct nn_tile_job
 	bool		last;			/* add the residual and clip to [lo, hi] */
 	float		lo,
 				hi;
+	const char *ahead,			/* weights wanted next: each step of a tile asks for */
+			   *ahead_end;		/* so many cache lines of them */
+	int			ahead_lines;
 } nn_tile_job;
 
 /* One tile: its first pixels (all of them if the tile is of one line) are at a0,

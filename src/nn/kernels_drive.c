@@ -87,11 +87,22 @@ cut(int width, int max, int *count, int *big, int *size)
 	*big = width - (*size - 1) * *count;
 }
 
+/* After a tile: it asked for its share of what comes next. */
+static inline void
+advance(nn_tile_job *job)
+{
+	if (job->ahead_lines == 0)
+		return;
+	job->ahead += (size_t) job->ahead_lines * job->nsteps * NN_ALIGN;
+	if (job->ahead >= job->ahead_end)
+		job->ahead_lines = 0;
+}
+
 /* Lines that do not divide into full tiles, where there are tiles across the
  * end of a line: cut the pixels of all lines as one sequence.  False if there
  * are none; then nothing is done. */
 static bool
-run_across(const nn_isa_ops *ops, const nn_tile_job *job, const plane *p, int ob, int nb, int l0, int l1)
+run_across(const nn_isa_ops *ops, nn_tile_job *job, const plane *p, int ob, int nb, int l0, int l1)
 {
 	nn_tile_fn	fn[NN_MAX_MR + 1];
 	int			mr = ops->max_mr;
@@ -122,6 +133,7 @@ run_across(const nn_isa_ops *ops, const nn_tile_job *job, const plane *p, int ob
 			ops->tile(left, nb, p->a_pix, left) (job, ax, ax, ox, ox, rx, rx);
 			x = p->width;
 		}
+		advance(job);
 		if (x >= p->width)
 		{
 			x -= p->width;
@@ -133,7 +145,7 @@ run_across(const nn_isa_ops *ops, const nn_tile_job *job, const plane *p, int ob
 
 /* All pixels of lines [l0, l1) with the job's panel and chunk. */
 static void
-run_lines(const nn_isa_ops *ops, const nn_tile_job *job, const plane *p, bool tap3, int ob, int nb,
+run_lines(const nn_isa_ops *ops, nn_tile_job *job, const plane *p, bool tap3, int ob, int nb,
 		  int l0, int l1)
 {
 	int			count,
@@ -154,6 +166,7 @@ run_lines(const nn_isa_ops *ops, const nn_tile_job *job, const plane *p, bool ta
 			const float *r = p->r ? p->r + l * p->r_line + (ob - p->ob0) * p->r_blk : NULL;
 
 			pair(job, a, a + p->a_line, o, o + p->o_line, r, r ? r + p->r_line : NULL);
+			advance(job);
 		}
 	if (l >= l1 || (!tap3 && run_across(ops, job, p, ob, nb, l, l1)))
 		return;
@@ -171,12 +184,26 @@ run_lines(const nn_isa_ops *ops, const nn_tile_job *job, const plane *p, bool ta
 			int			mr = i < big ? size : size - 1;
 
 			fn[i >= big] (job, a, a, o, o, r, r);
+			advance(job);
 			a += mr * p->a_pix;
 			o += mr * p->o_pix;
 			if (r)
 				r += mr * p->r_pix;
 		}
 	}
+}
+
+/* While the job's tiles work they fetch the n weights at b into the L2 cache,
+ * evenly: the next chunk or panel, or the next layer's first one, as packs follow
+ * each other in a compiled file.  A prefetch beyond its end does no harm. */
+static void
+read_ahead(const nn_isa_ops *ops, nn_tile_job *job, const float *b, size_t n, int pixels)
+{
+	size_t		turns = (size_t) ((pixels + ops->max_mr - 1) / ops->max_mr) * job->nsteps;
+
+	job->ahead = (const char *) b;
+	job->ahead_end = job->ahead + n * sizeof(float);
+	job->ahead_lines = (int) ((n * sizeof(float) / NN_ALIGN + turns - 1) / turns);
 }
 
 /* One panel over lines [l0, l1); b: its weights, bias: its couts'.  Returns where
@@ -199,8 +226,9 @@ run_panel(const nn_isa_ops *ops, const nn_conv *cv, const plane *p, const nn_pan
 			.first = s == 0, .last = s + n == all && !p->sums, .lo = p->lo, .hi = p->hi
 		};
 
-		run_lines(ops, &job, p, tap3, pan->ob, pan->nb, l0, l1);
 		b += k * pan->nb * NN_LANES;
+		read_ahead(ops, &job, b, k * pan->nb * NN_LANES, p->width * (l1 - l0));
+		run_lines(ops, &job, p, tap3, pan->ob, pan->nb, l0, l1);
 	}
 	return b;
 }
