@@ -25,6 +25,7 @@
 
 #define NN_MAX_STEPS 64			/* steps of one chunk of K: 128 KB of a 32-cout panel */
 #define NN_MAX_MR 14			/* pixels of the largest tile of any set */
+#define NN_MAX_PANEL 2			/* blocks of the widest panel */
 
 typedef struct nn_step
 {
@@ -47,6 +48,9 @@ typedef struct nn_tile_job
 	bool		last;			/* add the residual and clip to [lo, hi] */
 	float		lo,
 				hi;
+	const char *ahead,			/* weights wanted next: each step of a tile asks for */
+			   *ahead_end;		/* so many cache lines of them */
+	int			ahead_lines;
 } nn_tile_job;
 
 /* One tile: its first pixels (all of them if the tile is of one line) are at a0,
@@ -68,6 +72,16 @@ typedef struct nn_dw_job
 				hi;
 } nn_dw_job;
 
+/* What outputs of Winograd's method have in common: one block of couts. */
+typedef struct nn_wino_out
+{
+	const float *bias;
+	size_t		res_pitch,		/* floats from line to line */
+				out_pitch;
+	float		lo,
+				hi;
+} nn_wino_out;
+
 /* What the shared loops need of an instruction set. */
 typedef struct nn_isa_ops
 {
@@ -85,6 +99,11 @@ typedef struct nn_isa_ops
 	 * The activation is included. */
 	void		(*depthwise_line) (const nn_conv *cv, const nn_dw_job *j, const float *const *line,
 								   const float *res, float *out, int width);
+
+	/* Winograd's transforms of one tile and block of channels: kernels_winograd.h */
+	void		(*wino_input) (const float *x, size_t row_pitch, int rows, int cols, float *v, size_t pitch);
+	void		(*wino_output) (const float *m, size_t pitch, const nn_wino_out *w, const float *res, float *o,
+								int rows, int cols);
 } nn_isa_ops;
 
 extern const nn_isa_ops nn_ops_portable;
@@ -118,7 +137,25 @@ extern size_t nn_drive_mbconv_scratch(const nn_isa_ops *ops, const nn_mbconv *mb
 extern void nn_drive_mbconv(const nn_isa_ops *ops, const nn_mbconv *mb, const void *const *packs, const nn_view *in,
 							const nn_view *res, const nn_view *out, int y0, int y1, void *scratch);
 
+/* o = a B for m pixels of k values: a and o are blocks of 16 values at pitches, b
+ * the panels of a product of k x n.  Plain sums: no bias, no activation. */
+extern void nn_drive_sums(const nn_isa_ops *ops, int k, int n, const float *b, const float *a, size_t a_blk,
+						  int m, float *o, size_t o_blk);
+
+/* What tiles cannot do: the other activations, and clean padding lanes. */
+extern void nn_drive_finish(const nn_isa_ops *ops, nn_act act, const nn_view *out, int y0, int y1);
+
+/* ---- kernels_winograd.c ---- */
+
+extern size_t nn_drive_winograd_scratch(const nn_isa_ops *ops, const nn_conv *cv, int out_h, int out_w);
+extern void nn_drive_winograd(const nn_isa_ops *ops, const nn_conv *cv, const void *pack, const nn_view *in,
+							  const nn_view *res, const nn_view *out, int y0, int y1, void *scratch);
+
 /* ---- pack.c ---- */
+
+/* Write a pack's head and its bias, padded with zeros. */
+extern void nn_pack_head(void *dst, nn_isa isa, nn_pack_kind kind, const nn_conv *cv, size_t bytes,
+						 const float *bias);
 
 /* A panel of packed weights: couts [16 * ob, 16 * (ob + nb)) from cin blocks
  * [cb, cb + ncb), k values of cin and taps, k * nb * 16 floats. */
