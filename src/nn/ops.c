@@ -123,6 +123,14 @@ const nn_op nn_ops[] = {
 	{"SpaceToDepth", "", ALL, nn_kind_plain, 1, 1, F(depth_space), 1},
 	{"Tile", "", 6, NN_MAX_OPSET, nn_kind_plain, 2, 2, F(tile), 0},
 
+	/* reading and writing by index */
+	{"GatherElements", "", 11, NN_MAX_OPSET, nn_kind_plain, 2, 2, F(gather_elements), 0},
+	{"GatherND", "", 11, NN_MAX_OPSET, nn_kind_plain, 2, 2, F(gather_nd), 0},
+	{"Scatter", "", 9, 10, nn_kind_plain, 3, 3, F(scatter_elements), 0},
+	{"ScatterElements", "", 11, NN_MAX_OPSET, nn_kind_plain, 3, 3, F(scatter_elements), 0},
+	{"ScatterND", "", 11, NN_MAX_OPSET, nn_kind_plain, 3, 3, F(scatter_nd), 0},
+	{"OneHot", "", 9, NN_MAX_OPSET, nn_kind_plain, 3, 3, F(one_hot), 0},
+
 	/* resizing */
 	{"Resize", "", 10, 10, nn_kind_plain, 2, 2, F(resize), 0},
 	{"Resize", "", 11, NN_MAX_OPSET, nn_kind_plain, 1, 4, F(resize), 0},
@@ -156,6 +164,8 @@ const nn_op nn_ops[] = {
 	{"ReduceSumSquare", "", ALL, nn_kind_plain, 1, 2, F(reduce), nn_reduce_sum_square},
 	{"ArgMax", "", ALL, nn_kind_plain, 1, 1, F(arg), 0},
 	{"ArgMin", "", ALL, nn_kind_plain, 1, 1, F(arg), 1},
+	{"NegativeLogLikelihoodLoss", "", 12, NN_MAX_OPSET, nn_kind_plain, 2, 3, F(loss), 0},
+	{"SoftmaxCrossEntropyLoss", "", 12, NN_MAX_OPSET, nn_kind_plain, 2, 3, F(loss), 1},
 
 	/* quantised */
 	{"QuantizeLinear", "", 10, NN_MAX_OPSET, nn_kind_plain, 2, 3, F(quantize), 0},

@@ -128,8 +128,17 @@ NN_OPERATOR(lrn);
 NN_OPERATOR(gemm);
 NN_OPERATOR(matmul);
 NN_OPERATOR(softmax);
+/* ops_reduce.c */
 NN_OPERATOR(reduce);
 NN_OPERATOR(arg);
+/* ops_loss.c */
+NN_OPERATOR(loss);
+/* ops_gather.c */
+NN_OPERATOR(gather_elements);
+NN_OPERATOR(scatter_elements);
+NN_OPERATOR(gather_nd);
+NN_OPERATOR(scatter_nd);
+NN_OPERATOR(one_hot);
 /* ops_quant.c */
 NN_OPERATOR(quantize);
 NN_OPERATOR(dequantize);
