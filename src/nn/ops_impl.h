@@ -121,9 +121,25 @@ NN_OPERATOR(tile);
 NN_OPERATOR(conv);
 NN_OPERATOR(pool);
 NN_OPERATOR(global_pool);
+/* ops_norm.c */
 NN_OPERATOR(batchnorm);
 NN_OPERATOR(instancenorm);
+NN_OPERATOR(groupnorm);
+NN_OPERATOR(layernorm);
+NN_OPERATOR(mvn);
 NN_OPERATOR(lrn);
+/* ops_axis.c */
+NN_OPERATOR(cumsum);
+extern mr_code nn_run_hardmax(nn_run_call *c);
+NN_OPERATOR(lp_normalization);
+NN_OPERATOR(topk);
+NN_OPERATOR(reverse_sequence);
+NN_OPERATOR(trilu);
+/* ops_make.c */
+NN_OPERATOR(range);
+NN_OPERATOR(eye_like);
+NN_OPERATOR(window_function);
+NN_OPERATOR(mel);
 /* ops_matrix.c */
 NN_OPERATOR(gemm);
 NN_OPERATOR(matmul);
