@@ -121,11 +121,10 @@ NN_OPERATOR(tile);
 NN_OPERATOR(conv);
 NN_OPERATOR(pool);
 NN_OPERATOR(global_pool);
-/* ops_norm.c */
+/* ops_moments.c */
 NN_OPERATOR(batchnorm);
 NN_OPERATOR(instancenorm);
 NN_OPERATOR(groupnorm);
-NN_OPERATOR(layernorm);
 NN_OPERATOR(mvn);
 NN_OPERATOR(lrn);
 /* ops_axis.c */

@@ -1,6 +1,6 @@
 /*
- * ops_norm.c
- *	  Normalisations: batch, instance, group, layer, mean-variance, local response.
+ * ops_moments.c
+ *	  Normalisations: batch, instance, group, mean-variance, local response.
  *
  * Means and variances are sums in double.  Batch norm is an affine map here;
  * its statistics are inputs, training is refused.
@@ -179,78 +179,6 @@ nn_run_groupnorm(nn_run_call *c)
 			for (int64_t i = k * cells; i < (k + 1) * cells; i++)
 				q[i] = (p[i] - (float) mean) * f + shift;
 		}
-	}
-	return MR_OK;
-}
-
-/* ---- LayerNormalization: i[0] = rows, i[1] = n; outputs mean and 1/deviation too ---- */
-
-mr_code
-nn_infer_layernorm(nn_infer_call *c)
-{
-	nn_value   *x = nn_in(c, 0);
-	nn_shape	s = x->shape;
-	int64_t		axis,
-				rows = 1,
-				n = 1;
-
-	for (int k = 0; k < 3; k++)
-		NN_TRY(nn_need_float(c, k));
-	NN_TRY(nn_get_int(c, "axis", -1, &axis));
-	NN_TRY(nn_norm_axis(c, &axis, s.rank));
-	NN_TRY(nn_get_float(c, "epsilon", 1e-5f, &c->p->f[0]));
-	for (int i = 0; i < s.rank; i++)
-		if (i < axis)
-			rows *= s.dims[i];
-		else
-			n *= s.dims[i];
-	for (int k = 1; k < 3; k++)
-		if (nn_in(c, k) && nn_in(c, k)->elements != n)
-			return nn_infer_fail(c, MR_UNSUPPORTED, "input %d has %lld values for rows of %lld", k,
-								 (long long) nn_in(c, k)->elements, (long long) n);
-	c->p->i[0] = rows;
-	c->p->i[1] = n;
-	for (int i = (int) axis; i < s.rank; i++)
-		s.dims[i] = 1;
-	NN_TRY(nn_set_out(c, 1, nn_float32, &s));
-	NN_TRY(nn_set_out(c, 2, nn_float32, &s));
-	return nn_set_out(c, 0, nn_float32, &x->shape);
-}
-
-mr_code
-nn_run_layernorm(nn_run_call *c)
-{
-	int64_t		n = c->p->i[1];
-	const float *w = c->in[1].data;
-	const float *b = c->n_in > 2 ? c->in[2].data : NULL;
-	float	   *means = c->n_out > 1 ? c->out[1].data : NULL;
-	float	   *scales = c->n_out > 2 ? c->out[2].data : NULL;
-	int64_t		work = 0;
-
-	for (int64_t r = 0; r < c->p->i[0]; r++)
-	{
-		const float *p = (const float *) c->in[0].data + r * n;
-		float	   *q = (float *) c->out[0].data + r * n;
-		double		mean,
-					scale;
-		float		m,
-					f;
-
-		if (nn_stop(c, &work, n * 4))
-			return MR_CANCELED;
-		moments(p, n, c->p->f[0], &mean, &scale);
-		m = (float) mean;
-		f = (float) scale;
-		if (b)
-			for (int64_t i = 0; i < n; i++)
-				q[i] = (p[i] - m) * f * w[i] + b[i];
-		else
-			for (int64_t i = 0; i < n; i++)
-				q[i] = (p[i] - m) * f * w[i];
-		if (means)
-			means[r] = m;
-		if (scales)
-			scales[r] = f;
 	}
 	return MR_OK;
 }
