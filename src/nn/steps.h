@@ -33,6 +33,12 @@ extern bool nn_same_view(const nn_ftensor *a, const nn_ftensor *b);
 /* Is a window's last position within what input and pads can hold? */
 extern bool nn_window_fits(int kernel, int stride, int dilation, int pad, int in, int out);
 
+/* Does a border cover what a reader needs? */
+extern bool nn_margin_covers(const nn_margin *have, const nn_margin *need);
+
+/* Multiply-adds of a block. */
+extern int64_t nn_mbconv_macs(const nn_mbconv *mb, int in_h, int in_w, int out_h, int out_w);
+
 /* ---- a run ---- */
 
 typedef struct nn_runner
@@ -101,9 +107,14 @@ typedef struct nn_step_type
 	mr_code		(*run) (nn_step_run *c);
 	void		(*run_lines) (nn_step_run *c, int y0, int y1);
 	int			(*lines) (const nn_step_run *c);
+	/* Parameters in words, "3x3 stride 2, relu": NULL if there are none. */
+	void		(*describe) (const nn_fstep *s, char *text, size_t size);
 	/* The s.data_len bytes of s in the file; NULL if there are never any. */
 	mr_code		(*write) (nn_planner *p, const nn_pstep *s, void *dst);
 } nn_step_type;
+
+/* For describe: append more, after a comma if text is not empty; NULL: nothing. */
+extern void nn_step_say(char *text, size_t size, const char *more);
 
 extern const nn_step_type nn_step_types[nn_step_last + 1];
 
@@ -127,6 +138,9 @@ extern nn_lowered nn_lower_concat(nn_planner *p, nn_node *n);
 extern nn_lowered nn_lower_shortcut(nn_planner *p, nn_node *n);
 extern nn_lowered nn_lower_alias(nn_planner *p, nn_node *n);
 extern nn_lowered nn_lower_plain(nn_planner *p, nn_node *n);
+
+/* Join steps that one kernel does at once; after all nodes were lowered. */
+extern mr_code nn_join_mbconv(nn_planner *p);
 
 /* A new tensor for a value in one of its layouts; -1: failed. */
 extern int	nn_plan_tensor(nn_planner *p, int value, bool blocked);
