@@ -20,7 +20,7 @@ typedef struct batch_probe
  * fixed numbers, say) is fine: a run is one image at a time anyway.
  */
 static mr_code
-load(nn_graph *g, const uint8_t *onnx, size_t len)
+load(nn_graph *g, const uint8_t *onnx, size_t len, const nn_class *class)
 {
 	batch_probe probe = {0};
 	mr_status	quiet;
@@ -29,6 +29,7 @@ load(nn_graph *g, const uint8_t *onnx, size_t len)
 	int			n_values;
 
 	NN_TRY(nn_read_onnx(g, onnx, len));
+	NN_TRY(nn_bind_class(g, class));
 	n_values = g->n_values;
 	for (int i = 0; i < g->n_inputs; i++)
 		batched = batched || g->values[g->inputs[i]].batch;
@@ -52,13 +53,14 @@ load(nn_graph *g, const uint8_t *onnx, size_t len)
 			if (!g->values[i].initializer && g->values[i].producer >= 0)
 				g->values[i].dtype = nn_none;
 	}
+	g->need = -1;
 	NN_TRY(nn_infer(g, 1));
 	for (int i = 0; probe.valid && i < g->n_outputs; i++)
 	{
 		nn_value   *v = &g->values[g->outputs[i]];
 
 		v->batch = v->batch || (v->shape.rank > 0 && v->shape.rank == probe.shape[i].rank && v->shape.dims[0] == 1 &&
-								probe.shape[i].dims[0] == 2);
+								probe.shape[i].dims[0] == 2 && !v->dynamic[0]);
 	}
 	for (int i = 0; i < g->n_outputs; i++)
 	{

@@ -38,6 +38,7 @@ nn_set_out(nn_infer_call *c, int k, int dtype, const nn_shape *shape)
 		return nn_infer_fail(c, MR_UNSUPPORTED, "output of more than %d dimensions", NN_MAX_RANK);
 	v->shape = *shape;
 	v->dtype = v->declared = dtype;
+	memset(v->dynamic, 0, sizeof(v->dynamic));
 	if (!nn_shape_elements(&v->shape, &v->elements))
 		return nn_infer_fail(c, MR_INVALID, "impossible output shape");
 	return MR_OK;
@@ -103,6 +104,17 @@ nn_get_string(nn_infer_call *c, const char *name, const char *dflt, char out[32]
 }
 
 mr_code
+nn_need_const(nn_infer_call *c, int k)
+{
+	nn_value   *v = nn_in(c, k);
+
+	if (v == NULL || v->data)
+		return MR_OK;
+	c->g->need = nn_class_need(c->g, c->n->in[k]);
+	return nn_infer_fail(c, MR_UNSUPPORTED, "input %d must be constant", k);
+}
+
+mr_code
 nn_const_ints(nn_infer_call *c, int k, int max, int64_t *out, int *n)
 {
 	nn_value   *v = nn_in(c, k);
@@ -110,8 +122,7 @@ nn_const_ints(nn_infer_call *c, int k, int max, int64_t *out, int *n)
 	*n = -1;
 	if (v == NULL)
 		return MR_OK;
-	if (v->data == NULL)
-		return nn_infer_fail(c, MR_UNSUPPORTED, "input %d must be constant", k);
+	NN_TRY(nn_need_const(c, k));
 	if ((v->dtype != nn_int64 && v->dtype != nn_int32) || v->shape.rank > 1)
 		return nn_infer_fail(c, MR_INVALID, "input %d must be a list of integers", k);
 	if (v->elements > max)
@@ -131,8 +142,7 @@ nn_const_float(nn_infer_call *c, int k, float dflt, float *out)
 	*out = dflt;
 	if (v == NULL)
 		return MR_OK;
-	if (v->data == NULL)
-		return nn_infer_fail(c, MR_UNSUPPORTED, "input %d must be constant", k);
+	NN_TRY(nn_need_const(c, k));
 	if (v->elements != 1 || v->dtype != nn_float32)
 		return nn_infer_fail(c, MR_INVALID, "input %d must be one float", k);
 	*out = *(float *) v->data;
@@ -178,9 +188,11 @@ static mr_code
 fold(nn_graph *g, nn_node *n)
 {
 	nn_run_call c;
+	int64_t		counts[NN_MAX_SLOTS];
 	mr_code		rc;
 
 	memset(&c, 0, sizeof(c));
+	c.counts = counts;
 	c.p = &n->params;
 	c.op = n->op;
 	c.env = g->env;
@@ -225,8 +237,9 @@ fold(nn_graph *g, nn_node *n)
 mr_code
 nn_infer(nn_graph *g, int64_t batch)
 {
+	g->n_slots = 0;
 	for (int i = 0; i < g->n_values; i++)
-		if (!g->values[i].initializer)
+		if (!g->values[i].initializer && !g->values[i].bound)
 			g->values[i].data = NULL;
 	for (int i = 0; i < g->n_inputs; i++)
 	{
@@ -252,6 +265,7 @@ nn_infer(nn_graph *g, int64_t batch)
 			if (n->in[k] < 0)
 				return nn_node_fail(g, n, MR_INVALID, "input %d is missing", k);
 		NN_TRY(n->op->infer(&c));
+		NN_TRY(nn_follow_dynamic(&c));
 		for (int k = 0; k < n->n_in; k++)
 			constant = constant && (n->in[k] < 0 || g->values[n->in[k]].data != NULL);
 		for (int k = 0; k < n->n_out; k++)

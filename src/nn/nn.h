@@ -51,12 +51,41 @@ typedef enum nn_dtype
 /* "float32", "int64", ... */
 extern const char *nn_dtype_name(nn_dtype dtype);
 
+typedef struct nn_shape
+{
+	int32_t		rank;
+	int64_t		dims[NN_MAX_RANK];
+} nn_shape;
+
+/*
+ * A shape class: what the open dimensions of a model's inputs are.  A plan is
+ * made for it.  What a class leaves open stays as declared: the first dimension
+ * is the batch, which nn_run() loops over; any other becomes NN_OPEN_DIM, or
+ * NN_OPEN_IMAGE in an input of four dimensions.  Dimensions of one name agree.
+ */
+typedef struct nn_class
+{
+	int			n_inputs;		/* in the model's order; the rest are as declared */
+	const nn_shape *shapes;		/* rank -1: as declared, and so is a dimension of -1 */
+	const void *const *values;	/* NULL, or per input NULL or its elements: a value that
+								 * shapes depend on and that every run must repeat */
+} nn_class;
+
+#define NN_OPEN_DIM 16
+#define NN_OPEN_IMAGE 224
+#define NN_MAX_BOUND 4096		/* elements of a value in a class */
+#define NN_MAX_CLASSES 64		/* of one compiled file */
+
 typedef struct nn_options
 {
 	nn_isa		isa;			/* nn_isa_auto: the best of this CPU */
 	size_t		max_model_bytes;	/* ONNX file */
 	size_t		max_nodes;		/* of the graph */
 	size_t		max_memory;		/* workspace of a run plus compiled file, bytes */
+	int			n_classes;		/* 0: one, all as declared */
+	const nn_class *classes;
+	int		   *need;			/* if not NULL, set: the input whose value a shape rule
+								 * asked for, -1 if none */
 } nn_options;
 
 /* 256 MB, 100,000 nodes, 1 GB, best instruction set. */
@@ -71,6 +100,8 @@ typedef struct nn_tensor_info
 								 * takes and yields float32 */
 	int64_t		dims[NN_MAX_RANK];	/* dims[0] = -1: the batch */
 	int64_t		elements;		/* of one image (batch 1) */
+	int64_t		declared[NN_MAX_RANK];	/* inputs: as in the model, -1: open */
+	uint8_t		dynamic[NN_MAX_RANK];	/* outputs: not 0: depends on data, dims has the most */
 } nn_tensor_info;
 
 /* What nn_check() found; nn_summary_free() releases it. */
@@ -112,6 +143,14 @@ extern void nn_summary_free(const mr_env *env, nn_summary *summary);
  */
 extern mr_code nn_compile(const mr_env *env, const uint8_t *onnx, size_t len, const nn_options *opt,
 						  uint8_t **file, size_t *file_len, mr_status *st);
+
+/*
+ * The same for exactly these inputs (shapes: no -1; values: one pointer each).
+ * Values are bound where shape rules ask for them, and only those.
+ */
+extern mr_code nn_compile_for(const mr_env *env, const uint8_t *onnx, size_t len, const nn_options *opt,
+							  int n_inputs, const nn_shape *shapes, const void *const *values,
+							  uint8_t **file, size_t *file_len, mr_status *st);
 
 /*
  * Validate a compiled file and open it; file must be 64-byte aligned (a map
