@@ -5,7 +5,7 @@
 #include <string.h>
 
 #include "core/sha256.h"
-#include "nn/plan.h"
+#include "nn/steps.h"
 
 #define HASH_SLICE (UINT64_C(1) << 20)	/* bytes between two questions whether to stop */
 
@@ -37,73 +37,6 @@ place_constants(nn_planner *p)
 								  nn_dtype_size(g->values[t->value].dtype));
 		}
 		t->t.offset = (uint64_t) at[t->value] - 1;
-	}
-	return MR_OK;
-}
-
-/* B and bias of a Gemm with alpha and beta multiplied in. */
-static mr_code
-pack_gemm(nn_planner *p, const nn_pstep *s, void *dst)
-{
-	nn_graph   *g = p->g;
-	const nn_node *n = s->node;
-	const nn_value *b = &g->values[n->in[1]];
-	const nn_value *c = n->n_in > 2 && n->in[2] >= 0 ? &g->values[n->in[2]] : NULL;
-	int			k = s->s.u.gemm.k,
-				cols = s->s.u.gemm.n;
-	bool		gemm = n->op->kind == nn_kind_gemm;
-	bool		trans = gemm && n->params.i[1];
-	float		alpha = gemm ? n->params.f[0] : 1;
-	float	   *scaled = NULL,
-			   *bias = NULL;
-
-	if (alpha != 1)
-	{
-		scaled = nn_heap_alloc(g->heap, (size_t) b->elements, sizeof(float));
-		if (scaled == NULL)
-			return g->st->code;
-		for (int64_t i = 0; i < b->elements; i++)
-			scaled[i] = alpha * ((const float *) b->data)[i];
-	}
-	if (c)
-	{
-		bias = nn_heap_alloc(g->heap, (size_t) cols, sizeof(float));
-		if (bias == NULL)
-			return g->st->code;
-		for (int i = 0; i < cols; i++)
-			bias[i] = n->params.f[1] * ((const float *) c->data)[c->elements == 1 ? 0 : i];
-	}
-	nn_gemm_pack(p->isa, k, cols, scaled ? scaled : b->data, trans ? 1 : (size_t) cols, trans ? (size_t) k : 1,
-				 bias, dst);
-	return MR_OK;
-}
-
-static mr_code
-write_step_data(nn_planner *p, const nn_pstep *s, uint8_t *dst)
-{
-	nn_graph   *g = p->g;
-	const nn_node *n = s->node;
-	const float *bias;
-
-	switch (s->s.kind)
-	{
-		case nn_step_conv:
-		case nn_step_conv_planar:
-		case nn_step_depthwise:
-			bias = n->n_in > 2 && n->in[2] >= 0 ? g->values[n->in[2]].data : NULL;
-			if (s->s.kind == nn_step_depthwise)
-				nn_depthwise_pack(p->isa, &s->s.u.conv, g->values[n->in[1]].data, bias, dst);
-			else
-				nn_conv_pack(p->isa, &s->s.u.conv, g->values[n->in[1]].data, bias, dst);
-			break;
-		case nn_step_gemm:
-			return pack_gemm(p, s, dst);
-		case nn_step_scale_shift:
-			if (s->s.data_len)
-				memcpy(dst, s->scale_shift, s->s.data_len);
-			break;
-		default:
-			break;
 	}
 	return MR_OK;
 }
@@ -212,7 +145,7 @@ nn_emit(nn_planner *p, uint8_t **file, size_t *len)
 		if (mr_interrupted(g->env))
 			rc = mr_fail(g->st, MR_CANCELED, "canceled while compiling a model");
 		else if (s->data_len)
-			rc = write_step_data(p, &p->steps[i], f + s->data);
+			rc = nn_step_types[s->kind].write(p, &p->steps[i], f + s->data);
 	}
 	for (int i = 0; i < p->n_tensors && rc == MR_OK; i++)
 	{

@@ -7,12 +7,11 @@
  * caller's inputs, with shapes that the blocked kernels and packs agree with;
  * the parameters of plain operators rest on the checksum alone.
  */
-#include "nn/file.h"
+#include "nn/steps.h"
 
 #include <string.h>
 
 #include "core/sha256.h"
-#include "nn/ops_impl.h"
 
 static const nn_file_header *
 header(const nn_model *m)
@@ -80,141 +79,50 @@ check_tensor(const nn_file_header *h, const nn_port *ports, const nn_ftensor *t)
 	return inside(t->offset - start, last, sizeof(float), total);
 }
 
-static bool
-covers(const nn_margin *have, const nn_margin *need)
-{
-	return have->top >= need->top && have->left >= need->left && have->bottom >= need->bottom &&
-		have->right >= need->right;
-}
-
-static bool
-same_view(const nn_ftensor *a, const nn_ftensor *b)
+bool
+nn_same_view(const nn_ftensor *a, const nn_ftensor *b)
 {
 	return a->blocked && b->blocked && a->c == b->c && a->h == b->h && a->w == b->w;
 }
 
-static bool
-good_act(const nn_act *a)
+bool
+nn_good_act(const nn_act *a)
 {
 	return (int) a->kind >= 0 && a->kind <= nn_act_last;
 }
 
-/* Windows whose last position reaches out of what the input and pads hold. */
-static bool
-window_fits(int kh, int sh, int dh, int pt, int in, int out)
+bool
+nn_window_fits(int kernel, int stride, int dilation, int pad, int in, int out)
 {
-	return kh >= 1 && kh <= 65536 && sh >= 1 && sh <= 65536 && dh >= 1 && dh <= 65536 && pt >= 0 && pt <= 1 << 20 &&
-		in >= 1 && out >= 1 && (int64_t) (out - 1) * sh - pt < (int64_t) in + (1 << 20);
+	return kernel >= 1 && kernel <= 65536 && stride >= 1 && stride <= 65536 && dilation >= 1 && dilation <= 65536 &&
+		pad >= 0 && pad <= 1 << 20 && in >= 1 && out >= 1 &&
+		(int64_t) (out - 1) * stride - pad < (int64_t) in + (1 << 20);
 }
 
-/* Is step s safe to run?  t: its operands' tensors, NULL where omitted. */
+/* What all steps must hold to, then the kind's own check. */
 static bool
-check_step(const nn_file_header *h, const uint8_t *file, const nn_kernels *k, const nn_fstep *s,
-		   const nn_ftensor *const *t)
+check_step(const nn_step_check *c)
 {
-	const nn_ftensor *x = s->n_in > 0 ? t[0] : NULL;
-	const nn_ftensor *y = t[s->n_in];
-	const nn_conv *cv = &s->u.conv;
-	nn_conv		flat;
-	nn_margin	m;
+	const nn_fstep *s = c->s;
+	const nn_step_type *type = &nn_step_types[s->kind];
+	const nn_ftensor *y = c->t[s->n_in];
 
-	if (!good_act(&s->act))
+	if (!nn_good_act(&s->act) || s->macs < 0)
 		return false;
-	if (s->kind == nn_step_plain)
+	if (s->data_len && (s->data < c->h->plan_len || s->data % 64 ||
+						!inside(s->data, s->data_len, 1, c->h->total_len)))
+		return false;
+	if (type->max_in > 0)
 	{
-		if (s->op < 0 || s->op >= nn_n_ops || s->n_in < nn_ops[s->op].min_in || s->n_in > nn_ops[s->op].max_in)
+		if (s->n_out != 1 || s->n_in < 1 || s->n_in > type->max_in)
 			return false;
-		for (int i = 0; i < s->n_in + s->n_out; i++)
-			if (t[i] && t[i]->blocked)
+		for (int i = 0; i < s->n_in + 1; i++)
+			if (c->t[i] == NULL || c->t[i]->dtype != nn_float32)
 				return false;
-		for (int i = 0; i < nn_ops[s->op].min_in; i++)
-			if (t[i] == NULL)
-				return false;
-		for (int i = s->n_in; i < s->n_in + s->n_out; i++)
-			if (t[i] && t[i]->place != nn_place_arena)
-				return false;
-		return y != NULL;
-	}
-	for (int i = 0; i < s->n_in + s->n_out; i++)
-		if (t[i] == NULL || t[i]->dtype != nn_float32)
+		if (y->place != nn_place_arena || !y->blocked != !type->blocked)
 			return false;
-	if (s->n_out != 1 || s->n_in < 1 || s->n_in > 2 || y->place != nn_place_arena || s->macs < 0)
-		return false;
-	if (s->kind != nn_step_gemm && s->kind != nn_step_from_blocked && !y->blocked)
-		return false;
-	if (s->data_len && (s->data < h->plan_len || s->data % 64 || !inside(s->data, s->data_len, 1, h->total_len)))
-		return false;
-	switch (s->kind)
-	{
-		case nn_step_conv:
-		case nn_step_conv_planar:
-		case nn_step_depthwise:
-			if (s->n_in != 1 + (s->residual != 0) || (s->residual && !same_view(t[1], y)) || !good_act(&cv->act) ||
-				cv->cin != (x->shape.rank >= 2 ? x->shape.dims[1] : 0) || cv->cout != y->c || cv->groups < 1 ||
-				cv->cin < 1 || cv->cin % cv->groups || cv->cout % cv->groups)
-				return false;
-			if (s->kind == nn_step_conv_planar)
-			{
-				if (x->blocked || x->shape.rank < 3 || x->shape.dims[0] != 1 || cv->form != nn_conv_planar || cv->groups != 1)
-					return false;
-			}
-			else if (!x->blocked || cv->form != nn_conv_blocked)
-				return false;
-			{
-				int			ih = x->shape.rank == 4 ? (int) x->shape.dims[2] : 1;
-				int			iw = (int) x->shape.dims[x->shape.rank - 1];
-
-				if (!window_fits(cv->kh, cv->sh, cv->dh, cv->pt, ih, y->h) ||
-					!window_fits(cv->kw, cv->sw, cv->dw, cv->pl, iw, y->w))
-					return false;
-				m = nn_conv_margin(cv, ih, iw, y->h, y->w);
-				if (s->kind != nn_step_conv_planar && !covers(&x->margin, &m))
-					return false;
-				if (s->kind == nn_step_depthwise)
-					return cv->groups == cv->cin && cv->cin == cv->cout &&
-						nn_pack_check(file + s->data, s->data_len, k->isa, nn_pack_depthwise, cv);
-				return k->conv_scratch(cv, ih, iw, y->h, y->w) <= h->scratch &&
-					nn_pack_check(file + s->data, s->data_len, k->isa, nn_pack_conv, cv);
-			}
-		case nn_step_maxpool:
-		case nn_step_avgpool:
-			return s->n_in == 1 && x->blocked && x->c == y->c &&
-				s->u.pool.pb >= 0 && s->u.pool.pr >= 0 && s->u.pool.pb <= 1 << 20 && s->u.pool.pr <= 1 << 20 &&
-				window_fits(s->u.pool.kh, s->u.pool.sh, s->u.pool.dh, s->u.pool.pt, x->h, y->h) &&
-				window_fits(s->u.pool.kw, s->u.pool.sw, s->u.pool.dw, s->u.pool.pl, x->w, y->w);
-		case nn_step_global_avgpool:
-		case nn_step_global_maxpool:
-			return s->n_in == 1 && x->blocked && x->c == y->c && y->h == 1 && y->w == 1 && y->blk_pitch == NN_LANES;
-		case nn_step_binary:
-			return s->n_in == 2 && s->op >= 0 && s->op <= nn_max && same_view(x, y) &&
-				t[1]->blocked && t[1]->c == y->c && (same_view(t[1], y) || (t[1]->h == 1 && t[1]->w == 1));
-		case nn_step_scale_shift:
-			return s->n_in == 1 && same_view(x, y) &&
-				(s->data_len == 0 || s->data_len == 2 * (uint64_t) nn_blocks(y->c) * NN_LANES * sizeof(float));
-		case nn_step_gemm:
-			memset(&flat, 0, sizeof(flat));
-			flat.cin = s->u.gemm.k;
-			flat.cout = s->u.gemm.n;
-			flat.groups = flat.kh = flat.kw = 1;
-			return s->n_in == 1 && !x->blocked && !y->blocked && s->u.gemm.m >= 1 && s->u.gemm.k >= 1 && s->u.gemm.n >= 1 &&
-				x->elements == (int64_t) s->u.gemm.m * s->u.gemm.k && y->elements == (int64_t) s->u.gemm.m * s->u.gemm.n &&
-				k->gemm_scratch(s->u.gemm.m, s->u.gemm.k, s->u.gemm.n) <= h->scratch &&
-				nn_pack_check(file + s->data, s->data_len, k->isa, nn_pack_gemm, &flat);
-		case nn_step_to_blocked:
-			return s->n_in == 1 && !x->blocked && x->elements == y->elements;
-		case nn_step_from_blocked:
-			return s->n_in == 1 && x->blocked && !y->blocked && x->elements == y->elements;
-		case nn_step_copy_channels:
-			return s->n_in == 1 && x->blocked && x->h == y->h && x->w == y->w && s->u.move.n == x->c &&
-				s->u.move.to >= 0 && s->u.move.to <= y->c - s->u.move.n;
-		case nn_step_shortcut:
-			return s->n_in == 1 && x->blocked && s->u.move.n == x->c && s->u.move.to >= 0 &&
-				s->u.move.to <= y->c - s->u.move.n && s->u.move.sy >= 1 && s->u.move.sx >= 1 &&
-				s->u.move.y0 >= 0 && s->u.move.x0 >= 0 &&
-				s->u.move.y0 + (int64_t) (y->h - 1) * s->u.move.sy < x->h &&
-				s->u.move.x0 + (int64_t) (y->w - 1) * s->u.move.sx < x->w;
 	}
-	return false;
+	return type->check(c);
 }
 
 mr_code
@@ -251,7 +159,7 @@ nn_open(const void *file, size_t len, nn_model *model, mr_status *st)
 		return corrupt(st, "the plan's checksum does not match");
 	if (h->isa == nn_isa_auto || h->isa > nn_isa_avx512 || (k = nn_kernels_for((nn_isa) h->isa)) == NULL)
 		return corrupt(st, "made for an instruction set that this CPU lacks");
-	if (h->n_inputs > NN_MAX_PORTS || h->n_outputs > NN_MAX_PORTS || h->max_operands > UINT32_MAX / 2 ||
+	if (h->n_inputs > NN_MAX_PORTS || h->n_outputs > NN_MAX_PORTS || h->max_operands > NN_MAX_OPERANDS ||
 		h->tensors % 64 || h->operands % 64 || h->steps % 64 || h->ports % 64 ||
 		!inside(h->tensors, h->n_tensors, sizeof(nn_ftensor), h->plan_len) ||
 		!inside(h->operands, h->n_operands, sizeof(int32_t), h->plan_len) ||
@@ -288,38 +196,23 @@ nn_open(const void *file, size_t len, nn_model *model, mr_status *st)
 	for (uint32_t i = 0; i < h->n_steps; i++)
 	{
 		const nn_fstep *s = &steps[i];
-		const nn_ftensor *few[4];
+		const nn_ftensor *t[NN_MAX_OPERANDS];
+		nn_step_check c = {h, file, k, s, t};
 		uint64_t	n = (uint64_t) (uint32_t) s->n_in + (uint32_t) s->n_out;
 
 		if (s->kind < 0 || s->kind > nn_step_last || s->n_in < 0 || s->n_out < 1 || n > h->max_operands ||
-			s->operands > h->n_operands || n > h->n_operands - s->operands || (s->kind != nn_step_plain && n > 4))
+			s->operands > h->n_operands || n > h->n_operands - s->operands)
 			return corrupt(st, "bad step");
 		for (uint64_t j = 0; j < n; j++)
 		{
-			int32_t		t = operands[s->operands + j];
+			int32_t		o = operands[s->operands + j];
 
-			if (t < -1 || (t >= 0 && (uint32_t) t >= h->n_tensors))
+			if (o < -1 || (o >= 0 && (uint32_t) o >= h->n_tensors))
 				return corrupt(st, "bad operand");
-			if (n <= 4)
-				few[j] = t < 0 ? NULL : &tensors[t];
+			t[j] = o < 0 ? NULL : &tensors[o];
 		}
-		if (n <= 4)
-		{
-			if (!check_step(h, file, k, s, few))
-				return corrupt(st, "bad step");
-			continue;
-		}
-		/* plain with many operands */
-		if (s->op < 0 || s->op >= nn_n_ops || s->n_in < nn_ops[s->op].min_in || s->n_in > nn_ops[s->op].max_in)
+		if (!check_step(&c))
 			return corrupt(st, "bad step");
-		for (uint64_t j = 0; j < n; j++)
-		{
-			int32_t		t = operands[s->operands + j];
-
-			if ((t >= 0 && tensors[t].blocked) || (t < 0 && j < (uint64_t) nn_ops[s->op].min_in) ||
-				(j >= (uint64_t) s->n_in && t >= 0 && tensors[t].place != nn_place_arena))
-				return corrupt(st, "bad step");
-		}
 	}
 	model->header = h;
 	model->bytes = file;

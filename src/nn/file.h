@@ -17,6 +17,8 @@
 
 #define NN_FILE_MAGIC UINT64_C(0x31304e4e4543524d)	/* "MRCENN01" */
 
+#define NN_MAX_OPERANDS 4096	/* of a step: a Concat of many */
+
 /* Where a tensor lies. */
 typedef enum nn_place
 {

@@ -141,6 +141,15 @@ const nn_op nn_ops[] = {
 	{"ReduceSumSquare", "", ALL, nn_kind_plain, 1, 2, F(reduce), nn_reduce_sum_square},
 	{"ArgMax", "", ALL, nn_kind_plain, 1, 1, F(arg), 0},
 	{"ArgMin", "", ALL, nn_kind_plain, 1, 1, F(arg), 1},
+
+	/* quantised */
+	{"QuantizeLinear", "", 10, NN_MAX_OPSET, nn_kind_plain, 2, 3, F(quantize), 0},
+	{"DequantizeLinear", "", 10, NN_MAX_OPSET, nn_kind_plain, 2, 3, F(dequantize), 0},
+	{"DynamicQuantizeLinear", "", 11, NN_MAX_OPSET, nn_kind_plain, 1, 1, F(dynamic_quantize), 0},
+	{"ConvInteger", "", 10, NN_MAX_OPSET, nn_kind_plain, 2, 4, F(conv_integer), 0},
+	{"MatMulInteger", "", 10, NN_MAX_OPSET, nn_kind_plain, 2, 4, F(matmul_integer), 0},
+	{"QLinearConv", "", 10, NN_MAX_OPSET, nn_kind_plain, 8, 9, F(qlinear_conv), 0},
+	{"QLinearMatMul", "", 10, NN_MAX_OPSET, nn_kind_plain, 8, 8, F(qlinear_matmul), 0},
 };
 
 const int	nn_n_ops = (int) (sizeof(nn_ops) / sizeof(nn_ops[0]));

@@ -17,8 +17,8 @@
 
 /* Attributes of a window over x (rank 3 or 4) with a kernel of kh x kw (0: from
  * the attribute); sets the output's spatial dims. */
-static mr_code
-infer_window(nn_infer_call *c, int64_t kh, int64_t kw, nn_shape *s)
+mr_code
+nn_infer_window(nn_infer_call *c, int64_t kh, int64_t kw, nn_shape *s)
 {
 	int			spatial = s->rank - 2;
 	int64_t		kernel[2] = {1, 1},
@@ -151,7 +151,7 @@ nn_infer_conv(nn_infer_call *c)
 		return nn_infer_fail(c, MR_INVALID, "the bias does not fit the weights");
 	if (height(&w->shape) < 1 || width(&w->shape) < 1)
 		return nn_infer_fail(c, MR_INVALID, "empty kernel");
-	NN_TRY(infer_window(c, height(&w->shape), width(&w->shape), &s));
+	NN_TRY(nn_infer_window(c, height(&w->shape), width(&w->shape), &s));
 	s.dims[1] = w->shape.dims[0];
 	c->p->i[nn_w_groups] = groups;
 	return nn_set_out(c, 0, nn_float32, &s);
@@ -225,7 +225,7 @@ nn_infer_pool(nn_infer_call *c)
 	int64_t		order;
 
 	NN_TRY(nn_need_float(c, 0));
-	NN_TRY(infer_window(c, 0, 0, &s));
+	NN_TRY(nn_infer_window(c, 0, 0, &s));
 	NN_TRY(nn_get_int(c, "storage_order", 0, &order));
 	NN_TRY(nn_get_int(c, "count_include_pad", 0, &c->p->i[nn_w_count_pad]));
 	if (order != 0 || nn_out(c, 1))

@@ -55,6 +55,9 @@ enum nn_copy_param
 };
 
 extern mr_code nn_need_float(nn_infer_call *c, int k);
+/* A window's attributes into nn_params.i, the spatial dims of *s from input's to
+ * output's; kh = 0: the kernel's size is an attribute too. */
+extern mr_code nn_infer_window(nn_infer_call *c, int64_t kh, int64_t kw, nn_shape *s);
 extern void nn_bcast_init(nn_bcast *b, const nn_shape *out, int n, const nn_tensor *const *operands);
 extern bool nn_bcast_next(const nn_bcast *b, int n, int64_t *index, int64_t *offset);
 extern float nn_act_one(float x, nn_act act);
@@ -102,5 +105,13 @@ NN_OPERATOR(matmul);
 NN_OPERATOR(softmax);
 NN_OPERATOR(reduce);
 NN_OPERATOR(arg);
+/* ops_quant.c */
+NN_OPERATOR(quantize);
+NN_OPERATOR(dequantize);
+NN_OPERATOR(dynamic_quantize);
+NN_OPERATOR(conv_integer);
+NN_OPERATOR(matmul_integer);
+NN_OPERATOR(qlinear_conv);
+NN_OPERATOR(qlinear_matmul);
 
 #endif							/* MILLRACE_NN_OPS_IMPL_H */

@@ -8,12 +8,9 @@
  * is a vector in both layouts: no conversion at all.  Concats of whole blocks
  * of channels cost nothing: their parts are written into the result.
  */
-#include "nn/plan.h"
-
+#include "nn/steps.h"
 
 #include <string.h>
-
-#include "nn/onnx.h"
 
 /* Room for one more element of an array in the compile heap. */
 static bool
@@ -34,8 +31,8 @@ grow(nn_planner *p, void **array, int n, int *cap, size_t size)
 	return true;
 }
 
-static int
-add_tensor(nn_planner *p, int value, bool blocked)
+int
+nn_plan_tensor(nn_planner *p, int value, bool blocked)
 {
 	const nn_value *v = &p->g->values[value];
 	nn_ptensor *t;
@@ -64,12 +61,17 @@ add_tensor(nn_planner *p, int value, bool blocked)
 	return p->n_tensors++;
 }
 
-/* A new step with its operands; the caller fills the rest.  NULL: no memory. */
-static nn_pstep *
-add_step(nn_planner *p, nn_step_kind kind, int n_in, const int *in, int n_out, const int *out)
+nn_pstep *
+nn_plan_step(nn_planner *p, nn_step_kind kind, int n_in, const int *in, int n_out, const int *out)
 {
 	nn_pstep   *s;
 
+	if (n_in + n_out > NN_MAX_OPERANDS)
+	{
+		mr_fail(p->g->st, MR_UNSUPPORTED, "a node has %d inputs and outputs, at most %d are supported", n_in + n_out,
+				NN_MAX_OPERANDS);
+		return NULL;
+	}
 	if (!grow(p, (void **) &p->steps, p->n_steps, &p->cap_steps, sizeof(*p->steps)))
 		return NULL;
 	s = &p->steps[p->n_steps];
@@ -98,9 +100,8 @@ is_vector(const nn_ptensor *t)
 	return t->t.blocked && t->t.h == 1 && t->t.w == 1 && !(m->top | m->left | m->bottom | m->right);
 }
 
-/* The plain form of a value, made if need be; -1: no memory. */
-static int
-get_plain(nn_planner *p, int value)
+int
+nn_plan_plain(nn_planner *p, int value)
 {
 	const nn_value *v = &p->g->values[value];
 	int			from = p->blocked_of[value];
@@ -108,7 +109,7 @@ get_plain(nn_planner *p, int value)
 
 	if (p->plain_of[value] >= 0)
 		return p->plain_of[value];
-	to = add_tensor(p, value, false);
+	to = nn_plan_tensor(p, value, false);
 	if (to < 0)
 		return -1;
 	if (v->data)
@@ -117,7 +118,7 @@ get_plain(nn_planner *p, int value)
 		p->tensors[to].alias_of = from;
 	else
 	{
-		nn_pstep   *s = add_step(p, nn_step_from_blocked, 1, &from, 1, &to);
+		nn_pstep   *s = nn_plan_step(p, nn_step_from_blocked, 1, &from, 1, &to);
 
 		if (s == NULL)
 			return -1;
@@ -126,8 +127,8 @@ get_plain(nn_planner *p, int value)
 	return to;
 }
 
-static int
-get_blocked(nn_planner *p, int value)
+int
+nn_plan_blocked(nn_planner *p, int value)
 {
 	int			from,
 				to;
@@ -135,139 +136,20 @@ get_blocked(nn_planner *p, int value)
 
 	if (p->blocked_of[value] >= 0)
 		return p->blocked_of[value];
-	from = get_plain(p, value);
-	to = from < 0 ? -1 : add_tensor(p, value, true);
-	s = to < 0 ? NULL : add_step(p, nn_step_to_blocked, 1, &from, 1, &to);
+	from = nn_plan_plain(p, value);
+	to = from < 0 ? -1 : nn_plan_tensor(p, value, true);
+	s = to < 0 ? NULL : nn_plan_step(p, nn_step_to_blocked, 1, &from, 1, &to);
 	if (s == NULL)
 		return -1;
 	s->s.macs = (int64_t) p->tensors[to].t.c * p->tensors[to].t.w * 4;
 	return to;
 }
 
-/* Is the value at hand in blocked form, and a blocked kernel thus the choice? */
-static bool
-has_blocked(const nn_planner *p, int value)
+nn_pstep *
+nn_plan_blocked_step(nn_planner *p, nn_step_kind kind, int n_in, const int *in, int value, nn_act act)
 {
-	return value >= 0 && p->blocked_of[value] >= 0;
-}
-
-nn_conv
-nn_plan_conv(const nn_graph *g, const nn_node *n)
-{
-	const int64_t *q = n->params.i;
-	nn_conv		cv;
-
-	memset(&cv, 0, sizeof(cv));
-	cv.cin = (int) g->values[n->in[0]].shape.dims[1];
-	cv.cout = (int) g->values[n->out[0]].shape.dims[1];
-	cv.groups = (int) q[nn_w_groups];
-	cv.kh = (int) q[nn_w_kh];
-	cv.kw = (int) q[nn_w_kw];
-	cv.sh = (int) q[nn_w_sh];
-	cv.sw = (int) q[nn_w_sw];
-	cv.dh = (int) q[nn_w_dh];
-	cv.dw = (int) q[nn_w_dw];
-	cv.pt = (int) q[nn_w_pt];
-	cv.pl = (int) q[nn_w_pl];
-	cv.act = n->act;
-	return cv;
-}
-
-static bool
-is_depthwise(const nn_conv *cv)
-{
-	return cv->groups > 1 && cv->groups == cv->cin && cv->cin == cv->cout;
-}
-
-/* ---- one lowering per kind; false: no memory ---- */
-
-static bool
-lower_conv(nn_planner *p, nn_node *n)
-{
-	nn_graph   *g = p->g;
-	nn_conv		cv = nn_plan_conv(g, n);
-	nn_step_kind kind = is_depthwise(&cv) ? nn_step_depthwise : nn_step_conv;
-	int			in[2];
-	int			out,
-				n_in = 1;
-	nn_pstep   *s;
-	const nn_ftensor *x,
-			   *y;
-
-	if (n->residual >= 0)
-	{
-		in[n_in] = get_blocked(p, n->residual);
-		if (in[n_in++] < 0)
-			return false;
-	}
-	if (kind == nn_step_conv && cv.groups == 1 && cv.cin <= 4 && !has_blocked(p, n->in[0]))
-	{
-		kind = nn_step_conv_planar;
-		cv.form = nn_conv_planar;
-		in[0] = get_plain(p, n->in[0]);
-	}
-	else
-		in[0] = get_blocked(p, n->in[0]);
-	out = in[0] < 0 ? -1 : add_tensor(p, n->out[0], true);
-	s = out < 0 ? NULL : add_step(p, kind, n_in, in, 1, &out);
-	if (s == NULL)
-		return false;
-	s->node = n;
-	s->s.u.conv = cv;
-	s->s.act = n->act;
-	s->s.residual = n->residual >= 0;
-	x = &p->tensors[in[0]].t;
-	y = &p->tensors[out].t;
-	s->s.macs = (int64_t) (cv.cin / cv.groups) * cv.cout * cv.kh * cv.kw * y->w;
-	s->s.data = p->content;
-	if (kind == nn_step_depthwise)
-		s->s.data_len = nn_depthwise_pack_size(p->isa, &cv);
-	else
-	{
-		const nn_shape *xs = &x->shape;
-
-		s->s.data_len = nn_conv_pack_size(p->isa, &cv);
-		s->scratch = p->k->conv_scratch(&cv, xs->rank == 4 ? (int) xs->dims[2] : 1, (int) xs->dims[xs->rank - 1],
-										y->h, y->w);
-	}
-	p->content += (s->s.data_len + 63) & ~UINT64_C(63);
-	return true;
-}
-
-static bool
-lower_pool(nn_planner *p, nn_node *n)
-{
-	const int64_t *q = n->params.i;
-	int			in = get_blocked(p, n->in[0]);
-	int			out = in < 0 ? -1 : add_tensor(p, n->out[0], true);
-	nn_pstep   *s = out < 0 ? NULL :
-		add_step(p, n->op->kind == nn_kind_maxpool ? nn_step_maxpool : nn_step_avgpool, 1, &in, 1, &out);
-	nn_pool    *u;
-
-	if (s == NULL)
-		return false;
-	u = &s->s.u.pool;
-	u->kh = (int) q[nn_w_kh];
-	u->kw = (int) q[nn_w_kw];
-	u->sh = (int) q[nn_w_sh];
-	u->sw = (int) q[nn_w_sw];
-	u->dh = (int) q[nn_w_dh];
-	u->dw = (int) q[nn_w_dw];
-	u->pt = (int) q[nn_w_pt];
-	u->pl = (int) q[nn_w_pl];
-	u->pb = (int) q[nn_w_pb];
-	u->pr = (int) q[nn_w_pr];
-	u->count_pad = q[nn_w_count_pad] != 0;
-	s->s.macs = (int64_t) p->tensors[out].t.c * p->tensors[out].t.w * u->kh * u->kw * 2;
-	return true;
-}
-
-/* Steps of one blocked input and output without parameters of their own. */
-static nn_pstep *
-lower_blocked(nn_planner *p, nn_step_kind kind, int n_in, const int *in, int value, nn_act act)
-{
-	int			out = add_tensor(p, value, true);
-	nn_pstep   *s = out < 0 ? NULL : add_step(p, kind, n_in, in, 1, &out);
+	int			out = nn_plan_tensor(p, value, true);
+	nn_pstep   *s = out < 0 ? NULL : nn_plan_step(p, kind, n_in, in, 1, &out);
 
 	if (s)
 	{
@@ -277,282 +159,39 @@ lower_blocked(nn_planner *p, nn_step_kind kind, int n_in, const int *in, int val
 	return s;
 }
 
-static bool
-lower_affine(nn_planner *p, nn_node *n, int x)
+void
+nn_plan_data(nn_planner *p, nn_pstep *s, uint64_t bytes)
 {
-	int			in = get_blocked(p, x);
-	nn_pstep   *s = in < 0 ? NULL : lower_blocked(p, nn_step_scale_shift, 1, &in, n->out[0], n->act);
-	size_t		lanes;
-
-	if (s == NULL)
-		return false;
-	lanes = (size_t) nn_blocks(p->tensors[in].t.c) * NN_LANES;
-	s->scale_shift = nn_heap_alloc(p->g->heap, 2 * lanes, sizeof(float));
-	if (s->scale_shift == NULL)
-		return false;
-	nn_affine(p->g, n, s->scale_shift, s->scale_shift + lanes, &x);
 	s->s.data = p->content;
-	s->s.data_len = 2 * lanes * sizeof(float);
-	p->content += s->s.data_len;
-	return true;
+	s->s.data_len = bytes;
+	p->content += (bytes + 63) & ~UINT64_C(63);
 }
 
-static bool
-lower_gemm(nn_planner *p, nn_node *n)
-{
-	const nn_value *b = &p->g->values[n->in[1]];
-	bool		trans = n->op->kind == nn_kind_gemm && n->params.i[1];
-	int			in = get_plain(p, n->in[0]);
-	int			out = in < 0 ? -1 : add_tensor(p, n->out[0], false);
-	nn_pstep   *s = out < 0 ? NULL : add_step(p, nn_step_gemm, 1, &in, 1, &out);
-	int			k = (int) b->shape.dims[trans];
+/* ---- lowering ---- */
 
-	if (s == NULL)
-		return false;
-	s->node = n;
-	s->s.act = n->act;
-	s->s.u.gemm.k = k;
-	s->s.u.gemm.n = (int32_t) b->shape.dims[!trans];
-	s->s.u.gemm.m = (int32_t) (p->tensors[in].t.elements / k);
-	s->s.macs = (int64_t) k * s->s.u.gemm.n;
-	s->s.data = p->content;
-	s->s.data_len = nn_gemm_pack_size(p->isa, k, s->s.u.gemm.n);
-	s->scratch = p->k->gemm_scratch(s->s.u.gemm.m, k, s->s.u.gemm.n);
-	p->content += (s->s.data_len + 63) & ~UINT64_C(63);
-	return true;
-}
-
-static bool
-lower_concat(nn_planner *p, nn_node *n)
-{
-	int			out = add_tensor(p, n->out[0], true);
-	int			at = 0;
-
-	if (out < 0)
-		return false;
-	for (int k = 0; k < n->n_in; k++)
-	{
-		int			in = get_blocked(p, n->in[k]);
-		nn_ptensor *t;
-		nn_pstep   *s;
-		int			c;
-
-		if (in < 0)
-			return false;
-		t = &p->tensors[in];
-		c = t->t.c;
-		/* Written in place by its producer, if it is whole blocks of its own. */
-		if (at % NN_LANES == 0 && (c % NN_LANES == 0 || k == n->n_in - 1) && t->alias_of < 0 && !t->pinned &&
-			t->t.h * t->t.w > 1 && t->t.place == nn_place_arena && p->plain_of[n->in[k]] < 0)
-		{
-			t->alias_of = out;
-			t->alias_blk = at / NN_LANES;
-			t->pinned = true;
-		}
-		else
-		{
-			s = add_step(p, nn_step_copy_channels, 1, &in, 1, &out);
-			if (s == NULL)
-				return false;
-			s->s.u.move.n = c;
-			s->s.u.move.to = at;
-			s->s.macs = (int64_t) c * p->tensors[in].t.w * 4;
-		}
-		at += c;
-	}
-	return true;
-}
-
-static bool
-lower_shortcut(nn_planner *p, nn_node *n)
-{
-	int			in = get_blocked(p, n->in[0]);
-	nn_act		none = {nn_act_none, 0, 0};
-	nn_pstep   *s = in < 0 ? NULL : lower_blocked(p, nn_step_shortcut, 1, &in, n->out[0], none);
-
-	if (s == NULL)
-		return false;
-	s->s.u.move.n = p->tensors[in].t.c;
-	s->s.u.move.to = (int32_t) n->params.i[nn_s_before];
-	s->s.u.move.y0 = (int32_t) n->params.i[nn_s_y0];
-	s->s.u.move.x0 = (int32_t) n->params.i[nn_s_x0];
-	s->s.u.move.sy = (int32_t) n->params.i[nn_s_sy];
-	s->s.u.move.sx = (int32_t) n->params.i[nn_s_sx];
-	return true;
-}
-
-static int
-activation_op(void)
-{
-	bool		known;
-
-	return (int) (nn_find_op("", "Relu", NN_MAX_OPSET, &known) - nn_ops);
-}
-
-static bool
-lower_plain(nn_planner *p, nn_node *n)
-{
-	int		   *t = nn_heap_alloc(p->g->heap, (size_t) (n->n_in + n->n_out) + 1, sizeof(int));
-	nn_pstep   *s;
-
-	if (t == NULL)
-		return false;
-	for (int k = 0; k < n->n_in; k++)
-		if ((t[k] = n->in[k] < 0 ? -1 : get_plain(p, n->in[k])) < 0 && n->in[k] >= 0)
-			return false;
-	for (int k = 0; k < n->n_out; k++)
-		if ((t[n->n_in + k] = n->out[k] < 0 ? -1 : add_tensor(p, n->out[k], false)) < 0 && n->out[k] >= 0)
-			return false;
-	s = add_step(p, nn_step_plain, n->n_in, t, n->n_out, t + n->n_in);
-	if (s == NULL)
-		return false;
-	s->s.op = (int32_t) (n->op - nn_ops);
-	s->s.u.params = n->params;
-	if (n->act.kind != nn_act_none)
-	{
-		/* fused, but not lowered to a kernel that takes it: in place */
-		int			y = t[n->n_in];
-
-		s = add_step(p, nn_step_plain, 1, &y, 1, &y);
-		if (s == NULL)
-			return false;
-		s->s.op = activation_op();
-		s->s.u.params.i[0] = n->act.kind;
-		s->s.u.params.f[0] = n->act.a;
-		s->s.u.params.f[1] = n->act.b;
-	}
-	return true;
-}
-
-static bool
-lower_alias(nn_planner *p, nn_node *n)
-{
-	int			in = get_plain(p, n->in[0]);
-	int			out = in < 0 ? -1 : add_tensor(p, n->out[0], false);
-
-	if (out < 0)
-		return false;
-	p->tensors[out].alias_of = in;
-	p->tensors[out].t.place = p->tensors[in].t.place;
-	p->tensors[out].value = p->tensors[in].value;
-	p->tensors[out].t.offset = p->tensors[in].t.offset;
-	return true;
-}
-
-/* Both operands the same shape, or the second one value a channel. */
-static bool
-lower_binary(nn_planner *p, nn_node *n, bool *done)
-{
-	const nn_value *a = &p->g->values[n->in[0]];
-	int			in[2];
-	int			x;
-	nn_pstep   *s;
-
-	*done = true;
-	if (nn_affine(p->g, n, NULL, NULL, &x) && has_blocked(p, x))
-		return lower_affine(p, n, x);
-	if (n->n_in == 2 && (has_blocked(p, n->in[0]) || has_blocked(p, n->in[1])) && a->dtype == nn_float32)
-	{
-		const nn_value *b = &p->g->values[n->in[1]];
-		bool		same = nn_shape_equal(&a->shape, &b->shape);
-		bool		small_b = nn_blockable(a) && nn_blockable(b) && a->shape.rank == 4 && b->shape.rank == 4 &&
-			a->shape.dims[1] == b->shape.dims[1] && b->shape.dims[2] * b->shape.dims[3] == 1;
-
-		if (same || small_b)
-		{
-			in[0] = get_blocked(p, n->in[0]);
-			in[1] = in[0] < 0 ? -1 : get_blocked(p, n->in[1]);
-			s = in[1] < 0 ? NULL : lower_blocked(p, nn_step_binary, 2, in, n->out[0], n->act);
-			if (s == NULL)
-				return false;
-			s->s.op = (int32_t) n->params.i[0];
-			return true;
-		}
-	}
-	*done = false;
-	return true;
-}
-
-static bool
+static nn_lowered
 lower_node(nn_planner *p, nn_node *n)
 {
-	const nn_graph *g = p->g;
-	const nn_value *x = n->n_in > 0 && n->in[0] >= 0 ? &g->values[n->in[0]] : NULL;
-	int			in,
-				v;
-	nn_act		act;
-	bool		done;
-	const nn_margin no_margin = {0, 0, 0, 0};
+	static nn_lowered (*const lower[]) (nn_planner *, nn_node *) = {
+		[nn_kind_alias] = nn_lower_alias,
+		[nn_kind_activation] = nn_lower_activation,
+		[nn_kind_conv] = nn_lower_conv,
+		[nn_kind_batchnorm] = nn_lower_batchnorm,
+		[nn_kind_binary] = nn_lower_binary,
+		[nn_kind_maxpool] = nn_lower_pool,
+		[nn_kind_avgpool] = nn_lower_pool,
+		[nn_kind_global_avgpool] = nn_lower_global_pool,
+		[nn_kind_global_maxpool] = nn_lower_global_pool,
+		[nn_kind_gemm] = nn_lower_gemm,
+		[nn_kind_matmul] = nn_lower_gemm,
+		[nn_kind_concat] = nn_lower_concat,
+		[nn_kind_slice] = nn_lower_shortcut,
+		[nn_kind_pad] = nn_lower_shortcut,
+		[nn_kind_softmax] = NULL,
+	};
+	nn_lowered	done = lower[n->op->kind] ? lower[n->op->kind] (p, n) : nn_lower_no;
 
-	switch (n->op->kind)
-	{
-		case nn_kind_conv:
-			if (nn_conv_lowers(g, n))
-				return lower_conv(p, n);
-			break;
-		case nn_kind_maxpool:
-		case nn_kind_avgpool:
-			if (nn_blockable(x) && nn_blockable(&g->values[n->out[0]]) && x->shape.rank == 4)
-				return lower_pool(p, n);
-			break;
-		case nn_kind_global_avgpool:
-		case nn_kind_global_maxpool:
-			/* its result is a dense vector: where a border is wanted, plain */
-			if (!has_blocked(p, n->in[0]) || memcmp(&p->margin[n->out[0]], &no_margin, sizeof(no_margin)) != 0)
-				break;
-			in = p->blocked_of[n->in[0]];
-			act.kind = nn_act_none;
-			act.a = act.b = 0;
-			return lower_blocked(p, n->op->kind == nn_kind_global_avgpool ? nn_step_global_avgpool :
-								 nn_step_global_maxpool, 1, &in, n->out[0], act) != NULL;
-		case nn_kind_batchnorm:
-			if (has_blocked(p, n->in[0]) && nn_affine(g, n, NULL, NULL, &v))
-				return lower_affine(p, n, v);
-			break;
-		case nn_kind_activation:
-			if (has_blocked(p, n->in[0]) && nn_activation(n, &act))
-			{
-				in = p->blocked_of[n->in[0]];
-				return lower_blocked(p, nn_step_scale_shift, 1, &in, n->out[0], act) != NULL;
-			}
-			break;
-		case nn_kind_binary:
-			if (!lower_binary(p, n, &done))
-				return false;
-			if (done)
-				return true;
-			break;
-		case nn_kind_gemm:
-		case nn_kind_matmul:
-			if (nn_gemm_lowers(g, n))
-				return lower_gemm(p, n);
-			break;
-		case nn_kind_concat:
-			if (n->params.i[0] == 1 && nn_blockable(&g->values[n->out[0]]))
-			{
-				bool		any = false;
-
-				done = true;
-				for (int k = 0; k < n->n_in; k++)
-				{
-					any = any || has_blocked(p, n->in[k]);
-					done = done && nn_blockable(&g->values[n->in[k]]);
-				}
-				if (any && done)
-					return lower_concat(p, n);
-			}
-			break;
-		case nn_kind_slice:
-		case nn_kind_pad:
-			if (n->shortcut)
-				return lower_shortcut(p, n);
-			break;
-		case nn_kind_alias:
-			return lower_alias(p, n);
-		default:
-			break;
-	}
-	return lower_plain(p, n);
+	return done == nn_lower_no ? nn_lower_plain(p, n) : done;
 }
 
 /* Borders that convolutions read, by value. */
@@ -601,7 +240,7 @@ nn_lower_graph(nn_planner *p)
 	find_margins(p);
 	for (int i = 0; i < g->n_inputs; i++)
 	{
-		int			t = add_tensor(p, g->inputs[i], false);
+		int			t = nn_plan_tensor(p, g->inputs[i], false);
 
 		if (t < 0)
 			return g->st->code;
@@ -612,11 +251,11 @@ nn_lower_graph(nn_planner *p)
 	{
 		if ((i & 63) == 63 && mr_interrupted(g->env))
 			return mr_fail(g->st, MR_CANCELED, "canceled while compiling a model");
-		if (!g->nodes[i].dead && !lower_node(p, &g->nodes[i]))
+		if (!g->nodes[i].dead && lower_node(p, &g->nodes[i]) == nn_lower_failed)
 			return g->st->code;
 	}
 	for (int i = 0; i < g->n_outputs; i++)
-		if ((p->outputs[i] = get_plain(p, g->outputs[i])) < 0)
+		if ((p->outputs[i] = nn_plan_plain(p, g->outputs[i])) < 0)
 			return g->st->code;
 	return MR_OK;
 }

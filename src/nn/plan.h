@@ -64,7 +64,4 @@ extern mr_code nn_emit(nn_planner *p, uint8_t **file, size_t *len);
 /* The tensor whose memory t shares, and from which block on. */
 extern int	nn_plan_root(const nn_planner *p, int t, int *blk);
 
-/* The nn_conv of a convolution node as steps and packs see it. */
-extern nn_conv nn_plan_conv(const nn_graph *g, const nn_node *n);
-
 #endif							/* MILLRACE_NN_PLAN_H */

@@ -8,8 +8,7 @@
  */
 #include <string.h>
 
-#include "nn/file.h"
-#include "nn/ops_impl.h"
+#include "nn/steps.h"
 
 #if defined(__SSE__)
 #include <xmmintrin.h>
@@ -40,209 +39,71 @@ denormals_restore(unsigned old)
 #endif
 }
 
-typedef struct runner
-{
-	const nn_model *m;
-	const nn_file_header *h;
-	const nn_ftensor *tensors;
-	const int32_t *operands;
-	const nn_kernels *k;
-	const mr_env *env;
-	mr_status  *st;
-	uint8_t    *arena;
-	uint8_t    *scratch;
-	nn_tensor  *plain;
-	const uint8_t *inputs[NN_MAX_PORTS];	/* of the image at hand */
-} runner;
-
-/* First element of a tensor.  Constants and inputs are only read. */
-static uint8_t *
-address(const runner *r, const nn_ftensor *t)
+uint8_t *
+nn_step_address(const nn_runner *r, const nn_ftensor *t)
 {
 	if (t->place == nn_place_arena)
 		return r->arena + t->offset;
 	if (t->place == nn_place_const)
-		return (uint8_t *) (uintptr_t) (r->m->bytes + t->offset);
+		return (uint8_t *) (uintptr_t) (r->m->bytes + t->offset);	/* only read */
 	return (uint8_t *) (uintptr_t) r->inputs[t->offset];
 }
 
-static const nn_ftensor *
-operand(const runner *r, const nn_fstep *s, int i)
+const nn_ftensor *
+nn_step_operand(const nn_runner *r, const nn_fstep *s, int i)
 {
 	int32_t		t = r->operands[s->operands + (uint32_t) i];
 
 	return t < 0 ? NULL : &r->tensors[t];
 }
 
-static mr_code
-run_plain(runner *r, const nn_fstep *s)
-{
-	nn_run_call c;
-	mr_code		rc;
-
-	memset(&c, 0, sizeof(c));
-	c.p = &s->u.params;
-	c.op = &nn_ops[s->op];
-	c.kernels = r->k;
-	c.env = r->env;
-	c.st = r->st;
-	c.n_in = s->n_in;
-	c.n_out = s->n_out;
-	c.in = r->plain;
-	c.out = r->plain + s->n_in;
-	for (int i = 0; i < s->n_in + s->n_out; i++)
-	{
-		const nn_ftensor *t = operand(r, s, i);
-
-		memset(&r->plain[i], 0, sizeof(nn_tensor));
-		if (t == NULL)
-			continue;
-		r->plain[i].dtype = t->dtype;
-		r->plain[i].shape = t->shape;
-		r->plain[i].elements = t->elements;
-		r->plain[i].data = address(r, t);
-	}
-	rc = c.op->run(&c);
-	return rc == MR_CANCELED ? mr_fail(r->st, MR_CANCELED, "canceled") : rc;
-}
-
-/* Pixels of every sy-th line and sx-th column, channels moved up by `to`, zeros
- * around them. */
-static void
-run_shortcut(const runner *r, const nn_fstep *s, const nn_view *x, const nn_view *y, int y0, int y1)
-{
-	nn_view		from = *x;
-	int			first = s->u.move.to / NN_LANES;
-	int			last = (s->u.move.to + s->u.move.n) / NN_LANES;	/* first block not covered to its end */
-
-	for (int b = 0; b < nn_blocks(y->c); b++)
-	{
-		if (b > first && b < last)
-			continue;
-		if (b == first && b < last && s->u.move.to % NN_LANES == 0)
-			continue;
-		for (int line = y0; line < y1; line++)
-			memset(y->data + (size_t) b * y->blk_pitch + (size_t) line * y->row_pitch, 0,
-				   (size_t) y->w * NN_LANES * sizeof(float));
-	}
-	from.data += (size_t) s->u.move.y0 * x->row_pitch + (size_t) s->u.move.x0 * NN_LANES;
-	r->k->copy_channels(&from, 0, s->u.move.n, s->u.move.sy, s->u.move.sx, y, s->u.move.to, y0, y1);
-}
-
-/* Output lines [y0, y1) of a step over blocked tensors. */
-static void
-run_lines(const runner *r, const nn_fstep *s, const nn_ftensor *tx, const nn_ftensor *ty, int y0, int y1)
-{
-	const nn_kernels *k = r->k;
-	const uint8_t *data = r->m->bytes + s->data;
-	const nn_ftensor *t1 = s->n_in > 1 ? operand(r, s, 1) : NULL;
-	nn_view		x = nn_tensor_view(tx, address(r, tx));
-	nn_view		y = nn_tensor_view(ty, address(r, ty));
-	nn_view		b;
-	const nn_view *res = NULL;
-
-	if (t1)
-	{
-		b = nn_tensor_view(t1, address(r, t1));
-		res = &b;
-	}
-	switch (s->kind)
-	{
-		case nn_step_conv:
-			k->conv(&s->u.conv, data, &x, res, &y, y0, y1, r->scratch);
-			break;
-		case nn_step_conv_planar:
-			k->conv_planar(&s->u.conv, data, x.data, tx->shape.rank == 4 ? (int) tx->shape.dims[2] : 1,
-						   (int) tx->shape.dims[tx->shape.rank - 1], res, &y, y0, y1, r->scratch);
-			break;
-		case nn_step_depthwise:
-			k->depthwise(&s->u.conv, data, &x, res, &y, y0, y1);
-			break;
-		case nn_step_maxpool:
-			k->maxpool(&s->u.pool, &x, &y, y0, y1);
-			break;
-		case nn_step_avgpool:
-			k->avgpool(&s->u.pool, &x, &y, y0, y1);
-			break;
-		case nn_step_binary:
-			k->binary((nn_binary) s->op, &x, res, &y, s->act, y0, y1);
-			break;
-		case nn_step_scale_shift:
-			{
-				const float *scale = s->data_len ? (const float *) (const void *) data : NULL;
-				const float *shift = scale ? scale + (size_t) nn_blocks(y.c) * NN_LANES : NULL;
-
-				k->scale_shift(&x, scale, shift, &y, s->act, y0, y1);
-				break;
-			}
-		case nn_step_to_blocked:
-			k->to_blocked(x.data, &y, y0, y1);
-			break;
-		case nn_step_copy_channels:
-			k->copy_channels(&x, 0, s->u.move.n, 1, 1, &y, s->u.move.to, y0, y1);
-			break;
-		case nn_step_shortcut:
-			run_shortcut(r, s, &x, &y, y0, y1);
-			break;
-	}
-}
-
 /* How many output lines take some 5 ms. */
 static int
-lines_per_slice(const runner *r, const nn_fstep *s, int lines)
+lines_per_slice(const nn_step_run *c, int lines)
 {
-	double		fit = s->macs > 0 ? 5 * r->k->mac_rate / (double) s->macs : lines;
+	double		fit = c->s->macs > 0 ? 5 * c->k->mac_rate / (double) c->s->macs : lines;
 
 	return fit >= lines ? lines : fit < 1 ? 1 : (int) fit;
 }
 
 static mr_code
-run_step(runner *r, const nn_fstep *s)
+run_step(nn_runner *r, const nn_fstep *s)
 {
-	const nn_ftensor *tx,
-			   *ty;
+	const nn_step_type *type = &nn_step_types[s->kind];
+	const nn_margin *m;
+	nn_step_run c;
 	int			lines,
 				slice;
-	nn_view		v;
 
-	if (s->kind == nn_step_plain)
-		return run_plain(r, s);
-	tx = operand(r, s, 0);
-	ty = operand(r, s, s->n_in);
-	if (s->kind == nn_step_global_avgpool || s->kind == nn_step_global_maxpool)
+	memset(&c, 0, sizeof(c));
+	c.r = r;
+	c.s = s;
+	c.k = r->k;
+	c.data = r->m->bytes + s->data;
+	c.tx = s->n_in > 0 ? nn_step_operand(r, s, 0) : NULL;
+	c.ty = nn_step_operand(r, s, s->n_in);
+	if (c.tx)
+		c.x = nn_tensor_view(c.tx, nn_step_address(r, c.tx));
+	if (c.ty)
+		c.y = nn_tensor_view(c.ty, nn_step_address(r, c.ty));
+	if (type->run)
+		NN_TRY(type->run(&c));
+	else
 	{
-		v = nn_tensor_view(tx, address(r, tx));
-		(s->kind == nn_step_global_avgpool ? r->k->global_avgpool : r->k->global_maxpool)
-			(&v, (float *) (void *) address(r, ty));
-		return MR_OK;
-	}
-	lines = s->kind == nn_step_gemm ? s->u.gemm.m : s->kind == nn_step_from_blocked ? tx->h : ty->h;
-	slice = lines_per_slice(r, s, lines);
-	for (int y0 = 0; y0 < lines; y0 += slice)
-	{
-		int			y1 = lines - y0 < slice ? lines : y0 + slice;
-
-		if (y0 && mr_interrupted(r->env))
-			return mr_fail(r->st, MR_CANCELED, "canceled");
-		if (s->kind == nn_step_gemm)
-			r->k->gemm(r->m->bytes + s->data, y1 - y0,
-					   (const float *) (const void *) address(r, tx) + (size_t) y0 * (size_t) s->u.gemm.k,
-					   (size_t) s->u.gemm.k, NULL, 0,
-					   (float *) (void *) address(r, ty) + (size_t) y0 * (size_t) s->u.gemm.n,
-					   (size_t) s->u.gemm.n, s->act, r->scratch);
-		else if (s->kind == nn_step_from_blocked)
+		lines = type->lines ? type->lines(&c) : c.ty->h;
+		slice = lines_per_slice(&c, lines);
+		for (int y0 = 0; y0 < lines; y0 += slice)
 		{
-			v = nn_tensor_view(tx, address(r, tx));
-			r->k->from_blocked(&v, (float *) (void *) address(r, ty), y0, y1);
+			if (y0 && mr_interrupted(r->env))
+				return mr_fail(r->st, MR_CANCELED, "canceled");
+			type->run_lines(&c, y0, lines - y0 < slice ? lines : y0 + slice);
 		}
-		else
-			run_lines(r, s, tx, ty, y0, y1);
 	}
-	if (ty->blocked && (ty->margin.top | ty->margin.left | ty->margin.bottom | ty->margin.right))
-	{
-		v = nn_tensor_view(ty, address(r, ty));
-		nn_border(&v, ty->margin);
-	}
+	if (!type->blocked)
+		return MR_OK;
+	m = &c.ty->margin;
+	if (m->top | m->left | m->bottom | m->right)
+		nn_border(&c.y, *m);
 	return MR_OK;
 }
 
@@ -254,7 +115,7 @@ nn_run_typed(const nn_model *m, const mr_env *env, void *workspace, int batch,
 	const nn_fstep *steps = (const void *) (m->bytes + h->steps);
 	const nn_port *ports = (const void *) (m->bytes + h->ports);
 	uint64_t	wanted = 0;
-	runner		r;
+	nn_runner	r;
 	unsigned	mode;
 	mr_code		rc = MR_OK;
 
@@ -295,7 +156,7 @@ nn_run_typed(const nn_model *m, const mr_env *env, void *workspace, int batch,
 			size_t		bytes = (size_t) out->info.elements * nn_dtype_size(out->info.dtype);
 
 			if (outputs[i] && bytes)
-				memcpy((uint8_t *) outputs[i] + (size_t) n * bytes, address(&r, &r.tensors[out->tensor]), bytes);
+				memcpy((uint8_t *) outputs[i] + (size_t) n * bytes, nn_step_address(&r, &r.tensors[out->tensor]), bytes);
 		}
 	}
 	denormals_restore(mode);

@@ -1,0 +1,145 @@
+/*
+ * steps.h
+ *	  The kinds of steps: one table, one entry each; what a kind's file needs of
+ *	  planner, compiled file and run.
+ *
+ * Everything about a family of steps is in its step_*.c: which nodes become one
+ * (lower), what it leaves in the file (write), what nn_open() demands of it
+ * (check), how it runs.  A check trusts nothing: whatever passes must be safe to
+ * run.  A run allocates nothing and keeps nothing.
+ */
+#ifndef MILLRACE_NN_STEPS_H
+#define MILLRACE_NN_STEPS_H
+
+#include "nn/plan.h"
+
+/* ---- nn_open ---- */
+
+typedef struct nn_step_check
+{
+	const nn_file_header *h;
+	const uint8_t *file;
+	const nn_kernels *k;
+	const nn_fstep *s;
+	const nn_ftensor *const *t; /* s->n_in + s->n_out operands, NULL: omitted */
+} nn_step_check;
+
+/* An activation that kernels know? */
+extern bool nn_good_act(const nn_act *a);
+
+/* Blocked tensors of the same size? */
+extern bool nn_same_view(const nn_ftensor *a, const nn_ftensor *b);
+
+/* Is a window's last position within what input and pads can hold? */
+extern bool nn_window_fits(int kernel, int stride, int dilation, int pad, int in, int out);
+
+/* ---- a run ---- */
+
+typedef struct nn_runner
+{
+	const nn_model *m;
+	const nn_file_header *h;
+	const nn_ftensor *tensors;
+	const int32_t *operands;
+	const nn_kernels *k;
+	const mr_env *env;
+	mr_status  *st;
+	uint8_t    *arena;
+	uint8_t    *scratch;
+	nn_tensor  *plain;			/* operands of the plain step at work */
+	const uint8_t *inputs[NN_MAX_PORTS];	/* of the image at hand */
+} nn_runner;
+
+/* A step at work: its first and last operand at hand. */
+typedef struct nn_step_run
+{
+	nn_runner  *r;
+	const nn_fstep *s;
+	const nn_kernels *k;
+	const uint8_t *data;		/* s->data in the file */
+	const nn_ftensor *tx,		/* first input, first output */
+			   *ty;
+	nn_view		x,				/* theirs; plain tensors: only data is set */
+				y;
+} nn_step_run;
+
+/* Operand i (inputs, then outputs), NULL if omitted, and where it lies. */
+extern const nn_ftensor *nn_step_operand(const nn_runner *r, const nn_fstep *s, int i);
+extern uint8_t *nn_step_address(const nn_runner *r, const nn_ftensor *t);
+
+static inline nn_view
+nn_step_view(const nn_step_run *c, int i)
+{
+	const nn_ftensor *t = nn_step_operand(c->r, c->s, i);
+
+	return nn_tensor_view(t, nn_step_address(c->r, t));
+}
+
+/* ---- the table ---- */
+
+typedef struct nn_step_type
+{
+	nn_step_kind kind;			/* = its index */
+	const char *name;			/* as model_plan shows it */
+	int			max_in;			/* inputs; outputs: 1.  0: the kind's check counts */
+	bool		blocked;		/* the output is a blocked tensor */
+	bool		(*check) (const nn_step_check *c);
+	/* Either run, or run_lines for lines [y0, y1) of lines(), whose default is
+	 * the output's height: then the caller cuts and asks for interrupts. */
+	mr_code		(*run) (nn_step_run *c);
+	void		(*run_lines) (nn_step_run *c, int y0, int y1);
+	int			(*lines) (const nn_step_run *c);
+	/* The s.data_len bytes of s in the file; NULL if there are never any. */
+	mr_code		(*write) (nn_planner *p, const nn_pstep *s, void *dst);
+} nn_step_type;
+
+extern const nn_step_type nn_step_types[nn_step_last + 1];
+
+/* ---- lowering ---- */
+
+typedef enum nn_lowered
+{
+	nn_lower_no = 0,			/* not for this kind of step: go on */
+	nn_lower_done,
+	nn_lower_failed				/* p->g->st says why: memory, limits */
+} nn_lowered;
+
+extern nn_lowered nn_lower_conv(nn_planner *p, nn_node *n);
+extern nn_lowered nn_lower_pool(nn_planner *p, nn_node *n);
+extern nn_lowered nn_lower_global_pool(nn_planner *p, nn_node *n);
+extern nn_lowered nn_lower_batchnorm(nn_planner *p, nn_node *n);
+extern nn_lowered nn_lower_activation(nn_planner *p, nn_node *n);
+extern nn_lowered nn_lower_binary(nn_planner *p, nn_node *n);
+extern nn_lowered nn_lower_gemm(nn_planner *p, nn_node *n);
+extern nn_lowered nn_lower_concat(nn_planner *p, nn_node *n);
+extern nn_lowered nn_lower_shortcut(nn_planner *p, nn_node *n);
+extern nn_lowered nn_lower_alias(nn_planner *p, nn_node *n);
+extern nn_lowered nn_lower_plain(nn_planner *p, nn_node *n);
+
+/* A new tensor for a value in one of its layouts; -1: failed. */
+extern int	nn_plan_tensor(nn_planner *p, int value, bool blocked);
+
+/* The value in that layout, converted by a step if need be; -1: failed. */
+extern int	nn_plan_plain(nn_planner *p, int value);
+extern int	nn_plan_blocked(nn_planner *p, int value);
+
+/* Is the value at hand in blocked form, and a blocked kernel thus the choice? */
+static inline bool
+nn_plan_has_blocked(const nn_planner *p, int value)
+{
+	return value >= 0 && p->blocked_of[value] >= 0;
+}
+
+/* A new step with its operands, the rest zero.  NULL: failed. */
+extern nn_pstep *nn_plan_step(nn_planner *p, nn_step_kind kind, int n_in, const int *in, int n_out, const int *out);
+
+/* A step with one blocked output, of value, and a few operations an element. */
+extern nn_pstep *nn_plan_blocked_step(nn_planner *p, nn_step_kind kind, int n_in, const int *in, int value, nn_act act);
+
+/* Room for a step's bytes in the file. */
+extern void nn_plan_data(nn_planner *p, nn_pstep *s, uint64_t bytes);
+
+/* The nn_conv of a convolution node as steps and packs see it. */
+extern nn_conv nn_plan_conv(const nn_graph *g, const nn_node *n);
+
+#endif							/* MILLRACE_NN_STEPS_H */

@@ -1,0 +1,44 @@
+/*
+ * steps_impl.h
+ *	  The functions that steps.c's table names.
+ */
+#ifndef MILLRACE_NN_STEPS_IMPL_H
+#define MILLRACE_NN_STEPS_IMPL_H
+
+#include "nn/steps.h"
+
+#define STEP_CHECK(x) extern bool nn_step_check_##x(const nn_step_check *c)
+#define STEP_RUN(x) extern mr_code nn_step_run_##x(nn_step_run *c)
+#define STEP_LINES(x) extern void nn_step_run_##x##_lines(nn_step_run *c, int y0, int y1)
+#define STEP_WRITE(x) extern mr_code nn_step_write_##x(nn_planner *p, const nn_pstep *s, void *dst)
+#define STEP_COUNT(x) extern int nn_step_count_##x(const nn_step_run *c)
+
+STEP_CHECK(plain);
+STEP_RUN(plain);
+STEP_CHECK(conv);
+STEP_LINES(conv);
+STEP_WRITE(conv);
+STEP_CHECK(pool);
+STEP_LINES(maxpool);
+STEP_LINES(avgpool);
+STEP_CHECK(global_pool);
+STEP_RUN(global_pool);
+STEP_CHECK(binary);
+STEP_LINES(binary);
+STEP_CHECK(scale_shift);
+STEP_LINES(scale_shift);
+STEP_WRITE(scale_shift);
+STEP_CHECK(gemm);
+STEP_COUNT(gemm);
+STEP_LINES(gemm);
+STEP_WRITE(gemm);
+STEP_CHECK(layout);
+STEP_LINES(to_blocked);
+STEP_LINES(from_blocked);
+STEP_COUNT(from_blocked);
+STEP_CHECK(copy_channels);
+STEP_LINES(copy_channels);
+STEP_CHECK(shortcut);
+STEP_LINES(shortcut);
+
+#endif							/* MILLRACE_NN_STEPS_IMPL_H */
