@@ -63,7 +63,7 @@ for model in sorted(glob.glob(folder + '/**/model.onnx', recursive=True)):
     command = [TOOL, model, '--out', folder + '/out']
     for i, a in enumerate(inputs):
         np.ascontiguousarray(visible(a)).tofile('%s/in.%d' % (folder, i))
-        command += ['--in', '%s/in.%d' % (folder, i)]
+        command += ['--shape', 'x'.join(map(str, a.shape)), '--in', '%s/in.%d' % (folder, i)]
     ran = subprocess.run(command, capture_output=True, text=True, timeout=20)
     if ran.returncode == 3:
         refused[re.sub(r'"[^"]*"', '…', ran.stderr.splitlines()[0] if ran.stderr else 'silent')[:70]] += 1

@@ -191,8 +191,8 @@ extern mr_code nn_infer(nn_graph *g, int64_t batch);
 /* fuse.c: fold batch norm, activations, residuals, pads; drop identities. */
 extern mr_code nn_fuse(nn_graph *g);
 
-/* plan.c: lower to steps, assign layouts, plan the arena, pack, write the file. */
-extern mr_code nn_plan_file(nn_graph *g, nn_isa isa, uint8_t **file, size_t *len);
+/* compile.c: input or (from n_inputs on) output i as callers see it. */
+extern void nn_describe_port(const nn_graph *g, int i, nn_tensor_info *info);
 
 /* "Conv node "x" (opset 13): ..." */
 extern mr_code nn_node_fail(nn_graph *g, const nn_node *n, mr_code code, const char *fmt,...) MR_PRINTF(4, 5);

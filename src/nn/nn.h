@@ -22,7 +22,7 @@
 #include "nn/isa.h"
 
 /* Part of a compiled file's name: raised whenever its bytes may differ. */
-#define NN_COMPILER_VERSION 1
+#define NN_COMPILER_VERSION 2
 
 #define NN_MAX_RANK 8
 #define NN_NAME_SIZE 256		/* names of inputs and outputs, with the NUL */
@@ -124,6 +124,7 @@ typedef struct nn_summary
 typedef struct nn_model
 {
 	const struct nn_file_header *header;
+	const struct nn_fplan *plan;	/* of the class at hand */
 	const uint8_t *bytes;
 	const struct nn_kernels *kernels;
 } nn_model;
@@ -160,10 +161,22 @@ extern mr_code nn_compile_for(const mr_env *env, const uint8_t *onnx, size_t len
  * is in the header and nn_verify() checks it, once per file.
  */
 extern mr_code nn_open(const void *file, size_t len, nn_model *model, mr_status *st);
+
+/* nn_open() opens the first class; these the i-th, and the one that fits inputs
+ * of these shapes (rank -1: any) and, where values are given, is bound to
+ * them.  MR_INVALID: there is none. */
+extern mr_code nn_open_plan(const void *file, size_t len, int i, nn_model *model, mr_status *st);
+extern mr_code nn_open_class(const void *file, size_t len, int n_inputs, const nn_shape *shapes,
+							 const void *const *values, nn_model *model, mr_status *st);
+extern int	nn_n_plans(const nn_model *model);
+
 extern mr_code nn_verify(const void *file, size_t len, mr_status *st);
 
 /* Bytes of workspace that a run needs, 64-byte aligned.  Any batch: same size. */
 extern size_t nn_workspace(const nn_model *model);
+
+/* Is the plan for one value of that input only?  Other values: MR_INVALID. */
+extern bool nn_input_bound(const nn_model *model, int i);
 
 extern int	nn_n_inputs(const nn_model *model);
 extern int	nn_n_outputs(const nn_model *model);
@@ -190,5 +203,11 @@ extern mr_code nn_run(const nn_model *model, const mr_env *env, void *workspace,
 /* The same with each input and output in its own nn_tensor_info.dtype. */
 extern mr_code nn_run_typed(const nn_model *model, const mr_env *env, void *workspace, int batch,
 							const void *const *inputs, void *const *outputs, mr_status *st);
+
+/* The same, and shapes[image * outputs + i] tells what each output became, where
+ * sizes depend on data; its elements then lie closed up at the beginning of the
+ * image's room.  With shapes NULL the rest is filled with zeros instead. */
+extern mr_code nn_run_shaped(const nn_model *model, const mr_env *env, void *workspace, int batch,
+							 const void *const *inputs, void *const *outputs, nn_shape *shapes, mr_status *st);
 
 #endif							/* MILLRACE_NN_H */

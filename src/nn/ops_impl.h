@@ -105,6 +105,11 @@ NN_OPERATOR(matmul);
 NN_OPERATOR(softmax);
 NN_OPERATOR(reduce);
 NN_OPERATOR(arg);
+/* ops_select.c */
+NN_OPERATOR(nonzero);
+NN_OPERATOR(compress);
+NN_OPERATOR(unique);
+NN_OPERATOR(nms);
 /* ops_quant.c */
 NN_OPERATOR(quantize);
 NN_OPERATOR(dequantize);
