@@ -95,6 +95,14 @@ start(nn_graph *g, nn_heap *heap, const mr_env *env, const nn_options *opt, size
 	g->opt = opt;
 }
 
+mr_code
+nn_graph_open(nn_graph *g, nn_heap *heap, const mr_env *env, const uint8_t *onnx, size_t len, const nn_options *opt,
+			  mr_status *st)
+{
+	start(g, heap, env, opt, len, st);
+	return load(g, onnx, len, opt->n_classes ? opt->classes : NULL);
+}
+
 /* One class: its plan to out, its weights to content. */
 static mr_code
 compile_class(const mr_env *env, const uint8_t *onnx, size_t len, const nn_options *opt, const nn_class *class,
@@ -144,6 +152,7 @@ nn_compile(const mr_env *env, const uint8_t *onnx, size_t len, const nn_options 
 		*options.need = -1;
 	if (nn_kernels_for(isa) == NULL)
 		return mr_fail(st, MR_UNSUPPORTED, "this machine has no instruction set \"%s\"", nn_isa_name(isa));
+	isa = nn_isa_f32(isa);		/* the plan's: all kernels are float32 */
 	if (n < 1 || n > NN_MAX_CLASSES)
 		return mr_fail(st, MR_LIMIT, "a model may have %d classes of shapes, not %d", NN_MAX_CLASSES, n);
 	plans = mr_alloc(env, (size_t) n * sizeof(*plans));

@@ -103,8 +103,8 @@ check_step(const nn_file_header *file, const nn_step_check *c)
 
 	if (!nn_good_act(&s->act) || s->macs < 0)
 		return false;
-	if (s->data_len && (s->data < file->content || s->data % 64 ||
-						!inside(s->data, s->data_len, 1, file->total_len)))
+	if (s->data_len ? s->data < file->content || s->data % 64 || !inside(s->data, s->data_len, 1, file->total_len) :
+		s->data != 0)
 		return false;
 	if (type->max_in > 0)
 	{

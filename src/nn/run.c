@@ -195,9 +195,9 @@ give_outputs(const nn_runner *r, const nn_port *ports, int n, void *const *outpu
 	}
 }
 
-mr_code
-nn_run_shaped(const nn_model *m, const mr_env *env, void *workspace, int batch,
-			  const void *const *inputs, void *const *outputs, nn_shape *shapes, mr_status *st)
+static mr_code
+run(const nn_model *m, const mr_env *env, void *workspace, int batch, const void *const *inputs,
+	void *const *outputs, nn_shape *shapes, const nn_observer *observer, mr_status *st)
 {
 	const nn_fplan *h = m->plan;
 	const nn_fstep *steps = (const void *) (m->bytes + h->steps);
@@ -235,6 +235,8 @@ nn_run_shaped(const nn_model *m, const mr_env *env, void *workspace, int batch,
 				rc = mr_fail(st, MR_CANCELED, "canceled");
 			else
 				rc = run_step(&r, &steps[i]);
+			if (observer && rc == MR_OK)
+				observer->step(observer->arg, &r, i);
 		}
 		if (rc == MR_OK)
 			give_outputs(&r, ports + h->n_inputs, n, outputs, shapes);
@@ -244,10 +246,24 @@ nn_run_shaped(const nn_model *m, const mr_env *env, void *workspace, int batch,
 }
 
 mr_code
+nn_run_shaped(const nn_model *m, const mr_env *env, void *workspace, int batch,
+			  const void *const *inputs, void *const *outputs, nn_shape *shapes, mr_status *st)
+{
+	return run(m, env, workspace, batch, inputs, outputs, shapes, NULL, st);
+}
+
+mr_code
+nn_run_observed(const nn_model *m, const mr_env *env, void *workspace, int batch, const void *const *inputs,
+				void *const *outputs, const nn_observer *observer, mr_status *st)
+{
+	return run(m, env, workspace, batch, inputs, outputs, NULL, observer, st);
+}
+
+mr_code
 nn_run_typed(const nn_model *m, const mr_env *env, void *workspace, int batch,
 			 const void *const *inputs, void *const *outputs, mr_status *st)
 {
-	return nn_run_shaped(m, env, workspace, batch, inputs, outputs, NULL, st);
+	return run(m, env, workspace, batch, inputs, outputs, NULL, NULL, st);
 }
 
 mr_code

@@ -76,6 +76,18 @@ nn_step_view(const nn_step_run *c, int i)
 	return nn_tensor_view(t, nn_step_address(c->r, t));
 }
 
+/* Told after each step of a run, when its output is complete. */
+typedef struct nn_observer
+{
+	void		(*step) (void *arg, const nn_runner *r, uint32_t step);
+	void	   *arg;
+} nn_observer;
+
+/* nn_run_typed() with an observer, NULL: none (run.c). */
+extern mr_code nn_run_observed(const nn_model *m, const mr_env *env, void *workspace, int batch,
+							   const void *const *inputs, void *const *outputs, const nn_observer *observer,
+							   mr_status *st);
+
 /* ---- the table ---- */
 
 typedef struct nn_step_type

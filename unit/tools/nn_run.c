@@ -109,8 +109,6 @@ now_ms(void)
 int
 main(int argc, char **argv)
 {
-	static const char *const isas[] = {"auto", "portable", "avx2", "avx512"};
-	static const nn_isa isa_of[] = {nn_isa_auto, nn_isa_portable, nn_isa_avx2, nn_isa_avx512};
 	nn_options	options = nn_default_options;
 	const char *in[NN_MAX_PORTS];
 	const void *inputs[NN_MAX_PORTS];
@@ -157,9 +155,9 @@ main(int argc, char **argv)
 		else if (strcmp(argv[i], "--isa") == 0)
 		{
 			i++;
-			for (int k = 0; k < 4; k++)
-				if (strcmp(argv[i], isas[k]) == 0)
-					options.isa = isa_of[k];
+			for (nn_isa isa = nn_isa_auto; isa <= nn_isa_last; isa++)
+				if (strcmp(argv[i], nn_isa_name(isa)) == 0)
+					options.isa = isa;
 		}
 		else
 			return 2;
