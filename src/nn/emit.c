@@ -251,3 +251,17 @@ nn_emit_file(const mr_env *env, nn_isa isa, int n, const nn_emitted *plans, nn_c
 	*len = h.total_len;
 	return MR_OK;
 }
+
+mr_code
+nn_emit(nn_planner *p, uint8_t **file, size_t *len)
+{
+	nn_content	content = {.env = p->g->env};
+	nn_emitted	plan = {.bytes = NULL};
+	mr_code		rc = nn_emit_plan(p, &content, &plan);
+
+	if (rc == MR_OK)
+		rc = nn_emit_file(p->g->env, p->isa, 1, &plan, &content, file, len, p->g->st);
+	nn_content_free(&content);
+	mr_free(p->g->env, plan.bytes);
+	return rc;
+}

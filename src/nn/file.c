@@ -101,7 +101,7 @@ check_step(const nn_file_header *file, const nn_step_check *c)
 	const nn_step_type *type = &nn_step_types[s->kind];
 	const nn_ftensor *y = c->t[s->n_in];
 
-	if (!nn_good_act(&s->act) || s->macs < 0)
+	if (!nn_good_act(&s->act) || s->macs < 0 || memchr(s->label, 0, sizeof(s->label)) == NULL)
 		return false;
 	if (s->data_len ? s->data < file->content || s->data % 64 || !inside(s->data, s->data_len, 1, file->total_len) :
 		s->data != 0)

@@ -96,6 +96,9 @@ extern mr_code nn_emit_plan(nn_planner *p, nn_content *content, nn_emitted *out)
 extern mr_code nn_emit_file(const mr_env *env, nn_isa isa, int n, const nn_emitted *plans, nn_content *content,
 							uint8_t **file, size_t *len, mr_status *st);
 
+/* A file of this plan alone. */
+extern mr_code nn_emit(nn_planner *p, uint8_t **file, size_t *len);
+
 /* The tensor whose memory t shares, and from which block on. */
 extern int	nn_plan_root(const nn_planner *p, int t, int *blk);
 
