@@ -62,7 +62,8 @@ typedef enum nn_step_kind
 	nn_step_from_blocked,
 	nn_step_copy_channels,		/* x -> channels [to, to + n) of y */
 	nn_step_shortcut,			/* strided pixels of x -> y, channels shifted by to, rest 0 */
-	nn_step_last = nn_step_shortcut
+	nn_step_winograd,			/* as conv, by Winograd's method */
+	nn_step_last = nn_step_winograd
 } nn_step_kind;
 
 typedef struct nn_fstep

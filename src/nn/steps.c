@@ -42,4 +42,6 @@ const nn_step_type nn_step_types[nn_step_last + 1] = {
 		nn_step_check_copy_channels, LINES(copy_channels), nn_step_describe_move, NULL},
 	{nn_step_shortcut, "shortcut", 1, true,
 		nn_step_check_shortcut, LINES(shortcut), nn_step_describe_move, NULL},
+	{nn_step_winograd, "conv winograd", 2, true,
+		nn_step_check_conv, COUNTED(winograd), nn_step_describe_conv, nn_step_write_conv},
 };

@@ -19,6 +19,8 @@ STEP_RUN(plain);
 STEP_CHECK(conv);
 STEP_LINES(conv);
 STEP_WRITE(conv);
+STEP_COUNT(winograd);
+STEP_LINES(winograd);
 STEP_CHECK(pool);
 STEP_LINES(maxpool);
 STEP_LINES(avgpool);
@@ -48,5 +50,8 @@ STEP_TEXT(binary);
 STEP_TEXT(act);
 STEP_TEXT(gemm);
 STEP_TEXT(move);
+
+/* Is this layer faster by Winograd's method? */
+extern bool nn_winograd_pays(const nn_conv *cv, int out_h, int out_w);
 
 #endif							/* MILLRACE_NN_STEPS_IMPL_H */
