@@ -150,8 +150,12 @@ const nn_op nn_ops[] = {
 
 	/* convolution, pooling, normalisation */
 	{"Conv", "", ALL, nn_kind_conv, 2, 3, F(conv), 0},
+	{"ConvTranspose", "", ALL, nn_kind_plain, 2, 3, F(conv_transpose), 0},
 	{"MaxPool", "", ALL, nn_kind_maxpool, 1, 1, F(pool), 0},
 	{"AveragePool", "", ALL, nn_kind_avgpool, 1, 1, F(pool), 0},
+	{"LpPool", "", ALL, nn_kind_plain, 1, 1, F(pool), 0},
+	{"MaxUnpool", "", 9, NN_MAX_OPSET, nn_kind_plain, 2, 3, F(max_unpool), 0},
+	{"GlobalLpPool", "", ALL, nn_kind_plain, 1, 1, F(global_pool), 1},
 	{"GlobalAveragePool", "", ALL, nn_kind_global_avgpool, 1, 1, F(global_pool), 0},
 	{"GlobalMaxPool", "", ALL, nn_kind_global_maxpool, 1, 1, F(global_pool), 0},
 	{"BatchNormalization", "", 7, NN_MAX_OPSET, nn_kind_batchnorm, 5, 5, F(batchnorm), 0},
