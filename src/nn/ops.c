@@ -134,6 +134,11 @@ const nn_op nn_ops[] = {
 	{"ReverseSequence", "", 10, NN_MAX_OPSET, nn_kind_plain, 2, 2, F(reverse_sequence), 0},
 	{"Trilu", "", 14, NN_MAX_OPSET, nn_kind_plain, 1, 2, F(trilu), 0},
 
+	/* recurrent networks */
+	{"RNN", "", 7, NN_MAX_OPSET, nn_kind_plain, 3, 6, F(rnn), 0},
+	{"GRU", "", 7, NN_MAX_OPSET, nn_kind_plain, 3, 6, F(rnn), 1},
+	{"LSTM", "", 7, NN_MAX_OPSET, nn_kind_plain, 3, 8, F(rnn), 2},
+
 	/* tensors from numbers */
 	{"Range", "", 11, NN_MAX_OPSET, nn_kind_plain, 3, 3, F(range), 0},
 	{"EyeLike", "", 9, NN_MAX_OPSET, nn_kind_plain, 1, 1, F(eye_like), 0},

@@ -144,6 +144,8 @@ NN_OPERATOR(lp_normalization);
 NN_OPERATOR(topk);
 NN_OPERATOR(reverse_sequence);
 NN_OPERATOR(trilu);
+/* ops_rnn.c */
+NN_OPERATOR(rnn);
 /* ops_make.c */
 NN_OPERATOR(range);
 NN_OPERATOR(eye_like);
