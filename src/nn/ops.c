@@ -173,6 +173,8 @@ const nn_op nn_ops[] = {
 	/* matrices, reductions */
 	{"Gemm", "", 7, NN_MAX_OPSET, nn_kind_gemm, 2, 3, F(gemm), 0},
 	{"MatMul", "", ALL, nn_kind_matmul, 2, 2, F(matmul), 0},
+	{"Einsum", "", 12, NN_MAX_OPSET, nn_kind_plain, 1, MANY, F(einsum), 0},
+	{"Det", "", 11, NN_MAX_OPSET, nn_kind_plain, 1, 1, F(det), 0},
 	{"Softmax", "", ALL, nn_kind_softmax, 1, 1, F(softmax), 0},
 	{"LogSoftmax", "", ALL, nn_kind_softmax, 1, 1, F(softmax), 1},
 	{"Hardmax", "", ALL, nn_kind_plain, 1, 1, nn_infer_softmax, nn_run_hardmax, 0},

@@ -144,6 +144,9 @@ NN_OPERATOR(lp_normalization);
 NN_OPERATOR(topk);
 NN_OPERATOR(reverse_sequence);
 NN_OPERATOR(trilu);
+/* ops_linalg.c */
+NN_OPERATOR(einsum);
+NN_OPERATOR(det);
 /* ops_rnn.c */
 NN_OPERATOR(rnn);
 /* ops_make.c */
