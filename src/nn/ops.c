@@ -118,6 +118,8 @@ const nn_op nn_ops[] = {
 	{"Split", "", 13, NN_MAX_OPSET, nn_kind_plain, 1, 2, F(split), 0},
 	{"Pad", "", 2, 10, nn_kind_pad, 1, 1, F(pad), 0},
 	{"Pad", "", 11, NN_MAX_OPSET, nn_kind_pad, 2, 4, F(pad), 0},
+	{"CenterCropPad", "", 18, NN_MAX_OPSET, nn_kind_plain, 2, 2, nn_infer_center_crop_pad, nn_run_pad, 0},
+	{"Col2Im", "", 18, NN_MAX_OPSET, nn_kind_plain, 3, 3, F(col2im), 0},
 	{"Gather", "", ALL, nn_kind_plain, 2, 2, F(gather), 0},
 	{"DepthToSpace", "", ALL, nn_kind_plain, 1, 1, F(depth_space), 0},
 	{"SpaceToDepth", "", ALL, nn_kind_plain, 1, 1, F(depth_space), 1},

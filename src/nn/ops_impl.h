@@ -120,7 +120,6 @@ NN_OPERATOR(slice);
 NN_OPERATOR(expand);
 NN_OPERATOR(concat);
 NN_OPERATOR(split);
-NN_OPERATOR(pad);
 NN_OPERATOR(gather);
 NN_OPERATOR(depth_space);
 NN_OPERATOR(tile);
@@ -147,6 +146,10 @@ NN_OPERATOR(trilu);
 /* ops_linalg.c */
 NN_OPERATOR(einsum);
 NN_OPERATOR(det);
+/* ops_pad.c */
+NN_OPERATOR(pad);
+extern mr_code nn_infer_center_crop_pad(nn_infer_call *c);
+NN_OPERATOR(col2im);
 /* ops_rnn.c */
 NN_OPERATOR(rnn);
 /* ops_make.c */
