@@ -130,7 +130,7 @@ lower_gemm(nn_planner *p, nn_node *n)
 				k;
 	nn_pstep   *s;
 
-	if (!nn_gemm_lowers(g, n) || n->residual >= 0)
+	if (!nn_gemm_lowers(g, n) || n->residual >= 0 || (n->op->kind == nn_kind_gemm && !(n->params.f[0] > 0)))
 		return nn_lower_no;
 	if (!(n->dynamic && nn_low_for(p->isa_asked, nn_low_u8)) && !kind_of_layer(p, n->in[0], n->in[1], !trans, &kind))
 		return nn_lower_no;
@@ -256,7 +256,7 @@ nn_step_check_low_conv(const nn_step_check *c)
 		return false;
 	if (!planar && nn_ftensor_elem(x) != k->elem)
 		return false;
-	if (planar && (cv->groups != 1 || cv->cin > 4 || x->dtype != nn_float32 || !nn_good_quant(s->scale, s->zero, k)))
+	if (planar && (cv->groups != 1 || cv->cin > 4 || x->dtype != nn_float32 || (s->low == nn_low_u8 && !nn_good_quant(s->scale, s->zero))))
 		return false;
 	ih = x->shape.rank == 4 ? (int) x->shape.dims[2] : 1;
 	iw = (int) x->shape.dims[x->shape.rank - 1];
@@ -290,7 +290,7 @@ nn_step_check_low_gemm(const nn_step_check *c)
 	return kernels && !c->t[0]->blocked && !c->t[1]->blocked && m >= 1 && k >= 1 && n >= 1 &&
 		c->t[0]->elements == (int64_t) m * k && c->t[1]->elements == (int64_t) m * n &&
 		(s->op == 0 || (s->op == 1 && c->t[0]->dtype == nn_float32 && s->low == nn_low_u8)) &&
-		(s->op == 1 || nn_good_quant(s->scale, s->zero, kernels)) &&
+		(s->op == 1 || (s->low != nn_low_u8 || nn_good_quant(s->scale, s->zero))) &&
 		kernels->gemm_scratch(m, k, n) <= c->h->scratch &&
 		nn_low_pack_check(c->file + s->data, s->data_len, kernels->isa, kernels->kind, nn_pack_gemm, &flat);
 }
