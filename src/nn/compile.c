@@ -119,6 +119,7 @@ nn_compile(const mr_env *env, const uint8_t *onnx, size_t len, const nn_options 
 	p.k = nn_kernels_for(p.isa);
 	if (p.k == NULL)
 		return mr_fail(st, MR_UNSUPPORTED, "this machine has no instruction set \"%s\"", nn_isa_name(p.isa));
+	p.isa_asked = p.isa;
 	p.isa = nn_isa_f32(p.isa);	/* the plan's: all kernels are float32 */
 	rc = load(&g, onnx, len);
 	if (rc == MR_OK)

@@ -92,6 +92,9 @@ nn_emit(nn_planner *p, uint8_t **file, size_t *len)
 	h.magic = NN_FILE_MAGIC;
 	h.version = NN_COMPILER_VERSION;
 	h.isa = (uint32_t) p->isa;
+	for (nn_low_kind kind = nn_low_u8; kind <= nn_low_w16; kind++)
+		if (p->low_used[kind] && nn_low_isa(p->isa_asked, kind) > (nn_isa) h.isa)
+			h.isa = (uint32_t) nn_low_isa(p->isa_asked, kind);
 	h.layout = NN_FILE_LAYOUT;
 	h.ops = nn_ops_fingerprint();
 	h.n_tensors = (uint32_t) p->n_tensors;

@@ -9,6 +9,7 @@
  */
 #include "nn/steps.h"
 
+#include <math.h>
 #include <string.h>
 
 #include "core/sha256.h"
@@ -61,7 +62,8 @@ check_tensor(const nn_file_header *h, const nn_port *ports, const nn_ftensor *t)
 	if (!t->blocked)
 		return t->offset % nn_dtype_size(t->dtype) == 0 &&
 			inside(t->offset, (uint64_t) elements, nn_dtype_size(t->dtype), total);
-	if (t->blocked != 1 || t->place != nn_place_arena || t->dtype != nn_float32 || t->offset % 64 ||
+	if (t->blocked != 1 || t->place != nn_place_arena || t->offset % 64 ||
+		(t->dtype != nn_float32 && t->dtype != nn_bfloat16 && (t->dtype != nn_uint8 || !nn_good_quant(t->scale, t->zero))) ||
 		t->c < 1 || t->h < 1 || t->w < 1 || t->margin.top < 0 || t->margin.left < 0 || t->margin.bottom < 0 ||
 		t->margin.right < 0 || t->row_pitch % NN_LANES || t->blk_pitch % NN_LANES ||
 		t->row_pitch > UINT32_MAX || t->blk_pitch > UINT64_C(1) << 40 || (t->shape.rank != 3 && t->shape.rank != 4) ||
@@ -75,7 +77,7 @@ check_tensor(const nn_file_header *h, const nn_port *ports, const nn_ftensor *t)
 	start = ((uint64_t) t->margin.top * t->row_pitch + (uint64_t) t->margin.left * NN_LANES) * sizeof(float);
 	if (start > t->offset)
 		return false;
-	last = (uint64_t) (nn_blocks(t->c) - 1) * t->blk_pitch + rows * t->row_pitch;
+	last = (uint64_t) (nn_elem_blocks(nn_ftensor_elem(t), t->c) - 1) * t->blk_pitch + rows * t->row_pitch;
 	return inside(t->offset - start, last, sizeof(float), total);
 }
 
@@ -99,6 +101,21 @@ nn_window_fits(int kernel, int stride, int dilation, int pad, int in, int out)
 		(int64_t) (out - 1) * stride - pad < (int64_t) in + (1 << 20);
 }
 
+bool
+nn_good_quant(float scale, int zero)
+{
+	return isfinite(scale) && scale > 0 && zero >= 0 && zero <= 255;
+}
+
+/* An operand that a kind of step can have. */
+static bool
+check_operand(const nn_step_type *type, const nn_ftensor *t)
+{
+	if (t == NULL || t->dtype == nn_float32)
+		return t != NULL;
+	return type->low && (t->dtype == nn_bfloat16 || (t->dtype == nn_uint8 && nn_good_quant(t->scale, t->zero)));
+}
+
 /* What all steps must hold to, then the kind's own check. */
 static bool
 check_step(const nn_step_check *c)
@@ -117,7 +134,7 @@ check_step(const nn_step_check *c)
 		if (s->n_out != 1 || s->n_in < 1 || s->n_in > type->max_in)
 			return false;
 		for (int i = 0; i < s->n_in + 1; i++)
-			if (c->t[i] == NULL || c->t[i]->dtype != nn_float32)
+			if (!check_operand(type, c->t[i]))
 				return false;
 		if (y->place != nn_place_arena || !y->blocked != !type->blocked)
 			return false;
@@ -135,6 +152,7 @@ nn_open(const void *file, size_t len, nn_model *model, mr_status *st)
 	const nn_fstep *steps;
 	const nn_port *ports;
 	const nn_kernels *k;
+	const nn_low_kernels *low[3];
 	mr_sha256	sha;
 	uint8_t		digest[32];
 
@@ -157,7 +175,7 @@ nn_open(const void *file, size_t len, nn_model *model, mr_status *st)
 	mr_sha256_end(&sha, digest);
 	if (memcmp(digest, h->plan_sha, sizeof(digest)) != 0)
 		return corrupt(st, "the plan's checksum does not match");
-	if (h->isa == nn_isa_auto || h->isa > nn_isa_avx512 || (k = nn_kernels_for((nn_isa) h->isa)) == NULL)
+	if (h->isa == nn_isa_auto || h->isa > nn_isa_last || (k = nn_kernels_for((nn_isa) h->isa)) == NULL)
 		return corrupt(st, "made for an instruction set that this CPU lacks");
 	if (h->n_inputs > NN_MAX_PORTS || h->n_outputs > NN_MAX_PORTS || h->max_operands > NN_MAX_OPERANDS ||
 		h->tensors % 64 || h->operands % 64 || h->steps % 64 || h->ports % 64 ||
@@ -168,6 +186,8 @@ nn_open(const void *file, size_t len, nn_model *model, mr_status *st)
 		h->arena % 64 || h->scratch % 64 || h->arena > SIZE_MAX / 4 || h->scratch > SIZE_MAX / 4 ||
 		h->workspace < h->arena + h->scratch + h->max_operands * sizeof(nn_tensor) || h->workspace > SIZE_MAX / 2)
 		return corrupt(st, "impossible offsets");
+	for (nn_low_kind kind = nn_low_u8; kind <= nn_low_w16; kind++)
+		low[kind] = nn_low_for((nn_isa) h->isa, kind);
 	tensors = (const void *) ((const uint8_t *) file + h->tensors);
 	operands = (const void *) ((const uint8_t *) file + h->operands);
 	steps = (const void *) ((const uint8_t *) file + h->steps);
@@ -197,7 +217,7 @@ nn_open(const void *file, size_t len, nn_model *model, mr_status *st)
 	{
 		const nn_fstep *s = &steps[i];
 		const nn_ftensor *t[NN_MAX_OPERANDS];
-		nn_step_check c = {h, file, k, s, t};
+		nn_step_check c = {h, file, k, s, t, low};
 		uint64_t	n = (uint64_t) (uint32_t) s->n_in + (uint32_t) s->n_out;
 
 		if (s->kind < 0 || s->kind > nn_step_last || s->n_in < 0 || s->n_out < 1 || n > h->max_operands ||
@@ -217,6 +237,7 @@ nn_open(const void *file, size_t len, nn_model *model, mr_status *st)
 	model->header = h;
 	model->bytes = file;
 	model->kernels = k;
+	memcpy(model->low, low, sizeof(low));
 	return MR_OK;
 }
 

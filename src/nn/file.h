@@ -65,6 +65,7 @@ typedef enum nn_step_kind
 	nn_step_copy_channels,		/* x -> channels [to, to + n) of y */
 	nn_step_shortcut,			/* strided pixels of x -> y, channels shifted by to, rest 0 */
 	nn_step_winograd,			/* as conv, by Winograd's method */
+	nn_step_mbconv,				/* x, [res] -> y; data: packs of expand, depthwise, project */
 	nn_step_low_conv,			/* the same with uint8, bfloat16 or bfloat16 weights: s.low */
 	nn_step_low_planar,
 	nn_step_low_depthwise,
@@ -103,6 +104,7 @@ typedef struct nn_fstep
 		nn_params	params;		/* plain */
 		nn_conv		conv;
 		nn_pool		pool;
+		nn_mbconv	mbconv;
 		struct
 		{
 			int32_t		m,
