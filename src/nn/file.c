@@ -109,11 +109,12 @@ nn_good_quant(float scale, int zero)
 
 /* An operand that a kind of step can have. */
 static bool
-check_operand(const nn_step_type *type, const nn_ftensor *t)
+check_operand(const nn_fstep *s, const nn_ftensor *t)
 {
 	if (t == NULL || t->dtype == nn_float32)
 		return t != NULL;
-	return type->low && (t->dtype == nn_bfloat16 || (t->dtype == nn_uint8 && nn_good_quant(t->scale, t->zero)));
+	return s->kind >= nn_step_low_conv && s->kind <= nn_step_low_copy &&
+		(t->dtype == nn_bfloat16 || (t->dtype == nn_uint8 && nn_good_quant(t->scale, t->zero)));
 }
 
 /* What all steps must hold to, then the kind's own check. */
@@ -134,7 +135,7 @@ check_step(const nn_step_check *c)
 		if (s->n_out != 1 || s->n_in < 1 || s->n_in > type->max_in)
 			return false;
 		for (int i = 0; i < s->n_in + 1; i++)
-			if (!check_operand(type, c->t[i]))
+			if (!check_operand(s, c->t[i]))
 				return false;
 		if (y->place != nn_place_arena || !y->blocked != !type->blocked)
 			return false;

@@ -138,7 +138,6 @@ typedef struct nn_step_type
 	void		(*describe) (const nn_fstep *s, char *text, size_t size);
 	/* The s.data_len bytes of s in the file; NULL if there are never any. */
 	mr_code		(*write) (nn_planner *p, const nn_pstep *s, void *dst);
-	bool		low;			/* operands may be uint8 or bfloat16, and the output plain or blocked */
 } nn_step_type;
 
 /* For describe: append more, after a comma if text is not empty; NULL: nothing. */
