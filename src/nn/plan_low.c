@@ -140,3 +140,14 @@ nn_plan_settle(nn_planner *p, int value)
 	p->raw_of[value] = p->blocked_of[value] >= 0 ? p->blocked_of[value] : p->plain_of[value];
 	p->blocked_of[value] = p->plain_of[value] = -1;
 }
+
+nn_isa
+nn_plan_isa(const nn_planner *p)
+{
+	nn_isa		isa = p->isa;
+
+	for (nn_low_kind kind = nn_low_u8; kind <= nn_low_w16; kind++)
+		if (p->low_used[kind] && nn_low_isa(p->isa_asked, kind) > isa)
+			isa = nn_low_isa(p->isa_asked, kind);
+	return isa;
+}
