@@ -28,6 +28,7 @@ typedef struct quant_pass
 	bool	   *ok;				/* by value of 8 bits: all its readers are understood */
 	int		   *real;			/* by such a value: the float value it stands for, -1 */
 	int		   *name;			/* by value: what it is called now */
+	nn_stored  *agreed;			/* by float value: what all its readers round it to, scale 0: they differ */
 } quant_pass;
 
 /* ---- constants ---- */
@@ -208,10 +209,9 @@ qlinear_fits(const nn_graph *g, const nn_node *n)
 		(n->op->run == nn_run_qlinear_conv || w->shape.rank == 2);
 }
 
-/* x becomes a stored value only if nothing reads it but such a quantisation:
- * for each value what all its readers say, scale 0 if they do not agree. */
+/* A value is stored itself if nothing reads it but quantisations that agree. */
 static nn_stored *
-agreed(nn_graph *g)
+find_agreed(nn_graph *g)
 {
 	nn_stored  *is = nn_heap_alloc(g->heap, (size_t) g->n_values + 1, sizeof(nn_stored));
 	bool	   *seen = nn_heap_alloc(g->heap, (size_t) g->n_values + 1, sizeof(bool));
@@ -244,10 +244,9 @@ find_understood(quant_pass *p)
 {
 	nn_graph   *g = p->g;
 	nn_stored  *is = nn_heap_alloc(g->heap, (size_t) g->n_values + 1, sizeof(nn_stored));
-	nn_stored  *of_real = agreed(g);
 	bool		changed = true;
 
-	if (is == NULL || of_real == NULL)
+	if (is == NULL)
 		return g->st->code;
 	/* made by an operator that says how */
 	for (int i = 0; i < g->n_nodes; i++)
@@ -257,7 +256,7 @@ find_understood(quant_pass *p)
 		if (!n->dead && n->out[0] >= 0 && !g->values[n->out[0]].data && !nn_is_output(g, n->out[0]) &&
 			(n->op->run == nn_run_quantize || (is_qlinear(n) && qlinear_fits(g, n))))
 			p->ok[n->out[0]] = said_of_output(g, n, &is[n->out[0]]) &&
-				(n->op->run != nn_run_quantize || of_real[n->in[0]].scale > 0);
+				(n->op->run != nn_run_quantize || (g->values[n->in[0]].dtype == nn_float32 && !g->values[n->in[0]].data));
 	}
 	/* read by operators that say the same */
 	while (changed)
@@ -322,13 +321,30 @@ become(nn_graph *g, nn_node *n, const char *op)
 	return MR_OK;
 }
 
+/* A float32 value like another, made by node n. */
+static int
+value_like(nn_graph *g, int other, const nn_node *n)
+{
+	pb_bytes	nameless = {NULL, 0};
+	int			i = nn_add_value(g, nameless);
+	nn_value   *v;
+
+	if (i < 0)
+		return -1;
+	v = &g->values[i];
+	v->shape = g->values[other].shape;
+	v->elements = g->values[other].elements;
+	v->dtype = v->declared = nn_float32;
+	v->producer = (int) (n - g->nodes);
+	return i;
+}
+
 /* QLinearConv or QLinearMatMul to Conv or MatMul between float values. */
 static mr_code
 rewrite_qlinear(quant_pass *p, nn_node *n)
 {
 	nn_graph   *g = p->g;
 	bool		conv = n->op->run == nn_run_qlinear_conv;
-	pb_bytes	nameless = {NULL, 0};
 	nn_shape	ws = g->values[n->in[3]].shape;
 	const nn_int8_weights *o = int8_weights(g, &g->values[n->in[3]], &g->values[n->in[4]], &g->values[n->in[5]],
 											conv ? 0 : ws.rank - 1);
@@ -385,16 +401,8 @@ rewrite_qlinear(quant_pass *p, nn_node *n)
 			data[i] = (float) ((double) ((const int32_t *) b->data)[i] * x.scale *
 							   ((const float *) scale->data)[scale->elements == 1 ? 0 : i]);
 	}
-	if ((out = nn_add_value(g, nameless)) < 0)
+	if ((out = value_like(g, n->out[0], n)) < 0)
 		return g->st->code;
-	{
-		nn_value   *v = &g->values[out];
-
-		v->shape = g->values[n->out[0]].shape;
-		v->elements = g->values[n->out[0]].elements;
-		v->dtype = v->declared = nn_float32;
-		v->producer = (int) (n - g->nodes);
-	}
 	NN_TRY(store(g, out, &y));
 	in[0] = p->real[n->in[0]];
 	in[1] = w;
@@ -404,6 +412,33 @@ rewrite_qlinear(quant_pass *p, nn_node *n)
 	n->n_in = bias >= 0 ? 3 : 2;
 	n->out[0] = out;
 	return become(g, n, conv ? "Conv" : "MatMul");
+}
+
+/* What is quantised is stored; if others read it as it was, a copy is. */
+static mr_code
+rewrite_quantize(quant_pass *p, nn_node *n)
+{
+	nn_graph   *g = p->g;
+	int			x = n->in[0];
+	nn_stored	s;
+
+	said_of_output(g, n, &s);
+	if (x < p->n_values && p->agreed[x].scale > 0)
+		n->dead = true;
+	else
+	{
+		int			copy = value_like(g, x, n);
+
+		if (copy < 0)
+			return g->st->code;
+		p->real[n->out[0]] = copy;
+		n->out[0] = copy;
+		n->n_in = 1;
+		NN_TRY(become(g, n, "Identity"));
+		return store(g, copy, &s);
+	}
+	p->real[n->out[0]] = x;
+	return store(g, x, &s);
 }
 
 static mr_code
@@ -423,14 +458,7 @@ rewrite(quant_pass *p)
 			continue;
 		x8 = n->in[0];
 		if (n->op->run == nn_run_quantize && p->ok[n->out[0]])
-		{
-			nn_stored	s;
-
-			said_of_output(g, n, &s);
-			NN_TRY(store(g, x8, &s));
-			p->real[n->out[0]] = x8;
-			n->dead = true;
-		}
+			NN_TRY(rewrite_quantize(p, n));
 		else if (n->op->run == nn_run_dequantize && x8 >= 0 && x8 < p->n_values && p->ok[x8])
 		{
 			if (nn_is_output(g, n->out[0]))
@@ -560,7 +588,8 @@ nn_fuse_quant(nn_graph *g)
 	p.ok = nn_heap_alloc(g->heap, n, sizeof(bool));
 	p.real = nn_heap_alloc(g->heap, n, sizeof(int));
 	p.name = nn_heap_alloc(g->heap, n, sizeof(int));
-	if (!p.ok || !p.real || !p.name)
+	p.agreed = find_agreed(g);
+	if (!p.ok || !p.real || !p.name || !p.agreed)
 		return g->st->code;
 	for (int i = 0; i < g->n_values; i++)
 	{
