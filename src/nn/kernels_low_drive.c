@@ -390,13 +390,14 @@ set_output(plane *p, const nn_low_view *out, const nn_low_view *res, int y0, int
 }
 
 static void
-finish(const plane *p, const nn_low_view *out, nn_act act, int y0, int y1)
+finish(const plane *p, const nn_low_view *out, int y0, int y1)
 {
 	if (p->ops->configure)
 		p->ops->configure(0);
-	if (out->q.elem == nn_elem_f32 && nn_act_moves_zero(act))
+	/* activations move zeros, and a uint8 residual has none */
+	if (out->q.elem == nn_elem_f32)
 		nn_zero_lanes(&out->v, y0, y1);
-	else if (out->q.elem == nn_elem_bf16)
+	else
 		nn_low_zero_lanes(out, y0, y1);
 }
 
@@ -448,7 +449,7 @@ nn_low_drive_conv(const nn_low_ops *ops, const nn_conv *cv, const void *pack, co
 		p.lines = 1;
 	}
 	run_plane(&p, nn_low_weights_of(pack, ops->kind, cv->cout));
-	finish(&p, out, cv->act, y0, y1);
+	finish(&p, out, y0, y1);
 }
 
 /* ---- the stem: plain CHW input ---- */
@@ -534,7 +535,7 @@ nn_low_drive_planar(const nn_low_ops *ops, const nn_conv *cv, const void *pack, 
 
 		run_panel(&p, &pan, p.steps, n, &b, 0, p.lines);
 	}
-	finish(&p, out, cv->act, y0, y1);
+	finish(&p, out, y0, y1);
 }
 
 /* ---- products ---- */
