@@ -113,7 +113,7 @@ nn_emit(nn_planner *p, uint8_t **file, size_t *len)
 	{
 		mr_fail(g->st, MR_LIMIT, "the model needs %llu bytes for its weights and %llu for a run, at most %zu are allowed",
 				(unsigned long long) h.total_len, (unsigned long long) h.workspace, g->opt->max_memory);
-		mr_hint(g->st, "See millrace.nn_max_memory.");
+		mr_hint(g->st, "See millrace.max_model_memory.");
 		return MR_LIMIT;
 	}
 	f = mr_alloc(g->env, h.total_len);

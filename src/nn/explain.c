@@ -157,6 +157,27 @@ nn_describe_step(const nn_model *m, int step, nn_step_info *info)
 	info->flops = count_flops(s, x, y);
 }
 
+/* ---- operators ---- */
+
+int
+nn_n_operators(void)
+{
+	return nn_n_ops;
+}
+
+bool
+nn_describe_operator(int i, nn_operator_info *info)
+{
+	const nn_op *op = &nn_ops[i];
+
+	info->domain = op->domain;
+	info->name = op->name;
+	info->since = op->since;
+	info->until = op->until;
+	info->kernel = op->kind == nn_kind_plain ? "plain" : op->kind == nn_kind_alias ? "none" : "vector";
+	return strcmp(op->domain, "millrace") != 0;
+}
+
 /* ---- times ---- */
 
 typedef struct step_times

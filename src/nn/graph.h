@@ -56,7 +56,6 @@ typedef struct nn_tensor
 	void	   *data;
 } nn_tensor;
 
-extern size_t nn_dtype_size(int dtype); /* 0: not a fixed-size type */
 extern bool nn_shape_elements(const nn_shape *s, int64_t *elements);	/* false: too large */
 extern bool nn_shape_equal(const nn_shape *a, const nn_shape *b);
 
