@@ -134,7 +134,7 @@ nn_emit_plan(nn_planner *p, nn_content *content, nn_emitted *out)
 	{
 		mr_fail(g->st, MR_LIMIT, "the model needs %llu bytes for its weights and %llu for a run, at most %zu are allowed",
 				(unsigned long long) (content->len + h->len), (unsigned long long) h->workspace, g->opt->max_memory);
-		mr_hint(g->st, "See millrace.nn_max_memory.");
+		mr_hint(g->st, "See millrace.max_model_memory.");
 		return MR_LIMIT;
 	}
 	out->bytes = mr_alloc(g->env, h->len);
@@ -259,90 +259,9 @@ nn_emit(nn_planner *p, uint8_t **file, size_t *len)
 	nn_emitted	plan = {.bytes = NULL};
 	mr_code		rc = nn_emit_plan(p, &content, &plan);
 
-<<<<<<< HEAD
-	NN_TRY(place_constants(p));
-	memset(&h, 0, sizeof(h));
-	h.magic = NN_FILE_MAGIC;
-	h.version = NN_COMPILER_VERSION;
-	h.isa = (uint32_t) p->isa;
-	h.layout = NN_FILE_LAYOUT;
-	h.ops = nn_ops_fingerprint();
-	h.n_tensors = (uint32_t) p->n_tensors;
-	h.n_operands = (uint32_t) p->n_operands;
-	h.n_steps = (uint32_t) p->n_steps;
-	h.n_inputs = (uint32_t) g->n_inputs;
-	h.n_outputs = (uint32_t) g->n_outputs;
-	h.max_operands = (uint32_t) p->max_operands;
-	h.tensors = align64(sizeof(h));
-	h.operands = align64(h.tensors + h.n_tensors * sizeof(nn_ftensor));
-	h.steps = align64(h.operands + h.n_operands * sizeof(int32_t));
-	h.ports = align64(h.steps + h.n_steps * sizeof(nn_fstep));
-	h.plan_len = align64(h.ports + (h.n_inputs + h.n_outputs) * sizeof(nn_port));
-	h.total_len = h.plan_len + p->content;
-	h.arena = align64(p->arena);
-	h.scratch = align64(p->scratch);
-	h.workspace = h.arena + h.scratch + align64(h.max_operands * sizeof(nn_tensor));
-	if (h.total_len > g->opt->max_memory || h.workspace > g->opt->max_memory - h.total_len)
-	{
-		mr_fail(g->st, MR_LIMIT, "the model needs %llu bytes for its weights and %llu for a run, at most %zu are allowed",
-				(unsigned long long) h.total_len, (unsigned long long) h.workspace, g->opt->max_memory);
-		mr_hint(g->st, "See millrace.max_model_memory.");
-		return MR_LIMIT;
-	}
-	f = mr_alloc(g->env, h.total_len);
-	if (f == NULL)
-		return mr_fail(g->st, MR_NOMEM, "out of memory while compiling the model");
-	memset(f, 0, h.total_len);
-	memcpy(f, &h, sizeof(h));
-	for (int i = 0; i < p->n_tensors; i++)
-	{
-		nn_ftensor *t = (nn_ftensor *) (void *) (f + h.tensors) + i;
-
-		*t = p->tensors[i].t;
-		if (t->place == nn_place_const)
-			t->offset += h.plan_len;
-	}
-	if (p->n_operands)
-		memcpy(f + h.operands, p->operands, h.n_operands * sizeof(int32_t));
-	for (int i = 0; i < g->n_inputs + g->n_outputs; i++)
-		write_port(p, (nn_port *) (void *) (f + h.ports) + i,
-				   i < g->n_inputs ? g->inputs[i] : g->outputs[i - g->n_inputs],
-				   i < g->n_inputs ? -1 : p->outputs[i - g->n_inputs]);
-	for (int i = 0; i < p->n_steps && rc == MR_OK; i++)
-	{
-		nn_fstep   *s = (nn_fstep *) (void *) (f + h.steps) + i;
-
-		*s = p->steps[i].s;
-		if (s->data_len)
-			s->data += h.plan_len;
-		if (mr_interrupted(g->env))
-			rc = mr_fail(g->st, MR_CANCELED, "canceled while compiling a model");
-		else if (s->data_len)
-			rc = nn_step_types[s->kind].write(p, &p->steps[i], f + s->data);
-	}
-	for (int i = 0; i < p->n_tensors && rc == MR_OK; i++)
-	{
-		const nn_ftensor *t = (nn_ftensor *) (void *) (f + h.tensors) + i;
-		const nn_value *v = &g->values[p->tensors[i].value];
-
-		if (t->place == nn_place_const && t->elements)
-			memcpy(f + t->offset, v->data, (size_t) v->elements * nn_dtype_size(v->dtype));
-	}
-	if (rc == MR_OK && nn_file_seal(f, g->env) != MR_OK)
-		rc = mr_fail(g->st, MR_CANCELED, "canceled while compiling a model");
-	if (rc != MR_OK)
-	{
-		mr_free(g->env, f);
-		return rc;
-	}
-	*file = f;
-	*len = h.total_len;
-	return MR_OK;
-=======
 	if (rc == MR_OK)
 		rc = nn_emit_file(p->g->env, p->isa, 1, &plan, &content, file, len, p->g->st);
 	nn_content_free(&content);
 	mr_free(p->g->env, plan.bytes);
 	return rc;
->>>>>>> main
 }
