@@ -1,4 +1,5 @@
 -- plans, operators, statistics
+SELECT count(*) > 0 AS installed FROM millrace.install_models();
 CREATE TEMP TABLE plan AS SELECT * FROM millrace.model_plan('cifar10');
 SELECT count(*) > 5 AS steps, bool_and(ms IS NULL AND gflops IS NULL) AS not_measured,
 	min(step) = 1 AND max(step) = count(*) AS numbered, sum(flops) > 50e6 AS counted,
