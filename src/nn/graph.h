@@ -82,9 +82,10 @@ typedef struct nn_attr
 	int64_t		i;
 	float		f;
 	pb_bytes	s;				/* string, or tensor message */
-	int			n;				/* of ints or floats */
+	int			n;				/* of ints, floats or strings */
 	int64_t    *ints;
 	float	   *floats;
+	pb_bytes   *strings;		/* in the file */
 } nn_attr;
 
 /* What an operator needs to know at run time, found once by its infer(): axes,
