@@ -17,6 +17,7 @@
 
 #define NN_FILE_MAGIC UINT64_C(0x31304e4e4543524d)	/* "MRCENN01" */
 
+#define NN_LABEL_SIZE 64
 #define NN_MAX_OPERANDS 4096	/* of a step: a Concat of many */
 
 /* Where a tensor lies. */
@@ -60,7 +61,8 @@ typedef enum nn_step_kind
 	nn_step_from_blocked,
 	nn_step_copy_channels,		/* x -> channels [to, to + n) of y */
 	nn_step_shortcut,			/* strided pixels of x -> y, channels shifted by to, rest 0 */
-	nn_step_last = nn_step_shortcut
+	nn_step_winograd,			/* as conv, by Winograd's method */
+	nn_step_last = nn_step_winograd
 } nn_step_kind;
 
 typedef struct nn_fstep
@@ -76,6 +78,7 @@ typedef struct nn_fstep
 	uint64_t	wanted;			/* bit per output that depends on this step */
 	int64_t		macs;			/* multiply-adds, of one output line if it has lines */
 	nn_act		act;
+	char		label[NN_LABEL_SIZE];	/* the node it computes, for explain.c */
 	union
 	{
 		nn_params	params;		/* plain */

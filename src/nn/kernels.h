@@ -97,7 +97,8 @@ typedef enum nn_pack_kind
 {
 	nn_pack_conv = 1,
 	nn_pack_depthwise = 2,
-	nn_pack_gemm = 3
+	nn_pack_gemm = 3,
+	nn_pack_winograd = 4
 } nn_pack_kind;
 
 /* First 64 bytes of each pack; then bias[16 * nn_blocks(cout)], then weights. */
@@ -151,6 +152,12 @@ typedef struct nn_conv
  * not matter for packing.  dst: nn_*_pack_size() bytes, 64-byte aligned. */
 extern size_t nn_conv_pack_size(nn_isa isa, const nn_conv *cv);
 extern void nn_conv_pack(nn_isa isa, const nn_conv *cv, const float *w, const float *bias, void *dst);
+
+/* 3x3, stride 1, no groups: by Winograd's method, faster from about 64 channels
+ * and 14 x 14 pixels on; four times the weights. */
+extern bool nn_winograd_can(const nn_conv *cv);
+extern size_t nn_winograd_pack_size(nn_isa isa, const nn_conv *cv);
+extern void nn_winograd_pack(nn_isa isa, const nn_conv *cv, const float *w, const float *bias, void *dst);
 
 /* Depthwise: cin = cout = groups; w is C x kh x kw; any kernel, stride, dilation.
  * The same bytes for every isa (the head names the isa asked for). */
@@ -227,6 +234,12 @@ typedef struct nn_kernels
 						 const nn_view *out, int y0, int y1, void *scratch);
 	void		(*conv_planar) (const nn_conv *cv, const void *pack, const float *in, int in_h, int in_w,
 								const nn_view *res, const nn_view *out, int y0, int y1, void *scratch);
+
+	/* The same by Winograd's method, where nn_winograd_can(); y0 a multiple of 4,
+	 * y1 too or the last line's end. */
+	size_t		(*winograd_scratch) (const nn_conv *cv, int out_h, int out_w);
+	void		(*winograd) (const nn_conv *cv, const void *pack, const nn_view *in, const nn_view *res,
+							 const nn_view *out, int y0, int y1, void *scratch);
 
 	/* Depthwise, with optional residual; in's border covers nn_conv_margin(). */
 	void		(*depthwise) (const nn_conv *cv, const void *pack, const nn_view *in, const nn_view *res,

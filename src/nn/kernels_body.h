@@ -285,6 +285,7 @@ scale_shift(const nn_view *in, const float *scale, const float *shift, const nn_
 }
 
 #include "nn/kernels_spatial.h"
+#include "nn/kernels_winograd.h"
 
 /* ---- softmax ---- */
 
@@ -352,6 +353,8 @@ const nn_isa_ops KERNELS_OPS = {
 	.tile3 = find_tile3,
 #endif
 	.activate = activate,
+	.wino_input = wino_input,
+	.wino_output = wino_output,
 };
 
 static size_t
@@ -375,6 +378,19 @@ conv_planar(const nn_conv *cv, const void *pack, const float *in, int in_h, int 
 }
 
 static size_t
+winograd_scratch(const nn_conv *cv, int out_h, int out_w)
+{
+	return nn_drive_winograd_scratch(&KERNELS_OPS, cv, out_h, out_w);
+}
+
+static void
+winograd(const nn_conv *cv, const void *pack, const nn_view *in, const nn_view *res, const nn_view *out,
+		 int y0, int y1, void *scratch)
+{
+	nn_drive_winograd(&KERNELS_OPS, cv, pack, in, res, out, y0, y1, scratch);
+}
+
+static size_t
 gemm_scratch(int m, int k, int n)
 {
 	return nn_drive_gemm_scratch(&KERNELS_OPS, m, k, n);
@@ -394,6 +410,8 @@ const nn_kernels KERNELS = {
 	.conv_scratch = conv_scratch,
 	.conv = conv,
 	.conv_planar = conv_planar,
+	.winograd_scratch = winograd_scratch,
+	.winograd = winograd,
 	.depthwise = depthwise,
 	.maxpool = maxpool,
 	.avgpool = avgpool,

@@ -25,6 +25,7 @@
 
 #define NN_MAX_STEPS 64			/* steps of one chunk of K: 128 KB of a 32-cout panel */
 #define NN_MAX_MR 14			/* pixels of the largest tile of any set */
+#define NN_MAX_PANEL 2			/* blocks of the widest panel */
 
 typedef struct nn_step
 {
@@ -47,12 +48,25 @@ typedef struct nn_tile_job
 	bool		last;			/* add the residual and clip to [lo, hi] */
 	float		lo,
 				hi;
+	const char *ahead,			/* weights wanted next: each step of a tile asks for */
+			   *ahead_end;		/* so many cache lines of them */
+	int			ahead_lines;
 } nn_tile_job;
 
 /* One tile: its first pixels (all of them if the tile is of one line) are at a0,
  * o0, r0, the others, of the next line, at a1, o1, r1.  r0 NULL: no residual. */
 typedef void (*nn_tile_fn) (const nn_tile_job *j, const float *a0, const float *a1,
 							float *o0, float *o1, const float *r0, const float *r1);
+
+/* What outputs of Winograd's method have in common: one block of couts. */
+typedef struct nn_wino_out
+{
+	const float *bias;
+	size_t		res_pitch,		/* floats from line to line */
+				out_pitch;
+	float		lo,
+				hi;
+} nn_wino_out;
 
 /* What the shared loops need of an instruction set. */
 typedef struct nn_isa_ops
@@ -67,6 +81,10 @@ typedef struct nn_isa_ops
 	int			max_mr3;
 	nn_tile_fn	(*tile3) (int mr);
 	void		(*activate) (const float *x, float *y, size_t n, nn_act act);
+	/* Winograd's transforms of one tile and block of channels: kernels_winograd.h */
+	void		(*wino_input) (const float *x, size_t row_pitch, int rows, int cols, float *v, size_t pitch);
+	void		(*wino_output) (const float *m, size_t pitch, const nn_wino_out *w, const float *res, float *o,
+								int rows, int cols);
 } nn_isa_ops;
 
 extern const nn_isa_ops nn_ops_portable;
@@ -88,7 +106,25 @@ extern size_t nn_drive_gemm_scratch(const nn_isa_ops *ops, int m, int k, int n);
 extern void nn_drive_gemm(const nn_isa_ops *ops, const void *pack, int m, const float *a, size_t lda,
 						  const float *res, size_t ldres, float *y, size_t ldy, nn_act act, void *scratch);
 
+/* o = a B for m pixels of k values: a and o are blocks of 16 values at pitches, b
+ * the panels of a product of k x n.  Plain sums: no bias, no activation. */
+extern void nn_drive_sums(const nn_isa_ops *ops, int k, int n, const float *b, const float *a, size_t a_blk,
+						  int m, float *o, size_t o_blk);
+
+/* What tiles cannot do: the other activations, and clean padding lanes. */
+extern void nn_drive_finish(const nn_isa_ops *ops, nn_act act, const nn_view *out, int y0, int y1);
+
+/* ---- kernels_winograd.c ---- */
+
+extern size_t nn_drive_winograd_scratch(const nn_isa_ops *ops, const nn_conv *cv, int out_h, int out_w);
+extern void nn_drive_winograd(const nn_isa_ops *ops, const nn_conv *cv, const void *pack, const nn_view *in,
+							  const nn_view *res, const nn_view *out, int y0, int y1, void *scratch);
+
 /* ---- pack.c ---- */
+
+/* Write a pack's head and its bias, padded with zeros. */
+extern void nn_pack_head(void *dst, nn_isa isa, nn_pack_kind kind, const nn_conv *cv, size_t bytes,
+						 const float *bias);
 
 /* A panel of packed weights: couts [16 * ob, 16 * (ob + nb)) from cin blocks
  * [cb, cb + ncb), k values of cin and taps, k * nb * 16 floats. */

@@ -75,6 +75,14 @@ nn_lower_conv(nn_planner *p, nn_node *n)
 	s->s.residual = n->residual >= 0;
 	x = &p->tensors[in[0]].t;
 	y = &p->tensors[out].t;
+	if (kind == nn_step_conv && nn_winograd_pays(&cv, y->h, y->w))
+	{
+		s->s.kind = nn_step_winograd;
+		s->s.macs = (int64_t) cv.cin * cv.cout * 36 * ((y->w + 3) / 4);
+		nn_plan_data(p, s, nn_winograd_pack_size(p->isa, &cv));
+		s->scratch = p->k->winograd_scratch(&cv, y->h, y->w);
+		return nn_lower_done;
+	}
 	s->s.macs = (int64_t) (cv.cin / cv.groups) * cv.cout * cv.kh * cv.kw * y->w;
 	if (kind == nn_step_depthwise)
 		nn_plan_data(p, s, nn_depthwise_pack_size(p->isa, &cv));
@@ -98,6 +106,8 @@ nn_step_write_conv(nn_planner *p, const nn_pstep *s, void *dst)
 
 	if (s->s.kind == nn_step_depthwise)
 		nn_depthwise_pack(p->isa, &s->s.u.conv, w, bias, dst);
+	else if (s->s.kind == nn_step_winograd)
+		nn_winograd_pack(p->isa, &s->s.u.conv, w, bias, dst);
 	else
 		nn_conv_pack(p->isa, &s->s.u.conv, w, bias, dst);
 	return MR_OK;
@@ -143,6 +153,9 @@ nn_step_check_conv(const nn_step_check *c)
 	if (s->kind == nn_step_depthwise)
 		return cv->groups == cv->cin && cv->cin == cv->cout &&
 			nn_pack_check(c->file + s->data, s->data_len, c->k->isa, nn_pack_depthwise, cv);
+	if (s->kind == nn_step_winograd)
+		return nn_winograd_can(cv) && c->k->winograd_scratch(cv, y->h, y->w) <= c->h->scratch &&
+			nn_pack_check(c->file + s->data, s->data_len, c->k->isa, nn_pack_winograd, cv);
 	return c->k->conv_scratch(cv, ih, iw, y->h, y->w) <= c->h->scratch &&
 		nn_pack_check(c->file + s->data, s->data_len, c->k->isa, nn_pack_conv, cv);
 }

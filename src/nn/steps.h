@@ -101,9 +101,14 @@ typedef struct nn_step_type
 	mr_code		(*run) (nn_step_run *c);
 	void		(*run_lines) (nn_step_run *c, int y0, int y1);
 	int			(*lines) (const nn_step_run *c);
+	/* Parameters in words, "3x3 stride 2, relu": NULL if there are none. */
+	void		(*describe) (const nn_fstep *s, char *text, size_t size);
 	/* The s.data_len bytes of s in the file; NULL if there are never any. */
 	mr_code		(*write) (nn_planner *p, const nn_pstep *s, void *dst);
 } nn_step_type;
+
+/* For describe: append more, after a comma if text is not empty; NULL: nothing. */
+extern void nn_step_say(char *text, size_t size, const char *more);
 
 extern const nn_step_type nn_step_types[nn_step_last + 1];
 
