@@ -152,6 +152,7 @@ typedef struct nn_graph
 	int			inputs[NN_MAX_PORTS];	/* values */
 	int			outputs[NN_MAX_PORTS];
 	int64_t		n_parameters;
+	bool		has_names;		/* a table of strings, kept as positions */
 	struct nn_names *names;
 } nn_graph;
 

@@ -228,15 +228,13 @@ nn_ml_two_classes(float *s, bool around_zero, nn_ml_post post)
 	s[1] = s[0];
 	if (post == nn_ml_probit)
 		s[0] = s[1] = probit(s[1]);
-	else if (!around_zero)
-		s[0] = 1 - s[1];
 	else if (post == nn_ml_logistic)
 	{
 		s[0] = nn_ml_logistic_of(-s[1]);
 		s[1] = nn_ml_logistic_of(s[1]);
 	}
 	else
-		s[0] = -s[1];
+		s[0] = around_zero ? -s[1] : 1 - s[1];
 }
 
 /* ---- Scaler, Imputer, Binarizer, Normalizer: a number from a number ---- */
