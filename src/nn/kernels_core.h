@@ -58,6 +58,20 @@ typedef struct nn_tile_job
 typedef void (*nn_tile_fn) (const nn_tile_job *j, const float *a0, const float *a1,
 							float *o0, float *o1, const float *r0, const float *r1);
 
+/* What all lines of a block of depthwise channels have in common. */
+typedef struct nn_dw_job
+{
+	int			kh,
+				kw;
+	size_t		tap_step,		/* floats from a tap to its neighbour, */
+				pix_step;		/* from a pixel to the next */
+	const float *w,
+			   *bias;
+	bool		clip;			/* the activation is clipping to [lo, hi] */
+	float		lo,
+				hi;
+} nn_dw_job;
+
 /* What outputs of Winograd's method have in common: one block of couts. */
 typedef struct nn_wino_out
 {
@@ -81,6 +95,11 @@ typedef struct nn_isa_ops
 	int			max_mr3;
 	nn_tile_fn	(*tile3) (int mr);
 	void		(*activate) (const float *x, float *y, size_t n, nn_act act);
+	/* One output line of one block; line[ky]: the first tap of the first pixel.
+	 * The activation is included. */
+	void		(*depthwise_line) (const nn_conv *cv, const nn_dw_job *j, const float *const *line,
+								   const float *res, float *out, int width);
+
 	/* Winograd's transforms of one tile and block of channels: kernels_winograd.h */
 	void		(*wino_input) (const float *x, size_t row_pitch, int rows, int cols, float *v, size_t pitch);
 	void		(*wino_output) (const float *m, size_t pitch, const nn_wino_out *w, const float *res, float *o,
@@ -102,9 +121,21 @@ extern void nn_drive_conv(const nn_isa_ops *ops, const nn_conv *cv, const void *
 extern void nn_drive_conv_planar(const nn_isa_ops *ops, const nn_conv *cv, const void *pack, const float *in,
 								 int in_h, int in_w, const nn_view *res, const nn_view *out, int y0, int y1,
 								 void *scratch);
+
+/* One panel of a 1x1 convolution of stride 1 without groups: all lines of in;
+ * out holds the panel's couts, [16 * ob, ...), alone. */
+extern void nn_drive_panel(const nn_isa_ops *ops, const nn_conv *cv, const void *pack, int ob, const nn_view *in,
+						   const nn_view *out);
 extern size_t nn_drive_gemm_scratch(const nn_isa_ops *ops, int m, int k, int n);
 extern void nn_drive_gemm(const nn_isa_ops *ops, const void *pack, int m, const float *a, size_t lda,
 						  const float *res, size_t ldres, float *y, size_t ldy, nn_act act, void *scratch);
+
+/* ---- kernels_mbconv.c ---- */
+
+extern size_t nn_drive_mbconv_scratch(const nn_isa_ops *ops, const nn_mbconv *mb, int in_h, int in_w,
+									  int out_h, int out_w);
+extern void nn_drive_mbconv(const nn_isa_ops *ops, const nn_mbconv *mb, const void *const *packs, const nn_view *in,
+							const nn_view *res, const nn_view *out, int y0, int y1, void *scratch);
 
 /* o = a B for m pixels of k values: a and o are blocks of 16 values at pitches, b
  * the panels of a product of k x n.  Plain sums: no bias, no activation. */
@@ -168,6 +199,20 @@ nn_act_is_clip(nn_act act, float *lo, float *hi)
 		*hi = act.b;
 	}
 	return act.kind == nn_act_none || act.kind == nn_act_relu || act.kind == nn_act_clip;
+}
+
+/* Block b of a depthwise convolution. */
+static inline nn_dw_job
+nn_dw_block(const nn_conv *cv, const void *pack, int b)
+{
+	nn_dw_job	j = {
+		.kh = cv->kh, .kw = cv->kw, .tap_step = (size_t) cv->dw * NN_LANES, .pix_step = (size_t) cv->sw * NN_LANES,
+		.w = nn_pack_weights(pack, cv->cout) + (size_t) b * cv->kh * cv->kw * NN_LANES,
+		.bias = nn_pack_bias(pack) + (size_t) b * NN_LANES
+	};
+
+	j.clip = nn_act_is_clip(cv->act, &j.lo, &j.hi);
+	return j;
 }
 
 /* Does act turn the zero of a padding lane into something else? */

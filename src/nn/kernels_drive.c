@@ -40,6 +40,7 @@ typedef struct plane
 				width;
 	float		lo,
 				hi;
+	const nn_act *act;			/* applied to what is finished, NULL: clipping alone */
 	bool		sums;			/* neither residual nor limits */
 } plane;
 
@@ -87,6 +88,15 @@ cut(int width, int max, int *count, int *big, int *size)
 	*big = width - (*size - 1) * *count;
 }
 
+/* The activation of n finished pixels of a panel, while they are in L1. */
+static inline void
+activate_pixels(const nn_isa_ops *ops, const plane *p, const nn_tile_job *job, float *o, int n, int nb)
+{
+	if (p->act && job->last)
+		for (int b = 0; b < nb; b++)
+			ops->activate(o + b * p->o_blk, o + b * p->o_blk, (size_t) n * NN_LANES, *p->act);
+}
+
 /* After a tile: it asked for its share of what comes next. */
 static inline void
 advance(nn_tile_job *job)
@@ -126,11 +136,15 @@ run_across(const nn_isa_ops *ops, nn_tile_job *job, const plane *p, int ob, int 
 		if (left > mr || (left < mr && l + 1 < l1))
 		{
 			fn[left < mr ? left : mr] (job, ax, a + p->a_line, ox, o + p->o_line, rx, r ? r + p->r_line : NULL);
+			activate_pixels(ops, p, job, ox, left < mr ? left : mr, nb);
+			if (left < mr)
+				activate_pixels(ops, p, job, o + p->o_line, mr - left, nb);
 			x += mr;
 		}
 		else
 		{
 			ops->tile(left, nb, p->a_pix, left) (job, ax, ax, ox, ox, rx, rx);
+			activate_pixels(ops, p, job, ox, left, nb);
 			x = p->width;
 		}
 		advance(job);
@@ -166,6 +180,8 @@ run_lines(const nn_isa_ops *ops, nn_tile_job *job, const plane *p, bool tap3, in
 			const float *r = p->r ? p->r + l * p->r_line + (ob - p->ob0) * p->r_blk : NULL;
 
 			pair(job, a, a + p->a_line, o, o + p->o_line, r, r ? r + p->r_line : NULL);
+			activate_pixels(ops, p, job, o, p->width, nb);
+			activate_pixels(ops, p, job, o + p->o_line, p->width, nb);
 			advance(job);
 		}
 	if (l >= l1 || (!tap3 && run_across(ops, job, p, ob, nb, l, l1)))
@@ -184,6 +200,7 @@ run_lines(const nn_isa_ops *ops, nn_tile_job *job, const plane *p, bool tap3, in
 			int			mr = i < big ? size : size - 1;
 
 			fn[i >= big] (job, a, a, o, o, r, r);
+			activate_pixels(ops, p, job, o, mr, nb);
 			advance(job);
 			a += mr * p->a_pix;
 			o += mr * p->o_pix;
@@ -239,23 +256,18 @@ run_plane(const nn_isa_ops *ops, const nn_conv *cv, const void *pack, plane *p)
 {
 	const float *bias = nn_pack_bias(pack);
 	int			blocks = nn_blocks(cv->cout);
-	size_t		line_bytes = sizeof(float) * nn_blocks(cv->cin) *
-		(p->lines > 1 ? p->a_line : (size_t) p->width * p->a_pix);
+	/* input that the taps of one pixel add to those of its neighbours */
+	size_t		pixel_bytes = sizeof(float) * NN_LANES * nn_blocks(cv->cin) *
+		(cv->kh < cv->sh ? cv->kh : cv->sh) * (cv->kw < cv->sw ? cv->kw : cv->sw);
+	size_t		bytes = pixel_bytes * p->lines * p->width;
+	int			count = (int) ((bytes + BLOCK_BYTES / 2) / BLOCK_BYTES);
 	int			long_line = p->lines == 1 ? p->width : 0;
 	int			total = long_line ? long_line : p->lines;
+	int			unit = long_line ? 4 * NN_MAX_MR : 2;	/* pixels, lines: whole tiles where possible */
 	int			block;
 
-	/* One long line is blocked by pixels, in whole tiles where possible. */
-	if (long_line)
-	{
-		block = (int) (BLOCK_BYTES / (line_bytes / long_line + 1));
-		block = block < 4 * NN_MAX_MR ? 4 * NN_MAX_MR : block / (4 * NN_MAX_MR) * (4 * NN_MAX_MR);
-	}
-	else
-	{
-		block = (int) (BLOCK_BYTES / (line_bytes + 1));
-		block = block < 2 ? 2 : block / 2 * 2;
-	}
+	block = count > 1 ? (total + count - 1) / count : total;
+	block = (block + unit - 1) / unit * unit;
 	for (int at = 0; at < total; at += block)
 	{
 		const float *b = nn_pack_weights(pack, cv->cout);
@@ -294,12 +306,8 @@ set_output(plane *p, const nn_conv *cv, const nn_view *out, const nn_view *res, 
 	p->ob0 = 0;
 	p->lines = y1 - y0;
 	p->width = out->w;
+	p->act = nn_act_is_clip(cv->act, &p->lo, &p->hi) ? NULL : &cv->act;
 	p->sums = false;
-	if (!nn_act_is_clip(cv->act, &p->lo, &p->hi))
-	{
-		p->lo = -INFINITY;
-		p->hi = INFINITY;
-	}
 }
 
 void
@@ -453,7 +461,27 @@ nn_drive_conv(const nn_isa_ops *ops, const nn_conv *cv, const void *pack, const 
 		}
 		run_plane(ops, cv, pack, &p);
 	}
-	nn_drive_finish(ops, cv->act, out, y0, y1);
+	if (nn_act_moves_zero(cv->act))
+		nn_zero_lanes(out, y0, y1);
+}
+
+void
+nn_drive_panel(const nn_isa_ops *ops, const nn_conv *cv, const void *pack, int ob, const nn_view *in,
+			   const nn_view *out)
+{
+	nn_panel	pan = nn_panel_at(ops->isa, cv, ob);
+	plane		p = {0};
+
+	set_output(&p, cv, out, NULL, 0, out->h);
+	p.a = in->data;
+	p.a_line = in->row_pitch;
+	p.a_pix = NN_LANES;
+	p.a_blk = in->blk_pitch;
+	p.ob0 = ob;
+	run_panel(ops, cv, &p, &pan, nn_pack_weights(pack, cv->cout) + (size_t) ob * NN_LANES * cv->cin,
+			  nn_pack_bias(pack) + ob * NN_LANES, 0, p.lines);
+	if (nn_act_moves_zero(cv->act))
+		nn_zero_lanes(out, 0, out->h);
 }
 
 /* ---- the stem: plain CHW input ---- */
@@ -596,7 +624,8 @@ nn_drive_conv_planar(const nn_isa_ops *ops, const nn_conv *cv, const void *pack,
 			}
 		}
 	}
-	nn_drive_finish(ops, cv->act, out, y0, y1);
+	if (nn_act_moves_zero(cv->act))
+		nn_zero_lanes(out, y0, y1);
 }
 
 /* ---- products ---- */

@@ -163,9 +163,7 @@ nn_plan_blocked_step(nn_planner *p, nn_step_kind kind, int n_in, const int *in, 
 void
 nn_plan_data(nn_planner *p, nn_pstep *s, uint64_t bytes)
 {
-	s->s.data = p->content;
 	s->s.data_len = bytes;
-	p->content += (bytes + 63) & ~UINT64_C(63);
 }
 
 /* ---- lowering ---- */
@@ -277,5 +275,5 @@ nn_lower_graph(nn_planner *p)
 	for (int i = 0; i < g->n_outputs; i++)
 		if ((p->outputs[i] = nn_plan_plain(p, g->outputs[i])) < 0)
 			return g->st->code;
-	return MR_OK;
+	return nn_join_mbconv(p);
 }

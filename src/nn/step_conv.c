@@ -31,7 +31,7 @@ nn_plan_conv(const nn_graph *g, const nn_node *n)
 static bool
 is_depthwise(const nn_conv *cv)
 {
-	return cv->groups > 1 && cv->groups == cv->cin && cv->cin == cv->cout;
+	return cv->groups > 1 && cv->groups == cv->cin && cv->cin == cv->cout && cv->kh <= NN_MAX_DW_LINES;
 }
 
 nn_lowered
@@ -113,8 +113,8 @@ nn_step_write_conv(nn_planner *p, const nn_pstep *s, void *dst)
 	return MR_OK;
 }
 
-static bool
-covers(const nn_margin *have, const nn_margin *need)
+bool
+nn_margin_covers(const nn_margin *have, const nn_margin *need)
 {
 	return have->top >= need->top && have->left >= need->left && have->bottom >= need->bottom &&
 		have->right >= need->right;
@@ -148,10 +148,10 @@ nn_step_check_conv(const nn_step_check *c)
 		!nn_window_fits(cv->kw, cv->sw, cv->dw, cv->pl, iw, y->w))
 		return false;
 	m = nn_conv_margin(cv, ih, iw, y->h, y->w);
-	if (s->kind != nn_step_conv_planar && !covers(&x->margin, &m))
+	if (s->kind != nn_step_conv_planar && !nn_margin_covers(&x->margin, &m))
 		return false;
 	if (s->kind == nn_step_depthwise)
-		return cv->groups == cv->cin && cv->cin == cv->cout &&
+		return cv->groups == cv->cin && cv->cin == cv->cout && cv->kh <= NN_MAX_DW_LINES &&
 			nn_pack_check(c->file + s->data, s->data_len, c->k->isa, nn_pack_depthwise, cv);
 	if (s->kind == nn_step_winograd)
 		return nn_winograd_can(cv) && c->k->winograd_scratch(cv, y->h, y->w) <= c->h->scratch &&

@@ -17,7 +17,7 @@
 
 typedef struct nn_step_check
 {
-	const nn_file_header *h;
+	const nn_fplan *h;
 	const uint8_t *file;
 	const nn_kernels *k;
 	const nn_fstep *s;
@@ -33,12 +33,18 @@ extern bool nn_same_view(const nn_ftensor *a, const nn_ftensor *b);
 /* Is a window's last position within what input and pads can hold? */
 extern bool nn_window_fits(int kernel, int stride, int dilation, int pad, int in, int out);
 
+/* Does a border cover what a reader needs? */
+extern bool nn_margin_covers(const nn_margin *have, const nn_margin *need);
+
+/* Multiply-adds of a block. */
+extern int64_t nn_mbconv_macs(const nn_mbconv *mb, int in_h, int in_w, int out_h, int out_w);
+
 /* ---- a run ---- */
 
 typedef struct nn_runner
 {
 	const nn_model *m;
-	const nn_file_header *h;
+	const nn_fplan *h;
 	const nn_ftensor *tensors;
 	const int32_t *operands;
 	const nn_kernels *k;
@@ -48,6 +54,7 @@ typedef struct nn_runner
 	uint8_t    *scratch;
 	nn_tensor  *plain;			/* operands of the plain step at work */
 	const uint8_t *inputs[NN_MAX_PORTS];	/* of the image at hand */
+	int64_t		counts[NN_MAX_SLOTS];	/* sizes that depend on its data */
 } nn_runner;
 
 /* A step at work: its first and last operand at hand. */
@@ -132,6 +139,9 @@ extern nn_lowered nn_lower_concat(nn_planner *p, nn_node *n);
 extern nn_lowered nn_lower_shortcut(nn_planner *p, nn_node *n);
 extern nn_lowered nn_lower_alias(nn_planner *p, nn_node *n);
 extern nn_lowered nn_lower_plain(nn_planner *p, nn_node *n);
+
+/* Join steps that one kernel does at once; after all nodes were lowered. */
+extern mr_code nn_join_mbconv(nn_planner *p);
 
 /* A new tensor for a value in one of its layouts; -1: failed. */
 extern int	nn_plan_tensor(nn_planner *p, int value, bool blocked);

@@ -43,6 +43,10 @@ STEP_CHECK(copy_channels);
 STEP_LINES(copy_channels);
 STEP_CHECK(shortcut);
 STEP_LINES(shortcut);
+STEP_CHECK(mbconv);
+STEP_LINES(mbconv);
+STEP_WRITE(mbconv);
+STEP_TEXT(mbconv);
 
 STEP_TEXT(conv);
 STEP_TEXT(pool);
