@@ -75,9 +75,10 @@ typedef struct nn_attr
 	int64_t		i;
 	float		f;
 	pb_bytes	s;				/* string, or tensor message */
-	int			n;				/* of ints or floats */
+	int			n;				/* of ints, floats or strings */
 	int64_t    *ints;
 	float	   *floats;
+	pb_bytes   *strings;		/* in the file */
 } nn_attr;
 
 /* What an operator needs to know at run time, found once by its infer(): axes,
@@ -157,6 +158,7 @@ typedef struct nn_graph
 	int			n_slots;		/* sizes that depend on data */
 	int			need;			/* input whose value a shape rule asked for, -1: none */
 	int64_t		n_parameters;
+	bool		has_names;		/* a table of strings, kept as positions */
 	struct nn_names *names;
 } nn_graph;
 
