@@ -134,7 +134,7 @@ nn_emit_plan(nn_planner *p, nn_content *content, nn_emitted *out)
 	{
 		mr_fail(g->st, MR_LIMIT, "the model needs %llu bytes for its weights and %llu for a run, at most %zu are allowed",
 				(unsigned long long) (content->len + h->len), (unsigned long long) h->workspace, g->opt->max_memory);
-		mr_hint(g->st, "See millrace.nn_max_memory.");
+		mr_hint(g->st, "See millrace.max_model_memory.");
 		return MR_LIMIT;
 	}
 	out->bytes = mr_alloc(g->env, h->len);

@@ -50,7 +50,6 @@ typedef struct nn_tensor
 	void	   *data;
 } nn_tensor;
 
-extern size_t nn_dtype_size(int dtype); /* 0: not a fixed-size type */
 extern bool nn_shape_elements(const nn_shape *s, int64_t *elements);	/* false: too large */
 extern bool nn_shape_equal(const nn_shape *a, const nn_shape *b);
 
@@ -76,9 +75,10 @@ typedef struct nn_attr
 	int64_t		i;
 	float		f;
 	pb_bytes	s;				/* string, or tensor message */
-	int			n;				/* of ints or floats */
+	int			n;				/* of ints, floats or strings */
 	int64_t    *ints;
 	float	   *floats;
+	pb_bytes   *strings;		/* in the file */
 } nn_attr;
 
 /* What an operator needs to know at run time, found once by its infer(): axes,
@@ -158,6 +158,7 @@ typedef struct nn_graph
 	int			n_slots;		/* sizes that depend on data */
 	int			need;			/* input whose value a shape rule asked for, -1: none */
 	int64_t		n_parameters;
+	bool		has_names;		/* a table of strings, kept as positions */
 	struct nn_names *names;
 } nn_graph;
 

@@ -51,6 +51,9 @@ typedef enum nn_dtype
 /* "float32", "int64", ... */
 extern const char *nn_dtype_name(nn_dtype dtype);
 
+/* Bytes of an element; 0: not a fixed-size type. */
+extern size_t nn_dtype_size(int dtype);
+
 typedef struct nn_shape
 {
 	int32_t		rank;
@@ -88,7 +91,7 @@ typedef struct nn_options
 								 * asked for, -1 if none */
 } nn_options;
 
-/* 256 MB, 100,000 nodes, 1 GB, best instruction set. */
+/* 1 GB, 100,000 nodes, 1 GB, best instruction set. */
 extern const nn_options nn_default_options;
 
 /* An input or output.  Lives inside the compiled file: fixed size, no pointers. */
@@ -234,5 +237,20 @@ typedef struct nn_step_info
 
 extern int	nn_n_steps(const nn_model *model);
 extern void nn_describe_step(const nn_model *model, int step, nn_step_info *info);
+
+/* An operator that models may use; opsets are those of its domain, inclusive. */
+typedef struct nn_operator_info
+{
+	const char *domain;			/* "": ai.onnx */
+	const char *name;
+	int			since,
+				until;
+	const char *kernel;			/* "vector", "plain", "none": only memory is renamed */
+} nn_operator_info;
+
+extern int	nn_n_operators(void);
+
+/* False: line i of the table is the planner's own, not for models. */
+extern bool nn_describe_operator(int i, nn_operator_info *info);
 
 #endif							/* MILLRACE_NN_H */
