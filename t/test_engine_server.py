@@ -42,7 +42,7 @@ def exported(name):
 
 
 def smaps(pid):
-    """Private dirty bytes of a process, and of its maps of compiled files: (size, shared, private dirty)."""
+    """Private dirty bytes of a process, and of its maps of compiled files: (resident, shared, private dirty)."""
     dirty, files, inside = 0, [0, 0, 0], False
     with open("/proc/%d/smaps" % pid) as f:
         for line in f:
@@ -52,7 +52,7 @@ def smaps(pid):
             elif word[0] == "Private_Dirty:":
                 dirty += int(word[1]) * 1024
                 files[2] += int(word[1]) * 1024 * inside
-            elif inside and word[0] == "Size:":
+            elif inside and word[0] == "Rss:":
                 files[0] += int(word[1]) * 1024
             elif inside and word[0] in ("Shared_Clean:", "Shared_Dirty:"):
                 files[1] += int(word[1]) * 1024
@@ -160,39 +160,39 @@ def test_promotion_under_load(c):
 
 
 def cancel_times(c, statement, times, longest):
-    """Milliseconds from pg_cancel_backend() to the error, at random moments of a statement."""
-    lags, end = [], threading.Event()
+    """From pg_cancel_backend() to the error, at random moments of a statement: milliseconds, and those on a CPU."""
+    lags, work = [], []
     with connect(c) as worker, connect(c) as boss:
+        pid = worker.info.backend_pid
         for _ in range(times):
             ended = []
-            end.clear()
 
             def run():
                 try:
                     worker.execute(statement)
                 except psycopg.errors.QueryCanceled:
-                    ended.append(time.perf_counter())
-                end.set()
+                    ended.append((time.perf_counter(), cpu_ms(pid)))
             thread = threading.Thread(target=run)
             thread.start()
             time.sleep(.02 + random.random() * longest)
-            sent = time.perf_counter()
-            boss.execute("SELECT pg_cancel_backend(%d)" % worker.info.backend_pid)
+            sent, before = time.perf_counter(), cpu_ms(pid)
+            boss.execute("SELECT pg_cancel_backend(%d)" % pid)
             thread.join()
-            if ended:
-                lags.append(1e3 * (ended[0] - sent))
-    return sorted(lags)
+            for at, after in ended:
+                lags.append(1e3 * (at - sent))
+                work.append(after - before)
+    return sorted(lags), sorted(work)
 
 
 def test_cancel(c, model, n, times):
-    sleep = cancel_times(c, "SELECT pg_sleep(60)", times // 2, .1)
-    lags = cancel_times(c, "SELECT count(infer('%s', x)) FROM (SELECT array_fill(0.5::real, ARRAY[%d]) AS x) x, "
-                           "generate_series(1, 100000) i WHERE i > 0" % (model, n), times, .3)
+    lags, work = cancel_times(c, "SELECT count(infer('%s', x)) FROM (SELECT array_fill(0.5::real, ARRAY[%d]) AS x) x, "
+                                 "generate_series(1, 100000) i WHERE i > 0" % (model, n), times, .3)
     high = lambda a: a[min(len(a) - 1, int(len(a) * .99))]
     tap.same(len(lags), times, "%s: canceled at %d random moments" % (model, times))
-    tap.note("%s: %.1f ms median, %.1f ms at 99 %%; pg_sleep: %.1f, %.1f" % (model, statistics.median(lags), high(lags),
-                                                                          statistics.median(sleep), high(sleep)))
-    tap.ok(high(lags) <= 20 + high(sleep), "%s: within 20 ms of what pg_sleep takes (99 %%)" % model)
+    tap.note("%s: %.1f ms median, %.1f ms at 99 %%; on a CPU %.1f, %.1f; load %.1f" % (
+        model, statistics.median(lags), high(lags), statistics.median(work), high(work), os.getloadavg()[0]))
+    # work, not time: the machine may be busy
+    tap.ok(high(work) <= 20, "%s: at most 20 ms of work after a cancel (99 %%)" % model)
 
 
 def load(c, name, path):

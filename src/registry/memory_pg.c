@@ -75,7 +75,7 @@ reg_scratch(size_t size)
 	{
 		void	   *old = scratch;
 
-		size = TYPEALIGN(SMALL, size);
+		size = TYPEALIGN(64 * 1024, size);
 		scratch = NULL;			/* first: the handler must not touch what is gone */
 		if (old)
 			(void) munmap(old, scratch_size);
