@@ -341,6 +341,8 @@ softmax(const float *x, float *y, size_t rows, size_t n, bool logarithm)
 	}
 }
 
+#include "nn/kernels_rows.h"
+
 /* ---- the table ---- */
 
 const nn_isa_ops KERNELS_OPS = {
@@ -374,19 +376,6 @@ conv_planar(const nn_conv *cv, const void *pack, const float *in, int in_h, int 
 	nn_drive_conv_planar(&KERNELS_OPS, cv, pack, in, in_h, in_w, res, out, y0, y1, scratch);
 }
 
-static size_t
-gemm_scratch(int m, int k, int n)
-{
-	return nn_drive_gemm_scratch(&KERNELS_OPS, m, k, n);
-}
-
-static void
-gemm(const void *pack, int m, const float *a, size_t lda, const float *res, size_t ldres, float *y,
-	 size_t ldy, nn_act act, void *scratch)
-{
-	nn_drive_gemm(&KERNELS_OPS, pack, m, a, lda, res, ldres, y, ldy, act, scratch);
-}
-
 const nn_kernels KERNELS = {
 	.isa = KERNELS_ISA,
 	.name = KERNELS_NAME,
@@ -403,6 +392,9 @@ const nn_kernels KERNELS = {
 	.scale_shift = scale_shift,
 	.gemm_scratch = gemm_scratch,
 	.gemm = gemm,
+	.attend_scratch = attend_scratch,
+	.attend = attend,
+	.layernorm = layernorm,
 	.softmax = softmax,
 	.activate = activate,
 	.binary_flat = binary_flat,

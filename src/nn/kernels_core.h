@@ -84,9 +84,6 @@ extern void nn_drive_conv(const nn_isa_ops *ops, const nn_conv *cv, const void *
 extern void nn_drive_conv_planar(const nn_isa_ops *ops, const nn_conv *cv, const void *pack, const float *in,
 								 int in_h, int in_w, const nn_view *res, const nn_view *out, int y0, int y1,
 								 void *scratch);
-extern size_t nn_drive_gemm_scratch(const nn_isa_ops *ops, int m, int k, int n);
-extern void nn_drive_gemm(const nn_isa_ops *ops, const void *pack, int m, const float *a, size_t lda,
-						  const float *res, size_t ldres, float *y, size_t ldy, nn_act act, void *scratch);
 
 /* ---- pack.c ---- */
 
