@@ -13,9 +13,12 @@ UNIT_TESTS = $(patsubst unit/%.c,unit/bin/%,$(sort $(wildcard unit/test_*.c)))
 UNIT_TOOLS = $(patsubst unit/tools/%.c,unit/bin/%,$(sort $(wildcard unit/tools/*.c)))
 
 # Instruction sets by file name, for the extension and for the unit tests alike.
-isa_flags = $(if $(filter %_avx512_bf16.c,$(1)),-mavx512f -mavx512bw -mavx512dq -mavx512vl -mavx512bf16 -mfma -mf16c,\
-            $(if $(filter %_avx512.c,$(1)),-mavx512f -mavx512bw -mavx512dq -mavx512vl -mfma -mf16c,\
-            $(if $(filter %_avx2.c,$(1)),-mavx2 -mfma -mf16c)))
+avx512_flags = -mavx512f -mavx512bw -mavx512dq -mavx512vl -mfma -mf16c
+isa_flags = $(if $(filter %_amx.c,$(1)),$(avx512_flags) -mavx512vnni -mavx512bf16 -mamx-tile -mamx-int8 -mamx-bf16,\
+            $(if $(filter %_avx512_bf16.c,$(1)),$(avx512_flags) -mavx512vnni -mavx512bf16,\
+            $(if $(filter %_avx512_vnni.c,$(1)),$(avx512_flags) -mavx512vnni,\
+            $(if $(filter %_avx512.c,$(1)),$(avx512_flags),\
+            $(if $(filter %_avx2.c,$(1)),-mavx2 -mfma -mf16c)))))
 
 build/unit/%.o: src/%.c $(HDRS)
 	@mkdir -p $(@D)

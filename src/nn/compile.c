@@ -92,6 +92,14 @@ start(nn_graph *g, nn_heap *heap, const mr_env *env, const nn_options *opt, size
 }
 
 mr_code
+nn_graph_open(nn_graph *g, nn_heap *heap, const mr_env *env, const uint8_t *onnx, size_t len, const nn_options *opt,
+			  mr_status *st)
+{
+	start(g, heap, env, opt, len, st);
+	return load(g, onnx, len);
+}
+
+mr_code
 nn_compile(const mr_env *env, const uint8_t *onnx, size_t len, const nn_options *opt,
 		   uint8_t **file, size_t *file_len, mr_status *st)
 {
@@ -111,6 +119,7 @@ nn_compile(const mr_env *env, const uint8_t *onnx, size_t len, const nn_options 
 	p.k = nn_kernels_for(p.isa);
 	if (p.k == NULL)
 		return mr_fail(st, MR_UNSUPPORTED, "this machine has no instruction set \"%s\"", nn_isa_name(p.isa));
+	p.isa = nn_isa_f32(p.isa);	/* the plan's: all kernels are float32 */
 	rc = load(&g, onnx, len);
 	if (rc == MR_OK)
 		rc = nn_fuse(&g);

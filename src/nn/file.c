@@ -107,9 +107,9 @@ check_step(const nn_step_check *c)
 	const nn_step_type *type = &nn_step_types[s->kind];
 	const nn_ftensor *y = c->t[s->n_in];
 
-	if (!nn_good_act(&s->act) || s->macs < 0)
+	if (!nn_good_act(&s->act) || s->macs < 0 || memchr(s->label, 0, sizeof(s->label)) == NULL)
 		return false;
-	if (s->data_len && (s->data < c->h->plan_len || s->data % 64 ||
+	if (s->data_len == 0 ? s->data != 0 : (s->data < c->h->plan_len || s->data % 64 ||
 						!inside(s->data, s->data_len, 1, c->h->total_len)))
 		return false;
 	if (type->max_in > 0)

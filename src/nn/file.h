@@ -17,6 +17,7 @@
 
 #define NN_FILE_MAGIC UINT64_C(0x31304e4e4543524d)	/* "MRCENN01" */
 
+#define NN_LABEL_SIZE 64
 #define NN_MAX_OPERANDS 4096	/* of a step: a Concat of many */
 
 /* Where a tensor lies. */
@@ -76,6 +77,7 @@ typedef struct nn_fstep
 	uint64_t	wanted;			/* bit per output that depends on this step */
 	int64_t		macs;			/* multiply-adds, of one output line if it has lines */
 	nn_act		act;
+	char		label[NN_LABEL_SIZE];	/* the node it computes, for explain.c */
 	union
 	{
 		nn_params	params;		/* plain */

@@ -240,8 +240,9 @@ make_shortcut(nn_graph *g, nn_node *n)
 	n->shortcut = true;
 }
 
-mr_code
-nn_fuse(nn_graph *g)
+/* Rename through identities, drop what is constant or read by nobody. */
+static mr_code
+simplify(nn_graph *g)
 {
 	int			values = g->n_values;
 	int		   *name = nn_heap_alloc(g->heap, (size_t) values + 1, sizeof(int));
@@ -251,7 +252,6 @@ nn_fuse(nn_graph *g)
 	for (int i = 0; i < values; i++)
 		name[i] = i;
 
-	/* Rename through identities, drop what is constant. */
 	for (int i = 0; i < g->n_nodes; i++)
 	{
 		nn_node    *n = &g->nodes[i];
@@ -288,6 +288,39 @@ nn_fuse(nn_graph *g)
 			if (n->in[k] >= 0)
 				g->values[n->in[k]].uses--;
 	}
+	return MR_OK;
+}
+
+mr_code
+nn_fuse_lightly(nn_graph *g)
+{
+	NN_TRY(simplify(g));
+	for (int i = 0; i < g->n_nodes; i++)
+	{
+		nn_node    *n = &g->nodes[i];
+		bool		done;
+		nn_act		act;
+
+		if (n->dead)
+			continue;
+		if ((i & 63) == 63 && mr_interrupted(g->env))
+			return mr_fail(g->st, MR_CANCELED, "canceled while reading a model");
+		if (n->op->kind == nn_kind_conv)
+			fuse_pad(g, n);
+		else if (n->op->kind == nn_kind_batchnorm || n->op->kind == nn_kind_binary)
+			NN_TRY(fuse_affine(g, n, &done));
+		else if (n->op->kind == nn_kind_activation && nn_activation(n, &act) &&
+				 (act.kind == nn_act_relu || act.kind == nn_act_clip))
+			fuse_activation(g, n);
+	}
+	nn_count_uses(g);
+	return MR_OK;
+}
+
+mr_code
+nn_fuse(nn_graph *g)
+{
+	NN_TRY(simplify(g));
 	for (int i = 0; i < g->n_nodes; i++)
 	{
 		nn_node    *n = &g->nodes[i];

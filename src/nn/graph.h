@@ -175,8 +175,17 @@ extern const char *nn_printable(const char *name, char buf[64]);
 /* infer.c: types, shapes and constants of all values for a batch of that many. */
 extern mr_code nn_infer(nn_graph *g, int64_t batch);
 
+/* compile.c: a model read and inferred, for passes of one's own; opt and st must
+ * stay.  The heap is to be freed in any case. */
+extern mr_code nn_graph_open(nn_graph *g, nn_heap *heap, const mr_env *env, const uint8_t *onnx, size_t len,
+							 const nn_options *opt, mr_status *st);
+
 /* fuse.c: fold batch norm, activations, residuals, pads; drop identities. */
 extern mr_code nn_fuse(nn_graph *g);
+
+/* The same without residuals, patterns and activations other than Relu and Clip:
+ * every node is still one ONNX operator, or one with such an activation. */
+extern mr_code nn_fuse_lightly(nn_graph *g);
 
 /* plan.c: lower to steps, assign layouts, plan the arena, pack, write the file. */
 extern mr_code nn_plan_file(nn_graph *g, nn_isa isa, uint8_t **file, size_t *len);

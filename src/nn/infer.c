@@ -103,6 +103,16 @@ nn_get_string(nn_infer_call *c, const char *name, const char *dflt, char out[32]
 }
 
 mr_code
+nn_need_const(nn_infer_call *c, int k)
+{
+	nn_value   *v = nn_in(c, k);
+
+	if (v == NULL || v->data)
+		return MR_OK;
+	return nn_infer_fail(c, MR_UNSUPPORTED, "input %d must be constant", k);
+}
+
+mr_code
 nn_const_ints(nn_infer_call *c, int k, int max, int64_t *out, int *n)
 {
 	nn_value   *v = nn_in(c, k);
@@ -110,8 +120,7 @@ nn_const_ints(nn_infer_call *c, int k, int max, int64_t *out, int *n)
 	*n = -1;
 	if (v == NULL)
 		return MR_OK;
-	if (v->data == NULL)
-		return nn_infer_fail(c, MR_UNSUPPORTED, "input %d must be constant", k);
+	NN_TRY(nn_need_const(c, k));
 	if ((v->dtype != nn_int64 && v->dtype != nn_int32) || v->shape.rank > 1)
 		return nn_infer_fail(c, MR_INVALID, "input %d must be a list of integers", k);
 	if (v->elements > max)
@@ -131,8 +140,7 @@ nn_const_float(nn_infer_call *c, int k, float dflt, float *out)
 	*out = dflt;
 	if (v == NULL)
 		return MR_OK;
-	if (v->data == NULL)
-		return nn_infer_fail(c, MR_UNSUPPORTED, "input %d must be constant", k);
+	NN_TRY(nn_need_const(c, k));
 	if (v->elements != 1 || v->dtype != nn_float32)
 		return nn_infer_fail(c, MR_INVALID, "input %d must be one float", k);
 	*out = *(float *) v->data;

@@ -19,6 +19,9 @@ nn_kernels_for(nn_isa isa)
 		case nn_isa_avx2:
 			return &nn_kernels_avx2;
 		case nn_isa_avx512:
+		case nn_isa_avx512_vnni:
+		case nn_isa_avx512_bf16:
+		case nn_isa_amx:
 			return &nn_kernels_avx512;
 #endif
 		default:

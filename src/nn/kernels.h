@@ -313,8 +313,8 @@ typedef struct nn_kernels
 								  const nn_view *out, int to, int y0, int y1);
 } nn_kernels;
 
-/* The table of an instruction set (auto: the best); NULL when this machine or
- * build lacks it. */
+/* The table of an instruction set (auto: the best; above avx512: that of
+ * avx512); NULL when this machine or build lacks it. */
 extern const nn_kernels *nn_kernels_for(nn_isa isa);
 
 /* The tables themselves; use nn_kernels_for(). */

@@ -1,61 +1,13 @@
 /*
  * kernels_avx2.c
- *	  The kernels with AVX2 and FMA: vectors of 8 floats, tiles of up to 6 pixels
+ *	  The kernels with AVX2 and FMA: tiles of up to 6 pixels
  *	  x 16 couts (12 of 16 registers are accumulators).
  *
  * Chosen at run time only where processor and system have both.
  */
 #if defined(__x86_64__)
-#include <immintrin.h>
-
 #include "nn/kernels_core.h"
-
-#define VW 8
-typedef __m256 vf;
-typedef int32_t vi __attribute__((vector_size(32)));
-
-static inline vf
-vf_load(const float *p)
-{
-	return _mm256_loadu_ps(p);
-}
-
-static inline void
-vf_store(float *p, vf v)
-{
-	_mm256_storeu_ps(p, v);
-}
-
-static inline vf
-vf_set1(float x)
-{
-	return _mm256_set1_ps(x);
-}
-
-static inline vf
-vf_fma(vf a, vf b, vf c)
-{
-	return _mm256_fmadd_ps(a, b, c);
-}
-
-/* m ? a : b by lanes; m is all ones or zeros. */
-static inline vf
-vf_select(vi m, vf a, vf b)
-{
-	return _mm256_blendv_ps(b, a, (__m256) m);
-}
-
-static inline vf
-vf_max(vf a, vf b)
-{
-	return _mm256_max_ps(a, b);
-}
-
-static inline vf
-vf_min(vf a, vf b)
-{
-	return _mm256_min_ps(a, b);
-}
+#include "nn/vec_avx2.h"
 
 /* sum, and largest (no NaN is there), of the lanes */
 static inline float

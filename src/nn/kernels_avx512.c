@@ -1,61 +1,13 @@
 /*
  * kernels_avx512.c
- *	  The kernels with AVX-512: vectors of 16 floats, tiles of up to 14 pixels x
+ *	  The kernels with AVX-512: tiles of up to 14 pixels x
  *	  32 couts (28 of 32 registers are accumulators).
  *
  * Chosen at run time only where processor and system have F, BW, DQ and VL.
  */
 #if defined(__x86_64__)
-#include <immintrin.h>
-
 #include "nn/kernels_core.h"
-
-#define VW 16
-typedef __m512 vf;
-typedef int32_t vi __attribute__((vector_size(64)));
-
-static inline vf
-vf_load(const float *p)
-{
-	return _mm512_loadu_ps(p);
-}
-
-static inline void
-vf_store(float *p, vf v)
-{
-	_mm512_storeu_ps(p, v);
-}
-
-static inline vf
-vf_set1(float x)
-{
-	return _mm512_set1_ps(x);
-}
-
-static inline vf
-vf_fma(vf a, vf b, vf c)
-{
-	return _mm512_fmadd_ps(a, b, c);
-}
-
-/* m ? a : b by lanes; m is all ones or zeros. */
-static inline vf
-vf_select(vi m, vf a, vf b)
-{
-	return _mm512_mask_blend_ps(_mm512_movepi32_mask((__m512i) m), b, a);
-}
-
-static inline vf
-vf_max(vf a, vf b)
-{
-	return _mm512_max_ps(a, b);
-}
-
-static inline vf
-vf_min(vf a, vf b)
-{
-	return _mm512_min_ps(a, b);
-}
+#include "nn/vec_avx512.h"
 
 /* sum, and largest (no NaN is there), of the lanes */
 static inline float

@@ -164,7 +164,7 @@ nn_is_identity(const nn_graph *g, const nn_node *n)
 			return false;
 	if (x == NULL || x->dtype != y->dtype || !nn_shape_equal(&x->shape, &y->shape))
 		return false;
-	return n->op->kind == nn_kind_alias || n->op->infer == nn_infer_cast ||
+	return n->op->kind == nn_kind_alias || (n->op->infer == nn_infer_cast && !n->params.i[0]) ||
 		(n->op->kind == nn_kind_concat && n->n_in == 1) ||
 		(n->op->kind == nn_kind_binary && n->n_in == 1);
 }

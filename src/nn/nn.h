@@ -22,7 +22,7 @@
 #include "nn/isa.h"
 
 /* Part of a compiled file's name: raised whenever its bytes may differ. */
-#define NN_COMPILER_VERSION 1
+#define NN_COMPILER_VERSION 2
 
 #define NN_MAX_RANK 8
 #define NN_NAME_SIZE 256		/* names of inputs and outputs, with the NUL */
@@ -151,5 +151,30 @@ extern mr_code nn_run(const nn_model *model, const mr_env *env, void *workspace,
 /* The same with each input and output in its own nn_tensor_info.dtype. */
 extern mr_code nn_run_typed(const nn_model *model, const mr_env *env, void *workspace, int batch,
 							const void *const *inputs, void *const *outputs, mr_status *st);
+
+/* The same; adds the milliseconds of each step to ms[0 .. nn_n_steps() - 1]. */
+extern mr_code nn_run_timed(const nn_model *model, const mr_env *env, void *workspace, int batch,
+							const void *const *inputs, void *const *outputs, double *ms, mr_status *st);
+
+/* ---- explain.c: what a plan does ---- */
+
+/* A step of the plan.  Text points into the compiled file or the program. */
+typedef struct nn_step_info
+{
+	const char *kernel;			/* "conv", "gemm"; a plain step: its operator */
+	const char *label;			/* the node */
+	const char *layout;			/* of the result: "plain", "blocked" */
+	const char *dtype;			/* of the result */
+	bool		plain;			/* no special kernel */
+	char		detail[96];		/* "3x3 stride 2, relu, + residual" */
+	int32_t		rank;			/* the result's shape */
+	int64_t		dims[NN_MAX_RANK];
+	int64_t		weight_bytes;	/* read from the file */
+	int64_t		data_bytes;		/* read and written in the arena, inputs, constants */
+	int64_t		flops;			/* of one image */
+} nn_step_info;
+
+extern int	nn_n_steps(const nn_model *model);
+extern void nn_describe_step(const nn_model *model, int step, nn_step_info *info);
 
 #endif							/* MILLRACE_NN_H */

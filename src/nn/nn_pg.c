@@ -24,6 +24,9 @@ static const struct config_enum_entry isa_entries[] = {
 	{"portable", nn_isa_portable, false},
 	{"avx2", nn_isa_avx2, false},
 	{"avx512", nn_isa_avx512, false},
+	{"avx512_vnni", nn_isa_avx512_vnni, false},
+	{"avx512_bf16", nn_isa_avx512_bf16, false},
+	{"amx", nn_isa_amx, false},
 	{NULL, 0, false}
 };
 

@@ -541,7 +541,8 @@ nn_read_onnx(nn_graph *g, const uint8_t *onnx, size_t len)
 				version = {NULL, 0};
 	pb_reader	r = pb_open(whole);
 	pb_field	f;
-	int			n_graphs = 0;
+	int			n_graphs = 0,
+				n_sets = 0;
 
 	if (len > g->opt->max_model_bytes)
 	{
@@ -573,6 +574,7 @@ nn_read_onnx(nn_graph *g, const uint8_t *onnx, size_t len)
 				if (f.wire != pb_length)
 					return malformed(g, "opset");
 				NN_TRY(read_opset(g, f.bytes));
+				n_sets++;
 				break;
 			case 25:
 				return mr_fail(g->st, MR_UNSUPPORTED, "ONNX local functions are not supported");
@@ -586,8 +588,10 @@ nn_read_onnx(nn_graph *g, const uint8_t *onnx, size_t len)
 	snprintf(g->producer, name.len + version.len + 2, "%.*s%s%.*s", (int) name.len,
 			 name.len ? (const char *) name.p : "", version.len ? " " : "", (int) version.len,
 			 version.len ? (const char *) version.p : "");
-	if (g->opset == 0 && g->opset_ml == 0)
+	if (n_sets == 0)
 		return mr_fail(g->st, MR_INVALID, "the ONNX model names no operator set");
+	if (g->opset == 0 && g->opset_ml == 0)
+		return mr_fail(g->st, MR_UNSUPPORTED, "the ONNX model uses neither ai.onnx nor ai.onnx.ml, but operator sets that are not supported");
 	if (g->opset > NN_MAX_OPSET || (g->opset && g->opset < NN_MIN_OPSET))
 		return mr_fail(g->st, MR_UNSUPPORTED, "the ONNX model uses opset %d; %d to %d are supported", g->opset,
 					   NN_MIN_OPSET, NN_MAX_OPSET);

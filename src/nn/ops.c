@@ -60,7 +60,10 @@ const nn_op nn_ops[] = {
 	{"ThresholdedRelu", "", ALL, nn_kind_plain, 1, 1, F(unary), nn_unary_thresholded},
 	{"Mish", "", 18, NN_MAX_OPSET, nn_kind_plain, 1, 1, F(unary), nn_unary_mish},
 	{"Not", "", ALL, nn_kind_plain, 1, 1, F(unary), nn_unary_not},
-	{"IsNaN", "", ALL, nn_kind_plain, 1, 1, F(unary), nn_unary_isnan},
+	{"BitwiseNot", "", 18, NN_MAX_OPSET, nn_kind_plain, 1, 1, F(unary), nn_unary_bits},
+	{"IsNaN", "", 9, NN_MAX_OPSET, nn_kind_plain, 1, 1, F(unary), nn_unary_isnan},
+	{"IsInf", "", 10, NN_MAX_OPSET, nn_kind_plain, 1, 1, F(unary), nn_unary_isinf},
+	{"Shrink", "", 9, NN_MAX_OPSET, nn_kind_plain, 1, 1, F(unary), nn_unary_shrink},
 
 	/* elementwise, broadcasting */
 	{"Add", "", ALL, nn_kind_binary, 2, 2, F(binary), nn_add},
@@ -71,7 +74,12 @@ const nn_op nn_ops[] = {
 	{"Max", "", ALL, nn_kind_binary, 1, MANY, F(binary), nn_max},
 	{"Sum", "", ALL, nn_kind_binary, 1, MANY, F(binary), nn_add},
 	{"Mean", "", ALL, nn_kind_plain, 1, MANY, F(binary), nn_binary_mean},
-	{"Pow", "", ALL, nn_kind_plain, 2, 2, F(binary), nn_binary_pow},
+	{"Pow", "", ALL, nn_kind_plain, 2, 2, nn_infer_binary, nn_run_pow, nn_binary_pow},
+	{"Mod", "", 10, NN_MAX_OPSET, nn_kind_plain, 2, 2, F(binary), nn_binary_mod},
+	{"BitShift", "", 11, NN_MAX_OPSET, nn_kind_plain, 2, 2, F(binary), nn_binary_shift_left},
+	{"BitwiseAnd", "", 18, NN_MAX_OPSET, nn_kind_plain, 2, 2, F(binary), nn_binary_and},
+	{"BitwiseOr", "", 18, NN_MAX_OPSET, nn_kind_plain, 2, 2, F(binary), nn_binary_or},
+	{"BitwiseXor", "", 18, NN_MAX_OPSET, nn_kind_plain, 2, 2, F(binary), nn_binary_xor},
 	{"PRelu", "", ALL, nn_kind_plain, 2, 2, F(binary), nn_binary_prelu},
 	{"Equal", "", ALL, nn_kind_plain, 2, 2, F(compare), nn_compare_equal},
 	{"Less", "", ALL, nn_kind_plain, 2, 2, F(compare), nn_compare_less},
@@ -98,6 +106,7 @@ const nn_op nn_ops[] = {
 	{"Constant", "", ALL, nn_kind_plain, 0, 0, F(constant), 0},
 	{"ConstantOfShape", "", 9, NN_MAX_OPSET, nn_kind_plain, 1, 1, F(constant_of_shape), 0},
 	{"Cast", "", 6, NN_MAX_OPSET, nn_kind_plain, 1, 1, F(cast), 0},
+	{"CastLike", "", 15, NN_MAX_OPSET, nn_kind_plain, 2, 2, F(cast), 1},
 
 	/* moving elements */
 	{"Transpose", "", ALL, nn_kind_plain, 1, 1, F(transpose), 0},
@@ -113,6 +122,12 @@ const nn_op nn_ops[] = {
 	{"DepthToSpace", "", ALL, nn_kind_plain, 1, 1, F(depth_space), 0},
 	{"SpaceToDepth", "", ALL, nn_kind_plain, 1, 1, F(depth_space), 1},
 	{"Tile", "", 6, NN_MAX_OPSET, nn_kind_plain, 2, 2, F(tile), 0},
+
+	/* resizing */
+	{"Resize", "", 10, 10, nn_kind_plain, 2, 2, F(resize), 0},
+	{"Resize", "", 11, NN_MAX_OPSET, nn_kind_plain, 1, 4, F(resize), 0},
+	{"Upsample", "", 7, 8, nn_kind_plain, 1, 1, F(resize), 1},
+	{"Upsample", "", 9, 9, nn_kind_plain, 2, 2, F(resize), 1},
 
 	/* convolution, pooling, normalisation */
 	{"Conv", "", ALL, nn_kind_conv, 2, 3, F(conv), 0},

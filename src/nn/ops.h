@@ -112,6 +112,9 @@ extern mr_code nn_const_ints(nn_infer_call *c, int k, int max, int64_t *out, int
 /* One float of a constant input (any float or integer type); dflt if omitted. */
 extern mr_code nn_const_float(nn_infer_call *c, int k, float dflt, float *out);
 
+/* MR_UNSUPPORTED unless input k is constant or omitted; says what to bind. */
+extern mr_code nn_need_const(nn_infer_call *c, int k);
+
 /* Negative axis made positive, checked against [0, limit). */
 extern mr_code nn_norm_axis(nn_infer_call *c, int64_t *axis, int64_t limit);
 

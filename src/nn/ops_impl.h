@@ -16,13 +16,15 @@ enum nn_unary
 	nn_unary_floor, nn_unary_ceil, nn_unary_round, nn_unary_erf, nn_unary_sin, nn_unary_cos, nn_unary_tan,
 	nn_unary_asin, nn_unary_acos, nn_unary_atan, nn_unary_sinh, nn_unary_cosh, nn_unary_asinh,
 	nn_unary_acosh, nn_unary_atanh, nn_unary_softplus, nn_unary_softsign, nn_unary_selu, nn_unary_celu,
-	nn_unary_thresholded, nn_unary_mish, nn_unary_not, nn_unary_isnan
+	nn_unary_thresholded, nn_unary_mish, nn_unary_shrink, nn_unary_not, nn_unary_isnan, nn_unary_isinf,
+	nn_unary_bits
 };
 
 /* Continues nn_binary; Sum is nn_add. */
 enum nn_binary_more
 {
-	nn_binary_pow = 16, nn_binary_mean, nn_binary_prelu
+	nn_binary_pow = 16, nn_binary_mean, nn_binary_prelu, nn_binary_mod, nn_binary_fmod, nn_binary_and,
+	nn_binary_or, nn_binary_xor, nn_binary_shift_left, nn_binary_shift_right
 };
 
 enum nn_compare
@@ -54,7 +56,25 @@ enum nn_copy_param
 	nn_c_stride = 1				/* .. 8 */
 };
 
+/* Resize and Upsample in nn_params.i; f = cubic coefficient, extrapolation value. */
+enum nn_resize_mode
+{
+	nn_resize_nearest, nn_resize_linear, nn_resize_cubic
+};
+enum nn_resize_param
+{
+	nn_z_mode,					/* nn_resize_mode */
+	nn_z_coordinates,			/* ops_resize.c: enum coordinates */
+	nn_z_nearest,				/* ops_resize.c: enum nearest */
+	nn_z_exclude,
+	nn_z_antialias,
+	nn_z_scale = 8,				/* of each axis: a double, nn_real() */
+	nn_z_start = 16,			/* of the region of interest, likewise */
+	nn_z_end = 24
+};
+
 extern mr_code nn_need_float(nn_infer_call *c, int k);
+extern void nn_bcast_merge(nn_bcast *b, int n);
 /* A window's attributes into nn_params.i, the spatial dims of *s from input's to
  * output's; kh = 0: the kernel's size is an attribute too. */
 extern mr_code nn_infer_window(nn_infer_call *c, int64_t kh, int64_t kw, nn_shape *s);
@@ -69,9 +89,13 @@ extern float nn_act_one(float x, nn_act act);
 /* ops_math.c */
 NN_OPERATOR(activation);
 NN_OPERATOR(unary);
+/* ops_arith.c */
 NN_OPERATOR(binary);
+extern mr_code nn_run_pow(nn_run_call *c);
 NN_OPERATOR(compare);
 NN_OPERATOR(where);
+/* ops_cast.c */
+NN_OPERATOR(cast);
 /* ops_shape.c */
 NN_OPERATOR(identity);
 NN_OPERATOR(reshape);
@@ -81,7 +105,8 @@ NN_OPERATOR(unsqueeze);
 NN_OPERATOR(shape);
 NN_OPERATOR(constant);
 NN_OPERATOR(constant_of_shape);
-NN_OPERATOR(cast);
+/* ops_resize.c */
+NN_OPERATOR(resize);
 /* ops_move.c */
 NN_OPERATOR(transpose);
 NN_OPERATOR(slice);

@@ -41,8 +41,16 @@ nn_infer_identity(nn_infer_call *c)
 	nn_value   *x = nn_in(c, 0);
 	nn_value   *training = c->n->op->arg && c->n->opset >= 12 ? nn_in(c, 2) : NULL;
 
-	if (training && (training->data == NULL || *(uint8_t *) training->data))
-		return nn_infer_fail(c, MR_UNSUPPORTED, "training mode is not supported");
+	if (training)
+		NN_TRY(nn_need_const(c, 2));
+	if (training && *(uint8_t *) training->data)
+	{
+		float		ratio;
+
+		NN_TRY(nn_const_float(c, 1, 0.5f, &ratio));
+		if (ratio != 0)
+			return nn_infer_fail(c, MR_UNSUPPORTED, "training mode is not supported");
+	}
 	NN_TRY(nn_set_out(c, 0, x->dtype, &x->shape));
 	if (nn_out(c, 1))
 	{
@@ -338,114 +346,4 @@ mr_code
 nn_run_constant_of_shape(nn_run_call *c)
 {
 	return mr_fail(c->st, MR_INTERNAL, "ConstantOfShape was not folded");
-}
-
-/* ---- Cast ---- */
-
-mr_code
-nn_infer_cast(nn_infer_call *c)
-{
-	nn_value   *x = nn_in(c, 0);
-	int64_t		to;
-
-	NN_TRY(nn_get_int(c, "to", 0, &to));
-	if (to <= 0 || to > 16 || nn_dtype_size((int) to) == 0)
-		return nn_infer_fail(c, MR_UNSUPPORTED, "casts to %s are not supported", nn_dtype_name((nn_dtype) to));
-	return nn_set_out(c, 0, nn_onnx_storage((int32_t) to), &x->shape);
-}
-
-static double
-load_double(int dtype, const void *p, int64_t i)
-{
-	switch (dtype)
-	{
-		case nn_float32:
-			return ((const float *) p)[i];
-		case nn_int8:
-			return ((const int8_t *) p)[i];
-		case nn_uint8:
-		case nn_bool:
-			return ((const uint8_t *) p)[i];
-		case nn_int16:
-			return ((const int16_t *) p)[i];
-		case nn_uint16:
-			return ((const uint16_t *) p)[i];
-		case nn_int32:
-			return ((const int32_t *) p)[i];
-		case nn_uint32:
-			return ((const uint32_t *) p)[i];
-		case nn_uint64:
-			return (double) ((const uint64_t *) p)[i];
-	}
-	return (double) ((const int64_t *) p)[i];
-}
-
-/* Truncates towards zero and saturates; NaN becomes 0. */
-static int64_t
-load_int(int dtype, const void *p, int64_t i)
-{
-	double		d;
-
-	if (dtype == nn_int64 || dtype == nn_uint64)
-		return ((const int64_t *) p)[i];
-	d = load_double(dtype, p, i);
-	if (isnan(d))
-		return 0;
-	if (d >= 9223372036854775807.0)
-		return INT64_MAX;
-	return d <= -9223372036854775808.0 ? INT64_MIN : (int64_t) d;
-}
-
-static int64_t
-saturate(int64_t v, int64_t lo, int64_t hi)
-{
-	return v < lo ? lo : v > hi ? hi : v;
-}
-
-mr_code
-nn_run_cast(nn_run_call *c)
-{
-	const nn_tensor *x = &c->in[0];
-	nn_tensor  *y = &c->out[0];
-	bool		from_float = x->dtype == nn_float32;
-
-	if (x->dtype == y->dtype)
-		return nn_run_identity(c);
-	for (int64_t i = 0; i < x->elements; i++)
-	{
-		int64_t		v = y->dtype == nn_float32 ? 0 : load_int(x->dtype, x->data, i);
-
-		if (i % (NN_STOP_WORK / 4) == 0 && i && mr_interrupted(c->env))
-			return MR_CANCELED;
-		switch (y->dtype)
-		{
-			case nn_float32:
-				((float *) y->data)[i] = (float) load_double(x->dtype, x->data, i);
-				break;
-			case nn_bool:
-				((uint8_t *) y->data)[i] = load_double(x->dtype, x->data, i) != 0;
-				break;
-			case nn_int8:
-				((int8_t *) y->data)[i] = (int8_t) (from_float ? saturate(v, INT8_MIN, INT8_MAX) : v);
-				break;
-			case nn_uint8:
-				((uint8_t *) y->data)[i] = (uint8_t) (from_float ? saturate(v, 0, UINT8_MAX) : v);
-				break;
-			case nn_int16:
-				((int16_t *) y->data)[i] = (int16_t) (from_float ? saturate(v, INT16_MIN, INT16_MAX) : v);
-				break;
-			case nn_uint16:
-				((uint16_t *) y->data)[i] = (uint16_t) (from_float ? saturate(v, 0, UINT16_MAX) : v);
-				break;
-			case nn_int32:
-				((int32_t *) y->data)[i] = (int32_t) (from_float ? saturate(v, INT32_MIN, INT32_MAX) : v);
-				break;
-			case nn_uint32:
-				((uint32_t *) y->data)[i] = (uint32_t) (from_float ? saturate(v, 0, UINT32_MAX) : v);
-				break;
-			default:
-				((int64_t *) y->data)[i] = v;
-		}
-	}
-	return MR_OK;
 }

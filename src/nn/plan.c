@@ -10,6 +10,7 @@
  */
 #include "nn/steps.h"
 
+#include <stdio.h>
 #include <string.h>
 
 /* Room for one more element of an array in the compile heap. */
@@ -169,6 +170,20 @@ nn_plan_data(nn_planner *p, nn_pstep *s, uint64_t bytes)
 
 /* ---- lowering ---- */
 
+/* The node's name, or its result's; of long names the end, which tells more. */
+static void
+label(const nn_planner *p, nn_pstep *s, const nn_node *n)
+{
+	const char *name = n->name && n->name[0] ? n->name : n->n_out > 0 && n->out[0] >= 0 ?
+		p->g->values[n->out[0]].name : "";
+	size_t		len = strlen(name);
+	char		safe[64];
+
+	if (len > 60)
+		name += len - 60;
+	snprintf(s->s.label, sizeof(s->s.label), "%s", nn_printable(name, safe));
+}
+
 static nn_lowered
 lower_node(nn_planner *p, nn_node *n)
 {
@@ -189,9 +204,14 @@ lower_node(nn_planner *p, nn_node *n)
 		[nn_kind_pad] = nn_lower_shortcut,
 		[nn_kind_softmax] = NULL,
 	};
+	int			first = p->n_steps;
 	nn_lowered	done = lower[n->op->kind] ? lower[n->op->kind] (p, n) : nn_lower_no;
 
-	return done == nn_lower_no ? nn_lower_plain(p, n) : done;
+	if (done == nn_lower_no)
+		done = nn_lower_plain(p, n);
+	for (int i = first; i < p->n_steps; i++)
+		label(p, &p->steps[i], n);
+	return done;
 }
 
 /* Borders that convolutions read, by value. */

@@ -108,8 +108,8 @@ run_step(nn_runner *r, const nn_fstep *s)
 }
 
 mr_code
-nn_run_typed(const nn_model *m, const mr_env *env, void *workspace, int batch,
-			 const void *const *inputs, void *const *outputs, mr_status *st)
+nn_run_observed(const nn_model *m, const mr_env *env, void *workspace, int batch, const void *const *inputs,
+				void *const *outputs, const nn_observer *observer, mr_status *st)
 {
 	const nn_file_header *h = m->header;
 	const nn_fstep *steps = (const void *) (m->bytes + h->steps);
@@ -149,6 +149,8 @@ nn_run_typed(const nn_model *m, const mr_env *env, void *workspace, int batch,
 				rc = mr_fail(st, MR_CANCELED, "canceled");
 			else
 				rc = run_step(&r, &steps[i]);
+			if (observer && rc == MR_OK)
+				observer->step(observer->arg, &r, i);
 		}
 		for (uint32_t i = 0; i < h->n_outputs && rc == MR_OK; i++)
 		{
@@ -161,6 +163,13 @@ nn_run_typed(const nn_model *m, const mr_env *env, void *workspace, int batch,
 	}
 	denormals_restore(mode);
 	return rc;
+}
+
+mr_code
+nn_run_typed(const nn_model *m, const mr_env *env, void *workspace, int batch,
+			 const void *const *inputs, void *const *outputs, mr_status *st)
+{
+	return nn_run_observed(m, env, workspace, batch, inputs, outputs, NULL, st);
 }
 
 mr_code

@@ -3,7 +3,7 @@
  *	  The table of step kinds.
  *
  * One line each, in the order of nn_step_kind: name, most inputs, is the output
- * blocked, check, run or run_lines with lines, write.
+ * blocked; check, run or run_lines with lines, describe, write.
  */
 #include "nn/steps_impl.h"
 
@@ -12,19 +12,34 @@
 #define COUNTED(x) NULL, nn_step_run_##x##_lines, nn_step_count_##x
 
 const nn_step_type nn_step_types[nn_step_last + 1] = {
-	{nn_step_plain, "plain", 0, false, nn_step_check_plain, WHOLE(plain), NULL},
-	{nn_step_conv, "conv", 2, true, nn_step_check_conv, LINES(conv), nn_step_write_conv},
-	{nn_step_conv_planar, "conv planar", 2, true, nn_step_check_conv, LINES(conv), nn_step_write_conv},
-	{nn_step_depthwise, "conv depthwise", 2, true, nn_step_check_conv, LINES(conv), nn_step_write_conv},
-	{nn_step_maxpool, "max pool", 1, true, nn_step_check_pool, LINES(maxpool), NULL},
-	{nn_step_avgpool, "average pool", 1, true, nn_step_check_pool, LINES(avgpool), NULL},
-	{nn_step_global_avgpool, "global average", 1, true, nn_step_check_global_pool, WHOLE(global_pool), NULL},
-	{nn_step_global_maxpool, "global max", 1, true, nn_step_check_global_pool, WHOLE(global_pool), NULL},
-	{nn_step_binary, "binary", 2, true, nn_step_check_binary, LINES(binary), NULL},
-	{nn_step_scale_shift, "scale shift", 1, true, nn_step_check_scale_shift, LINES(scale_shift), nn_step_write_scale_shift},
-	{nn_step_gemm, "gemm", 1, false, nn_step_check_gemm, COUNTED(gemm), nn_step_write_gemm},
-	{nn_step_to_blocked, "to blocked", 1, true, nn_step_check_layout, LINES(to_blocked), NULL},
-	{nn_step_from_blocked, "from blocked", 1, false, nn_step_check_layout, COUNTED(from_blocked), NULL},
-	{nn_step_copy_channels, "copy channels", 1, true, nn_step_check_copy_channels, LINES(copy_channels), NULL},
-	{nn_step_shortcut, "shortcut", 1, true, nn_step_check_shortcut, LINES(shortcut), NULL},
+	{nn_step_plain, "plain", 0, false,
+		nn_step_check_plain, WHOLE(plain), NULL, NULL},
+	{nn_step_conv, "conv", 2, true,
+		nn_step_check_conv, LINES(conv), nn_step_describe_conv, nn_step_write_conv},
+	{nn_step_conv_planar, "conv planar", 2, true,
+		nn_step_check_conv, LINES(conv), nn_step_describe_conv, nn_step_write_conv},
+	{nn_step_depthwise, "conv depthwise", 2, true,
+		nn_step_check_conv, LINES(conv), nn_step_describe_conv, nn_step_write_conv},
+	{nn_step_maxpool, "max pool", 1, true,
+		nn_step_check_pool, LINES(maxpool), nn_step_describe_pool, NULL},
+	{nn_step_avgpool, "average pool", 1, true,
+		nn_step_check_pool, LINES(avgpool), nn_step_describe_pool, NULL},
+	{nn_step_global_avgpool, "global average", 1, true,
+		nn_step_check_global_pool, WHOLE(global_pool), NULL, NULL},
+	{nn_step_global_maxpool, "global max", 1, true,
+		nn_step_check_global_pool, WHOLE(global_pool), NULL, NULL},
+	{nn_step_binary, "binary", 2, true,
+		nn_step_check_binary, LINES(binary), nn_step_describe_binary, NULL},
+	{nn_step_scale_shift, "scale shift", 1, true,
+		nn_step_check_scale_shift, LINES(scale_shift), nn_step_describe_act, nn_step_write_scale_shift},
+	{nn_step_gemm, "gemm", 1, false,
+		nn_step_check_gemm, COUNTED(gemm), nn_step_describe_gemm, nn_step_write_gemm},
+	{nn_step_to_blocked, "to blocked", 1, true,
+		nn_step_check_layout, LINES(to_blocked), NULL, NULL},
+	{nn_step_from_blocked, "from blocked", 1, false,
+		nn_step_check_layout, COUNTED(from_blocked), NULL, NULL},
+	{nn_step_copy_channels, "copy channels", 1, true,
+		nn_step_check_copy_channels, LINES(copy_channels), nn_step_describe_move, NULL},
+	{nn_step_shortcut, "shortcut", 1, true,
+		nn_step_check_shortcut, LINES(shortcut), nn_step_describe_move, NULL},
 };

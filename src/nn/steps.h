@@ -75,6 +75,18 @@ nn_step_view(const nn_step_run *c, int i)
 	return nn_tensor_view(t, nn_step_address(c->r, t));
 }
 
+/* Told after each step of a run, when its output is complete. */
+typedef struct nn_observer
+{
+	void		(*step) (void *arg, const nn_runner *r, uint32_t step);
+	void	   *arg;
+} nn_observer;
+
+/* nn_run_typed() with an observer, NULL: none (run.c). */
+extern mr_code nn_run_observed(const nn_model *m, const mr_env *env, void *workspace, int batch,
+							   const void *const *inputs, void *const *outputs, const nn_observer *observer,
+							   mr_status *st);
+
 /* ---- the table ---- */
 
 typedef struct nn_step_type
@@ -89,9 +101,14 @@ typedef struct nn_step_type
 	mr_code		(*run) (nn_step_run *c);
 	void		(*run_lines) (nn_step_run *c, int y0, int y1);
 	int			(*lines) (const nn_step_run *c);
+	/* Parameters in words, "3x3 stride 2, relu": NULL if there are none. */
+	void		(*describe) (const nn_fstep *s, char *text, size_t size);
 	/* The s.data_len bytes of s in the file; NULL if there are never any. */
 	mr_code		(*write) (nn_planner *p, const nn_pstep *s, void *dst);
 } nn_step_type;
+
+/* For describe: append more, after a comma if text is not empty; NULL: nothing. */
+extern void nn_step_say(char *text, size_t size, const char *more);
 
 extern const nn_step_type nn_step_types[nn_step_last + 1];
 

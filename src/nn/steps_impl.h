@@ -11,6 +11,7 @@
 #define STEP_RUN(x) extern mr_code nn_step_run_##x(nn_step_run *c)
 #define STEP_LINES(x) extern void nn_step_run_##x##_lines(nn_step_run *c, int y0, int y1)
 #define STEP_WRITE(x) extern mr_code nn_step_write_##x(nn_planner *p, const nn_pstep *s, void *dst)
+#define STEP_TEXT(x) extern void nn_step_describe_##x(const nn_fstep *s, char *text, size_t size)
 #define STEP_COUNT(x) extern int nn_step_count_##x(const nn_step_run *c)
 
 STEP_CHECK(plain);
@@ -40,5 +41,12 @@ STEP_CHECK(copy_channels);
 STEP_LINES(copy_channels);
 STEP_CHECK(shortcut);
 STEP_LINES(shortcut);
+
+STEP_TEXT(conv);
+STEP_TEXT(pool);
+STEP_TEXT(binary);
+STEP_TEXT(act);
+STEP_TEXT(gemm);
+STEP_TEXT(move);
 
 #endif							/* MILLRACE_NN_STEPS_IMPL_H */

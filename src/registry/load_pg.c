@@ -112,6 +112,9 @@ learner_isa(nn_isa isa)
 		case nn_isa_avx2:
 			return LRN_ISA_AVX2;
 		case nn_isa_avx512:
+		case nn_isa_avx512_vnni:
+		case nn_isa_avx512_bf16:
+		case nn_isa_amx:
 			return LRN_ISA_AVX512;
 		case nn_isa_auto:
 			break;
@@ -191,7 +194,7 @@ reg_discard_files(const uint8 sha256[32], reg_kind kind)
 {
 	uint8		key[32];
 
-	for (nn_isa isa = nn_isa_portable; isa <= nn_isa_avx512; isa++)
+	for (nn_isa isa = nn_isa_portable; isa <= nn_isa_last; isa++)
 	{
 		map_key(sha256, kind, isa, key);
 		mr_map_remove_file(key);

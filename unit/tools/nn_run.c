@@ -2,12 +2,13 @@
  * nn_run.c
  *	  Run an ONNX model on raw tensors, for tests and benchmarks that compare engines.
  *
- *	  nn_run model.onnx [--isa name] --describe
- *	  nn_run model.onnx [--isa name] [--batch n] --in file … --out prefix [--bench rounds]
+ *	  nn_run model.onnx [--isa name] --describe | --plan
+ *	  nn_run model.onnx [--isa name] [--batch n] --in file … --out prefix [--bench rounds] [--profile rounds]
  *
  * Each input file holds batch x elements in the input's own type (float32 for a
  * float16 graph); output i is written to prefix.i.  --bench prints the least
- * milliseconds of one run.  Exit 3: the model is refused; the reason is on stderr.
+ * milliseconds of one run, --profile each step with its least time, --plan the
+ * steps alone.  Exit 3: the model is refused; the reason is on stderr.
  */
 #include <stdio.h>
 #include <stdlib.h>
@@ -77,6 +78,30 @@ describe(const char *kind, const nn_tensor_info *info)
 	printf("\n");
 }
 
+/* One line a step; with ms also its time and rate. */
+static void
+print_plan(const nn_model *m, const double *ms)
+{
+	double		total = 0;
+
+	for (int i = 0; i < nn_n_steps(m); i++)
+	{
+		nn_step_info s;
+		char		shape[128] = "";
+
+		nn_describe_step(m, i, &s);
+		for (int k = 0, at = 0; k < s.rank; k++)
+			at += snprintf(shape + at, sizeof(shape) - (size_t) at, "%s%lld", k ? "x" : "", (long long) s.dims[k]);
+		if (ms)
+			printf("%8.4f ms %6.1f GF/s ", ms[i], ms[i] > 0 ? 1e-6 * (double) s.flops / ms[i] : 0);
+		printf("%-16s %-36s %-18s %-8s %-8s %8.1f MF %8.0f kB weights  %s\n", s.kernel, s.detail, shape, s.dtype, s.layout,
+			   1e-6 * (double) s.flops, 1e-3 * (double) s.weight_bytes, s.label);
+		total += ms ? ms[i] : 0;
+	}
+	if (ms)
+		printf("%8.4f ms\n", total);
+}
+
 static double
 now_ms(void)
 {
@@ -89,8 +114,6 @@ now_ms(void)
 int
 main(int argc, char **argv)
 {
-	static const char *const isas[] = {"auto", "portable", "avx2", "avx512"};
-	static const nn_isa isa_of[] = {nn_isa_auto, nn_isa_portable, nn_isa_avx2, nn_isa_avx512};
 	nn_options	options = nn_default_options;
 	const char *in[NN_MAX_PORTS];
 	const void *inputs[NN_MAX_PORTS];
@@ -98,6 +121,8 @@ main(int argc, char **argv)
 	int			n_in = 0,
 				batch = 1,
 				rounds = 0,
+				profile = 0,
+				plan_only = 0,
 				describe_only = 0;
 	const char *prefix = NULL;
 	size_t		len,
@@ -114,6 +139,8 @@ main(int argc, char **argv)
 	{
 		if (strcmp(argv[i], "--describe") == 0)
 			describe_only = 1;
+		else if (strcmp(argv[i], "--plan") == 0)
+			plan_only = 1;
 		else if (i + 1 == argc)
 			return 2;
 		else if (strcmp(argv[i], "--in") == 0 && n_in < NN_MAX_PORTS)
@@ -124,12 +151,14 @@ main(int argc, char **argv)
 			batch = atoi(argv[++i]);
 		else if (strcmp(argv[i], "--bench") == 0)
 			rounds = atoi(argv[++i]);
+		else if (strcmp(argv[i], "--profile") == 0)
+			profile = atoi(argv[++i]);
 		else if (strcmp(argv[i], "--isa") == 0)
 		{
 			i++;
-			for (int k = 0; k < 4; k++)
-				if (strcmp(argv[i], isas[k]) == 0)
-					options.isa = isa_of[k];
+			for (nn_isa isa = nn_isa_auto; isa <= nn_isa_last; isa++)
+				if (strcmp(argv[i], nn_isa_name(isa)) == 0)
+					options.isa = isa;
 		}
 		else
 			return 2;
@@ -148,7 +177,12 @@ main(int argc, char **argv)
 		printf("isa %s\nfile %zu\nworkspace %zu\n", nn_isa_name(nn_model_isa(&model)), file_len, nn_workspace(&model));
 		return 0;
 	}
-	if (n_in != nn_n_inputs(&model) || (prefix == NULL && !rounds))
+	if (plan_only)
+	{
+		print_plan(&model, NULL);
+		return 0;
+	}
+	if (n_in != nn_n_inputs(&model) || (prefix == NULL && !rounds && !profile))
 		return 2;
 	workspace = aligned_alloc(64, (nn_workspace(&model) + 127) / 64 * 64);
 	for (int i = 0; i < n_in; i++)
@@ -179,6 +213,22 @@ main(int argc, char **argv)
 				best = now_ms() - start;
 		}
 		printf("%.4f\n", best);
+	}
+	if (profile)
+	{
+		int			n = nn_n_steps(&model);
+		double	   *least = calloc((size_t) n + 1, sizeof(double));
+		double	   *ms = calloc((size_t) n + 1, sizeof(double));
+
+		for (int r = 0; r < profile; r++)
+		{
+			memset(ms, 0, (size_t) n * sizeof(double));
+			nn_run_timed(&model, &mr_env_malloc, workspace, batch, inputs, outputs, ms, &st);
+			for (int i = 0; i < n; i++)
+				if (r == 0 || ms[i] < least[i])
+					least[i] = ms[i];
+		}
+		print_plan(&model, least);
 	}
 	for (int i = 0; prefix && i < nn_n_outputs(&model); i++)
 	{
