@@ -23,6 +23,8 @@ act_name(nn_act_kind kind)
 		[nn_act_gelu] = "gelu",
 		[nn_act_elu] = "elu",
 		[nn_act_exp] = "exp",
+		[nn_act_gelu_tanh] = "gelu (tanh)",
+		[nn_act_gelu_quick] = "quick gelu",
 	};
 
 	return (size_t) kind < sizeof(names) / sizeof(names[0]) ? names[kind] : NULL;

@@ -71,7 +71,9 @@ typedef enum nn_act_kind
 	nn_act_gelu = 9,			/* x/2 (1 + erf(x / sqrt 2)) */
 	nn_act_elu = 10,			/* x < 0 ? a * (exp(x) - 1) : x */
 	nn_act_exp = 11,
-	nn_act_last = nn_act_exp
+	nn_act_gelu_tanh = 12,		/* x/2 (1 + tanh(sqrt(2/pi) (x + 0.044715 x^3))) */
+	nn_act_gelu_quick = 13,		/* x * sigmoid(1.702 x) */
+	nn_act_last = nn_act_gelu_quick
 } nn_act_kind;
 
 typedef struct nn_act

@@ -9,25 +9,6 @@
 #include "nn/kernels_core.h"
 #include "nn/vec_avx2.h"
 
-/* sum, and largest (no NaN is there), of the lanes */
-static inline float
-vf_sum(vf v)
-{
-	__m128		s = _mm_add_ps(_mm256_castps256_ps128(v), _mm256_extractf128_ps(v, 1));
-
-	s = _mm_add_ps(s, _mm_movehl_ps(s, s));
-	return _mm_cvtss_f32(_mm_add_ss(s, _mm_movehdup_ps(s)));
-}
-
-static inline float
-vf_top(vf v)
-{
-	__m128		s = _mm_max_ps(_mm256_castps256_ps128(v), _mm256_extractf128_ps(v, 1));
-
-	s = _mm_max_ps(s, _mm_movehl_ps(s, s));
-	return _mm_cvtss_f32(_mm_max_ss(s, _mm_movehdup_ps(s)));
-}
-
 #define TILE_MR 6
 #define TILE_NB 1
 #define TILE_KU 4

@@ -9,19 +9,6 @@
 #include "nn/kernels_core.h"
 #include "nn/vec_avx512.h"
 
-/* sum, and largest (no NaN is there), of the lanes */
-static inline float
-vf_sum(vf v)
-{
-	return _mm512_reduce_add_ps(v);
-}
-
-static inline float
-vf_top(vf v)
-{
-	return _mm512_reduce_max_ps(v);
-}
-
 #define TILE_MR 14
 #define TILE_NB 2
 #define TILE_KU 4

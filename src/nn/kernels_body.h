@@ -45,6 +45,15 @@ act_vec(vf x, const nn_act_kind kind, vf a, vf b)
 			return vf_select((vi) (x < zero), a * vf_expm1(vf_min(zero, x)), x);
 		case nn_act_exp:
 			return vf_exp(x);
+		case nn_act_gelu_tanh:
+			{
+				vf			u = x * vf_fma(x * x, vf_set1(0.79788456f * 0.044715f), vf_set1(0.79788456f));
+
+				/* (1 + tanh u) / 2 = sigmoid(2 u) */
+				return x * vf_sigmoid(u + u);
+			}
+		case nn_act_gelu_quick:
+			return x * vf_sigmoid(x * vf_set1(1.702f));
 	}
 	return x;
 }
@@ -81,49 +90,41 @@ act_array(const float *x, float *y, size_t n, const nn_act_kind kind, nn_act act
 		store_part(y + i, act_vec(load_part(x + i, n - i), kind, a, b), n - i);
 }
 
+/* rows of n floats */
+static void
+activate_rows(const float *x, size_t ldx, float *y, size_t ldy, size_t rows, size_t n, nn_act act)
+{
+#define CASE(k) \
+	case k: \
+		for (size_t r = 0; r < rows; r++) \
+			act_array(x + r * ldx, y + r * ldy, n, k, act); \
+		return
+	switch (act.kind)
+	{
+		CASE(nn_act_none);
+		CASE(nn_act_relu);
+		CASE(nn_act_clip);
+		CASE(nn_act_leaky);
+		CASE(nn_act_sigmoid);
+		CASE(nn_act_silu);
+		CASE(nn_act_tanh);
+		CASE(nn_act_hardsigmoid);
+		CASE(nn_act_hardswish);
+		CASE(nn_act_gelu);
+		CASE(nn_act_elu);
+		CASE(nn_act_exp);
+		CASE(nn_act_gelu_tanh);
+		CASE(nn_act_gelu_quick);
+	}
+#undef CASE
+}
+
 static void
 activate(const float *x, float *y, size_t n, nn_act act)
 {
-	switch (act.kind)
-	{
-		case nn_act_none:
-			if (x != y)
-				memmove(y, x, n * sizeof(float));
-			return;
-		case nn_act_relu:
-			act_array(x, y, n, nn_act_relu, act);
-			return;
-		case nn_act_clip:
-			act_array(x, y, n, nn_act_clip, act);
-			return;
-		case nn_act_leaky:
-			act_array(x, y, n, nn_act_leaky, act);
-			return;
-		case nn_act_sigmoid:
-			act_array(x, y, n, nn_act_sigmoid, act);
-			return;
-		case nn_act_silu:
-			act_array(x, y, n, nn_act_silu, act);
-			return;
-		case nn_act_tanh:
-			act_array(x, y, n, nn_act_tanh, act);
-			return;
-		case nn_act_hardsigmoid:
-			act_array(x, y, n, nn_act_hardsigmoid, act);
-			return;
-		case nn_act_hardswish:
-			act_array(x, y, n, nn_act_hardswish, act);
-			return;
-		case nn_act_gelu:
-			act_array(x, y, n, nn_act_gelu, act);
-			return;
-		case nn_act_elu:
-			act_array(x, y, n, nn_act_elu, act);
-			return;
-		case nn_act_exp:
-			act_array(x, y, n, nn_act_exp, act);
-			return;
-	}
+	if (act.kind == nn_act_none && x == y)
+		return;
+	activate_rows(x, 0, y, 0, 1, n, act);
 }
 
 /* Lines that hot loops clipped already: the other activations, padding lanes. */

@@ -8,22 +8,6 @@
 #include "nn/kernels_core.h"
 #include "nn/vec_portable.h"
 
-/* sum, and largest (no NaN is there), of the lanes */
-static inline float
-vf_sum(vf v)
-{
-	return (v[0] + v[2]) + (v[1] + v[3]);
-}
-
-static inline float
-vf_top(vf v)
-{
-	float		a = v[0] > v[1] ? v[0] : v[1],
-				b = v[2] > v[3] ? v[2] : v[3];
-
-	return a > b ? a : b;
-}
-
 #define TILE_MR 3
 #define TILE_NB 1
 #define TILE_KU 2

@@ -163,14 +163,6 @@ rows_cut(int m, int *big, int *size)
 	return count;
 }
 
-/* act of m rows of n columns, in place. */
-static void
-rows_activate(float *y, size_t ldy, int m, int n, nn_act act)
-{
-	for (int i = 0; i < m; i++)
-		activate(y + i * ldy, y + i * ldy, (size_t) n, act);
-}
-
 /* Rows whose pitch is a multiple of 4 KB would fight for one set of L1. */
 static size_t
 rows_pitch(int k)
@@ -228,7 +220,7 @@ rows_panel(const float *b, const float *bias, int nb, int k, int mm, const float
 			rows_tile[nb - 1][mr - 1] (&j, a + (size_t) i * lda + k0, y + (size_t) i * ldy,
 									   res ? res + (size_t) i * ldres : NULL);
 			if (j.last && !clip)
-				rows_activate(y + (size_t) i * ldy, ldy, mr, nb * NN_LANES, act);
+				activate_rows(y + (size_t) i * ldy, ldy, y + (size_t) i * ldy, ldy, (size_t) mr, (size_t) nb * NN_LANES, act);
 			i += mr;
 		}
 		b = (const float *) next;

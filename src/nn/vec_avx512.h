@@ -57,4 +57,17 @@ vf_min(vf a, vf b)
 	return _mm512_min_ps(a, b);
 }
 
+/* sum, and largest (no NaN is there), of the lanes */
+static inline float
+vf_sum(vf v)
+{
+	return _mm512_reduce_add_ps(v);
+}
+
+static inline float
+vf_top(vf v)
+{
+	return _mm512_reduce_max_ps(v);
+}
+
 #endif							/* MILLRACE_NN_VEC_AVX512_H */

@@ -60,4 +60,20 @@ vf_min(vf a, vf b)
 	return vf_select(a < b, a, b);
 }
 
+/* sum, and largest (no NaN is there), of the lanes */
+static inline float
+vf_sum(vf v)
+{
+	return (v[0] + v[2]) + (v[1] + v[3]);
+}
+
+static inline float
+vf_top(vf v)
+{
+	float		a = v[0] > v[1] ? v[0] : v[1],
+				b = v[2] > v[3] ? v[2] : v[3];
+
+	return a > b ? a : b;
+}
+
 #endif							/* MILLRACE_NN_VEC_PORTABLE_H */
