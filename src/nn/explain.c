@@ -89,7 +89,7 @@ nn_step_describe_binary(const nn_fstep *s, char *text, size_t size)
 void
 nn_step_describe_gemm(const nn_fstep *s, char *text, size_t size)
 {
-	snprintf(text, size, "%dx%dx%d", s->u.gemm.m, s->u.gemm.k, s->u.gemm.n);
+	snprintf(text, size, "%dx%dx%d%s", s->u.gemm.m, s->u.gemm.k, s->u.gemm.n, s->residual ? ", + residual" : "");
 	nn_step_describe_act(s, text, size);
 }
 
@@ -117,6 +117,8 @@ count_flops(const nn_fstep *s, const nn_ftensor *x, const nn_ftensor *y)
 			return 2 * s->macs * y->h;
 		case nn_step_gemm:
 			return 2 * s->macs * s->u.gemm.m;
+		case nn_step_attention:
+			return 2 * s->macs * s->u.attention.batch * s->u.attention.shape.heads * s->u.attention.shape.queries;
 		case nn_step_maxpool:
 		case nn_step_avgpool:
 			return y->elements * s->u.pool.kh * s->u.pool.kw;

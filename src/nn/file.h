@@ -61,7 +61,9 @@ typedef enum nn_step_kind
 	nn_step_from_blocked,
 	nn_step_copy_channels,		/* x -> channels [to, to + n) of y */
 	nn_step_shortcut,			/* strided pixels of x -> y, channels shifted by to, rest 0 */
-	nn_step_last = nn_step_shortcut
+	nn_step_layernorm,			/* x -> y; data: scale, [shift] */
+	nn_step_attention,			/* q, k, v, masks -> y */
+	nn_step_last = nn_step_attention
 } nn_step_kind;
 
 typedef struct nn_fstep
@@ -89,6 +91,20 @@ typedef struct nn_fstep
 						k,
 						n;
 		}			gemm;
+		struct
+		{
+			int32_t		rows,
+						width;
+			int32_t		rms;
+			float		eps;
+		}			norm;
+		struct
+		{
+			nn_attend	shape;
+			int32_t		batch;
+			uint64_t	at[5];	/* first element of each input */
+			uint64_t	batch_pitch[5];
+		}			attention;
 		struct
 		{
 			int32_t		n,
