@@ -20,7 +20,7 @@
 
 typedef enum kind
 {
-	CONV, STEM, DEPTHWISE, GEMM, GAP
+	CONV, WINOGRAD, STEM, DEPTHWISE, GEMM, GAP
 } kind;
 
 typedef struct layer
@@ -33,7 +33,7 @@ typedef struct layer
 				k,
 				s;
 	int			res;			/* with residual */
-	int			count;			/* times in the network */
+	int			count;			/* times in the network; 0: for comparison */
 } layer;
 
 static const layer layers[] = {
@@ -41,11 +41,16 @@ static const layer layers[] = {
 	{"resnet20", CONV, 16, 16, 32, 3, 1, 0, 3},
 	{"resnet20", CONV, 16, 16, 32, 3, 1, 1, 3},
 	{"resnet20", CONV, 16, 32, 32, 3, 2, 0, 1},
+	{"resnet20", WINOGRAD, 16, 16, 32, 3, 1, 1, 0},
 	{"resnet20", CONV, 32, 32, 16, 3, 1, 0, 2},
 	{"resnet20", CONV, 32, 32, 16, 3, 1, 1, 3},
+	{"resnet20", WINOGRAD, 32, 32, 16, 3, 1, 0, 0},
+	{"resnet20", WINOGRAD, 32, 32, 16, 3, 1, 1, 0},
 	{"resnet20", CONV, 32, 64, 16, 3, 2, 0, 1},
 	{"resnet20", CONV, 64, 64, 8, 3, 1, 0, 2},
 	{"resnet20", CONV, 64, 64, 8, 3, 1, 1, 3},
+	{"resnet20", WINOGRAD, 64, 64, 8, 3, 1, 0, 0},
+	{"resnet20", WINOGRAD, 64, 64, 8, 3, 1, 1, 0},
 	{"resnet20", GAP, 64, 64, 8, 1, 1, 0, 1},
 	{"resnet20", GEMM, 64, 10, 1, 1, 1, 0, 1},
 	{"mobilenetv2", STEM, 3, 32, 224, 3, 2, 0, 1},
@@ -82,7 +87,8 @@ static const layer layers[] = {
 	{"mobilenetv2", GEMM, 1280, 1000, 1, 1, 1, 0, 1},
 	{"resnet50", STEM, 3, 64, 224, 7, 2, 0, 1},
 	{"resnet50", CONV, 64, 64, 56, 1, 1, 0, 1},
-	{"resnet50", CONV, 64, 64, 56, 3, 1, 0, 3},
+	{"resnet50", CONV, 64, 64, 56, 3, 1, 0, 0},
+	{"resnet50", WINOGRAD, 64, 64, 56, 3, 1, 0, 3},
 	{"resnet50", CONV, 64, 256, 56, 1, 1, 1, 4},
 	{"resnet50", CONV, 256, 64, 56, 1, 1, 0, 2},
 	{"resnet50", CONV, 256, 128, 56, 1, 1, 0, 1},
@@ -90,19 +96,22 @@ static const layer layers[] = {
 	{"resnet50", CONV, 256, 512, 56, 1, 2, 0, 1},
 	{"resnet50", CONV, 128, 512, 28, 1, 1, 1, 4},
 	{"resnet50", CONV, 512, 128, 28, 1, 1, 0, 3},
-	{"resnet50", CONV, 128, 128, 28, 3, 1, 0, 3},
+	{"resnet50", CONV, 128, 128, 28, 3, 1, 0, 0},
+	{"resnet50", WINOGRAD, 128, 128, 28, 3, 1, 0, 3},
 	{"resnet50", CONV, 512, 256, 28, 1, 1, 0, 1},
 	{"resnet50", CONV, 256, 256, 28, 3, 2, 0, 1},
 	{"resnet50", CONV, 512, 1024, 28, 1, 2, 0, 1},
 	{"resnet50", CONV, 256, 1024, 14, 1, 1, 1, 6},
 	{"resnet50", CONV, 1024, 256, 14, 1, 1, 0, 5},
-	{"resnet50", CONV, 256, 256, 14, 3, 1, 0, 5},
+	{"resnet50", CONV, 256, 256, 14, 3, 1, 0, 0},
+	{"resnet50", WINOGRAD, 256, 256, 14, 3, 1, 0, 5},
 	{"resnet50", CONV, 1024, 512, 14, 1, 1, 0, 1},
 	{"resnet50", CONV, 512, 512, 14, 3, 2, 0, 1},
 	{"resnet50", CONV, 1024, 2048, 14, 1, 2, 0, 1},
 	{"resnet50", CONV, 512, 2048, 7, 1, 1, 1, 3},
 	{"resnet50", CONV, 2048, 512, 7, 1, 1, 0, 2},
 	{"resnet50", CONV, 512, 512, 7, 3, 1, 0, 2},
+	{"resnet50", WINOGRAD, 512, 512, 7, 3, 1, 0, 0},
 	{"resnet50", GAP, 2048, 2048, 7, 1, 1, 0, 1},
 	{"resnet50", GEMM, 2048, 1000, 1, 1, 1, 0, 1},
 };
@@ -264,12 +273,18 @@ prepare(const nn_kernels *k, const layer *l, work *w)
 		w->plain = zeros(sizeof(float) * l->cin * l->size * l->size);
 		fill(w->plain, (size_t) l->cin * l->size * l->size);
 		/* outputs as a 3x3 reader would want them, where the network has such */
-		w->out = view(l->cout, out, out, l->k == 3 && l->kind == CONV ? (nn_margin) {1, 1, 1, 1} : none);
-		w->res = view(l->cout, out, out, l->k == 3 && l->kind == CONV ? (nn_margin) {1, 1, 1, 1} : none);
+		w->out = view(l->cout, out, out, l->k == 3 && l->kind <= WINOGRAD ? (nn_margin) {1, 1, 1, 1} : none);
+		w->res = view(l->cout, out, out, l->k == 3 && l->kind <= WINOGRAD ? (nn_margin) {1, 1, 1, 1} : none);
 		if (l->kind == DEPTHWISE)
 		{
 			w->pack = zeros(nn_depthwise_pack_size(k->isa, &w->cv));
 			nn_depthwise_pack(k->isa, &w->cv, wt, NULL, w->pack);
+		}
+		else if (l->kind == WINOGRAD)
+		{
+			w->pack = zeros(nn_winograd_pack_size(k->isa, &w->cv));
+			nn_winograd_pack(k->isa, &w->cv, wt, NULL, w->pack);
+			w->scratch = zeros(k->winograd_scratch(&w->cv, out, out));
 		}
 		else
 		{
@@ -290,6 +305,9 @@ once(const nn_kernels *k, const layer *l, work *w)
 	{
 		case CONV:
 			k->conv(&w->cv, w->pack, &w->in, res, &w->out, 0, w->out.h, w->scratch);
+			break;
+		case WINOGRAD:
+			k->winograd(&w->cv, w->pack, &w->in, res, &w->out, 0, w->out.h, w->scratch);
 			break;
 		case STEM:
 			k->conv_planar(&w->cv, w->pack, w->plain, l->size, l->size, res, &w->out, 0, w->out.h, w->scratch);
@@ -346,7 +364,7 @@ main(int argc, char **argv)
 	printf("%s, peak of an FMA loop %.0f GFLOP/s\n", k->name, top);
 	for (int i = 0; i < LAYERS;)
 	{
-		static const char *kinds[] = {"conv", "stem", "depthwise", "gemm", "mean"};
+		static const char *kinds[] = {"conv", "winograd", "stem", "depthwise", "gemm", "mean"};
 		const char *net = layers[i].net;
 		double		ms = 0,
 					flop = 0;

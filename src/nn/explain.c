@@ -115,6 +115,10 @@ count_flops(const nn_fstep *s, const nn_ftensor *x, const nn_ftensor *y)
 		case nn_step_conv_planar:
 		case nn_step_depthwise:
 			return 2 * s->macs * y->h;
+		case nn_step_mbconv:
+			return 2 * nn_mbconv_macs(&s->u.mbconv, x->h, x->w, y->h, y->w);
+		case nn_step_winograd:
+			return 2 * s->macs * ((y->h + 3) / 4);
 		case nn_step_gemm:
 			return 2 * s->macs * s->u.gemm.m;
 		case nn_step_attention:

@@ -61,6 +61,8 @@ typedef enum nn_step_kind
 	nn_step_from_blocked,
 	nn_step_copy_channels,		/* x -> channels [to, to + n) of y */
 	nn_step_shortcut,			/* strided pixels of x -> y, channels shifted by to, rest 0 */
+	nn_step_winograd,			/* as conv, by Winograd's method */
+	nn_step_mbconv,				/* x, [res] -> y; data: packs of expand, depthwise, project */
 	nn_step_layernorm,			/* x -> y; data: scale, [shift] */
 	nn_step_attention,			/* q, k, v, masks -> y */
 	nn_step_last = nn_step_attention
@@ -85,6 +87,7 @@ typedef struct nn_fstep
 		nn_params	params;		/* plain */
 		nn_conv		conv;
 		nn_pool		pool;
+		nn_mbconv	mbconv;
 		struct
 		{
 			int32_t		m,

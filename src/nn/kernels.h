@@ -99,7 +99,8 @@ typedef enum nn_pack_kind
 {
 	nn_pack_conv = 1,
 	nn_pack_depthwise = 2,
-	nn_pack_gemm = 3
+	nn_pack_gemm = 3,
+	nn_pack_winograd = 4
 } nn_pack_kind;
 
 /* First 64 bytes of each pack; then bias[16 * nn_blocks(cout)], then weights. */
@@ -154,8 +155,16 @@ typedef struct nn_conv
 extern size_t nn_conv_pack_size(nn_isa isa, const nn_conv *cv);
 extern void nn_conv_pack(nn_isa isa, const nn_conv *cv, const float *w, const float *bias, void *dst);
 
-/* Depthwise: cin = cout = groups; w is C x kh x kw; any kernel, stride, dilation.
- * The same bytes for every isa (the head names the isa asked for). */
+/* 3x3, stride 1, no groups: by Winograd's method, faster from about 64 channels
+ * and 14 x 14 pixels on; four times the weights. */
+extern bool nn_winograd_can(const nn_conv *cv);
+extern size_t nn_winograd_pack_size(nn_isa isa, const nn_conv *cv);
+extern void nn_winograd_pack(nn_isa isa, const nn_conv *cv, const float *w, const float *bias, void *dst);
+
+#define NN_MAX_DW_LINES 32		/* of taps; taller kernels are grouped convolutions */
+
+/* Depthwise: cin = cout = groups; w is C x kh x kw; any stride and dilation.  The same
+ * bytes for every isa (the head names the isa asked for). */
 extern size_t nn_depthwise_pack_size(nn_isa isa, const nn_conv *cv);
 extern void nn_depthwise_pack(nn_isa isa, const nn_conv *cv, const float *w, const float *bias, void *dst);
 
@@ -183,6 +192,18 @@ extern nn_margin nn_conv_margin(const nn_conv *cv, int in_h, int in_w, int out_h
 /* Zero the border of a view: m lines and pixels around its interior (corners
  * included), in every block. */
 extern void nn_border(const nn_view *v, nn_margin m);
+
+/* ---- blocks of mobile networks ---- */
+
+/* Expand 1x1 -> depthwise -> project 1x1 (+ residual) as one computation.  The
+ * 1x1 convolutions have stride 1, no pads and no groups; either may be missing
+ * (cout 0), not both. */
+typedef struct nn_mbconv
+{
+	nn_conv		expand,
+				dw,
+				project;
+} nn_mbconv;
 
 /* ---- pools ---- */
 
@@ -256,9 +277,23 @@ typedef struct nn_kernels
 	void		(*conv_planar) (const nn_conv *cv, const void *pack, const float *in, int in_h, int in_w,
 								const nn_view *res, const nn_view *out, int y0, int y1, void *scratch);
 
+	/* The same by Winograd's method, where nn_winograd_can(); y0 a multiple of 4,
+	 * y1 too or the last line's end. */
+	size_t		(*winograd_scratch) (const nn_conv *cv, int out_h, int out_w);
+	void		(*winograd) (const nn_conv *cv, const void *pack, const nn_view *in, const nn_view *res,
+							 const nn_view *out, int y0, int y1, void *scratch);
+
 	/* Depthwise, with optional residual; in's border covers nn_conv_margin(). */
 	void		(*depthwise) (const nn_conv *cv, const void *pack, const nn_view *in, const nn_view *res,
 							  const nn_view *out, int y0, int y1);
+
+	/* A block; packs: of expand, depthwise, project.  Without expand in's border
+	 * covers the depthwise nn_conv_margin(), else it is not read; without project
+	 * there is no residual.  scratch: mbconv_scratch() bytes.  Lines [y0, y1) at
+	 * once cost less than in parts: a part expands what its first lines read. */
+	size_t		(*mbconv_scratch) (const nn_mbconv *mb, int in_h, int in_w, int out_h, int out_w);
+	void		(*mbconv) (const nn_mbconv *mb, const void *const *packs, const nn_view *in, const nn_view *res,
+						   const nn_view *out, int y0, int y1, void *scratch);
 
 	/* Pools.  The border is not read: max sees only the interior. */
 	void		(*maxpool) (const nn_pool *p, const nn_view *in, const nn_view *out, int y0, int y1);

@@ -285,7 +285,9 @@ scale_shift(const nn_view *in, const float *scale, const float *shift, const nn_
 	finish_lines(out, act, y0, y1);
 }
 
+#include "nn/kernels_depthwise.h"
 #include "nn/kernels_spatial.h"
+#include "nn/kernels_winograd.h"
 
 /* ---- softmax ---- */
 
@@ -355,6 +357,9 @@ const nn_isa_ops KERNELS_OPS = {
 	.tile3 = find_tile3,
 #endif
 	.activate = activate,
+	.depthwise_line = depthwise_line,
+	.wino_input = wino_input,
+	.wino_output = wino_output,
 };
 
 static size_t
@@ -377,6 +382,32 @@ conv_planar(const nn_conv *cv, const void *pack, const float *in, int in_h, int 
 	nn_drive_conv_planar(&KERNELS_OPS, cv, pack, in, in_h, in_w, res, out, y0, y1, scratch);
 }
 
+static size_t
+mbconv_scratch(const nn_mbconv *mb, int in_h, int in_w, int out_h, int out_w)
+{
+	return nn_drive_mbconv_scratch(&KERNELS_OPS, mb, in_h, in_w, out_h, out_w);
+}
+
+static void
+mbconv(const nn_mbconv *mb, const void *const *packs, const nn_view *in, const nn_view *res, const nn_view *out,
+	   int y0, int y1, void *scratch)
+{
+	nn_drive_mbconv(&KERNELS_OPS, mb, packs, in, res, out, y0, y1, scratch);
+}
+
+static size_t
+winograd_scratch(const nn_conv *cv, int out_h, int out_w)
+{
+	return nn_drive_winograd_scratch(&KERNELS_OPS, cv, out_h, out_w);
+}
+
+static void
+winograd(const nn_conv *cv, const void *pack, const nn_view *in, const nn_view *res, const nn_view *out,
+		 int y0, int y1, void *scratch)
+{
+	nn_drive_winograd(&KERNELS_OPS, cv, pack, in, res, out, y0, y1, scratch);
+}
+
 const nn_kernels KERNELS = {
 	.isa = KERNELS_ISA,
 	.name = KERNELS_NAME,
@@ -384,7 +415,11 @@ const nn_kernels KERNELS = {
 	.conv_scratch = conv_scratch,
 	.conv = conv,
 	.conv_planar = conv_planar,
+	.winograd_scratch = winograd_scratch,
+	.winograd = winograd,
 	.depthwise = depthwise,
+	.mbconv_scratch = mbconv_scratch,
+	.mbconv = mbconv,
 	.maxpool = maxpool,
 	.avgpool = avgpool,
 	.global_avgpool = global_avgpool,

@@ -25,6 +25,7 @@
 
 #define NN_MAX_STEPS 64			/* steps of one chunk of K: 128 KB of a 32-cout panel */
 #define NN_MAX_MR 14			/* pixels of the largest tile of any set */
+#define NN_MAX_PANEL 2			/* blocks of the widest panel */
 
 typedef struct nn_step
 {
@@ -47,12 +48,39 @@ typedef struct nn_tile_job
 	bool		last;			/* add the residual and clip to [lo, hi] */
 	float		lo,
 				hi;
+	const char *ahead,			/* weights wanted next: each step of a tile asks for */
+			   *ahead_end;		/* so many cache lines of them */
+	int			ahead_lines;
 } nn_tile_job;
 
 /* One tile: its first pixels (all of them if the tile is of one line) are at a0,
  * o0, r0, the others, of the next line, at a1, o1, r1.  r0 NULL: no residual. */
 typedef void (*nn_tile_fn) (const nn_tile_job *j, const float *a0, const float *a1,
 							float *o0, float *o1, const float *r0, const float *r1);
+
+/* What all lines of a block of depthwise channels have in common. */
+typedef struct nn_dw_job
+{
+	int			kh,
+				kw;
+	size_t		tap_step,		/* floats from a tap to its neighbour, */
+				pix_step;		/* from a pixel to the next */
+	const float *w,
+			   *bias;
+	bool		clip;			/* the activation is clipping to [lo, hi] */
+	float		lo,
+				hi;
+} nn_dw_job;
+
+/* What outputs of Winograd's method have in common: one block of couts. */
+typedef struct nn_wino_out
+{
+	const float *bias;
+	size_t		res_pitch,		/* floats from line to line */
+				out_pitch;
+	float		lo,
+				hi;
+} nn_wino_out;
 
 /* What the shared loops need of an instruction set. */
 typedef struct nn_isa_ops
@@ -67,6 +95,15 @@ typedef struct nn_isa_ops
 	int			max_mr3;
 	nn_tile_fn	(*tile3) (int mr);
 	void		(*activate) (const float *x, float *y, size_t n, nn_act act);
+	/* One output line of one block; line[ky]: the first tap of the first pixel.
+	 * The activation is included. */
+	void		(*depthwise_line) (const nn_conv *cv, const nn_dw_job *j, const float *const *line,
+								   const float *res, float *out, int width);
+
+	/* Winograd's transforms of one tile and block of channels: kernels_winograd.h */
+	void		(*wino_input) (const float *x, size_t row_pitch, int rows, int cols, float *v, size_t pitch);
+	void		(*wino_output) (const float *m, size_t pitch, const nn_wino_out *w, const float *res, float *o,
+								int rows, int cols);
 } nn_isa_ops;
 
 extern const nn_isa_ops nn_ops_portable;
@@ -85,7 +122,37 @@ extern void nn_drive_conv_planar(const nn_isa_ops *ops, const nn_conv *cv, const
 								 int in_h, int in_w, const nn_view *res, const nn_view *out, int y0, int y1,
 								 void *scratch);
 
+/* One panel of a 1x1 convolution of stride 1 without groups: all lines of in;
+ * out holds the panel's couts, [16 * ob, ...), alone. */
+extern void nn_drive_panel(const nn_isa_ops *ops, const nn_conv *cv, const void *pack, int ob, const nn_view *in,
+						   const nn_view *out);
+
+/* ---- kernels_mbconv.c ---- */
+
+extern size_t nn_drive_mbconv_scratch(const nn_isa_ops *ops, const nn_mbconv *mb, int in_h, int in_w,
+									  int out_h, int out_w);
+extern void nn_drive_mbconv(const nn_isa_ops *ops, const nn_mbconv *mb, const void *const *packs, const nn_view *in,
+							const nn_view *res, const nn_view *out, int y0, int y1, void *scratch);
+
+/* o = a B for m pixels of k values: a and o are blocks of 16 values at pitches, b
+ * the panels of a product of k x n.  Plain sums: no bias, no activation. */
+extern void nn_drive_sums(const nn_isa_ops *ops, int k, int n, const float *b, const float *a, size_t a_blk,
+						  int m, float *o, size_t o_blk);
+
+/* What tiles cannot do: the other activations, and clean padding lanes. */
+extern void nn_drive_finish(const nn_isa_ops *ops, nn_act act, const nn_view *out, int y0, int y1);
+
+/* ---- kernels_winograd.c ---- */
+
+extern size_t nn_drive_winograd_scratch(const nn_isa_ops *ops, const nn_conv *cv, int out_h, int out_w);
+extern void nn_drive_winograd(const nn_isa_ops *ops, const nn_conv *cv, const void *pack, const nn_view *in,
+							  const nn_view *res, const nn_view *out, int y0, int y1, void *scratch);
+
 /* ---- pack.c ---- */
+
+/* Write a pack's head and its bias, padded with zeros. */
+extern void nn_pack_head(void *dst, nn_isa isa, nn_pack_kind kind, const nn_conv *cv, size_t bytes,
+						 const float *bias);
 
 /* A panel of packed weights: couts [16 * ob, 16 * (ob + nb)) from cin blocks
  * [cb, cb + ncb), k values of cin and taps, k * nb * 16 floats. */
@@ -129,6 +196,20 @@ nn_act_is_clip(nn_act act, float *lo, float *hi)
 		*hi = act.b;
 	}
 	return act.kind == nn_act_none || act.kind == nn_act_relu || act.kind == nn_act_clip;
+}
+
+/* Block b of a depthwise convolution. */
+static inline nn_dw_job
+nn_dw_block(const nn_conv *cv, const void *pack, int b)
+{
+	nn_dw_job	j = {
+		.kh = cv->kh, .kw = cv->kw, .tap_step = (size_t) cv->dw * NN_LANES, .pix_step = (size_t) cv->sw * NN_LANES,
+		.w = nn_pack_weights(pack, cv->cout) + (size_t) b * cv->kh * cv->kw * NN_LANES,
+		.bias = nn_pack_bias(pack) + (size_t) b * NN_LANES
+	};
+
+	j.clip = nn_act_is_clip(cv->act, &j.lo, &j.hi);
+	return j;
 }
 
 /* Does act turn the zero of a padding lane into something else? */

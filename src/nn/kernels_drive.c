@@ -40,6 +40,8 @@ typedef struct plane
 				width;
 	float		lo,
 				hi;
+	const nn_act *act;			/* applied to what is finished, NULL: clipping alone */
+	bool		sums;			/* neither residual nor limits */
 } plane;
 
 /* Steps [s0, s0 + n) of a panel: block of channels > ky > kx; with tap3 the
@@ -86,11 +88,31 @@ cut(int width, int max, int *count, int *big, int *size)
 	*big = width - (*size - 1) * *count;
 }
 
+/* The activation of n finished pixels of a panel, while they are in L1. */
+static inline void
+activate_pixels(const nn_isa_ops *ops, const plane *p, const nn_tile_job *job, float *o, int n, int nb)
+{
+	if (p->act && job->last)
+		for (int b = 0; b < nb; b++)
+			ops->activate(o + b * p->o_blk, o + b * p->o_blk, (size_t) n * NN_LANES, *p->act);
+}
+
+/* After a tile: it asked for its share of what comes next. */
+static inline void
+advance(nn_tile_job *job)
+{
+	if (job->ahead_lines == 0)
+		return;
+	job->ahead += (size_t) job->ahead_lines * job->nsteps * NN_ALIGN;
+	if (job->ahead >= job->ahead_end)
+		job->ahead_lines = 0;
+}
+
 /* Lines that do not divide into full tiles, where there are tiles across the
  * end of a line: cut the pixels of all lines as one sequence.  False if there
  * are none; then nothing is done. */
 static bool
-run_across(const nn_isa_ops *ops, const nn_tile_job *job, const plane *p, int ob, int nb, int l0, int l1)
+run_across(const nn_isa_ops *ops, nn_tile_job *job, const plane *p, int ob, int nb, int l0, int l1)
 {
 	nn_tile_fn	fn[NN_MAX_MR + 1];
 	int			mr = ops->max_mr;
@@ -114,13 +136,18 @@ run_across(const nn_isa_ops *ops, const nn_tile_job *job, const plane *p, int ob
 		if (left > mr || (left < mr && l + 1 < l1))
 		{
 			fn[left < mr ? left : mr] (job, ax, a + p->a_line, ox, o + p->o_line, rx, r ? r + p->r_line : NULL);
+			activate_pixels(ops, p, job, ox, left < mr ? left : mr, nb);
+			if (left < mr)
+				activate_pixels(ops, p, job, o + p->o_line, mr - left, nb);
 			x += mr;
 		}
 		else
 		{
 			ops->tile(left, nb, p->a_pix, left) (job, ax, ax, ox, ox, rx, rx);
+			activate_pixels(ops, p, job, ox, left, nb);
 			x = p->width;
 		}
+		advance(job);
 		if (x >= p->width)
 		{
 			x -= p->width;
@@ -132,7 +159,7 @@ run_across(const nn_isa_ops *ops, const nn_tile_job *job, const plane *p, int ob
 
 /* All pixels of lines [l0, l1) with the job's panel and chunk. */
 static void
-run_lines(const nn_isa_ops *ops, const nn_tile_job *job, const plane *p, bool tap3, int ob, int nb,
+run_lines(const nn_isa_ops *ops, nn_tile_job *job, const plane *p, bool tap3, int ob, int nb,
 		  int l0, int l1)
 {
 	int			count,
@@ -153,6 +180,9 @@ run_lines(const nn_isa_ops *ops, const nn_tile_job *job, const plane *p, bool ta
 			const float *r = p->r ? p->r + l * p->r_line + (ob - p->ob0) * p->r_blk : NULL;
 
 			pair(job, a, a + p->a_line, o, o + p->o_line, r, r ? r + p->r_line : NULL);
+			activate_pixels(ops, p, job, o, p->width, nb);
+			activate_pixels(ops, p, job, o + p->o_line, p->width, nb);
+			advance(job);
 		}
 	if (l >= l1 || (!tap3 && run_across(ops, job, p, ob, nb, l, l1)))
 		return;
@@ -170,6 +200,8 @@ run_lines(const nn_isa_ops *ops, const nn_tile_job *job, const plane *p, bool ta
 			int			mr = i < big ? size : size - 1;
 
 			fn[i >= big] (job, a, a, o, o, r, r);
+			activate_pixels(ops, p, job, o, mr, nb);
+			advance(job);
 			a += mr * p->a_pix;
 			o += mr * p->o_pix;
 			if (r)
@@ -178,7 +210,21 @@ run_lines(const nn_isa_ops *ops, const nn_tile_job *job, const plane *p, bool ta
 	}
 }
 
-/* One panel over lines [l0, l1); b: its weights.  Returns where they end. */
+/* While the job's tiles work they fetch the n weights at b into the L2 cache,
+ * evenly: the next chunk or panel, or the next layer's first one, as packs follow
+ * each other in a compiled file.  A prefetch beyond its end does no harm. */
+static void
+read_ahead(const nn_isa_ops *ops, nn_tile_job *job, const float *b, size_t n, int pixels)
+{
+	size_t		turns = (size_t) ((pixels + ops->max_mr - 1) / ops->max_mr) * job->nsteps;
+
+	job->ahead = (const char *) b;
+	job->ahead_end = job->ahead + n * sizeof(float);
+	job->ahead_lines = (int) ((n * sizeof(float) / NN_ALIGN + turns - 1) / turns);
+}
+
+/* One panel over lines [l0, l1); b: its weights, bias: its couts'.  Returns where
+ * the weights end. */
 static const float *
 run_panel(const nn_isa_ops *ops, const nn_conv *cv, const plane *p, const nn_panel *pan, const float *b,
 		  const float *bias, int l0, int l1)
@@ -192,13 +238,14 @@ run_panel(const nn_isa_ops *ops, const nn_conv *cv, const plane *p, const nn_pan
 		int			n = all - s < NN_MAX_STEPS ? all - s : NN_MAX_STEPS;
 		size_t		k = list_steps(cv, p, pan, tap3, s, n, step);
 		nn_tile_job job = {
-			.b = b, .step = step, .nsteps = n, .bias = bias + pan->ob * NN_LANES,
+			.b = b, .step = step, .nsteps = n, .bias = bias,
 			.out_pix = p->o_pix, .out_blk = p->o_blk, .res_pix = p->r_pix, .res_blk = p->r_blk,
-			.first = s == 0, .last = s + n == all, .lo = p->lo, .hi = p->hi
+			.first = s == 0, .last = s + n == all && !p->sums, .lo = p->lo, .hi = p->hi
 		};
 
-		run_lines(ops, &job, p, tap3, pan->ob, pan->nb, l0, l1);
 		b += k * pan->nb * NN_LANES;
+		read_ahead(ops, &job, b, k * pan->nb * NN_LANES, p->width * (l1 - l0));
+		run_lines(ops, &job, p, tap3, pan->ob, pan->nb, l0, l1);
 	}
 	return b;
 }
@@ -244,7 +291,7 @@ run_plane(const nn_isa_ops *ops, const nn_conv *cv, const void *pack, plane *p)
 		{
 			nn_panel	pan = nn_panel_at(ops->isa, cv, ob);
 
-			b = run_panel(ops, cv, &q, &pan, b, bias, long_line ? 0 : at, long_line ? 1 : at + n);
+			b = run_panel(ops, cv, &q, &pan, b, bias + ob * NN_LANES, long_line ? 0 : at, long_line ? 1 : at + n);
 		}
 	}
 }
@@ -264,29 +311,25 @@ set_output(plane *p, const nn_conv *cv, const nn_view *out, const nn_view *res, 
 	p->ob0 = 0;
 	p->lines = y1 - y0;
 	p->width = out->w;
-	if (!nn_act_is_clip(cv->act, &p->lo, &p->hi))
-	{
-		p->lo = -INFINITY;
-		p->hi = INFINITY;
-	}
+	p->act = nn_act_is_clip(cv->act, &p->lo, &p->hi) ? NULL : &cv->act;
+	p->sums = false;
 }
 
-/* What tiles cannot do: the other activations, and clean padding lanes. */
-static void
-finish(const nn_isa_ops *ops, const nn_conv *cv, const nn_view *out, int y0, int y1)
+void
+nn_drive_finish(const nn_isa_ops *ops, nn_act act, const nn_view *out, int y0, int y1)
 {
 	float		lo,
 				hi;
 
-	if (!nn_act_is_clip(cv->act, &lo, &hi))
+	if (!nn_act_is_clip(act, &lo, &hi))
 		for (int b = 0; b < nn_blocks(out->c); b++)
 			for (int y = y0; y < y1; y++)
 			{
 				float	   *o = out->data + b * out->blk_pitch + y * out->row_pitch;
 
-				ops->activate(o, o, (size_t) out->w * NN_LANES, cv->act);
+				ops->activate(o, o, (size_t) out->w * NN_LANES, act);
 			}
-	if (nn_act_moves_zero(cv->act))
+	if (nn_act_moves_zero(act))
 		nn_zero_lanes(out, y0, y1);
 }
 
@@ -423,7 +466,27 @@ nn_drive_conv(const nn_isa_ops *ops, const nn_conv *cv, const void *pack, const 
 		}
 		run_plane(ops, cv, pack, &p);
 	}
-	finish(ops, cv, out, y0, y1);
+	if (nn_act_moves_zero(cv->act))
+		nn_zero_lanes(out, y0, y1);
+}
+
+void
+nn_drive_panel(const nn_isa_ops *ops, const nn_conv *cv, const void *pack, int ob, const nn_view *in,
+			   const nn_view *out)
+{
+	nn_panel	pan = nn_panel_at(ops->isa, cv, ob);
+	plane		p = {0};
+
+	set_output(&p, cv, out, NULL, 0, out->h);
+	p.a = in->data;
+	p.a_line = in->row_pitch;
+	p.a_pix = NN_LANES;
+	p.a_blk = in->blk_pitch;
+	p.ob0 = ob;
+	run_panel(ops, cv, &p, &pan, nn_pack_weights(pack, cv->cout) + (size_t) ob * NN_LANES * cv->cin,
+			  nn_pack_bias(pack) + ob * NN_LANES, 0, p.lines);
+	if (nn_act_moves_zero(cv->act))
+		nn_zero_lanes(out, 0, out->h);
 }
 
 /* ---- the stem: plain CHW input ---- */
@@ -566,5 +629,23 @@ nn_drive_conv_planar(const nn_isa_ops *ops, const nn_conv *cv, const void *pack,
 			}
 		}
 	}
-	finish(ops, cv, out, y0, y1);
+	if (nn_act_moves_zero(cv->act))
+		nn_zero_lanes(out, y0, y1);
+}
+
+void
+nn_drive_sums(const nn_isa_ops *ops, int k, int n, const float *b, const float *a, size_t a_blk, int m,
+			  float *o, size_t o_blk)
+{
+	static const float zero[NN_LANES * NN_MAX_PANEL] = {0};
+	nn_conv		cv = {.cin = k, .cout = n, .groups = 1, .kh = 1, .kw = 1};
+	plane		p = {.a = a, .a_pix = NN_LANES, .a_blk = a_blk, .o = o, .o_pix = NN_LANES, .o_blk = o_blk,
+		.lines = 1, .width = m, .sums = true};
+
+	for (int ob = 0; ob < nn_blocks(n); ob += nn_panel_blocks(ops->isa))
+	{
+		nn_panel	pan = nn_panel_at(ops->isa, &cv, ob);
+
+		b = run_panel(ops, &cv, &p, &pan, b, zero, 0, 1);
+	}
 }

@@ -122,6 +122,7 @@ tile_run(const nn_tile_job *j, const float *a0, const float *a1, float *o0, floa
 	const float *b = j->b;
 	const nn_step *step = j->step;
 	const nn_step *end = step + j->nsteps;
+	const char *ahead = j->ahead;
 
 	tile_start(j, acc, o0, o1, mr, nv, half);
 	for (; step < end; step++)
@@ -130,6 +131,8 @@ tile_run(const nn_tile_job *j, const float *a0, const float *a1, float *o0, floa
 		const float *q = a1 + step->off;
 		int			k = step->ki;
 
+		for (int i = j->ahead_lines; i > 0; i--, ahead += NN_ALIGN)
+			__builtin_prefetch(ahead, 0, 2);
 		for (; ku > 1 && k >= ku; k -= ku)
 		{
 			NN_UNROLL

@@ -123,6 +123,25 @@ const nn_op nn_ops[] = {
 	{"SpaceToDepth", "", ALL, nn_kind_plain, 1, 1, F(depth_space), 1},
 	{"Tile", "", 6, NN_MAX_OPSET, nn_kind_plain, 2, 2, F(tile), 0},
 
+	/* reading and writing by index */
+	{"GatherElements", "", 11, NN_MAX_OPSET, nn_kind_plain, 2, 2, F(gather_elements), 0},
+	{"GatherND", "", 11, NN_MAX_OPSET, nn_kind_plain, 2, 2, F(gather_nd), 0},
+	{"Scatter", "", 9, 10, nn_kind_plain, 3, 3, F(scatter_elements), 0},
+	{"ScatterElements", "", 11, NN_MAX_OPSET, nn_kind_plain, 3, 3, F(scatter_elements), 0},
+	{"ScatterND", "", 11, NN_MAX_OPSET, nn_kind_plain, 3, 3, F(scatter_nd), 0},
+	{"OneHot", "", 9, NN_MAX_OPSET, nn_kind_plain, 3, 3, F(one_hot), 0},
+
+	{"ReverseSequence", "", 10, NN_MAX_OPSET, nn_kind_plain, 2, 2, F(reverse_sequence), 0},
+	{"Trilu", "", 14, NN_MAX_OPSET, nn_kind_plain, 1, 2, F(trilu), 0},
+
+	/* tensors from numbers */
+	{"Range", "", 11, NN_MAX_OPSET, nn_kind_plain, 3, 3, F(range), 0},
+	{"EyeLike", "", 9, NN_MAX_OPSET, nn_kind_plain, 1, 1, F(eye_like), 0},
+	{"HannWindow", "", 17, NN_MAX_OPSET, nn_kind_plain, 1, 1, F(window_function), 0},
+	{"HammingWindow", "", 17, NN_MAX_OPSET, nn_kind_plain, 1, 1, F(window_function), 1},
+	{"BlackmanWindow", "", 17, NN_MAX_OPSET, nn_kind_plain, 1, 1, F(window_function), 2},
+	{"MelWeightMatrix", "", 17, NN_MAX_OPSET, nn_kind_plain, 5, 5, F(mel), 0},
+
 	/* resizing */
 	{"Resize", "", 10, 10, nn_kind_plain, 2, 2, F(resize), 0},
 	{"Resize", "", 11, NN_MAX_OPSET, nn_kind_plain, 1, 4, F(resize), 0},
@@ -138,6 +157,9 @@ const nn_op nn_ops[] = {
 	{"BatchNormalization", "", 7, NN_MAX_OPSET, nn_kind_batchnorm, 5, 5, F(batchnorm), 0},
 	{"InstanceNormalization", "", 6, NN_MAX_OPSET, nn_kind_plain, 3, 3, F(instancenorm), 0},
 	{"LayerNormalization", "", 17, NN_MAX_OPSET, nn_kind_layernorm, 2, 3, F(layernorm), 0},
+	{"GroupNormalization", "", 18, NN_MAX_OPSET, nn_kind_plain, 3, 3, F(groupnorm), 0},
+	{"MeanVarianceNormalization", "", 9, NN_MAX_OPSET, nn_kind_plain, 1, 1, F(mvn), 0},
+	{"LpNormalization", "", ALL, nn_kind_plain, 1, 1, F(lp_normalization), 0},
 	{"LRN", "", ALL, nn_kind_plain, 1, 1, F(lrn), 0},
 
 	/* matrices, reductions */
@@ -145,6 +167,10 @@ const nn_op nn_ops[] = {
 	{"MatMul", "", ALL, nn_kind_matmul, 2, 2, F(matmul), 0},
 	{"Softmax", "", ALL, nn_kind_softmax, 1, 1, F(softmax), 0},
 	{"LogSoftmax", "", ALL, nn_kind_softmax, 1, 1, F(softmax), 1},
+	{"Hardmax", "", ALL, nn_kind_plain, 1, 1, nn_infer_softmax, nn_run_hardmax, 0},
+	{"CumSum", "", 11, NN_MAX_OPSET, nn_kind_plain, 2, 2, F(cumsum), 0},
+	{"TopK", "", 7, 9, nn_kind_plain, 1, 1, F(topk), 0},
+	{"TopK", "", 10, NN_MAX_OPSET, nn_kind_plain, 2, 2, F(topk), 0},
 	{"ReduceSum", "", ALL, nn_kind_plain, 1, 2, F(reduce), nn_reduce_sum},
 	{"ReduceMean", "", ALL, nn_kind_plain, 1, 2, F(reduce), nn_reduce_mean},
 	{"ReduceMax", "", ALL, nn_kind_plain, 1, 2, F(reduce), nn_reduce_max},
@@ -157,6 +183,8 @@ const nn_op nn_ops[] = {
 	{"ReduceSumSquare", "", ALL, nn_kind_plain, 1, 2, F(reduce), nn_reduce_sum_square},
 	{"ArgMax", "", ALL, nn_kind_plain, 1, 1, F(arg), 0},
 	{"ArgMin", "", ALL, nn_kind_plain, 1, 1, F(arg), 1},
+	{"NegativeLogLikelihoodLoss", "", 12, NN_MAX_OPSET, nn_kind_plain, 2, 3, F(loss), 0},
+	{"SoftmaxCrossEntropyLoss", "", 12, NN_MAX_OPSET, nn_kind_plain, 2, 3, F(loss), 1},
 
 	/* quantised */
 	{"QuantizeLinear", "", 10, NN_MAX_OPSET, nn_kind_plain, 2, 3, F(quantize), 0},

@@ -130,17 +130,41 @@ NN_OPERATOR(tile);
 NN_OPERATOR(conv);
 NN_OPERATOR(pool);
 NN_OPERATOR(global_pool);
+/* ops_moments.c */
 NN_OPERATOR(batchnorm);
 NN_OPERATOR(instancenorm);
+NN_OPERATOR(groupnorm);
+NN_OPERATOR(mvn);
 NN_OPERATOR(lrn);
+/* ops_axis.c */
+NN_OPERATOR(cumsum);
+extern mr_code nn_run_hardmax(nn_run_call *c);
+NN_OPERATOR(lp_normalization);
+NN_OPERATOR(topk);
+NN_OPERATOR(reverse_sequence);
+NN_OPERATOR(trilu);
+/* ops_make.c */
+NN_OPERATOR(range);
+NN_OPERATOR(eye_like);
+NN_OPERATOR(window_function);
+NN_OPERATOR(mel);
 /* ops_norm.c */
 NN_OPERATOR(layernorm);
 /* ops_matrix.c */
 NN_OPERATOR(gemm);
 NN_OPERATOR(matmul);
 NN_OPERATOR(softmax);
+/* ops_reduce.c */
 NN_OPERATOR(reduce);
 NN_OPERATOR(arg);
+/* ops_loss.c */
+NN_OPERATOR(loss);
+/* ops_gather.c */
+NN_OPERATOR(gather_elements);
+NN_OPERATOR(scatter_elements);
+NN_OPERATOR(gather_nd);
+NN_OPERATOR(scatter_nd);
+NN_OPERATOR(one_hot);
 /* ops_quant.c */
 NN_OPERATOR(quantize);
 NN_OPERATOR(dequantize);

@@ -44,6 +44,10 @@
 		NN_CASE(8, uint64_t, __VA_ARGS__) \
 	}
 
+/* a op b of type T (NN_WITH_NUMBER): integers wrap. */
+#define NN_WRAP(a, op, b) \
+	((T) 0.5f != 0 ? (T) ((a) op (b)) : (T) ((uint64_t) (a) op (uint64_t) (b)))
+
 static inline bool
 nn_is_integer(int dtype)
 {

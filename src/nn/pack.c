@@ -63,8 +63,8 @@ head_bytes(int cout)
 	return sizeof(nn_pack) + sizeof(float) * NN_LANES * nn_blocks(cout);
 }
 
-static void
-put_head(void *dst, nn_isa isa, nn_pack_kind kind, const nn_conv *cv, size_t bytes, const float *bias)
+void
+nn_pack_head(void *dst, nn_isa isa, nn_pack_kind kind, const nn_conv *cv, size_t bytes, const float *bias)
 {
 	nn_pack		head;
 	float	   *b = (float *) ((char *) dst + sizeof(nn_pack));
@@ -126,7 +126,7 @@ nn_conv_pack(nn_isa isa, const nn_conv *cv, const float *w, const float *bias, v
 	int			blocks = nn_blocks(cv->cout);
 	float	   *out;
 
-	put_head(dst, isa, nn_pack_conv, cv, nn_conv_pack_size(isa, cv), bias);
+	nn_pack_head(dst, isa, nn_pack_conv, cv, nn_conv_pack_size(isa, cv), bias);
 	out = (float *) ((char *) dst + head_bytes(cv->cout));
 	for (int ob = 0; ob < blocks; ob += nn_panel_blocks(isa))
 	{
@@ -164,7 +164,7 @@ nn_depthwise_pack(nn_isa isa, const nn_conv *cv, const float *w, const float *bi
 	int			taps = cv->kh * cv->kw;
 	float	   *out;
 
-	put_head(dst, isa, nn_pack_depthwise, cv, nn_depthwise_pack_size(isa, cv), bias);
+	nn_pack_head(dst, isa, nn_pack_depthwise, cv, nn_depthwise_pack_size(isa, cv), bias);
 	out = (float *) ((char *) dst + head_bytes(cv->cout));
 	for (int b = 0; b < nn_blocks(cv->cout); b++)
 		for (int t = 0; t < taps; t++)
@@ -199,7 +199,7 @@ nn_gemm_pack(nn_isa isa, int k, int n, const float *b, size_t rs, size_t cs, con
 	float	   *out = (float *) ((char *) dst + head_bytes(n));
 	int			width = NN_LANES * nn_panel_blocks(isa);
 
-	put_head(dst, isa, nn_pack_gemm, &cv, nn_gemm_pack_size(isa, k, n), bias);
+	nn_pack_head(dst, isa, nn_pack_gemm, &cv, nn_gemm_pack_size(isa, k, n), bias);
 	for (int o0 = 0; o0 < n; o0 += width)
 	{
 		int			o1 = o0 + NN_LANES * nn_panel_at(isa, &cv, o0 / NN_LANES).nb;
@@ -223,7 +223,8 @@ nn_pack_check(const void *pack, size_t len, nn_isa isa, nn_pack_kind kind, const
 		cv->cin % cv->groups != 0 || cv->cout % cv->groups != 0 ||
 		cv->cin > (1 << 26) || cv->cout > (1 << 26) || (double) cv->cin * cv->cout * cv->kh * cv->kw > 1e15)
 		return false;
-	need = kind == nn_pack_depthwise ? nn_depthwise_pack_size(isa, cv) : nn_conv_pack_size(isa, cv);
+	need = kind == nn_pack_depthwise ? nn_depthwise_pack_size(isa, cv) :
+		kind == nn_pack_winograd ? nn_winograd_pack_size(isa, cv) : nn_conv_pack_size(isa, cv);
 	return head.magic == NN_PACK_MAGIC && head.kind == kind && head.dtype == nn_f32 && head.isa == isa &&
 		head.form == cv->form && head.bytes == need && need <= len &&
 		head.cin == cv->cin && head.cout == cv->cout && head.kh == cv->kh && head.kw == cv->kw &&

@@ -24,6 +24,8 @@ typedef struct nn_pstep
 {
 	nn_fstep	s;
 	const nn_node *node;		/* of the weights to pack */
+	const nn_node *expand,		/* joined steps: the same of the others */
+			   *depthwise;
 	float	   *scale_shift;
 	uint64_t	scratch;
 } nn_pstep;

@@ -31,7 +31,7 @@ nn_plan_conv(const nn_graph *g, const nn_node *n)
 static bool
 is_depthwise(const nn_conv *cv)
 {
-	return cv->groups > 1 && cv->groups == cv->cin && cv->cin == cv->cout;
+	return cv->groups > 1 && cv->groups == cv->cin && cv->cin == cv->cout && cv->kh <= NN_MAX_DW_LINES;
 }
 
 nn_lowered
@@ -75,6 +75,14 @@ nn_lower_conv(nn_planner *p, nn_node *n)
 	s->s.residual = n->residual >= 0;
 	x = &p->tensors[in[0]].t;
 	y = &p->tensors[out].t;
+	if (kind == nn_step_conv && nn_winograd_pays(&cv, y->h, y->w))
+	{
+		s->s.kind = nn_step_winograd;
+		s->s.macs = (int64_t) cv.cin * cv.cout * 36 * ((y->w + 3) / 4);
+		nn_plan_data(p, s, nn_winograd_pack_size(p->isa, &cv));
+		s->scratch = p->k->winograd_scratch(&cv, y->h, y->w);
+		return nn_lower_done;
+	}
 	s->s.macs = (int64_t) (cv.cin / cv.groups) * cv.cout * cv.kh * cv.kw * y->w;
 	if (kind == nn_step_depthwise)
 		nn_plan_data(p, s, nn_depthwise_pack_size(p->isa, &cv));
@@ -98,13 +106,15 @@ nn_step_write_conv(nn_planner *p, const nn_pstep *s, void *dst)
 
 	if (s->s.kind == nn_step_depthwise)
 		nn_depthwise_pack(p->isa, &s->s.u.conv, w, bias, dst);
+	else if (s->s.kind == nn_step_winograd)
+		nn_winograd_pack(p->isa, &s->s.u.conv, w, bias, dst);
 	else
 		nn_conv_pack(p->isa, &s->s.u.conv, w, bias, dst);
 	return MR_OK;
 }
 
-static bool
-covers(const nn_margin *have, const nn_margin *need)
+bool
+nn_margin_covers(const nn_margin *have, const nn_margin *need)
 {
 	return have->top >= need->top && have->left >= need->left && have->bottom >= need->bottom &&
 		have->right >= need->right;
@@ -138,11 +148,14 @@ nn_step_check_conv(const nn_step_check *c)
 		!nn_window_fits(cv->kw, cv->sw, cv->dw, cv->pl, iw, y->w))
 		return false;
 	m = nn_conv_margin(cv, ih, iw, y->h, y->w);
-	if (s->kind != nn_step_conv_planar && !covers(&x->margin, &m))
+	if (s->kind != nn_step_conv_planar && !nn_margin_covers(&x->margin, &m))
 		return false;
 	if (s->kind == nn_step_depthwise)
-		return cv->groups == cv->cin && cv->cin == cv->cout &&
+		return cv->groups == cv->cin && cv->cin == cv->cout && cv->kh <= NN_MAX_DW_LINES &&
 			nn_pack_check(c->file + s->data, s->data_len, c->k->isa, nn_pack_depthwise, cv);
+	if (s->kind == nn_step_winograd)
+		return nn_winograd_can(cv) && c->k->winograd_scratch(cv, y->h, y->w) <= c->h->scratch &&
+			nn_pack_check(c->file + s->data, s->data_len, c->k->isa, nn_pack_winograd, cv);
 	return c->k->conv_scratch(cv, ih, iw, y->h, y->w) <= c->h->scratch &&
 		nn_pack_check(c->file + s->data, s->data_len, c->k->isa, nn_pack_conv, cv);
 }

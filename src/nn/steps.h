@@ -33,6 +33,12 @@ extern bool nn_same_view(const nn_ftensor *a, const nn_ftensor *b);
 /* Is a window's last position within what input and pads can hold? */
 extern bool nn_window_fits(int kernel, int stride, int dilation, int pad, int in, int out);
 
+/* Does a border cover what a reader needs? */
+extern bool nn_margin_covers(const nn_margin *have, const nn_margin *need);
+
+/* Multiply-adds of a block. */
+extern int64_t nn_mbconv_macs(const nn_mbconv *mb, int in_h, int in_w, int out_h, int out_w);
+
 /* ---- a run ---- */
 
 typedef struct nn_runner
@@ -134,6 +140,9 @@ extern nn_lowered nn_lower_concat(nn_planner *p, nn_node *n);
 extern nn_lowered nn_lower_shortcut(nn_planner *p, nn_node *n);
 extern nn_lowered nn_lower_alias(nn_planner *p, nn_node *n);
 extern nn_lowered nn_lower_plain(nn_planner *p, nn_node *n);
+
+/* Join steps that one kernel does at once; after all nodes were lowered. */
+extern mr_code nn_join_mbconv(nn_planner *p);
 
 /* A new tensor for a value in one of its layouts; -1: failed. */
 extern int	nn_plan_tensor(nn_planner *p, int value, bool blocked);

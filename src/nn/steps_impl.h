@@ -19,6 +19,8 @@ STEP_RUN(plain);
 STEP_CHECK(conv);
 STEP_LINES(conv);
 STEP_WRITE(conv);
+STEP_COUNT(winograd);
+STEP_LINES(winograd);
 STEP_CHECK(pool);
 STEP_LINES(maxpool);
 STEP_LINES(avgpool);
@@ -47,6 +49,10 @@ STEP_CHECK(copy_channels);
 STEP_LINES(copy_channels);
 STEP_CHECK(shortcut);
 STEP_LINES(shortcut);
+STEP_CHECK(mbconv);
+STEP_LINES(mbconv);
+STEP_WRITE(mbconv);
+STEP_TEXT(mbconv);
 
 STEP_TEXT(conv);
 STEP_TEXT(pool);
@@ -56,5 +62,8 @@ STEP_TEXT(gemm);
 STEP_TEXT(layernorm);
 STEP_TEXT(attention);
 STEP_TEXT(move);
+
+/* Is this layer faster by Winograd's method? */
+extern bool nn_winograd_pays(const nn_conv *cv, int out_h, int out_w);
 
 #endif							/* MILLRACE_NN_STEPS_IMPL_H */

@@ -1,0 +1,191 @@
+/*
+ * kernels_winograd.c
+ *	  3x3 convolutions of stride 1 by Winograd's F(4x4, 3x3): 36 instead of 144
+ *	  multiplications for 4 x 4 outputs.
+ *
+ * Tiles of 6 x 6 inputs overlap by two.  Per tile and block of channels the
+ * input becomes 36 values V = B' d B, the weights were made 36 values
+ * U = G g G' when packed; for each of the 36 a product M = V U over the
+ * channels of all tiles (the tile family of kernels_drive.c), and A' M A are the
+ * outputs.  A block of tiles at a time, so that V and M stay in the L2 cache;
+ * M of one of the 36 lies where V of the one before lay, so one region serves
+ * both, and stays hot.
+ *
+ * A tile's result depends on its inputs alone: any slicing into whole rows of
+ * tiles gives the same bits.  Rounding is 3 to 5 times that of the direct sum.
+ */
+#include "nn/kernels_core.h"
+
+#define XI 36					/* values of a transformed tile */
+#define WINO_BYTES (768 * 1024)	/* of V in a block of tiles */
+#define WINO_SKEW NN_LANES		/* floats between the 36: no power of two apart */
+
+bool
+nn_winograd_can(const nn_conv *cv)
+{
+	return cv->form == nn_conv_blocked && cv->groups == 1 && cv->kh == 3 && cv->kw == 3 && cv->sh == 1 &&
+		cv->sw == 1 && cv->dh == 1 && cv->dw == 1;
+}
+
+/* ---- weights ---- */
+
+/* U of a 3x3 kernel: G's rows are (1, p, p^2) over the product of the
+ * differences of p to the other points. */
+static void
+transform_weights(const float *g, float *u)
+{
+	static const double a = 0.70710678118654752440,
+				b = 1.41421356237309504880;
+	const double G[6][3] = {
+		{1, 0, 0},
+		{-2.0 / 3, -2.0 / 3 * a, -1.0 / 3}, {-2.0 / 3, 2.0 / 3 * a, -1.0 / 3},
+		{1.0 / 6, b / 6, 1.0 / 3}, {1.0 / 6, -b / 6, 1.0 / 3},
+		{0, 0, 1}
+	};
+	double		t[6][3];
+
+	for (int i = 0; i < 6; i++)
+		for (int j = 0; j < 3; j++)
+			t[i][j] = G[i][0] * g[j] + G[i][1] * g[3 + j] + G[i][2] * g[6 + j];
+	for (int i = 0; i < 6; i++)
+		for (int j = 0; j < 6; j++)
+			u[i * 6 + j] = (float) (G[j][0] * t[i][0] + G[j][1] * t[i][1] + G[j][2] * t[i][2]);
+}
+
+size_t
+nn_winograd_pack_size(nn_isa isa, const nn_conv *cv)
+{
+	size_t		width = (size_t) NN_LANES * nn_blocks(cv->cout);
+
+	return sizeof(nn_pack) + sizeof(float) * width * (1 + XI * (size_t) cv->cin);
+}
+
+/* Weights: 36 times the panels of a product, cin x cout. */
+void
+nn_winograd_pack(nn_isa isa, const nn_conv *cv, const float *w, const float *bias, void *dst)
+{
+	int			width = NN_LANES * nn_panel_blocks(isa),
+				couts = NN_LANES * nn_blocks(cv->cout);
+	size_t		pitch = (size_t) cv->cin * couts;
+	float	   *out;
+
+	nn_pack_head(dst, isa, nn_pack_winograd, cv, nn_winograd_pack_size(isa, cv), bias);
+	out = (float *) ((char *) dst + sizeof(nn_pack)) + couts;
+	for (int o0 = 0; o0 < couts; o0 += width)
+	{
+		int			n = couts - o0 < width ? couts - o0 : width;
+
+		for (int i = 0; i < cv->cin; i++, out += n)
+			for (int o = 0; o < n; o++)
+			{
+				float		u[XI] = {0};
+
+				if (o0 + o < cv->cout)
+					transform_weights(w + ((size_t) (o0 + o) * cv->cin + i) * 9, u);
+				for (int xi = 0; xi < XI; xi++)
+					out[xi * pitch + o] = u[xi];
+			}
+	}
+}
+
+/* ---- the work ---- */
+
+/* How a layer is cut: tiles of a block, and where its data lie. */
+typedef struct wino_plan
+{
+	int			across,			/* tiles of a line of tiles */
+				block;			/* tiles of a block */
+	size_t		pitch;			/* floats from one of the 36 to the next */
+} wino_plan;
+
+static wino_plan
+make_plan(const nn_isa_ops *ops, const nn_conv *cv, int tiles, int out_w)
+{
+	wino_plan	p;
+	int			wide = nn_blocks(cv->cin > cv->cout ? cv->cin : cv->cout);
+	int			fit = (int) (WINO_BYTES / (XI * sizeof(float) * NN_LANES * wide));
+	int			count;
+
+	p.across = (out_w + 3) / 4;
+	if (fit < 2 * ops->max_mr)
+		fit = 2 * ops->max_mr;
+	/* blocks of like size, of full tiles of the product */
+	count = (tiles + fit - 1) / fit;
+	p.block = (tiles + count - 1) / count;
+	if (count > 1)
+		p.block = (p.block + ops->max_mr - 1) / ops->max_mr * ops->max_mr;
+	p.pitch = (size_t) p.block * NN_LANES * wide + WINO_SKEW;
+	return p;
+}
+
+static wino_plan
+plan_lines(const nn_isa_ops *ops, const nn_conv *cv, int lines, int out_w)
+{
+	return make_plan(ops, cv, (lines + 3) / 4 * ((out_w + 3) / 4), out_w);
+}
+
+size_t
+nn_drive_winograd_scratch(const nn_isa_ops *ops, const nn_conv *cv, int out_h, int out_w)
+{
+	return sizeof(float) * (XI + 1) * plan_lines(ops, cv, out_h, out_w).pitch;
+}
+
+static inline int
+at_most(int n, int limit)
+{
+	return n < limit ? n : limit;
+}
+
+void
+nn_drive_winograd(const nn_isa_ops *ops, const nn_conv *cv, const void *pack, const nn_view *in, const nn_view *res,
+				  const nn_view *out, int y0, int y1, void *scratch)
+{
+	/* the plan of the whole layer, so that slices need no more scratch */
+	wino_plan	p = plan_lines(ops, cv, out->h, out->w);
+	float	   *m = scratch;	/* sums; inputs lie one pitch further */
+	int			tiles = (y1 - y0 + 3) / 4 * p.across;
+	const float *u = nn_pack_weights(pack, cv->cout);
+	size_t		u_pitch = (size_t) cv->cin * NN_LANES * nn_blocks(cv->cout);
+	nn_wino_out w = {.out_pitch = out->row_pitch, .res_pitch = res ? res->row_pitch : 0};
+
+	nn_act_is_clip(cv->act, &w.lo, &w.hi);
+	for (int t0 = 0; t0 < tiles; t0 += p.block)
+	{
+		int			n = at_most(tiles - t0, p.block);
+		size_t		blk = (size_t) n * NN_LANES;
+
+		for (int b = 0; b < nn_blocks(cv->cin); b++)
+		{
+			float	   *v = m + p.pitch + b * blk;
+
+			for (int t = t0; t < t0 + n; t++, v += NN_LANES)
+			{
+				int			y = y0 + t / p.across * 4,
+							x = t % p.across * 4;
+
+				ops->wino_input(in->data + b * in->blk_pitch + (y - cv->pt) * (ptrdiff_t) in->row_pitch +
+								(x - cv->pl) * NN_LANES, in->row_pitch,
+								at_most(out->h - y, 4) + 2, at_most(out->w - x, 4) + 2, v, p.pitch);
+			}
+		}
+		for (int xi = 0; xi < XI; xi++)
+			nn_drive_sums(ops, cv->cin, cv->cout, u + xi * u_pitch, m + (xi + 1) * p.pitch, blk, n, m + xi * p.pitch, blk);
+		for (int b = 0; b < nn_blocks(cv->cout); b++)
+		{
+			const float *s = m + b * blk;
+
+			w.bias = nn_pack_bias(pack) + b * NN_LANES;
+			for (int t = t0; t < t0 + n; t++, s += NN_LANES)
+			{
+				int			y = y0 + t / p.across * 4,
+							x = t % p.across * 4;
+
+				ops->wino_output(s, p.pitch, &w,
+								 res ? res->data + b * res->blk_pitch + y * res->row_pitch + x * NN_LANES : NULL,
+								 out->data + b * out->blk_pitch + y * out->row_pitch + x * NN_LANES,
+								 at_most(out->h - y, 4), at_most(out->w - x, 4));
+			}
+		}
+	}
+	nn_drive_finish(ops, cv->act, out, y0, y1);
+}

@@ -1,0 +1,150 @@
+/*
+ * kernels_winograd.h
+ *	  The two transforms of Winograd's F(4x4, 3x3), compiled once in each
+ *	  instruction set's file.  The method is told in kernels_winograd.c.
+ *
+ * Interpolation points 0, +-sqrt(1/2), +-sqrt(2), infinity: their constants are
+ * of like size, which halves the rounding error of the usual 0, +-1, +-2, and
+ * a^2 b^2 = 1 saves multiplications.
+ */
+#define WINO_A 0.70710678118654752f	/* a */
+#define WINO_B 1.41421356237309505f	/* b */
+#define WINO_A3 0.35355339059327376f	/* a^3 */
+#define WINO_B3 2.82842712474619010f	/* b^3 */
+
+/* t = B' d of six values: 2.5 = a^2 + b^2, 2 = b^2, 1/2 = a^2 */
+NN_INLINE void
+wino_input_6(const vf *d, vf *t)
+{
+	vf			even = vf_fma(vf_set1(-2), d[2], d[4]),
+				odd = vf_fma(vf_set1(-2), d[1], d[3]);
+
+	t[0] = vf_fma(vf_set1(-2.5f), d[2], d[0] + d[4]);
+	t[1] = vf_fma(vf_set1(WINO_A), odd, even);
+	t[2] = vf_fma(vf_set1(-WINO_A), odd, even);
+	even = vf_fma(vf_set1(-0.5f), d[2], d[4]);
+	odd = vf_fma(vf_set1(-0.5f), d[1], d[3]);
+	t[3] = vf_fma(vf_set1(WINO_B), odd, even);
+	t[4] = vf_fma(vf_set1(-WINO_B), odd, even);
+	t[5] = vf_fma(vf_set1(-2.5f), d[3], d[1] + d[5]);
+}
+
+/* y = A' m of six values */
+NN_INLINE void
+wino_output_6(const vf *m, vf *y)
+{
+	vf			s1 = m[1] + m[2],
+				d1 = m[1] - m[2],
+				s2 = m[3] + m[4],
+				d2 = m[3] - m[4];
+
+	y[0] = m[0] + s1 + s2;
+	y[1] = vf_fma(vf_set1(WINO_A), d1, vf_set1(WINO_B) * d2);
+	y[2] = vf_fma(vf_set1(0.5f), s1, s2 + s2);
+	y[3] = vf_fma(vf_set1(WINO_A3), d1, vf_fma(vf_set1(WINO_B3), d2, m[5]));
+}
+
+/* One tile of one block of channels: 6 x 6 pixels, of which only rows x cols
+ * exist, the others count as zeros; v: 36 x 16 results, pitch floats apart. */
+NN_INLINE void
+wino_input_tile(const float *x, size_t row_pitch, int rows, int cols, float *v, size_t pitch, const bool whole)
+{
+	for (int lane = 0; lane < NN_LANES; lane += VW)
+	{
+		vf			t[36];		/* columns transformed: [xi][x] */
+
+		for (int j = 0; j < 6; j++)
+		{
+			vf			d[6],
+						u[6];
+
+			NN_UNROLL
+			for (int i = 0; i < 6; i++)
+				d[i] = whole || (i < rows && j < cols) ?
+					vf_load(x + i * row_pitch + j * NN_LANES + lane) : vf_set1(0);
+			wino_input_6(d, u);
+			NN_UNROLL
+			for (int i = 0; i < 6; i++)
+				t[i * 6 + j] = u[i];
+		}
+		for (int i = 0; i < 6; i++)
+		{
+			vf			u[6];
+
+			wino_input_6(t + i * 6, u);
+			NN_UNROLL
+			for (int j = 0; j < 6; j++)
+				vf_store(v + (size_t) (i * 6 + j) * pitch + lane, u[j]);
+		}
+	}
+}
+
+static void
+wino_input(const float *x, size_t row_pitch, int rows, int cols, float *v, size_t pitch)
+{
+	if (rows == 6 && cols == 6)
+		wino_input_tile(x, row_pitch, 6, 6, v, pitch, true);
+	else
+		wino_input_tile(x, row_pitch, rows, cols, v, pitch, false);
+}
+
+/* The first rows x cols pixels of a tile's 4 x 4 outputs from 36 sums. */
+NN_INLINE void
+wino_output_tile(const float *m, size_t pitch, const nn_wino_out *w, const float *res, float *o, int rows, int cols,
+				 const bool whole, const bool add)
+{
+	vf			lo = vf_set1(w->lo),
+				hi = vf_set1(w->hi);
+
+	for (int lane = 0; lane < NN_LANES; lane += VW)
+	{
+		vf			bias = vf_load(w->bias + lane);
+		vf			t[24];		/* columns transformed: [y][xi] */
+
+		for (int j = 0; j < 6; j++)
+		{
+			vf			d[6],
+						u[4];
+
+			NN_UNROLL
+			for (int i = 0; i < 6; i++)
+				d[i] = vf_load(m + (size_t) (i * 6 + j) * pitch + lane);
+			wino_output_6(d, u);
+			NN_UNROLL
+			for (int i = 0; i < 4; i++)
+				t[i * 6 + j] = u[i];
+		}
+		for (int i = 0; i < (whole ? 4 : rows); i++)
+		{
+			vf			u[4];
+
+			wino_output_6(t + i * 6, u);
+			NN_UNROLL
+			for (int j = 0; j < 4; j++)
+				if (whole || j < cols)
+				{
+					vf			y = u[j] + bias;
+
+					if (add)
+						y = y + vf_load(res + i * w->res_pitch + j * NN_LANES + lane);
+					vf_store(o + i * w->out_pitch + j * NN_LANES + lane, vf_min(hi, vf_max(lo, y)));
+				}
+		}
+	}
+}
+
+static void
+wino_output(const float *m, size_t pitch, const nn_wino_out *w, const float *res, float *o, int rows, int cols)
+{
+	if (rows < 4 || cols < 4)
+	{
+		if (res)
+			wino_output_tile(m, pitch, w, res, o, rows, cols, false, true);
+		else
+			wino_output_tile(m, pitch, w, res, o, rows, cols, false, false);
+	}
+	else if (res)
+		wino_output_tile(m, pitch, w, res, o, 4, 4, true, true);
+	else
+		wino_output_tile(m, pitch, w, res, o, 4, 4, true, false);
+}
