@@ -102,7 +102,7 @@ nn_step_describe_move(const nn_fstep *s, char *text, size_t size)
 int
 nn_n_steps(const nn_model *m)
 {
-	return (int) m->header->n_steps;
+	return (int) m->plan->n_steps;
 }
 
 /* Multiply-adds count two; steps without a count of their own: one an element. */
@@ -139,10 +139,10 @@ count_flops(const nn_fstep *s, const nn_ftensor *x, const nn_ftensor *y)
 void
 nn_describe_step(const nn_model *m, int step, nn_step_info *info)
 {
-	const nn_ftensor *tensors = (const void *) (m->bytes + m->header->tensors);
-	const nn_fstep *s = (const nn_fstep *) (const void *) (m->bytes + m->header->steps) + step;
+	const nn_ftensor *tensors = (const void *) (m->bytes + m->plan->tensors);
+	const nn_fstep *s = (const nn_fstep *) (const void *) (m->bytes + m->plan->steps) + step;
 	const nn_step_type *type = &nn_step_types[s->kind];
-	const int32_t *operands = (const int32_t *) (const void *) (m->bytes + m->header->operands) + s->operands;
+	const int32_t *operands = (const int32_t *) (const void *) (m->bytes + m->plan->operands) + s->operands;
 	const nn_ftensor *x = s->n_in > 0 && operands[0] >= 0 ? &tensors[operands[0]] : NULL;
 	const nn_ftensor *y = &tensors[operands[s->n_in]];
 

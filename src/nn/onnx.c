@@ -294,7 +294,7 @@ read_node(nn_graph *g, pb_bytes message, nn_node *n, int index)
 
 /* TypeProto.Tensor: elem_type 1, shape 2 { dim 1 { dim_value 1, dim_param 2 } }. */
 static mr_code
-read_type(nn_graph *g, pb_bytes type, const char *name, nn_value *v, bool *shaped, bool dynamic[NN_MAX_RANK])
+read_type(nn_graph *g, pb_bytes type, const char *name, int32_t *dtype, nn_decl *decl)
 {
 	pb_reader	r = pb_open(type);
 	pb_field	f;
@@ -302,7 +302,7 @@ read_type(nn_graph *g, pb_bytes type, const char *name, nn_value *v, bool *shape
 	pb_bytes	shape = {NULL, 0};
 	char		buf[64];
 
-	*shaped = false;
+	decl->shaped = false;
 	while (pb_next(&r, &f))
 	{
 		if (f.wire != pb_length)
@@ -319,11 +319,11 @@ read_type(nn_graph *g, pb_bytes type, const char *name, nn_value *v, bool *shape
 	while (pb_next(&r, &f))
 	{
 		if (f.number == 1 && f.wire == pb_varint && f.value < 64)
-			v->declared = (int32_t) f.value;
+			*dtype = (int32_t) f.value;
 		else if (f.number == 2 && f.wire == pb_length)
 		{
 			shape = f.bytes;
-			*shaped = true;
+			decl->shaped = true;
 		}
 		else if (f.number <= 2)
 			return malformed(g, "type");
@@ -335,21 +335,31 @@ read_type(nn_graph *g, pb_bytes type, const char *name, nn_value *v, bool *shape
 	{
 		pb_reader	d;
 		int64_t		dim = -1;
+		int			at = decl->shape.rank;
 
 		if (f.number != 1 || f.wire != pb_length)
 			return malformed(g, "shape");
 		d = pb_open(f.bytes);
-		if (v->shape.rank == NN_MAX_RANK)
+		if (at == NN_MAX_RANK)
 			return mr_fail(g->st, MR_UNSUPPORTED, "tensor \"%s\" has more than %d dimensions",
 						   nn_printable(name, buf), NN_MAX_RANK);
 		while (pb_next(&d, &f))
+		{
 			if (f.number == 1 && f.wire == pb_varint)
 				dim = (int64_t) f.value;
+			else if (f.number == 2)
+			{
+				if (!good_name(&f))
+					return malformed(g, "shape");
+				if (f.bytes.len && (decl->names[at] = nn_copy_string(g, f.bytes)) == NULL)
+					return g->st->code;
+			}
+		}
 		if (d.bad)
 			return malformed(g, "shape");
 		/* Some exporters write 0 or -1 for an open batch dimension. */
-		dynamic[v->shape.rank] = dim < 0 || (dim == 0 && v->shape.rank == 0);
-		v->shape.dims[v->shape.rank++] = dim;
+		decl->shape.dims[at] = dim < 0 || (dim == 0 && at == 0) ? -1 : dim;
+		decl->shape.rank++;
 	}
 	return r.bad ? malformed(g, "shape") : MR_OK;
 }
@@ -364,9 +374,7 @@ read_port(nn_graph *g, pb_bytes message, bool input)
 	pb_bytes	type = {NULL, 0};
 	int			value;
 	nn_value   *v;
-	nn_value	info;
-	bool		shaped;
-	bool		dynamic[NN_MAX_RANK] = {false};
+	nn_decl    *decl;
 	char		buf[64];
 
 	while (pb_next(&r, &f))
@@ -410,30 +418,20 @@ read_port(nn_graph *g, pb_bytes message, bool input)
 	value = nn_add_value(g, name);
 	if (value < 0)
 		return g->st->code;
+	if (g->n_inputs == NN_MAX_PORTS)
+		return mr_fail(g->st, MR_LIMIT, "the model has more than %d inputs", NN_MAX_PORTS);
 	v = &g->values[value];
-	memset(&info, 0, sizeof(info));
-	NN_TRY(read_type(g, type, v->name, &info, &shaped, dynamic));
-	v->declared = info.declared;
-	v->shape = info.shape;
+	decl = &g->decls[g->n_inputs];
+	NN_TRY(read_type(g, type, v->name, &v->declared, decl));
 	nn_printable(v->name, buf);
 	if (nn_dtype_size(v->declared) == 0)
 		return mr_fail(g->st, MR_UNSUPPORTED, "input \"%s\" has type %s, which is not supported", buf,
 					   nn_dtype_name((nn_dtype) v->declared));
 	v->dtype = nn_onnx_storage(v->declared);
-	if (!shaped)
-		return mr_fail(g->st, MR_UNSUPPORTED, "input \"%s\" has no shape", buf);
-	for (int i = 0; i < v->shape.rank; i++)
-	{
-		if (dynamic[i] && i > 0)
-			return mr_fail(g->st, MR_UNSUPPORTED, "dimension %d of input \"%s\" is not fixed: only the first one, the batch, may be",
-						   i, buf);
-		if (!dynamic[i] && (v->shape.dims[i] < 1 || v->shape.dims[i] > NN_MAX_DIM))
+	for (int i = 0; i < decl->shape.rank; i++)
+		if (decl->shape.dims[i] > NN_MAX_DIM)
 			return mr_fail(g->st, MR_INVALID, "dimension %d of input \"%s\" is %lld", i, buf,
-						   (long long) v->shape.dims[i]);
-	}
-	v->batch = v->shape.rank > 0 && dynamic[0];
-	if (g->n_inputs == NN_MAX_PORTS)
-		return mr_fail(g->st, MR_LIMIT, "the model has more than %d inputs", NN_MAX_PORTS);
+						   (long long) decl->shape.dims[i]);
 	g->inputs[g->n_inputs++] = value;
 	return MR_OK;
 }

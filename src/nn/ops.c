@@ -186,6 +186,12 @@ const nn_op nn_ops[] = {
 	{"NegativeLogLikelihoodLoss", "", 12, NN_MAX_OPSET, nn_kind_plain, 2, 3, F(loss), 0},
 	{"SoftmaxCrossEntropyLoss", "", 12, NN_MAX_OPSET, nn_kind_plain, 2, 3, F(loss), 1},
 
+	/* as many as the data says */
+	{"NonZero", "", 9, NN_MAX_OPSET, nn_kind_plain, 1, 1, F(nonzero), 0},
+	{"Compress", "", 9, NN_MAX_OPSET, nn_kind_plain, 2, 2, F(compress), 0},
+	{"Unique", "", 11, NN_MAX_OPSET, nn_kind_plain, 1, 1, F(unique), 0},
+	{"NonMaxSuppression", "", 10, NN_MAX_OPSET, nn_kind_plain, 2, 5, F(nms), 0},
+
 	/* quantised */
 	{"QuantizeLinear", "", 10, NN_MAX_OPSET, nn_kind_plain, 2, 3, F(quantize), 0},
 	{"DequantizeLinear", "", 10, NN_MAX_OPSET, nn_kind_plain, 2, 3, F(dequantize), 0},

@@ -157,6 +157,11 @@ NN_OPERATOR(softmax);
 /* ops_reduce.c */
 NN_OPERATOR(reduce);
 NN_OPERATOR(arg);
+/* ops_select.c */
+NN_OPERATOR(nonzero);
+NN_OPERATOR(compress);
+NN_OPERATOR(unique);
+NN_OPERATOR(nms);
 /* ops_loss.c */
 NN_OPERATOR(loss);
 /* ops_gather.c */
