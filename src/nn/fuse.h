@@ -21,11 +21,11 @@ extern mr_code nn_fuse_attention(nn_graph *g);
  * n is an Add; false: it stays. */
 extern bool nn_fuse_gemm_add(nn_graph *g, nn_node *n);
 
-/* The node that makes v, NULL if it is none. */
+/* The node that makes v, NULL if it is none or v must be kept. */
 static inline nn_node *
 nn_producer(const nn_graph *g, int v)
 {
-	return v < 0 || g->values[v].data || g->values[v].producer < 0 ? NULL : &g->nodes[g->values[v].producer];
+	return v < 0 || g->values[v].data || g->values[v].producer < 0 || !nn_may_skip(g, v) ? NULL : &g->nodes[g->values[v].producer];
 }
 
 /* The same if n is the only reader of v, which is no output. */
