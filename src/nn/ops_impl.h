@@ -50,6 +50,7 @@ enum nn_window_param
 	nn_w_kd, nn_w_sd, nn_w_dd, nn_w_pf, nn_w_pk,	/* 3-D: depth, front, back */
 	nn_w_order,					/* MaxPool's indices: by column */
 	nn_w_norm,					/* LpPool: p */
+	nn_w_parts = nn_w_norm,		/* DeformConv: groups of offsets */
 	nn_w_unpooled = 20			/* MaxUnpool: shape in which positions count */
 };
 
@@ -159,6 +160,16 @@ NN_OPERATOR(det);
 NN_OPERATOR(pad);
 extern mr_code nn_infer_center_crop_pad(nn_infer_call *c);
 NN_OPERATOR(col2im);
+/* ops_sample.c */
+NN_OPERATOR(grid_sample);
+NN_OPERATOR(affine_grid);
+/* ops_roi.c */
+NN_OPERATOR(roi_align);
+NN_OPERATOR(max_roi_pool);
+NN_OPERATOR(deform_conv);
+/* ops_signal.c */
+NN_OPERATOR(dft);
+NN_OPERATOR(stft);
 /* ops_rnn.c */
 NN_OPERATOR(rnn);
 /* ops_make.c */
