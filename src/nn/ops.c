@@ -178,6 +178,7 @@ const nn_op nn_ops[] = {
 	{"GlobalMaxPool", "", ALL, nn_kind_global_maxpool, 1, 1, F(global_pool), 0},
 	{"BatchNormalization", "", 7, NN_MAX_OPSET, nn_kind_batchnorm, 5, 5, F(batchnorm), 0},
 	{"InstanceNormalization", "", 6, NN_MAX_OPSET, nn_kind_plain, 3, 3, F(instancenorm), 0},
+	{"LayerNormalization", "", 17, NN_MAX_OPSET, nn_kind_layernorm, 2, 3, F(layernorm), 0},
 	{"GroupNormalization", "", 18, NN_MAX_OPSET, nn_kind_plain, 3, 3, F(groupnorm), 0},
 	{"MeanVarianceNormalization", "", 9, NN_MAX_OPSET, nn_kind_plain, 1, 1, F(mvn), 0},
 	{"LpNormalization", "", ALL, nn_kind_plain, 1, 1, F(lp_normalization), 0},

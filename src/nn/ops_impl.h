@@ -54,6 +54,15 @@ enum nn_window_param
 	nn_w_unpooled = 20			/* MaxUnpool: shape in which positions count */
 };
 
+/* LayerNormalization in nn_params.i; f[0] = epsilon. */
+enum nn_norm_param
+{
+	nn_n_rows, nn_n_width,
+	nn_n_rank,					/* dimensions of a row, 0: one */
+	nn_n_rms,					/* no mean is taken */
+	nn_n_bare					/* made by fusion: 1 its scale, 1 or 2 its shift may still come */
+};
+
 /* Strided copies (Slice, Transpose, ...) in nn_params.i: out[i...] =
  * in[start + sum i * stride], strides in elements of the input. */
 enum nn_copy_param
@@ -168,6 +177,8 @@ NN_OPERATOR(range);
 NN_OPERATOR(eye_like);
 NN_OPERATOR(window_function);
 NN_OPERATOR(mel);
+/* ops_norm.c */
+NN_OPERATOR(layernorm);
 /* ops_matrix.c */
 NN_OPERATOR(gemm);
 NN_OPERATOR(matmul);
