@@ -47,6 +47,17 @@ is_pointwise(const nn_conv *cv)
 		cv->dh == 1 && cv->dw == 1 && cv->pt == 0 && cv->pl == 0;
 }
 
+/* Is step s one, and without pads below or to the right? */
+static bool
+is_pointwise_step(const nn_planner *p, const nn_pstep *s)
+{
+	const int32_t *ops = p->operands + s->s.operands;
+	const nn_ftensor *x = &p->tensors[ops[0]].t,
+			   *y = &p->tensors[ops[s->s.n_in]].t;
+
+	return s->s.kind == nn_step_conv && is_pointwise(&s->s.u.conv) && x->h == y->h && x->w == y->w;
+}
+
 /* An intermediate tensor that no longer exists. */
 static void
 drop_tensor(nn_ptensor *t)
@@ -149,17 +160,17 @@ nn_join_mbconv(nn_planner *p)
 		int			e = -1,
 					q = -1;
 
-		if (s->s.kind != nn_step_depthwise || s->s.residual || s->s.u.conv.kh * s->s.u.conv.dh > MAX_REACH || s->s.u.conv.sh > MAX_REACH)
+		if (s->s.kind != nn_step_depthwise || s->s.residual || s->s.u.conv.kh * s->s.u.conv.dh > MAX_REACH ||
+			s->s.u.conv.sh > MAX_REACH)
 			continue;
 		if (is_private(p, use, x))
 			e = use[x].writer;
-		if (e >= 0 && (p->steps[e].s.kind != nn_step_conv || p->steps[e].s.residual ||
-					   !is_pointwise(&p->steps[e].s.u.conv) || !adjoining(&p->steps[e], s)))
+		if (e >= 0 && (!is_pointwise_step(p, &p->steps[e]) || p->steps[e].s.residual || !adjoining(&p->steps[e], s)))
 			e = -1;
 		if (is_private(p, use, y))
 			q = reader[y];
-		if (q >= 0 && (p->steps[q].s.kind != nn_step_conv || !is_pointwise(&p->steps[q].s.u.conv) ||
-					   p->operands[p->steps[q].s.operands] != y || !adjoining(s, &p->steps[q])))
+		if (q >= 0 && (!is_pointwise_step(p, &p->steps[q]) || p->operands[p->steps[q].s.operands] != y ||
+					   !adjoining(s, &p->steps[q])))
 			q = -1;
 		if (e >= 0 || q >= 0)
 			join(p, e, d, q, dead);
