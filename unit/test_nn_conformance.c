@@ -120,16 +120,13 @@ close_to(const nn_tensor *expected, const void *got, double rtol, int64_t *at)
 }
 
 static verdict
-compare(nn_graph *g, const nn_model *m, int k, nn_tensor *expected, const void *got)
+compare(nn_graph *g, const nn_model *m, int k, nn_tensor *expected, const nn_shape *shape, const void *got)
 {
 	const nn_tensor_info *info = nn_output(m, k);
 	double		rtol = widen_bfloat16(g, info, expected) ? 1e-2 : 1e-3;
 	int64_t		at = 0;
-	bool		shaped = expected->shape.rank == info->rank;
 
-	for (int i = 0; shaped && i < info->rank; i++)
-		shaped = info->dims[i] == expected->shape.dims[i] || info->dims[i] < 0;
-	if (!shaped)
+	if (!nn_shape_equal(shape, &expected->shape))
 		return say(wrong, "output %d has another shape", k);
 	if (info->dtype != expected->dtype)
 		return say(wrong, "output %d is %s, not %s", k, nn_dtype_name((nn_dtype) info->dtype),
@@ -141,39 +138,57 @@ compare(nn_graph *g, const nn_model *m, int k, nn_tensor *expected, const void *
 	return right;
 }
 
+/* The model compiled for this set's inputs, opened and run. */
 static verdict
-run_set(nn_graph *g, const nn_model *m, int set)
+run_set(nn_graph *g, const uint8_t *onnx, size_t len, nn_isa isa, int set)
 {
+	nn_options	opt = nn_default_options;
 	tensors		in,
 				out;
+	nn_shape	shapes[NN_MAX_PORTS];
 	const void *inputs[NN_MAX_PORTS];
+	const void *values[NN_MAX_PORTS];
 	void	   *outputs[NN_MAX_PORTS];
-	int64_t		batch = 1;
-	void	   *workspace = aligned_alloc(64, nn_workspace(m) + 64);
+	nn_shape	found[NN_MAX_PORTS];
+	uint8_t    *file;
+	size_t		file_len;
+	nn_model	m;
 	verdict		v = right;
 
+	opt.isa = isa;
 	if (!read_tensors(g, set, "input", &in) || !read_tensors(g, set, "output", &out))
+	{
+		/* sequences, strings: the model must not be taken either */
+		if (nn_compile(&mr_env_malloc, onnx, len, &opt, &file, &file_len, g->st) == MR_UNSUPPORTED)
+			return say(refused, "%s", g->st->message);
 		return say(wrong, "the case's data cannot be read: %s", g->st->message);
-	if (in.n != nn_n_inputs(m) || out.n != nn_n_outputs(m))
-		return say(wrong, "%d inputs and %d outputs, not %d and %d", nn_n_inputs(m), nn_n_outputs(m), in.n, out.n);
+	}
 	for (int i = 0; i < in.n; i++)
 	{
-		const nn_tensor_info *info = nn_input(m, i);
-
-		widen_bfloat16(g, info, &in.t[i]);
-		if (info->rank > 0 && info->dims[0] < 0 && info->elements > 0)
-			batch = in.t[i].elements / info->elements;
-		if (in.t[i].dtype != info->dtype || in.t[i].elements != info->elements * (info->rank && info->dims[0] < 0 ? batch : 1))
+		shapes[i] = in.t[i].shape;
+		values[i] = in.t[i].dtype == nn_uint16 ? NULL : in.t[i].data;
+	}
+	if (nn_compile_for(&mr_env_malloc, onnx, len, &opt, in.n, shapes, values, &file, &file_len, g->st) != MR_OK)
+		return say(g->st->code == MR_UNSUPPORTED ? refused : wrong, "%s", g->st->message);
+	if (nn_verify(file, file_len, g->st) != MR_OK ||
+		nn_open_class(file, file_len, in.n, shapes, values, &m, g->st) != MR_OK)
+		return say(wrong, "does not open: %.300s", g->st->message);
+	if (in.n != nn_n_inputs(&m) || out.n != nn_n_outputs(&m))
+		return say(wrong, "%d inputs and %d outputs, not %d and %d", nn_n_inputs(&m), nn_n_outputs(&m), in.n, out.n);
+	for (int i = 0; i < in.n; i++)
+	{
+		widen_bfloat16(g, nn_input(&m, i), &in.t[i]);
+		if (in.t[i].dtype != nn_input(&m, i)->dtype || in.t[i].elements != nn_input(&m, i)->elements)
 			return say(wrong, "input %d is not what the case has", i);
 		inputs[i] = in.t[i].data;
 	}
 	for (int i = 0; i < out.n; i++)
-		outputs[i] = nn_heap_alloc(g->heap, (size_t) (nn_output(m, i)->elements * batch) + 1, 8);
-	if (nn_run_typed(m, &mr_env_malloc, workspace, (int) batch, inputs, outputs, g->st) != MR_OK)
+		outputs[i] = nn_heap_alloc(g->heap, (size_t) nn_output(&m, i)->elements + 1, 8);
+	if (nn_run_shaped(&m, &mr_env_malloc, nn_heap_alloc(g->heap, nn_workspace(&m) + 1, 1), 1, inputs, outputs, found, g->st) != MR_OK)
 		return say(wrong, "run: %.300s", g->st->message);
 	for (int i = 0; i < out.n && v == right; i++)
-		v = compare(g, m, i, &out.t[i], outputs[i]);
-	free(workspace);
+		v = compare(g, &m, i, &out.t[i], &found[i], outputs[i]);
+	mr_free(&mr_env_malloc, file);
 	return v;
 }
 
@@ -181,25 +196,16 @@ static verdict
 run_case(nn_isa isa)
 {
 	char		path[40];
-	size_t		len,
-				file_len;
-	uint8_t    *onnx,
-			   *file;
-	nn_options	opt = nn_default_options;
+	size_t		len;
+	uint8_t    *onnx;
 	mr_status	st = {0};
 	nn_heap		heap;
 	nn_graph	g = {0};
-	nn_model	m;
 	verdict		v = right;
 
 	onnx = read_file("model.onnx", &len);
 	if (onnx == NULL)
 		return say(wrong, "no model.onnx");
-	opt.isa = isa;
-	if (nn_compile(&mr_env_malloc, onnx, len, &opt, &file, &file_len, &st) != MR_OK)
-		return say(st.code == MR_UNSUPPORTED ? refused : wrong, "%s", st.message);
-	if (nn_verify(file, file_len, &st) != MR_OK || nn_open(file, file_len, &m, &st) != MR_OK)
-		return say(wrong, "does not open: %.300s", st.message);
 	nn_heap_init(&heap, &mr_env_malloc, (size_t) 1 << 30, &st);
 	g.heap = &heap;
 	g.env = &mr_env_malloc;
@@ -209,7 +215,7 @@ run_case(nn_isa isa)
 		snprintf(path, sizeof(path), "test_data_set_%d", set);
 		if (access(path, R_OK) != 0)
 			return set ? right : say(wrong, "no test_data_set_0");
-		v = run_set(&g, &m, set);
+		v = run_set(&g, onnx, len, isa, set);
 	}
 	return v;
 }

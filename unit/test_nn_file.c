@@ -205,13 +205,13 @@ damage(void)
 	nn_compile(&mr_env_malloc, network.p, network.len, NULL, &file, &len, &st);
 	h = (nn_file_header *) (void *) file;
 	copy = aligned(len);
-	for (size_t i = 0; i < h->plan_len; i++)
+	for (size_t i = 0; i < h->content; i++)
 	{
-		memcpy(copy, file, h->plan_len);
+		memcpy(copy, file, h->content);
 		copy[i] ^= (uint8_t) (1 << i % 8);
 		missed += nn_open(copy, len, &m, &st) != MR_CORRUPT;
 	}
-	ok(missed == 0, "every flipped bit of the plan is found (%zu bytes)", (size_t) h->plan_len);
+	ok(missed == 0, "every flipped bit of header and plan is found (%zu bytes)", (size_t) h->content);
 	for (size_t n = 0; n < len; n += 61)
 		missed += nn_open(file, n, &m, &st) != MR_CORRUPT;
 	ok(missed == 0, "every truncation is found");
@@ -230,11 +230,13 @@ damage(void)
 		for (int k = 0; k <= i % 2; k++)
 		{
 			seed = seed * 1664525u + 1013904223u;
-			at = 8 + (seed >> 4) % (h->plan_len - 8);
+			at = 8 + (seed >> 4) % (h->content - 8);
 			seed = seed * 1664525u + 1013904223u;
 			copy[at] = i % 3 ? (uint8_t) (copy[at] ^ 1 << (seed >> 9) % 8) : (uint8_t) (seed >> 16);
 		}
-		if (((nn_file_header *) (void *) copy)->total_len != len || ((nn_file_header *) (void *) copy)->plan_len > len)
+		if (((nn_file_header *) (void *) copy)->total_len != len || ((nn_file_header *) (void *) copy)->content > len ||
+			((nn_file_header *) (void *) copy)->n_plans != 1 || nn_file_plans(copy)->at > len ||
+			nn_file_plans(copy)->len > len - nn_file_plans(copy)->at)
 			continue;
 		nn_file_seal(copy, &mr_env_malloc);
 		if (nn_open(copy, len, &m, &st) != MR_OK)

@@ -201,13 +201,6 @@ refusals(void)
 	add_weights(&g, "w", 1, &eight, 1, 0);
 	refused("an initializer twice", make_model(&g, 13), MR_INVALID, "\"w\"|twice");
 
-	memset(&g, 0, sizeof(g));
-	n = make_node("Relu", "the node", "x", "y");
-	add_port(&g, 11, "x", 1, 2, (int64_t[]) {1, -1});
-	pbw_message(&g, 1, &n);
-	add_port(&g, 12, "y", 1, 2, (int64_t[]) {1, -1});
-	refused("an open dimension that is not the batch", make_model(&g, 13), MR_UNSUPPORTED, "dimension 1|\"x\"");
-
 	g = one_node("Relu", "x");
 	add_port(&g, 12, "nowhere", 1, 1, &eight);
 	refused("an output that nobody computes", make_model(&g, 13), MR_INVALID, "output");

@@ -2,7 +2,9 @@
  * compile.c
  *	  nn_check() and nn_compile(): the passes in order.
  *
- *	read -> infer with batch 2 -> infer with batch 1 -> fuse -> lower -> arena -> emit
+ *	read -> bind a class -> infer with batch 2 -> infer with batch 1 -> fuse -> lower -> arena -> emit
+ *
+ * All of it once for each class of shapes, then the plans become one file.
  */
 #include <string.h>
 
@@ -20,7 +22,7 @@ typedef struct batch_probe
  * fixed numbers, say) is fine: a run is one image at a time anyway.
  */
 static mr_code
-load(nn_graph *g, const uint8_t *onnx, size_t len)
+load(nn_graph *g, const uint8_t *onnx, size_t len, const nn_class *class)
 {
 	batch_probe probe = {0};
 	mr_status	quiet;
@@ -29,6 +31,7 @@ load(nn_graph *g, const uint8_t *onnx, size_t len)
 	int			n_values;
 
 	NN_TRY(nn_read_onnx(g, onnx, len));
+	NN_TRY(nn_bind_class(g, class));
 	n_values = g->n_values;
 	for (int i = 0; i < g->n_inputs; i++)
 		batched = batched || g->values[g->inputs[i]].batch;
@@ -52,13 +55,14 @@ load(nn_graph *g, const uint8_t *onnx, size_t len)
 			if (!g->values[i].initializer && g->values[i].producer >= 0)
 				g->values[i].dtype = nn_none;
 	}
+	g->need = -1;
 	NN_TRY(nn_infer(g, 1));
 	for (int i = 0; probe.valid && i < g->n_outputs; i++)
 	{
 		nn_value   *v = &g->values[g->outputs[i]];
 
 		v->batch = v->batch || (v->shape.rank > 0 && v->shape.rank == probe.shape[i].rank && v->shape.dims[0] == 1 &&
-								probe.shape[i].dims[0] == 2);
+								probe.shape[i].dims[0] == 2 && !v->dynamic[0]);
 	}
 	for (int i = 0; i < g->n_outputs; i++)
 	{
@@ -96,31 +100,27 @@ nn_graph_open(nn_graph *g, nn_heap *heap, const mr_env *env, const uint8_t *onnx
 			  mr_status *st)
 {
 	start(g, heap, env, opt, len, st);
-	return load(g, onnx, len);
+	return load(g, onnx, len, opt->n_classes ? opt->classes : NULL);
 }
 
-mr_code
-nn_compile(const mr_env *env, const uint8_t *onnx, size_t len, const nn_options *opt,
-		   uint8_t **file, size_t *file_len, mr_status *st)
+/* One class: its plan to out, its weights to content. */
+static mr_code
+compile_class(const mr_env *env, const uint8_t *onnx, size_t len, const nn_options *opt, const nn_class *class,
+			  nn_isa isa, nn_content *content, nn_emitted *out, mr_status *st)
 {
-	nn_options	options = opt ? *opt : nn_default_options;
-	mr_status	own;
 	nn_heap		heap;
 	nn_graph	g;
 	nn_planner	p;
 	mr_code		rc;
 
-	*file = NULL;
-	*file_len = 0;
-	start(&g, &heap, env, &options, len, st ? st : &own);
+	start(&g, &heap, env, opt, len, st);
 	memset(&p, 0, sizeof(p));
 	p.g = &g;
-	p.isa = options.isa == nn_isa_auto ? nn_isa_best() : options.isa;
-	p.k = nn_kernels_for(p.isa);
-	if (p.k == NULL)
-		return mr_fail(st, MR_UNSUPPORTED, "this machine has no instruction set \"%s\"", nn_isa_name(p.isa));
-	p.isa = nn_isa_f32(p.isa);	/* the plan's: all kernels are float32 */
-	rc = load(&g, onnx, len);
+	p.isa = isa;
+	p.k = nn_kernels_for(isa);
+	rc = load(&g, onnx, len, class);
+	if (opt->need)
+		*opt->need = rc == MR_UNSUPPORTED ? g.need : -1;
 	if (rc == MR_OK)
 		rc = nn_fuse(&g);
 	if (rc == MR_OK)
@@ -128,28 +128,71 @@ nn_compile(const mr_env *env, const uint8_t *onnx, size_t len, const nn_options 
 	if (rc == MR_OK)
 		rc = nn_plan_arena(&p);
 	if (rc == MR_OK)
-		rc = nn_emit(&p, file, file_len);
+		rc = nn_emit_plan(&p, content, out);
 	nn_heap_free(&heap);
 	return rc;
 }
 
-/* ---- nn_check ---- */
-
-static void
-describe(const nn_graph *g, int value, nn_tensor_info *info)
+mr_code
+nn_compile(const mr_env *env, const uint8_t *onnx, size_t len, const nn_options *opt,
+		   uint8_t **file, size_t *file_len, mr_status *st)
 {
-	const nn_value *v = &g->values[value];
+	nn_options	options = opt ? *opt : nn_default_options;
+	int			n = options.n_classes ? options.n_classes : 1;
+	nn_isa		isa = options.isa == nn_isa_auto ? nn_isa_best() : options.isa;
+	nn_content	content = {.env = env};
+	nn_emitted *plans;
+	mr_status	own;
+	mr_code		rc = MR_OK;
+
+	*file = NULL;
+	*file_len = 0;
+	st = st ? st : &own;
+	if (options.need)
+		*options.need = -1;
+	if (nn_kernels_for(isa) == NULL)
+		return mr_fail(st, MR_UNSUPPORTED, "this machine has no instruction set \"%s\"", nn_isa_name(isa));
+	isa = nn_isa_f32(isa);		/* the plan's: all kernels are float32 */
+	if (n < 1 || n > NN_MAX_CLASSES)
+		return mr_fail(st, MR_LIMIT, "a model may have %d classes of shapes, not %d", NN_MAX_CLASSES, n);
+	plans = mr_alloc(env, (size_t) n * sizeof(*plans));
+	if (plans == NULL)
+		return mr_fail(st, MR_NOMEM, "out of memory while compiling the model");
+	memset(plans, 0, (size_t) n * sizeof(*plans));
+	for (int i = 0; i < n && rc == MR_OK; i++)
+		rc = compile_class(env, onnx, len, &options, options.n_classes ? &options.classes[i] : NULL, isa, &content,
+						   &plans[i], st);
+	if (rc == MR_OK)
+		rc = nn_emit_file(env, isa, n, plans, &content, file, file_len, st);
+	nn_content_free(&content);
+	for (int i = 0; i < n; i++)
+		mr_free(env, plans[i].bytes);
+	mr_free(env, plans);
+	return rc;
+}
+
+void
+nn_describe_port(const nn_graph *g, int i, nn_tensor_info *info)
+{
+	bool		input = i < g->n_inputs;
+	const nn_value *v = &g->values[input ? g->inputs[i] : g->outputs[i - g->n_inputs]];
 
 	memset(info, 0, sizeof(*info));
 	strncpy(info->name, v->name, NN_NAME_SIZE - 1);
 	info->rank = v->shape.rank;
 	info->dtype = v->dtype;
-	for (int i = 0; i < v->shape.rank; i++)
-		info->dims[i] = v->shape.dims[i];
+	info->elements = v->elements;
+	for (int k = 0; k < v->shape.rank; k++)
+	{
+		info->dims[k] = v->shape.dims[k];
+		info->declared[k] = input && g->decls[i].shaped ? g->decls[i].shape.dims[k] : -1;
+		info->dynamic[k] = v->dynamic[k];
+	}
 	if (v->batch)
 		info->dims[0] = -1;
-	info->elements = v->elements;
 }
+
+/* ---- nn_check ---- */
 
 static mr_code
 summarize(const nn_graph *g, nn_summary *out)
@@ -170,9 +213,9 @@ summarize(const nn_graph *g, nn_summary *out)
 		return mr_fail(g->st, MR_NOMEM, "out of memory");
 	memcpy(out->producer, g->producer, producer);
 	for (out->n_inputs = 0; out->n_inputs < g->n_inputs; out->n_inputs++)
-		describe(g, g->inputs[out->n_inputs], &out->inputs[out->n_inputs]);
+		nn_describe_port(g, out->n_inputs, &out->inputs[out->n_inputs]);
 	for (out->n_outputs = 0; out->n_outputs < g->n_outputs; out->n_outputs++)
-		describe(g, g->outputs[out->n_outputs], &out->outputs[out->n_outputs]);
+		nn_describe_port(g, g->n_inputs + out->n_outputs, &out->outputs[out->n_outputs]);
 	for (int i = 0; i < g->n_nodes; i++)
 	{
 		/* lines of one operator stand together in the table: name the first */
@@ -201,7 +244,9 @@ nn_check(const mr_env *env, const uint8_t *onnx, size_t len, const nn_options *o
 
 	memset(out, 0, sizeof(*out));
 	start(&g, &heap, env, &options, len, st ? st : &own);
-	rc = load(&g, onnx, len);
+	rc = load(&g, onnx, len, options.n_classes ? options.classes : NULL);
+	if (options.need)
+		*options.need = rc == MR_UNSUPPORTED ? g.need : -1;
 	if (rc == MR_OK)
 		rc = summarize(&g, out);
 	nn_heap_free(&heap);

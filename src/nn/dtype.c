@@ -5,7 +5,7 @@
 #include "nn/graph.h"
 
 const nn_options nn_default_options = {
-	nn_isa_auto, (size_t) 256 << 20, 100000, (size_t) 1 << 30
+	.isa = nn_isa_auto,.max_model_bytes = (size_t) 1 << 30,.max_nodes = 100000,.max_memory = (size_t) 1 << 30
 };
 
 const char *

@@ -1,6 +1,6 @@
 /*
  * emit.c
- *	  Writing the compiled file: plan, constants, packed weights.
+ *	  Writing the compiled file: plans, constants, packed weights.
  */
 #include <string.h>
 
@@ -15,9 +15,29 @@ align64(uint64_t n)
 	return (n + 63) & ~UINT64_C(63);
 }
 
-/* Give each constant that a plain step or an output reads a place. */
 static mr_code
-place_constants(nn_planner *p)
+no_memory(nn_graph *g)
+{
+	return mr_fail(g->st, MR_NOMEM, "out of memory while compiling the model");
+}
+
+/* A value's elements as a piece of the content. */
+static mr_code
+write_value(nn_graph *g, nn_content *content, const nn_value *v, uint64_t *at)
+{
+	uint64_t	len = (uint64_t) v->elements * nn_dtype_size(v->dtype);
+	void	   *piece = nn_content_new(content, len);
+
+	if (piece == NULL)
+		return no_memory(g);
+	if (len)
+		memcpy(piece, v->data, len);
+	return nn_content_add(content, piece, len, at) ? MR_OK : no_memory(g);
+}
+
+/* Each constant that a plain step or an output reads. */
+static mr_code
+write_constants(nn_planner *p, nn_content *content)
 {
 	nn_graph   *g = p->g;
 	int64_t    *at = nn_heap_alloc(g->heap, (size_t) g->n_values + 1, sizeof(int64_t));
@@ -30,42 +50,149 @@ place_constants(nn_planner *p)
 
 		if (t->t.place != nn_place_const)
 			continue;
+		if (mr_interrupted(g->env))
+			return mr_fail(g->st, MR_CANCELED, "canceled while compiling a model");
 		if (at[t->value] == 0)
 		{
-			at[t->value] = (int64_t) p->content + 1;
-			p->content += align64((uint64_t) g->values[t->value].elements *
-								  nn_dtype_size(g->values[t->value].dtype));
+			uint64_t	offset;
+
+			NN_TRY(write_value(g, content, &g->values[t->value], &offset));
+			at[t->value] = (int64_t) offset + 1;
 		}
 		t->t.offset = (uint64_t) at[t->value] - 1;
 	}
 	return MR_OK;
 }
 
-static void
-write_port(const nn_planner *p, nn_port *port, int value, int tensor)
+static mr_code
+write_steps(nn_planner *p, nn_content *content)
 {
-	const nn_value *v = &p->g->values[value];
+	nn_graph   *g = p->g;
+
+	for (int i = 0; i < p->n_steps; i++)
+	{
+		nn_fstep   *s = &p->steps[i].s;
+		void	   *piece;
+		mr_code		rc;
+
+		if (mr_interrupted(g->env))
+			return mr_fail(g->st, MR_CANCELED, "canceled while compiling a model");
+		if (s->data_len == 0)
+			continue;
+		piece = nn_content_new(content, s->data_len);
+		if (piece == NULL)
+			return no_memory(g);
+		rc = nn_step_types[s->kind].write(p, &p->steps[i], piece);
+		if (rc != MR_OK)
+		{
+			mr_free(content->env, piece);
+			return rc;
+		}
+		if (!nn_content_add(content, piece, s->data_len, &s->data))
+			return no_memory(g);
+	}
+	return MR_OK;
+}
+
+static mr_code
+write_port(nn_planner *p, nn_content *content, nn_port *port, int i)
+{
+	nn_graph   *g = p->g;
+	bool		input = i < g->n_inputs;
+	const nn_value *v = &g->values[input ? g->inputs[i] : g->outputs[i - g->n_inputs]];
 
 	memset(port, 0, sizeof(*port));
-	strncpy(port->info.name, v->name, NN_NAME_SIZE - 1);
-	port->info.rank = v->shape.rank;
-	port->info.dtype = v->dtype;
-	for (int i = 0; i < v->shape.rank; i++)
-		port->info.dims[i] = v->shape.dims[i];
-	if (v->batch)
-		port->info.dims[0] = -1;
-	port->info.elements = v->elements;
-	port->tensor = tensor;
+	nn_describe_port(g, i, &port->info);
+	port->tensor = input ? -1 : p->outputs[i - g->n_inputs];
+	port->bound = v->bound && input;
+	return port->bound ? write_value(g, content, v, &port->value) : MR_OK;
+}
+
+mr_code
+nn_emit_plan(nn_planner *p, nn_content *content, nn_emitted *out)
+{
+	nn_graph   *g = p->g;
+	nn_fplan   *h = &out->head;
+
+	NN_TRY(write_steps(p, content));
+	NN_TRY(write_constants(p, content));
+	memset(h, 0, sizeof(*h));
+	h->n_tensors = (uint32_t) p->n_tensors;
+	h->n_operands = (uint32_t) p->n_operands;
+	h->n_steps = (uint32_t) p->n_steps;
+	h->n_inputs = (uint32_t) g->n_inputs;
+	h->n_outputs = (uint32_t) g->n_outputs;
+	h->max_operands = (uint32_t) p->max_operands;
+	h->operands = align64(h->n_tensors * sizeof(nn_ftensor));
+	h->steps = align64(h->operands + h->n_operands * sizeof(int32_t));
+	h->ports = align64(h->steps + h->n_steps * sizeof(nn_fstep));
+	h->len = align64(h->ports + (h->n_inputs + h->n_outputs) * sizeof(nn_port));
+	h->arena = align64(p->arena);
+	h->scratch = align64(p->scratch);
+	h->workspace = h->arena + h->scratch + align64(h->max_operands * sizeof(nn_tensor));
+	if (content->len + h->len > g->opt->max_memory || h->workspace > g->opt->max_memory - content->len - h->len)
+	{
+		mr_fail(g->st, MR_LIMIT, "the model needs %llu bytes for its weights and %llu for a run, at most %zu are allowed",
+				(unsigned long long) (content->len + h->len), (unsigned long long) h->workspace, g->opt->max_memory);
+		mr_hint(g->st, "See millrace.max_model_memory.");
+		return MR_LIMIT;
+	}
+	out->bytes = mr_alloc(g->env, h->len);
+	if (out->bytes == NULL)
+		return no_memory(g);
+	memset(out->bytes, 0, h->len);
+	for (int i = 0; i < p->n_tensors; i++)
+		((nn_ftensor *) (void *) (out->bytes + h->tensors))[i] = p->tensors[i].t;
+	if (p->n_operands)
+		memcpy(out->bytes + h->operands, p->operands, h->n_operands * sizeof(int32_t));
+	for (int i = 0; i < p->n_steps; i++)
+		((nn_fstep *) (void *) (out->bytes + h->steps))[i] = p->steps[i].s;
+	for (int i = 0; i < g->n_inputs + g->n_outputs; i++)
+		NN_TRY(write_port(p, content, (nn_port *) (void *) (out->bytes + h->ports) + i, i));
+	return MR_OK;
+}
+
+/* Offsets of a plan that now stands at `at`: from the start of the file. */
+static void
+relocate(uint8_t *file, nn_fplan *h, uint64_t at, uint64_t content)
+{
+	h->at = at;
+	h->tensors += at;
+	h->operands += at;
+	h->steps += at;
+	h->ports += at;
+	for (uint32_t i = 0; i < h->n_tensors; i++)
+	{
+		nn_ftensor *t = (nn_ftensor *) (void *) (file + h->tensors) + i;
+
+		if (t->place == nn_place_const)
+			t->offset += content;
+	}
+	for (uint32_t i = 0; i < h->n_steps; i++)
+	{
+		nn_fstep   *s = (nn_fstep *) (void *) (file + h->steps) + i;
+
+		if (s->data_len)
+			s->data += content;
+	}
+	for (uint32_t i = 0; i < h->n_inputs; i++)
+	{
+		nn_port    *port = (nn_port *) (void *) (file + h->ports) + i;
+
+		if (port->bound)
+			port->value += content;
+	}
 }
 
 mr_code
 nn_file_seal(uint8_t *file, const mr_env *env)
 {
 	nn_file_header *h = (nn_file_header *) (void *) file;
+	nn_fplan   *plans = (nn_fplan *) (void *) (file + NN_FILE_PLANS);
 	mr_sha256	sha;
 
 	mr_sha256_init(&sha);
-	for (uint64_t at = h->plan_len; at < h->total_len; at += HASH_SLICE)
+	for (uint64_t at = h->content; at < h->total_len; at += HASH_SLICE)
 	{
 		uint64_t	n = h->total_len - at;
 
@@ -74,95 +201,67 @@ nn_file_seal(uint8_t *file, const mr_env *env)
 		mr_sha256_add(&sha, file + at, n < HASH_SLICE ? n : HASH_SLICE);
 	}
 	mr_sha256_end(&sha, h->content_sha);
-	memset(h->plan_sha, 0, sizeof(h->plan_sha));
-	mr_sha256_of(file, h->plan_len, h->plan_sha);
+	for (uint32_t i = 0; i < h->n_plans; i++)
+		mr_sha256_of(file + plans[i].at, plans[i].len, plans[i].sha);
+	memset(h->head_sha, 0, sizeof(h->head_sha));
+	mr_sha256_of(file, NN_FILE_PLANS + h->n_plans * sizeof(nn_fplan), h->head_sha);
+	return MR_OK;
+}
+
+mr_code
+nn_emit_file(const mr_env *env, nn_isa isa, int n, const nn_emitted *plans, nn_content *content,
+			 uint8_t **file, size_t *len, mr_status *st)
+{
+	uint64_t	at = align64(NN_FILE_PLANS + (uint64_t) n * sizeof(nn_fplan));
+	nn_file_header h;
+	uint8_t    *f;
+
+	memset(&h, 0, sizeof(h));
+	h.magic = NN_FILE_MAGIC;
+	h.version = NN_COMPILER_VERSION;
+	h.isa = (uint32_t) isa;
+	h.layout = NN_FILE_LAYOUT;
+	h.ops = nn_ops_fingerprint();
+	h.n_plans = (uint32_t) n;
+	h.content = at;
+	for (int i = 0; i < n; i++)
+		h.content += plans[i].head.len;
+	h.total_len = h.content + content->len;
+	f = mr_alloc(env, h.total_len);
+	if (f == NULL)
+		return mr_fail(st, MR_NOMEM, "out of memory while compiling the model");
+	memset(f, 0, h.content);
+	memcpy(f, &h, sizeof(h));
+	for (int i = 0; i < n; i++)
+	{
+		nn_fplan   *head = (nn_fplan *) (void *) (f + NN_FILE_PLANS) + i;
+
+		*head = plans[i].head;
+		memcpy(f + at, plans[i].bytes, head->len);
+		relocate(f, head, at, h.content);
+		at += head->len;
+	}
+	nn_content_copy(content, f + h.content);
+	if (nn_file_seal(f, env) != MR_OK)
+	{
+		mr_free(env, f);
+		return mr_fail(st, MR_CANCELED, "canceled while compiling a model");
+	}
+	*file = f;
+	*len = h.total_len;
 	return MR_OK;
 }
 
 mr_code
 nn_emit(nn_planner *p, uint8_t **file, size_t *len)
 {
-	nn_graph   *g = p->g;
-	nn_file_header h;
-	uint8_t    *f;
-	mr_code		rc = MR_OK;
+	nn_content	content = {.env = p->g->env};
+	nn_emitted	plan = {.bytes = NULL};
+	mr_code		rc = nn_emit_plan(p, &content, &plan);
 
-	NN_TRY(place_constants(p));
-	memset(&h, 0, sizeof(h));
-	h.magic = NN_FILE_MAGIC;
-	h.version = NN_COMPILER_VERSION;
-	h.isa = (uint32_t) p->isa;
-	h.layout = NN_FILE_LAYOUT;
-	h.ops = nn_ops_fingerprint();
-	h.n_tensors = (uint32_t) p->n_tensors;
-	h.n_operands = (uint32_t) p->n_operands;
-	h.n_steps = (uint32_t) p->n_steps;
-	h.n_inputs = (uint32_t) g->n_inputs;
-	h.n_outputs = (uint32_t) g->n_outputs;
-	h.max_operands = (uint32_t) p->max_operands;
-	h.tensors = align64(sizeof(h));
-	h.operands = align64(h.tensors + h.n_tensors * sizeof(nn_ftensor));
-	h.steps = align64(h.operands + h.n_operands * sizeof(int32_t));
-	h.ports = align64(h.steps + h.n_steps * sizeof(nn_fstep));
-	h.plan_len = align64(h.ports + (h.n_inputs + h.n_outputs) * sizeof(nn_port));
-	h.total_len = h.plan_len + p->content;
-	h.arena = align64(p->arena);
-	h.scratch = align64(p->scratch);
-	h.workspace = h.arena + h.scratch + align64(h.max_operands * sizeof(nn_tensor));
-	if (h.total_len > g->opt->max_memory || h.workspace > g->opt->max_memory - h.total_len)
-	{
-		mr_fail(g->st, MR_LIMIT, "the model needs %llu bytes for its weights and %llu for a run, at most %zu are allowed",
-				(unsigned long long) h.total_len, (unsigned long long) h.workspace, g->opt->max_memory);
-		mr_hint(g->st, "See millrace.nn_max_memory.");
-		return MR_LIMIT;
-	}
-	f = mr_alloc(g->env, h.total_len);
-	if (f == NULL)
-		return mr_fail(g->st, MR_NOMEM, "out of memory while compiling the model");
-	memset(f, 0, h.total_len);
-	memcpy(f, &h, sizeof(h));
-	for (int i = 0; i < p->n_tensors; i++)
-	{
-		nn_ftensor *t = (nn_ftensor *) (void *) (f + h.tensors) + i;
-
-		*t = p->tensors[i].t;
-		if (t->place == nn_place_const)
-			t->offset += h.plan_len;
-	}
-	if (p->n_operands)
-		memcpy(f + h.operands, p->operands, h.n_operands * sizeof(int32_t));
-	for (int i = 0; i < g->n_inputs + g->n_outputs; i++)
-		write_port(p, (nn_port *) (void *) (f + h.ports) + i,
-				   i < g->n_inputs ? g->inputs[i] : g->outputs[i - g->n_inputs],
-				   i < g->n_inputs ? -1 : p->outputs[i - g->n_inputs]);
-	for (int i = 0; i < p->n_steps && rc == MR_OK; i++)
-	{
-		nn_fstep   *s = (nn_fstep *) (void *) (f + h.steps) + i;
-
-		*s = p->steps[i].s;
-		if (s->data_len)
-			s->data += h.plan_len;
-		if (mr_interrupted(g->env))
-			rc = mr_fail(g->st, MR_CANCELED, "canceled while compiling a model");
-		else if (s->data_len)
-			rc = nn_step_types[s->kind].write(p, &p->steps[i], f + s->data);
-	}
-	for (int i = 0; i < p->n_tensors && rc == MR_OK; i++)
-	{
-		const nn_ftensor *t = (nn_ftensor *) (void *) (f + h.tensors) + i;
-		const nn_value *v = &g->values[p->tensors[i].value];
-
-		if (t->place == nn_place_const && t->elements)
-			memcpy(f + t->offset, v->data, (size_t) v->elements * nn_dtype_size(v->dtype));
-	}
-	if (rc == MR_OK && nn_file_seal(f, g->env) != MR_OK)
-		rc = mr_fail(g->st, MR_CANCELED, "canceled while compiling a model");
-	if (rc != MR_OK)
-	{
-		mr_free(g->env, f);
-		return rc;
-	}
-	*file = f;
-	*len = h.total_len;
-	return MR_OK;
+	if (rc == MR_OK)
+		rc = nn_emit_file(p->g->env, p->isa, 1, &plan, &content, file, len, p->g->st);
+	nn_content_free(&content);
+	mr_free(p->g->env, plan.bytes);
+	return rc;
 }

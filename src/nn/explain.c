@@ -100,7 +100,7 @@ nn_step_describe_move(const nn_fstep *s, char *text, size_t size)
 int
 nn_n_steps(const nn_model *m)
 {
-	return (int) m->header->n_steps;
+	return (int) m->plan->n_steps;
 }
 
 /* Multiply-adds count two; steps without a count of their own: one an element. */
@@ -116,7 +116,7 @@ count_flops(const nn_fstep *s, const nn_ftensor *x, const nn_ftensor *y)
 		case nn_step_mbconv:
 			return 2 * nn_mbconv_macs(&s->u.mbconv, x->h, x->w, y->h, y->w);
 		case nn_step_winograd:
-			return 2 * s->macs * ((y->h + 3) / 4);
+			return 2 * 9 * y->elements * s->u.conv.cin;	/* of the direct method */
 		case nn_step_gemm:
 			return 2 * s->macs * s->u.gemm.m;
 		case nn_step_maxpool:
@@ -135,10 +135,10 @@ count_flops(const nn_fstep *s, const nn_ftensor *x, const nn_ftensor *y)
 void
 nn_describe_step(const nn_model *m, int step, nn_step_info *info)
 {
-	const nn_ftensor *tensors = (const void *) (m->bytes + m->header->tensors);
-	const nn_fstep *s = (const nn_fstep *) (const void *) (m->bytes + m->header->steps) + step;
+	const nn_ftensor *tensors = (const void *) (m->bytes + m->plan->tensors);
+	const nn_fstep *s = (const nn_fstep *) (const void *) (m->bytes + m->plan->steps) + step;
 	const nn_step_type *type = &nn_step_types[s->kind];
-	const int32_t *operands = (const int32_t *) (const void *) (m->bytes + m->header->operands) + s->operands;
+	const int32_t *operands = (const int32_t *) (const void *) (m->bytes + m->plan->operands) + s->operands;
 	const nn_ftensor *x = s->n_in > 0 && operands[0] >= 0 ? &tensors[operands[0]] : NULL;
 	const nn_ftensor *y = &tensors[operands[s->n_in]];
 
@@ -157,6 +157,27 @@ nn_describe_step(const nn_model *m, int step, nn_step_info *info)
 		if (operands[i] >= 0)
 			info->data_bytes += tensors[operands[i]].elements * (int64_t) nn_dtype_size(tensors[operands[i]].dtype);
 	info->flops = count_flops(s, x, y);
+}
+
+/* ---- operators ---- */
+
+int
+nn_n_operators(void)
+{
+	return nn_n_ops;
+}
+
+bool
+nn_describe_operator(int i, nn_operator_info *info)
+{
+	const nn_op *op = &nn_ops[i];
+
+	info->domain = op->domain;
+	info->name = op->name;
+	info->since = op->since;
+	info->until = op->until;
+	info->kernel = op->kind == nn_kind_plain ? "plain" : op->kind == nn_kind_alias ? "none" : "vector";
+	return strcmp(op->domain, "millrace") != 0;
 }
 
 /* ---- times ---- */

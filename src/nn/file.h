@@ -2,20 +2,21 @@
  * file.h
  *	  The compiled file: what nn_compile() writes and nn_run() reads in place.
  *
- *	header | tensors | operands | steps | ports | constants and packed weights
- *	\______________________ plan ______________/
+ *	header | heads of plans | plan, plan, ... | constants and packed weights
+ *	plan: tensors | operands | steps | ports
  *
- * All offsets count from the start of the file, in bytes; everything is in the
- * byte order and the struct layout of the machine (header.layout tells).  The
- * plan is small and checked by nn_open(): its sha256, then every offset, count
- * and extent.  The weights' sha256 is in the header too: nn_verify().
+ * One plan for each class of shapes; what several need of the weights is there
+ * once.  All offsets count from the start of the file, in bytes; everything is in
+ * the byte order and the struct layout of the machine (header.layout tells).
+ * nn_open() checks the header's and one plan's sha256, then every offset, count
+ * and extent of that plan.  The weights' sha256 is in the header: nn_verify().
  */
 #ifndef MILLRACE_NN_FILE_H
 #define MILLRACE_NN_FILE_H
 
 #include "nn/ops.h"
 
-#define NN_FILE_MAGIC UINT64_C(0x31304e4e4543524d)	/* "MRCENN01" */
+#define NN_FILE_MAGIC UINT64_C(0x32304e4e4543524d)	/* "MRCENN02" */
 
 #define NN_LABEL_SIZE 64
 #define NN_MAX_OPERANDS 4096	/* of a step: a Concat of many */
@@ -109,18 +110,15 @@ typedef struct nn_port
 {
 	nn_tensor_info info;
 	int32_t		tensor;			/* outputs: where it is found after the run */
-	int32_t		reserved;
+	int32_t		bound;			/* inputs: the plan is for one value only, */
+	uint64_t	value;			/* which is there */
 } nn_port;
 
-typedef struct nn_file_header
+/* The head of a plan. */
+typedef struct nn_fplan
 {
-	uint64_t	magic;
-	uint32_t	version;		/* NN_COMPILER_VERSION */
-	uint32_t	isa;
-	uint32_t	layout;			/* of the structs above */
-	uint32_t	ops;			/* nn_ops_fingerprint() */
-	uint64_t	total_len;
-	uint64_t	plan_len;
+	uint64_t	at,				/* its bytes */
+				len;
 	uint64_t	workspace;		/* arena, then scratch, then operand tensors */
 	uint64_t	arena;
 	uint64_t	scratch;
@@ -134,15 +132,38 @@ typedef struct nn_file_header
 				operands,
 				steps,
 				ports;
-	uint8_t		content_sha[32];	/* of [plan_len, total_len) */
-	uint8_t		plan_sha[32];	/* of [0, plan_len), with these 32 bytes zero */
+	uint8_t		sha[32];		/* of its bytes */
+} nn_fplan;
+
+typedef struct nn_file_header
+{
+	uint64_t	magic;
+	uint32_t	version;		/* NN_COMPILER_VERSION */
+	uint32_t	isa;
+	uint32_t	layout;			/* of the structs above */
+	uint32_t	ops;			/* nn_ops_fingerprint() */
+	uint64_t	total_len;
+	uint64_t	content;		/* where constants and weights begin */
+	uint32_t	n_plans;
+	uint32_t	reserved;
+	uint8_t		content_sha[32];	/* of [content, total_len) */
+	uint8_t		head_sha[32];	/* of this header, with these bytes zero, and the plans' heads */
 } nn_file_header;
+
+/* The plans' heads stand behind the header. */
+#define NN_FILE_PLANS ((sizeof(nn_file_header) + 63) / 64 * 64)
+
+static inline const nn_fplan *
+nn_file_plans(const void *file)
+{
+	return (const nn_fplan *) (const void *) ((const uint8_t *) file + NN_FILE_PLANS);
+}
 
 #define NN_FILE_LAYOUT \
 	((uint32_t) (sizeof(nn_ftensor) + 1021 * sizeof(nn_fstep) + 65537 * sizeof(nn_port) + \
-				 16777259 * sizeof(nn_file_header)))
+				 16777259 * sizeof(nn_file_header) + 257 * sizeof(nn_fplan)))
 
-/* emit.c: write both checksums; MR_CANCELED if asked to stop. */
+/* emit.c: write all checksums; MR_CANCELED if asked to stop. */
 extern mr_code nn_file_seal(uint8_t *file, const mr_env *env);
 
 /* A blocked tensor's view at base (its offset already added). */

@@ -41,12 +41,6 @@ extern void nn_heap_free(nn_heap *h);
 
 /* ---- tensors ---- */
 
-typedef struct nn_shape
-{
-	int32_t		rank;
-	int64_t		dims[NN_MAX_RANK];
-} nn_shape;
-
 /* A plain (row-major) tensor at hand: operand of a plain operator. */
 typedef struct nn_tensor
 {
@@ -56,7 +50,6 @@ typedef struct nn_tensor
 	void	   *data;
 } nn_tensor;
 
-extern size_t nn_dtype_size(int dtype); /* 0: not a fixed-size type */
 extern bool nn_shape_elements(const nn_shape *s, int64_t *elements);	/* false: too large */
 extern bool nn_shape_equal(const nn_shape *a, const nn_shape *b);
 
@@ -82,9 +75,10 @@ typedef struct nn_attr
 	int64_t		i;
 	float		f;
 	pb_bytes	s;				/* string, or tensor message */
-	int			n;				/* of ints or floats */
+	int			n;				/* of ints, floats or strings */
 	int64_t    *ints;
 	float	   *floats;
+	pb_bytes   *strings;		/* in the file */
 } nn_attr;
 
 /* What an operator needs to know at run time, found once by its infer(): axes,
@@ -126,10 +120,20 @@ typedef struct nn_value
 	int64_t		elements;
 	void	   *data;			/* constant */
 	bool		initializer;	/* data comes from the file, not from folding */
-	bool		batch;			/* input with a symbolic first dimension */
+	bool		batch;			/* its first dimension is the batch */
+	bool		bound;			/* input whose value the class fixes: data is it */
+	uint8_t		dynamic[NN_MAX_RANK];	/* slot + 1 of a dimension that depends on data: dynamic.c */
 	int			producer;		/* node, -1: input, initializer */
 	int			uses;			/* by living nodes and as graph output: nn_count_uses() */
 } nn_value;
+
+/* An input as the model declares it. */
+typedef struct nn_decl
+{
+	bool		shaped;
+	nn_shape	shape;			/* -1: open */
+	const char *names[NN_MAX_RANK]; /* of open dimensions, NULL: unnamed */
+} nn_decl;
 
 typedef struct nn_graph
 {
@@ -150,7 +154,11 @@ typedef struct nn_graph
 				n_outputs;
 	int			inputs[NN_MAX_PORTS];	/* values */
 	int			outputs[NN_MAX_PORTS];
+	nn_decl		decls[NN_MAX_PORTS];	/* of inputs */
+	int			n_slots;		/* sizes that depend on data */
+	int			need;			/* input whose value a shape rule asked for, -1: none */
 	int64_t		n_parameters;
+	bool		has_names;		/* a table of strings, kept as positions */
 	struct nn_names *names;
 } nn_graph;
 
@@ -172,6 +180,12 @@ extern void nn_count_uses(nn_graph *g);	/* sets values[].uses, producer */
 /* The name as it may stand in a message: printable ASCII, at most 60 bytes. */
 extern const char *nn_printable(const char *name, char buf[64]);
 
+/* class.c: give every input the shape (and value) of a class. */
+extern mr_code nn_bind_class(nn_graph *g, const nn_class *c);
+
+/* class.c: the unbound input that a value is computed from, -1: none of use. */
+extern int	nn_class_need(nn_graph *g, int value);
+
 /* infer.c: types, shapes and constants of all values for a batch of that many. */
 extern mr_code nn_infer(nn_graph *g, int64_t batch);
 
@@ -187,8 +201,8 @@ extern mr_code nn_fuse(nn_graph *g);
  * every node is still one ONNX operator, or one with such an activation. */
 extern mr_code nn_fuse_lightly(nn_graph *g);
 
-/* plan.c: lower to steps, assign layouts, plan the arena, pack, write the file. */
-extern mr_code nn_plan_file(nn_graph *g, nn_isa isa, uint8_t **file, size_t *len);
+/* compile.c: input or (from n_inputs on) output i as callers see it. */
+extern void nn_describe_port(const nn_graph *g, int i, nn_tensor_info *info);
 
 /* "Conv node "x" (opset 13): ..." */
 extern mr_code nn_node_fail(nn_graph *g, const nn_node *n, mr_code code, const char *fmt,...) MR_PRINTF(4, 5);

@@ -38,6 +38,7 @@ nn_set_out(nn_infer_call *c, int k, int dtype, const nn_shape *shape)
 		return nn_infer_fail(c, MR_UNSUPPORTED, "output of more than %d dimensions", NN_MAX_RANK);
 	v->shape = *shape;
 	v->dtype = v->declared = dtype;
+	memset(v->dynamic, 0, sizeof(v->dynamic));
 	if (!nn_shape_elements(&v->shape, &v->elements))
 		return nn_infer_fail(c, MR_INVALID, "impossible output shape");
 	return MR_OK;
@@ -109,6 +110,7 @@ nn_need_const(nn_infer_call *c, int k)
 
 	if (v == NULL || v->data)
 		return MR_OK;
+	c->g->need = nn_class_need(c->g, c->n->in[k]);
 	return nn_infer_fail(c, MR_UNSUPPORTED, "input %d must be constant", k);
 }
 
@@ -186,9 +188,11 @@ static mr_code
 fold(nn_graph *g, nn_node *n)
 {
 	nn_run_call c;
+	int64_t		counts[NN_MAX_SLOTS];
 	mr_code		rc;
 
 	memset(&c, 0, sizeof(c));
+	c.counts = counts;
 	c.p = &n->params;
 	c.op = n->op;
 	c.env = g->env;
@@ -233,8 +237,9 @@ fold(nn_graph *g, nn_node *n)
 mr_code
 nn_infer(nn_graph *g, int64_t batch)
 {
+	g->n_slots = 0;
 	for (int i = 0; i < g->n_values; i++)
-		if (!g->values[i].initializer)
+		if (!g->values[i].initializer && !g->values[i].bound)
 			g->values[i].data = NULL;
 	for (int i = 0; i < g->n_inputs; i++)
 	{
@@ -260,6 +265,7 @@ nn_infer(nn_graph *g, int64_t batch)
 			if (n->in[k] < 0)
 				return nn_node_fail(g, n, MR_INVALID, "input %d is missing", k);
 		NN_TRY(n->op->infer(&c));
+		NN_TRY(nn_follow_dynamic(&c));
 		for (int k = 0; k < n->n_in; k++)
 			constant = constant && (n->in[k] < 0 || g->values[n->in[k]].data != NULL);
 		for (int k = 0; k < n->n_out; k++)

@@ -256,23 +256,18 @@ run_plane(const nn_isa_ops *ops, const nn_conv *cv, const void *pack, plane *p)
 {
 	const float *bias = nn_pack_bias(pack);
 	int			blocks = nn_blocks(cv->cout);
-	size_t		line_bytes = sizeof(float) * nn_blocks(cv->cin) *
-		(p->lines > 1 ? p->a_line : (size_t) p->width * p->a_pix);
+	/* input that the taps of one pixel add to those of its neighbours */
+	size_t		pixel_bytes = sizeof(float) * NN_LANES * nn_blocks(cv->cin) *
+		(cv->kh < cv->sh ? cv->kh : cv->sh) * (cv->kw < cv->sw ? cv->kw : cv->sw);
+	size_t		bytes = pixel_bytes * p->lines * p->width;
+	int			count = (int) ((bytes + BLOCK_BYTES / 2) / BLOCK_BYTES);
 	int			long_line = p->lines == 1 ? p->width : 0;
 	int			total = long_line ? long_line : p->lines;
+	int			unit = long_line ? 4 * NN_MAX_MR : 2;	/* pixels, lines: whole tiles where possible */
 	int			block;
 
-	/* One long line is blocked by pixels, in whole tiles where possible. */
-	if (long_line)
-	{
-		block = (int) (BLOCK_BYTES / (line_bytes / long_line + 1));
-		block = block < 4 * NN_MAX_MR ? 4 * NN_MAX_MR : block / (4 * NN_MAX_MR) * (4 * NN_MAX_MR);
-	}
-	else
-	{
-		block = (int) (BLOCK_BYTES / (line_bytes + 1));
-		block = block < 2 ? 2 : block / 2 * 2;
-	}
+	block = count > 1 ? (total + count - 1) / count : total;
+	block = (block + unit - 1) / unit * unit;
 	for (int at = 0; at < total; at += block)
 	{
 		const float *b = nn_pack_weights(pack, cv->cout);

@@ -51,15 +51,47 @@ typedef enum nn_dtype
 /* "float32", "int64", ... */
 extern const char *nn_dtype_name(nn_dtype dtype);
 
+/* Bytes of an element; 0: not a fixed-size type. */
+extern size_t nn_dtype_size(int dtype);
+
+typedef struct nn_shape
+{
+	int32_t		rank;
+	int64_t		dims[NN_MAX_RANK];
+} nn_shape;
+
+/*
+ * A shape class: what the open dimensions of a model's inputs are.  A plan is
+ * made for it.  What a class leaves open stays as declared: the first dimension
+ * is the batch, which nn_run() loops over; any other becomes NN_OPEN_DIM, or
+ * NN_OPEN_IMAGE in an input of four dimensions.  Dimensions of one name agree.
+ */
+typedef struct nn_class
+{
+	int			n_inputs;		/* in the model's order; the rest are as declared */
+	const nn_shape *shapes;		/* rank -1: as declared, and so is a dimension of -1 */
+	const void *const *values;	/* NULL, or per input NULL or its elements: a value that
+								 * shapes depend on and that every run must repeat */
+} nn_class;
+
+#define NN_OPEN_DIM 16
+#define NN_OPEN_IMAGE 224
+#define NN_MAX_BOUND 4096		/* elements of a value in a class */
+#define NN_MAX_CLASSES 64		/* of one compiled file */
+
 typedef struct nn_options
 {
 	nn_isa		isa;			/* nn_isa_auto: the best of this CPU */
 	size_t		max_model_bytes;	/* ONNX file */
 	size_t		max_nodes;		/* of the graph */
 	size_t		max_memory;		/* workspace of a run plus compiled file, bytes */
+	int			n_classes;		/* 0: one, all as declared */
+	const nn_class *classes;
+	int		   *need;			/* if not NULL, set: the input whose value a shape rule
+								 * asked for, -1 if none */
 } nn_options;
 
-/* 256 MB, 100,000 nodes, 1 GB, best instruction set. */
+/* 1 GB, 100,000 nodes, 1 GB, best instruction set. */
 extern const nn_options nn_default_options;
 
 /* An input or output.  Lives inside the compiled file: fixed size, no pointers. */
@@ -71,6 +103,8 @@ typedef struct nn_tensor_info
 								 * takes and yields float32 */
 	int64_t		dims[NN_MAX_RANK];	/* dims[0] = -1: the batch */
 	int64_t		elements;		/* of one image (batch 1) */
+	int64_t		declared[NN_MAX_RANK];	/* inputs: as in the model, -1: open */
+	uint8_t		dynamic[NN_MAX_RANK];	/* outputs: not 0: depends on data, dims has the most */
 } nn_tensor_info;
 
 /* What nn_check() found; nn_summary_free() releases it. */
@@ -93,6 +127,7 @@ typedef struct nn_summary
 typedef struct nn_model
 {
 	const struct nn_file_header *header;
+	const struct nn_fplan *plan;	/* of the class at hand */
 	const uint8_t *bytes;
 	const struct nn_kernels *kernels;
 } nn_model;
@@ -114,6 +149,14 @@ extern mr_code nn_compile(const mr_env *env, const uint8_t *onnx, size_t len, co
 						  uint8_t **file, size_t *file_len, mr_status *st);
 
 /*
+ * The same for exactly these inputs (shapes: no -1; values: one pointer each).
+ * Values are bound where shape rules ask for them, and only those.
+ */
+extern mr_code nn_compile_for(const mr_env *env, const uint8_t *onnx, size_t len, const nn_options *opt,
+							  int n_inputs, const nn_shape *shapes, const void *const *values,
+							  uint8_t **file, size_t *file_len, mr_status *st);
+
+/*
  * Validate a compiled file and open it; file must be 64-byte aligned (a map
  * is) and outlive the model.  MR_CORRUPT if it is damaged, of another version
  * or for an instruction set that this CPU lacks: rebuild it then.  The cost is
@@ -121,10 +164,22 @@ extern mr_code nn_compile(const mr_env *env, const uint8_t *onnx, size_t len, co
  * is in the header and nn_verify() checks it, once per file.
  */
 extern mr_code nn_open(const void *file, size_t len, nn_model *model, mr_status *st);
+
+/* nn_open() opens the first class; these the i-th, and the one that fits inputs
+ * of these shapes (rank -1: any) and, where values are given, is bound to
+ * them.  MR_INVALID: there is none. */
+extern mr_code nn_open_plan(const void *file, size_t len, int i, nn_model *model, mr_status *st);
+extern mr_code nn_open_class(const void *file, size_t len, int n_inputs, const nn_shape *shapes,
+							 const void *const *values, nn_model *model, mr_status *st);
+extern int	nn_n_plans(const nn_model *model);
+
 extern mr_code nn_verify(const void *file, size_t len, mr_status *st);
 
 /* Bytes of workspace that a run needs, 64-byte aligned.  Any batch: same size. */
 extern size_t nn_workspace(const nn_model *model);
+
+/* Is the plan for one value of that input only?  Other values: MR_INVALID. */
+extern bool nn_input_bound(const nn_model *model, int i);
 
 extern int	nn_n_inputs(const nn_model *model);
 extern int	nn_n_outputs(const nn_model *model);
@@ -152,6 +207,12 @@ extern mr_code nn_run(const nn_model *model, const mr_env *env, void *workspace,
 extern mr_code nn_run_typed(const nn_model *model, const mr_env *env, void *workspace, int batch,
 							const void *const *inputs, void *const *outputs, mr_status *st);
 
+/* The same, and shapes[image * outputs + i] tells what each output became, where
+ * sizes depend on data; its elements then lie closed up at the beginning of the
+ * image's room.  With shapes NULL the rest is filled with zeros instead. */
+extern mr_code nn_run_shaped(const nn_model *model, const mr_env *env, void *workspace, int batch,
+							 const void *const *inputs, void *const *outputs, nn_shape *shapes, mr_status *st);
+
 /* The same; adds the milliseconds of each step to ms[0 .. nn_n_steps() - 1]. */
 extern mr_code nn_run_timed(const nn_model *model, const mr_env *env, void *workspace, int batch,
 							const void *const *inputs, void *const *outputs, double *ms, mr_status *st);
@@ -176,5 +237,20 @@ typedef struct nn_step_info
 
 extern int	nn_n_steps(const nn_model *model);
 extern void nn_describe_step(const nn_model *model, int step, nn_step_info *info);
+
+/* An operator that models may use; opsets are those of its domain, inclusive. */
+typedef struct nn_operator_info
+{
+	const char *domain;			/* "": ai.onnx */
+	const char *name;
+	int			since,
+				until;
+	const char *kernel;			/* "vector", "plain", "none": only memory is renamed */
+} nn_operator_info;
+
+extern int	nn_n_operators(void);
+
+/* False: line i of the table is the planner's own, not for models. */
+extern bool nn_describe_operator(int i, nn_operator_info *info);
 
 #endif							/* MILLRACE_NN_H */

@@ -48,14 +48,15 @@ count_fields(pb_bytes message, uint32_t number, int *count)
 
 /* ---- attributes ---- */
 
-/* ints and floats come packed or one by one: count them first. */
+/* ints and floats come packed or one by one: count them first.  Strings stay where they are. */
 static mr_code
 read_attribute(nn_graph *g, pb_bytes message, nn_attr *a)
 {
 	pb_reader	r = pb_open(message);
 	pb_field	f;
 	int64_t		n_ints = 0,
-				n_floats = 0;
+				n_floats = 0,
+				n_strings = 0;
 	int			type = 0;
 	bool		has_f = false,
 				has_i = false,
@@ -83,15 +84,19 @@ read_attribute(nn_graph *g, pb_bytes message, nn_attr *a)
 			else
 				return malformed(g, "attribute");
 		}
+		else if (f.number == 9)
+			n_strings++;
 	}
-	if (r.bad || n_ints > INT32_MAX || n_floats > INT32_MAX)
+	if (r.bad || n_ints > INT32_MAX || n_floats > INT32_MAX || n_strings > INT32_MAX)
 		return malformed(g, "attribute");
 	if (n_ints && (a->ints = nn_heap_alloc(g->heap, (size_t) n_ints, sizeof(int64_t))) == NULL)
 		return g->st->code;
 	if (n_floats && (a->floats = nn_heap_alloc(g->heap, (size_t) n_floats, sizeof(float))) == NULL)
 		return g->st->code;
+	if (n_strings && (a->strings = nn_heap_alloc(g->heap, (size_t) n_strings, sizeof(pb_bytes))) == NULL)
+		return g->st->code;
 
-	n_ints = n_floats = 0;
+	n_ints = n_floats = n_strings = 0;
 	r = pb_open(message);
 	while (pb_next(&r, &f))
 	{
@@ -155,7 +160,10 @@ read_attribute(nn_graph *g, pb_bytes message, nn_attr *a)
 				a->type = nn_attr_graph;
 				break;
 			case 9:
+				if (f.wire != pb_length)
+					return malformed(g, "attribute");
 				a->type = nn_attr_strings;
+				a->strings[n_strings++] = f.bytes;
 				break;
 			case 20:
 				if (f.wire != pb_varint || f.value > 14)
@@ -178,7 +186,7 @@ read_attribute(nn_graph *g, pb_bytes message, nn_attr *a)
 			has_f ? nn_attr_float : nn_attr_other;
 	if (a->type == nn_attr_tensor && !has_s)
 		return malformed(g, "attribute");
-	a->n = (int) (a->type == nn_attr_floats ? n_floats : n_ints);
+	a->n = (int) (a->type == nn_attr_floats ? n_floats : a->type == nn_attr_strings ? n_strings : n_ints);
 	return MR_OK;
 }
 
@@ -294,7 +302,7 @@ read_node(nn_graph *g, pb_bytes message, nn_node *n, int index)
 
 /* TypeProto.Tensor: elem_type 1, shape 2 { dim 1 { dim_value 1, dim_param 2 } }. */
 static mr_code
-read_type(nn_graph *g, pb_bytes type, const char *name, nn_value *v, bool *shaped, bool dynamic[NN_MAX_RANK])
+read_type(nn_graph *g, pb_bytes type, const char *name, int32_t *dtype, nn_decl *decl)
 {
 	pb_reader	r = pb_open(type);
 	pb_field	f;
@@ -302,7 +310,7 @@ read_type(nn_graph *g, pb_bytes type, const char *name, nn_value *v, bool *shape
 	pb_bytes	shape = {NULL, 0};
 	char		buf[64];
 
-	*shaped = false;
+	decl->shaped = false;
 	while (pb_next(&r, &f))
 	{
 		if (f.wire != pb_length)
@@ -319,11 +327,11 @@ read_type(nn_graph *g, pb_bytes type, const char *name, nn_value *v, bool *shape
 	while (pb_next(&r, &f))
 	{
 		if (f.number == 1 && f.wire == pb_varint && f.value < 64)
-			v->declared = (int32_t) f.value;
+			*dtype = (int32_t) f.value;
 		else if (f.number == 2 && f.wire == pb_length)
 		{
 			shape = f.bytes;
-			*shaped = true;
+			decl->shaped = true;
 		}
 		else if (f.number <= 2)
 			return malformed(g, "type");
@@ -335,21 +343,31 @@ read_type(nn_graph *g, pb_bytes type, const char *name, nn_value *v, bool *shape
 	{
 		pb_reader	d;
 		int64_t		dim = -1;
+		int			at = decl->shape.rank;
 
 		if (f.number != 1 || f.wire != pb_length)
 			return malformed(g, "shape");
 		d = pb_open(f.bytes);
-		if (v->shape.rank == NN_MAX_RANK)
+		if (at == NN_MAX_RANK)
 			return mr_fail(g->st, MR_UNSUPPORTED, "tensor \"%s\" has more than %d dimensions",
 						   nn_printable(name, buf), NN_MAX_RANK);
 		while (pb_next(&d, &f))
+		{
 			if (f.number == 1 && f.wire == pb_varint)
 				dim = (int64_t) f.value;
+			else if (f.number == 2)
+			{
+				if (!good_name(&f))
+					return malformed(g, "shape");
+				if (f.bytes.len && (decl->names[at] = nn_copy_string(g, f.bytes)) == NULL)
+					return g->st->code;
+			}
+		}
 		if (d.bad)
 			return malformed(g, "shape");
 		/* Some exporters write 0 or -1 for an open batch dimension. */
-		dynamic[v->shape.rank] = dim < 0 || (dim == 0 && v->shape.rank == 0);
-		v->shape.dims[v->shape.rank++] = dim;
+		decl->shape.dims[at] = dim < 0 || (dim == 0 && at == 0) ? -1 : dim;
+		decl->shape.rank++;
 	}
 	return r.bad ? malformed(g, "shape") : MR_OK;
 }
@@ -364,9 +382,7 @@ read_port(nn_graph *g, pb_bytes message, bool input)
 	pb_bytes	type = {NULL, 0};
 	int			value;
 	nn_value   *v;
-	nn_value	info;
-	bool		shaped;
-	bool		dynamic[NN_MAX_RANK] = {false};
+	nn_decl    *decl;
 	char		buf[64];
 
 	while (pb_next(&r, &f))
@@ -410,30 +426,20 @@ read_port(nn_graph *g, pb_bytes message, bool input)
 	value = nn_add_value(g, name);
 	if (value < 0)
 		return g->st->code;
+	if (g->n_inputs == NN_MAX_PORTS)
+		return mr_fail(g->st, MR_LIMIT, "the model has more than %d inputs", NN_MAX_PORTS);
 	v = &g->values[value];
-	memset(&info, 0, sizeof(info));
-	NN_TRY(read_type(g, type, v->name, &info, &shaped, dynamic));
-	v->declared = info.declared;
-	v->shape = info.shape;
+	decl = &g->decls[g->n_inputs];
+	NN_TRY(read_type(g, type, v->name, &v->declared, decl));
 	nn_printable(v->name, buf);
 	if (nn_dtype_size(v->declared) == 0)
 		return mr_fail(g->st, MR_UNSUPPORTED, "input \"%s\" has type %s, which is not supported", buf,
 					   nn_dtype_name((nn_dtype) v->declared));
 	v->dtype = nn_onnx_storage(v->declared);
-	if (!shaped)
-		return mr_fail(g->st, MR_UNSUPPORTED, "input \"%s\" has no shape", buf);
-	for (int i = 0; i < v->shape.rank; i++)
-	{
-		if (dynamic[i] && i > 0)
-			return mr_fail(g->st, MR_UNSUPPORTED, "dimension %d of input \"%s\" is not fixed: only the first one, the batch, may be",
-						   i, buf);
-		if (!dynamic[i] && (v->shape.dims[i] < 1 || v->shape.dims[i] > NN_MAX_DIM))
+	for (int i = 0; i < decl->shape.rank; i++)
+		if (decl->shape.dims[i] > NN_MAX_DIM)
 			return mr_fail(g->st, MR_INVALID, "dimension %d of input \"%s\" is %lld", i, buf,
-						   (long long) v->shape.dims[i]);
-	}
-	v->batch = v->shape.rank > 0 && dynamic[0];
-	if (g->n_inputs == NN_MAX_PORTS)
-		return mr_fail(g->st, MR_LIMIT, "the model has more than %d inputs", NN_MAX_PORTS);
+						   (long long) decl->shape.dims[i]);
 	g->inputs[g->n_inputs++] = value;
 	return MR_OK;
 }

@@ -15,6 +15,7 @@
 
 #define ALL 1, NN_MAX_OPSET
 #define MANY INT_MAX
+#define ML "ai.onnx.ml"
 #define F(name) nn_infer_##name, nn_run_##name
 
 const nn_op nn_ops[] = {
@@ -185,6 +186,12 @@ const nn_op nn_ops[] = {
 	{"NegativeLogLikelihoodLoss", "", 12, NN_MAX_OPSET, nn_kind_plain, 2, 3, F(loss), 0},
 	{"SoftmaxCrossEntropyLoss", "", 12, NN_MAX_OPSET, nn_kind_plain, 2, 3, F(loss), 1},
 
+	/* as many as the data says */
+	{"NonZero", "", 9, NN_MAX_OPSET, nn_kind_plain, 1, 1, F(nonzero), 0},
+	{"Compress", "", 9, NN_MAX_OPSET, nn_kind_plain, 2, 2, F(compress), 0},
+	{"Unique", "", 11, NN_MAX_OPSET, nn_kind_plain, 1, 1, F(unique), 0},
+	{"NonMaxSuppression", "", 10, NN_MAX_OPSET, nn_kind_plain, 2, 5, F(nms), 0},
+
 	/* quantised */
 	{"QuantizeLinear", "", 10, NN_MAX_OPSET, nn_kind_plain, 2, 3, F(quantize), 0},
 	{"DequantizeLinear", "", 10, NN_MAX_OPSET, nn_kind_plain, 2, 3, F(dequantize), 0},
@@ -193,6 +200,24 @@ const nn_op nn_ops[] = {
 	{"MatMulInteger", "", 10, NN_MAX_OPSET, nn_kind_plain, 2, 4, F(matmul_integer), 0},
 	{"QLinearConv", "", 10, NN_MAX_OPSET, nn_kind_plain, 8, 9, F(qlinear_conv), 0},
 	{"QLinearMatMul", "", 10, NN_MAX_OPSET, nn_kind_plain, 8, 8, F(qlinear_matmul), 0},
+
+	/* ai.onnx.ml: the last inputs are models, attached from attributes (ops_ml.h) */
+	{"Scaler", ML, 1, 5, nn_kind_plain, 1, 2, F(ml_scaler), 0},
+	{"Imputer", ML, 1, 5, nn_kind_plain, 1, 2, F(ml_imputer), 0},
+	{"Binarizer", ML, 1, 5, nn_kind_plain, 1, 1, F(ml_binarizer), 0},
+	{"Normalizer", ML, 1, 5, nn_kind_plain, 1, 1, F(ml_normalizer), 0},
+	{"OneHotEncoder", ML, 1, 5, nn_kind_plain, 1, 2, F(ml_onehot), 0},
+	{"LabelEncoder", ML, 2, 5, nn_kind_plain, 1, 3, F(ml_label), 0},
+	{"ArrayFeatureExtractor", ML, 1, 5, nn_kind_plain, 2, 2, F(ml_extract), 0},
+	{"FeatureVectorizer", ML, 1, 5, nn_kind_plain, 1, MANY, F(ml_vectorize), 0},
+	{"ZipMap", ML, 1, 5, nn_kind_alias, 1, 1, F(identity), 0},
+	{"LinearRegressor", ML, 1, 5, nn_kind_plain, 1, 2, F(ml_linear_regressor), 0},
+	{"LinearClassifier", ML, 1, 5, nn_kind_plain, 1, 3, F(ml_linear_classifier), 0},
+	{"SVMRegressor", ML, 1, 5, nn_kind_plain, 1, 2, F(ml_svm_regressor), 0},
+	{"SVMClassifier", ML, 1, 5, nn_kind_plain, 1, 4, F(ml_svm_classifier), 0},
+	{"TreeEnsembleRegressor", ML, 1, 5, nn_kind_plain, 1, 2, F(ml_tree_regressor), 0},
+	{"TreeEnsembleClassifier", ML, 1, 5, nn_kind_plain, 1, 3, F(ml_tree_classifier), 0},
+	{"TreeEnsemble", ML, 5, 5, nn_kind_plain, 1, 2, F(ml_trees), 0},
 };
 
 const int	nn_n_ops = (int) (sizeof(nn_ops) / sizeof(nn_ops[0]));

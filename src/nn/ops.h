@@ -58,6 +58,7 @@ typedef struct nn_run_call
 	int			n_out;
 	nn_tensor  *in;
 	nn_tensor  *out;
+	int64_t    *counts;			/* sizes found at run time, NN_MAX_SLOTS: dynamic.c */
 } nn_run_call;
 
 typedef struct nn_op
@@ -121,6 +122,14 @@ extern mr_code nn_norm_axis(nn_infer_call *c, int64_t *axis, int64_t limit);
 
 /* numpy broadcasting of two shapes. */
 extern mr_code nn_broadcast(nn_infer_call *c, const nn_shape *a, const nn_shape *b, nn_shape *out);
+
+/* dynamic.c: a new slot for a size that depends on data, and its marks. */
+#define NN_MAX_SLOTS 32			/* a power of two */
+extern mr_code nn_new_slot(nn_infer_call *c, int *slot);
+extern void nn_set_dynamic(nn_infer_call *c, int k, int dim, int slot);
+
+/* dynamic.c: after a shape rule, which sizes of the outputs depend on data. */
+extern mr_code nn_follow_dynamic(nn_infer_call *c);
 
 extern mr_code nn_infer_fail(nn_infer_call *c, mr_code code, const char *fmt,...) MR_PRINTF(3, 4);
 

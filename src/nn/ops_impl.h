@@ -146,6 +146,11 @@ NN_OPERATOR(softmax);
 /* ops_reduce.c */
 NN_OPERATOR(reduce);
 NN_OPERATOR(arg);
+/* ops_select.c */
+NN_OPERATOR(nonzero);
+NN_OPERATOR(compress);
+NN_OPERATOR(unique);
+NN_OPERATOR(nms);
 /* ops_loss.c */
 NN_OPERATOR(loss);
 /* ops_gather.c */
@@ -162,5 +167,23 @@ NN_OPERATOR(conv_integer);
 NN_OPERATOR(matmul_integer);
 NN_OPERATOR(qlinear_conv);
 NN_OPERATOR(qlinear_matmul);
+/* ops_ml.c: ai.onnx.ml */
+NN_OPERATOR(ml_scaler);
+NN_OPERATOR(ml_imputer);
+NN_OPERATOR(ml_binarizer);
+NN_OPERATOR(ml_normalizer);
+NN_OPERATOR(ml_onehot);
+NN_OPERATOR(ml_label);
+NN_OPERATOR(ml_extract);
+NN_OPERATOR(ml_vectorize);
+/* ops_ml_linear.c */
+NN_OPERATOR(ml_linear_regressor);
+NN_OPERATOR(ml_linear_classifier);
+NN_OPERATOR(ml_svm_regressor);
+NN_OPERATOR(ml_svm_classifier);
+/* ops_ml_tree.c */
+NN_OPERATOR(ml_tree_regressor);
+NN_OPERATOR(ml_tree_classifier);
+NN_OPERATOR(ml_trees);
 
 #endif							/* MILLRACE_NN_OPS_IMPL_H */

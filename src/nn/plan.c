@@ -163,9 +163,7 @@ nn_plan_blocked_step(nn_planner *p, nn_step_kind kind, int n_in, const int *in, 
 void
 nn_plan_data(nn_planner *p, nn_pstep *s, uint64_t bytes)
 {
-	s->s.data = p->content;
 	s->s.data_len = bytes;
-	p->content += (bytes + 63) & ~UINT64_C(63);
 }
 
 /* ---- lowering ---- */

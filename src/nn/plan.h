@@ -48,7 +48,6 @@ typedef struct nn_planner
 			   *blocked_of;
 	nn_margin  *margin;			/* by value: what its convolutions read */
 	int			outputs[NN_MAX_PORTS];	/* tensors */
-	uint64_t	content;		/* bytes of constants and packs so far */
 	uint64_t	arena;
 	uint64_t	scratch;
 	int			max_operands;
@@ -60,7 +59,46 @@ extern mr_code nn_lower_graph(nn_planner *p);
 /* arena.c: in-place pairs, lifetimes, offsets, dead-output masks. */
 extern mr_code nn_plan_arena(nn_planner *p);
 
-/* emit.c */
+/* ---- content.c: constants and packs of a file, equal ones once ---- */
+
+typedef struct nn_content
+{
+	const mr_env *env;
+	struct nn_piece *pieces;
+	int			n,
+				cap;
+	int		   *slots;			/* hash table of pieces + 1 */
+	uint64_t	len;
+} nn_content;
+
+/* Zeroed memory for a piece; NULL: no memory. */
+extern void *nn_content_new(nn_content *c, uint64_t len);
+
+/* The filled memory becomes a piece (and is released, if there is one with the
+ * same bytes): its offset in the content.  False: no memory; released, too. */
+extern bool nn_content_add(nn_content *c, void *bytes, uint64_t len, uint64_t *at);
+
+/* Copy all to dst, releasing them on the way. */
+extern void nn_content_copy(nn_content *c, uint8_t *dst);
+extern void nn_content_free(nn_content *c);
+
+/* ---- emit.c ---- */
+
+/* A plan as it will stand in the file, offsets relative to its own start and to
+ * that of the content. */
+typedef struct nn_emitted
+{
+	nn_fplan	head;
+	uint8_t    *bytes;			/* from mr_alloc() */
+} nn_emitted;
+
+extern mr_code nn_emit_plan(nn_planner *p, nn_content *content, nn_emitted *out);
+
+/* All plans and the content, which it takes over, as one file. */
+extern mr_code nn_emit_file(const mr_env *env, nn_isa isa, int n, const nn_emitted *plans, nn_content *content,
+							uint8_t **file, size_t *len, mr_status *st);
+
+/* A file of this plan alone. */
 extern mr_code nn_emit(nn_planner *p, uint8_t **file, size_t *len);
 
 /* The tensor whose memory t shares, and from which block on. */

@@ -107,11 +107,99 @@ run_step(nn_runner *r, const nn_fstep *s)
 	return MR_OK;
 }
 
-mr_code
-nn_run_observed(const nn_model *m, const mr_env *env, void *workspace, int batch, const void *const *inputs,
-				void *const *outputs, const nn_observer *observer, mr_status *st)
+/* Where the inputs of image n lie; those that the plan is bound to must be as it
+ * was made for. */
+static mr_code
+take_inputs(nn_runner *r, const nn_port *ports, int n, const void *const *inputs)
 {
-	const nn_file_header *h = m->header;
+	for (uint32_t i = 0; i < r->h->n_inputs; i++)
+	{
+		size_t		bytes = (size_t) ports[i].info.elements * nn_dtype_size(ports[i].info.dtype);
+
+		r->inputs[i] = (const uint8_t *) inputs[i] + (size_t) n * bytes;
+		if (ports[i].bound && bytes && memcmp(r->inputs[i], r->m->bytes + ports[i].value, bytes) != 0)
+			return mr_fail(r->st, MR_INVALID, "input \"%.100s\" is not the one that this plan was made for",
+						   ports[i].info.name);
+	}
+	return MR_OK;
+}
+
+/* An output whose dimensions depend on data: only what there is, closed up. */
+static void
+give_dynamic(const nn_runner *r, const nn_tensor_info *info, const uint8_t *src, uint8_t *dst, nn_shape *shape)
+{
+	size_t		size = nn_dtype_size(info->dtype);
+	size_t		run = size;
+	int64_t		index[NN_MAX_RANK] = {0};
+	int			rank = info->rank;
+
+	memset(shape, 0, sizeof(*shape));
+	shape->rank = rank;
+	for (int i = 0; i < rank; i++)
+	{
+		int64_t		most = i == 0 && info->dims[0] == -1 ? 1 : info->dims[i];
+		int64_t		n = info->dynamic[i] ? r->counts[info->dynamic[i] - 1] : most;
+
+		shape->dims[i] = n < 0 ? 0 : n > most ? most : n;
+	}
+	/* runs of what is whole behind the last dynamic dimension */
+	while (rank > 0 && info->dynamic[rank - 1] == 0)
+		run *= (size_t) shape->dims[--rank];
+	if (rank > 0)
+		run *= (size_t) shape->dims[--rank];
+	for (int i = 0; i < info->rank; i++)
+		if (shape->dims[i] == 0)
+			return;
+	for (;;)
+	{
+		size_t		at = 0;
+		int			i;
+
+		for (i = 0; i < info->rank; i++)
+			at = at * (size_t) (i == 0 && info->dims[0] == -1 ? 1 : info->dims[i]) + (size_t) (i < rank ? index[i] : 0);
+		memcpy(dst, src + at * size, run);
+		dst += run;
+		for (i = rank - 1; i >= 0; i--)
+		{
+			if (++index[i] < shape->dims[i])
+				break;
+			index[i] = 0;
+		}
+		if (i < 0)
+			return;
+	}
+}
+
+/* Copy the outputs of image n to the caller. */
+static void
+give_outputs(const nn_runner *r, const nn_port *ports, int n, void *const *outputs, nn_shape *shapes)
+{
+	for (uint32_t i = 0; i < r->h->n_outputs; i++)
+	{
+		const nn_tensor_info *info = &ports[i].info;
+		size_t		bytes = (size_t) info->elements * nn_dtype_size(info->dtype);
+		const uint8_t *src;
+		uint8_t    *dst;
+		nn_shape	shape;
+
+		if (outputs[i] == NULL)
+			continue;
+		src = nn_step_address(r, &r->tensors[ports[i].tensor]);
+		dst = (uint8_t *) outputs[i] + (size_t) n * bytes;
+		if (shapes)
+			give_dynamic(r, info, src, dst, &shape);
+		else if (bytes)
+			memcpy(dst, src, bytes);
+		if (shapes)
+			shapes[(uint32_t) n * r->h->n_outputs + i] = shape;
+	}
+}
+
+static mr_code
+run(const nn_model *m, const mr_env *env, void *workspace, int batch, const void *const *inputs,
+	void *const *outputs, nn_shape *shapes, const nn_observer *observer, mr_status *st)
+{
+	const nn_fplan *h = m->plan;
 	const nn_fstep *steps = (const void *) (m->bytes + h->steps);
 	const nn_port *ports = (const void *) (m->bytes + h->ports);
 	uint64_t	wanted = 0;
@@ -138,9 +226,7 @@ nn_run_observed(const nn_model *m, const mr_env *env, void *workspace, int batch
 	mode = denormals_off();
 	for (int n = 0; n < batch && rc == MR_OK; n++)
 	{
-		for (uint32_t i = 0; i < h->n_inputs; i++)
-			r.inputs[i] = (const uint8_t *) inputs[i] +
-				(size_t) n * (size_t) ports[i].info.elements * nn_dtype_size(ports[i].info.dtype);
+		rc = take_inputs(&r, ports, n, inputs);
 		for (uint32_t i = 0; i < h->n_steps && rc == MR_OK; i++)
 		{
 			if (!(steps[i].wanted & wanted))
@@ -152,24 +238,32 @@ nn_run_observed(const nn_model *m, const mr_env *env, void *workspace, int batch
 			if (observer && rc == MR_OK)
 				observer->step(observer->arg, &r, i);
 		}
-		for (uint32_t i = 0; i < h->n_outputs && rc == MR_OK; i++)
-		{
-			const nn_port *out = &ports[h->n_inputs + i];
-			size_t		bytes = (size_t) out->info.elements * nn_dtype_size(out->info.dtype);
-
-			if (outputs[i] && bytes)
-				memcpy((uint8_t *) outputs[i] + (size_t) n * bytes, nn_step_address(&r, &r.tensors[out->tensor]), bytes);
-		}
+		if (rc == MR_OK)
+			give_outputs(&r, ports + h->n_inputs, n, outputs, shapes);
 	}
 	denormals_restore(mode);
 	return rc;
 }
 
 mr_code
+nn_run_shaped(const nn_model *m, const mr_env *env, void *workspace, int batch,
+			  const void *const *inputs, void *const *outputs, nn_shape *shapes, mr_status *st)
+{
+	return run(m, env, workspace, batch, inputs, outputs, shapes, NULL, st);
+}
+
+mr_code
+nn_run_observed(const nn_model *m, const mr_env *env, void *workspace, int batch, const void *const *inputs,
+				void *const *outputs, const nn_observer *observer, mr_status *st)
+{
+	return run(m, env, workspace, batch, inputs, outputs, NULL, observer, st);
+}
+
+mr_code
 nn_run_typed(const nn_model *m, const mr_env *env, void *workspace, int batch,
 			 const void *const *inputs, void *const *outputs, mr_status *st)
 {
-	return nn_run_observed(m, env, workspace, batch, inputs, outputs, NULL, st);
+	return run(m, env, workspace, batch, inputs, outputs, NULL, NULL, st);
 }
 
 mr_code

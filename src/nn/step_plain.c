@@ -105,6 +105,7 @@ nn_step_run_plain(nn_step_run *c)
 	call.n_out = s->n_out;
 	call.in = r->plain;
 	call.out = r->plain + s->n_in;
+	call.counts = r->counts;
 	for (int i = 0; i < s->n_in + s->n_out; i++)
 	{
 		const nn_ftensor *t = nn_step_operand(r, s, i);

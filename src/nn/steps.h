@@ -17,7 +17,7 @@
 
 typedef struct nn_step_check
 {
-	const nn_file_header *h;
+	const nn_fplan *h;
 	const uint8_t *file;
 	const nn_kernels *k;
 	const nn_fstep *s;
@@ -44,7 +44,7 @@ extern int64_t nn_mbconv_macs(const nn_mbconv *mb, int in_h, int in_w, int out_h
 typedef struct nn_runner
 {
 	const nn_model *m;
-	const nn_file_header *h;
+	const nn_fplan *h;
 	const nn_ftensor *tensors;
 	const int32_t *operands;
 	const nn_kernels *k;
@@ -54,6 +54,7 @@ typedef struct nn_runner
 	uint8_t    *scratch;
 	nn_tensor  *plain;			/* operands of the plain step at work */
 	const uint8_t *inputs[NN_MAX_PORTS];	/* of the image at hand */
+	int64_t		counts[NN_MAX_SLOTS];	/* sizes that depend on its data */
 } nn_runner;
 
 /* A step at work: its first and last operand at hand. */

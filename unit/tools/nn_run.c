@@ -3,12 +3,16 @@
  *	  Run an ONNX model on raw tensors, for tests and benchmarks that compare engines.
  *
  *	  nn_run model.onnx [--isa name] --describe | --plan
- *	  nn_run model.onnx [--isa name] [--batch n] --in file … --out prefix [--bench rounds] [--profile rounds]
+ *	  nn_run model.onnx [--isa name] [--batch n] [--shape AxB] --in file … --out prefix [--shapes]
+ *			 [--bench rounds] [--profile rounds]
  *
  * Each input file holds batch x elements in the input's own type (float32 for a
- * float16 graph); output i is written to prefix.i.  --bench prints the least
- * milliseconds of one run, --profile each step with its least time, --plan the
- * steps alone.  Exit 3: the model is refused; the reason is on stderr.
+ * float16 graph); output i is written to prefix.i.  --shape 1x16 before an --in
+ * says what the input's shape is; without one it is as the model declares.
+ * Values that shapes depend on are bound to those of the inputs given; --shapes
+ * prints what the outputs' became.  --bench prints the least milliseconds of one
+ * run, --profile each step with its least time, --plan the steps alone.  Exit 3:
+ * the model is refused; the reason is on stderr.
  */
 #include <stdio.h>
 #include <stdlib.h>
@@ -78,6 +82,23 @@ describe(const char *kind, const nn_tensor_info *info)
 	printf("\n");
 }
 
+/* "2x3" to a shape, "" to a scalar. */
+static nn_shape
+parse_shape(const char *text)
+{
+	nn_shape	s = {0};
+	char	   *end;
+
+	while (*text && s.rank < NN_MAX_RANK)
+	{
+		s.dims[s.rank++] = strtoll(text, &end, 10);
+		text = *end == 'x' ? end + 1 : end;
+		if (*end && *end != 'x')
+			exit(2);
+	}
+	return s;
+}
+
 /* One line a step; with ms also its time and rate. */
 static void
 print_plan(const nn_model *m, const double *ms)
@@ -118,6 +139,9 @@ main(int argc, char **argv)
 	const char *in[NN_MAX_PORTS];
 	const void *inputs[NN_MAX_PORTS];
 	void	   *outputs[NN_MAX_PORTS];
+	nn_shape	shapes[NN_MAX_PORTS],
+			   *found;
+	bool		print_shapes = false;
 	int			n_in = 0,
 				batch = 1,
 				rounds = 0,
@@ -126,6 +150,7 @@ main(int argc, char **argv)
 				describe_only = 0;
 	const char *prefix = NULL;
 	size_t		len,
+				in_len[NN_MAX_PORTS],
 				file_len;
 	unsigned char *onnx;
 	uint8_t    *file;
@@ -135,16 +160,22 @@ main(int argc, char **argv)
 
 	if (argc < 3)
 		return 2;
+	for (int i = 0; i < NN_MAX_PORTS; i++)
+		shapes[i].rank = -1;
 	for (int i = 2; i < argc; i++)
 	{
 		if (strcmp(argv[i], "--describe") == 0)
 			describe_only = 1;
+		else if (strcmp(argv[i], "--shapes") == 0)
+			print_shapes = true;
 		else if (strcmp(argv[i], "--plan") == 0)
 			plan_only = 1;
 		else if (i + 1 == argc)
 			return 2;
 		else if (strcmp(argv[i], "--in") == 0 && n_in < NN_MAX_PORTS)
 			in[n_in++] = argv[++i];
+		else if (strcmp(argv[i], "--shape") == 0 && n_in < NN_MAX_PORTS)
+			shapes[n_in] = parse_shape(argv[++i]);
 		else if (strcmp(argv[i], "--out") == 0)
 			prefix = argv[++i];
 		else if (strcmp(argv[i], "--batch") == 0)
@@ -164,7 +195,9 @@ main(int argc, char **argv)
 			return 2;
 	}
 	onnx = slurp(argv[1], &len);
-	if (nn_compile(&mr_env_malloc, onnx, len, &options, &file, &file_len, &st) != MR_OK)
+	for (int i = 0; i < n_in; i++)
+		inputs[i] = slurp(in[i], &in_len[i]);
+	if (nn_compile_for(&mr_env_malloc, onnx, len, &options, n_in, shapes, inputs, &file, &file_len, &st) != MR_OK)
 		die(&st, "compile");
 	if (nn_open(file, file_len, &model, &st) != MR_OK)
 		die(&st, "open");
@@ -189,16 +222,16 @@ main(int argc, char **argv)
 	{
 		size_t		want = (size_t) nn_input(&model, i)->elements * element_size(nn_input(&model, i)->dtype) * (size_t) batch;
 
-		inputs[i] = slurp(in[i], &len);
-		if (len != want)
+		if (in_len[i] != want)
 		{
-			fprintf(stderr, "%s: %zu bytes, %zu wanted\n", in[i], len, want);
+			fprintf(stderr, "%s: %zu bytes, %zu wanted\n", in[i], in_len[i], want);
 			return 2;
 		}
 	}
 	for (int i = 0; i < nn_n_outputs(&model); i++)
 		outputs[i] = malloc((size_t) nn_output(&model, i)->elements * element_size(nn_output(&model, i)->dtype) * (size_t) batch + 64);
-	if (nn_run_typed(&model, &mr_env_malloc, workspace, batch, inputs, outputs, &st) != MR_OK)
+	found = calloc((size_t) batch * (size_t) nn_n_outputs(&model), sizeof(*found));
+	if (nn_run_shaped(&model, &mr_env_malloc, workspace, batch, inputs, outputs, found, &st) != MR_OK)
 		die(&st, "run");
 	if (rounds)
 	{
@@ -234,8 +267,17 @@ main(int argc, char **argv)
 	{
 		char		path[4096];
 		FILE	   *f;
-		size_t		size = (size_t) nn_output(&model, i)->elements * element_size(nn_output(&model, i)->dtype) * (size_t) batch;
+		size_t		size = element_size(nn_output(&model, i)->dtype) * (size_t) batch;
 
+		/* of a batch all are written, each in its whole room */
+		if (batch > 1)
+			size *= (size_t) nn_output(&model, i)->elements;
+		for (int k = 0; batch == 1 && k < found[i].rank; k++)
+			size *= (size_t) found[i].dims[k];
+		for (int k = 0; print_shapes && k < found[i].rank; k++)
+			printf("%s%lld", k ? "x" : "", (long long) found[i].dims[k]);
+		if (print_shapes)
+			printf("\n");
 		snprintf(path, sizeof(path), "%s.%d", prefix, i);
 		f = fopen(path, "wb");
 		if (f == NULL || fwrite(outputs[i], 1, size, f) != size || fclose(f) != 0)
