@@ -64,7 +64,8 @@ typedef enum nn_step_kind
 	nn_step_shortcut,			/* strided pixels of x -> y, channels shifted by to, rest 0 */
 	nn_step_winograd,			/* as conv, by Winograd's method */
 	nn_step_mbconv,				/* x, [res] -> y; data: packs of expand, depthwise, project */
-	nn_step_last = nn_step_mbconv
+	nn_step_resize,				/* x -> y, params as the plain operator's */
+	nn_step_last = nn_step_resize
 } nn_step_kind;
 
 typedef struct nn_fstep

@@ -144,10 +144,10 @@ const nn_op nn_ops[] = {
 	{"MelWeightMatrix", "", 17, NN_MAX_OPSET, nn_kind_plain, 5, 5, F(mel), 0},
 
 	/* resizing */
-	{"Resize", "", 10, 10, nn_kind_plain, 2, 2, F(resize), 0},
-	{"Resize", "", 11, NN_MAX_OPSET, nn_kind_plain, 1, 4, F(resize), 0},
-	{"Upsample", "", 7, 8, nn_kind_plain, 1, 1, F(resize), 1},
-	{"Upsample", "", 9, 9, nn_kind_plain, 2, 2, F(resize), 1},
+	{"Resize", "", 10, 10, nn_kind_resize, 2, 2, F(resize), 0},
+	{"Resize", "", 11, NN_MAX_OPSET, nn_kind_resize, 1, 4, F(resize), 0},
+	{"Upsample", "", 7, 8, nn_kind_resize, 1, 1, F(resize), 1},
+	{"Upsample", "", 9, 9, nn_kind_resize, 2, 2, F(resize), 1},
 
 	/* convolution, pooling, normalisation */
 	{"Conv", "", ALL, nn_kind_conv, 2, 3, F(conv), 0},

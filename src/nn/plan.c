@@ -200,6 +200,7 @@ lower_node(nn_planner *p, nn_node *n)
 		[nn_kind_concat] = nn_lower_concat,
 		[nn_kind_slice] = nn_lower_slice,
 		[nn_kind_split] = nn_lower_split,
+		[nn_kind_resize] = nn_lower_resize,
 		[nn_kind_pad] = nn_lower_shortcut,
 		[nn_kind_softmax] = NULL,
 	};

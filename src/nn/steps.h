@@ -137,6 +137,7 @@ extern nn_lowered nn_lower_binary(nn_planner *p, nn_node *n);
 extern nn_lowered nn_lower_gemm(nn_planner *p, nn_node *n);
 extern nn_lowered nn_lower_concat(nn_planner *p, nn_node *n);
 extern nn_lowered nn_lower_split(nn_planner *p, nn_node *n);
+extern nn_lowered nn_lower_resize(nn_planner *p, nn_node *n);
 extern nn_lowered nn_lower_slice(nn_planner *p, nn_node *n);
 extern nn_lowered nn_lower_shortcut(nn_planner *p, nn_node *n);
 extern nn_lowered nn_lower_alias(nn_planner *p, nn_node *n);
