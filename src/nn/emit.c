@@ -260,7 +260,7 @@ nn_emit(nn_planner *p, uint8_t **file, size_t *len)
 	mr_code		rc = nn_emit_plan(p, &content, &plan);
 
 	if (rc == MR_OK)
-		rc = nn_emit_file(p->g->env, p->isa, 1, &plan, &content, file, len, p->g->st);
+		rc = nn_emit_file(p->g->env, nn_plan_isa(p), 1, &plan, &content, file, len, p->g->st);
 	nn_content_free(&content);
 	mr_free(p->g->env, plan.bytes);
 	return rc;

@@ -82,6 +82,9 @@ typedef struct nn_class
 typedef struct nn_options
 {
 	nn_isa		isa;			/* nn_isa_auto: the best of this CPU */
+	nn_dtype	precision;		/* nn_bfloat16: weights in bfloat16, and arithmetic where
+								 * the CPU has it; else float32.  Quantised graphs
+								 * are int8 in any case. */
 	size_t		max_model_bytes;	/* ONNX file */
 	size_t		max_nodes;		/* of the graph */
 	size_t		max_memory;		/* workspace of a run plus compiled file, bytes */
@@ -130,6 +133,7 @@ typedef struct nn_model
 	const struct nn_fplan *plan;	/* of the class at hand */
 	const uint8_t *bytes;
 	const struct nn_kernels *kernels;
+	const struct nn_low_kernels *low[3];	/* by nn_low_kind; NULL: none here */
 } nn_model;
 
 /*
