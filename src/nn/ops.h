@@ -34,7 +34,9 @@ typedef enum nn_kind
 	nn_kind_split,
 	nn_kind_resize,
 	nn_kind_pad,
-	nn_kind_softmax
+	nn_kind_softmax,
+	nn_kind_layernorm,
+	nn_kind_attention			/* made by fusion: fuse_attention.c */
 } nn_kind;
 
 /* An infer() at work. */
