@@ -12,12 +12,12 @@ class Network:
 
     batch = 2
 
-    def __init__(self, seed):
+    def __init__(self, seed, kinds=None):
         self.r, self.g = random.Random(seed), np.random.default_rng(seed)
         self.nodes, self.weights, self.count = [], [], 0
         self.values = [('x', self.r.choice([1, 3, 5, 16]), self.r.randint(5, 20), self.r.randint(5, 20))]
         for _ in range(self.r.randint(3, 22)):
-            getattr(self, self.r.choice(KINDS))(*self.r.choice(self.values[-5:]))
+            getattr(self, self.r.choice(kinds or KINDS))(*self.r.choice(self.values[-5:]))
 
     def name(self):
         self.count += 1
@@ -151,14 +151,100 @@ class Network:
         made = self.values[1:]
         if not made:
             return None
-        chosen = {u[0]: u for u in [made[-1]] + self.r.sample(made, min(3, len(made)))}
+        if getattr(self, 'strict', False):
+            made = [(n, 0, 0, 0) for n in self.stored[:60]]
+        chosen = {u[0]: u for u in [made[-1]] + (made if made[0][1] == 0 else self.r.sample(made, min(3, len(made))))}
         self.outputs = [Value(n, np.float32, u[1:]) for n, u in chosen.items()]
         self.inputs = [(Value('x', np.float32, self.values[0][1:]), self.g.standard_normal((2,) + self.values[0][1:]).astype(np.float32))]
         ports = [helper.make_tensor_value_info(n, TensorProto.FLOAT, None) for n in chosen]
         x = helper.make_tensor_value_info('x', TensorProto.FLOAT, ['N'] + list(self.values[0][1:]))
         graph = helper.make_graph(self.nodes, 'random', [x], ports, self.weights)
-        return helper.make_model(graph, opset_imports=[helper.make_opsetid('', 13)], ir_version=8).SerializeToString()
+        return helper.make_model(graph, opset_imports=[helper.make_opsetid('', 14)], ir_version=8).SerializeToString()
 
 
 KINDS = (['conv'] * 6 + ['binary', 'concat'] * 2 + ['depthwise', 'grouped', 'batchnorm', 'activation', 'activation', 'constant',
                                                     'pool', 'pool', 'shortcut', 'pad', 'squeeze_excite', 'plain'])
+
+
+LARGEST_STEP = .3                       # of a stored value: wide enough that nothing saturates
+
+
+class QuantisedNetwork(Network):
+    """Int8 as exporters write it: Q and DQ around convolutions, sums, pools, concats, a product at the end.
+
+    Every other one is `strict`: all stored values are outputs, so that each is rounded where the file says so.
+    Elsewhere the engine may round less often: a convolution's result goes into its residual sum as it is.
+    """
+
+    def __init__(self, seed):
+        self.strict, self.stored = seed % 2 == 0, []
+        super().__init__(seed, QUANTISED)
+        v, c, h, w = self.values[-1]
+        if self.r.random() < .5:
+            y = self.add('Flatten', [self.add('GlobalAveragePool', [v], c, 1, 1)], c, 1, 1)
+            weights = self.weight(self.g.standard_normal((c, 10)) * c ** -.5, 1)
+            self.settle(self.add('MatMul', [self.pair(y), weights], 10, 1, 1), 10, 1, 1)
+
+    def scale(self):
+        return np.float32(self.r.uniform(.5, 1) * LARGEST_STEP)
+
+    def pair(self, v, c=0, h=0, w=0):
+        """v through uint8 or int8 and back."""
+        t = self.r.choice([np.uint8, np.uint8, np.int8])
+        zero = self.r.randint(100, 150) if t == np.uint8 else self.r.randint(-20, 20)
+        args = [self.const(self.scale()), self.const(t(zero))]
+        q, d = self.name(), self.name()
+        self.nodes += [helper.make_node('QuantizeLinear', [v, *args], [q]), helper.make_node('DequantizeLinear', [q, *args], [d])]
+        self.stored.append(d)
+        return d
+
+    def settle(self, v, c, h, w):
+        self.values.append((self.pair(v), c, h, w))
+
+    def weight(self, a, axis=0):
+        scales = np.maximum(np.abs(a).max(tuple(i for i in range(a.ndim) if i != axis)), 1e-6) / 127
+        shape = [-1 if i == axis else 1 for i in range(a.ndim)]
+        q = np.clip(np.rint(a / scales.reshape(shape)), -127, 127).astype(np.int8)
+        d = self.name()
+        self.nodes.append(helper.make_node('DequantizeLinear', [self.const(q), self.const(scales.astype(np.float32)),
+                                                                self.const(np.zeros(len(scales), np.int8))], [d], axis=axis))
+        return d
+
+    def qconv(self, v, c, h, w):
+        r = self.r
+        k, s, p = r.choice([(1, 1, 0), (1, 2, 0), (3, 1, 1), (3, 2, 1), (5, 1, 2), (3, 1, 0)])
+        ho, wo = (h + 2 * p - k) // s + 1, (w + 2 * p - k) // s + 1
+        groups = c if r.random() < .25 else 1
+        o = c if groups > 1 else r.choice([8, 16, 24, 32, 64, 72])
+        if ho < 1 or wo < 1:
+            return
+        weights = self.weight(self.g.standard_normal((o, c // groups, k, k)) * (c // groups * k * k) ** -.5)
+        bias = [self.noise(o, scale=.3)] * r.randint(0, 1)
+        y = self.add('Conv', [self.pair(v) if r.random() < .2 else v, weights] + bias, o, ho, wo, strides=[s, s], pads=[p] * 4, group=groups)
+        if r.random() < .3 and self.same(o, ho, wo, y):
+            y = self.add('Add', [self.pair(y), r.choice(self.same(o, ho, wo, y))], o, ho, wo)
+        if r.random() < .6:
+            y = self.add(r.choice(['Relu', 'Relu', 'Clip6', 'HardSwish']), [y], o, ho, wo)
+        self.settle(y, o, ho, wo)
+
+    def add(self, op, inputs, c, h, w, **attributes):
+        if op == 'Clip6':
+            return self.add('Clip', inputs + [self.const(np.float32(0)), self.const(np.float32(6))], c, h, w)
+        y = super().add(op, inputs, c, h, w, **attributes)
+        self.values.pop()               # only settled values go on
+        return y
+
+    def qadd(self, v, c, h, w):
+        self.settle(self.add('Add', [v, self.r.choice(self.same(c, h, w))], c, h, w), c, h, w)
+
+    def qpool(self, v, c, h, w):
+        if h > 3 and w > 3:
+            op = self.r.choice(['MaxPool', 'AveragePool'])
+            self.settle(self.add(op, [v], c, h // 2, w // 2, kernel_shape=[2, 2], strides=[2, 2]), c, h // 2, w // 2)
+
+    def qconcat(self, v, c, h, w):
+        parts = [self.r.choice([u for u in self.values if u[2:] == (h, w)]) for _ in range(2)]
+        self.settle(self.add('Concat', [u[0] for u in parts], sum(u[1] for u in parts), h, w, axis=1), sum(u[1] for u in parts), h, w)
+
+
+QUANTISED = ['qconv'] * 5 + ['qadd', 'qpool', 'qconcat']
