@@ -115,10 +115,12 @@ const nn_op nn_ops[] = {
 	{"Slice", "", 10, NN_MAX_OPSET, nn_kind_slice, 3, 5, F(slice), 0},
 	{"Expand", "", 8, NN_MAX_OPSET, nn_kind_plain, 2, 2, F(expand), 0},
 	{"Concat", "", 4, NN_MAX_OPSET, nn_kind_concat, 1, MANY, F(concat), 0},
-	{"Split", "", 2, 12, nn_kind_plain, 1, 1, F(split), 0},
-	{"Split", "", 13, NN_MAX_OPSET, nn_kind_plain, 1, 2, F(split), 0},
+	{"Split", "", 2, 12, nn_kind_split, 1, 1, F(split), 0},
+	{"Split", "", 13, NN_MAX_OPSET, nn_kind_split, 1, 2, F(split), 0},
 	{"Pad", "", 2, 10, nn_kind_pad, 1, 1, F(pad), 0},
 	{"Pad", "", 11, NN_MAX_OPSET, nn_kind_pad, 2, 4, F(pad), 0},
+	{"CenterCropPad", "", 18, NN_MAX_OPSET, nn_kind_plain, 2, 2, nn_infer_center_crop_pad, nn_run_pad, 0},
+	{"Col2Im", "", 18, NN_MAX_OPSET, nn_kind_plain, 3, 3, F(col2im), 0},
 	{"Gather", "", ALL, nn_kind_plain, 2, 2, F(gather), 0},
 	{"DepthToSpace", "", ALL, nn_kind_plain, 1, 1, F(depth_space), 0},
 	{"SpaceToDepth", "", ALL, nn_kind_plain, 1, 1, F(depth_space), 1},
@@ -135,6 +137,16 @@ const nn_op nn_ops[] = {
 	{"ReverseSequence", "", 10, NN_MAX_OPSET, nn_kind_plain, 2, 2, F(reverse_sequence), 0},
 	{"Trilu", "", 14, NN_MAX_OPSET, nn_kind_plain, 1, 2, F(trilu), 0},
 
+	/* recurrent networks */
+	{"RNN", "", 7, NN_MAX_OPSET, nn_kind_plain, 3, 6, F(rnn), 0},
+	{"GRU", "", 7, NN_MAX_OPSET, nn_kind_plain, 3, 6, F(rnn), 1},
+	{"LSTM", "", 7, NN_MAX_OPSET, nn_kind_plain, 3, 8, F(rnn), 2},
+
+	/* signals */
+	{"DFT", "", 17, 19, nn_kind_plain, 1, 2, F(dft), 0},
+	{"DFT", "", 20, NN_MAX_OPSET, nn_kind_plain, 1, 3, F(dft), 0},
+	{"STFT", "", 17, NN_MAX_OPSET, nn_kind_plain, 2, 4, F(stft), 0},
+
 	/* tensors from numbers */
 	{"Range", "", 11, NN_MAX_OPSET, nn_kind_plain, 3, 3, F(range), 0},
 	{"EyeLike", "", 9, NN_MAX_OPSET, nn_kind_plain, 1, 1, F(eye_like), 0},
@@ -143,20 +155,30 @@ const nn_op nn_ops[] = {
 	{"BlackmanWindow", "", 17, NN_MAX_OPSET, nn_kind_plain, 1, 1, F(window_function), 2},
 	{"MelWeightMatrix", "", 17, NN_MAX_OPSET, nn_kind_plain, 5, 5, F(mel), 0},
 
-	/* resizing */
-	{"Resize", "", 10, 10, nn_kind_plain, 2, 2, F(resize), 0},
-	{"Resize", "", 11, NN_MAX_OPSET, nn_kind_plain, 1, 4, F(resize), 0},
-	{"Upsample", "", 7, 8, nn_kind_plain, 1, 1, F(resize), 1},
-	{"Upsample", "", 9, 9, nn_kind_plain, 2, 2, F(resize), 1},
+	/* resizing and sampling */
+	{"GridSample", "", 16, NN_MAX_OPSET, nn_kind_plain, 2, 2, F(grid_sample), 0},
+	{"AffineGrid", "", 20, NN_MAX_OPSET, nn_kind_plain, 2, 2, F(affine_grid), 0},
+	{"RoiAlign", "", 10, NN_MAX_OPSET, nn_kind_plain, 3, 3, F(roi_align), 0},
+	{"MaxRoiPool", "", ALL, nn_kind_plain, 2, 2, F(max_roi_pool), 0},
+	{"DeformConv", "", 19, NN_MAX_OPSET, nn_kind_plain, 3, 5, F(deform_conv), 0},
+	{"Resize", "", 10, 10, nn_kind_resize, 2, 2, F(resize), 0},
+	{"Resize", "", 11, NN_MAX_OPSET, nn_kind_resize, 1, 4, F(resize), 0},
+	{"Upsample", "", 7, 8, nn_kind_resize, 1, 1, F(resize), 1},
+	{"Upsample", "", 9, 9, nn_kind_resize, 2, 2, F(resize), 1},
 
 	/* convolution, pooling, normalisation */
 	{"Conv", "", ALL, nn_kind_conv, 2, 3, F(conv), 0},
+	{"ConvTranspose", "", ALL, nn_kind_plain, 2, 3, F(conv_transpose), 0},
 	{"MaxPool", "", ALL, nn_kind_maxpool, 1, 1, F(pool), 0},
 	{"AveragePool", "", ALL, nn_kind_avgpool, 1, 1, F(pool), 0},
+	{"LpPool", "", ALL, nn_kind_plain, 1, 1, F(pool), 0},
+	{"MaxUnpool", "", 9, NN_MAX_OPSET, nn_kind_plain, 2, 3, F(max_unpool), 0},
+	{"GlobalLpPool", "", ALL, nn_kind_plain, 1, 1, F(global_pool), 1},
 	{"GlobalAveragePool", "", ALL, nn_kind_global_avgpool, 1, 1, F(global_pool), 0},
 	{"GlobalMaxPool", "", ALL, nn_kind_global_maxpool, 1, 1, F(global_pool), 0},
 	{"BatchNormalization", "", 7, NN_MAX_OPSET, nn_kind_batchnorm, 5, 5, F(batchnorm), 0},
 	{"InstanceNormalization", "", 6, NN_MAX_OPSET, nn_kind_plain, 3, 3, F(instancenorm), 0},
+	{"LayerNormalization", "", 17, NN_MAX_OPSET, nn_kind_layernorm, 2, 3, F(layernorm), 0},
 	{"GroupNormalization", "", 18, NN_MAX_OPSET, nn_kind_plain, 3, 3, F(groupnorm), 0},
 	{"MeanVarianceNormalization", "", 9, NN_MAX_OPSET, nn_kind_plain, 1, 1, F(mvn), 0},
 	{"LpNormalization", "", ALL, nn_kind_plain, 1, 1, F(lp_normalization), 0},
@@ -165,6 +187,8 @@ const nn_op nn_ops[] = {
 	/* matrices, reductions */
 	{"Gemm", "", 7, NN_MAX_OPSET, nn_kind_gemm, 2, 3, F(gemm), 0},
 	{"MatMul", "", ALL, nn_kind_matmul, 2, 2, F(matmul), 0},
+	{"Einsum", "", 12, NN_MAX_OPSET, nn_kind_plain, 1, MANY, F(einsum), 0},
+	{"Det", "", 11, NN_MAX_OPSET, nn_kind_plain, 1, 1, F(det), 0},
 	{"Softmax", "", ALL, nn_kind_softmax, 1, 1, F(softmax), 0},
 	{"LogSoftmax", "", ALL, nn_kind_softmax, 1, 1, F(softmax), 1},
 	{"Hardmax", "", ALL, nn_kind_plain, 1, 1, nn_infer_softmax, nn_run_hardmax, 0},

@@ -39,13 +39,28 @@ enum nn_reduce
 	nn_reduce_l2, nn_reduce_log_sum, nn_reduce_log_sum_exp, nn_reduce_sum_square
 };
 
-/* Windows of Conv and pools in nn_params.i: 2-D; 1-D has height 1.  The window
- * comes first so that fusion and planning read it alike for all. */
+/* Windows of Conv and pools in nn_params.i: 2-D; 1-D has height 1, 3-D adds the
+ * first axis at the end.  The window comes first so that fusion and planning read
+ * it alike for all. */
 enum nn_window_param
 {
 	nn_w_kh, nn_w_kw, nn_w_sh, nn_w_sw, nn_w_dh, nn_w_dw, nn_w_pt, nn_w_pl, nn_w_pb, nn_w_pr,
 	nn_w_groups,				/* Conv */
-	nn_w_count_pad				/* AveragePool */
+	nn_w_count_pad,				/* AveragePool */
+	nn_w_kd, nn_w_sd, nn_w_dd, nn_w_pf, nn_w_pk,	/* 3-D: depth, front, back */
+	nn_w_order,					/* MaxPool's indices: by column */
+	nn_w_norm,					/* LpPool: p */
+	nn_w_parts = nn_w_norm,		/* DeformConv: groups of offsets */
+	nn_w_unpooled = 20			/* MaxUnpool: shape in which positions count */
+};
+
+/* LayerNormalization in nn_params.i; f[0] = epsilon. */
+enum nn_norm_param
+{
+	nn_n_rows, nn_n_width,
+	nn_n_rank,					/* dimensions of a row, 0: one */
+	nn_n_rms,					/* no mean is taken */
+	nn_n_bare					/* made by fusion: 1 its scale, 1 or 2 its shift may still come */
 };
 
 /* Strided copies (Slice, Transpose, ...) in nn_params.i: out[i...] =
@@ -73,11 +88,21 @@ enum nn_resize_param
 	nn_z_end = 24
 };
 
+/* Only lines and pixels, by at most 4 taps each, no crop: may be blocked. */
+extern bool nn_resize_is_plane(const nn_params *p);
+
+/* Taps of output position o of an axis of in to out: *at within the input, each
+ * the next one `step` further on.  Returns how many; p must pass the above. */
+extern int	nn_resize_taps(const nn_params *p, int axis, int64_t in, int64_t out, int64_t o, int32_t *at, float *w,
+						   int step);
+
 extern mr_code nn_need_float(nn_infer_call *c, int k);
 extern void nn_bcast_merge(nn_bcast *b, int n);
 /* A window's attributes into nn_params.i, the spatial dims of *s from input's to
- * output's; kh = 0: the kernel's size is an attribute too. */
-extern mr_code nn_infer_window(nn_infer_call *c, int64_t kh, int64_t kw, nn_shape *s);
+ * output's; kernel: the weights' spatial dims, NULL: an attribute.  _back: the
+ * transposed way (ops_window.c). */
+extern mr_code nn_infer_window(nn_infer_call *c, const int64_t *kernel, nn_shape *s);
+extern mr_code nn_infer_window_back(nn_infer_call *c, const int64_t *kernel, nn_shape *s);
 extern void nn_bcast_init(nn_bcast *b, const nn_shape *out, int n, const nn_tensor *const *operands);
 extern bool nn_bcast_next(const nn_bcast *b, int n, int64_t *index, int64_t *offset);
 extern float nn_act_one(float x, nn_act act);
@@ -113,14 +138,16 @@ NN_OPERATOR(slice);
 NN_OPERATOR(expand);
 NN_OPERATOR(concat);
 NN_OPERATOR(split);
-NN_OPERATOR(pad);
 NN_OPERATOR(gather);
 NN_OPERATOR(depth_space);
 NN_OPERATOR(tile);
 /* ops_conv.c */
 NN_OPERATOR(conv);
+NN_OPERATOR(conv_transpose);
+/* ops_pool.c */
 NN_OPERATOR(pool);
 NN_OPERATOR(global_pool);
+NN_OPERATOR(max_unpool);
 /* ops_moments.c */
 NN_OPERATOR(batchnorm);
 NN_OPERATOR(instancenorm);
@@ -134,11 +161,32 @@ NN_OPERATOR(lp_normalization);
 NN_OPERATOR(topk);
 NN_OPERATOR(reverse_sequence);
 NN_OPERATOR(trilu);
+/* ops_linalg.c */
+NN_OPERATOR(einsum);
+NN_OPERATOR(det);
+/* ops_pad.c */
+NN_OPERATOR(pad);
+extern mr_code nn_infer_center_crop_pad(nn_infer_call *c);
+NN_OPERATOR(col2im);
+/* ops_sample.c */
+NN_OPERATOR(grid_sample);
+NN_OPERATOR(affine_grid);
+/* ops_roi.c */
+NN_OPERATOR(roi_align);
+NN_OPERATOR(max_roi_pool);
+NN_OPERATOR(deform_conv);
+/* ops_signal.c */
+NN_OPERATOR(dft);
+NN_OPERATOR(stft);
+/* ops_rnn.c */
+NN_OPERATOR(rnn);
 /* ops_make.c */
 NN_OPERATOR(range);
 NN_OPERATOR(eye_like);
 NN_OPERATOR(window_function);
 NN_OPERATOR(mel);
+/* ops_norm.c */
+NN_OPERATOR(layernorm);
 /* ops_matrix.c */
 NN_OPERATOR(gemm);
 NN_OPERATOR(matmul);

@@ -534,7 +534,7 @@ class Graph:
         c = v.shape[-1]
         if c < 4:
             return
-        if self.opset >= 99 and self.r.random() < .5:
+        if self.opset >= 17 and self.r.random() < .5:
             self.add('LayerNormalization', [v, self.positive(c)] + [self.noise(c)] * self.r.randint(0, 1), v.shape, epsilon=.01)
             return
         mean = self.with_list('ReduceMean', v, 'axes', [-1], v.shape[:-1] + (1,), 18)
@@ -612,5 +612,5 @@ class Graph:
 KINDS = ('unary unary unary positive_unary bounded_unary jump clip binary binary binary outer division power many prelu compare integers '
          'matmul matmul matmul_values gemm reduce reduce arg softmax cumsum topk transpose transpose reshape reshape flatten squeeze expand '
          'tile slice slice concat concat split pad gather gather_elements gather_nd scatter depth_space one_hot trilu '
-         'conv conv conv pool pool global_pool squeeze_excite batchnorm instancenorm lrn resize resize '
+         'conv conv conv conv_transpose pool pool global_pool squeeze_excite batchnorm instancenorm lrn resize resize '
          'layernorm gelu silu attention quantise').split()
