@@ -2,8 +2,8 @@
  * load_pg.c
  *	  Weights: from the catalogue into one file for all sessions, and mapped.
  *
- * The file's name is the SHA-256 of the model's SHA-256, the compiler's version
- * and the instruction set: whatever could change its bytes.  core/mapfile_pg.c
+ * The file's name is the SHA-256 of the model's SHA-256, the compiler's version,
+ * the instruction set and the precision: whatever could change its bytes.  core/mapfile_pg.c
  * makes it, once in the whole server; a damaged one is made again.
  */
 #include "postgres.h"
@@ -40,14 +40,15 @@ reg_sha256(const void *data, size_t size, uint8 out[32])
 }
 
 static void
-map_key(const uint8 sha256[32], reg_kind kind, nn_isa isa, uint8 key[32])
+map_key(const uint8 sha256[32], reg_kind kind, nn_isa isa, nn_dtype precision, uint8 key[32])
 {
 	uint8		text[32 + 32] = {0};
 	int			n;
 
 	memcpy(text, sha256, 32);
 	if (kind == REG_ONNX)
-		n = snprintf((char *) text + 32, 32, "nn %d %s", NN_COMPILER_VERSION, nn_isa_name(isa));
+		n = snprintf((char *) text + 32, 32, "nn %d %s%s", NN_COMPILER_VERSION, nn_isa_name(isa),
+					 precision == nn_bfloat16 ? " bf16" : "");
 	else
 		n = snprintf((char *) text + 32, 32, "learn %d", LRN_COMPILER_VERSION);
 	reg_sha256(text, 32 + n, key);
@@ -87,6 +88,7 @@ build(void *arg, MemoryContext cxt, const void **bytes, size_t *len)
 		nn_options	opt = nn_pg_options();
 
 		opt.isa = b->isa;
+		opt.precision = m->loaded->spec.precision;
 		code = nn_compile(&env, source, size, &opt, &file, len, &st);
 	}
 	else
@@ -154,7 +156,7 @@ reg_load(const reg_model *m)
 	if (l->mapped && l->isa == isa)
 		return;
 	reg_unload(l);
-	map_key(m->sha256, m->kind, isa, l->key);
+	map_key(m->sha256, m->kind, isa, l->spec.precision, l->key);
 	for (int attempt = 0; attempt < 2; attempt++)
 	{
 		size_t		len;
@@ -199,7 +201,9 @@ reg_discard_files(const uint8 sha256[32], reg_kind kind)
 
 	for (nn_isa isa = nn_isa_portable; isa <= nn_isa_last; isa++)
 	{
-		map_key(sha256, kind, isa, key);
+		map_key(sha256, kind, isa, nn_float32, key);
+		mr_map_remove_file(key);
+		map_key(sha256, kind, isa, nn_bfloat16, key);
 		mr_map_remove_file(key);
 	}
 }
