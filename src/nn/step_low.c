@@ -13,6 +13,10 @@
 #include <math.h>
 #include <string.h>
 
+/* Weights of so few numbers stay float32: there is nothing to save, and early
+ * layers, which have few, matter most to the result. */
+#define SMALL_WEIGHTS 8192
+
 /* ---- lowering ---- */
 
 /* The kind of kernels a layer with input x and weights w takes; false: float32. */
@@ -23,8 +27,10 @@ kind_of_layer(const nn_planner *p, int x, int w, int axis, nn_low_kind *kind)
 
 	if (o && p->g->values[x].stored && (o->n_scales == 1 || o->axis == axis))
 		*kind = nn_low_u8;
-	else if (p->g->opt->precision == nn_bfloat16)
-		*kind = p->bf16 ? nn_low_bf16 : nn_low_w16;
+	else if (p->bf16)
+		*kind = nn_low_bf16;
+	else if (p->g->opt->precision == nn_bfloat16 && p->g->values[w].elements >= SMALL_WEIGHTS)
+		*kind = nn_low_w16;
 	else
 		return false;
 	return nn_low_for(p->isa_asked, *kind) != NULL;
