@@ -20,7 +20,7 @@ typedef struct low
 	nn_margin	m;
 } low;
 
-static nn_elem
+static __attribute__((unused)) nn_elem
 elem_of(nn_low_kind kind)
 {
 	return kind == nn_low_u8 ? nn_elem_u8 : kind == nn_low_bf16 ? nn_elem_bf16 : nn_elem_f32;

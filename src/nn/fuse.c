@@ -185,6 +185,8 @@ fuse_pad(nn_graph *g, nn_node *conv)
 	if (pad == NULL || pad->op->kind != nn_kind_pad || pad->shortcut || pad->params.i[16] != 0 || pad->params.f[0] != 0)
 		return;
 	rank = g->values[pad->in[0]].shape.rank;
+	if (rank > 4)
+		return;
 	for (int i = 0; i < rank; i++)
 		if (pad->params.i[i] < 0 || pad->params.i[8 + i] < 0 ||
 			(i < 2 && (pad->params.i[i] || pad->params.i[8 + i])))

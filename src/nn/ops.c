@@ -119,6 +119,8 @@ const nn_op nn_ops[] = {
 	{"Split", "", 13, NN_MAX_OPSET, nn_kind_plain, 1, 2, F(split), 0},
 	{"Pad", "", 2, 10, nn_kind_pad, 1, 1, F(pad), 0},
 	{"Pad", "", 11, NN_MAX_OPSET, nn_kind_pad, 2, 4, F(pad), 0},
+	{"CenterCropPad", "", 18, NN_MAX_OPSET, nn_kind_plain, 2, 2, nn_infer_center_crop_pad, nn_run_pad, 0},
+	{"Col2Im", "", 18, NN_MAX_OPSET, nn_kind_plain, 3, 3, F(col2im), 0},
 	{"Gather", "", ALL, nn_kind_plain, 2, 2, F(gather), 0},
 	{"DepthToSpace", "", ALL, nn_kind_plain, 1, 1, F(depth_space), 0},
 	{"SpaceToDepth", "", ALL, nn_kind_plain, 1, 1, F(depth_space), 1},
@@ -134,6 +136,11 @@ const nn_op nn_ops[] = {
 
 	{"ReverseSequence", "", 10, NN_MAX_OPSET, nn_kind_plain, 2, 2, F(reverse_sequence), 0},
 	{"Trilu", "", 14, NN_MAX_OPSET, nn_kind_plain, 1, 2, F(trilu), 0},
+
+	/* recurrent networks */
+	{"RNN", "", 7, NN_MAX_OPSET, nn_kind_plain, 3, 6, F(rnn), 0},
+	{"GRU", "", 7, NN_MAX_OPSET, nn_kind_plain, 3, 6, F(rnn), 1},
+	{"LSTM", "", 7, NN_MAX_OPSET, nn_kind_plain, 3, 8, F(rnn), 2},
 
 	/* tensors from numbers */
 	{"Range", "", 11, NN_MAX_OPSET, nn_kind_plain, 3, 3, F(range), 0},
@@ -151,8 +158,12 @@ const nn_op nn_ops[] = {
 
 	/* convolution, pooling, normalisation */
 	{"Conv", "", ALL, nn_kind_conv, 2, 3, F(conv), 0},
+	{"ConvTranspose", "", ALL, nn_kind_plain, 2, 3, F(conv_transpose), 0},
 	{"MaxPool", "", ALL, nn_kind_maxpool, 1, 1, F(pool), 0},
 	{"AveragePool", "", ALL, nn_kind_avgpool, 1, 1, F(pool), 0},
+	{"LpPool", "", ALL, nn_kind_plain, 1, 1, F(pool), 0},
+	{"MaxUnpool", "", 9, NN_MAX_OPSET, nn_kind_plain, 2, 3, F(max_unpool), 0},
+	{"GlobalLpPool", "", ALL, nn_kind_plain, 1, 1, F(global_pool), 1},
 	{"GlobalAveragePool", "", ALL, nn_kind_global_avgpool, 1, 1, F(global_pool), 0},
 	{"GlobalMaxPool", "", ALL, nn_kind_global_maxpool, 1, 1, F(global_pool), 0},
 	{"BatchNormalization", "", 7, NN_MAX_OPSET, nn_kind_batchnorm, 5, 5, F(batchnorm), 0},
@@ -165,6 +176,8 @@ const nn_op nn_ops[] = {
 	/* matrices, reductions */
 	{"Gemm", "", 7, NN_MAX_OPSET, nn_kind_gemm, 2, 3, F(gemm), 0},
 	{"MatMul", "", ALL, nn_kind_matmul, 2, 2, F(matmul), 0},
+	{"Einsum", "", 12, NN_MAX_OPSET, nn_kind_plain, 1, MANY, F(einsum), 0},
+	{"Det", "", 11, NN_MAX_OPSET, nn_kind_plain, 1, 1, F(det), 0},
 	{"Softmax", "", ALL, nn_kind_softmax, 1, 1, F(softmax), 0},
 	{"LogSoftmax", "", ALL, nn_kind_softmax, 1, 1, F(softmax), 1},
 	{"Hardmax", "", ALL, nn_kind_plain, 1, 1, nn_infer_softmax, nn_run_hardmax, 0},
