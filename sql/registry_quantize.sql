@@ -43,7 +43,9 @@ SELECT millrace.quantize_model('q:1', 'SELECT x FROM quantize_rows', '{"keep": "
 SELECT millrace.quantize_model('q:1', 'SELECT x FROM quantize_rows', '{"keep": ["nothing"]}');
 SELECT millrace.quantize_model('q:1', 'SELECT x FROM quantize_rows', '[]');
 SELECT millrace.quantize_model('q:1', 'SELECT x FROM quantize_rows', '{"keep": ["r", "logits"]}');
+\set VERBOSITY sqlstate
 SELECT millrace.quantize_model('q:1', 'SELECT x FROM quantize_rows', '{"min_cosine": 1, "max_layers_kept": 1}');
+\set VERBOSITY default
 SELECT millrace.quantize_model('q:1', 'SELECT x, x FROM quantize_rows');
 SELECT millrace.quantize_model('q:1', 'SELECT i FROM quantize_rows');
 SELECT millrace.quantize_model('q:1', 'SELECT x FROM quantize_rows WHERE false');

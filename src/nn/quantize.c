@@ -439,7 +439,7 @@ nn_quantizer_next(nn_quantizer *q, bool *again, mr_status *st)
 			worst = i;
 	if (kept >= q->options.max_kept || worst < 0)
 	{
-		mr_fail(st, MR_INVALID, "the int8 model agrees with the float32 model by a cosine of %.6f only, %.6f are asked for",
+		mr_fail(st, MR_INVALID, "the int8 model agrees with the float32 model by a cosine of %.8f only, %.8f are asked for",
 				reached, q->options.min_cosine);
 		mr_detail(st, "%d of %d layers were kept in float32 to reach it.", kept, q->n_layers);
 		mr_hint(st, "Try more calibration rows, another method, a larger max_layers_kept, or a smaller min_cosine.");

@@ -50,6 +50,7 @@ typedef struct job
 {
 	const reg_model *model;
 	quantize_options options;
+	mr_env		env;			/* the quantizer's: lives as long as it */
 	nn_quantizer *q;
 	int			n_inputs;
 	void	   *inputs[NN_MAX_PORTS];	/* one sample */
@@ -454,7 +455,6 @@ static void
 open_quantizer(job *j, MemoryContext cxt)
 {
 	nn_options	opt = nn_pg_options();
-	mr_env		env = mr_pg_env(cxt);
 	mr_status	st = {0};
 	uint8	   *bytes;
 	size_t		size;
@@ -464,15 +464,16 @@ open_quantizer(job *j, MemoryContext cxt)
 		ereport(ERROR,
 				(errcode(ERRCODE_UNDEFINED_OBJECT),
 				 errmsg("the bytes of model \"%s\" are not in millrace.model_files", j->model->reference)));
+	j->env = mr_pg_env(cxt);
 	j->options.nn.output = j->model->loaded->output;
-	if (nn_quantizer_open(&env, bytes, size, &opt, &j->options.nn, &j->q, &st) != MR_OK)
+	if (nn_quantizer_open(&j->env, bytes, size, &opt, &j->options.nn, &j->q, &st) != MR_OK)
 		mr_pg_raise(&st);
 	network = nn_quantizer_model(j->q);
 	j->n_inputs = nn_n_inputs(network);
 	for (int i = 0; i < j->n_inputs; i++)
 	{
 		/* 64-byte aligned, 8 bytes an element at most */
-		j->inputs[i] = mr_alloc(&env, (size_t) nn_input(network, i)->elements * 8 + 64);
+		j->inputs[i] = mr_alloc(&j->env, (size_t) nn_input(network, i)->elements * 8 + 64);
 		if (j->inputs[i] == NULL)
 			ereport(ERROR,
 					(errcode(ERRCODE_OUT_OF_MEMORY),
