@@ -153,12 +153,8 @@ map_file(const uint8 *key, map_entry *entry)
 	}
 	if (good)
 	{
-		/* Every page will be used: fault them in at one go. */
-		map = mmap(NULL, st.st_size, PROT_READ, MAP_SHARED
-#ifdef MAP_POPULATE
-				   | MAP_POPULATE
-#endif
-				   , fd, 0);
+		/* Faults map some 16 pages each; MAP_POPULATE, page by page, takes longer. */
+		map = mmap(NULL, st.st_size, PROT_READ, MAP_SHARED, fd, 0);
 		/* Time of last use, for the collection; the access time alone is lazy. */
 		(void) futimens(fd, (struct timespec[2]) {{0, UTIME_NOW}, {0, UTIME_OMIT}});
 	}

@@ -80,7 +80,9 @@ typedef enum nn_step_kind
 	nn_step_low_to_plain,
 	nn_step_low_rows,			/* plain -> plain */
 	nn_step_low_copy,			/* strided pixels of x -> channels from `to` on of y; op 1: the rest is 0 */
-	nn_step_last = nn_step_low_copy
+	nn_step_layernorm,			/* x -> y; data: scale, [shift] */
+	nn_step_attention,			/* q, k, v, masks -> y */
+	nn_step_last = nn_step_attention
 } nn_step_kind;
 
 typedef struct nn_fstep
@@ -112,6 +114,20 @@ typedef struct nn_fstep
 						k,
 						n;
 		}			gemm;
+		struct
+		{
+			int32_t		rows,
+						width;
+			int32_t		rms;
+			float		eps;
+		}			norm;
+		struct
+		{
+			nn_attend	shape;
+			int32_t		batch;
+			uint64_t	at[5];	/* first element of each input */
+			uint64_t	batch_pitch[5];
+		}			attention;
 		struct
 		{
 			int32_t		n,

@@ -205,6 +205,8 @@ lower_node(nn_planner *p, nn_node *n)
 		[nn_kind_slice] = nn_lower_shortcut,
 		[nn_kind_pad] = nn_lower_shortcut,
 		[nn_kind_softmax] = NULL,
+		[nn_kind_layernorm] = nn_lower_layernorm,
+		[nn_kind_attention] = nn_lower_attention,
 	};
 	int			first = p->n_steps;
 	nn_lowered	done = nn_lower_low(p, n);

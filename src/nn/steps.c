@@ -32,7 +32,7 @@ const nn_step_type nn_step_types[nn_step_last + 1] = {
 		nn_step_check_binary, LINES(binary), nn_step_describe_binary, NULL},
 	{nn_step_scale_shift, "scale shift", 1, true,
 		nn_step_check_scale_shift, LINES(scale_shift), nn_step_describe_act, nn_step_write_scale_shift},
-	{nn_step_gemm, "gemm", 1, false,
+	{nn_step_gemm, "gemm", 2, false,
 		nn_step_check_gemm, COUNTED(gemm), nn_step_describe_gemm, nn_step_write_gemm},
 	{nn_step_to_blocked, "to blocked", 1, true,
 		nn_step_check_layout, LINES(to_blocked), NULL, NULL},
@@ -72,4 +72,8 @@ const nn_step_type nn_step_types[nn_step_last + 1] = {
 		nn_step_check_low_form, COUNTED(low_form), nn_step_describe_act, NULL},
 	{nn_step_low_copy, "copy channels", 1, true,
 		nn_step_check_low_copy, LINES(low_copy), nn_step_describe_move, NULL},
+	{nn_step_layernorm, "layer norm", 1, false,
+		nn_step_check_layernorm, COUNTED(layernorm), nn_step_describe_layernorm, nn_step_write_layernorm},
+	{nn_step_attention, "attention", 5, false,
+		nn_step_check_attention, WHOLE(attention), nn_step_describe_attention, NULL},
 };

@@ -162,6 +162,8 @@ extern nn_lowered nn_lower_batchnorm(nn_planner *p, nn_node *n);
 extern nn_lowered nn_lower_activation(nn_planner *p, nn_node *n);
 extern nn_lowered nn_lower_binary(nn_planner *p, nn_node *n);
 extern nn_lowered nn_lower_gemm(nn_planner *p, nn_node *n);
+extern nn_lowered nn_lower_layernorm(nn_planner *p, nn_node *n);
+extern nn_lowered nn_lower_attention(nn_planner *p, nn_node *n);
 extern nn_lowered nn_lower_concat(nn_planner *p, nn_node *n);
 extern nn_lowered nn_lower_shortcut(nn_planner *p, nn_node *n);
 extern nn_lowered nn_lower_alias(nn_planner *p, nn_node *n);

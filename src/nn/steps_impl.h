@@ -35,6 +35,12 @@ STEP_CHECK(gemm);
 STEP_COUNT(gemm);
 STEP_LINES(gemm);
 STEP_WRITE(gemm);
+STEP_CHECK(layernorm);
+STEP_COUNT(layernorm);
+STEP_LINES(layernorm);
+STEP_WRITE(layernorm);
+STEP_CHECK(attention);
+STEP_RUN(attention);
 STEP_CHECK(layout);
 STEP_LINES(to_blocked);
 STEP_LINES(from_blocked);
@@ -53,6 +59,8 @@ STEP_TEXT(pool);
 STEP_TEXT(binary);
 STEP_TEXT(act);
 STEP_TEXT(gemm);
+STEP_TEXT(layernorm);
+STEP_TEXT(attention);
 STEP_TEXT(move);
 
 /* Is this layer faster by Winograd's method? */
