@@ -103,6 +103,11 @@ lower_conv(nn_planner *p, nn_node *n)
 	s->s.u.conv = cv;
 	s->s.act = n->act;
 	s->s.residual = n->residual >= 0;
+	if (n->mid)
+	{
+		s->s.u.conv.lo = (float) (0 - n->mid->zero) * n->mid->scale;
+		s->s.u.conv.hi = (float) (255 - n->mid->zero) * n->mid->scale;
+	}
 	x = &p->tensors[in[0]].t;
 	y = &p->tensors[out].t;
 	s->s.macs = (int64_t) (cv.cin / cv.groups) * cv.cout * cv.kh * cv.kw * y->w;
