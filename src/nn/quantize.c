@@ -132,6 +132,7 @@ nn_quantizer_open(const mr_env *env, const uint8_t *onnx, size_t len, const nn_o
 	q->opt.precision = nn_float32;
 	q->options = options ? *options : nn_quant_defaults;
 	rc = nn_graph_open(&q->g, &q->heap, env, onnx, len, &q->opt, st);
+	q->opt.n_classes = 0;		/* what is written has the shapes of the first */
 	if (rc == MR_OK)
 		rc = nn_fuse_lightly(&q->g);
 	if (rc == MR_OK)

@@ -464,6 +464,9 @@ open_quantizer(job *j, MemoryContext cxt)
 		ereport(ERROR,
 				(errcode(ERRCODE_UNDEFINED_OBJECT),
 				 errmsg("the bytes of model \"%s\" are not in millrace.model_files", j->model->reference)));
+	/* open dimensions become those of the first class */
+	opt.n_classes = Min(j->model->loaded->spec.n_classes, 1);
+	opt.classes = j->model->loaded->spec.classes;
 	j->env = mr_pg_env(cxt);
 	j->options.nn.output = j->model->loaded->output;
 	if (nn_quantizer_open(&j->env, bytes, size, &opt, &j->options.nn, &j->q, &st) != MR_OK)
@@ -531,7 +534,10 @@ millrace_quantize_model(PG_FUNCTION_ARGS)
 	new.name = j.model->name;
 	new.bytes = nn_quantizer_bytes(j.q, &size);
 	new.size = size;
-	new.spec = j.options.description ? reg_jsonb_set_text(row.spec, "description", j.options.description) : row.spec;
+	new.spec = DatumGetJsonbP(DirectFunctionCall2(jsonb_delete, JsonbPGetDatum(row.spec),
+												  CStringGetTextDatum("shapes")));
+	if (j.options.description)
+		new.spec = reg_jsonb_set_text(new.spec, "description", j.options.description);
 	new.labels = row.labels;
 	new.metrics = make_metrics(&j, INSTR_TIME_GET_DOUBLE(end));
 	new.training = make_training(&j, query, options, snapshot);
