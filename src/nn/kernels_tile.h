@@ -98,8 +98,10 @@ tile_finish(const nn_tile_job *j, vf *acc, float *o0, float *o1, const float *r0
 			}
 		}
 		NN_UNROLL
-		for (int i = 0; i < mr * nv; i++)
-			acc[i] = vf_min(hi, vf_max(lo, acc[i]));
+		for (int i = 0; i < mr; i++)
+			NN_UNROLL
+			for (int v = 0; v < nv; v++)
+				acc[i * nv + v] = vf_min(hi, vf_max(lo, acc[i * nv + v]));
 	}
 	NN_UNROLL
 	for (int i = 0; i < mr; i++)
