@@ -6,6 +6,7 @@
 
 #include "core/core_pg.h"
 #include "core/shared_pg.h"
+#include "core/mapfile_int.h"
 #include "core/mapfile_pg.h"
 #include "fmgr.h"
 #include "utils/builtins.h"
@@ -17,6 +18,7 @@ core_init(void)
 {
 	mr_shared_init();
 	mr_map_init();
+	mr_checked_init();
 }
 
 /* millrace.version() -> text */

@@ -16,4 +16,11 @@
 #define MR_SETLK F_SETLK
 #endif
 
+struct stat;
+
+/* checked_pg.c: files whose checksum was right since the server started. */
+extern bool mr_checked(const uint8 *key, const struct stat *st);
+extern void mr_checked_add(const uint8 *key, const struct stat *st);
+extern void mr_checked_init(void);
+
 #endif							/* MILLRACE_MAPFILE_INT_H */

@@ -8,10 +8,9 @@
  *
  * A file is a 64-byte header (magic, length, key, CRC-32C) and the bytes.  It
  * is written aside, fsynced and renamed, and never written again: whoever has
- * it mapped keeps what was there even when it is unlinked.  A backend checks
- * header and CRC once, by read() and not through the map, so that a bad sector
- * is an error here and not a SIGBUS.  CRC-32C runs at some 10 GB/s: checking
- * every file once in every backend is cheaper than sharing a flag.
+ * it mapped keeps what was there even when it is unlinked.  Header and CRC are
+ * checked once since the server started (checked_pg.c), by read() and not
+ * through the map, so that a bad sector is an error here and not a SIGBUS.
  *
  * Locks: one builder per key at a time, by an open-file-description lock on a
  * byte (chosen by the key) of the file "lock" in the same directory.  Not a
@@ -129,11 +128,11 @@ file_is_good(int fd, size_t size, const uint8 *key)
 }
 
 /*
- * Map the file of the key, checked unless it was made a moment ago.  False
- * when there is none; a damaged one is removed.
+ * Map the file of the key, whose content was checked.  False when there is
+ * none; a damaged one is removed.
  */
 static bool
-map_file(const uint8 *key, bool check, map_entry *entry)
+map_file(const uint8 *key, map_entry *entry)
 {
 	char		path[MAXPGPATH];
 	struct stat st;
@@ -145,8 +144,13 @@ map_file(const uint8 *key, bool check, map_entry *entry)
 	fd = OpenTransientFile(path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW | PG_BINARY);
 	if (fd < 0)
 		return false;
-	good = fstat(fd, &st) == 0 && S_ISREG(st.st_mode) &&
-		(!check || file_is_good(fd, st.st_size, key));
+	good = fstat(fd, &st) == 0 && S_ISREG(st.st_mode);
+	if (good && !mr_checked(key, &st))
+	{
+		good = file_is_good(fd, st.st_size, key);
+		if (good)
+			mr_checked_add(key, &st);
+	}
 	if (good)
 	{
 		/* Every page will be used: fault them in at one go. */
@@ -264,6 +268,7 @@ write_file(const uint8 *key, const void *bytes, size_t len)
 	char		dir[MAXPGPATH];
 	map_header	header = {.magic = MAP_MAGIC,.length = len};
 	volatile bool ok = false;
+	struct stat st;
 	int			fd;
 
 	memcpy(header.key, key, MR_MAP_KEY_SIZE);
@@ -288,6 +293,7 @@ write_file(const uint8 *key, const void *bytes, size_t len)
 		}
 		PG_END_TRY();
 		ok = ok && pg_fsync(fd) == 0;
+		ok = ok && fstat(fd, &st) == 0;
 		ok = CloseTransientFile(fd) == 0 && ok;
 		ok = ok && rename(temp, path) == 0;
 	}
@@ -305,6 +311,7 @@ write_file(const uint8 *key, const void *bytes, size_t len)
 		return false;
 	}
 	(void) fsync_fname_ext(dir, true, true, LOG);
+	mr_checked_add(key, &st);	/* written a moment ago */
 	return true;
 }
 
@@ -345,7 +352,7 @@ mr_map(const uint8 key[MR_MAP_KEY_SIZE], size_t *len, mr_map_build build, void *
 		entries = hash_create("millrace maps", 16, &ctl, HASH_ELEM | HASH_BLOBS);
 	}
 	entry = hash_search(entries, key, HASH_FIND, NULL);
-	if (entry == NULL && map_file(key, true, &found))
+	if (entry == NULL && map_file(key, &found))
 		entry = remember(key, &found);
 	if (entry)
 	{
@@ -355,7 +362,7 @@ mr_map(const uint8 key[MR_MAP_KEY_SIZE], size_t *len, mr_map_build build, void *
 	}
 
 	lock = lock_key(key);
-	if (lock < 0 || !map_file(key, true, &found))
+	if (lock < 0 || !map_file(key, &found))
 	{
 		const void *bytes;
 		size_t		size;
@@ -364,7 +371,7 @@ mr_map(const uint8 key[MR_MAP_KEY_SIZE], size_t *len, mr_map_build build, void *
 									ALLOCSET_DEFAULT_SIZES);
 		build(arg, cxt, &bytes, &size);
 		Assert(((uintptr_t) bytes & 63) == 0);
-		if (lock >= 0 && write_file(key, bytes, size) && map_file(key, false, &found))
+		if (lock >= 0 && write_file(key, bytes, size) && map_file(key, &found))
 		{
 			MemoryContextDelete(cxt);
 			entry = remember(key, &found);

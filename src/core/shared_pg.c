@@ -74,6 +74,7 @@ static bool holding;
 static bool watching;
 
 static shmem_request_hook_type next_shmem_request;
+static Size reserved;			/* for other files' blocks: mr_shared_reserve() */
 
 /* ---- set-up */
 
@@ -82,7 +83,13 @@ request(void)
 {
 	if (next_shmem_request)
 		next_shmem_request();
-	RequestAddinShmemSpace(MAXALIGN(sizeof(mr_block)));
+	RequestAddinShmemSpace(MAXALIGN(sizeof(mr_block)) + reserved);
+}
+
+void
+mr_shared_reserve(size_t size)
+{
+	reserved += MAXALIGN(size);
 }
 
 static mr_block *

@@ -102,6 +102,10 @@ typedef struct mr_slot_info
 /* From core_init(): reserves memory when preloading and watches commits. */
 extern void mr_shared_init(void);
 
+/* Room for another block of shared memory, when called while preloading (else
+ * the slack must do). */
+extern void mr_shared_reserve(size_t size);
+
 /* ---- parents: launcher, supervisor, millrace.start() */
 
 /*

@@ -72,7 +72,7 @@ lifetimes(nn_planner *p)
 static bool
 in_place_step(const nn_fstep *s)
 {
-	if (s->kind == nn_step_binary || s->kind == nn_step_scale_shift)
+	if (s->kind == nn_step_binary || s->kind == nn_step_low_binary || s->kind == nn_step_scale_shift)
 		return true;
 	if (s->kind != nn_step_plain)
 		return false;
@@ -135,7 +135,7 @@ root_size(nn_ftensor *t, size_t *bytes)
 	if (t->blk_pitch % 1024 == 0)
 		t->blk_pitch += NN_LANES;
 	return t->blk_pitch < UINT64_C(1) << 40 &&
-		mr_mul_size((size_t) t->blk_pitch * sizeof(float), (size_t) nn_blocks(t->c), bytes);
+		mr_mul_size((size_t) t->blk_pitch * sizeof(float), (size_t) nn_elem_blocks(nn_ftensor_elem(t), t->c), bytes);
 }
 
 typedef struct slot

@@ -103,10 +103,11 @@ nn_graph_open(nn_graph *g, nn_heap *heap, const mr_env *env, const uint8_t *onnx
 	return load(g, onnx, len, opt->n_classes ? opt->classes : NULL);
 }
 
-/* One class: its plan to out, its weights to content. */
+/* One class: its plan to out, its weights to content.  The instruction set asked
+ * for becomes the one needed. */
 static mr_code
 compile_class(const mr_env *env, const uint8_t *onnx, size_t len, const nn_options *opt, const nn_class *class,
-			  nn_isa isa, nn_content *content, nn_emitted *out, mr_status *st)
+			  nn_isa *isa, nn_content *content, nn_emitted *out, mr_status *st)
 {
 	nn_heap		heap;
 	nn_graph	g;
@@ -116,8 +117,9 @@ compile_class(const mr_env *env, const uint8_t *onnx, size_t len, const nn_optio
 	start(&g, &heap, env, opt, len, st);
 	memset(&p, 0, sizeof(p));
 	p.g = &g;
-	p.isa = isa;
-	p.k = nn_kernels_for(isa);
+	p.isa_asked = *isa;
+	p.isa = nn_isa_f32(*isa);
+	p.k = nn_kernels_for(*isa);
 	rc = load(&g, onnx, len, class);
 	if (opt->need)
 		*opt->need = rc == MR_UNSUPPORTED ? g.need : -1;
@@ -129,6 +131,7 @@ compile_class(const mr_env *env, const uint8_t *onnx, size_t len, const nn_optio
 		rc = nn_plan_arena(&p);
 	if (rc == MR_OK)
 		rc = nn_emit_plan(&p, content, out);
+	*isa = nn_plan_isa(&p);
 	nn_heap_free(&heap);
 	return rc;
 }
@@ -140,6 +143,7 @@ nn_compile(const mr_env *env, const uint8_t *onnx, size_t len, const nn_options 
 	nn_options	options = opt ? *opt : nn_default_options;
 	int			n = options.n_classes ? options.n_classes : 1;
 	nn_isa		isa = options.isa == nn_isa_auto ? nn_isa_best() : options.isa;
+	nn_isa		needed = nn_isa_portable;
 	nn_content	content = {.env = env};
 	nn_emitted *plans;
 	mr_status	own;
@@ -152,7 +156,6 @@ nn_compile(const mr_env *env, const uint8_t *onnx, size_t len, const nn_options 
 		*options.need = -1;
 	if (nn_kernels_for(isa) == NULL)
 		return mr_fail(st, MR_UNSUPPORTED, "this machine has no instruction set \"%s\"", nn_isa_name(isa));
-	isa = nn_isa_f32(isa);		/* the plan's: all kernels are float32 */
 	if (n < 1 || n > NN_MAX_CLASSES)
 		return mr_fail(st, MR_LIMIT, "a model may have %d classes of shapes, not %d", NN_MAX_CLASSES, n);
 	plans = mr_alloc(env, (size_t) n * sizeof(*plans));
@@ -160,10 +163,15 @@ nn_compile(const mr_env *env, const uint8_t *onnx, size_t len, const nn_options 
 		return mr_fail(st, MR_NOMEM, "out of memory while compiling the model");
 	memset(plans, 0, (size_t) n * sizeof(*plans));
 	for (int i = 0; i < n && rc == MR_OK; i++)
-		rc = compile_class(env, onnx, len, &options, options.n_classes ? &options.classes[i] : NULL, isa, &content,
+	{
+		nn_isa		used = isa;
+
+		rc = compile_class(env, onnx, len, &options, options.n_classes ? &options.classes[i] : NULL, &used, &content,
 						   &plans[i], st);
+		needed = used > needed ? used : needed;
+	}
 	if (rc == MR_OK)
-		rc = nn_emit_file(env, isa, n, plans, &content, file, file_len, st);
+		rc = nn_emit_file(env, needed, n, plans, &content, file, file_len, st);
 	nn_content_free(&content);
 	for (int i = 0; i < n; i++)
 		mr_free(env, plans[i].bytes);

@@ -5,7 +5,7 @@
 #include "nn/graph.h"
 
 const nn_options nn_default_options = {
-	.isa = nn_isa_auto,.max_model_bytes = (size_t) 256 << 20,.max_nodes = 100000,.max_memory = (size_t) 1 << 30
+	.isa = nn_isa_auto,.precision = nn_float32,.max_model_bytes = (size_t) 1 << 30,.max_nodes = 100000,.max_memory = (size_t) 1 << 30
 };
 
 const char *

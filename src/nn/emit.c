@@ -134,7 +134,7 @@ nn_emit_plan(nn_planner *p, nn_content *content, nn_emitted *out)
 	{
 		mr_fail(g->st, MR_LIMIT, "the model needs %llu bytes for its weights and %llu for a run, at most %zu are allowed",
 				(unsigned long long) (content->len + h->len), (unsigned long long) h->workspace, g->opt->max_memory);
-		mr_hint(g->st, "See millrace.nn_max_memory.");
+		mr_hint(g->st, "See millrace.max_model_memory.");
 		return MR_LIMIT;
 	}
 	out->bytes = mr_alloc(g->env, h->len);
@@ -260,7 +260,7 @@ nn_emit(nn_planner *p, uint8_t **file, size_t *len)
 	mr_code		rc = nn_emit_plan(p, &content, &plan);
 
 	if (rc == MR_OK)
-		rc = nn_emit_file(p->g->env, p->isa, 1, &plan, &content, file, len, p->g->st);
+		rc = nn_emit_file(p->g->env, nn_plan_isa(p), 1, &plan, &content, file, len, p->g->st);
 	nn_content_free(&content);
 	mr_free(p->g->env, plan.bytes);
 	return rc;

@@ -59,7 +59,7 @@ nn_step_describe_conv(const nn_fstep *s, char *text, size_t size)
 	}
 	if (cv->dh * cv->dw > 1)
 		nn_step_say(text, size, "dilated");
-	if (cv->groups > 1 && s->kind != nn_step_depthwise)
+	if (cv->groups > 1 && s->kind != nn_step_depthwise && s->kind != nn_step_low_depthwise)
 	{
 		snprintf(word, sizeof(word), "%d groups", cv->groups);
 		nn_step_say(text, size, word);
@@ -112,12 +112,16 @@ count_flops(const nn_fstep *s, const nn_ftensor *x, const nn_ftensor *y)
 		case nn_step_conv:
 		case nn_step_conv_planar:
 		case nn_step_depthwise:
+		case nn_step_low_conv:
+		case nn_step_low_planar:
+		case nn_step_low_depthwise:
 			return 2 * s->macs * y->h;
 		case nn_step_mbconv:
 			return 2 * nn_mbconv_macs(&s->u.mbconv, x->h, x->w, y->h, y->w);
 		case nn_step_winograd:
-			return 2 * s->macs * ((y->h + 3) / 4);
+			return 2 * 9 * y->elements * s->u.conv.cin;	/* of the direct method */
 		case nn_step_gemm:
+		case nn_step_low_gemm:
 			return 2 * s->macs * s->u.gemm.m;
 		case nn_step_maxpool:
 		case nn_step_avgpool:
@@ -157,6 +161,27 @@ nn_describe_step(const nn_model *m, int step, nn_step_info *info)
 		if (operands[i] >= 0)
 			info->data_bytes += tensors[operands[i]].elements * (int64_t) nn_dtype_size(tensors[operands[i]].dtype);
 	info->flops = count_flops(s, x, y);
+}
+
+/* ---- operators ---- */
+
+int
+nn_n_operators(void)
+{
+	return nn_n_ops;
+}
+
+bool
+nn_describe_operator(int i, nn_operator_info *info)
+{
+	const nn_op *op = &nn_ops[i];
+
+	info->domain = op->domain;
+	info->name = op->name;
+	info->since = op->since;
+	info->until = op->until;
+	info->kernel = op->kind == nn_kind_plain ? "plain" : op->kind == nn_kind_alias ? "none" : "vector";
+	return strcmp(op->domain, "millrace") != 0;
 }
 
 /* ---- times ---- */

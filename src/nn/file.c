@@ -9,6 +9,7 @@
  */
 #include "nn/steps.h"
 
+#include <math.h>
 #include <string.h>
 
 #include "core/sha256.h"
@@ -55,7 +56,8 @@ check_tensor(const nn_file_header *file, const nn_fplan *h, const nn_port *ports
 	if (!t->blocked)
 		return t->offset % nn_dtype_size(t->dtype) == 0 &&
 			inside(t->offset, (uint64_t) elements, nn_dtype_size(t->dtype), total);
-	if (t->blocked != 1 || t->place != nn_place_arena || t->dtype != nn_float32 || t->offset % 64 ||
+	if (t->blocked != 1 || t->place != nn_place_arena || t->offset % 64 ||
+		(t->dtype != nn_float32 && t->dtype != nn_bfloat16 && (t->dtype != nn_uint8 || !nn_good_quant(t->scale, t->zero))) ||
 		t->c < 1 || t->h < 1 || t->w < 1 || t->margin.top < 0 || t->margin.left < 0 || t->margin.bottom < 0 ||
 		t->margin.right < 0 || t->row_pitch % NN_LANES || t->blk_pitch % NN_LANES ||
 		t->row_pitch > UINT32_MAX || t->blk_pitch > UINT64_C(1) << 40 || (t->shape.rank != 3 && t->shape.rank != 4) ||
@@ -69,7 +71,7 @@ check_tensor(const nn_file_header *file, const nn_fplan *h, const nn_port *ports
 	start = ((uint64_t) t->margin.top * t->row_pitch + (uint64_t) t->margin.left * NN_LANES) * sizeof(float);
 	if (start > t->offset)
 		return false;
-	last = (uint64_t) (nn_blocks(t->c) - 1) * t->blk_pitch + rows * t->row_pitch;
+	last = (uint64_t) (nn_elem_blocks(nn_ftensor_elem(t), t->c) - 1) * t->blk_pitch + rows * t->row_pitch;
 	return inside(t->offset - start, last, sizeof(float), total);
 }
 
@@ -93,6 +95,22 @@ nn_window_fits(int kernel, int stride, int dilation, int pad, int in, int out)
 		(int64_t) (out - 1) * stride - pad < (int64_t) in + (1 << 20);
 }
 
+bool
+nn_good_quant(float scale, int zero)
+{
+	return isfinite(scale) && scale > 0 && zero >= 0 && zero <= 255;
+}
+
+/* An operand that a kind of step can have. */
+static bool
+check_operand(const nn_fstep *s, const nn_ftensor *t)
+{
+	if (t == NULL || t->dtype == nn_float32)
+		return t != NULL;
+	return s->kind >= nn_step_low_conv && s->kind <= nn_step_low_copy &&
+		(t->dtype == nn_bfloat16 || (t->dtype == nn_uint8 && nn_good_quant(t->scale, t->zero)));
+}
+
 /* What all steps must hold to, then the kind's own check. */
 static bool
 check_step(const nn_file_header *file, const nn_step_check *c)
@@ -111,7 +129,7 @@ check_step(const nn_file_header *file, const nn_step_check *c)
 		if (s->n_out != 1 || s->n_in < 1 || s->n_in > type->max_in)
 			return false;
 		for (int i = 0; i < s->n_in + 1; i++)
-			if (c->t[i] == NULL || c->t[i]->dtype != nn_float32)
+			if (!check_operand(s, c->t[i]))
 				return false;
 		if (y->place != nn_place_arena || !y->blocked != !type->blocked)
 			return false;
@@ -173,7 +191,7 @@ check_header(const void *file, size_t len, const nn_kernels **k, mr_status *st)
 	mr_sha256_end(&sha, digest);
 	if (memcmp(digest, h->head_sha, sizeof(digest)) != 0)
 		return corrupt(st, "the header's checksum does not match");
-	if (h->isa == nn_isa_auto || h->isa > nn_isa_avx512 || (*k = nn_kernels_for((nn_isa) h->isa)) == NULL)
+	if (h->isa == nn_isa_auto || h->isa > nn_isa_last || (*k = nn_kernels_for((nn_isa) h->isa)) == NULL)
 		return corrupt(st, "made for an instruction set that this CPU lacks");
 	plans = nn_file_plans(file);
 	for (uint32_t i = 0; i < h->n_plans; i++)
@@ -198,7 +216,8 @@ check_header(const void *file, size_t len, const nn_kernels **k, mr_status *st)
 
 /* One plan, whose place check_header() has found good. */
 static mr_code
-check_plan(const nn_file_header *file, const nn_fplan *h, const nn_kernels *k, mr_status *st)
+check_plan(const nn_file_header *file, const nn_fplan *h, const nn_kernels *k, const nn_low_kernels *const *low,
+		   mr_status *st)
 {
 	const uint8_t *bytes = (const uint8_t *) file;
 	const nn_ftensor *tensors = (const void *) (bytes + h->tensors);
@@ -230,7 +249,7 @@ check_plan(const nn_file_header *file, const nn_fplan *h, const nn_kernels *k, m
 	{
 		const nn_fstep *s = &steps[i];
 		const nn_ftensor *t[NN_MAX_OPERANDS];
-		nn_step_check c = {h, bytes, k, s, t};
+		nn_step_check c = {h, bytes, k, s, t, low};
 		uint64_t	n = (uint64_t) (uint32_t) s->n_in + (uint32_t) s->n_out;
 
 		if (s->kind < 0 || s->kind > nn_step_last || s->n_in < 0 || s->n_out < 1 || n > h->max_operands ||
@@ -254,16 +273,20 @@ mr_code
 nn_open_plan(const void *file, size_t len, int plan, nn_model *model, mr_status *st)
 {
 	const nn_kernels *k;
+	const nn_low_kernels *low[3];
 
 	memset(model, 0, sizeof(*model));
 	NN_TRY(check_header(file, len, &k, st));
 	if (plan < 0 || (uint32_t) plan >= ((const nn_file_header *) file)->n_plans)
 		return mr_fail(st, MR_INVALID, "the compiled model has no class %d", plan);
-	NN_TRY(check_plan(file, nn_file_plans(file) + plan, k, st));
+	for (nn_low_kind kind = nn_low_u8; kind <= nn_low_w16; kind++)
+		low[kind] = nn_low_for((nn_isa) ((const nn_file_header *) file)->isa, kind);
+	NN_TRY(check_plan(file, nn_file_plans(file) + plan, k, low, st));
 	model->header = file;
 	model->plan = nn_file_plans(file) + plan;
 	model->bytes = file;
 	model->kernels = k;
+	memcpy(model->low, low, sizeof(low));
 	return MR_OK;
 }
 

@@ -14,6 +14,7 @@
 #ifndef MILLRACE_NN_FILE_H
 #define MILLRACE_NN_FILE_H
 
+#include "nn/kernels_low.h"
 #include "nn/ops.h"
 
 #define NN_FILE_MAGIC UINT64_C(0x32304e4e4543524d)	/* "MRCENN02" */
@@ -41,8 +42,10 @@ typedef struct nn_ftensor
 				w;				/* blocked: the view */
 	nn_margin	margin;			/* border that readers need */
 	uint64_t	offset;			/* of the first element, in arena or file; input: its index */
-	uint64_t	row_pitch,		/* blocked: floats */
+	uint64_t	row_pitch,		/* blocked: 32-bit words */
 				blk_pitch;
+	float		scale;			/* uint8 that stand for scale * (x - zero) */
+	int32_t		zero;
 } nn_ftensor;
 
 typedef enum nn_step_kind
@@ -64,7 +67,20 @@ typedef enum nn_step_kind
 	nn_step_shortcut,			/* strided pixels of x -> y, channels shifted by to, rest 0 */
 	nn_step_winograd,			/* as conv, by Winograd's method */
 	nn_step_mbconv,				/* x, [res] -> y; data: packs of expand, depthwise, project */
-	nn_step_last = nn_step_mbconv
+	nn_step_low_conv,			/* the same with uint8, bfloat16 or bfloat16 weights: s.low */
+	nn_step_low_planar,
+	nn_step_low_depthwise,
+	nn_step_low_gemm,			/* op 1: input rounded by its own range */
+	nn_step_low_maxpool,
+	nn_step_low_avgpool,
+	nn_step_low_global_avgpool,
+	nn_step_low_binary,
+	nn_step_low_convert,		/* blocked x -> y in other elements, or another scale */
+	nn_step_low_from_plain,
+	nn_step_low_to_plain,
+	nn_step_low_rows,			/* plain -> plain */
+	nn_step_low_copy,			/* strided pixels of x -> channels from `to` on of y; op 1: the rest is 0 */
+	nn_step_last = nn_step_low_copy
 } nn_step_kind;
 
 typedef struct nn_fstep
@@ -75,6 +91,9 @@ typedef struct nn_fstep
 				n_out;
 	uint32_t	operands;		/* first one: inputs, then outputs; tensor index or -1 */
 	int32_t		residual;		/* 1: the last input is a residual */
+	int32_t		low;			/* nn_low_kind of a step with fewer bits */
+	float		scale;			/* ... that rounds its input to uint8 on the way */
+	int32_t		zero;
 	uint64_t	data;			/* pack, scale and shift */
 	uint64_t	data_len;
 	uint64_t	wanted;			/* bit per output that depends on this step */
@@ -164,6 +183,21 @@ nn_file_plans(const void *file)
 
 /* emit.c: write all checksums; MR_CANCELED if asked to stop. */
 extern mr_code nn_file_seal(uint8_t *file, const mr_env *env);
+
+/* Elements of a tensor as kernels see them. */
+static inline nn_elem
+nn_ftensor_elem(const nn_ftensor *t)
+{
+	return t->dtype == nn_uint8 ? nn_elem_u8 : t->dtype == nn_bfloat16 ? nn_elem_bf16 : nn_elem_f32;
+}
+
+static inline nn_quant
+nn_ftensor_quant(const nn_ftensor *t)
+{
+	nn_quant	q = {nn_ftensor_elem(t), t->scale, t->zero};
+
+	return q;
+}
 
 /* A blocked tensor's view at base (its offset already added). */
 static inline nn_view

@@ -21,7 +21,7 @@
 static nn_node *
 sole_producer(nn_graph *g, int v)
 {
-	if (v < 0 || g->values[v].uses != 1 || g->values[v].producer < 0 || nn_is_output(g, v))
+	if (v < 0 || g->values[v].uses != 1 || g->values[v].producer < 0 || nn_is_output(g, v) || !nn_may_skip(g, v))
 		return NULL;
 	return &g->nodes[g->values[v].producer];
 }
@@ -102,7 +102,7 @@ fuse_affine(nn_graph *g, nn_node *n, bool *done)
 	if (!nn_affine(g, n, NULL, NULL, &x))
 		return MR_OK;
 	conv = sole_producer(g, x);
-	if (!fusable(conv) || conv->op->kind != nn_kind_conv || !nn_conv_lowers(g, conv))
+	if (!fusable(conv) || conv->op->kind != nn_kind_conv || !nn_conv_lowers(g, conv) || g->values[conv->in[1]].int8)
 		return MR_OK;
 	scale = nn_heap_alloc(g->heap, (size_t) g->values[x].shape.dims[1], sizeof(float));
 	shift = nn_heap_alloc(g->heap, (size_t) g->values[x].shape.dims[1], sizeof(float));
@@ -179,9 +179,14 @@ fuse_pad(nn_graph *g, nn_node *conv)
 	nn_node    *pad = sole_producer(g, conv->in[0]);
 	int			rank;
 
+	/* a convolution that reads 8 bits goes on to */
+	if (g->values[conv->in[0]].stored && (pad == NULL || !g->values[pad->in[0]].stored))
+		return;
 	if (pad == NULL || pad->op->kind != nn_kind_pad || pad->shortcut || pad->params.i[16] != 0 || pad->params.f[0] != 0)
 		return;
 	rank = g->values[pad->in[0]].shape.rank;
+	if (rank > 4)
+		return;
 	for (int i = 0; i < rank; i++)
 		if (pad->params.i[i] < 0 || pad->params.i[8 + i] < 0 ||
 			(i < 2 && (pad->params.i[i] || pad->params.i[8 + i])))
@@ -264,7 +269,7 @@ simplify(nn_graph *g)
 			constant = constant && (n->out[k] < 0 || g->values[n->out[k]].data != NULL);
 		if (constant)
 			n->dead = true;
-		else if (n->out[0] >= 0 && !nn_is_output(g, n->out[0]) && nn_is_identity(g, n))
+		else if (n->out[0] >= 0 && !nn_is_output(g, n->out[0]) && !g->values[n->out[0]].stored && nn_is_identity(g, n))
 		{
 			name[n->out[0]] = n->in[0];
 			n->dead = true;
@@ -320,6 +325,7 @@ nn_fuse_lightly(nn_graph *g)
 mr_code
 nn_fuse(nn_graph *g)
 {
+	NN_TRY(nn_fuse_quant(g));
 	NN_TRY(simplify(g));
 	for (int i = 0; i < g->n_nodes; i++)
 	{

@@ -43,7 +43,7 @@ nn_heap_alloc(nn_heap *h, size_t count, size_t size)
 	if (bytes > h->limit - h->used)
 	{
 		mr_fail(h->st, MR_LIMIT, "compiling the model needs more than the %zu bytes allowed", h->limit);
-		mr_hint(h->st, "Raise millrace.nn_max_memory if the model is trusted.");
+		mr_hint(h->st, "Raise millrace.max_model_memory if the model is trusted.");
 		return NULL;
 	}
 	if (c == NULL || c->size - c->used < bytes)

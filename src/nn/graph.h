@@ -50,7 +50,6 @@ typedef struct nn_tensor
 	void	   *data;
 } nn_tensor;
 
-extern size_t nn_dtype_size(int dtype); /* 0: not a fixed-size type */
 extern bool nn_shape_elements(const nn_shape *s, int64_t *elements);	/* false: too large */
 extern bool nn_shape_equal(const nn_shape *a, const nn_shape *b);
 
@@ -76,9 +75,10 @@ typedef struct nn_attr
 	int64_t		i;
 	float		f;
 	pb_bytes	s;				/* string, or tensor message */
-	int			n;				/* of ints or floats */
+	int			n;				/* of ints, floats or strings */
 	int64_t    *ints;
 	float	   *floats;
+	pb_bytes   *strings;		/* in the file */
 } nn_attr;
 
 /* What an operator needs to know at run time, found once by its infer(): axes,
@@ -109,7 +109,26 @@ typedef struct nn_node
 	/* set by fusion */
 	nn_act		act;			/* applied to the result */
 	int			residual;		/* value added before act, -1: none */
+	bool		dynamic;		/* MatMul whose input is rounded to 8 bits by its own range */
 } nn_node;
+
+/* Rounded to scale * (x - zero), x = 0 .. 255, wherever it is kept.  int8 values
+ * are the same with zero point and numbers raised by 128. */
+typedef struct nn_stored
+{
+	float		scale;
+	int			zero;
+} nn_stored;
+
+/* What a float32 constant was made of: q * scale, by index of an axis or (one
+ * scale) all alike. */
+typedef struct nn_int8_weights
+{
+	const int8_t *q;
+	const float *scale;
+	int64_t		n_scales;
+	int			axis;
+} nn_int8_weights;
 
 typedef struct nn_value
 {
@@ -125,6 +144,9 @@ typedef struct nn_value
 	uint8_t		dynamic[NN_MAX_RANK];	/* slot + 1 of a dimension that depends on data: dynamic.c */
 	int			producer;		/* node, -1: input, initializer */
 	int			uses;			/* by living nodes and as graph output: nn_count_uses() */
+	/* set by fuse_quant.c, else NULL */
+	const nn_stored *stored;
+	const nn_int8_weights *int8;
 } nn_value;
 
 /* An input as the model declares it. */
@@ -158,6 +180,7 @@ typedef struct nn_graph
 	int			n_slots;		/* sizes that depend on data */
 	int			need;			/* input whose value a shape rule asked for, -1: none */
 	int64_t		n_parameters;
+	bool		has_names;		/* a table of strings, kept as positions */
 	struct nn_names *names;
 } nn_graph;
 
@@ -196,7 +219,10 @@ extern mr_code nn_graph_open(nn_graph *g, nn_heap *heap, const mr_env *env, cons
 /* fuse.c: fold batch norm, activations, residuals, pads; drop identities. */
 extern mr_code nn_fuse(nn_graph *g);
 
-/* The same without residuals, patterns and activations other than Relu and Clip:
+/* fuse_quant.c: quantised operators become float ones between stored values. */
+extern mr_code nn_fuse_quant(nn_graph *g);
+
+/* nn_fuse() without residuals, patterns and activations other than Relu and Clip:
  * every node is still one ONNX operator, or one with such an activation. */
 extern mr_code nn_fuse_lightly(nn_graph *g);
 

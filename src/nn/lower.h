@@ -33,6 +33,10 @@ extern bool nn_affine(const nn_graph *g, const nn_node *n, float *scale, float *
 /* Can an activation be folded into n's own step? */
 extern bool nn_takes_activation(const nn_graph *g, const nn_node *n);
 
+/* May a value vanish between two nodes that become one?  Not if keeping it in 8
+ * bits is what makes a ReLU. */
+extern bool nn_may_skip(const nn_graph *g, int value);
+
 /* Does n pass its input through, type and shape included? */
 extern bool nn_is_identity(const nn_graph *g, const nn_node *n);
 

@@ -22,7 +22,7 @@
 #include "nn/isa.h"
 
 /* Part of a compiled file's name: raised whenever its bytes may differ. */
-#define NN_COMPILER_VERSION 4
+#define NN_COMPILER_VERSION 5
 
 #define NN_MAX_RANK 8
 #define NN_NAME_SIZE 256		/* names of inputs and outputs, with the NUL */
@@ -50,6 +50,9 @@ typedef enum nn_dtype
 
 /* "float32", "int64", ... */
 extern const char *nn_dtype_name(nn_dtype dtype);
+
+/* Bytes of an element; 0: not a fixed-size type. */
+extern size_t nn_dtype_size(int dtype);
 
 typedef struct nn_shape
 {
@@ -79,6 +82,9 @@ typedef struct nn_class
 typedef struct nn_options
 {
 	nn_isa		isa;			/* nn_isa_auto: the best of this CPU */
+	nn_dtype	precision;		/* nn_bfloat16: weights in bfloat16, and arithmetic where
+								 * the CPU has it; else float32.  Quantised graphs
+								 * are int8 in any case. */
 	size_t		max_model_bytes;	/* ONNX file */
 	size_t		max_nodes;		/* of the graph */
 	size_t		max_memory;		/* workspace of a run plus compiled file, bytes */
@@ -88,7 +94,7 @@ typedef struct nn_options
 								 * asked for, -1 if none */
 } nn_options;
 
-/* 256 MB, 100,000 nodes, 1 GB, best instruction set. */
+/* 1 GB, 100,000 nodes, 1 GB, best instruction set. */
 extern const nn_options nn_default_options;
 
 /* An input or output.  Lives inside the compiled file: fixed size, no pointers. */
@@ -127,6 +133,7 @@ typedef struct nn_model
 	const struct nn_fplan *plan;	/* of the class at hand */
 	const uint8_t *bytes;
 	const struct nn_kernels *kernels;
+	const struct nn_low_kernels *low[3];	/* by nn_low_kind; NULL: none here */
 } nn_model;
 
 /*
@@ -234,5 +241,20 @@ typedef struct nn_step_info
 
 extern int	nn_n_steps(const nn_model *model);
 extern void nn_describe_step(const nn_model *model, int step, nn_step_info *info);
+
+/* An operator that models may use; opsets are those of its domain, inclusive. */
+typedef struct nn_operator_info
+{
+	const char *domain;			/* "": ai.onnx */
+	const char *name;
+	int			since,
+				until;
+	const char *kernel;			/* "vector", "plain", "none": only memory is renamed */
+} nn_operator_info;
+
+extern int	nn_n_operators(void);
+
+/* False: line i of the table is the planner's own, not for models. */
+extern bool nn_describe_operator(int i, nn_operator_info *info);
 
 #endif							/* MILLRACE_NN_H */

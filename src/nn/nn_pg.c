@@ -15,7 +15,7 @@
 #include "utils/guc.h"
 
 static int	nn_isa_setting = nn_isa_auto;
-static int	nn_max_model_kb = 256 * 1024;
+static int	nn_max_model_kb = 1024 * 1024;
 static int	nn_max_memory_kb = 1024 * 1024;
 static int	nn_max_nodes_setting = 100000;
 
@@ -65,9 +65,9 @@ nn_init(void)
 	DefineCustomIntVariable("millrace.nn_max_model_bytes",
 							"Largest ONNX file that import accepts.",
 							NULL,
-							&nn_max_model_kb, 256 * 1024, 1, 2 * 1024 * 1024 - 1,
+							&nn_max_model_kb, 1024 * 1024, 1, 2 * 1024 * 1024 - 1,
 							PGC_SUSET, GUC_UNIT_KB, NULL, NULL, NULL);
-	DefineCustomIntVariable("millrace.nn_max_memory",
+	DefineCustomIntVariable("millrace.max_model_memory",
 							"Most memory that a compiled model and the work space of a run may take.",
 							"Checked when the model is compiled, before any of it is allocated.",
 							&nn_max_memory_kb, 1024 * 1024, 1, INT_MAX,

@@ -7,7 +7,7 @@
 
 #include "nn/nn.h"
 
-/* Options from millrace.isa, nn_max_model_bytes, nn_max_nodes, nn_max_memory;
+/* Options from millrace.isa, nn_max_model_bytes, nn_max_nodes, max_model_memory;
  * isa is resolved, never nn_isa_auto. */
 extern nn_options nn_pg_options(void);
 

@@ -48,14 +48,15 @@ count_fields(pb_bytes message, uint32_t number, int *count)
 
 /* ---- attributes ---- */
 
-/* ints and floats come packed or one by one: count them first. */
+/* ints and floats come packed or one by one: count them first.  Strings stay where they are. */
 static mr_code
 read_attribute(nn_graph *g, pb_bytes message, nn_attr *a)
 {
 	pb_reader	r = pb_open(message);
 	pb_field	f;
 	int64_t		n_ints = 0,
-				n_floats = 0;
+				n_floats = 0,
+				n_strings = 0;
 	int			type = 0;
 	bool		has_f = false,
 				has_i = false,
@@ -83,15 +84,19 @@ read_attribute(nn_graph *g, pb_bytes message, nn_attr *a)
 			else
 				return malformed(g, "attribute");
 		}
+		else if (f.number == 9)
+			n_strings++;
 	}
-	if (r.bad || n_ints > INT32_MAX || n_floats > INT32_MAX)
+	if (r.bad || n_ints > INT32_MAX || n_floats > INT32_MAX || n_strings > INT32_MAX)
 		return malformed(g, "attribute");
 	if (n_ints && (a->ints = nn_heap_alloc(g->heap, (size_t) n_ints, sizeof(int64_t))) == NULL)
 		return g->st->code;
 	if (n_floats && (a->floats = nn_heap_alloc(g->heap, (size_t) n_floats, sizeof(float))) == NULL)
 		return g->st->code;
+	if (n_strings && (a->strings = nn_heap_alloc(g->heap, (size_t) n_strings, sizeof(pb_bytes))) == NULL)
+		return g->st->code;
 
-	n_ints = n_floats = 0;
+	n_ints = n_floats = n_strings = 0;
 	r = pb_open(message);
 	while (pb_next(&r, &f))
 	{
@@ -155,7 +160,10 @@ read_attribute(nn_graph *g, pb_bytes message, nn_attr *a)
 				a->type = nn_attr_graph;
 				break;
 			case 9:
+				if (f.wire != pb_length)
+					return malformed(g, "attribute");
 				a->type = nn_attr_strings;
+				a->strings[n_strings++] = f.bytes;
 				break;
 			case 20:
 				if (f.wire != pb_varint || f.value > 14)
@@ -178,7 +186,7 @@ read_attribute(nn_graph *g, pb_bytes message, nn_attr *a)
 			has_f ? nn_attr_float : nn_attr_other;
 	if (a->type == nn_attr_tensor && !has_s)
 		return malformed(g, "attribute");
-	a->n = (int) (a->type == nn_attr_floats ? n_floats : n_ints);
+	a->n = (int) (a->type == nn_attr_floats ? n_floats : a->type == nn_attr_strings ? n_strings : n_ints);
 	return MR_OK;
 }
 

@@ -213,8 +213,36 @@ from_typed(pb_bytes message, int declared, nn_tensor *t, int64_t *count)
 	return !r.bad;
 }
 
-mr_code
-nn_read_tensor(nn_graph *g, pb_bytes message, nn_tensor *t, int32_t *declared, pb_bytes *name, const char *what)
+/*
+ * Names of classes: their positions, as int64.  Exporters pick a label from such
+ * a table by its index; so the index passes through.  One table a model: two
+ * would give the same number to different names.
+ */
+static mr_code
+read_names(nn_graph *g, pb_bytes message, nn_tensor *t)
+{
+	pb_reader	r = pb_open(message);
+	pb_field	f;
+	int64_t		n = 0;
+
+	if (g->has_names)
+		return mr_fail(g->st, MR_UNSUPPORTED, "the ONNX model has two tables of strings; one, of class labels, is supported");
+	g->has_names = true;
+	while (pb_next(&r, &f))
+		n += f.number == 6;
+	if (r.bad || n != t->elements)
+		return nn_onnx_malformed(g, "tensor: its data do not match its shape");
+	t->dtype = nn_int64;
+	t->data = nn_heap_alloc(g->heap, (size_t) n + (n == 0), sizeof(int64_t));
+	if (t->data == NULL)
+		return g->st->code;
+	for (int64_t i = 0; i < n; i++)
+		((int64_t *) t->data)[i] = i;
+	return MR_OK;
+}
+
+static mr_code
+read_tensor(nn_graph *g, pb_bytes message, nn_tensor *t, int32_t *declared, pb_bytes *name, const char *what, bool names)
 {
 	pb_reader	r = pb_open(message);
 	pb_field	f;
@@ -279,11 +307,13 @@ nn_read_tensor(nn_graph *g, pb_bytes message, nn_tensor *t, int32_t *declared, p
 	if (r.bad)
 		return nn_onnx_malformed(g, "tensor");
 	size = nn_dtype_size(*declared);
-	if (size == 0)
+	if (size == 0 && !(names && *declared == nn_string))
 		return mr_fail(g->st, MR_UNSUPPORTED, "ONNX %s has type %s, which is not supported", what,
 					   nn_dtype_name((nn_dtype) *declared));
 	if (!nn_shape_elements(&t->shape, &t->elements))
 		return mr_fail(g->st, MR_INVALID, "ONNX %s has an impossible shape", what);
+	if (*declared == nn_string)
+		return read_names(g, message, t);
 	t->dtype = nn_onnx_storage(*declared);
 	if (has_raw)
 		count = (int64_t) (raw.len / size);
@@ -301,6 +331,12 @@ nn_read_tensor(nn_graph *g, pb_bytes message, nn_tensor *t, int32_t *declared, p
 }
 
 mr_code
+nn_read_tensor(nn_graph *g, pb_bytes message, nn_tensor *t, int32_t *declared, pb_bytes *name, const char *what)
+{
+	return read_tensor(g, message, t, declared, name, what, false);
+}
+
+mr_code
 nn_read_initializer(nn_graph *g, pb_bytes message)
 {
 	nn_tensor	t;
@@ -310,7 +346,7 @@ nn_read_initializer(nn_graph *g, pb_bytes message)
 	nn_value   *v;
 	char		buf[64];
 
-	NN_TRY(nn_read_tensor(g, message, &t, &declared, &name, "initializer"));
+	NN_TRY(read_tensor(g, message, &t, &declared, &name, "initializer", true));
 	if (name.len == 0)
 		return nn_onnx_malformed(g, "initializer: no name");
 	value = nn_find_value(g, name);

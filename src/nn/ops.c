@@ -15,6 +15,7 @@
 
 #define ALL 1, NN_MAX_OPSET
 #define MANY INT_MAX
+#define ML "ai.onnx.ml"
 #define F(name) nn_infer_##name, nn_run_##name
 
 const nn_op nn_ops[] = {
@@ -118,6 +119,8 @@ const nn_op nn_ops[] = {
 	{"Split", "", 13, NN_MAX_OPSET, nn_kind_plain, 1, 2, F(split), 0},
 	{"Pad", "", 2, 10, nn_kind_pad, 1, 1, F(pad), 0},
 	{"Pad", "", 11, NN_MAX_OPSET, nn_kind_pad, 2, 4, F(pad), 0},
+	{"CenterCropPad", "", 18, NN_MAX_OPSET, nn_kind_plain, 2, 2, nn_infer_center_crop_pad, nn_run_pad, 0},
+	{"Col2Im", "", 18, NN_MAX_OPSET, nn_kind_plain, 3, 3, F(col2im), 0},
 	{"Gather", "", ALL, nn_kind_plain, 2, 2, F(gather), 0},
 	{"DepthToSpace", "", ALL, nn_kind_plain, 1, 1, F(depth_space), 0},
 	{"SpaceToDepth", "", ALL, nn_kind_plain, 1, 1, F(depth_space), 1},
@@ -133,6 +136,11 @@ const nn_op nn_ops[] = {
 
 	{"ReverseSequence", "", 10, NN_MAX_OPSET, nn_kind_plain, 2, 2, F(reverse_sequence), 0},
 	{"Trilu", "", 14, NN_MAX_OPSET, nn_kind_plain, 1, 2, F(trilu), 0},
+
+	/* recurrent networks */
+	{"RNN", "", 7, NN_MAX_OPSET, nn_kind_plain, 3, 6, F(rnn), 0},
+	{"GRU", "", 7, NN_MAX_OPSET, nn_kind_plain, 3, 6, F(rnn), 1},
+	{"LSTM", "", 7, NN_MAX_OPSET, nn_kind_plain, 3, 8, F(rnn), 2},
 
 	/* tensors from numbers */
 	{"Range", "", 11, NN_MAX_OPSET, nn_kind_plain, 3, 3, F(range), 0},
@@ -150,8 +158,12 @@ const nn_op nn_ops[] = {
 
 	/* convolution, pooling, normalisation */
 	{"Conv", "", ALL, nn_kind_conv, 2, 3, F(conv), 0},
+	{"ConvTranspose", "", ALL, nn_kind_plain, 2, 3, F(conv_transpose), 0},
 	{"MaxPool", "", ALL, nn_kind_maxpool, 1, 1, F(pool), 0},
 	{"AveragePool", "", ALL, nn_kind_avgpool, 1, 1, F(pool), 0},
+	{"LpPool", "", ALL, nn_kind_plain, 1, 1, F(pool), 0},
+	{"MaxUnpool", "", 9, NN_MAX_OPSET, nn_kind_plain, 2, 3, F(max_unpool), 0},
+	{"GlobalLpPool", "", ALL, nn_kind_plain, 1, 1, F(global_pool), 1},
 	{"GlobalAveragePool", "", ALL, nn_kind_global_avgpool, 1, 1, F(global_pool), 0},
 	{"GlobalMaxPool", "", ALL, nn_kind_global_maxpool, 1, 1, F(global_pool), 0},
 	{"BatchNormalization", "", 7, NN_MAX_OPSET, nn_kind_batchnorm, 5, 5, F(batchnorm), 0},
@@ -164,6 +176,8 @@ const nn_op nn_ops[] = {
 	/* matrices, reductions */
 	{"Gemm", "", 7, NN_MAX_OPSET, nn_kind_gemm, 2, 3, F(gemm), 0},
 	{"MatMul", "", ALL, nn_kind_matmul, 2, 2, F(matmul), 0},
+	{"Einsum", "", 12, NN_MAX_OPSET, nn_kind_plain, 1, MANY, F(einsum), 0},
+	{"Det", "", 11, NN_MAX_OPSET, nn_kind_plain, 1, 1, F(det), 0},
 	{"Softmax", "", ALL, nn_kind_softmax, 1, 1, F(softmax), 0},
 	{"LogSoftmax", "", ALL, nn_kind_softmax, 1, 1, F(softmax), 1},
 	{"Hardmax", "", ALL, nn_kind_plain, 1, 1, nn_infer_softmax, nn_run_hardmax, 0},
@@ -199,6 +213,24 @@ const nn_op nn_ops[] = {
 	{"MatMulInteger", "", 10, NN_MAX_OPSET, nn_kind_plain, 2, 4, F(matmul_integer), 0},
 	{"QLinearConv", "", 10, NN_MAX_OPSET, nn_kind_plain, 8, 9, F(qlinear_conv), 0},
 	{"QLinearMatMul", "", 10, NN_MAX_OPSET, nn_kind_plain, 8, 8, F(qlinear_matmul), 0},
+
+	/* ai.onnx.ml: the last inputs are models, attached from attributes (ops_ml.h) */
+	{"Scaler", ML, 1, 5, nn_kind_plain, 1, 2, F(ml_scaler), 0},
+	{"Imputer", ML, 1, 5, nn_kind_plain, 1, 2, F(ml_imputer), 0},
+	{"Binarizer", ML, 1, 5, nn_kind_plain, 1, 1, F(ml_binarizer), 0},
+	{"Normalizer", ML, 1, 5, nn_kind_plain, 1, 1, F(ml_normalizer), 0},
+	{"OneHotEncoder", ML, 1, 5, nn_kind_plain, 1, 2, F(ml_onehot), 0},
+	{"LabelEncoder", ML, 2, 5, nn_kind_plain, 1, 3, F(ml_label), 0},
+	{"ArrayFeatureExtractor", ML, 1, 5, nn_kind_plain, 2, 2, F(ml_extract), 0},
+	{"FeatureVectorizer", ML, 1, 5, nn_kind_plain, 1, MANY, F(ml_vectorize), 0},
+	{"ZipMap", ML, 1, 5, nn_kind_alias, 1, 1, F(identity), 0},
+	{"LinearRegressor", ML, 1, 5, nn_kind_plain, 1, 2, F(ml_linear_regressor), 0},
+	{"LinearClassifier", ML, 1, 5, nn_kind_plain, 1, 3, F(ml_linear_classifier), 0},
+	{"SVMRegressor", ML, 1, 5, nn_kind_plain, 1, 2, F(ml_svm_regressor), 0},
+	{"SVMClassifier", ML, 1, 5, nn_kind_plain, 1, 4, F(ml_svm_classifier), 0},
+	{"TreeEnsembleRegressor", ML, 1, 5, nn_kind_plain, 1, 2, F(ml_tree_regressor), 0},
+	{"TreeEnsembleClassifier", ML, 1, 5, nn_kind_plain, 1, 3, F(ml_tree_classifier), 0},
+	{"TreeEnsemble", ML, 5, 5, nn_kind_plain, 1, 2, F(ml_trees), 0},
 };
 
 const int	nn_n_ops = (int) (sizeof(nn_ops) / sizeof(nn_ops[0]));

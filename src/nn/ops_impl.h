@@ -39,13 +39,18 @@ enum nn_reduce
 	nn_reduce_l2, nn_reduce_log_sum, nn_reduce_log_sum_exp, nn_reduce_sum_square
 };
 
-/* Windows of Conv and pools in nn_params.i: 2-D; 1-D has height 1.  The window
- * comes first so that fusion and planning read it alike for all. */
+/* Windows of Conv and pools in nn_params.i: 2-D; 1-D has height 1, 3-D adds the
+ * first axis at the end.  The window comes first so that fusion and planning read
+ * it alike for all. */
 enum nn_window_param
 {
 	nn_w_kh, nn_w_kw, nn_w_sh, nn_w_sw, nn_w_dh, nn_w_dw, nn_w_pt, nn_w_pl, nn_w_pb, nn_w_pr,
 	nn_w_groups,				/* Conv */
-	nn_w_count_pad				/* AveragePool */
+	nn_w_count_pad,				/* AveragePool */
+	nn_w_kd, nn_w_sd, nn_w_dd, nn_w_pf, nn_w_pk,	/* 3-D: depth, front, back */
+	nn_w_order,					/* MaxPool's indices: by column */
+	nn_w_norm,					/* LpPool: p */
+	nn_w_unpooled = 20			/* MaxUnpool: shape in which positions count */
 };
 
 /* Strided copies (Slice, Transpose, ...) in nn_params.i: out[i...] =
@@ -76,8 +81,10 @@ enum nn_resize_param
 extern mr_code nn_need_float(nn_infer_call *c, int k);
 extern void nn_bcast_merge(nn_bcast *b, int n);
 /* A window's attributes into nn_params.i, the spatial dims of *s from input's to
- * output's; kh = 0: the kernel's size is an attribute too. */
-extern mr_code nn_infer_window(nn_infer_call *c, int64_t kh, int64_t kw, nn_shape *s);
+ * output's; kernel: the weights' spatial dims, NULL: an attribute.  _back: the
+ * transposed way (ops_window.c). */
+extern mr_code nn_infer_window(nn_infer_call *c, const int64_t *kernel, nn_shape *s);
+extern mr_code nn_infer_window_back(nn_infer_call *c, const int64_t *kernel, nn_shape *s);
 extern void nn_bcast_init(nn_bcast *b, const nn_shape *out, int n, const nn_tensor *const *operands);
 extern bool nn_bcast_next(const nn_bcast *b, int n, int64_t *index, int64_t *offset);
 extern float nn_act_one(float x, nn_act act);
@@ -113,14 +120,16 @@ NN_OPERATOR(slice);
 NN_OPERATOR(expand);
 NN_OPERATOR(concat);
 NN_OPERATOR(split);
-NN_OPERATOR(pad);
 NN_OPERATOR(gather);
 NN_OPERATOR(depth_space);
 NN_OPERATOR(tile);
 /* ops_conv.c */
 NN_OPERATOR(conv);
+NN_OPERATOR(conv_transpose);
+/* ops_pool.c */
 NN_OPERATOR(pool);
 NN_OPERATOR(global_pool);
+NN_OPERATOR(max_unpool);
 /* ops_moments.c */
 NN_OPERATOR(batchnorm);
 NN_OPERATOR(instancenorm);
@@ -134,6 +143,15 @@ NN_OPERATOR(lp_normalization);
 NN_OPERATOR(topk);
 NN_OPERATOR(reverse_sequence);
 NN_OPERATOR(trilu);
+/* ops_linalg.c */
+NN_OPERATOR(einsum);
+NN_OPERATOR(det);
+/* ops_pad.c */
+NN_OPERATOR(pad);
+extern mr_code nn_infer_center_crop_pad(nn_infer_call *c);
+NN_OPERATOR(col2im);
+/* ops_rnn.c */
+NN_OPERATOR(rnn);
 /* ops_make.c */
 NN_OPERATOR(range);
 NN_OPERATOR(eye_like);
@@ -167,5 +185,23 @@ NN_OPERATOR(conv_integer);
 NN_OPERATOR(matmul_integer);
 NN_OPERATOR(qlinear_conv);
 NN_OPERATOR(qlinear_matmul);
+/* ops_ml.c: ai.onnx.ml */
+NN_OPERATOR(ml_scaler);
+NN_OPERATOR(ml_imputer);
+NN_OPERATOR(ml_binarizer);
+NN_OPERATOR(ml_normalizer);
+NN_OPERATOR(ml_onehot);
+NN_OPERATOR(ml_label);
+NN_OPERATOR(ml_extract);
+NN_OPERATOR(ml_vectorize);
+/* ops_ml_linear.c */
+NN_OPERATOR(ml_linear_regressor);
+NN_OPERATOR(ml_linear_classifier);
+NN_OPERATOR(ml_svm_regressor);
+NN_OPERATOR(ml_svm_classifier);
+/* ops_ml_tree.c */
+NN_OPERATOR(ml_tree_regressor);
+NN_OPERATOR(ml_tree_classifier);
+NN_OPERATOR(ml_trees);
 
 #endif							/* MILLRACE_NN_OPS_IMPL_H */

@@ -564,7 +564,7 @@ infer_conv(nn_infer_call *c, int kw, int zx, int zw, int dtype)
 	if (nn_in(c, zw) && nn_in(c, zw)->dtype != w->dtype)
 		return nn_infer_fail(c, MR_INVALID, "the weights' zero point has another type");
 	NN_TRY(need_count(c, zw, w->shape.dims[0]));
-	NN_TRY(nn_infer_window(c, s.rank == 4 ? w->shape.dims[2] : 1, w->shape.dims[s.rank - 1], &s));
+	NN_TRY(nn_infer_window(c, w->shape.dims + 2, &s));
 	s.dims[1] = w->shape.dims[0];
 	c->p->i[nn_w_groups] = groups;
 	return nn_set_out(c, 0, dtype, &s);

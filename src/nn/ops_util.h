@@ -105,6 +105,34 @@ nn_around_axis(const nn_shape *s, int axis, int64_t *outer, int64_t *inner)
 		*inner *= s->dims[i];
 }
 
+/* Positions X of [0, out) for which X * step + off lies in [0, in). */
+static inline void
+nn_span(int64_t off, int64_t step, int64_t in, int64_t out, int64_t *from, int64_t *to)
+{
+	*from = off >= 0 ? 0 : (-off + step - 1) / step;
+	*to = in <= off ? 0 : (in - off + step - 1) / step;
+	*to = *to < out ? *to : out;
+}
+
+/* A tensor of 3 to 5 dimensions as images of three. */
+typedef struct nn_volume
+{
+	int64_t		n,
+				c,
+				d,
+				h,
+				w;
+} nn_volume;
+
+static inline nn_volume
+nn_volume_of(const nn_shape *s)
+{
+	nn_volume	v = {s->dims[0], s->dims[1], s->rank > 4 ? s->dims[s->rank - 3] : 1,
+	s->rank > 3 ? s->dims[s->rank - 2] : 1, s->dims[s->rank - 1]};
+
+	return v;
+}
+
 /* Integer k of an int32 or int64 tensor. */
 static inline int64_t
 nn_index_at(const nn_tensor *t, int64_t k)

@@ -110,6 +110,8 @@ nn_plan_plain(nn_planner *p, int value)
 
 	if (p->plain_of[value] >= 0)
 		return p->plain_of[value];
+	if (nn_plan_is_low(p, value))
+		return nn_plan_float(p, value, false);
 	to = nn_plan_tensor(p, value, false);
 	if (to < 0)
 		return -1;
@@ -137,6 +139,8 @@ nn_plan_blocked(nn_planner *p, int value)
 
 	if (p->blocked_of[value] >= 0)
 		return p->blocked_of[value];
+	if (nn_plan_is_low(p, value))
+		return nn_plan_float(p, value, true);
 	from = nn_plan_plain(p, value);
 	to = from < 0 ? -1 : nn_plan_tensor(p, value, true);
 	s = to < 0 ? NULL : nn_plan_step(p, nn_step_to_blocked, 1, &from, 1, &to);
@@ -203,12 +207,16 @@ lower_node(nn_planner *p, nn_node *n)
 		[nn_kind_softmax] = NULL,
 	};
 	int			first = p->n_steps;
-	nn_lowered	done = lower[n->op->kind] ? lower[n->op->kind] (p, n) : nn_lower_no;
+	nn_lowered	done = nn_lower_low(p, n);
 
+	if (done == nn_lower_no && lower[n->op->kind])
+		done = lower[n->op->kind] (p, n);
 	if (done == nn_lower_no)
 		done = nn_lower_plain(p, n);
 	for (int i = first; i < p->n_steps; i++)
 		label(p, &p->steps[i], n);
+	for (int k = 0; k < n->n_out; k++)
+		nn_plan_settle(p, n->out[k]);
 	return done;
 }
 
@@ -250,9 +258,18 @@ nn_lower_graph(nn_planner *p)
 
 	p->plain_of = nn_heap_alloc(g->heap, n, sizeof(int));
 	p->blocked_of = nn_heap_alloc(g->heap, n, sizeof(int));
+	p->low_of = nn_heap_alloc(g->heap, n, sizeof(int));
+	p->rows_of = nn_heap_alloc(g->heap, n, sizeof(int));
+	p->raw_of = nn_heap_alloc(g->heap, n, sizeof(int));
 	p->margin = nn_heap_alloc(g->heap, n, sizeof(nn_margin));
-	if (!p->plain_of || !p->blocked_of || !p->margin)
+	if (!p->plain_of || !p->blocked_of || !p->low_of || !p->rows_of || !p->raw_of || !p->margin)
 		return g->st->code;
+	memset(p->low_of, -1, n * sizeof(int));
+	memset(p->rows_of, -1, n * sizeof(int));
+	memset(p->raw_of, -1, n * sizeof(int));
+	p->bf16 = g->opt->precision == nn_bfloat16 && nn_low_for(p->isa_asked, nn_low_bf16) != NULL;
+	for (int i = 0; i < g->n_values; i++)
+		p->bf16 = p->bf16 && g->values[i].stored == NULL;
 	memset(p->plain_of, -1, n * sizeof(int));
 	memset(p->blocked_of, -1, n * sizeof(int));
 	find_margins(p);
@@ -264,6 +281,7 @@ nn_lower_graph(nn_planner *p)
 			return g->st->code;
 		p->tensors[t].t.place = nn_place_input;
 		p->tensors[t].t.offset = (uint64_t) i;
+		nn_plan_settle(p, g->inputs[i]);
 	}
 	for (int i = 0; i < g->n_nodes; i++)
 	{

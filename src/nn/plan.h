@@ -46,12 +46,22 @@ typedef struct nn_planner
 	int32_t    *operands;
 	int		   *plain_of,		/* by value: tensor, -1 */
 			   *blocked_of;
+	/* plan_low.c: forms in 8 or 16 bits, blocked and plain; what a stored value was before */
+	int		   *low_of,
+			   *rows_of,
+			   *raw_of;
+	nn_isa		isa_asked;		/* may be beyond isa: for kernels of fewer bits */
+	bool		bf16;			/* activations are bfloat16 where a kernel takes them */
+	bool		low_used[3];	/* by nn_low_kind */
 	nn_margin  *margin;			/* by value: what its convolutions read */
 	int			outputs[NN_MAX_PORTS];	/* tensors */
 	uint64_t	arena;
 	uint64_t	scratch;
 	int			max_operands;
 } nn_planner;
+
+/* plan_low.c: the least level that all kernels of the plan need. */
+extern nn_isa nn_plan_isa(const nn_planner *p);
 
 /* plan.c */
 extern mr_code nn_lower_graph(nn_planner *p);

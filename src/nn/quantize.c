@@ -62,7 +62,7 @@ plan_float(nn_quantizer *q)
 	nn_planner *p = &q->p;
 
 	p->g = g;
-	p->isa = nn_isa_f32(q->opt.isa == nn_isa_auto ? nn_isa_best() : q->opt.isa);
+	p->isa_asked = p->isa = nn_isa_f32(q->opt.isa == nn_isa_auto ? nn_isa_best() : q->opt.isa);
 	p->k = nn_kernels_for(p->isa);
 	if (p->k == NULL)
 		return mr_fail(g->st, MR_UNSUPPORTED, "this machine has no instruction set \"%s\"", nn_isa_name(p->isa));
@@ -129,6 +129,7 @@ nn_quantizer_open(const mr_env *env, const uint8_t *onnx, size_t len, const nn_o
 	memset(q, 0, sizeof(*q));
 	q->env = env;
 	q->opt = opt ? *opt : nn_default_options;
+	q->opt.precision = nn_float32;
 	q->options = options ? *options : nn_quant_defaults;
 	rc = nn_graph_open(&q->g, &q->heap, env, onnx, len, &q->opt, st);
 	if (rc == MR_OK)

@@ -102,8 +102,16 @@ run_step(nn_runner *r, const nn_fstep *s)
 	if (!type->blocked)
 		return MR_OK;
 	m = &c.ty->margin;
-	if (m->top | m->left | m->bottom | m->right)
+	if (!(m->top | m->left | m->bottom | m->right))
+		return MR_OK;
+	if (c.ty->dtype == nn_float32)
 		nn_border(&c.y, *m);
+	else
+	{
+		nn_low_view y = {c.y, nn_ftensor_quant(c.ty)};
+
+		nn_low_border(&y, *m);
+	}
 	return MR_OK;
 }
 

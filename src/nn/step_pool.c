@@ -14,7 +14,8 @@ nn_lower_pool(nn_planner *p, nn_node *n)
 	nn_pstep   *s;
 	nn_pool    *u;
 
-	if (!nn_blockable(x) || !nn_blockable(&p->g->values[n->out[0]]) || x->shape.rank != 4)
+	if (!nn_blockable(x) || !nn_blockable(&p->g->values[n->out[0]]) || x->shape.rank != 4 ||
+		(n->n_out > 1 && n->out[1] >= 0))
 		return nn_lower_no;
 	in = nn_plan_blocked(p, n->in[0]);
 	out = in < 0 ? -1 : nn_plan_tensor(p, n->out[0], true);

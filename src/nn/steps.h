@@ -22,7 +22,18 @@ typedef struct nn_step_check
 	const nn_kernels *k;
 	const nn_fstep *s;
 	const nn_ftensor *const *t; /* s->n_in + s->n_out operands, NULL: omitted */
+	const nn_low_kernels *const *low;	/* by kind; NULL: none here */
 } nn_step_check;
+
+/* The kernels of a step with fewer bits; NULL if there are none for it. */
+static inline const nn_low_kernels *
+nn_check_low(const nn_step_check *c)
+{
+	return c->s->low < nn_low_u8 || c->s->low > nn_low_w16 ? NULL : c->low[c->s->low];
+}
+
+/* May these round to uint8? */
+extern bool nn_good_quant(float scale, int zero);
 
 /* An activation that kernels know? */
 extern bool nn_good_act(const nn_act *a);
@@ -80,6 +91,22 @@ nn_step_view(const nn_step_run *c, int i)
 	const nn_ftensor *t = nn_step_operand(c->r, c->s, i);
 
 	return nn_tensor_view(t, nn_step_address(c->r, t));
+}
+
+/* An operand with its scale, and the kernels, of a step with fewer bits. */
+static inline nn_low_view
+nn_step_low_view(const nn_step_run *c, int i)
+{
+	const nn_ftensor *t = nn_step_operand(c->r, c->s, i);
+	nn_low_view v = {nn_tensor_view(t, nn_step_address(c->r, t)), nn_ftensor_quant(t)};
+
+	return v;
+}
+
+static inline const nn_low_kernels *
+nn_run_low(const nn_step_run *c)
+{
+	return c->r->m->low[c->s->low];
 }
 
 /* Told after each step of a run, when its output is complete. */
@@ -140,6 +167,12 @@ extern nn_lowered nn_lower_shortcut(nn_planner *p, nn_node *n);
 extern nn_lowered nn_lower_alias(nn_planner *p, nn_node *n);
 extern nn_lowered nn_lower_plain(nn_planner *p, nn_node *n);
 
+/* Steps with fewer bits, tried first: step_lowmove.c, and its layers in step_low.c. */
+extern nn_lowered nn_lower_low(nn_planner *p, nn_node *n);
+extern nn_lowered nn_lower_low_layer(nn_planner *p, nn_node *n);
+
+#define NN_LOWER(expr) do { nn_lowered lowered_ = (expr); if (lowered_ != nn_lower_done) return lowered_; } while (0)
+
 /* Join steps that one kernel does at once; after all nodes were lowered. */
 extern mr_code nn_join_mbconv(nn_planner *p);
 
@@ -156,6 +189,28 @@ nn_plan_has_blocked(const nn_planner *p, int value)
 {
 	return value >= 0 && p->blocked_of[value] >= 0;
 }
+
+/* ---- plan_low.c: forms of a value in 8 bits (stored) or bfloat16 ---- */
+
+/* The elements it is kept in where a kernel of few bits makes it. */
+extern nn_elem nn_plan_elem(const nn_planner *p, int value);
+
+/* A new tensor, blocked or plain rows; -1: failed. */
+extern int	nn_plan_low_tensor(nn_planner *p, int value);
+extern int	nn_plan_rows_tensor(nn_planner *p, int value);
+
+/* The value in that form, converted by a step if need be; -1: failed. */
+extern int	nn_plan_low(nn_planner *p, int value);
+extern int	nn_plan_rows(nn_planner *p, int value);
+
+/* Does it exist in forms of few bits only?  Then nn_plan_float() makes a float32 one. */
+extern bool nn_plan_is_low(const nn_planner *p, int value);
+extern int	nn_plan_float(nn_planner *p, int value, bool blocked);
+
+/* After the steps that made a value: a stored one's float32 form is set aside. */
+extern void nn_plan_settle(nn_planner *p, int value);
+
+extern nn_pstep *nn_plan_low_step(nn_planner *p, nn_step_kind kind, nn_low_kind low, int n_in, const int *in, int out);
 
 /* A new step with its operands, the rest zero.  NULL: failed. */
 extern nn_pstep *nn_plan_step(nn_planner *p, nn_step_kind kind, int n_in, const int *in, int n_out, const int *out);

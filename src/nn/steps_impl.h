@@ -57,5 +57,21 @@ STEP_TEXT(move);
 
 /* Is this layer faster by Winograd's method? */
 extern bool nn_winograd_pays(const nn_conv *cv, int out_h, int out_w);
+STEP_CHECK(low_conv);
+STEP_LINES(low_conv);
+STEP_CHECK(low_gemm);
+STEP_LINES(low_gemm);
+STEP_WRITE(low);
+STEP_CHECK(low_pool);
+STEP_LINES(low_pool);
+STEP_CHECK(low_global);
+STEP_RUN(low_global);
+STEP_CHECK(low_binary);
+STEP_LINES(low_binary);
+STEP_CHECK(low_form);
+STEP_COUNT(low_form);
+STEP_LINES(low_form);
+STEP_CHECK(low_copy);
+STEP_LINES(low_copy);
 
 #endif							/* MILLRACE_NN_STEPS_IMPL_H */

@@ -57,4 +57,72 @@ vf_min(vf a, vf b)
 	return _mm512_min_ps(a, b);
 }
 
+/* ---- integers and narrow elements ---- */
+
+static inline vi
+vi_load(const void *p)
+{
+	return (vi) _mm512_loadu_si512(p);
+}
+
+static inline void
+vi_store(void *p, vi v)
+{
+	_mm512_storeu_si512(p, (__m512i) v);
+}
+
+static inline vi
+vi_set1(int32_t x)
+{
+	return (vi) _mm512_set1_epi32(x);
+}
+
+static inline vf
+vf_from_vi(vi v)
+{
+	return _mm512_cvtepi32_ps((__m512i) v);
+}
+
+/* Round half to even */
+static inline vi
+vi_round(vf x)
+{
+	return (vi) _mm512_cvtps_epi32(x);
+}
+
+static inline vi
+vi_load_u8(const uint8_t *p)
+{
+	return (vi) _mm512_cvtepu8_epi32(_mm_loadu_si128((const __m128i *) p));
+}
+
+/* Lanes are 0 to 255 */
+static inline void
+vi_store_u8(uint8_t *p, vi v)
+{
+	_mm_storeu_si128((__m128i *) p, _mm512_cvtepi32_epi8((__m512i) v));
+}
+
+static inline vf
+vf_load_bf16(const uint16_t *p)
+{
+	return (vf) _mm512_slli_epi32(_mm512_cvtepu16_epi32(_mm256_loadu_si256((const __m256i *) p)), 16);
+}
+
+/* Bits of a float32 rounded to bfloat16 (half to even; NaNs stay), in the low halves. */
+static inline vi
+vf_round_bf16(vf x)
+{
+	vi			b = (vi) x;
+	vi			up = b + vi_set1(0x7fff) + (b >> 16 & vi_set1(1));
+
+	return (vi) vf_select((vi) (x != x), (vf) (b | vi_set1(0x400000)), (vf) up) >> 16;
+}
+
+static inline void
+vf_store_bf16(uint16_t *p, vf x)
+{
+	_mm256_storeu_si256((__m256i *) p, _mm512_cvtepi32_epi16((__m512i) vf_round_bf16(x)));
+}
+
 #endif							/* MILLRACE_NN_VEC_AVX512_H */

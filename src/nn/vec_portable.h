@@ -60,4 +60,78 @@ vf_min(vf a, vf b)
 	return vf_select(a < b, a, b);
 }
 
+/* ---- integers and narrow elements ---- */
+
+typedef int32_t vi_any __attribute__((vector_size(16), aligned(4), may_alias));
+typedef uint8_t vb_any __attribute__((vector_size(4), aligned(1), may_alias));
+typedef uint16_t vh_any __attribute__((vector_size(8), aligned(2), may_alias));
+
+static inline vi
+vi_load(const void *p)
+{
+	return *(const vi_any *) p;
+}
+
+static inline void
+vi_store(void *p, vi v)
+{
+	*(vi_any *) p = v;
+}
+
+static inline vi
+vi_set1(int32_t x)
+{
+	return (vi) {x, x, x, x};
+}
+
+static inline vf
+vf_from_vi(vi v)
+{
+	return __builtin_convertvector(v, vf);
+}
+
+/* Round half to even; |x| < 2^22 */
+static inline vi
+vi_round(vf x)
+{
+	vf			magic = vf_set1(12582912.0f);	/* 1.5 * 2^23 */
+
+	return (vi) (x + magic) - (vi) magic;
+}
+
+static inline vi
+vi_load_u8(const uint8_t *p)
+{
+	return __builtin_convertvector(*(const vb_any *) p, vi);
+}
+
+/* Lanes are 0 to 255 */
+static inline void
+vi_store_u8(uint8_t *p, vi v)
+{
+	*(vb_any *) p = __builtin_convertvector(v, vb_any);
+}
+
+static inline vf
+vf_load_bf16(const uint16_t *p)
+{
+	return (vf) (__builtin_convertvector(*(const vh_any *) p, vi) << 16);
+}
+
+/* Bits of a float32 rounded to bfloat16 (half to even; NaNs stay), in the low halves. */
+static inline vi
+vf_round_bf16(vf x)
+{
+	vi			b = (vi) x;
+	vi			up = b + vi_set1(0x7fff) + (b >> 16 & vi_set1(1));
+
+	return (vi) vf_select((vi) (x != x), (vf) (b | vi_set1(0x400000)), (vf) up) >> 16;
+}
+
+static inline void
+vf_store_bf16(uint16_t *p, vf x)
+{
+	*(vh_any *) p = __builtin_convertvector(vf_round_bf16(x), vh_any);
+}
+
 #endif							/* MILLRACE_NN_VEC_PORTABLE_H */

@@ -62,6 +62,38 @@ CREATE FUNCTION millrace.classify_rows(descriptors real[], model text DEFAULT NU
 COMMENT ON FUNCTION millrace.classify_rows(real[], text) IS
 	'likeliest class of each row of a two-dimensional array, in order';
 
+CREATE FUNCTION millrace.model_plan(model text, "analyze" boolean DEFAULT false)
+	RETURNS TABLE (step integer, node text, kernel text, detail text, output text, layout text,
+		weight_bytes bigint, data_bytes bigint, flops bigint, ms double precision, gflops double precision)
+	LANGUAGE c VOLATILE PARALLEL RESTRICTED COST 10000 ROWS 100
+	AS 'MODULE_PATHNAME', 'millrace_model_plan';
+COMMENT ON FUNCTION millrace.model_plan(text, boolean) IS
+	'the steps a network is run in, after fusion: kernel, shape of the result, bytes, floating point operations; with analyze it is run a few times and ms is each step''s least time';
+
+CREATE FUNCTION millrace.operators()
+	RETURNS TABLE (domain text, operator text, since_opset integer, until_opset integer, kernel text)
+	LANGUAGE c IMMUTABLE PARALLEL SAFE ROWS 200
+	AS 'MODULE_PATHNAME', 'millrace_operators';
+COMMENT ON FUNCTION millrace.operators() IS 'the engine''s table of ONNX operators; see the view millrace.supported_operators';
+
+CREATE FUNCTION millrace.prewarm(model text) RETURNS bigint
+	LANGUAGE c VOLATILE PARALLEL RESTRICTED COST 10000
+	AS 'MODULE_PATHNAME', 'millrace_prewarm';
+COMMENT ON FUNCTION millrace.prewarm(text) IS
+	'compile a model if need be, map it and read its file into memory; returns the bytes of the file';
+
+CREATE FUNCTION millrace.model_statistics()
+	RETURNS TABLE (name text, version integer, calls bigint, "rows" bigint, seconds double precision, loads bigint,
+		builds bigint, file_bytes bigint, work_bytes bigint, last_used timestamptz, since timestamptz)
+	LANGUAGE c VOLATILE PARALLEL RESTRICTED ROWS 20
+	AS 'MODULE_PATHNAME', 'millrace_stat_models';
+COMMENT ON FUNCTION millrace.model_statistics() IS 'counters of this database''s models; see the view millrace.stat_models';
+
+CREATE FUNCTION millrace.stat_models_reset() RETURNS void
+	LANGUAGE c VOLATILE PARALLEL RESTRICTED
+	AS 'MODULE_PATHNAME', 'millrace_stat_models_reset';
+COMMENT ON FUNCTION millrace.stat_models_reset() IS 'set millrace.stat_models of this database to zero';
+
 -- registry: administration
 
 CREATE FUNCTION millrace.import_model(name text, content bytea, spec jsonb DEFAULT '{}') RETURNS integer
@@ -117,6 +149,10 @@ REVOKE EXECUTE ON FUNCTION
 	millrace.resolve_model(text, text),
 	millrace.try_extract_descriptors(bytea, text),
 	millrace.classify_rows(real[], text),
+	millrace.model_plan(text, boolean),
+	millrace.prewarm(text),
+	millrace.model_statistics(),
+	millrace.stat_models_reset(),
 	millrace.import_model(text, bytea, jsonb),
 	millrace.import_model_files(text, jsonb, jsonb),
 	millrace.model_bytes(text),
@@ -134,8 +170,12 @@ GRANT EXECUTE ON FUNCTION
 	@extschema@.infer_json(text, jsonb),
 	millrace.resolve_model(text, text),
 	millrace.try_extract_descriptors(bytea, text),
-	millrace.classify_rows(real[], text)
+	millrace.classify_rows(real[], text),
+	millrace.model_plan(text, boolean),
+	millrace.prewarm(text)
 	TO millrace_user;
+GRANT EXECUTE ON FUNCTION millrace.model_statistics() TO millrace_user, millrace_monitor;
+GRANT EXECUTE ON FUNCTION millrace.stat_models_reset() TO millrace_admin;
 GRANT EXECUTE ON FUNCTION
 	millrace.import_model(text, bytea, jsonb),
 	millrace.import_model_files(text, jsonb, jsonb),

@@ -17,16 +17,12 @@
 #include "utils/memutils.h"
 #include "utils/snapmgr.h"
 
-#define KEEP_SCRATCH ((size_t) 64 << 20)
-
-static void *scratch = NULL;
-static size_t scratch_size = 0;
-
 /* What build() needs to know. */
 typedef struct build_arg
 {
 	const reg_model *model;
 	nn_isa		isa;
+	bool		built;			/* build() was called */
 } build_arg;
 
 void
@@ -61,7 +57,7 @@ map_key(const uint8 sha256[32], reg_kind kind, nn_isa isa, uint8 key[32])
 static void
 build(void *arg, MemoryContext cxt, const void **bytes, size_t *len)
 {
-	const build_arg *b = arg;
+	build_arg  *b = arg;
 	const reg_model *m = b->model;
 	MemoryContext temp = AllocSetContextCreate(CurrentMemoryContext, "millrace model bytes", ALLOCSET_DEFAULT_SIZES);
 	MemoryContext old = MemoryContextSwitchTo(temp);
@@ -98,6 +94,7 @@ build(void *arg, MemoryContext cxt, const void **bytes, size_t *len)
 	if (code != MR_OK)
 		mr_pg_raise(&st);
 	*bytes = file;
+	b->built = true;
 	MemoryContextSwitchTo(old);
 	MemoryContextDelete(temp);
 }
@@ -151,7 +148,7 @@ reg_load(const reg_model *m)
 {
 	reg_loaded *l = m->loaded;
 	nn_isa		isa = nn_pg_options().isa;
-	build_arg	arg = {m, isa};
+	build_arg	arg = {m, isa, false};
 	mr_status	st = {0};
 
 	if (l->mapped && l->isa == isa)
@@ -161,8 +158,14 @@ reg_load(const reg_model *m)
 	for (int attempt = 0; attempt < 2; attempt++)
 	{
 		size_t		len;
-		const void *file = mr_map(l->key, &len, build, &arg);
+		const void *file;
 
+		arg.built = false;
+		file = mr_map(l->key, &len, build, &arg);
+		l->counts.loads++;
+		l->counts.builds += arg.built;
+		l->file = file;
+		l->file_bytes = len;
 		l->mapped = true;
 		l->isa = nn_isa_auto;	/* not opened: an error must not leave it so */
 		if (open_map(m, l, file, len, &st) == MR_OK)
@@ -198,45 +201,5 @@ reg_discard_files(const uint8 sha256[32], reg_kind kind)
 	{
 		map_key(sha256, kind, isa, key);
 		mr_map_remove_file(key);
-	}
-}
-
-/*
- * One block for all runs of a backend: a run starts with nothing and leaves
- * nothing in it.
- */
-void *
-reg_scratch(size_t size)
-{
-	if (size > scratch_size)
-	{
-		mr_env		env = mr_pg_env(TopMemoryContext);
-
-		if (scratch)
-			mr_free(&env, scratch);
-		scratch = NULL;
-		scratch_size = 0;
-		scratch = mr_alloc(&env, size);
-		if (scratch == NULL)
-			ereport(ERROR,
-					(errcode(ERRCODE_OUT_OF_MEMORY),
-					 errmsg("out of memory"),
-					 errdetail("A model needs %zu bytes to run.", size)));
-		scratch_size = size;
-	}
-	return scratch;
-}
-
-/* A small one stays; the memory of a large model goes back. */
-void
-reg_scratch_end_of_transaction(void)
-{
-	if (scratch_size > KEEP_SCRATCH)
-	{
-		mr_env		env = mr_pg_env(TopMemoryContext);
-
-		mr_free(&env, scratch);
-		scratch = NULL;
-		scratch_size = 0;
 	}
 }

@@ -22,6 +22,16 @@ typedef struct reg_spec
 	ArrayType  *labels;			/* NULL: none given */
 } reg_spec;
 
+/* What a session did with a model and has not yet told: stats_pg.c. */
+typedef struct reg_counts
+{
+	uint64		calls;
+	uint64		rows;
+	uint64		ns;				/* of runs alone */
+	uint64		loads;			/* maps; all other calls found it mapped */
+	uint64		builds;			/* of which compiled here */
+} reg_counts;
+
 /* What a session keeps of a model; the weights are all sessions' (mapfile). */
 typedef struct reg_loaded
 {
@@ -36,6 +46,10 @@ typedef struct reg_loaded
 	int			output;			/* index of the output that is the answer */
 	lrn_model	lrn;			/* learners */
 	const reg_model *backbone;	/* REG_PCA with spec.backbone */
+	reg_counts	counts;
+	int			timed;			/* weight of the run at hand; 0: not timed */
+	const uint8 *file;			/* the map */
+	uint64		file_bytes;
 	struct reg_loaded *next;	/* all of them */
 } reg_loaded;
 
@@ -90,9 +104,23 @@ extern void reg_unload(reg_loaded *loaded);
 /* Remove the compiled files of bytes that are gone. */
 extern void reg_discard_files(const uint8 sha256[32], reg_kind kind);
 
-/* Work memory of this backend, 64-byte aligned, valid until the next call. */
+/* ---- memory_pg.c ---- */
+
+/* Work memory of this backend, 64-byte aligned, valid until the next call and
+ * not beyond the transaction.  Raises 54000 past millrace.max_model_memory. */
 extern void *reg_scratch(size_t size);
+extern size_t reg_scratch_size(void);
 extern void reg_scratch_end_of_transaction(void);
+
+/* ---- stats_pg.c ---- */
+
+/* Before and after a run of rows; a few nanoseconds. */
+extern void reg_stat_start(const reg_model *model, int64 rows);
+extern void reg_stat_end(const reg_model *model, int64 rows);
+
+/* Add a model's counts to shared memory. */
+extern void reg_stat_flush(const reg_model *model);
+extern void reg_stat_init(void);
 
 extern void reg_sha256(const void *data, size_t size, uint8 out[32]);
 

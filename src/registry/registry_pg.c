@@ -26,4 +26,5 @@ registry_init(void)
 							   &reg_classifier, "cifar10_balanced",
 							   PGC_USERSET, 0, NULL, NULL, NULL);
 	reg_resolve_init();
+	reg_stat_init();
 }

@@ -142,6 +142,7 @@ transaction_ended(XactEvent event, void *arg)
 
 		if (loaded->backbone && loaded->backbone->loaded->dead)
 			loaded->backbone = NULL;
+		reg_stat_flush((reg_model *) ((char *) loaded - MAXALIGN(sizeof(reg_model))));
 		link = &loaded->next;
 	}
 	link = &all_models;

@@ -97,11 +97,17 @@ reg_extract(const reg_model *m, const uint8 *image, size_t size, float *out, mr_
 	inputs[0] = input;
 	outputs[l->output] = m == network ? out : features;
 	env = mr_pg_env(NULL);
+	reg_stat_start(network, 1);
 	code = nn_run(&l->nn, &env, (char *) features + output_size, 1, inputs, outputs, st);
+	reg_stat_end(network, 1);
 	if (code != MR_OK)
 		mr_pg_raise(st);
 	if (m != network)
+	{
+		reg_stat_start(m, 1);
 		lrn_transform(&m->loaded->lrn, features, 1, out);
+		reg_stat_end(m, 1);
+	}
 	return MR_OK;
 }
 
@@ -146,6 +152,7 @@ run_learner(const reg_model *m, const float *rows, int64 n, float *out)
 	const lrn_model *l = &m->loaded->lrn;
 	int64		slice = Max(1, lrn_slice(l));
 
+	reg_stat_start(m, n);
 	for (int64 done = 0; done < n; done += slice)
 	{
 		int64		now = Min(slice, n - done);
@@ -156,6 +163,7 @@ run_learner(const reg_model *m, const float *rows, int64 n, float *out)
 		else
 			lrn_predict_proba(l, rows + done * m->n_inputs, now, out + done * m->n_outputs);
 	}
+	reg_stat_end(m, n);
 }
 
 void
@@ -215,8 +223,12 @@ reg_infer_network(const reg_model *m, int batch, const void *const *inputs, void
 	reg_loaded *l = m->loaded;
 	mr_env		env = mr_pg_env(NULL);
 	mr_status	st;
+	mr_code		code;
 
-	if (nn_run_typed(&l->nn, &env, reg_scratch(nn_workspace(&l->nn)), batch, inputs, outputs, &st) != MR_OK)
+	reg_stat_start(m, batch);
+	code = nn_run_typed(&l->nn, &env, reg_scratch(nn_workspace(&l->nn)), batch, inputs, outputs, &st);
+	reg_stat_end(m, batch);
+	if (code != MR_OK)
 		mr_pg_raise(&st);
 }
 

@@ -37,4 +37,21 @@ WINDOW w AS (PARTITION BY h.name, h.alias ORDER BY h.id);
 COMMENT ON VIEW millrace.alias_periods IS
 	'which version an alias stood for, and when: WHERE live @> the time in question';
 
+CREATE VIEW millrace.stat_models AS
+SELECT s.name, s.version, s.calls, s.rows, s.seconds,
+	s.seconds * 1000 / NULLIF(s.rows, 0) AS ms_per_row,
+	s.loads, s.calls - LEAST(s.loads, s.calls) AS cache_hits, s.builds, s.file_bytes, s.work_bytes, s.last_used, s.since
+FROM millrace.model_statistics() s;
+COMMENT ON VIEW millrace.stat_models IS
+	'what each model did since the counters were set to zero: calls, rows, seconds in its kernels; loads are sessions that mapped it, cache_hits calls that found it mapped';
+
+CREATE VIEW millrace.supported_operators AS
+SELECT o.domain, o.operator, o.since_opset, o.until_opset, o.kernel
+FROM millrace.operators() o
+ORDER BY o.domain, o.operator, o.since_opset;
+COMMENT ON VIEW millrace.supported_operators IS
+	'ONNX operators that models may use; kernel: vector (a fast one, where shapes allow), plain, or none (no work at all)';
+
+GRANT SELECT ON millrace.stat_models TO millrace_user, millrace_monitor;
+GRANT SELECT ON millrace.supported_operators TO PUBLIC;
 GRANT SELECT ON millrace.model_versions, millrace.alias_periods TO millrace_user, millrace_monitor;

@@ -1,0 +1,42 @@
+/*
+ * kernels_low_u8.h
+ *	  What the tiles of uint8 have in common on all instruction sets: sums are
+ *	  int32, values are sum * mult + add, elements are bytes.
+ *
+ * The including file has defined va_dot() and the tile's size.
+ */
+typedef vi va;
+
+#define va_load(p) vi_load(p)
+#define w_load(p) vi_load(p)
+#define W_BYTES 4
+#define E_BYTES 1
+
+/* As the portable set: each product and sum rounds. */
+static inline vf
+va_value(va acc, const nn_low_job *j, int v)
+{
+	vf			f = vf_from_vi(acc) * vf_load(j->mult + v);
+
+	if (j->add)
+		f = f + vf_load(j->add + v);
+	return f;
+}
+
+#define E_RESIDUAL(j, r) \
+	((vf_from_vi(vi_load_u8((const uint8_t *) (r))) - vf_set1((j)->res_zero)) * vf_set1((j)->res_mult))
+
+static inline void
+e_store(char *p, vf x, vi zero)
+{
+	vi_store_u8((uint8_t *) p, vi_round(x) + zero);
+}
+
+#define STEM 8
+#include "nn/kernels_low_tile.h"
+
+#define KIND u8
+#define LOW_ELEM nn_elem_u8
+#define LOW_ROW JOIN(row_u8, BODY,)
+#define LOW_WORDS JOIN(words_u8, BODY,)
+#include "nn/kernels_low_table.h"

@@ -1,0 +1,34 @@
+/*
+ * kernels_low_w16.h
+ *	  What the tiles of bfloat16 weights and float32 arithmetic have in common on
+ *	  all instruction sets.
+ */
+typedef vf va;
+typedef vf vx;
+typedef vf vw;
+
+#define va_load(p) vf_load((const float *) (p))
+#define x_load(p) vf_set1(*(const float *) (p))
+#define w_load(p) vf_load_bf16((const uint16_t *) (p))
+#define va_dot(acc, x, w) vf_fma(x, w, acc)
+#define va_value(acc, j, v) (acc)
+#define W_BYTES 2
+#define E_BYTES 4
+#define E_RESIDUAL(j, r) vf_load((const float *) (r))
+
+static inline void
+e_store(char *p, vf x, vi zero)
+{
+	(void) zero;
+	vf_store((float *) p, x);
+}
+
+#define STEM 24
+#include "nn/kernels_low_tile.h"
+
+#define KIND w16
+#define LOW_ELEM nn_elem_f32
+#define LOW_ROW nn_low_row_f32
+#define LOW_WORDS nn_low_words_f32
+#define LOW_ONLY_TILES
+#include "nn/kernels_low_table.h"

@@ -1,0 +1,153 @@
+/*
+ * plan_low.c
+ *	  Values in 8 or 16 bits: their tensors, and the ways there and back.
+ *
+ * A stored value (nn_value.stored) is made either by a step for uint8, in its
+ * final form, or by a float32 step: then its raw form is set aside, and whoever
+ * reads the value reads it after rounding, as the graph says.  Steps that round
+ * on the way (a planar convolution, a product) may take the raw form.
+ * bfloat16 forms are another matter: they are roundings of our choosing, so the
+ * float32 form, where it exists, is as good.
+ */
+#include "nn/steps.h"
+
+#include <string.h>
+
+nn_elem
+nn_plan_elem(const nn_planner *p, int value)
+{
+	return p->g->values[value].stored ? nn_elem_u8 : p->bf16 ? nn_elem_bf16 : nn_elem_f32;
+}
+
+/* A tensor of fewer bits for a value. */
+static int
+low_tensor(nn_planner *p, int value, bool blocked)
+{
+	const nn_stored *s = p->g->values[value].stored;
+	int		   *of = blocked ? p->blocked_of : p->plain_of;
+	int			before = of[value];
+	int			t = nn_plan_tensor(p, value, blocked);
+
+	if (t < 0)
+		return -1;
+	of[value] = before;
+	p->tensors[t].t.dtype = s ? nn_uint8 : nn_bfloat16;
+	p->tensors[t].t.scale = s ? s->scale : 1;
+	p->tensors[t].t.zero = s ? s->zero : 0;
+	(blocked ? p->low_of : p->rows_of)[value] = t;
+	return t;
+}
+
+int
+nn_plan_low_tensor(nn_planner *p, int value)
+{
+	return low_tensor(p, value, true);
+}
+
+int
+nn_plan_rows_tensor(nn_planner *p, int value)
+{
+	return low_tensor(p, value, false);
+}
+
+/* The step that brings a tensor into another form. */
+static int
+convert(nn_planner *p, int from, int to)
+{
+	const nn_ftensor *a,
+			   *b;
+	nn_step_kind kind;
+	nn_pstep   *s;
+
+	if (from < 0 || to < 0)
+		return -1;
+	a = &p->tensors[from].t;
+	b = &p->tensors[to].t;
+	kind = a->blocked ? b->blocked ? nn_step_low_convert : nn_step_low_to_plain :
+		b->blocked ? nn_step_low_from_plain : nn_step_low_rows;
+	s = nn_plan_low_step(p, kind, p->g->values[p->tensors[to].value].stored ? nn_low_u8 : nn_low_bf16, 1, &from, to);
+	return s ? to : -1;
+}
+
+nn_pstep *
+nn_plan_low_step(nn_planner *p, nn_step_kind kind, nn_low_kind low, int n_in, const int *in, int out)
+{
+	nn_pstep   *s = nn_plan_step(p, kind, n_in, in, 1, &out);
+	const nn_ftensor *y = &p->tensors[out].t;
+
+	if (s == NULL)
+		return NULL;
+	p->low_used[low] = true;
+	s->s.low = low;
+	s->s.macs = y->blocked ? (int64_t) y->c * y->w * 2 : y->elements / (p->tensors[in[0]].t.blocked ?
+																		p->tensors[in[0]].t.h : 1) * 2;
+	return s;
+}
+
+int
+nn_plan_low(nn_planner *p, int value)
+{
+	int			from;
+
+	if (p->low_of[value] >= 0)
+		return p->low_of[value];
+	from = p->rows_of[value] >= 0 ? p->rows_of[value] : p->raw_of[value];
+	if (from < 0)
+		from = p->blocked_of[value] >= 0 ? p->blocked_of[value] : nn_plan_plain(p, value);
+	return from < 0 ? -1 : convert(p, from, nn_plan_low_tensor(p, value));
+}
+
+int
+nn_plan_rows(nn_planner *p, int value)
+{
+	int			from;
+
+	if (p->rows_of[value] >= 0)
+		return p->rows_of[value];
+	from = p->low_of[value] >= 0 ? p->low_of[value] : p->raw_of[value];
+	if (from >= 0 && p->tensors[from].t.blocked && p->tensors[from].t.dtype == nn_float32)
+		from = nn_plan_low(p, value);
+	return from < 0 ? -1 : convert(p, from, nn_plan_rows_tensor(p, value));
+}
+
+bool
+nn_plan_is_low(const nn_planner *p, int value)
+{
+	return p->plain_of[value] < 0 && p->blocked_of[value] < 0 &&
+		(p->low_of[value] >= 0 || p->rows_of[value] >= 0 || p->raw_of[value] >= 0);
+}
+
+int
+nn_plan_float(nn_planner *p, int value, bool blocked)
+{
+	int			from = p->low_of[value];
+	int			raw = p->raw_of[value];
+
+	if (from < 0)
+		from = raw >= 0 && p->tensors[raw].t.blocked ? nn_plan_low(p, value) : nn_plan_rows(p, value);
+	if (from < 0)
+		return -1;
+	if (blocked && !p->tensors[from].t.blocked)
+		from = nn_plan_low(p, value);
+	return from < 0 ? -1 : convert(p, from, nn_plan_tensor(p, value, blocked));
+}
+
+void
+nn_plan_settle(nn_planner *p, int value)
+{
+	if (value < 0 || p->g->values[value].stored == NULL || p->raw_of[value] >= 0)
+		return;
+	p->raw_of[value] = p->blocked_of[value] >= 0 ? p->blocked_of[value] : p->plain_of[value];
+	p->blocked_of[value] = p->plain_of[value] = -1;
+}
+
+nn_isa
+nn_plan_isa(const nn_planner *p)
+{
+	nn_isa		isa = p->isa;
+
+	for (nn_low_kind kind = nn_low_u8; kind <= nn_low_w16; kind++)
+		if (p->low_used[kind] && nn_low_isa(p->isa_asked, kind) > isa)
+			isa = nn_low_isa(p->isa_asked, kind);
+	return isa;
+}

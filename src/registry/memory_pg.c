@@ -1,0 +1,86 @@
+/*
+ * memory_pg.c
+ *	  The work memory of a backend: one block for the runs of all its models.
+ *
+ * A run starts with nothing and leaves nothing in the block, so it grows to the
+ * largest model's need and is shared.  It is a mapping of its own, not palloc's:
+ * when the session has been idle for a while its pages go back to the system,
+ * by madvise() from the timeout's signal handler, while the addresses stay.
+ * Nobody may hold a pointer into it beyond the transaction.
+ */
+#include "postgres.h"
+
+#include <signal.h>
+#include <sys/mman.h>
+
+#include "miscadmin.h"
+#include "nn/nn_pg.h"
+#include "registry/model.h"
+#include "storage/ipc.h"
+#include "utils/timeout.h"
+
+#define IDLE_MS 2000
+#define SMALL ((size_t) 1 << 20)	/* not worth a timer */
+
+static void *scratch = NULL;
+static size_t scratch_size = 0;
+static volatile sig_atomic_t scratch_busy = false;	/* used in this transaction */
+static TimeoutId idle_timeout = MAX_TIMEOUTS;
+
+/* Signal handler. */
+static void
+session_is_idle(void)
+{
+	if (scratch && !scratch_busy)
+		(void) madvise(scratch, scratch_size, MADV_DONTNEED);
+}
+
+void *
+reg_scratch(size_t size)
+{
+	size_t		limit = nn_pg_options().max_memory;
+
+	if (size > limit)
+		ereport(ERROR,
+				(errcode(ERRCODE_PROGRAM_LIMIT_EXCEEDED),
+				 errmsg("a model needs %zu bytes to run, millrace.max_model_memory allows %zu", size, limit)));
+	scratch_busy = true;
+	if (size > scratch_size)
+	{
+		void	   *old = scratch;
+
+		size = TYPEALIGN(SMALL, size);
+		scratch = NULL;			/* first: the handler must not touch what is gone */
+		if (old)
+			(void) munmap(old, scratch_size);
+		scratch_size = 0;
+		old = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+		if (old == MAP_FAILED)
+			ereport(ERROR,
+					(errcode(ERRCODE_OUT_OF_MEMORY),
+					 errmsg("out of memory"),
+					 errdetail("A model needs %zu bytes to run.", size)));
+		scratch_size = size;
+		scratch = old;
+	}
+	return scratch;
+}
+
+size_t
+reg_scratch_size(void)
+{
+	return scratch_size;
+}
+
+void
+reg_scratch_end_of_transaction(void)
+{
+	if (!scratch_busy)
+		return;
+	scratch_busy = false;
+	if (scratch_size <= SMALL || MyBackendType != B_BACKEND || proc_exit_inprogress)
+		return;
+	if (idle_timeout == MAX_TIMEOUTS)
+		idle_timeout = RegisterTimeout(USER_TIMEOUT, session_is_idle);
+	enable_timeout_after(idle_timeout, IDLE_MS);
+}
