@@ -213,6 +213,10 @@ act_ref(double x, nn_act a)
 			return x < 0 ? a.a * expm1(x) : x;
 		case nn_act_exp:
 			return exp(x);
+		case nn_act_gelu_tanh:
+			return 0.5 * x * (1 + tanh(sqrt(2 / 3.14159265358979) * (x + 0.044715 * x * x * x)));
+		case nn_act_gelu_quick:
+			return x / (1 + exp(-1.702 * x));
 	}
 	return x;
 }

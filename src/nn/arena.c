@@ -72,7 +72,8 @@ lifetimes(nn_planner *p)
 static bool
 in_place_step(const nn_fstep *s)
 {
-	if (s->kind == nn_step_binary || s->kind == nn_step_low_binary || s->kind == nn_step_scale_shift)
+	if (s->kind == nn_step_binary || s->kind == nn_step_low_binary || s->kind == nn_step_scale_shift ||
+		s->kind == nn_step_layernorm)
 		return true;
 	if (s->kind != nn_step_plain)
 		return false;

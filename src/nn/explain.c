@@ -23,6 +23,8 @@ act_name(nn_act_kind kind)
 		[nn_act_gelu] = "gelu",
 		[nn_act_elu] = "elu",
 		[nn_act_exp] = "exp",
+		[nn_act_gelu_tanh] = "gelu (tanh)",
+		[nn_act_gelu_quick] = "quick gelu",
 	};
 
 	return (size_t) kind < sizeof(names) / sizeof(names[0]) ? names[kind] : NULL;
@@ -87,7 +89,7 @@ nn_step_describe_binary(const nn_fstep *s, char *text, size_t size)
 void
 nn_step_describe_gemm(const nn_fstep *s, char *text, size_t size)
 {
-	snprintf(text, size, "%dx%dx%d", s->u.gemm.m, s->u.gemm.k, s->u.gemm.n);
+	snprintf(text, size, "%dx%dx%d%s", s->u.gemm.m, s->u.gemm.k, s->u.gemm.n, s->residual ? ", + residual" : "");
 	nn_step_describe_act(s, text, size);
 }
 
@@ -123,6 +125,8 @@ count_flops(const nn_fstep *s, const nn_ftensor *x, const nn_ftensor *y)
 		case nn_step_gemm:
 		case nn_step_low_gemm:
 			return 2 * s->macs * s->u.gemm.m;
+		case nn_step_attention:
+			return 2 * s->macs * s->u.attention.batch * s->u.attention.shape.heads * s->u.attention.shape.queries;
 		case nn_step_maxpool:
 		case nn_step_avgpool:
 			return y->elements * s->u.pool.kh * s->u.pool.kw;

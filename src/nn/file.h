@@ -63,10 +63,11 @@ typedef enum nn_step_kind
 	nn_step_gemm,				/* a -> y; data: pack */
 	nn_step_to_blocked,
 	nn_step_from_blocked,
-	nn_step_copy_channels,		/* x -> channels [to, to + n) of y */
+	nn_step_copy_channels,		/* n channels of x -> channels [to, to + n) of y */
 	nn_step_shortcut,			/* strided pixels of x -> y, channels shifted by to, rest 0 */
 	nn_step_winograd,			/* as conv, by Winograd's method */
 	nn_step_mbconv,				/* x, [res] -> y; data: packs of expand, depthwise, project */
+	nn_step_resize,				/* x -> y, params as the plain operator's */
 	nn_step_low_conv,			/* the same with uint8, bfloat16 or bfloat16 weights: s.low */
 	nn_step_low_planar,
 	nn_step_low_depthwise,
@@ -80,7 +81,9 @@ typedef enum nn_step_kind
 	nn_step_low_to_plain,
 	nn_step_low_rows,			/* plain -> plain */
 	nn_step_low_copy,			/* strided pixels of x -> channels from `to` on of y; op 1: the rest is 0 */
-	nn_step_last = nn_step_low_copy
+	nn_step_layernorm,			/* x -> y; data: scale, [shift] */
+	nn_step_attention,			/* q, k, v, masks -> y */
+	nn_step_last = nn_step_attention
 } nn_step_kind;
 
 typedef struct nn_fstep
@@ -114,7 +117,22 @@ typedef struct nn_fstep
 		}			gemm;
 		struct
 		{
+			int32_t		rows,
+						width;
+			int32_t		rms;
+			float		eps;
+		}			norm;
+		struct
+		{
+			nn_attend	shape;
+			int32_t		batch;
+			uint64_t	at[5];	/* first element of each input */
+			uint64_t	batch_pitch[5];
+		}			attention;
+		struct
+		{
 			int32_t		n,
+						from,
 						to;		/* channels */
 			int32_t		y0,
 						x0,

@@ -15,29 +15,26 @@
 #include <math.h>
 #include <string.h>
 
-#include "nn/lower.h"
+#include "nn/fuse.h"
 
-/* Does the node of value v exist, with kind, and feed only this reader? */
-static nn_node *
-sole_producer(nn_graph *g, int v)
+nn_node *
+nn_sole_producer(nn_graph *g, int v)
 {
 	if (v < 0 || g->values[v].uses != 1 || g->values[v].producer < 0 || nn_is_output(g, v) || !nn_may_skip(g, v))
 		return NULL;
 	return &g->nodes[g->values[v].producer];
 }
 
-/* Node `into` takes over the output of node `from`, which dies. */
-static void
-take_output(nn_graph *g, nn_node *into, nn_node *from)
+void
+nn_take_output(nn_graph *g, nn_node *into, nn_node *from)
 {
 	into->out[0] = from->out[0];
 	g->values[into->out[0]].producer = (int) (into - g->nodes);
 	from->dead = true;
 }
 
-/* A new constant float vector. */
-static int
-add_constant(nn_graph *g, const nn_shape *shape, float **data)
+int
+nn_add_constant(nn_graph *g, const nn_shape *shape, float **data)
 {
 	pb_bytes	nameless = {NULL, 0};
 	int			i = nn_add_value(g, nameless);
@@ -65,8 +62,8 @@ fold_affine(nn_graph *g, nn_node *conv, const float *scale, const float *shift)
 	const float *b0 = conv->n_in > 2 && conv->in[2] >= 0 ? g->values[conv->in[2]].data : NULL;
 	float	   *w,
 			   *b;
-	int			wi = add_constant(g, &ws, &w);
-	int			bi = wi < 0 ? -1 : add_constant(g, &bs, &b);
+	int			wi = nn_add_constant(g, &ws, &w);
+	int			bi = wi < 0 ? -1 : nn_add_constant(g, &bs, &b);
 	int		   *in = nn_heap_alloc(g->heap, 3, sizeof(int));
 
 	if (bi < 0 || in == NULL)
@@ -101,7 +98,7 @@ fuse_affine(nn_graph *g, nn_node *n, bool *done)
 
 	if (!nn_affine(g, n, NULL, NULL, &x))
 		return MR_OK;
-	conv = sole_producer(g, x);
+	conv = nn_sole_producer(g, x);
 	if (!fusable(conv) || conv->op->kind != nn_kind_conv || !nn_conv_lowers(g, conv) || g->values[conv->in[1]].int8)
 		return MR_OK;
 	scale = nn_heap_alloc(g->heap, (size_t) g->values[x].shape.dims[1], sizeof(float));
@@ -110,7 +107,7 @@ fuse_affine(nn_graph *g, nn_node *n, bool *done)
 		return g->st->code;
 	nn_affine(g, n, scale, shift, &x);
 	NN_TRY(fold_affine(g, conv, scale, shift));
-	take_output(g, conv, n);
+	nn_take_output(g, conv, n);
 	*done = true;
 	return MR_OK;
 }
@@ -129,7 +126,7 @@ fuse_residual(nn_graph *g, nn_node *n)
 		return false;
 	for (int k = 0; k < 2; k++)
 	{
-		nn_node    *conv = sole_producer(g, n->in[k]);
+		nn_node    *conv = nn_sole_producer(g, n->in[k]);
 
 		if (fusable(conv) && conv->op->kind == nn_kind_conv && nn_conv_lowers(g, conv) && (!best || conv > best))
 		{
@@ -164,11 +161,11 @@ fuse_activation(nn_graph *g, nn_node *n)
 
 	if (!nn_activation(n, &act))
 		return false;
-	p = sole_producer(g, n->in[0]);
+	p = nn_sole_producer(g, n->in[0]);
 	if (p == NULL || p->act.kind != nn_act_none || !nn_takes_activation(g, p))
 		return false;
 	p->act = act;
-	take_output(g, p, n);
+	nn_take_output(g, p, n);
 	return true;
 }
 
@@ -176,7 +173,7 @@ fuse_activation(nn_graph *g, nn_node *n)
 static void
 fuse_pad(nn_graph *g, nn_node *conv)
 {
-	nn_node    *pad = sole_producer(g, conv->in[0]);
+	nn_node    *pad = nn_sole_producer(g, conv->in[0]);
 	int			rank;
 
 	/* a convolution that reads 8 bits goes on to */
@@ -233,7 +230,7 @@ make_shortcut(nn_graph *g, nn_node *n)
 			if (i != 1 && (q[i] || q[8 + i]))
 				return;
 		p[nn_s_before] = q[1];
-		slice = sole_producer(g, n->in[0]);
+		slice = nn_sole_producer(g, n->in[0]);
 		if (slice && slice->shortcut && slice->op->kind == nn_kind_slice)
 		{
 			memcpy(p + nn_s_y0, slice->params.i + nn_s_y0, 4 * sizeof(int64_t));
@@ -243,6 +240,46 @@ make_shortcut(nn_graph *g, nn_node *n)
 	}
 	memcpy(n->params.i, p, sizeof(p));
 	n->shortcut = true;
+}
+
+bool
+nn_const_number(const nn_graph *g, int v, float *f)
+{
+	if (v < 0 || g->values[v].data == NULL || g->values[v].elements != 1 || g->values[v].dtype != nn_float32)
+		return false;
+	*f = *(const float *) g->values[v].data;
+	return true;
+}
+
+bool
+nn_is_number(const nn_graph *g, int v, float f)
+{
+	float		c;
+
+	return nn_const_number(g, v, &c) && fabsf(c - f) <= 1e-5f * fabsf(f);
+}
+
+void
+nn_sweep(nn_graph *g)
+{
+	nn_count_uses(g);
+	/* from the last to the first */
+	for (int i = g->n_nodes - 1; i >= 0; i--)
+	{
+		nn_node    *n = &g->nodes[i];
+		bool		read = false;
+
+		if (n->dead)
+			continue;
+		for (int k = 0; k < n->n_out; k++)
+			read = read || (n->out[k] >= 0 && g->values[n->out[k]].uses > 0);
+		if (read)
+			continue;
+		n->dead = true;
+		for (int k = 0; k < n->n_in; k++)
+			if (n->in[k] >= 0)
+				g->values[n->in[k]].uses--;
+	}
 }
 
 /* Rename through identities, drop what is constant or read by nobody. */
@@ -275,24 +312,7 @@ simplify(nn_graph *g)
 			n->dead = true;
 		}
 	}
-	nn_count_uses(g);
-	/* Nodes that nobody reads: from the last to the first. */
-	for (int i = g->n_nodes - 1; i >= 0; i--)
-	{
-		nn_node    *n = &g->nodes[i];
-		bool		read = false;
-
-		if (n->dead)
-			continue;
-		for (int k = 0; k < n->n_out; k++)
-			read = read || (n->out[k] >= 0 && g->values[n->out[k]].uses > 0);
-		if (read)
-			continue;
-		n->dead = true;
-		for (int k = 0; k < n->n_in; k++)
-			if (n->in[k] >= 0)
-				g->values[n->in[k]].uses--;
-	}
+	nn_sweep(g);
 	return MR_OK;
 }
 
@@ -327,6 +347,8 @@ nn_fuse(nn_graph *g)
 {
 	NN_TRY(nn_fuse_quant(g));
 	NN_TRY(simplify(g));
+	NN_TRY(nn_fuse_norm(g));
+	NN_TRY(nn_fuse_attention(g));
 	for (int i = 0; i < g->n_nodes; i++)
 	{
 		nn_node    *n = &g->nodes[i];
@@ -345,10 +367,9 @@ nn_fuse(nn_graph *g)
 		else if (n->op->kind == nn_kind_batchnorm || n->op->kind == nn_kind_binary)
 		{
 			NN_TRY(fuse_affine(g, n, &done));
-			if (!done)
-				fuse_residual(g, n);
+			if (!done && !fuse_residual(g, n))
+				nn_fuse_gemm_add(g, n);
 		}
 	}
-	nn_count_uses(g);
-	return MR_OK;
+	return nn_fuse_softmax(g);
 }

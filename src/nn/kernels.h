@@ -71,7 +71,9 @@ typedef enum nn_act_kind
 	nn_act_gelu = 9,			/* x/2 (1 + erf(x / sqrt 2)) */
 	nn_act_elu = 10,			/* x < 0 ? a * (exp(x) - 1) : x */
 	nn_act_exp = 11,
-	nn_act_last = nn_act_exp
+	nn_act_gelu_tanh = 12,		/* x/2 (1 + tanh(sqrt(2/pi) (x + 0.044715 x^3))) */
+	nn_act_gelu_quick = 13,		/* x * sigmoid(1.702 x) */
+	nn_act_last = nn_act_gelu_quick
 } nn_act_kind;
 
 typedef struct nn_act
@@ -230,6 +232,32 @@ typedef enum nn_binary
 	nn_max = 5
 } nn_binary;
 
+/* ---- attention ---- */
+
+/* y[i][e] = sum over j of softmax over j (scale q[i] . k[j] + masks[i][j]) v[j][e], for
+ * each head.  Rows lie at *_row floats, heads at *_head; the elements of a row
+ * follow each other.  Masks are added: NULL, or rows of keys floats. */
+typedef struct nn_attend
+{
+	int			heads,
+				queries,
+				keys,
+				dim,			/* of queries and keys */
+				vdim;			/* of values and results */
+	bool		safe;			/* no key allowed (all -inf, or NaN): 0 instead of NaN */
+	float		scale;
+	size_t		q_row,
+				q_head,
+				k_row,
+				k_head,
+				v_row,
+				v_head,
+				y_row,
+				y_head,
+				m_row[2],		/* 0: the same for all rows */
+				m_head[2];
+} nn_attend;
+
 /* ---- the table ---- */
 
 typedef struct nn_kernels
@@ -292,6 +320,17 @@ typedef struct nn_kernels
 	size_t		(*gemm_scratch) (int m, int k, int n);
 	void		(*gemm) (const void *pack, int m, const float *a, size_t lda, const float *res, size_t ldres,
 						 float *y, size_t ldy, nn_act act, void *scratch);
+
+	/* Rows [i0, i1) of head h; a head's calls go through its rows in order with one
+	 * scratch of attend_scratch() bytes, 64-byte aligned: the first packs its keys. */
+	size_t		(*attend_scratch) (const nn_attend *at);
+	void		(*attend) (const nn_attend *at, int h, int i0, int i1, const float *q, const float *k, const float *v,
+						   const float *const mask[2], float *y, void *scratch);
+
+	/* y = (x - mean) / sqrt(variance + eps) * scale + shift by rows of n floats, in
+	 * place allowed; shift NULL: 0.  rms: no mean is taken. */
+	void		(*layernorm) (const float *x, const float *scale, const float *shift, float *y, size_t rows, size_t n,
+							  float eps, bool rms);
 
 	/* Plain arrays, any alignment, in place allowed.  softmax: rows of n floats,
 	 * log: log-softmax instead. */

@@ -45,6 +45,15 @@ act_vec(vf x, const nn_act_kind kind, vf a, vf b)
 			return vf_select((vi) (x < zero), a * vf_expm1(vf_min(zero, x)), x);
 		case nn_act_exp:
 			return vf_exp(x);
+		case nn_act_gelu_tanh:
+			{
+				vf			u = x * vf_fma(x * x, vf_set1(0.79788456f * 0.044715f), vf_set1(0.79788456f));
+
+				/* (1 + tanh u) / 2 = sigmoid(2 u) */
+				return x * vf_sigmoid(u + u);
+			}
+		case nn_act_gelu_quick:
+			return x * vf_sigmoid(x * vf_set1(1.702f));
 	}
 	return x;
 }
@@ -81,49 +90,41 @@ act_array(const float *x, float *y, size_t n, const nn_act_kind kind, nn_act act
 		store_part(y + i, act_vec(load_part(x + i, n - i), kind, a, b), n - i);
 }
 
+/* rows of n floats */
+static void
+activate_rows(const float *x, size_t ldx, float *y, size_t ldy, size_t rows, size_t n, nn_act act)
+{
+#define CASE(k) \
+	case k: \
+		for (size_t r = 0; r < rows; r++) \
+			act_array(x + r * ldx, y + r * ldy, n, k, act); \
+		return
+	switch (act.kind)
+	{
+		CASE(nn_act_none);
+		CASE(nn_act_relu);
+		CASE(nn_act_clip);
+		CASE(nn_act_leaky);
+		CASE(nn_act_sigmoid);
+		CASE(nn_act_silu);
+		CASE(nn_act_tanh);
+		CASE(nn_act_hardsigmoid);
+		CASE(nn_act_hardswish);
+		CASE(nn_act_gelu);
+		CASE(nn_act_elu);
+		CASE(nn_act_exp);
+		CASE(nn_act_gelu_tanh);
+		CASE(nn_act_gelu_quick);
+	}
+#undef CASE
+}
+
 static void
 activate(const float *x, float *y, size_t n, nn_act act)
 {
-	switch (act.kind)
-	{
-		case nn_act_none:
-			if (x != y)
-				memmove(y, x, n * sizeof(float));
-			return;
-		case nn_act_relu:
-			act_array(x, y, n, nn_act_relu, act);
-			return;
-		case nn_act_clip:
-			act_array(x, y, n, nn_act_clip, act);
-			return;
-		case nn_act_leaky:
-			act_array(x, y, n, nn_act_leaky, act);
-			return;
-		case nn_act_sigmoid:
-			act_array(x, y, n, nn_act_sigmoid, act);
-			return;
-		case nn_act_silu:
-			act_array(x, y, n, nn_act_silu, act);
-			return;
-		case nn_act_tanh:
-			act_array(x, y, n, nn_act_tanh, act);
-			return;
-		case nn_act_hardsigmoid:
-			act_array(x, y, n, nn_act_hardsigmoid, act);
-			return;
-		case nn_act_hardswish:
-			act_array(x, y, n, nn_act_hardswish, act);
-			return;
-		case nn_act_gelu:
-			act_array(x, y, n, nn_act_gelu, act);
-			return;
-		case nn_act_elu:
-			act_array(x, y, n, nn_act_elu, act);
-			return;
-		case nn_act_exp:
-			act_array(x, y, n, nn_act_exp, act);
-			return;
-	}
+	if (act.kind == nn_act_none && x == y)
+		return;
+	activate_rows(x, 0, y, 0, 1, n, act);
 }
 
 /* Lines that hot loops clipped already: the other activations, padding lanes. */
@@ -343,6 +344,8 @@ softmax(const float *x, float *y, size_t rows, size_t n, bool logarithm)
 	}
 }
 
+#include "nn/kernels_rows.h"
+
 /* ---- the table ---- */
 
 const nn_isa_ops KERNELS_OPS = {
@@ -405,19 +408,6 @@ winograd(const nn_conv *cv, const void *pack, const nn_view *in, const nn_view *
 	nn_drive_winograd(&KERNELS_OPS, cv, pack, in, res, out, y0, y1, scratch);
 }
 
-static size_t
-gemm_scratch(int m, int k, int n)
-{
-	return nn_drive_gemm_scratch(&KERNELS_OPS, m, k, n);
-}
-
-static void
-gemm(const void *pack, int m, const float *a, size_t lda, const float *res, size_t ldres, float *y,
-	 size_t ldy, nn_act act, void *scratch)
-{
-	nn_drive_gemm(&KERNELS_OPS, pack, m, a, lda, res, ldres, y, ldy, act, scratch);
-}
-
 const nn_kernels KERNELS = {
 	.isa = KERNELS_ISA,
 	.name = KERNELS_NAME,
@@ -438,6 +428,9 @@ const nn_kernels KERNELS = {
 	.scale_shift = scale_shift,
 	.gemm_scratch = gemm_scratch,
 	.gemm = gemm,
+	.attend_scratch = attend_scratch,
+	.attend = attend,
+	.layernorm = layernorm,
 	.softmax = softmax,
 	.activate = activate,
 	.binary_flat = binary_flat,

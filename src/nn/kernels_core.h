@@ -126,9 +126,6 @@ extern void nn_drive_conv_planar(const nn_isa_ops *ops, const nn_conv *cv, const
  * out holds the panel's couts, [16 * ob, ...), alone. */
 extern void nn_drive_panel(const nn_isa_ops *ops, const nn_conv *cv, const void *pack, int ob, const nn_view *in,
 						   const nn_view *out);
-extern size_t nn_drive_gemm_scratch(const nn_isa_ops *ops, int m, int k, int n);
-extern void nn_drive_gemm(const nn_isa_ops *ops, const void *pack, int m, const float *a, size_t lda,
-						  const float *res, size_t ldres, float *y, size_t ldy, nn_act act, void *scratch);
 
 /* ---- kernels_mbconv.c ---- */
 

@@ -16,6 +16,18 @@ enum nn_shortcut_param
 	nn_s_y0, nn_s_x0, nn_s_sy, nn_s_sx
 };
 
+/* Of an attention (nn_kind_attention) in nn_params.i; f[0]: scale.  Inputs: queries,
+ * keys, values, up to two masks. */
+enum nn_attention_param
+{
+	nn_a_batch, nn_a_heads, nn_a_queries, nn_a_keys,
+	nn_a_dim,					/* of queries and keys */
+	nn_a_vdim,					/* of values */
+	nn_a_safe,					/* rows without a score are 0 */
+	nn_a_joined,				/* the result's heads lie side by side in each row */
+	nn_a_at						/* of each input four: first element, strides of rows, heads, batch */
+};
+
 /* Can this value lie in blocked layout?  float32, one image, 1-D or 2-D. */
 extern bool nn_blockable(const nn_value *v);
 

@@ -115,8 +115,8 @@ const nn_op nn_ops[] = {
 	{"Slice", "", 10, NN_MAX_OPSET, nn_kind_slice, 3, 5, F(slice), 0},
 	{"Expand", "", 8, NN_MAX_OPSET, nn_kind_plain, 2, 2, F(expand), 0},
 	{"Concat", "", 4, NN_MAX_OPSET, nn_kind_concat, 1, MANY, F(concat), 0},
-	{"Split", "", 2, 12, nn_kind_plain, 1, 1, F(split), 0},
-	{"Split", "", 13, NN_MAX_OPSET, nn_kind_plain, 1, 2, F(split), 0},
+	{"Split", "", 2, 12, nn_kind_split, 1, 1, F(split), 0},
+	{"Split", "", 13, NN_MAX_OPSET, nn_kind_split, 1, 2, F(split), 0},
 	{"Pad", "", 2, 10, nn_kind_pad, 1, 1, F(pad), 0},
 	{"Pad", "", 11, NN_MAX_OPSET, nn_kind_pad, 2, 4, F(pad), 0},
 	{"CenterCropPad", "", 18, NN_MAX_OPSET, nn_kind_plain, 2, 2, nn_infer_center_crop_pad, nn_run_pad, 0},
@@ -142,6 +142,11 @@ const nn_op nn_ops[] = {
 	{"GRU", "", 7, NN_MAX_OPSET, nn_kind_plain, 3, 6, F(rnn), 1},
 	{"LSTM", "", 7, NN_MAX_OPSET, nn_kind_plain, 3, 8, F(rnn), 2},
 
+	/* signals */
+	{"DFT", "", 17, 19, nn_kind_plain, 1, 2, F(dft), 0},
+	{"DFT", "", 20, NN_MAX_OPSET, nn_kind_plain, 1, 3, F(dft), 0},
+	{"STFT", "", 17, NN_MAX_OPSET, nn_kind_plain, 2, 4, F(stft), 0},
+
 	/* tensors from numbers */
 	{"Range", "", 11, NN_MAX_OPSET, nn_kind_plain, 3, 3, F(range), 0},
 	{"EyeLike", "", 9, NN_MAX_OPSET, nn_kind_plain, 1, 1, F(eye_like), 0},
@@ -150,11 +155,16 @@ const nn_op nn_ops[] = {
 	{"BlackmanWindow", "", 17, NN_MAX_OPSET, nn_kind_plain, 1, 1, F(window_function), 2},
 	{"MelWeightMatrix", "", 17, NN_MAX_OPSET, nn_kind_plain, 5, 5, F(mel), 0},
 
-	/* resizing */
-	{"Resize", "", 10, 10, nn_kind_plain, 2, 2, F(resize), 0},
-	{"Resize", "", 11, NN_MAX_OPSET, nn_kind_plain, 1, 4, F(resize), 0},
-	{"Upsample", "", 7, 8, nn_kind_plain, 1, 1, F(resize), 1},
-	{"Upsample", "", 9, 9, nn_kind_plain, 2, 2, F(resize), 1},
+	/* resizing and sampling */
+	{"GridSample", "", 16, NN_MAX_OPSET, nn_kind_plain, 2, 2, F(grid_sample), 0},
+	{"AffineGrid", "", 20, NN_MAX_OPSET, nn_kind_plain, 2, 2, F(affine_grid), 0},
+	{"RoiAlign", "", 10, NN_MAX_OPSET, nn_kind_plain, 3, 3, F(roi_align), 0},
+	{"MaxRoiPool", "", ALL, nn_kind_plain, 2, 2, F(max_roi_pool), 0},
+	{"DeformConv", "", 19, NN_MAX_OPSET, nn_kind_plain, 3, 5, F(deform_conv), 0},
+	{"Resize", "", 10, 10, nn_kind_resize, 2, 2, F(resize), 0},
+	{"Resize", "", 11, NN_MAX_OPSET, nn_kind_resize, 1, 4, F(resize), 0},
+	{"Upsample", "", 7, 8, nn_kind_resize, 1, 1, F(resize), 1},
+	{"Upsample", "", 9, 9, nn_kind_resize, 2, 2, F(resize), 1},
 
 	/* convolution, pooling, normalisation */
 	{"Conv", "", ALL, nn_kind_conv, 2, 3, F(conv), 0},
@@ -168,6 +178,7 @@ const nn_op nn_ops[] = {
 	{"GlobalMaxPool", "", ALL, nn_kind_global_maxpool, 1, 1, F(global_pool), 0},
 	{"BatchNormalization", "", 7, NN_MAX_OPSET, nn_kind_batchnorm, 5, 5, F(batchnorm), 0},
 	{"InstanceNormalization", "", 6, NN_MAX_OPSET, nn_kind_plain, 3, 3, F(instancenorm), 0},
+	{"LayerNormalization", "", 17, NN_MAX_OPSET, nn_kind_layernorm, 2, 3, F(layernorm), 0},
 	{"GroupNormalization", "", 18, NN_MAX_OPSET, nn_kind_plain, 3, 3, F(groupnorm), 0},
 	{"MeanVarianceNormalization", "", 9, NN_MAX_OPSET, nn_kind_plain, 1, 1, F(mvn), 0},
 	{"LpNormalization", "", ALL, nn_kind_plain, 1, 1, F(lp_normalization), 0},

@@ -31,8 +31,12 @@ typedef enum nn_kind
 	nn_kind_matmul,
 	nn_kind_concat,
 	nn_kind_slice,
+	nn_kind_split,
+	nn_kind_resize,
 	nn_kind_pad,
-	nn_kind_softmax
+	nn_kind_softmax,
+	nn_kind_layernorm,
+	nn_kind_attention			/* made by fusion: fuse_attention.c */
 } nn_kind;
 
 /* An infer() at work. */

@@ -50,7 +50,17 @@ enum nn_window_param
 	nn_w_kd, nn_w_sd, nn_w_dd, nn_w_pf, nn_w_pk,	/* 3-D: depth, front, back */
 	nn_w_order,					/* MaxPool's indices: by column */
 	nn_w_norm,					/* LpPool: p */
+	nn_w_parts = nn_w_norm,		/* DeformConv: groups of offsets */
 	nn_w_unpooled = 20			/* MaxUnpool: shape in which positions count */
+};
+
+/* LayerNormalization in nn_params.i; f[0] = epsilon. */
+enum nn_norm_param
+{
+	nn_n_rows, nn_n_width,
+	nn_n_rank,					/* dimensions of a row, 0: one */
+	nn_n_rms,					/* no mean is taken */
+	nn_n_bare					/* made by fusion: 1 its scale, 1 or 2 its shift may still come */
 };
 
 /* Strided copies (Slice, Transpose, ...) in nn_params.i: out[i...] =
@@ -77,6 +87,14 @@ enum nn_resize_param
 	nn_z_start = 16,			/* of the region of interest, likewise */
 	nn_z_end = 24
 };
+
+/* Only lines and pixels, by at most 4 taps each, no crop: may be blocked. */
+extern bool nn_resize_is_plane(const nn_params *p);
+
+/* Taps of output position o of an axis of in to out: *at within the input, each
+ * the next one `step` further on.  Returns how many; p must pass the above. */
+extern int	nn_resize_taps(const nn_params *p, int axis, int64_t in, int64_t out, int64_t o, int32_t *at, float *w,
+						   int step);
 
 extern mr_code nn_need_float(nn_infer_call *c, int k);
 extern void nn_bcast_merge(nn_bcast *b, int n);
@@ -150,6 +168,16 @@ NN_OPERATOR(det);
 NN_OPERATOR(pad);
 extern mr_code nn_infer_center_crop_pad(nn_infer_call *c);
 NN_OPERATOR(col2im);
+/* ops_sample.c */
+NN_OPERATOR(grid_sample);
+NN_OPERATOR(affine_grid);
+/* ops_roi.c */
+NN_OPERATOR(roi_align);
+NN_OPERATOR(max_roi_pool);
+NN_OPERATOR(deform_conv);
+/* ops_signal.c */
+NN_OPERATOR(dft);
+NN_OPERATOR(stft);
 /* ops_rnn.c */
 NN_OPERATOR(rnn);
 /* ops_make.c */
@@ -157,6 +185,8 @@ NN_OPERATOR(range);
 NN_OPERATOR(eye_like);
 NN_OPERATOR(window_function);
 NN_OPERATOR(mel);
+/* ops_norm.c */
+NN_OPERATOR(layernorm);
 /* ops_matrix.c */
 NN_OPERATOR(gemm);
 NN_OPERATOR(matmul);

@@ -13,8 +13,7 @@
 enum nn_plain_act
 {
 	plain_limits = 1,			/* limits of Clip are inputs */
-	plain_integers = 2,			/* Relu or Clip of integers */
-	plain_gelu_tanh = 4			/* Gelu by tanh */
+	plain_integers = 2			/* Relu or Clip of integers */
 };
 
 /* ---- activations ---- */
@@ -61,6 +60,10 @@ nn_act_one(float x, nn_act act)
 			return x < 0 ? act.a * expm1f(x) : x;
 		case nn_act_exp:
 			return expf(x);
+		case nn_act_gelu_tanh:
+			return 0.5f * x * (1 + tanhf(0.79788456f * (x + 0.044715f * x * x * x)));
+		case nn_act_gelu_quick:
+			return x / (1 + expf(-1.702f * x));
 	}
 	return x;
 }
@@ -97,7 +100,7 @@ nn_infer_activation(nn_infer_call *c)
 
 				if (form < 0)
 					return nn_infer_fail(c, MR_INVALID, "attribute approximate must be none or tanh");
-				c->p->i[1] = form ? plain_gelu_tanh : 0;
+				kind = form ? nn_act_gelu_tanh : nn_act_gelu;
 				break;
 			}
 		case nn_act_clip:
@@ -176,9 +179,6 @@ nn_run_activation(nn_run_call *c)
 			return MR_CANCELED;
 		if (form & plain_integers)
 			clip_integers(c, i, n);
-		else if (form == plain_gelu_tanh)
-			for (int64_t j = i; j < i + n; j++)
-				y[j] = 0.5f * x[j] * (1 + tanhf(0.7978845608f * (x[j] + 0.044715f * x[j] * x[j] * x[j])));
 		else if (c->kernels)
 			c->kernels->activate(x + i, y + i, (size_t) n, act);
 		else

@@ -85,35 +85,6 @@ read_functions(nn_infer_call *c, int cell, int directions)
 	return MR_OK;
 }
 
-/* Outputs 0 to n - 1 exist from now on. */
-static mr_code
-add_outputs(nn_infer_call *c, int n)
-{
-	nn_graph   *g = c->g;
-	const pb_bytes nameless = {NULL, 0};
-
-	if (c->n->n_out < n)
-	{
-		int		   *out = nn_heap_alloc(g->heap, (size_t) n, sizeof(int));
-
-		if (out == NULL)
-			return g->st->code;
-		for (int k = 0; k < n; k++)
-			out[k] = k < c->n->n_out ? c->n->out[k] : -1;
-		c->n->out = out;
-		c->n->n_out = c->n_out = n;
-	}
-	for (int k = 0; k < n; k++)
-		if (c->n->out[k] < 0)
-		{
-			c->n->out[k] = nn_add_value(g, nameless);
-			if (c->n->out[k] < 0)
-				return g->st->code;
-			g->values[c->n->out[k]].producer = (int) (c->n - g->nodes);
-		}
-	return MR_OK;
-}
-
 static mr_code
 check_input(nn_infer_call *c, int k, int rank, int64_t d0, int64_t d1, int64_t d2)
 {
@@ -139,7 +110,7 @@ nn_infer_rnn(nn_infer_call *c)
 	nn_shape	x,
 				s;
 
-	NN_TRY(add_outputs(c, cell == cell_lstm ? 4 : 3));
+	NN_TRY(nn_need_outputs(c, cell == cell_lstm ? 4 : 3));
 	x = nn_in(c, 0)->shape;
 	for (int k = 0; k < c->n_in; k++)
 		NN_TRY(k == 4 ? nn_need_index(c, k) : nn_need_float(c, k));

@@ -108,3 +108,31 @@ nn_get_choice(nn_infer_call *c, const char *name, const char *dflt, int n, const
 			return i;
 	return -1;
 }
+
+mr_code
+nn_need_outputs(nn_infer_call *c, int n)
+{
+	nn_graph   *g = c->g;
+	const pb_bytes nameless = {NULL, 0};
+
+	if (c->n->n_out < n)
+	{
+		int		   *out = nn_heap_alloc(g->heap, (size_t) n, sizeof(int));
+
+		if (out == NULL)
+			return g->st->code;
+		for (int k = 0; k < n; k++)
+			out[k] = k < c->n->n_out ? c->n->out[k] : -1;
+		c->n->out = out;
+		c->n->n_out = c->n_out = n;
+	}
+	for (int k = 0; k < n; k++)
+		if (c->n->out[k] < 0)
+		{
+			c->n->out[k] = nn_add_value(g, nameless);
+			if (c->n->out[k] < 0)
+				return g->st->code;
+			g->values[c->n->out[k]].producer = (int) (c->n - g->nodes);
+		}
+	return MR_OK;
+}

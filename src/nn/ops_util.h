@@ -71,6 +71,10 @@ extern mr_code nn_need_type(nn_infer_call *c, int k, bool (*fits) (int dtype));
 /* Input k is a whole-number index tensor: int32 or int64. */
 extern mr_code nn_need_index(nn_infer_call *c, int k);
 
+/* Outputs 0 to n - 1 exist from now on, even if the model omits them: results that
+ * run() needs as state, and work space.  Adds values: pointers to some are void. */
+extern mr_code nn_need_outputs(nn_infer_call *c, int n);
+
 /* Counts simple operations; true when it is time to stop. */
 static inline bool
 nn_stop(const nn_run_call *c, int64_t *work, int64_t more)

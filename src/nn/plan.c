@@ -202,9 +202,13 @@ lower_node(nn_planner *p, nn_node *n)
 		[nn_kind_gemm] = nn_lower_gemm,
 		[nn_kind_matmul] = nn_lower_gemm,
 		[nn_kind_concat] = nn_lower_concat,
-		[nn_kind_slice] = nn_lower_shortcut,
+		[nn_kind_slice] = nn_lower_slice,
+		[nn_kind_split] = nn_lower_split,
+		[nn_kind_resize] = nn_lower_resize,
 		[nn_kind_pad] = nn_lower_shortcut,
 		[nn_kind_softmax] = NULL,
+		[nn_kind_layernorm] = nn_lower_layernorm,
+		[nn_kind_attention] = nn_lower_attention,
 	};
 	int			first = p->n_steps;
 	nn_lowered	done = nn_lower_low(p, n);

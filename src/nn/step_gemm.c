@@ -11,7 +11,8 @@ nn_lower_gemm(nn_planner *p, nn_node *n)
 {
 	const nn_value *b = &p->g->values[n->in[1]];
 	bool		trans = n->op->kind == nn_kind_gemm && n->params.i[1];
-	int			in,
+	int			in[2],
+				n_in = 1,
 				out,
 				k;
 	nn_pstep   *s;
@@ -19,16 +20,19 @@ nn_lower_gemm(nn_planner *p, nn_node *n)
 	if (!nn_gemm_lowers(p->g, n))
 		return nn_lower_no;
 	k = (int) b->shape.dims[trans];
-	in = nn_plan_plain(p, n->in[0]);
-	out = in < 0 ? -1 : nn_plan_tensor(p, n->out[0], false);
-	s = out < 0 ? NULL : nn_plan_step(p, nn_step_gemm, 1, &in, 1, &out);
+	in[0] = nn_plan_plain(p, n->in[0]);
+	if (in[0] >= 0 && n->residual >= 0)
+		in[n_in++] = nn_plan_plain(p, n->residual);
+	out = in[n_in - 1] < 0 ? -1 : nn_plan_tensor(p, n->out[0], false);
+	s = out < 0 ? NULL : nn_plan_step(p, nn_step_gemm, n_in, in, 1, &out);
 	if (s == NULL)
 		return nn_lower_failed;
 	s->node = n;
+	s->s.residual = n->residual >= 0;
 	s->s.act = n->act;
 	s->s.u.gemm.k = k;
 	s->s.u.gemm.n = (int32_t) b->shape.dims[!trans];
-	s->s.u.gemm.m = (int32_t) (p->tensors[in].t.elements / k);
+	s->s.u.gemm.m = (int32_t) (p->tensors[in[0]].t.elements / k);
 	s->s.macs = (int64_t) k * s->s.u.gemm.n;
 	nn_plan_data(p, s, nn_gemm_pack_size(p->isa, k, s->s.u.gemm.n));
 	s->scratch = p->k->gemm_scratch(s->s.u.gemm.m, k, s->s.u.gemm.n);
@@ -85,8 +89,10 @@ nn_step_check_gemm(const nn_step_check *c)
 	flat.cin = k;
 	flat.cout = n;
 	flat.groups = flat.kh = flat.kw = 1;
-	return !c->t[0]->blocked && !c->t[1]->blocked && m >= 1 && k >= 1 && n >= 1 &&
-		c->t[0]->elements == (int64_t) m * k && c->t[1]->elements == (int64_t) m * n &&
+	for (int i = 1; i <= s->n_in; i++)	/* residual, result */
+		if (c->t[i]->blocked || c->t[i]->elements != (int64_t) m * n)
+			return false;
+	return !c->t[0]->blocked && m >= 1 && k >= 1 && n >= 1 && c->t[0]->elements == (int64_t) m * k &&
 		c->k->gemm_scratch(m, k, n) <= c->h->scratch &&
 		nn_pack_check(c->file + s->data, s->data_len, c->k->isa, nn_pack_gemm, &flat);
 }
@@ -103,6 +109,8 @@ nn_step_run_gemm_lines(nn_step_run *c, int y0, int y1)
 	size_t		k = (size_t) c->s->u.gemm.k,
 				n = (size_t) c->s->u.gemm.n;
 
-	c->k->gemm(c->data, y1 - y0, c->x.data + (size_t) y0 * k, k, NULL, 0, c->y.data + (size_t) y0 * n, n,
+	const float *res = c->s->n_in > 1 ? nn_step_view(c, 1).data + (size_t) y0 * n : NULL;
+
+	c->k->gemm(c->data, y1 - y0, c->x.data + (size_t) y0 * k, k, res, n, c->y.data + (size_t) y0 * n, n,
 			   c->s->act, c->r->scratch);
 }

@@ -125,4 +125,17 @@ vf_store_bf16(uint16_t *p, vf x)
 	_mm256_storeu_si256((__m256i *) p, _mm512_cvtepi32_epi16((__m512i) vf_round_bf16(x)));
 }
 
+/* sum, and largest (no NaN is there), of the lanes */
+static inline float
+vf_sum(vf v)
+{
+	return _mm512_reduce_add_ps(v);
+}
+
+static inline float
+vf_top(vf v)
+{
+	return _mm512_reduce_max_ps(v);
+}
+
 #endif							/* MILLRACE_NN_VEC_AVX512_H */

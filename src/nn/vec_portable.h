@@ -134,4 +134,20 @@ vf_store_bf16(uint16_t *p, vf x)
 	*(vh_any *) p = __builtin_convertvector(vf_round_bf16(x), vh_any);
 }
 
+/* sum, and largest (no NaN is there), of the lanes */
+static inline float
+vf_sum(vf v)
+{
+	return (v[0] + v[2]) + (v[1] + v[3]);
+}
+
+static inline float
+vf_top(vf v)
+{
+	float		a = v[0] > v[1] ? v[0] : v[1],
+				b = v[2] > v[3] ? v[2] : v[3];
+
+	return a > b ? a : b;
+}
+
 #endif							/* MILLRACE_NN_VEC_PORTABLE_H */
