@@ -22,7 +22,9 @@ tile_finish(const nn_low_job *j, const va *acc, char *o0, char *o1, const char *
 			const int nv, const int half)
 {
 	vf			lo = vf_set1(j->lo),
-				hi = vf_set1(j->hi);
+				hi = vf_set1(j->hi),
+				pre_lo = vf_set1(j->pre_lo),
+				pre_hi = vf_set1(j->pre_hi);
 	vi			zero = vi_set1(j->zero);
 
 	NN_UNROLL
@@ -37,7 +39,7 @@ tile_finish(const nn_low_job *j, const va *acc, char *o0, char *o1, const char *
 		{
 			f[v] = va_value(acc[i * nv + v], j, v * VW);
 			if (r0)
-				f[v] = f[v] + E_RESIDUAL(j, r + v / NV_BLOCK * j->res_blk + v % NV_BLOCK * VW * E_BYTES);
+				f[v] = vf_min(pre_hi, vf_max(pre_lo, f[v])) + E_RESIDUAL(j, r + v / NV_BLOCK * j->res_blk + v % NV_BLOCK * VW * E_BYTES);
 			f[v] = vf_min(hi, vf_max(lo, f[v]));
 		}
 #ifdef E_STORE_BLOCKS			/* one store of all blocks, which lie side by side */
