@@ -145,6 +145,50 @@ class Net:
         y = self.add('Sigmoid', [self.add('Conv', [y, self.noise(c, c, 1, 1)], c, 1, 1)], c, 1, 1)
         self.add('Mul', self.r.choice([[v, y], [y, v]]), c, h, w)
 
+    def mobile(self, v, c, h, w):
+        r, act = self.r, self.r.choice(['Relu', 'Silu', 'HardSwish', None])
+        wide, k, s = r.choice([2, 16, 24, 40, 96]), r.choice([3, 3, 5, 7]), r.choice([1, 1, 2])
+
+        def activate(y, *shape):
+            if act == 'Silu':
+                return self.add('Mul', [y, self.add('Sigmoid', [y], *shape)], *shape)
+            if act == 'HardSwish':
+                clipped = self.add('Clip', [self.add('Add', [y, self.const(np.float32(3))], *shape),
+                                            self.const(np.float32(0)), self.const(np.float32(6))], *shape)
+                return self.add('Mul', [y, self.add('Div', [clipped, self.const(np.float32(6))], *shape)], *shape)
+            return self.add(act, [y], *shape) if act else y
+
+        if c != wide or r.random() < .8:
+            v = activate(self.add('Conv', [v, self.noise(wide, c, 1, 1), self.noise(wide, scale=.3)], wide, h, w), wide, h, w)
+        ho, wo = (h - 1) // s + 1, (w - 1) // s + 1
+        y = self.add('Conv', [v, self.noise(wide, 1, k, k)], wide, ho, wo, strides=[s, s], pads=[k // 2] * 4, group=wide)
+        y = activate(y, wide, ho, wo)
+        if r.random() < .2:
+            self.squeeze_excite(y, wide, ho, wo)
+            y = self.values[-1][0]
+        if r.random() < .8:
+            o = r.choice([8, 16, 24, 32])
+            y = self.add('Conv', [y, self.noise(o, wide, 1, 1)], o, ho, wo)
+            if self.same(o, ho, wo, y) and r.random() < .6:
+                self.add('Add', [y, r.choice(self.same(o, ho, wo, y))], o, ho, wo)
+
+    def split_concat(self, v, c, h, w):
+        """As YOLO's C2f: parts of a tensor, what is computed from one, all together again."""
+        a, b = self.r.choice([(16, 16), (32, 16), (16, 20), (8, 24), (48, 80)])
+        y = self.add('Conv', [v, self.noise(a + b, c, 1, 1)], a + b, h, w)
+        parts = [self.name(), self.name()]
+        if self.r.random() < .6:
+            self.nodes.append(helper.make_node('Split', [y, self.ints(a, b)], parts, axis=1))
+        else:
+            for name, at, end in ((parts[0], 0, a), (parts[1], a, a + b)):
+                self.nodes.append(helper.make_node('Slice', [y, self.ints(at), self.ints(end), self.ints(1)], [name]))
+        self.values += [(parts[0], a, h, w), (parts[1], b, h, w)]
+        z = self.add('Conv', [parts[1], self.noise(16, b, 3, 3)], 16, h, w, pads=[1] * 4)
+        order = parts + [z] if self.r.random() < .7 else self.r.sample(parts + [z], 3)
+        self.add('Concat', order, a + b + 16, h, w, axis=1)
+        if self.r.random() < .3:
+            self.add('Concat', [self.values[-1][0], z], a + b + 32, h, w, axis=1)
+
     def plain(self, v, c, h, w):
         kind = self.r.choice(['transpose', 'reshape', 'softmax', 'mean', 'split', 'max'])
         if kind == 'transpose':
@@ -172,7 +216,8 @@ class Net:
 
 
 KINDS = (['conv'] * 6 + ['binary', 'concat'] * 2 + ['depthwise', 'grouped', 'batchnorm', 'activation', 'activation', 'constant',
-                                                    'pool', 'pool', 'shortcut', 'pad', 'squeeze_excite', 'plain'])
+                                                    'pool', 'pool', 'shortcut', 'pad', 'squeeze_excite', 'plain',
+                                                    'mobile', 'mobile', 'split_concat'])
 options = onnxruntime.SessionOptions()
 options.intra_op_num_threads = 1
 options.log_severity_level = 4

@@ -24,7 +24,7 @@
 
 #define MAX_CASES 4096
 #define MAX_REFUSED 0.09		/* of the cases */
-#define OPEN 1					/* refused ones that are still to be learnt: lower it */
+#define OPEN 0					/* refused ones that are still to be learnt */
 #define CASE_SECONDS 20			/* sanitizers and a busy machine included */
 #define MAX_PATTERNS 200
 

@@ -153,12 +153,8 @@ map_file(const uint8 *key, map_entry *entry)
 	}
 	if (good)
 	{
-		/* Every page will be used: fault them in at one go. */
-		map = mmap(NULL, st.st_size, PROT_READ, MAP_SHARED
-#ifdef MAP_POPULATE
-				   | MAP_POPULATE
-#endif
-				   , fd, 0);
+		/* Faults map some 16 pages each; MAP_POPULATE, page by page, takes longer. */
+		map = mmap(NULL, st.st_size, PROT_READ, MAP_SHARED, fd, 0);
 		/* Time of last use, for the collection; the access time alone is lazy. */
 		(void) futimens(fd, (struct timespec[2]) {{0, UTIME_NOW}, {0, UTIME_OMIT}});
 	}
@@ -215,7 +211,7 @@ lock_key(const uint8 *key)
 	fd = OpenTransientFile(path, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW | PG_BINARY);
 	if (fd < 0)
 		return -1;
-	memcpy(&place, key, sizeof(place));
+	memcpy(&place, key + MR_MAP_KEY_SIZE / 2, sizeof(place));	/* keys may begin alike */
 	range.l_start = (off_t) (place >> 2);	/* a byte that need not exist */
 	while (fcntl(fd, MR_SETLK, &range) != 0)
 	{

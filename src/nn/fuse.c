@@ -371,6 +371,5 @@ nn_fuse(nn_graph *g)
 				nn_fuse_gemm_add(g, n);
 		}
 	}
-	nn_count_uses(g);
-	return MR_OK;
+	return nn_fuse_softmax(g);
 }

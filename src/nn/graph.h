@@ -219,6 +219,9 @@ extern mr_code nn_graph_open(nn_graph *g, nn_heap *heap, const mr_env *env, cons
 /* fuse.c: fold batch norm, activations, residuals, pads; drop identities. */
 extern mr_code nn_fuse(nn_graph *g);
 
+/* fuse_softmax.c: a Softmax between two Transposes loses one of them. */
+extern mr_code nn_fuse_softmax(nn_graph *g);
+
 /* fuse_quant.c: quantised operators become float ones between stored values. */
 extern mr_code nn_fuse_quant(nn_graph *g);
 

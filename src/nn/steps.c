@@ -46,6 +46,8 @@ const nn_step_type nn_step_types[nn_step_last + 1] = {
 		nn_step_check_conv, COUNTED(winograd), nn_step_describe_conv, nn_step_write_conv},
 	{nn_step_mbconv, "expand depthwise project", 2, true,
 		nn_step_check_mbconv, LINES(mbconv), nn_step_describe_mbconv, nn_step_write_mbconv},
+	{nn_step_resize, "resize", 1, true,
+		nn_step_check_resize, LINES(resize), NULL, NULL},
 	{nn_step_low_conv, "conv", 2, true,
 		nn_step_check_low_conv, LINES(low_conv), nn_step_describe_conv, nn_step_write_low},
 	{nn_step_low_planar, "conv planar", 2, true,

@@ -5,7 +5,8 @@
  *	{"input":  {"width": 224, "height": 224, "fit": "cover", "resize": 256,
  *	            "filter": "bilinear", "channels": "rgb", "range": [0, 1],
  *	            "mean": [0.485, 0.456, 0.406], "std": [0.229, 0.224, 0.225], "pad": 114},
- *	 "output": "features", "labels": ["cat", "dog"], "backbone": "cifar10:1"}
+ *	 "output": "features", "labels": ["cat", "dog"], "backbone": "cifar10:1",
+ *	 "shapes": [[1, 3, 320, 320], [1, 3, 640, 640]]}
  *
  * Every key is optional, an unknown one is an error: a typing mistake must not
  * silently change what a network sees.
@@ -21,7 +22,7 @@
 #include "utils/builtins.h"
 #include "utils/numeric.h"
 
-static const char *const top_keys[] = {"input", "output", "labels", "backbone", "features", "description", "licence", "license", "source", NULL};
+static const char *const top_keys[] = {"input", "output", "labels", "backbone", "features", "shapes", "description", "licence", "license", "source", NULL};
 static const char *const input_keys[] = {"width", "height", "fit", "resize", "filter", "channels", "range", "mean", "std", "pad", NULL};
 
 static void
@@ -244,6 +245,11 @@ reg_spec_parse(Jsonb *jsonb, reg_spec *out)
 		out->has_input = true;
 		parse_input(v.val.binary.data, out);
 	}
+	out->shapes = "";
+	if (member(&jsonb->root, "shapes", &v))
+		reg_parse_shapes(&v, out);
+	else if (out->prep.width > 0 || out->prep.height > 0)
+		reg_image_class(out);
 }
 
 void
