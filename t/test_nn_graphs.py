@@ -1,5 +1,5 @@
 # lane: unit
-# timeout: 900
+# timeout: 1800
 """Random graphs against ONNX Runtime, on every instruction set: 20,000 of them in make check-full.
 
 Three generators: networks of convolutions with a batch of 2 (what the blocked kernels take), the same in int8
@@ -61,7 +61,7 @@ def apart(expected, got, slack=0, steps=''):
     error = off.max()
     if steps == 'strict' and off.mean() < .05 * LARGEST_STEP:
         return None
-    if steps == 'loose' and off.mean() < LARGEST_STEP:
+    if steps == 'loose' and off.mean() < 2 * LARGEST_STEP:
         return None
     return None if error < 1e-4 * max(1e-2, np.abs(expected).max()) + slack else 'differs by %g, the largest is %g' % (error, np.abs(expected).max())
 
