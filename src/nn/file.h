@@ -63,10 +63,11 @@ typedef enum nn_step_kind
 	nn_step_gemm,				/* a -> y; data: pack */
 	nn_step_to_blocked,
 	nn_step_from_blocked,
-	nn_step_copy_channels,		/* x -> channels [to, to + n) of y */
+	nn_step_copy_channels,		/* n channels of x -> channels [to, to + n) of y */
 	nn_step_shortcut,			/* strided pixels of x -> y, channels shifted by to, rest 0 */
 	nn_step_winograd,			/* as conv, by Winograd's method */
 	nn_step_mbconv,				/* x, [res] -> y; data: packs of expand, depthwise, project */
+	nn_step_resize,				/* x -> y, params as the plain operator's */
 	nn_step_low_conv,			/* the same with uint8, bfloat16 or bfloat16 weights: s.low */
 	nn_step_low_planar,
 	nn_step_low_depthwise,
@@ -131,6 +132,7 @@ typedef struct nn_fstep
 		struct
 		{
 			int32_t		n,
+						from,
 						to;		/* channels */
 			int32_t		y0,
 						x0,

@@ -91,6 +91,14 @@ typedef struct nn_params
 
 struct nn_op;
 
+/* Rounded to scale * (x - zero), x = 0 .. 255, wherever it is kept.  int8 values
+ * are the same with zero point and numbers raised by 128. */
+typedef struct nn_stored
+{
+	float		scale;
+	int			zero;
+} nn_stored;
+
 typedef struct nn_node
 {
 	const char *name;
@@ -109,16 +117,9 @@ typedef struct nn_node
 	/* set by fusion */
 	nn_act		act;			/* applied to the result */
 	int			residual;		/* value added before act, -1: none */
+	const struct nn_stored *mid;	/* int8 Conv with a residual: what its own sum is limited to */
 	bool		dynamic;		/* MatMul whose input is rounded to 8 bits by its own range */
 } nn_node;
-
-/* Rounded to scale * (x - zero), x = 0 .. 255, wherever it is kept.  int8 values
- * are the same with zero point and numbers raised by 128. */
-typedef struct nn_stored
-{
-	float		scale;
-	int			zero;
-} nn_stored;
 
 /* What a float32 constant was made of: q * scale, by index of an axis or (one
  * scale) all alike. */
@@ -218,6 +219,9 @@ extern mr_code nn_graph_open(nn_graph *g, nn_heap *heap, const mr_env *env, cons
 
 /* fuse.c: fold batch norm, activations, residuals, pads; drop identities. */
 extern mr_code nn_fuse(nn_graph *g);
+
+/* fuse_softmax.c: a Softmax between two Transposes loses one of them. */
+extern mr_code nn_fuse_softmax(nn_graph *g);
 
 /* fuse_quant.c: quantised operators become float ones between stored values. */
 extern mr_code nn_fuse_quant(nn_graph *g);

@@ -31,6 +31,8 @@ typedef enum nn_kind
 	nn_kind_matmul,
 	nn_kind_concat,
 	nn_kind_slice,
+	nn_kind_split,
+	nn_kind_resize,
 	nn_kind_pad,
 	nn_kind_softmax,
 	nn_kind_layernorm,

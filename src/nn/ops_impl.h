@@ -88,6 +88,14 @@ enum nn_resize_param
 	nn_z_end = 24
 };
 
+/* Only lines and pixels, by at most 4 taps each, no crop: may be blocked. */
+extern bool nn_resize_is_plane(const nn_params *p);
+
+/* Taps of output position o of an axis of in to out: *at within the input, each
+ * the next one `step` further on.  Returns how many; p must pass the above. */
+extern int	nn_resize_taps(const nn_params *p, int axis, int64_t in, int64_t out, int64_t o, int32_t *at, float *w,
+						   int step);
+
 extern mr_code nn_need_float(nn_infer_call *c, int k);
 extern void nn_bcast_merge(nn_bcast *b, int n);
 /* A window's attributes into nn_params.i, the spatial dims of *s from input's to

@@ -222,6 +222,35 @@ nn_infer_softmax(nn_infer_call *c)
 	return nn_set_out(c, 0, nn_float32, &x->shape);
 }
 
+#define SOFTMAX_COLUMNS 256		/* of a softmax along an inner axis, at a time */
+
+/* Softmax of w columns of n values, `pitch` apart, at x, into y. */
+static void
+softmax_columns(const nn_kernels *k, const float *x, float *y, int64_t n, int64_t pitch, size_t w, bool is_log)
+{
+	static const nn_act none = {nn_act_none, 0, 0},
+				exponential = {nn_act_exp, 0, 0};
+	float		top[SOFTMAX_COLUMNS],
+				sum[SOFTMAX_COLUMNS] = {0},
+				e[SOFTMAX_COLUMNS];
+
+	memcpy(top, x, w * sizeof(float));
+	for (int64_t i = 1; i < n; i++)
+		k->binary_flat(nn_max, top, x + i * pitch, top, w, none);
+	for (int64_t i = 0; i < n; i++)
+	{
+		float	   *to = is_log ? e : y + i * pitch;
+
+		k->binary_flat(nn_sub, x + i * pitch, top, to, w, exponential);
+		k->binary_flat(nn_add, sum, to, sum, w, none);
+	}
+	for (size_t j = 0; is_log && j < w; j++)
+		top[j] += logf(sum[j]);
+	for (int64_t i = 0; i < n; i++)
+		k->binary_flat(is_log ? nn_sub : nn_div, is_log ? x + i * pitch : y + i * pitch, is_log ? top : sum,
+					   y + i * pitch, w, none);
+}
+
 mr_code
 nn_run_softmax(nn_run_call *c)
 {
@@ -234,15 +263,31 @@ nn_run_softmax(nn_run_call *c)
 
 	if (c->out[0].elements == 0)
 		return MR_OK;
+	if (inner == 1 && c->kernels)
+	{
+		int64_t		some = NN_STOP_WORK / n / 16 + 1;	/* rows */
+
+		for (int64_t r = 0; r < rows; r += some)
+		{
+			if (mr_interrupted(c->env))
+				return MR_CANCELED;
+			c->kernels->softmax(x + r * n, y + r * n, (size_t) (rows - r < some ? rows - r : some), (size_t) n, is_log);
+		}
+		return MR_OK;
+	}
 	for (int64_t r = 0; r < rows; r++)
 	{
+		for (int64_t k = 0; c->kernels && k < inner; k += SOFTMAX_COLUMNS)
+		{
+			if (mr_interrupted(c->env))
+				return MR_CANCELED;
+			softmax_columns(c->kernels, x + r * n * inner + k, y + r * n * inner + k, n, inner,
+							(size_t) (inner - k < SOFTMAX_COLUMNS ? inner - k : SOFTMAX_COLUMNS), is_log);
+		}
+		if (c->kernels)
+			continue;
 		if (mr_interrupted(c->env))
 			return MR_CANCELED;
-		if (inner == 1 && c->kernels)
-		{
-			c->kernels->softmax(x + r * n, y + r * n, 1, (size_t) n, is_log);
-			continue;
-		}
 		for (int64_t k = 0; k < inner; k++)
 		{
 			const float *p = x + r * n * inner + k;

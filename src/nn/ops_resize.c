@@ -321,6 +321,43 @@ find_taps(const nn_params *p, const axis *a, int64_t o, int32_t *at, float *w, i
 	return true;
 }
 
+bool
+nn_resize_is_plane(const nn_params *p)
+{
+	if (p->i[nn_z_mode] < nn_resize_nearest || p->i[nn_z_mode] > nn_resize_cubic || p->i[nn_z_antialias] ||
+		p->i[nn_z_coordinates] == crop_and_resize)
+		return false;
+	for (int i = 0; i < 4; i++)
+	{
+		double		scale = nn_real(p->i[nn_z_scale + i]);
+
+		if (!(scale >= 1e-6 && scale <= 65536) || (i < 2 && scale != 1))
+			return false;
+	}
+	return true;
+}
+
+/* What an axis is in a run. */
+static axis
+axis_of(const nn_params *p, int i, int64_t in, int64_t out)
+{
+	axis		a = {.in = in, .out = out, .scale = nn_real(p->i[nn_z_scale + i]), .start = nn_real(p->i[nn_z_start + i]),
+		.end = nn_real(p->i[nn_z_end + i])};
+
+	a.same = in == out && a.scale == 1 && a.start == 0 && a.end == 1;
+	a.n = a.same ? 1 : taps_of(p, a.scale);
+	return a;
+}
+
+int
+nn_resize_taps(const nn_params *p, int axis_index, int64_t in, int64_t out, int64_t o, int32_t *at, float *w, int step)
+{
+	axis		a = axis_of(p, axis_index, in, out);
+
+	find_taps(p, &a, o, at, w, step);
+	return a.n;
+}
+
 /* ---- run ---- */
 
 typedef struct block
@@ -439,17 +476,7 @@ nn_run_resize(nn_run_call *c)
 		return MR_OK;
 	nn_row_major(&x->shape, stride);
 	for (int i = 0; i < rank; i++)
-	{
-		axis	   *a = &axes[i];
-
-		a->in = x->shape.dims[i];
-		a->out = y->shape.dims[i];
-		a->scale = nn_real(p->i[nn_z_scale + i]);
-		a->start = nn_real(p->i[nn_z_start + i]);
-		a->end = nn_real(p->i[nn_z_end + i]);
-		a->same = a->in == a->out && a->scale == 1 && a->start == 0 && a->end == 1;
-		a->n = a->same ? 1 : taps_of(p, a->scale);
-	}
+		axes[i] = axis_of(p, i, x->shape.dims[i], y->shape.dims[i]);
 	for (int64_t from = 0; from < axes[last].out; from += b.n)
 	{
 		int64_t		index[NN_MAX_RANK] = {0};

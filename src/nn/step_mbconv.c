@@ -4,8 +4,7 @@
  *
  * Found among the steps, after lowering: a depthwise step whose input is made
  * for it alone by a 1x1 convolution, or whose output is read by a 1x1
- * convolution alone, or both.  The packs of the three stay as they are and where
- * they are: one behind the other.
+ * convolution alone, or both.  The packs of the three lie one behind the other.
  */
 #include "nn/steps_impl.h"
 
@@ -18,6 +17,24 @@ static uint64_t
 align64(uint64_t n)
 {
 	return (n + 63) & ~UINT64_C(63);
+}
+
+/* Where each convolution's pack lies in a step's data; returns their end. */
+static uint64_t
+pack_places(nn_isa isa, const nn_mbconv *mb, uint64_t at[3], uint64_t len[3])
+{
+	uint64_t	end = 0;
+
+	len[0] = mb->expand.cout ? nn_conv_pack_size(isa, &mb->expand) : 0;
+	len[1] = nn_depthwise_pack_size(isa, &mb->dw);
+	len[2] = mb->project.cout ? nn_conv_pack_size(isa, &mb->project) : 0;
+	for (int i = 0; i < 3; i++)
+		if (len[i])
+		{
+			at[i] = align64(end);
+			end = at[i] + len[i];
+		}
+	return end;
 }
 
 /* ---- finding them ---- */
@@ -47,6 +64,17 @@ is_pointwise(const nn_conv *cv)
 		cv->dh == 1 && cv->dw == 1 && cv->pt == 0 && cv->pl == 0;
 }
 
+/* Is step s one, and without pads below or to the right? */
+static bool
+is_pointwise_step(const nn_planner *p, const nn_pstep *s)
+{
+	const int32_t *ops = p->operands + s->s.operands;
+	const nn_ftensor *x = &p->tensors[ops[0]].t,
+			   *y = &p->tensors[ops[s->s.n_in]].t;
+
+	return s->s.kind == nn_step_conv && is_pointwise(&s->s.u.conv) && x->h == y->h && x->w == y->w;
+}
+
 /* An intermediate tensor that no longer exists. */
 static void
 drop_tensor(nn_ptensor *t)
@@ -69,6 +97,8 @@ join(nn_planner *p, int e, int d, int q, bool *dead)
 	nn_fstep	s = last->s;
 	const nn_ftensor *tx = &p->tensors[x].t,
 			   *ty = &p->tensors[y].t;
+	uint64_t	at[3],
+				len[3];
 
 	s.kind = nn_step_mbconv;
 	memset(&s.u, 0, sizeof(s.u));
@@ -86,8 +116,7 @@ join(nn_planner *p, int e, int d, int q, bool *dead)
 		dead[d] = true;
 	}
 	s.macs = nn_mbconv_macs(&s.u.mbconv, tx->h, tx->w, ty->h, ty->w) / ty->h + 1;
-	s.data = first->s.data;
-	s.data_len = last->s.data + last->s.data_len - s.data;
+	s.data_len = pack_places(p->isa, &s.u.mbconv, at, len);
 	last->scratch = p->k->mbconv_scratch(&s.u.mbconv, tx->h, tx->w, ty->h, ty->w);
 	if (q >= 0)
 		drop_tensor(&p->tensors[y]);
@@ -95,13 +124,6 @@ join(nn_planner *p, int e, int d, int q, bool *dead)
 		drop_tensor(&p->tensors[ops[p->steps[d].s.operands]]);
 	p->operands[s.operands] = x;
 	last->s = s;
-}
-
-/* Does the file hold b's pack right behind a's? */
-static bool
-adjoining(const nn_pstep *a, const nn_pstep *b)
-{
-	return b->s.data == a->s.data + align64(a->s.data_len);
 }
 
 mr_code
@@ -149,17 +171,16 @@ nn_join_mbconv(nn_planner *p)
 		int			e = -1,
 					q = -1;
 
-		if (s->s.kind != nn_step_depthwise || s->s.residual || s->s.u.conv.kh * s->s.u.conv.dh > MAX_REACH || s->s.u.conv.sh > MAX_REACH)
+		if (s->s.kind != nn_step_depthwise || s->s.residual || s->s.u.conv.kh * s->s.u.conv.dh > MAX_REACH ||
+			s->s.u.conv.sh > MAX_REACH)
 			continue;
 		if (is_private(p, use, x))
 			e = use[x].writer;
-		if (e >= 0 && (p->steps[e].s.kind != nn_step_conv || p->steps[e].s.residual ||
-					   !is_pointwise(&p->steps[e].s.u.conv) || !adjoining(&p->steps[e], s)))
+		if (e >= 0 && (!is_pointwise_step(p, &p->steps[e]) || p->steps[e].s.residual))
 			e = -1;
 		if (is_private(p, use, y))
 			q = reader[y];
-		if (q >= 0 && (p->steps[q].s.kind != nn_step_conv || !is_pointwise(&p->steps[q].s.u.conv) ||
-					   p->operands[p->steps[q].s.operands] != y || !adjoining(s, &p->steps[q])))
+		if (q >= 0 && (!is_pointwise_step(p, &p->steps[q]) || p->operands[p->steps[q].s.operands] != y))
 			q = -1;
 		if (e >= 0 || q >= 0)
 			join(p, e, d, q, dead);
@@ -202,24 +223,6 @@ nn_step_describe_mbconv(const nn_fstep *s, char *text, size_t size)
 		nn_step_say(text, size, "not projected");
 	if (s->residual)
 		nn_step_say(text, size, "+ residual");
-}
-
-/* Where each convolution's pack lies in a step's data; returns their end. */
-static uint64_t
-pack_places(nn_isa isa, const nn_mbconv *mb, uint64_t at[3], uint64_t len[3])
-{
-	uint64_t	end = 0;
-
-	len[0] = mb->expand.cout ? nn_conv_pack_size(isa, &mb->expand) : 0;
-	len[1] = nn_depthwise_pack_size(isa, &mb->dw);
-	len[2] = mb->project.cout ? nn_conv_pack_size(isa, &mb->project) : 0;
-	for (int i = 0; i < 3; i++)
-		if (len[i])
-		{
-			at[i] = align64(end);
-			end = at[i] + len[i];
-		}
-	return end;
 }
 
 static void

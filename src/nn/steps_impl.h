@@ -49,6 +49,8 @@ STEP_CHECK(copy_channels);
 STEP_LINES(copy_channels);
 STEP_CHECK(shortcut);
 STEP_LINES(shortcut);
+STEP_CHECK(resize);
+STEP_LINES(resize);
 STEP_CHECK(mbconv);
 STEP_LINES(mbconv);
 STEP_WRITE(mbconv);
