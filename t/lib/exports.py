@@ -126,6 +126,10 @@ def keras_net(name, path):
     build = {'tf_resnet50': tf.keras.applications.ResNet50, 'tf_mobilenetv2': tf.keras.applications.MobileNetV2,
              'tf_efficientnet_b0': tf.keras.applications.EfficientNetB0}[name]
     net = build(weights=None)
+    for layer in net.layers:
+        if isinstance(layer, tf.keras.layers.BatchNormalization):
+            layer.momentum = 0.
+    net(tf.random.normal((4, 224, 224, 3), 100, 50), training=True)
     tf2onnx.convert.from_keras(net, [tf.TensorSpec((None, 224, 224, 3), tf.float32, name='input')], opset=17, output_path=path)
 
 
@@ -185,7 +189,8 @@ def tensors_of(m):
 
 
 def fill(path, to):
-    """A skeleton's graph with random weights of the original ones' mean and deviation."""
+    """A skeleton's graph with random weights: vectors of the original ones' mean and deviation, matrices and kernels scaled by
+    their inputs, so that activations neither grow nor vanish (else rounding differences would be all one compares)."""
     import gzip
     import numpy as np
     import onnx
@@ -196,6 +201,8 @@ def fill(path, to):
     for t in tensors_of(m):
         if t.doc_string.startswith('fill '):
             mean, deviation, positive = map(float, t.doc_string.split()[1:])
+            if len(t.dims) > 1:
+                mean, deviation, positive = 0, np.prod(t.dims[1:]) ** -.5, 0
             a = r.normal(mean, deviation, tuple(t.dims))
             a = (np.abs(a) if positive else a).astype(np.float32 if t.data_type == 1 else np.float16)
             t.raw_data = a.tobytes()
