@@ -56,6 +56,7 @@ typedef struct nn_planner
 	nn_margin  *margin;			/* by value: what its convolutions read */
 	int			outputs[NN_MAX_PORTS];	/* tensors */
 	uint64_t	arena;
+	uint32_t	group;			/* images that go through the steps together */
 	uint64_t	scratch;
 	int			max_operands;
 } nn_planner;
