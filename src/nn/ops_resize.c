@@ -232,7 +232,7 @@ source(const nn_params *p, const axis *a, int64_t o)
 			return a->start * last + (length == 1 ? (a->end - a->start) * last / 2 :
 									  x * (a->end - a->start) * last / (length - 1));
 		case pytorch_half_pixel:
-			return length == 1 ? -0.5 : (x + 0.5) / a->scale - 0.5;
+			return length <= 1 ? 0 : (x + 0.5) / a->scale - 0.5;
 		case half_pixel_symmetric:
 			return (double) a->in / 2 * (1 - (double) a->out / length) + (x + 0.5) / a->scale - 0.5;
 		case tf_half_pixel_for_nn:
