@@ -48,6 +48,7 @@ SELECT array_dims(infer('net:1', array_fill(0.5::real, ARRAY[96]))) AS two_image
 	array_dims(infer('net:1', array_fill(0.5::real, ARRAY[96]), '{2,3,4,4}')) AS shaped,
 	array_dims(infer('net:1', array_fill(0.5::real, ARRAY[1,3,4,4]))) AS one_image;
 SELECT infer('net:1', array_fill(0.5::real, ARRAY[48]), '{1,3,4,5}');
+SELECT infer('net:1', array_fill(0.5::real, ARRAY[60]), '{1,3,4,5}');
 SELECT infer('net:1', array_fill(0.5::real, ARRAY[47]));
 SELECT infer_json('net:2', jsonb_build_object('image', array_fill(1, ARRAY[2,3,4,4])));
 SELECT millrace.import_model('two', :'two');

@@ -10,6 +10,7 @@ import hashlib
 import json
 import os
 import pathlib
+import re
 import shutil
 import statistics
 import subprocess
@@ -142,6 +143,35 @@ def test_compiled_files(c):
         tap._count += 1
     tap.same(c.value(ANSWERS.format("wood")), good, "room again")
     tap.same(len(compiled(c)), 1, "and the file is back")
+
+
+def test_shapes(c):
+    """A class of shapes that nobody listed: compiled once, whoever asks first, and gone with the model."""
+    sql = (pathlib.Path(__file__).resolve().parents[1] / "sql/registry_shapes.sql").read_text()
+    words = re.search(r"set words '\\\\(x[0-9a-f]+)'", sql).group(1)
+    before = compiled(c)
+    c.psql("SELECT millrace.import_model('words', '\\%s')" % words)
+    first = [f for f in compiled(c) if f not in before]
+    mark = len(c.logs())
+    answers = []
+
+    def ask(n):
+        answers.append((n, c.value("SELECT infer_json('words', jsonb_build_object('ids', array_fill(1, ARRAY[2, %d]),"
+                                   " 'mask', array_fill(1, ARRAY[2, %d])))->'sum'->1->>1" % (n, n))))
+
+    threads = [threading.Thread(target=ask, args=(5 + i % 3,)) for i in range(15)]
+    for t in threads:
+        t.start()
+    for t in threads:
+        t.join()
+    tap.same(sorted(answers), sorted([(n, str(20 * n)) for n in (5, 6, 7)] * 5), "15 sessions, three new classes of shapes")
+    tap.same(c.logs()[mark:].count("compiled model file of"), 3, "each class is compiled once")
+    new = [f for f in compiled(c) if f not in before]
+    tap.same(len(new), len(first) + 3, "into a file of its own")
+    tap.same(len({f.name[:32] for f in new}), 1, "whose name begins as the model's")
+    tap.ok(not list((c.data / CACHE).glob("*/*.tmp")), "no temporary file stays")
+    c.psql("SELECT millrace.drop_model('words')")
+    tap.same(compiled(c), before, "all of them go with the model")
 
 
 def test_collection(c):
@@ -329,6 +359,7 @@ def main():
     with Cluster(pg, TMP / "cluster", conf=conf) as c:
         c.psql("CREATE EXTENSION millrace")
         test_compiled_files(c)
+        test_shapes(c)
         test_collection(c)
         test_shipped(c, models)
         test_standby(c)

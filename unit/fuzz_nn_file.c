@@ -32,7 +32,7 @@ static void
 make_file(void)
 {
 	static const nn_shape shapes[1] = {{4, {-1, 3, 12, 10}}};
-	nn_class	classes[2] = {{1, shapes, NULL}, {0, NULL, NULL}};
+	nn_class	classes[2] = {{1, shapes, NULL, NULL, false}, {0, NULL, NULL, NULL, false}};
 	nn_options	opt = nn_default_options;
 	pbw			net = make_network();
 	mr_status	st;

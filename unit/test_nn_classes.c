@@ -117,7 +117,7 @@ static const nn_shape sizes[3] = {{4, {-1, 3, 12, 10}}, {4, {-1, 3, 20, 16}}, {4
 static void
 several(const pbw *net)
 {
-	nn_class	classes[3] = {{1, &sizes[0], NULL}, {1, &sizes[1], NULL}, {1, &sizes[2], NULL}};
+	nn_class	classes[3] = {{1, &sizes[0], NULL, NULL, false}, {1, &sizes[1], NULL, NULL, false}, {1, &sizes[2], NULL, NULL, false}};
 	float	   *x = aligned(4 * 3 * 32 * 32 * sizeof(float));
 	uint8_t    *file,
 			   *again;
@@ -200,7 +200,7 @@ names(void)
 	pbw			g = {0},
 				net;
 	nn_shape	s[2] = {shape(2, -1, 7, 0, 0), {-1, {0}}};
-	nn_class	class = {2, s, NULL};
+	nn_class	class = {2, s, NULL, NULL, false};
 	uint8_t    *file;
 	size_t		len;
 	nn_model	m;
@@ -225,6 +225,28 @@ names(void)
 		ok(nn_open_class(file, len, 2, more, NULL, &m, &st) == MR_OK, "of one batch they have");
 	}
 	mr_free(&mr_env_malloc, file);
+	{
+		const char *mask[1] = {"mask"};
+		const char *none[1] = {"none"};
+
+		class.names = mask;
+		ok(compile(&net, 1, &class, &file, &len, &st) == MR_OK && nn_open(file, len, &m, &st) == MR_OK && nn_input(&m, 0)->dims[1] == 7,
+		   "a class by the input's name");
+		mr_free(&mr_env_malloc, file);
+		class.names = none;
+		ok(compile(&net, 1, &class, &file, &len, &st) == MR_INVALID, "which must be one: %s", st.message);
+		class.names = NULL;
+		class.open_only = true;
+		s[0] = shape(2, 9, 7, 0, 0);
+		ok(compile(&net, 1, &class, &file, &len, &st) == MR_OK && nn_open(file, len, &m, &st) == MR_OK && nn_input(&m, 0)->dims[0] == 9,
+		   "a class of what is open");
+		mr_free(&mr_env_malloc, file);
+		s[0] = shape(3, 9, 7, 1, 0);
+		ok(compile(&net, 1, &class, &file, &len, &st) == MR_OK, "says nothing of an input of another rank");
+		mr_free(&mr_env_malloc, file);
+		class.open_only = false;
+		s[0] = shape(2, -1, 7, 0, 0);
+	}
 	class.n_inputs = 2;
 	s[1] = shape(2, -1, 8, 0, 0);
 	ok(compile(&net, 1, &class, &file, &len, &st) == MR_INVALID && strstr(st.message, "\"seq\""), "two sizes of one name: %s", st.message);
@@ -244,7 +266,7 @@ values(void)
 	const void *va[2] = {NULL, a},
 			   *vb[2] = {NULL, b};
 	nn_shape	s[2] = {shape(1, 12, 0, 0, 0), shape(1, 2, 0, 0, 0)};
-	nn_class	classes[2] = {{2, s, va}, {2, s, vb}};
+	nn_class	classes[2] = {{2, s, va, NULL, false}, {2, s, vb, NULL, false}};
 	nn_options	opt = nn_default_options;
 	int			need = 7;
 	uint8_t    *file;
@@ -391,7 +413,7 @@ damage(const pbw *net)
 	/* a batch in the plan would be computed by plain operators, whose parameters
 	 * rest on the checksum */
 	nn_shape	large = shape(4, -1, 3, 32, 32);
-	nn_class	classes[3] = {{1, &sizes[0], NULL}, {1, &sizes[1], NULL}, {1, &large, NULL}};
+	nn_class	classes[3] = {{1, &sizes[0], NULL, NULL, false}, {1, &sizes[1], NULL, NULL, false}, {1, &large, NULL, NULL, false}};
 	mr_env		env = mr_env_malloc;
 	uint8_t    *file,
 			   *copy;

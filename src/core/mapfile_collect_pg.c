@@ -50,6 +50,31 @@ mr_map_init(void)
 							PGC_SIGHUP, GUC_UNIT_MB, NULL, NULL, NULL);
 }
 
+void
+mr_map_remove_files(const uint8 *prefix, int len)
+{
+	char		dir[MAXPGPATH];
+	char		begin[2 * MR_MAP_KEY_SIZE + 1];
+	DIR		   *d;
+	struct dirent *de;
+
+	for (int i = 0; i < len; i++)
+		snprintf(begin + 2 * i, 3, "%02x", prefix[i]);
+	snprintf(dir, sizeof(dir), "%s/%u", MR_MAP_DIR, MyDatabaseId);
+	d = AllocateDir(dir);
+	while (d && (de = ReadDirExtended(d, dir, LOG)) != NULL)
+	{
+		char		path[MAXPGPATH * 2];
+
+		if (strlen(de->d_name) != 2 * MR_MAP_KEY_SIZE || strncmp(de->d_name, begin, 2 * len) != 0)
+			continue;
+		snprintf(path, sizeof(path), "%s/%s", dir, de->d_name);
+		(void) unlink(path);
+	}
+	if (d)
+		FreeDir(d);
+}
+
 static int
 by_use(const void *a, const void *b)
 {

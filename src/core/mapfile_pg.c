@@ -211,7 +211,7 @@ lock_key(const uint8 *key)
 	fd = OpenTransientFile(path, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW | PG_BINARY);
 	if (fd < 0)
 		return -1;
-	memcpy(&place, key, sizeof(place));
+	memcpy(&place, key + MR_MAP_KEY_SIZE / 2, sizeof(place));	/* keys may begin alike */
 	range.l_start = (off_t) (place >> 2);	/* a byte that need not exist */
 	while (fcntl(fd, MR_SETLK, &range) != 0)
 	{

@@ -36,6 +36,9 @@ extern void mr_map_discard(const uint8 key[MR_MAP_KEY_SIZE]);
 /* Remove only the file: whoever has it mapped, this backend too, keeps it. */
 extern void mr_map_remove_file(const uint8 key[MR_MAP_KEY_SIZE]);
 
+/* Remove the files whose keys begin so, as above. */
+extern void mr_map_remove_files(const uint8 *prefix, int len);
+
 /*
  * Remove the files of dropped databases, left-overs of crashes, and the least
  * recently mapped files beyond millrace.model_cache_size.  Called after each

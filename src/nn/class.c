@@ -37,11 +37,47 @@ find_symbol(symbols *t, const char *name)
 	return &t->s[t->n++];
 }
 
+/* Where the class speaks of input i, -1: nowhere. */
+static int
+class_index(const nn_graph *g, const nn_class *c, int i)
+{
+	if (c == NULL)
+		return -1;
+	if (c->names == NULL)
+		return i < c->n_inputs ? i : -1;
+	for (int k = 0; k < c->n_inputs; k++)
+		if (strcmp(c->names[k], g->values[g->inputs[i]].name) == 0)
+			return k;
+	return -1;
+}
+
 /* The class's shape for input i, NULL: as declared. */
 static const nn_shape *
-given_shape(const nn_class *c, int i)
+given_shape(const nn_graph *g, const nn_class *c, int i)
 {
-	return c && i < c->n_inputs && c->shapes && c->shapes[i].rank >= 0 ? &c->shapes[i] : NULL;
+	int			k = class_index(g, c, i);
+
+	if (k < 0 || c->shapes == NULL || c->shapes[k].rank < 0 ||
+		(c->open_only && g->decls[i].shaped && g->decls[i].shape.rank != c->shapes[k].rank))
+		return NULL;
+	return &c->shapes[k];
+}
+
+static mr_code
+check_names(const nn_graph *g, const nn_class *c)
+{
+	char		buf[64];
+
+	for (int k = 0; c && c->names && k < c->n_inputs; k++)
+	{
+		int			i = 0;
+
+		while (i < g->n_inputs && strcmp(c->names[k], g->values[g->inputs[i]].name) != 0)
+			i++;
+		if (i == g->n_inputs)
+			return mr_fail(g->st, MR_INVALID, "the model has no input \"%s\"", nn_printable(c->names[k], buf));
+	}
+	return MR_OK;
 }
 
 /* What the class and the names say of input i; -1 where nothing is said yet. */
@@ -49,7 +85,7 @@ static mr_code
 merge_input(nn_graph *g, int i, const nn_class *c, symbols *t)
 {
 	const nn_decl *d = &g->decls[i];
-	const nn_shape *given = given_shape(c, i);
+	const nn_shape *given = given_shape(g, c, i);
 	nn_value   *v = &g->values[g->inputs[i]];
 	char		buf[64];
 
@@ -65,6 +101,8 @@ merge_input(nn_graph *g, int i, const nn_class *c, symbols *t)
 		int64_t		size = given ? given->dims[k] : -1;
 		symbol	   *s;
 
+		if (given && c->open_only && d->shaped && *dim >= 0)
+			size = -1;
 		if (size < -1 || size > NN_MAX_DIM || (size >= 0 && d->shaped && *dim >= 0 && *dim != size))
 			return mr_fail(g->st, MR_INVALID, "dimension %d of input \"%s\" is %lld, not %lld", k, buf,
 						   (long long) *dim, (long long) size);
@@ -116,12 +154,14 @@ nn_bind_class(nn_graph *g, const nn_class *c)
 		return g->st->code;
 	if (c && (c->n_inputs < 0 || c->n_inputs > g->n_inputs))
 		return mr_fail(g->st, MR_INVALID, "a class of shapes has %d inputs, the model has %d", c->n_inputs, g->n_inputs);
+	NN_TRY(check_names(g, c));
 	for (int i = 0; i < g->n_inputs; i++)
 		NN_TRY(merge_input(g, i, c, t));
 	for (int i = 0; i < g->n_inputs; i++)
 	{
 		const nn_decl *d = &g->decls[i];
 		nn_value   *v = &g->values[g->inputs[i]];
+		int			at = class_index(g, c, i);
 
 		for (int k = 0; k < v->shape.rank; k++)
 		{
@@ -136,8 +176,8 @@ nn_bind_class(nn_graph *g, const nn_class *c)
 			else
 				v->shape.dims[k] = v->shape.rank == 4 ? NN_OPEN_IMAGE : NN_OPEN_DIM;
 		}
-		if (c && i < c->n_inputs && c->values && c->values[i])
-			NN_TRY(bind_value(g, v, c->values[i]));
+		if (at >= 0 && c->values && c->values[at])
+			NN_TRY(bind_value(g, v, c->values[at]));
 	}
 	return MR_OK;
 }
@@ -194,7 +234,7 @@ nn_compile_for(const mr_env *env, const uint8_t *onnx, size_t len, const nn_opti
 			   uint8_t **file, size_t *file_len, mr_status *st)
 {
 	const void *bound[NN_MAX_PORTS] = {NULL};
-	nn_class	class = {n_inputs, shapes, bound};
+	nn_class	class = {.n_inputs = n_inputs,.shapes = shapes,.values = bound};
 	nn_options	options = opt ? *opt : nn_default_options;
 	int			need;
 

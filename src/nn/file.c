@@ -315,12 +315,14 @@ plan_fits(const uint8_t *file, const nn_fplan *h, int n, const nn_shape *shapes,
 		{
 			int64_t		have = shapes[i].dims[k];
 
+			if (have == -1)
+				continue;		/* any */
 			if (k > 0 || info->dims[0] != -1)
 			{
 				if (have != info->dims[k])
 					return false;
 			}
-			else if (batch < 0 && have >= 0)
+			else if (batch < 0)
 				batch = have;
 			else if (have != batch)
 				return false;

@@ -11,7 +11,7 @@
 
 #define TILE_MR 6
 #define TILE_NB 1
-#define TILE_KU 4
+#define TILE_KU 2
 #include "nn/kernels_tile.h"
 
 /* Pixels 16 or 32 floats apart (strides 1 and 2), 3 or 6 (stems of 3 channels). */

@@ -11,7 +11,7 @@
 
 #define TILE_MR 14
 #define TILE_NB 2
-#define TILE_KU 4
+#define TILE_KU 2
 #define TILE3_MR 16
 #include "nn/kernels_tile.h"
 

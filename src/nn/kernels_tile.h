@@ -11,13 +11,17 @@
  * tile's size: results do not depend on how pixels were cut.
  */
 #if defined(__clang__)
-#define NN_UNROLL _Pragma("unroll")
+#define NN_UNROLL _Pragma("clang loop unroll(full)")
 #define NN_UNROLL_TAPS
 #else
 #define NN_UNROLL_TAPS _Pragma("GCC unroll 3")
 #define NN_UNROLL _Pragma("GCC unroll 32")
 #endif
 #define NN_INLINE static inline __attribute__((always_inline))
+
+/* Left alone gcc loads values for the K after next, or keeps those that neighbours
+ * share, and runs out of registers: finish one K before the next. */
+#define NN_IN_ORDER __asm__ __volatile__("" ::: "memory")
 
 #define NV_BLOCK (NN_LANES / VW)	/* vectors of a block */
 
@@ -94,8 +98,10 @@ tile_finish(const nn_tile_job *j, vf *acc, float *o0, float *o1, const float *r0
 			}
 		}
 		NN_UNROLL
-		for (int i = 0; i < mr * nv; i++)
-			acc[i] = vf_min(hi, vf_max(lo, acc[i]));
+		for (int i = 0; i < mr; i++)
+			NN_UNROLL
+			for (int v = 0; v < nv; v++)
+				acc[i * nv + v] = vf_min(hi, vf_max(lo, acc[i * nv + v]));
 	}
 	NN_UNROLL
 	for (int i = 0; i < mr; i++)
@@ -116,8 +122,7 @@ tile_run(const nn_tile_job *j, const float *a0, const float *a1, float *o0, floa
 {
 	vf			acc[TILE_MR * TILE_NB * NV_BLOCK];
 	const int	nv = nb * NV_BLOCK;
-	/* Where neighbouring pixels overlap (stems) gcc would keep what they share in
-	 * registers from one K to the next, and spill: no unrolling, and a barrier. */
+	/* Where neighbouring pixels overlap (stems): no unrolling, see NN_IN_ORDER. */
 	const int	ku = stride < NN_LANES ? 1 : TILE_KU;
 	const float *b = j->b;
 	const nn_step *step = j->step;
@@ -137,7 +142,10 @@ tile_run(const nn_tile_job *j, const float *a0, const float *a1, float *o0, floa
 		{
 			NN_UNROLL
 			for (int u = 0; u < ku; u++)
+			{
 				tile_k(acc, p + u, q + u, b + u * nv * VW, mr, nv, stride, half);
+				NN_IN_ORDER;
+			}
 			p += ku;
 			q += ku;
 			b += ku * nv * VW;
@@ -145,8 +153,7 @@ tile_run(const nn_tile_job *j, const float *a0, const float *a1, float *o0, floa
 		for (; k > 0; k--, p++, q++, b += nv * VW)
 		{
 			tile_k(acc, p, q, b, mr, nv, stride, half);
-			if (stride < NN_LANES)
-				__asm__ __volatile__("" ::: "memory");
+			NN_IN_ORDER;
 		}
 	}
 	tile_finish(j, acc, o0, o1, r0, r1, mr, nv, half);

@@ -22,7 +22,7 @@
 #include "nn/isa.h"
 
 /* Part of a compiled file's name: raised whenever its bytes may differ. */
-#define NN_COMPILER_VERSION 6
+#define NN_COMPILER_VERSION 7
 
 #define NN_MAX_RANK 8
 #define NN_NAME_SIZE 256		/* names of inputs and outputs, with the NUL */
@@ -72,6 +72,9 @@ typedef struct nn_class
 	const nn_shape *shapes;		/* rank -1: as declared, and so is a dimension of -1 */
 	const void *const *values;	/* NULL, or per input NULL or its elements: a value that
 								 * shapes depend on and that every run must repeat */
+	const char *const *names;	/* NULL, or whose shapes these are instead of the order */
+	bool		open_only;		/* a shape counts where a dimension is open, and is
+								 * no claim about others */
 } nn_class;
 
 #define NN_OPEN_DIM 16
@@ -170,7 +173,7 @@ extern mr_code nn_compile_for(const mr_env *env, const uint8_t *onnx, size_t len
 extern mr_code nn_open(const void *file, size_t len, nn_model *model, mr_status *st);
 
 /* nn_open() opens the first class; these the i-th, and the one that fits inputs
- * of these shapes (rank -1: any) and, where values are given, is bound to
+ * of these shapes (rank or dimension -1: any) and, where values are given, is bound to
  * them.  MR_INVALID: there is none. */
 extern mr_code nn_open_plan(const void *file, size_t len, int i, nn_model *model, mr_status *st);
 extern mr_code nn_open_class(const void *file, size_t len, int n_inputs, const nn_shape *shapes,

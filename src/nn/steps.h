@@ -192,10 +192,13 @@ extern int	nn_plan_blocked(nn_planner *p, int value);
 static inline bool
 nn_plan_has_blocked(const nn_planner *p, int value)
 {
-	return value >= 0 && p->blocked_of[value] >= 0;
+	return value >= 0 && (p->blocked_of[value] >= 0 || p->low_of[value] >= 0);
 }
 
 /* ---- plan_low.c: forms of a value in 8 bits (stored) or bfloat16 ---- */
+
+/* Which values are kept in bfloat16 when that precision is asked for. */
+extern mr_code nn_plan_bf16(nn_planner *p);
 
 /* The elements it is kept in where a kernel of few bits makes it. */
 extern nn_elem nn_plan_elem(const nn_planner *p, int value);

@@ -214,7 +214,7 @@ millrace_drop_model(PG_FUNCTION_ARGS)
 	old = MemoryContextSwitchTo(caller);
 	for (int i = 0; i < n; i++)
 		if (victims[i].bytes_gone)
-			reg_discard_files(victims[i].sha256, victims[i].kind);
+			reg_discard_files(victims[i].sha256);
 	MemoryContextSwitchTo(old);
 	reg_write_end(&w);
 	PG_RETURN_VOID();

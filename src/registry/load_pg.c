@@ -2,8 +2,8 @@
  * load_pg.c
  *	  Weights: from the catalogue into one file for all sessions, and mapped.
  *
- * The file's name is the SHA-256 of the model's SHA-256, the compiler's version
- * and the instruction set: whatever could change its bytes.  core/mapfile_pg.c
+ * The file's name is half of the model's SHA-256 and half of that of whatever else
+ * could change its bytes: the compiler's version, the instruction set, precision, shapes.  core/mapfile_pg.c
  * makes it, once in the whole server; a damaged one is made again.
  */
 #include "postgres.h"
@@ -22,6 +22,8 @@ typedef struct build_arg
 {
 	const reg_model *model;
 	nn_isa		isa;
+	int			n_classes;
+	const nn_class *classes;
 	bool		built;			/* build() was called */
 } build_arg;
 
@@ -39,18 +41,22 @@ reg_sha256(const void *data, size_t size, uint8 out[32])
 	pg_cryptohash_free(ctx);
 }
 
+/* classes: of shapes, as text; "": none. */
 static void
-map_key(const uint8 sha256[32], reg_kind kind, nn_isa isa, uint8 key[32])
+map_key(const reg_model *m, nn_isa isa, const char *classes, uint8 key[32])
 {
-	uint8		text[32 + 32] = {0};
-	int			n;
+	char	   *text;
+	uint8		rest[32];
 
-	memcpy(text, sha256, 32);
-	if (kind == REG_ONNX)
-		n = snprintf((char *) text + 32, 32, "nn %d %s", NN_COMPILER_VERSION, nn_isa_name(isa));
+	if (m->kind == REG_ONNX)
+		text = psprintf("nn %d %s %s %s", NN_COMPILER_VERSION, nn_isa_name(isa),
+						nn_dtype_name(m->loaded->spec.precision), classes);
 	else
-		n = snprintf((char *) text + 32, 32, "learn %d", LRN_COMPILER_VERSION);
-	reg_sha256(text, 32 + n, key);
+		text = psprintf("learn %d", LRN_COMPILER_VERSION);
+	reg_sha256(text, strlen(text), rest);
+	pfree(text);
+	memcpy(key, m->sha256, 16);
+	memcpy(key + 16, rest, 16);
 }
 
 /* mr_map_build: the compiled bytes of a model. */
@@ -87,6 +93,9 @@ build(void *arg, MemoryContext cxt, const void **bytes, size_t *len)
 		nn_options	opt = nn_pg_options();
 
 		opt.isa = b->isa;
+		opt.precision = m->loaded->spec.precision;
+		opt.n_classes = b->n_classes;
+		opt.classes = b->classes;
 		code = nn_compile(&env, source, size, &opt, &file, len, &st);
 	}
 	else
@@ -148,13 +157,13 @@ reg_load(const reg_model *m)
 {
 	reg_loaded *l = m->loaded;
 	nn_isa		isa = nn_pg_options().isa;
-	build_arg	arg = {m, isa, false};
+	build_arg	arg = {m, isa, l->spec.n_classes, l->spec.classes, false};
 	mr_status	st = {0};
 
 	if (l->mapped && l->isa == isa)
 		return;
 	reg_unload(l);
-	map_key(m->sha256, m->kind, isa, l->key);
+	map_key(m, isa, l->spec.shapes, l->key);
 	for (int attempt = 0; attempt < 2; attempt++)
 	{
 		size_t		len;
@@ -182,9 +191,24 @@ reg_load(const reg_model *m)
 	mr_pg_raise(&st);
 }
 
+const void *
+reg_map_class(const reg_model *m, const nn_class *class, const char *text, uint8 key[32], size_t *len)
+{
+	reg_loaded *l = m->loaded;
+	build_arg	arg = {m, l->isa, 1, class, false};
+	const void *file;
+
+	map_key(m, l->isa, text, key);
+	file = mr_map(key, len, build, &arg);
+	l->counts.loads++;
+	l->counts.builds += arg.built;
+	return file;
+}
+
 void
 reg_unload(reg_loaded *l)
 {
+	reg_forget_plans(l);
 	if (l->mapped)
 	{
 		l->mapped = false;
@@ -193,13 +217,7 @@ reg_unload(reg_loaded *l)
 }
 
 void
-reg_discard_files(const uint8 sha256[32], reg_kind kind)
+reg_discard_files(const uint8 sha256[32])
 {
-	uint8		key[32];
-
-	for (nn_isa isa = nn_isa_portable; isa <= nn_isa_last; isa++)
-	{
-		map_key(sha256, kind, isa, key);
-		mr_map_remove_file(key);
-	}
+	mr_map_remove_files(sha256, 16);
 }

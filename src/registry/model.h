@@ -19,8 +19,24 @@ typedef struct reg_spec
 	img_prep	prep;			/* width, height 0: as the network's input */
 	const char *output;			/* NULL: the first output */
 	const char *backbone;		/* NULL, or a reference */
+	nn_dtype	precision;		/* of a network: nn_float32 or nn_bfloat16 */
 	ArrayType  *labels;			/* NULL: none given */
+	int			n_classes;		/* of shapes: the network's compiled plans */
+	nn_class   *classes;
+	const char *shapes;			/* the same as text, "" if the spec says nothing */
 } reg_spec;
+
+/* Plans beyond the first that a session keeps open of a model. */
+#define REG_MAX_PLANS 16
+
+typedef struct reg_plan
+{
+	char	   *class;			/* as text */
+	bool		own;			/* not in the model's file: */
+	uint8		key[32];		/* in that map */
+	uint64		used;
+	nn_model	nn;
+} reg_plan;
 
 /* What a session did with a model and has not yet told: stats_pg.c. */
 typedef struct reg_counts
@@ -50,6 +66,8 @@ typedef struct reg_loaded
 	int			timed;			/* weight of the run at hand; 0: not timed */
 	const uint8 *file;			/* the map */
 	uint64		file_bytes;
+	int			n_plans;		/* beside nn */
+	reg_plan	plans[REG_MAX_PLANS];
 	struct reg_loaded *next;	/* all of them */
 } reg_loaded;
 
@@ -102,7 +120,30 @@ extern void reg_load(const reg_model *model);
 extern void reg_unload(reg_loaded *loaded);
 
 /* Remove the compiled files of bytes that are gone. */
-extern void reg_discard_files(const uint8 sha256[32], reg_kind kind);
+extern void reg_discard_files(const uint8 sha256[32]);
+
+/* Map a file of one more class of shapes; text: what it is, part of the key. */
+extern const void *reg_map_class(const reg_model *model, const nn_class *class, const char *text,
+								 uint8 key[32], size_t *len);
+
+/* ---- class_pg.c ---- */
+
+/* The member "shapes" of a specification.  Raises 22023. */
+extern void reg_parse_shapes(const JsonbValue *v, reg_spec *out);
+
+/* The class of an image's size, for networks that leave it open. */
+extern void reg_image_class(reg_spec *spec);
+
+/*
+ * The plan of a network that reg_load() has mapped for inputs of these shapes
+ * (rank -1: not said), whose first dimensions may be a batch: then *batch is
+ * set, else 1.  Compiled when it is asked for the first time.  NULL: the model
+ * does not take them, as its fixed dimensions say.  Good until the next call.
+ */
+extern const nn_model *reg_find_plan(const reg_model *model, int n, const nn_shape *shapes, int *batch);
+
+/* Forget all plans but the first. */
+extern void reg_forget_plans(reg_loaded *loaded);
 
 /* ---- memory_pg.c ---- */
 

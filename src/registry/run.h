@@ -13,9 +13,9 @@ extern void reg_check_columns(const reg_model *model, int64 columns);
 /* n rows through a learner: probabilities or projections, n * n_outputs. */
 extern void reg_infer_learner(const reg_model *model, const float *rows, int64 n, float *out);
 
-/* A batch through a network that reg_load() has mapped, inputs and outputs in
- * their own element types; a NULL output is not wanted. */
-extern void reg_infer_network(const reg_model *model, int batch,
-							  const void *const *inputs, void *const *outputs);
+/* A batch through a plan of a network, inputs and outputs in their own element
+ * types; a NULL output is not wanted.  shapes, if not NULL: nn_run_shaped(). */
+extern void reg_infer_network(const reg_model *model, const nn_model *plan, int batch,
+							  const void *const *inputs, void *const *outputs, nn_shape *shapes);
 
 #endif							/* MILLRACE_REGISTRY_RUN_H */

@@ -218,15 +218,15 @@ reg_infer_learner(const reg_model *m, const float *rows, int64 n, float *out)
 }
 
 void
-reg_infer_network(const reg_model *m, int batch, const void *const *inputs, void *const *outputs)
+reg_infer_network(const reg_model *m, const nn_model *plan, int batch, const void *const *inputs,
+				  void *const *outputs, nn_shape *shapes)
 {
-	reg_loaded *l = m->loaded;
 	mr_env		env = mr_pg_env(NULL);
 	mr_status	st;
 	mr_code		code;
 
 	reg_stat_start(m, batch);
-	code = nn_run_typed(&l->nn, &env, reg_scratch(nn_workspace(&l->nn)), batch, inputs, outputs, &st);
+	code = nn_run_shaped(plan, &env, reg_scratch(nn_workspace(plan)), batch, inputs, outputs, shapes, &st);
 	reg_stat_end(m, batch);
 	if (code != MR_OK)
 		mr_pg_raise(&st);

@@ -135,22 +135,23 @@ batch_dims(const nn_tensor_info *t, int batch, int64 *dims)
 		dims[0] *= batch;
 }
 
-/* Does shape describe n numbers, and a batch of the tensor?  Raises 22023. */
+/* The dimensions of n numbers, as the caller gives them.  Raises 22023. */
 static void
-check_shape(ArrayType *shape, int64 n, const char *reference, const nn_tensor_info *t)
+read_shape(ArrayType *shape, int64 n, nn_shape *out)
 {
 	int			rank;
 	int32	   *dims;
 	int64		product = 1;
 
+	memset(out, 0, sizeof(*out));
 	if (array_contains_nulls(shape))
 		ereport(ERROR,
 				(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
 				 errmsg("shape must not contain nulls")));
-	if (ARR_NDIM(shape) != 1)
+	if (ARR_NDIM(shape) != 1 || ARR_DIMS(shape)[0] > NN_MAX_RANK)
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-				 errmsg("shape must have one dimension")));
+				 errmsg(ARR_NDIM(shape) != 1 ? "shape must have one dimension" : "shape has too many entries")));
 	rank = ARR_DIMS(shape)[0];
 	dims = (int32 *) ARR_DATA_PTR(shape);
 	for (int i = 0; i < rank; i++)
@@ -158,26 +159,77 @@ check_shape(ArrayType *shape, int64 n, const char *reference, const nn_tensor_in
 		if (dims[i] < 1 || product > n)
 			product = -1;
 		product = product < 0 ? -1 : product * dims[i];
-		if (t && (rank != t->rank || (t->dims[i] != dims[i] && t->dims[i] > 0 && (i > 0 || t->dims[i] > 1))))
-		{
-			StringInfoData s;
-
-			initStringInfo(&s);
-			for (int j = 0; j < t->rank; j++)
-				if (t->dims[j] > 0)
-					appendStringInfo(&s, "%s" INT64_FORMAT, j ? " x " : "", t->dims[j]);
-				else
-					appendStringInfo(&s, "%sN", j ? " x " : "");
-			ereport(ERROR,
-					(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-					 errmsg("shape does not fit input \"%s\" of model \"%s\"", t->name, reference),
-					 errdetail("The input is %s.", s.data)));
-		}
+		out->dims[i] = dims[i];
 	}
+	out->rank = rank;
 	if (product != n)
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 				 errmsg("the input has " INT64_FORMAT " numbers, which is not what its shape says", n)));
+}
+
+static void
+bad_shape(const char *reference, const nn_tensor_info *t)
+{
+	StringInfoData s;
+
+	initStringInfo(&s);
+	for (int i = 0; i < t->rank; i++)
+		if (t->declared[i] > 0)
+			appendStringInfo(&s, "%s" INT64_FORMAT, i ? " x " : "", t->declared[i]);
+		else
+			appendStringInfo(&s, "%s%s", i ? " x " : "", i ? "any" : "N");
+	ereport(ERROR,
+			(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+			 errmsg("shape does not fit input \"%s\" of model \"%s\"", t->name, reference),
+			 errdetail("The input is %s.", s.data)));
+}
+
+static bool
+has_dynamic(const nn_tensor_info *t)
+{
+	for (int i = 0; i < t->rank; i++)
+		if (t->dynamic[i])
+			return true;
+	return false;
+}
+
+/* An answer whose size depended on the data: real[] of that shape, or flat. */
+static ArrayType *
+dynamic_array(const nn_tensor_info *t, const nn_shape *found, const void *data, bool shaped)
+{
+	int64		n = 1;
+	int			dims[MAXDIM] = {0};
+	int			lbs[MAXDIM];
+	int			ndim = shaped && found->rank > 0 && found->rank <= MAXDIM ? found->rank : 1;
+	ArrayType  *result;
+	float	   *values;
+	size_t		size;
+
+	for (int i = 0; i < found->rank; i++)
+		n *= found->dims[i];
+	if (n == 0)
+		return construct_empty_array(FLOAT4OID);
+	if ((uint64) n > (MaxAllocSize - 256) / sizeof(float))
+		ereport(ERROR,
+				(errcode(ERRCODE_PROGRAM_LIMIT_EXCEEDED),
+				 errmsg("an answer of " INT64_FORMAT " numbers does not fit an array", n)));
+	for (int i = 0; i < ndim; i++)
+	{
+		dims[i] = (int) (ndim == found->rank ? found->dims[i] : n);
+		lbs[i] = 1;
+	}
+	size = ARR_OVERHEAD_NONULLS(ndim) + n * sizeof(float);
+	result = palloc0(size);
+	SET_VARSIZE(result, size);
+	result->ndim = ndim;
+	result->elemtype = FLOAT4OID;
+	memcpy(ARR_DIMS(result), dims, ndim * sizeof(int));
+	memcpy(ARR_LBOUND(result), lbs, ndim * sizeof(int));
+	values = (float *) ARR_DATA_PTR(result);
+	for (int64 i = 0; i < n; i++)
+		values[i] = (float) get_element(data, t->dtype, i);
+	return result;
 }
 
 /* real[] of batch x dims: flat for one row unless shaped, two-dimensional when
@@ -248,6 +300,7 @@ millrace_infer(PG_FUNCTION_ARGS)
 	int			columns;
 	int64		rows;
 	int			batch;
+	nn_shape	given;
 
 	if (PG_ARGISNULL(1))
 		PG_RETURN_NULL();
@@ -255,11 +308,11 @@ millrace_infer(PG_FUNCTION_ARGS)
 	array = PG_GETARG_ARRAYTYPE_P(1);
 	n = ArrayGetNItems(ARR_NDIM(array), ARR_DIMS(array));
 	values = reg_floats(array, MAXDIM, m->kind != REG_RANDOM_FOREST, "input", &rows, &columns);
+	if (shape)
+		read_shape(shape, n, &given);
 	if (m->kind != REG_ONNX)
 	{
 		batch = batch_of(m->reference, "input", n, m->n_inputs);
-		if (shape)
-			check_shape(shape, n, m->reference, NULL);
 		result = result_array(batch, m->n_outputs, NULL, shape != NULL, &answer);
 		reg_infer_learner(m, values, batch, answer);
 		PG_RETURN_POINTER(result);
@@ -271,24 +324,37 @@ millrace_infer(PG_FUNCTION_ARGS)
 		const nn_tensor_info *out;
 		const void *inputs[NN_MAX_PORTS];
 		void	   *outputs[NN_MAX_PORTS] = {0};
+		nn_shape	found[NN_MAX_PORTS];
 
 		reg_load(m);
 		in = nn_input(nn, 0);
-		out = nn_output(nn, m->loaded->output);
 		if (nn_n_inputs(nn) != 1 || in->dtype != nn_float32)
 			ereport(ERROR,
 					(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 					 errmsg("model \"%s\" does not take one array of real numbers", m->reference),
 					 errdetail("It has %d inputs; the first is of type %s.", nn_n_inputs(nn), nn_dtype_name((nn_dtype) in->dtype)),
 					 errhint("Use infer_json().")));
+		if (shape && (nn = reg_find_plan(m, 1, &given, &batch)) == NULL)
+			bad_shape(m->reference, in);
+		in = nn_input(nn, 0);
+		out = nn_output(nn, m->loaded->output);
 		batch = batch_of(m->reference, in->name, n, in->elements);
-		if (shape)
-			check_shape(shape, n, m->reference, in);
-		result = result_array(batch, out->elements, out, shape != NULL, &answer);
 		inputs[0] = values;
+		if (has_dynamic(out))
+		{
+			if (batch > 1)
+				ereport(ERROR,
+						(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+						 errmsg("output \"%s\" of model \"%s\" has another size for each row", out->name, m->reference),
+						 errhint("Give one row at a time, or use infer_json().")));
+			outputs[m->loaded->output] = alloc_elements(out->elements, out->dtype, out->name);
+			reg_infer_network(m, nn, 1, inputs, outputs, found);
+			PG_RETURN_POINTER(dynamic_array(out, &found[m->loaded->output], outputs[m->loaded->output], shape != NULL));
+		}
+		result = result_array(batch, out->elements, out, shape != NULL, &answer);
 		outputs[m->loaded->output] = out->dtype == nn_float32 ? (void *) answer :
 			alloc_elements(batch * out->elements, out->dtype, out->name);
-		reg_infer_network(m, batch, inputs, outputs);
+		reg_infer_network(m, nn, batch, inputs, outputs, NULL);
 		if (out->dtype != nn_float32)
 			for (int64 i = 0; i < batch * out->elements; i++)
 				answer[i] = (float) get_element(outputs[m->loaded->output], out->dtype, i);
@@ -303,6 +369,7 @@ typedef struct number_list
 	double	   *d;
 	int64		n;
 	int64		capacity;
+	nn_shape	shape;			/* of the nesting; rank -1: ragged or too deep */
 } number_list;
 
 /* All numbers of nested arrays, in order. */
@@ -312,11 +379,28 @@ collect_numbers(JsonbContainer *array, number_list *out, const char *tensor)
 	JsonbIterator *it = JsonbIteratorInit(array);
 	JsonbIteratorToken token;
 	JsonbValue	v;
+	int			depth = 0;
+	bool		ragged = false;
+	int64		product = 1;
 
 	while ((token = JsonbIteratorNext(&it, &v, false)) != WJB_DONE)
 	{
-		if (token == WJB_BEGIN_ARRAY || token == WJB_END_ARRAY)
+		if (token == WJB_BEGIN_ARRAY)
+		{
+			if (depth == NN_MAX_RANK)
+				ragged = true;
+			else if (depth == out->shape.rank)
+				out->shape.dims[out->shape.rank++] = v.val.array.nElems;
+			else if (out->shape.dims[depth] != v.val.array.nElems)
+				ragged = true;
+			depth = Min(depth + 1, NN_MAX_RANK);
 			continue;
+		}
+		if (token == WJB_END_ARRAY)
+		{
+			depth--;
+			continue;
+		}
 		if (token != WJB_ELEM || (v.type != jbvNumeric && v.type != jbvBool))
 			ereport(ERROR,
 					(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
@@ -331,6 +415,34 @@ collect_numbers(JsonbContainer *array, number_list *out, const char *tensor)
 		if ((out->n & 0xffff) == 0)
 			CHECK_FOR_INTERRUPTS();
 	}
+	for (int i = 0; i < out->shape.rank; i++)
+		product *= Min(out->shape.dims[i], 1 + out->n);
+	if (ragged || product != out->n)
+		out->shape.rank = -1;
+}
+
+/*
+ * What shape the nesting of an input's numbers says, one level less being one
+ * row.  Flat numbers, and those that contradict the model, say nothing.
+ */
+static nn_shape
+nested_shape(const number_list *list, const nn_tensor_info *t)
+{
+	static const nn_shape nothing = {.rank = -1};
+	nn_shape	s = list->shape;
+
+	if (s.rank >= 0 && s.rank == t->rank - 1)
+	{
+		memmove(s.dims + 1, s.dims, s.rank * sizeof(s.dims[0]));
+		s.dims[0] = 1;
+		s.rank++;
+	}
+	if (s.rank != t->rank)
+		return nothing;
+	for (int i = 0; i < t->rank; i++)
+		if (t->declared[i] != -1 && t->declared[i] != s.dims[i] && (i > 0 || t->declared[i] > 1))
+			return nothing;
+	return s;
 }
 
 static void
@@ -343,6 +455,7 @@ read_numbers(Jsonb *inputs, const char *name, number_list *out)
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 				 errmsg("inputs must be an object of input names and arrays")));
 	out->n = 0;
+	out->shape.rank = 0;
 	out->capacity = 1024;
 	out->d = palloc(out->capacity * sizeof(double));
 	if (getKeyJsonValueFromContainer(&inputs->root, name, strlen(name), &v) == NULL)
@@ -357,6 +470,22 @@ read_numbers(Jsonb *inputs, const char *name, number_list *out)
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 				 errmsg("input \"%s\" must be numbers in arrays", name)));
+}
+
+/* Numbers as elements of an input. */
+static void *
+json_elements(const nn_tensor_info *t, number_list *list)
+{
+	void	   *data = alloc_elements(list->n, t->dtype, t->name);
+
+	for (int64 i = 0; i < list->n; i++)
+		if (!set_element(data, t->dtype, i, list->d[i]))
+			ereport(ERROR,
+					(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+					 errmsg("input \"%s\": %g is out of range for type %s", t->name, list->d[i],
+							nn_dtype_name((nn_dtype) t->dtype))));
+	pfree(list->d);
+	return data;
 }
 
 /* One number; JSON has no NaN and no infinity: null. */
@@ -403,7 +532,7 @@ push_tensor(JsonbParseState **state, const int64 *dims, int rank, const void *da
 
 static void
 push_output(JsonbParseState **state, const char *name, int batch, const nn_tensor_info *t,
-			const void *data)
+			const void *data, const nn_shape *found, int n_outputs)
 {
 	int64		dims[NN_MAX_RANK];
 	int64		at = 0;
@@ -413,6 +542,20 @@ push_output(JsonbParseState **state, const char *name, int batch, const nn_tenso
 	key.val.string.val = unconstify(char *, name);
 	key.val.string.len = strlen(name);
 	pushJsonbValue(state, WJB_KEY, &key);
+	if (found && has_dynamic(t))
+	{
+		/* each row as large as it came out; several: a list of them */
+		if (batch > 1)
+			pushJsonbValue(state, WJB_BEGIN_ARRAY, NULL);
+		for (int i = 0; i < batch; i++)
+		{
+			at = i * t->elements;
+			push_tensor(state, found[(int64) i * n_outputs].dims, t->rank, data, t->dtype, &at);
+		}
+		if (batch > 1)
+			pushJsonbValue(state, WJB_END_ARRAY, NULL);
+		return;
+	}
 	batch_dims(t, batch, dims);
 	if (t->rank == 0)
 		push_number(state, WJB_VALUE, get_element(data, t->dtype, 0), t->dtype == nn_float32);
@@ -453,46 +596,54 @@ millrace_infer_json(PG_FUNCTION_ARGS)
 			rows[i] = (float) numbers.d[i];
 		answer = alloc_elements((int64) batch * m->n_outputs, nn_float32, "output");
 		reg_infer_learner(m, rows, batch, answer);
-		push_output(&state, "output", batch, &t, answer);
+		push_output(&state, "output", batch, &t, answer, NULL, 1);
 	}
 	else
 	{
 		const nn_model *nn = &m->loaded->nn;
+		const nn_model *plan;
+		number_list lists[NN_MAX_PORTS];
+		nn_shape	shapes[NN_MAX_PORTS];
 		const void *inputs[NN_MAX_PORTS];
 		void	   *outputs[NN_MAX_PORTS];
+		nn_shape   *found;
 		int			batch = 0;
 
 		reg_load(m);
 		for (int k = 0; k < nn_n_inputs(nn); k++)
 		{
+			read_numbers(inputs_json, nn_input(nn, k)->name, &lists[k]);
+			shapes[k] = nested_shape(&lists[k], nn_input(nn, k));
+		}
+		plan = reg_find_plan(m, nn_n_inputs(nn), shapes, &batch);
+		if (plan)
+			nn = plan;			/* else the checks below find what is wrong */
+		for (int k = 0; k < nn_n_inputs(nn); k++)
+		{
 			const nn_tensor_info *t = nn_input(nn, k);
-			void	   *data;
-			int			b;
+			int			b = plan == NULL && shapes[k].rank > 0 && t->dims[0] == -1 ? (int) shapes[k].dims[0] :
+				batch_of(m->reference, t->name, lists[k].n, t->elements);
 
-			read_numbers(inputs_json, t->name, &numbers);
-			b = batch_of(m->reference, t->name, numbers.n, t->elements);
 			if (k > 0 && b != batch)
 				ereport(ERROR,
 						(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 						 errmsg("inputs \"%s\" and \"%s\" hold a different number of rows",
 								nn_input(nn, 0)->name, t->name)));
 			batch = b;
-			data = alloc_elements(numbers.n, t->dtype, t->name);
-			for (int64 i = 0; i < numbers.n; i++)
-				if (!set_element(data, t->dtype, i, numbers.d[i]))
-					ereport(ERROR,
-							(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-							 errmsg("input \"%s\": %g is out of range for type %s", t->name,
-									numbers.d[i], nn_dtype_name((nn_dtype) t->dtype))));
-			pfree(numbers.d);
-			inputs[k] = data;
+			inputs[k] = json_elements(t, &lists[k]);
 		}
+		if (plan == NULL)
+			ereport(ERROR,
+					(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+					 errmsg("the inputs do not fit model \"%s\"", m->reference)));
 		for (int k = 0; k < nn_n_outputs(nn); k++)
 			outputs[k] = alloc_elements(batch * nn_output(nn, k)->elements,
 										nn_output(nn, k)->dtype, nn_output(nn, k)->name);
-		reg_infer_network(m, batch, inputs, outputs);
+		found = palloc(sizeof(nn_shape) * batch * nn_n_outputs(nn));
+		reg_infer_network(m, nn, batch, inputs, outputs, found);
 		for (int k = 0; k < nn_n_outputs(nn); k++)
-			push_output(&state, nn_output(nn, k)->name, batch, nn_output(nn, k), outputs[k]);
+			push_output(&state, nn_output(nn, k)->name, batch, nn_output(nn, k), outputs[k], found + k,
+						nn_n_outputs(nn));
 	}
 	PG_RETURN_JSONB_P(JsonbValueToJsonb(pushJsonbValue(&state, WJB_END_OBJECT, NULL)));
 }
