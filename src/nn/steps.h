@@ -63,8 +63,10 @@ typedef struct nn_runner
 	mr_status  *st;
 	uint8_t    *arena;
 	uint8_t    *scratch;
+	int			group,			/* copies of each tensor in the arena, one an image */
+				image;			/* which of them is at work */
 	nn_tensor  *plain;			/* operands of the plain step at work */
-	const uint8_t *inputs[NN_MAX_PORTS];	/* of the image at hand */
+	const uint8_t *inputs[NN_MAX_PORTS];	/* of the group's first image */
 	int64_t		counts[NN_MAX_SLOTS];	/* sizes that depend on its data */
 } nn_runner;
 
@@ -74,6 +76,7 @@ typedef struct nn_step_run
 	nn_runner  *r;
 	const nn_fstep *s;
 	const nn_kernels *k;
+	int			images;			/* whose rows the step takes at once */
 	const uint8_t *data;		/* s->data in the file */
 	const nn_ftensor *tx,		/* first input, first output */
 			   *ty;
