@@ -69,6 +69,8 @@ typedef struct nn_low_job
 	float		lo,				/* u8: in quanta relative to the zero point */
 				hi;
 	int			zero;			/* u8: out's */
+	int16_t		least,			/* u8: lo and hi as out's quanta */
+				most;
 	float		res_mult,		/* u8: residual = (r - res_zero) * res_mult */
 				res_zero;
 	float		pre_lo,			/* bounds before it is added */

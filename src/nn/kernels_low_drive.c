@@ -64,6 +64,20 @@ steps_bytes(const nn_low_ops *ops, const nn_conv *cv)
 	return ((size_t) cv->kh * cv->kw * blocks * sizeof(nn_step) + NN_ALIGN - 1) / NN_ALIGN * NN_ALIGN;
 }
 
+/* Could a sum be more quanta of out than int32 holds?  Not with scales that make
+ * any sense: then the second pass, which clips before it rounds, is good enough. */
+static bool
+may_overflow(const void *pack, int cout, nn_quant in, const nn_quant *res, nn_quant out)
+{
+	const float *scale = nn_low_scale(pack, cout),
+			   *bias = nn_low_bias(pack);
+	bool		fits = res == NULL || res->scale < out.scale * 1e6f;
+
+	for (int o = 0; o < cout; o++)
+		fits = fits && in.scale * scale[o] < 0.5f * out.scale && fabsf(bias[o]) < out.scale * 1e8f;
+	return !fits;
+}
+
 /* Decide what the tiles do, and fold quantisations into the couts' factors. */
 static void
 set_numbers(plane *p, const void *pack, nn_quant in, const nn_quant *res, nn_quant out, nn_act act,
@@ -79,7 +93,8 @@ set_numbers(plane *p, const void *pack, nn_quant in, const nn_quant *res, nn_qua
 	bool		bounded = res && (p->cv->lo != 0 || p->cv->hi != 0);
 	float		unit = 1;
 
-	p->second = !clip || (res && (res->elem != native || out.elem != native));
+	p->second = !clip || (res && (res->elem != native || out.elem != native)) ||
+		(ops->kind == nn_low_u8 && out.elem == native && may_overflow(pack, cout, in, res, out));
 	p->post.act = act;
 	p->post.out = out;
 	p->post.res = res ? *res : out;
@@ -108,6 +123,8 @@ set_numbers(plane *p, const void *pack, nn_quant in, const nn_quant *res, nn_qua
 		/* an empty range (clip outside what out can hold): its nearer end */
 		p->job.lo = fminf(p->job.lo, (float) (255 - out.zero));
 		p->job.hi = fmaxf(p->job.hi, (float) -out.zero);
+		p->job.least = (int16_t) ((int) nearbyintf(p->job.lo) + out.zero);
+		p->job.most = (int16_t) ((int) nearbyintf(p->job.hi) + out.zero);
 		if (res)
 		{
 			p->job.res_mult = res->scale / unit;

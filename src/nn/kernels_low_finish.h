@@ -9,7 +9,7 @@
  *		E_BYTES					of a native element
  *		E_RESIDUAL(j, r)		what VW elements of the residual are worth
  *		e_store()				VW values into native elements
- *		E_STORE_BLOCKS()		optional: e_store() of TILE_NB blocks, side by side
+ *		E_STORE_BLOCKS(j, o, f)	optional: clip and store TILE_NB blocks, side by side
  *		NN_UNROLL				before loops to unroll, or nothing
  */
 #define NN_INLINE static inline __attribute__((always_inline))
@@ -40,18 +40,18 @@ tile_finish(const nn_low_job *j, const va *acc, char *o0, char *o1, const char *
 			f[v] = va_value(acc[i * nv + v], j, v * VW);
 			if (r0)
 				f[v] = vf_min(pre_hi, vf_max(pre_lo, f[v])) + E_RESIDUAL(j, r + v / NV_BLOCK * j->res_blk + v % NV_BLOCK * VW * E_BYTES);
-			f[v] = vf_min(hi, vf_max(lo, f[v]));
 		}
-#ifdef E_STORE_BLOCKS			/* one store of all blocks, which lie side by side */
+#ifdef E_STORE_BLOCKS
 		if (nv == NV_BLOCK * TILE_NB)
 		{
-			E_STORE_BLOCKS(o, f, zero);
+			E_STORE_BLOCKS(j, o, f);
 			continue;
 		}
 #endif
 		NN_UNROLL
 		for (int v = 0; v < nv; v++)
-			e_store(o + v / NV_BLOCK * j->out_blk + v % NV_BLOCK * VW * E_BYTES, f[v], zero);
+			e_store(o + v / NV_BLOCK * j->out_blk + v % NV_BLOCK * VW * E_BYTES,
+					vf_min(hi, vf_max(lo, f[v])), zero);
 	}
 }
 
