@@ -11,7 +11,6 @@
  * case runs in a process of its own, so a crash or a hang is a wrong case and
  * no more.  A refused case must be named (as a pattern) in docs/operators.md.
  */
-#include <dirent.h>
 #include <fnmatch.h>
 #include <math.h>
 #include <signal.h>
@@ -20,9 +19,8 @@
 #include <unistd.h>
 
 #include "nn/graph.h"
-#include "unit.h"
+#include "nn_cases.h"
 
-#define MAX_CASES 4096
 #define MAX_REFUSED 0.09		/* of the cases */
 #define OPEN 0					/* refused ones that are still to be learnt */
 #define CASE_SECONDS 20			/* sanitizers and a busy machine included */
@@ -322,75 +320,22 @@ documented(const char *name)
 	return false;
 }
 
-static int
-by_name(const void *a, const void *b)
-{
-	return strcmp(*(char *const *) a, *(char *const *) b);
-}
-
-/* Names of the folders here that have a model, in order. */
-static int
-list_cases(char **names)
-{
-	char		path[300];
-	struct dirent *e;
-	DIR		   *d = opendir(".");
-	int			n = 0;
-
-	while (d && (e = readdir(d)) != NULL && n < MAX_CASES)
-	{
-		snprintf(path, sizeof(path), "%s/model.onnx", e->d_name);
-		if (access(path, R_OK) == 0)
-			names[n++] = strdup(e->d_name);
-	}
-	if (d)
-		closedir(d);
-	qsort(names, (size_t) n, sizeof(char *), by_name);
-	return n;
-}
-
-/* Unpack the archive of the real data into a new folder; false if there is none. */
-static bool
-unpack(char folder[1024])
-{
-	const char *archive = data_path("onnx_conformance/node_v1.8.1.tar.gz");
-	const char *tmp = getenv("TMPDIR");
-	char		command[3000];
-
-	if (access(archive, R_OK) != 0)
-		return false;
-	snprintf(folder, 1024, "%s/millrace_conformance_XXXXXX", tmp ? tmp : "/tmp");
-	if (mkdtemp(folder) == NULL)
-		return false;
-	snprintf(command, sizeof(command), "tar -xzf '%s' -C '%s'", archive, folder);
-	return system(command) == 0;
-}
-
 int
 main(int argc, char **argv)
 {
 	static char *names[MAX_CASES];
-	const char *root = argc > 1 ? argv[1] : getenv("MILLRACE_CONFORMANCE");
-	char		unpacked[1024] = "";
 	int			count[3] = {0},
 				undocumented = 0,
 				n;
 
 	find_isas();
 	read_documentation();
-	if (root == NULL && unpack(unpacked))
-		root = unpacked;
-	if (root == NULL)
+	n = cases_enter(argc > 1 ? argv[1] : NULL, names);
+	if (n < 0)
 	{
 		skip("no conformance cases (MILLRACE_CONFORMANCE, ../shared/data)");
 		return done_testing();
 	}
-	if (chdir(root) != 0 || (access("node", R_OK) == 0 && chdir("node") != 0))
-	{
-		perror(root);
-		return 2;
-	}
-	n = list_cases(names);
 	for (int i = 0; i < n; i++)
 	{
 		report		r;
@@ -404,14 +349,7 @@ main(int argc, char **argv)
 		if (r.v == wrong || (r.v == refused && (argc > 1 || !documented(names[i]))))
 			printf("# %s on %s: %s: %s\n", r.v == wrong ? "wrong" : "refused", r.isa, names[i], r.why);
 	}
-	if (unpacked[0])
-	{
-		char		command[1100];
-
-		snprintf(command, sizeof(command), "cd / && rm -rf '%s'", unpacked);
-		if (system(command) != 0)
-			printf("# %s is left behind\n", unpacked);
-	}
+	cases_leave(names, n);
 	printf("# %d right, %d refused, %d wrong, on %d instruction sets\n", count[right], count[refused], count[wrong], n_isas);
 	ok(count[right] > 0 && count[wrong] == 0, "%d cases: none is wrong, crashes or hangs", n);
 	ok(undocumented <= OPEN, "each refused case is named in docs/operators.md (%d are not)", undocumented);

@@ -244,6 +244,53 @@ find_wanted(nn_planner *p)
 	return MR_OK;
 }
 
+/*
+ * How many images go through the steps together: as many as fill a block of rows
+ * of the products, whose weights are then read once for all of them.  Tensors lie
+ * once an image; only plain ones that share whole can.
+ */
+#define GROUP_ROWS 112
+#define GROUP_BYTES (UINT64_C(16) << 20)	/* of all their tensors */
+
+static void
+choose_group(nn_planner *p)
+{
+	int			rows = 0;
+
+	p->group = 1;
+	for (int i = 0; i < p->n_tensors; i++)
+	{
+		const nn_ptensor *t = &p->tensors[i];
+		const nn_ptensor *r = &p->tensors[nn_plan_root(p, i, NULL)];
+
+		if (t->t.place == nn_place_arena &&
+			(t->t.blocked || t->t.dtype != r->t.dtype || t->t.elements != r->t.elements))
+			return;
+	}
+	for (int i = 0; i < p->g->n_outputs; i++)
+		for (int k = 0; k < NN_MAX_RANK; k++)
+			if (p->g->values[p->g->outputs[i]].dynamic[k])
+				return;
+	for (int i = 0; i < p->n_steps; i++)
+	{
+		nn_fstep   *s = &p->steps[i].s;
+
+		s->folds = nn_step_can_fold(s->kind);
+		for (int k = 0; k < s->n_in && s->folds; k++)
+			if (p->tensors[p->operands[s->operands + (uint32_t) k]].t.place == nn_place_const)
+				s->folds = 0;
+		if (s->folds && s->kind == nn_step_gemm && s->u.gemm.m > rows)
+			rows = s->u.gemm.m;
+	}
+	if (rows == 0 || rows > GROUP_ROWS / 2)
+		return;
+	p->group = (uint32_t) (GROUP_ROWS / rows);
+	if (p->arena > 0 && p->group > GROUP_BYTES / p->arena)
+		p->group = (uint32_t) (GROUP_BYTES / p->arena);
+	if (p->group < 1)
+		p->group = 1;
+}
+
 mr_code
 nn_plan_arena(nn_planner *p)
 {
@@ -284,5 +331,6 @@ nn_plan_arena(nn_planner *p)
 	}
 	for (int i = 0; i < p->n_steps; i++)
 		p->scratch = p->steps[i].scratch > p->scratch ? p->steps[i].scratch : p->scratch;
+	choose_group(p);
 	return find_wanted(p);
 }

@@ -129,7 +129,8 @@ nn_emit_plan(nn_planner *p, nn_content *content, nn_emitted *out)
 	h->len = align64(h->ports + (h->n_inputs + h->n_outputs) * sizeof(nn_port));
 	h->arena = align64(p->arena);
 	h->scratch = align64(p->scratch);
-	h->workspace = h->arena + h->scratch + align64(h->max_operands * sizeof(nn_tensor));
+	h->group = p->group;
+	h->workspace = h->arena * h->group + h->scratch + align64(h->max_operands * sizeof(nn_tensor));
 	if (content->len + h->len > g->opt->max_memory || h->workspace > g->opt->max_memory - content->len - h->len)
 	{
 		mr_fail(g->st, MR_LIMIT, "the model needs %llu bytes for its weights and %llu for a run, at most %zu are allowed",

@@ -134,6 +134,14 @@ check_step(const nn_file_header *file, const nn_step_check *c)
 		if (y->place != nn_place_arena || !y->blocked != !type->blocked)
 			return false;
 	}
+	if (s->folds)
+	{
+		if (s->folds != 1 || !nn_step_can_fold(s->kind))
+			return false;
+		for (int i = 0; i < s->n_in; i++)
+			if (c->t[i]->blocked || c->t[i]->place == nn_place_const)
+				return false;
+	}
 	return type->check(c);
 }
 
@@ -207,8 +215,9 @@ check_header(const void *file, size_t len, const nn_kernels **k, mr_status *st)
 			!inside(p->operands, p->n_operands, sizeof(int32_t), end) ||
 			!inside(p->steps, p->n_steps, sizeof(nn_fstep), end) ||
 			!inside(p->ports, (uint64_t) p->n_inputs + p->n_outputs, sizeof(nn_port), end) ||
-			p->arena % 64 || p->scratch % 64 || p->arena > SIZE_MAX / 4 || p->scratch > SIZE_MAX / 4 ||
-			p->workspace < p->arena + p->scratch + p->max_operands * sizeof(nn_tensor) || p->workspace > SIZE_MAX / 2)
+			p->arena % 64 || p->scratch % 64 || p->group < 1 || p->group > NN_MAX_GROUP ||
+			p->arena > SIZE_MAX / 4 / NN_MAX_GROUP || p->scratch > SIZE_MAX / 4 ||
+			p->workspace < p->arena * p->group + p->scratch + p->max_operands * sizeof(nn_tensor) || p->workspace > SIZE_MAX / 2)
 			return corrupt(st, "impossible offsets");
 	}
 	return MR_OK;

@@ -97,6 +97,7 @@ typedef struct nn_fstep
 	int32_t		low;			/* nn_low_kind of a step with fewer bits */
 	float		scale;			/* ... that rounds its input to uint8 on the way */
 	int32_t		zero;
+	int32_t		folds;			/* 1: images of a batch are further rows */
 	uint64_t	data;			/* pack, scale and shift */
 	uint64_t	data_len;
 	uint64_t	wanted;			/* bit per output that depends on this step */
@@ -142,6 +143,15 @@ typedef struct nn_fstep
 	}			u;
 } nn_fstep;
 
+/* Steps that treat each row alone may take the rows of several images at once. */
+static inline bool
+nn_step_can_fold(int kind)
+{
+	return kind == nn_step_gemm || kind == nn_step_layernorm;
+}
+
+#define NN_MAX_GROUP 128
+
 typedef struct nn_port
 {
 	nn_tensor_info info;
@@ -156,8 +166,10 @@ typedef struct nn_fplan
 	uint64_t	at,				/* its bytes */
 				len;
 	uint64_t	workspace;		/* arena, then scratch, then operand tensors */
-	uint64_t	arena;
+	uint64_t	arena;			/* of one image */
 	uint64_t	scratch;
+	uint32_t	group;			/* images that go through the steps together */
+	uint32_t	reserved;
 	uint32_t	n_tensors,
 				n_operands,
 				n_steps,

@@ -17,12 +17,19 @@
 
 #include "nn/fuse.h"
 
+/* The same for a value that may be stored. */
+static nn_node *
+sole_producer(nn_graph *g, int v)
+{
+	if (v < 0 || g->values[v].uses != 1 || g->values[v].producer < 0 || nn_is_output(g, v))
+		return NULL;
+	return &g->nodes[g->values[v].producer];
+}
+
 nn_node *
 nn_sole_producer(nn_graph *g, int v)
 {
-	if (v < 0 || g->values[v].uses != 1 || g->values[v].producer < 0 || nn_is_output(g, v) || !nn_may_skip(g, v))
-		return NULL;
-	return &g->nodes[g->values[v].producer];
+	return v >= 0 && nn_may_skip(g, v) ? sole_producer(g, v) : NULL;
 }
 
 void
@@ -126,9 +133,11 @@ fuse_residual(nn_graph *g, nn_node *n)
 		return false;
 	for (int k = 0; k < 2; k++)
 	{
-		nn_node    *conv = nn_sole_producer(g, n->in[k]);
+		nn_node    *conv = sole_producer(g, n->in[k]);
 
-		if (fusable(conv) && conv->op->kind == nn_kind_conv && nn_conv_lowers(g, conv) && (!best || conv > best))
+		/* a stored value between the two is limited, which kernels of int8 can do on the way */
+		if (fusable(conv) && conv->op->kind == nn_kind_conv && nn_conv_lowers(g, conv) && (!best || conv > best) &&
+			(nn_may_skip(g, n->in[k]) || nn_conv_is_int8(g, conv)))
 		{
 			best = conv;
 			side = k;
@@ -142,6 +151,7 @@ fuse_residual(nn_graph *g, nn_node *n)
 		int			out = n->out[0];
 		nn_node		moved = *best;
 
+		moved.mid = g->values[n->in[side]].stored;
 		best->dead = true;
 		moved.residual = other;
 		moved.out = n->out;

@@ -57,9 +57,6 @@ nn_fuse_gemm_add(nn_graph *g, nn_node *n)
 			continue;
 		if (fuse_bias(g, n, p, n->in[!k]))
 			return true;
-		/* products in 8 and 16 bits take no residual */
-		if (g->opt->precision == nn_bfloat16 || p->dynamic || g->values[p->in[1]].int8)
-			continue;
 		if (nn_shape_equal(&g->values[n->in[!k]].shape, &g->values[n->out[0]].shape) && (!best || p > best))
 		{
 			best = p;

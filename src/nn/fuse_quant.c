@@ -567,10 +567,16 @@ fuse_dynamics(nn_graph *g)
 bool
 nn_may_skip(const nn_graph *g, int value)
 {
-	const nn_stored *s = g->values[value].stored;
+	return g->values[value].stored == NULL;
+}
 
-	/* with a zero point at the end, storing is a ReLU */
-	return s == NULL || (s->zero > 0 && s->zero < 255);
+bool
+nn_conv_is_int8(const nn_graph *g, const nn_node *n)
+{
+	const nn_int8_weights *o = g->values[n->in[1]].int8;
+
+	return nn_conv_lowers(g, n) && g->values[n->in[0]].stored && o && (o->n_scales == 1 || o->axis == 0) &&
+		n->params.i[nn_w_groups] == 1;
 }
 
 mr_code

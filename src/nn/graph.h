@@ -91,6 +91,14 @@ typedef struct nn_params
 
 struct nn_op;
 
+/* Rounded to scale * (x - zero), x = 0 .. 255, wherever it is kept.  int8 values
+ * are the same with zero point and numbers raised by 128. */
+typedef struct nn_stored
+{
+	float		scale;
+	int			zero;
+} nn_stored;
+
 typedef struct nn_node
 {
 	const char *name;
@@ -109,16 +117,9 @@ typedef struct nn_node
 	/* set by fusion */
 	nn_act		act;			/* applied to the result */
 	int			residual;		/* value added before act, -1: none */
+	const struct nn_stored *mid;	/* int8 Conv with a residual: what its own sum is limited to */
 	bool		dynamic;		/* MatMul whose input is rounded to 8 bits by its own range */
 } nn_node;
-
-/* Rounded to scale * (x - zero), x = 0 .. 255, wherever it is kept.  int8 values
- * are the same with zero point and numbers raised by 128. */
-typedef struct nn_stored
-{
-	float		scale;
-	int			zero;
-} nn_stored;
 
 /* What a float32 constant was made of: q * scale, by index of an axis or (one
  * scale) all alike. */

@@ -149,6 +149,8 @@ typedef struct nn_conv
 				pl;
 	nn_conv_form form;
 	nn_act		act;
+	float		lo,				/* kernels_low.h, uint8: bounds of a value before res is */
+				hi;				/* added; both 0: none */
 } nn_conv;
 
 /* w is OIHW (cout x cin/groups x kh x kw), bias cout floats or NULL.  Scale of a

@@ -68,6 +68,8 @@ typedef struct nn_low_job
 	int			zero;			/* u8: out's */
 	float		res_mult,		/* u8: residual = (r - res_zero) * res_mult */
 				res_zero;
+	float		pre_lo,			/* bounds before it is added */
+				pre_hi;
 } nn_low_job;
 
 /* As nn_tile_fn. */

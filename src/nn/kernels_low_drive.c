@@ -74,6 +74,7 @@ set_numbers(plane *p, const void *pack, nn_quant in, const nn_quant *res, nn_qua
 	float		lo,
 				hi;
 	bool		clip = nn_act_is_clip(act, &lo, &hi);
+	bool		bounded = res && (p->cv->lo != 0 || p->cv->hi != 0);
 	float		unit = 1;
 
 	p->second = !clip || (res && (res->elem != native || out.elem != native));
@@ -83,6 +84,13 @@ set_numbers(plane *p, const void *pack, nn_quant in, const nn_quant *res, nn_qua
 	p->job.wide = p->second || out.elem != native;
 	p->job.lo = p->second ? -INFINITY : lo;
 	p->job.hi = p->second ? INFINITY : hi;
+	if (p->second && bounded)
+	{
+		p->job.lo = p->cv->lo;
+		p->job.hi = p->cv->hi;
+	}
+	p->job.pre_lo = -INFINITY;
+	p->job.pre_hi = INFINITY;
 	p->start_f = nn_low_bias(pack);
 	p->steps = (nn_step *) (scratch + arrays_bytes(cout));
 	if (ops->kind != nn_low_u8)
@@ -101,6 +109,11 @@ set_numbers(plane *p, const void *pack, nn_quant in, const nn_quant *res, nn_qua
 		{
 			p->job.res_mult = res->scale / unit;
 			p->job.res_zero = (float) res->zero;
+			if (bounded)
+			{
+				p->job.pre_lo = p->cv->lo / unit;
+				p->job.pre_hi = p->cv->hi / unit;
+			}
 		}
 	}
 	{

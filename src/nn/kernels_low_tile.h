@@ -54,7 +54,9 @@ tile_finish(const nn_low_job *j, const va *acc, char *o0, char *o1, const char *
 			const int nv, const int half)
 {
 	vf			lo = vf_set1(j->lo),
-				hi = vf_set1(j->hi);
+				hi = vf_set1(j->hi),
+				pre_lo = vf_set1(j->pre_lo),
+				pre_hi = vf_set1(j->pre_hi);
 	vi			zero = vi_set1(j->zero);
 
 	NN_UNROLL
@@ -70,7 +72,7 @@ tile_finish(const nn_low_job *j, const va *acc, char *o0, char *o1, const char *
 			char	   *o = (i < half ? o0 + i * j->out_pix : o1 + (i - half) * j->out_pix) + o_at;
 
 			if (r0)
-				f = f + E_RESIDUAL(j, (i < half ? r0 + i * j->res_pix : r1 + (i - half) * j->res_pix) + r_at);
+				f = vf_min(pre_hi, vf_max(pre_lo, f)) + E_RESIDUAL(j, (i < half ? r0 + i * j->res_pix : r1 + (i - half) * j->res_pix) + r_at);
 			f = vf_min(hi, vf_max(lo, f));
 			e_store(o + v % NV_BLOCK * VW * E_BYTES, f, zero);
 		}

@@ -45,9 +45,13 @@ extern bool nn_affine(const nn_graph *g, const nn_node *n, float *scale, float *
 /* Can an activation be folded into n's own step? */
 extern bool nn_takes_activation(const nn_graph *g, const nn_node *n);
 
-/* May a value vanish between two nodes that become one?  Not if keeping it in 8
- * bits is what makes a ReLU. */
+/* May a value vanish between two nodes that become one?  Not if it is rounded
+ * and limited to 8 bits there. */
 extern bool nn_may_skip(const nn_graph *g, int value);
+
+/* Will this Conv compute on int8, and not as a depthwise one?  Such a step can
+ * limit its sums to what the value between held before it adds a residual. */
+extern bool nn_conv_is_int8(const nn_graph *g, const nn_node *n);
 
 /* Does n pass its input through, type and shape included? */
 extern bool nn_is_identity(const nn_graph *g, const nn_node *n);

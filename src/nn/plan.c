@@ -271,9 +271,8 @@ nn_lower_graph(nn_planner *p)
 	memset(p->low_of, -1, n * sizeof(int));
 	memset(p->rows_of, -1, n * sizeof(int));
 	memset(p->raw_of, -1, n * sizeof(int));
-	p->bf16 = g->opt->precision == nn_bfloat16 && nn_low_for(p->isa_asked, nn_low_bf16) != NULL;
-	for (int i = 0; i < g->n_values; i++)
-		p->bf16 = p->bf16 && g->values[i].stored == NULL;
+	if (g->opt->precision == nn_bfloat16)
+		NN_TRY(nn_plan_bf16(p));
 	memset(p->plain_of, -1, n * sizeof(int));
 	memset(p->blocked_of, -1, n * sizeof(int));
 	find_margins(p);

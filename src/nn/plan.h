@@ -51,11 +51,12 @@ typedef struct nn_planner
 			   *rows_of,
 			   *raw_of;
 	nn_isa		isa_asked;		/* may be beyond isa: for kernels of fewer bits */
-	bool		bf16;			/* activations are bfloat16 where a kernel takes them */
+	bool	   *bf16;			/* by value: kept in bfloat16; NULL: none is */
 	bool		low_used[3];	/* by nn_low_kind */
 	nn_margin  *margin;			/* by value: what its convolutions read */
 	int			outputs[NN_MAX_PORTS];	/* tensors */
 	uint64_t	arena;
+	uint32_t	group;			/* images that go through the steps together */
 	uint64_t	scratch;
 	int			max_operands;
 } nn_planner;

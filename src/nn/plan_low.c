@@ -16,7 +16,72 @@
 nn_elem
 nn_plan_elem(const nn_planner *p, int value)
 {
-	return p->g->values[value].stored ? nn_elem_u8 : p->bf16 ? nn_elem_bf16 : nn_elem_f32;
+	return p->g->values[value].stored ? nn_elem_u8 : p->bf16 && p->bf16[value] ? nn_elem_bf16 : nn_elem_f32;
+}
+
+/* Does the node read its inputs in bfloat16? */
+static bool
+reads_bf16(const nn_graph *g, const nn_node *n)
+{
+	switch (n->op->kind)
+	{
+		case nn_kind_conv:
+			return nn_conv_lowers(g, n);
+		case nn_kind_maxpool:
+		case nn_kind_avgpool:
+		case nn_kind_global_avgpool:
+		case nn_kind_binary:
+		case nn_kind_concat:
+		case nn_kind_activation:
+			return true;
+		case nn_kind_slice:
+		case nn_kind_pad:
+			return n->shortcut;
+		default:
+			return false;
+	}
+}
+
+/*
+ * Values whose readers all take it; what leaves for float32 (a classifier's
+ * scores above all) keeps all its bits.  Not at all in a quantised graph, nor in
+ * one with depthwise convolutions: those are bound by memory, not arithmetic,
+ * and MobileNets lose too much.
+ */
+mr_code
+nn_plan_bf16(nn_planner *p)
+{
+	nn_graph   *g = p->g;
+	bool	   *bf16;
+
+	if (nn_low_for(p->isa_asked, nn_low_bf16) == NULL)
+		return MR_OK;
+	bf16 = nn_heap_alloc(g->heap, (size_t) g->n_values + 1, sizeof(bool));
+	if (bf16 == NULL)
+		return g->st->code;
+	for (int i = 0; i < g->n_values; i++)
+	{
+		if (g->values[i].stored)
+			return MR_OK;
+		bf16[i] = true;
+	}
+	for (int i = 0; i < g->n_nodes; i++)
+	{
+		const nn_node *n = &g->nodes[i];
+
+		if (n->dead)
+			continue;
+		if (n->op->kind == nn_kind_conv && n->params.i[nn_w_groups] > 1 &&
+			n->params.i[nn_w_groups] == g->values[n->in[0]].shape.dims[1])
+			return MR_OK;
+		for (int k = 0; k < n->n_in; k++)
+			if (n->in[k] >= 0 && !reads_bf16(g, n))
+				bf16[n->in[k]] = false;
+	}
+	for (int i = 0; i < g->n_outputs; i++)
+		bf16[g->outputs[i]] = false;
+	p->bf16 = bf16;
+	return MR_OK;
 }
 
 /* A tensor of fewer bits for a value. */

@@ -132,6 +132,7 @@ nn_quantizer_open(const mr_env *env, const uint8_t *onnx, size_t len, const nn_o
 	q->opt.precision = nn_float32;
 	q->options = options ? *options : nn_quant_defaults;
 	rc = nn_graph_open(&q->g, &q->heap, env, onnx, len, &q->opt, st);
+	q->opt.n_classes = 0;		/* what is written has the shapes of the first */
 	if (rc == MR_OK)
 		rc = nn_fuse_lightly(&q->g);
 	if (rc == MR_OK)
@@ -439,7 +440,7 @@ nn_quantizer_next(nn_quantizer *q, bool *again, mr_status *st)
 			worst = i;
 	if (kept >= q->options.max_kept || worst < 0)
 	{
-		mr_fail(st, MR_INVALID, "the int8 model agrees with the float32 model by a cosine of %.6f only, %.6f are asked for",
+		mr_fail(st, MR_INVALID, "the int8 model agrees with the float32 model by a cosine of %.8f only, %.8f are asked for",
 				reached, q->options.min_cosine);
 		mr_detail(st, "%d of %d layers were kept in float32 to reach it.", kept, q->n_layers);
 		mr_hint(st, "Try more calibration rows, another method, a larger max_layers_kept, or a smaller min_cosine.");

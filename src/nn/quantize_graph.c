@@ -184,7 +184,10 @@ nn_quant_layers(nn_quantizer *q)
 	for (int i = 0; i < g->n_values; i++)
 		q->group[i] = i;
 	for (int i = 0; i < g->n_nodes; i++)
-		if (!g->nodes[i].dead && is_layer(g, &g->nodes[i]))
+		if (g->nodes[i].op->run == nn_run_quantize || g->nodes[i].op->run == nn_run_dequantize ||
+			g->nodes[i].op->run == nn_run_dynamic_quantize)
+			return nn_node_fail(g, &g->nodes[i], MR_INVALID, "the model is quantized already");
+		else if (!g->nodes[i].dead && is_layer(g, &g->nodes[i]))
 		{
 			nn_quant_layer *l = &q->layers[q->n_layers++];
 
@@ -195,6 +198,9 @@ nn_quant_layers(nn_quantizer *q)
 	if (q->n_layers == 0)
 		return mr_fail(g->st, MR_UNSUPPORTED, "the model has no layer that can be int8");
 	NN_TRY(keep_by_name(q));
+	for (int i = 0; i < q->n_layers && q->layers[i].kept; i++)
+		if (i == q->n_layers - 1)
+			return mr_fail(g->st, MR_INVALID, "all %d layers of the model would be kept in float32", q->n_layers);
 	nn_quant_mark(q);
 	for (int i = 0; i < g->n_nodes; i++)
 	{

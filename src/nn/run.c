@@ -42,11 +42,13 @@ denormals_restore(unsigned old)
 uint8_t *
 nn_step_address(const nn_runner *r, const nn_ftensor *t)
 {
+	size_t		image = r->image ? (size_t) r->image * (size_t) t->elements * nn_dtype_size(t->dtype) : 0;
+
 	if (t->place == nn_place_arena)
-		return r->arena + t->offset;
+		return r->arena + t->offset * (uint64_t) r->group + image;
 	if (t->place == nn_place_const)
 		return (uint8_t *) (uintptr_t) (r->m->bytes + t->offset);	/* only read */
-	return (uint8_t *) (uintptr_t) r->inputs[t->offset];
+	return (uint8_t *) (uintptr_t) (r->inputs[t->offset] + image);
 }
 
 const nn_ftensor *
@@ -67,7 +69,7 @@ lines_per_slice(const nn_step_run *c, int lines)
 }
 
 static mr_code
-run_step(nn_runner *r, const nn_fstep *s)
+run_step(nn_runner *r, const nn_fstep *s, int images)
 {
 	const nn_step_type *type = &nn_step_types[s->kind];
 	const nn_margin *m;
@@ -79,6 +81,7 @@ run_step(nn_runner *r, const nn_fstep *s)
 	c.r = r;
 	c.s = s;
 	c.k = r->k;
+	c.images = images;
 	c.data = r->m->bytes + s->data;
 	c.tx = s->n_in > 0 ? nn_step_operand(r, s, 0) : NULL;
 	c.ty = nn_step_operand(r, s, s->n_in);
@@ -113,6 +116,20 @@ run_step(nn_runner *r, const nn_fstep *s)
 		nn_low_border(&y, *m);
 	}
 	return MR_OK;
+}
+
+/* One step for a group of images: at once where their rows are just more rows. */
+static mr_code
+run_images(nn_runner *r, const nn_fstep *s, int images)
+{
+	mr_code		rc = MR_OK;
+
+	if (images == 1 || s->folds)
+		return run_step(r, s, images);
+	for (r->image = 0; r->image < images && rc == MR_OK; r->image++)
+		rc = run_step(r, s, 1);
+	r->image = 0;
+	return rc;
 }
 
 /* Where the inputs of image n lie; those that the plan is bound to must be as it
@@ -226,15 +243,19 @@ run(const nn_model *m, const mr_env *env, void *workspace, int batch, const void
 	r.env = env;
 	r.st = st;
 	r.arena = workspace;
-	r.scratch = r.arena + h->arena;
+	r.scratch = r.arena + h->arena * h->group;
 	r.plain = (nn_tensor *) (void *) (r.scratch + h->scratch);
 	for (uint32_t i = 0; i < h->n_outputs; i++)
 		if (outputs[i])
 			wanted |= UINT64_C(1) << i;
 	mode = denormals_off();
-	for (int n = 0; n < batch && rc == MR_OK; n++)
+	r.group = batch > 1 && observer == NULL ? (int) h->group : 1;
+	for (int n = 0; n < batch && rc == MR_OK; n += r.group)
 	{
-		rc = take_inputs(&r, ports, n, inputs);
+		int			images = batch - n < r.group ? batch - n : r.group;
+
+		for (int i = images - 1; i >= 0 && rc == MR_OK; i--)
+			rc = take_inputs(&r, ports, n + i, inputs);
 		for (uint32_t i = 0; i < h->n_steps && rc == MR_OK; i++)
 		{
 			if (!(steps[i].wanted & wanted))
@@ -242,12 +263,13 @@ run(const nn_model *m, const mr_env *env, void *workspace, int batch, const void
 			if (mr_interrupted(env))
 				rc = mr_fail(st, MR_CANCELED, "canceled");
 			else
-				rc = run_step(&r, &steps[i]);
+				rc = run_images(&r, &steps[i], images);
 			if (observer && rc == MR_OK)
 				observer->step(observer->arg, &r, i);
 		}
-		if (rc == MR_OK)
-			give_outputs(&r, ports + h->n_inputs, n, outputs, shapes);
+		for (r.image = 0; r.image < images && rc == MR_OK; r.image++)
+			give_outputs(&r, ports + h->n_inputs, n + r.image, outputs, shapes);
+		r.image = 0;
 	}
 	denormals_restore(mode);
 	return rc;

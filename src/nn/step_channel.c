@@ -43,8 +43,8 @@ nn_lower_activation(nn_planner *p, nn_node *n)
 
 	if (!nn_plan_has_blocked(p, n->in[0]) || !nn_activation(n, &act))
 		return nn_lower_no;
-	in = p->blocked_of[n->in[0]];
-	return nn_plan_blocked_step(p, nn_step_scale_shift, 1, &in, n->out[0], act) ? nn_lower_done : nn_lower_failed;
+	in = nn_plan_blocked(p, n->in[0]);
+	return in >= 0 && nn_plan_blocked_step(p, nn_step_scale_shift, 1, &in, n->out[0], act) ? nn_lower_done : nn_lower_failed;
 }
 
 /* Both operands the same shape, or the second one value a channel. */

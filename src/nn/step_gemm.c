@@ -35,7 +35,8 @@ nn_lower_gemm(nn_planner *p, nn_node *n)
 	s->s.u.gemm.m = (int32_t) (p->tensors[in[0]].t.elements / k);
 	s->s.macs = (int64_t) k * s->s.u.gemm.n;
 	nn_plan_data(p, s, nn_gemm_pack_size(p->isa, k, s->s.u.gemm.n));
-	s->scratch = p->k->gemm_scratch(s->s.u.gemm.m, k, s->s.u.gemm.n);
+	/* for any number of rows: images of a batch may be folded into them */
+	s->scratch = p->k->gemm_scratch(INT32_MAX, k, s->s.u.gemm.n);
 	return nn_lower_done;
 }
 
@@ -93,14 +94,14 @@ nn_step_check_gemm(const nn_step_check *c)
 		if (c->t[i]->blocked || c->t[i]->elements != (int64_t) m * n)
 			return false;
 	return !c->t[0]->blocked && m >= 1 && k >= 1 && n >= 1 && c->t[0]->elements == (int64_t) m * k &&
-		c->k->gemm_scratch(m, k, n) <= c->h->scratch &&
+		c->k->gemm_scratch(INT32_MAX, k, n) <= c->h->scratch &&
 		nn_pack_check(c->file + s->data, s->data_len, c->k->isa, nn_pack_gemm, &flat);
 }
 
 int
 nn_step_count_gemm(const nn_step_run *c)
 {
-	return c->s->u.gemm.m;
+	return c->s->u.gemm.m * c->images;
 }
 
 void

@@ -13,6 +13,10 @@
 #include <math.h>
 #include <string.h>
 
+/* Weights of so few numbers stay float32: there is nothing to save, and early
+ * layers, which have few, matter most to the result. */
+#define SMALL_WEIGHTS 8192
+
 /* ---- lowering ---- */
 
 /* The kind of kernels a layer with input x and weights w takes; false: float32. */
@@ -23,8 +27,10 @@ kind_of_layer(const nn_planner *p, int x, int w, int axis, nn_low_kind *kind)
 
 	if (o && p->g->values[x].stored && (o->n_scales == 1 || o->axis == axis))
 		*kind = nn_low_u8;
-	else if (p->g->opt->precision == nn_bfloat16)
-		*kind = p->bf16 ? nn_low_bf16 : nn_low_w16;
+	else if (p->bf16)
+		*kind = nn_low_bf16;
+	else if (p->g->opt->precision == nn_bfloat16 && p->g->values[w].elements >= SMALL_WEIGHTS)
+		*kind = nn_low_w16;
 	else
 		return false;
 	return nn_low_for(p->isa_asked, *kind) != NULL;
@@ -97,6 +103,11 @@ lower_conv(nn_planner *p, nn_node *n)
 	s->s.u.conv = cv;
 	s->s.act = n->act;
 	s->s.residual = n->residual >= 0;
+	if (n->mid)
+	{
+		s->s.u.conv.lo = (float) (0 - n->mid->zero) * n->mid->scale;
+		s->s.u.conv.hi = (float) (255 - n->mid->zero) * n->mid->scale;
+	}
 	x = &p->tensors[in[0]].t;
 	y = &p->tensors[out].t;
 	s->s.macs = (int64_t) (cv.cin / cv.groups) * cv.cout * cv.kh * cv.kw * y->w;
@@ -125,35 +136,40 @@ lower_gemm(nn_planner *p, nn_node *n)
 	const nn_value *b = &g->values[n->in[1]];
 	bool		trans = n->op->kind == nn_kind_gemm && n->params.i[1];
 	nn_low_kind kind = nn_low_u8;
-	int			in,
-				out,
+	int			in[2],
+				n_in = 1,
+				out = -1,
 				k;
 	nn_pstep   *s;
 
-	if (!nn_gemm_lowers(g, n) || n->residual >= 0 || (n->op->kind == nn_kind_gemm && !(n->params.f[0] > 0)))
+	if (!nn_gemm_lowers(g, n) || (n->op->kind == nn_kind_gemm && !(n->params.f[0] > 0)))
 		return nn_lower_no;
 	if (!(n->dynamic && nn_low_for(p->isa_asked, nn_low_u8)) && !kind_of_layer(p, n->in[0], n->in[1], !trans, &kind))
 		return nn_lower_no;
 	k = (int) b->shape.dims[trans];
 	if (kind == nn_low_u8 && !n->dynamic)
 	{
-		in = p->raw_of[n->in[0]];
-		if (in < 0 || p->tensors[in].t.blocked)
-			in = nn_plan_rows(p, n->in[0]);
+		in[0] = p->raw_of[n->in[0]];
+		if (in[0] < 0 || p->tensors[in[0]].t.blocked)
+			in[0] = nn_plan_rows(p, n->in[0]);
 	}
 	else
-		in = nn_plan_plain(p, n->in[0]);
-	out = in < 0 ? -1 : kind == nn_low_u8 && g->values[n->out[0]].stored ? nn_plan_rows_tensor(p, n->out[0]) :
-		nn_plan_tensor(p, n->out[0], false);
-	s = out < 0 ? NULL : nn_plan_low_step(p, nn_step_low_gemm, kind, 1, &in, out);
+		in[0] = nn_plan_plain(p, n->in[0]);
+	if (in[0] >= 0 && n->residual >= 0)
+		in[n_in++] = nn_plan_plain(p, n->residual);
+	if (in[n_in - 1] >= 0)
+		out = kind == nn_low_u8 && g->values[n->out[0]].stored ? nn_plan_rows_tensor(p, n->out[0]) :
+			nn_plan_tensor(p, n->out[0], false);
+	s = out < 0 ? NULL : nn_plan_low_step(p, nn_step_low_gemm, kind, n_in, in, out);
 	if (s == NULL)
 		return nn_lower_failed;
 	s->node = n;
 	s->s.act = n->act;
+	s->s.residual = n->residual >= 0;
 	s->s.op = n->dynamic;
 	s->s.u.gemm.k = k;
 	s->s.u.gemm.n = (int32_t) b->shape.dims[!trans];
-	s->s.u.gemm.m = (int32_t) (p->tensors[in].t.elements / k);
+	s->s.u.gemm.m = (int32_t) (p->tensors[in[0]].t.elements / k);
 	s->s.macs = (int64_t) k * s->s.u.gemm.n;
 	if (kind == nn_low_u8 && !n->dynamic)
 	{
@@ -236,6 +252,15 @@ covers(const nn_margin *have, const nn_margin *need)
 		have->right >= need->right;
 }
 
+/* Of the kernels' own elements, or float32? */
+static bool
+native(const nn_ftensor *t, const nn_low_kernels *k)
+{
+	nn_elem		e = nn_ftensor_elem(t);
+
+	return e == nn_elem_f32 || e == k->elem;
+}
+
 bool
 nn_step_check_low_conv(const nn_step_check *c)
 {
@@ -254,7 +279,7 @@ nn_step_check_low_conv(const nn_step_check *c)
 		cv->cout != y->c || cv->groups < 1 || cv->cin < 1 || cv->cin % cv->groups || cv->cout % cv->groups ||
 		cv->form != (planar ? nn_conv_planar : nn_conv_blocked) || !x->blocked == !planar)
 		return false;
-	if (!planar && nn_ftensor_elem(x) != k->elem)
+	if ((!planar && nn_ftensor_elem(x) != k->elem) || !native(y, k) || (s->residual && !native(c->t[1], k)))
 		return false;
 	if (planar && (cv->groups != 1 || cv->cin > 4 || x->dtype != nn_float32 || (s->low == nn_low_u8 && !nn_good_quant(s->scale, s->zero))))
 		return false;
@@ -278,6 +303,7 @@ nn_step_check_low_gemm(const nn_step_check *c)
 {
 	const nn_fstep *s = c->s;
 	const nn_low_kernels *kernels = nn_check_low(c);
+	const nn_ftensor *y = c->t[s->n_in];
 	int			m = s->u.gemm.m,
 				k = s->u.gemm.k,
 				n = s->u.gemm.n;
@@ -287,8 +313,11 @@ nn_step_check_low_gemm(const nn_step_check *c)
 	flat.cin = k;
 	flat.cout = n;
 	flat.groups = flat.kh = flat.kw = 1;
-	return kernels && !c->t[0]->blocked && !c->t[1]->blocked && m >= 1 && k >= 1 && n >= 1 &&
-		c->t[0]->elements == (int64_t) m * k && c->t[1]->elements == (int64_t) m * n &&
+	if (kernels == NULL || s->n_in != 1 + (s->residual != 0) ||
+		(s->residual && (c->t[1]->blocked || c->t[1]->elements != y->elements || c->t[1]->dtype != nn_float32)))
+		return false;
+	return !c->t[0]->blocked && m >= 1 && k >= 1 && n >= 1 && native(c->t[0], kernels) && native(y, kernels) &&
+		c->t[0]->elements == (int64_t) m * k && y->elements == (int64_t) m * n &&
 		(s->op == 0 || (s->op == 1 && c->t[0]->dtype == nn_float32 && s->low == nn_low_u8)) &&
 		(s->op == 1 || (s->low != nn_low_u8 || nn_good_quant(s->scale, s->zero))) &&
 		kernels->gemm_scratch(m, k, n) <= c->h->scratch &&
@@ -343,7 +372,15 @@ nn_step_run_low_gemm_lines(nn_step_run *c, int y0, int y1)
 	size_t		k = (size_t) s->u.gemm.k,
 				n = (size_t) s->u.gemm.n;
 	nn_low_rows a = rows_at(c->tx, nn_step_address(c->r, c->tx), k, y0),
-				y = rows_at(c->ty, nn_step_address(c->r, c->ty), n, y0);
+				y = rows_at(c->ty, nn_step_address(c->r, c->ty), n, y0),
+				res = y;
+
+	if (s->residual)
+	{
+		const nn_ftensor *t = nn_step_operand(c->r, s, 1);
+
+		res = rows_at(t, nn_step_address(c->r, t), n, y0);
+	}
 
 	if (s->op)
 		a.q = nn_low_dynamic(c->x.data, (size_t) c->tx->elements);
@@ -353,5 +390,5 @@ nn_step_run_low_gemm_lines(nn_step_run *c, int y0, int y1)
 		a.q.zero = s->zero;
 	}
 	a.q.elem = nn_ftensor_elem(c->tx);
-	nn_run_low(c)->gemm(c->data, y1 - y0, &a, NULL, &y, s->act, c->r->scratch);
+	nn_run_low(c)->gemm(c->data, y1 - y0, &a, s->residual ? &res : NULL, &y, s->act, c->r->scratch);
 }

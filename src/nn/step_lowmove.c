@@ -30,17 +30,16 @@ operand_of(nn_planner *p, nn_low_kind kind, int value)
 }
 
 static int
-output_of(nn_planner *p, nn_low_kind kind, int value)
+output_of(nn_planner *p, int value)
 {
-	return kind == nn_low_bf16 || p->g->values[value].stored ? nn_plan_low_tensor(p, value) :
-		nn_plan_tensor(p, value, true);
+	return nn_plan_elem(p, value) != nn_elem_f32 ? nn_plan_low_tensor(p, value) : nn_plan_tensor(p, value, true);
 }
 
 static nn_lowered
 lower_one(nn_planner *p, nn_node *n, nn_step_kind step, nn_low_kind kind, nn_pstep **s)
 {
 	int			in = nn_plan_low(p, n->in[0]);
-	int			out = in < 0 ? -1 : output_of(p, kind, n->out[0]);
+	int			out = in < 0 ? -1 : output_of(p, n->out[0]);
 
 	*s = out < 0 ? NULL : nn_plan_low_step(p, step, kind, 1, &in, out);
 	return *s ? nn_lower_done : nn_lower_failed;
@@ -100,7 +99,7 @@ lower_binary(nn_planner *p, nn_node *n)
 		return nn_lower_no;
 	in[0] = operand_of(p, kind, n->in[0]);
 	in[1] = in[0] < 0 ? -1 : operand_of(p, kind, n->in[1]);
-	out = in[1] < 0 ? -1 : output_of(p, kind, n->out[0]);
+	out = in[1] < 0 ? -1 : output_of(p, n->out[0]);
 	s = out < 0 ? NULL : nn_plan_low_step(p, nn_step_low_binary, kind, 2, in, out);
 	if (s == NULL)
 		return nn_lower_failed;

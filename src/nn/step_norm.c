@@ -74,7 +74,7 @@ nn_step_check_layernorm(const nn_step_check *c)
 int
 nn_step_count_layernorm(const nn_step_run *c)
 {
-	return c->s->u.norm.rows;
+	return c->s->u.norm.rows * c->images;
 }
 
 void

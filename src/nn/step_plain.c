@@ -5,6 +5,7 @@
  */
 #include "nn/steps_impl.h"
 
+#include <limits.h>
 #include <string.h>
 
 #include "nn/onnx.h"
@@ -78,6 +79,9 @@ nn_step_check_plain(const nn_step_check *c)
 	if (s->op < 0 || s->op >= nn_n_ops)
 		return false;
 	op = &nn_ops[s->op];
+	/* models attached to a node (ops_ml.h) are always there */
+	if (op->domain[0] && op->max_in != INT_MAX && s->n_in != op->max_in)
+		return false;
 	if (s->n_in < op->min_in || s->n_in > op->max_in || c->t[s->n_in] == NULL)
 		return false;
 	for (int i = 0; i < s->n_in + s->n_out; i++)

@@ -49,8 +49,8 @@ nn_lower_global_pool(nn_planner *p, nn_node *n)
 
 	if (!nn_plan_has_blocked(p, n->in[0]) || (m->top | m->left | m->bottom | m->right))
 		return nn_lower_no;
-	in = p->blocked_of[n->in[0]];
-	return nn_plan_blocked_step(p, n->op->kind == nn_kind_global_avgpool ? nn_step_global_avgpool :
+	in = nn_plan_blocked(p, n->in[0]);
+	return in >= 0 && nn_plan_blocked_step(p, n->op->kind == nn_kind_global_avgpool ? nn_step_global_avgpool :
 								nn_step_global_maxpool, 1, &in, n->out[0], none) ? nn_lower_done : nn_lower_failed;
 }
 

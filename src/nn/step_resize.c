@@ -24,8 +24,8 @@ nn_lower_resize(nn_planner *p, nn_node *n)
 	if (!nn_plan_has_blocked(p, n->in[0]) || !nn_blockable(y) || x->shape.rank != 4 ||
 		x->shape.dims[1] != y->shape.dims[1] || !nn_resize_is_plane(&n->params))
 		return nn_lower_no;
-	in = p->blocked_of[n->in[0]];
-	s = nn_plan_blocked_step(p, nn_step_resize, 1, &in, n->out[0], none);
+	in = nn_plan_blocked(p, n->in[0]);
+	s = in < 0 ? NULL : nn_plan_blocked_step(p, nn_step_resize, 1, &in, n->out[0], none);
 	if (s == NULL)
 		return nn_lower_failed;
 	s->s.u.params = n->params;

@@ -112,7 +112,7 @@ nn_lower_concat(nn_planner *p, nn_node *n)
 static bool
 channels(nn_planner *p, int in, int from, int value)
 {
-	int			out = nn_plan_tensor(p, value, true);
+	int			out = in < 0 ? -1 : nn_plan_tensor(p, value, true);
 	int			c;
 
 	if (out < 0)
@@ -146,7 +146,7 @@ nn_lower_split(nn_planner *p, nn_node *n)
 			return nn_lower_no;
 	for (int k = 0; k < n->n_out; k++)
 	{
-		if (!channels(p, p->blocked_of[n->in[0]], at, n->out[k]))
+		if (!channels(p, nn_plan_blocked(p, n->in[0]), at, n->out[k]))
 			return nn_lower_failed;
 		at += (int) p->g->values[n->out[k]].shape.dims[1];
 	}
@@ -169,7 +169,7 @@ nn_lower_slice(nn_planner *p, nn_node *n)
 	for (int i = 0; i < x->rank; i++)
 		if (i != 1 && (y->dims[i] != x->dims[i] || step[i] != 1))
 			return nn_lower_no;
-	return channels(p, p->blocked_of[n->in[0]], (int) start[1], n->out[0]) ? nn_lower_done : nn_lower_failed;
+	return channels(p, nn_plan_blocked(p, n->in[0]), (int) start[1], n->out[0]) ? nn_lower_done : nn_lower_failed;
 }
 
 /* ---- the copies ---- */

@@ -54,7 +54,7 @@ const nn_step_type nn_step_types[nn_step_last + 1] = {
 		nn_step_check_low_conv, LINES(low_conv), nn_step_describe_conv, nn_step_write_low},
 	{nn_step_low_depthwise, "conv depthwise", 2, true,
 		nn_step_check_low_conv, LINES(low_conv), nn_step_describe_conv, nn_step_write_low},
-	{nn_step_low_gemm, "gemm", 1, false,
+	{nn_step_low_gemm, "gemm", 2, false,
 		nn_step_check_low_gemm, NULL, nn_step_run_low_gemm_lines, nn_step_count_gemm, nn_step_describe_gemm, nn_step_write_low},
 	{nn_step_low_maxpool, "max pool", 1, true,
 		nn_step_check_low_pool, LINES(low_pool), nn_step_describe_pool, NULL},

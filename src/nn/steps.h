@@ -63,8 +63,10 @@ typedef struct nn_runner
 	mr_status  *st;
 	uint8_t    *arena;
 	uint8_t    *scratch;
+	int			group,			/* copies of each tensor in the arena, one an image */
+				image;			/* which of them is at work */
 	nn_tensor  *plain;			/* operands of the plain step at work */
-	const uint8_t *inputs[NN_MAX_PORTS];	/* of the image at hand */
+	const uint8_t *inputs[NN_MAX_PORTS];	/* of the group's first image */
 	int64_t		counts[NN_MAX_SLOTS];	/* sizes that depend on its data */
 } nn_runner;
 
@@ -74,6 +76,7 @@ typedef struct nn_step_run
 	nn_runner  *r;
 	const nn_fstep *s;
 	const nn_kernels *k;
+	int			images;			/* whose rows the step takes at once */
 	const uint8_t *data;		/* s->data in the file */
 	const nn_ftensor *tx,		/* first input, first output */
 			   *ty;
@@ -192,10 +195,13 @@ extern int	nn_plan_blocked(nn_planner *p, int value);
 static inline bool
 nn_plan_has_blocked(const nn_planner *p, int value)
 {
-	return value >= 0 && p->blocked_of[value] >= 0;
+	return value >= 0 && (p->blocked_of[value] >= 0 || p->low_of[value] >= 0);
 }
 
 /* ---- plan_low.c: forms of a value in 8 bits (stored) or bfloat16 ---- */
+
+/* Which values are kept in bfloat16 when that precision is asked for. */
+extern mr_code nn_plan_bf16(nn_planner *p);
 
 /* The elements it is kept in where a kernel of few bits makes it. */
 extern nn_elem nn_plan_elem(const nn_planner *p, int value);

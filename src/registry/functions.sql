@@ -114,6 +114,12 @@ CREATE FUNCTION millrace.model_bytes(model text) RETURNS bytea
 COMMENT ON FUNCTION millrace.model_bytes(text) IS
 	'the bytes of a model version: what was imported, or what training made; import_model takes them in another database';
 
+CREATE FUNCTION millrace.quantize_model(model text, calibration text, options jsonb DEFAULT '{}') RETURNS text
+	LANGUAGE c VOLATILE PARALLEL UNSAFE
+	AS 'MODULE_PATHNAME', 'millrace_quantize_model';
+COMMENT ON FUNCTION millrace.quantize_model(text, text, jsonb) IS
+	'register an int8 version of a network, calibrated on the images or numbers of a query, and measured against the original on a part of them: see millrace.quantized_models; returns name:version';
+
 CREATE FUNCTION millrace.promote_model(name text, version integer, alias text DEFAULT 'champion', reason text DEFAULT NULL)
 	RETURNS void
 	LANGUAGE c VOLATILE PARALLEL UNSAFE
@@ -156,6 +162,7 @@ REVOKE EXECUTE ON FUNCTION
 	millrace.import_model(text, bytea, jsonb),
 	millrace.import_model_files(text, jsonb, jsonb),
 	millrace.model_bytes(text),
+	millrace.quantize_model(text, text, jsonb),
 	millrace.promote_model(text, integer, text, text),
 	millrace.drop_alias(text, text, text),
 	millrace.drop_model(text, integer),
@@ -180,6 +187,7 @@ GRANT EXECUTE ON FUNCTION
 	millrace.import_model(text, bytea, jsonb),
 	millrace.import_model_files(text, jsonb, jsonb),
 	millrace.model_bytes(text),
+	millrace.quantize_model(text, text, jsonb),
 	millrace.promote_model(text, integer, text, text),
 	millrace.drop_alias(text, text, text),
 	millrace.drop_model(text, integer),

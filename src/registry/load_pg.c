@@ -3,7 +3,7 @@
  *	  Weights: from the catalogue into one file for all sessions, and mapped.
  *
  * The file's name is half of the model's SHA-256 and half of that of whatever else
- * could change its bytes: the compiler's version, the instruction set, shapes.  core/mapfile_pg.c
+ * could change its bytes: the compiler's version, the instruction set, precision, shapes.  core/mapfile_pg.c
  * makes it, once in the whole server; a damaged one is made again.
  */
 #include "postgres.h"
@@ -49,7 +49,8 @@ map_key(const reg_model *m, nn_isa isa, const char *classes, uint8 key[32])
 	uint8		rest[32];
 
 	if (m->kind == REG_ONNX)
-		text = psprintf("nn %d %s %s", NN_COMPILER_VERSION, nn_isa_name(isa), classes);
+		text = psprintf("nn %d %s %s %s", NN_COMPILER_VERSION, nn_isa_name(isa),
+						nn_dtype_name(m->loaded->spec.precision), classes);
 	else
 		text = psprintf("learn %d", LRN_COMPILER_VERSION);
 	reg_sha256(text, strlen(text), rest);
@@ -92,6 +93,7 @@ build(void *arg, MemoryContext cxt, const void **bytes, size_t *len)
 		nn_options	opt = nn_pg_options();
 
 		opt.isa = b->isa;
+		opt.precision = m->loaded->spec.precision;
 		opt.n_classes = b->n_classes;
 		opt.classes = b->classes;
 		code = nn_compile(&env, source, size, &opt, &file, len, &st);

@@ -19,6 +19,7 @@ typedef struct reg_spec
 	img_prep	prep;			/* width, height 0: as the network's input */
 	const char *output;			/* NULL: the first output */
 	const char *backbone;		/* NULL, or a reference */
+	nn_dtype	precision;		/* of a network: nn_float32 or nn_bfloat16 */
 	ArrayType  *labels;			/* NULL: none given */
 	int			n_classes;		/* of shapes: the network's compiled plans */
 	nn_class   *classes;

@@ -114,11 +114,12 @@ check_learner(const reg_new *new, reg_spec *spec, Jsonb **spec_json, int n_label
 				 errmsg("models of kind \"%s\" cannot be registered", lrn_algorithm_name(info.algorithm))));
 	f->n_inputs = info.n_features;
 	f->n_outputs = info.n_outputs;
-	if (spec->has_input || spec->output || spec->n_classes)
+	if (spec->has_input || spec->output || spec->n_classes || spec->precision != nn_float32)
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 				 errmsg("model specification: \"%s\" is for networks, not for a model of kind \"%s\"",
-						spec->has_input ? "input" : spec->output ? "output" : "shapes", reg_kind_names[f->kind])));
+						spec->has_input ? "input" : spec->output ? "output" :
+						spec->n_classes ? "shapes" : "precision", reg_kind_names[f->kind])));
 	if (n_labels != info.n_classes)
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),

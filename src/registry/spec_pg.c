@@ -5,7 +5,7 @@
  *	{"input":  {"width": 224, "height": 224, "fit": "cover", "resize": 256,
  *	            "filter": "bilinear", "channels": "rgb", "range": [0, 1],
  *	            "mean": [0.485, 0.456, 0.406], "std": [0.229, 0.224, 0.225], "pad": 114},
- *	 "output": "features", "labels": ["cat", "dog"], "backbone": "cifar10:1",
+ *	 "output": "features", "precision": "bfloat16", "labels": ["cat", "dog"], "backbone": "cifar10:1",
  *	 "shapes": [[1, 3, 320, 320], [1, 3, 640, 640]]}
  *
  * Every key is optional, an unknown one is an error: a typing mistake must not
@@ -22,7 +22,7 @@
 #include "utils/builtins.h"
 #include "utils/numeric.h"
 
-static const char *const top_keys[] = {"input", "output", "labels", "backbone", "features", "shapes", "description", "licence", "license", "source", NULL};
+static const char *const top_keys[] = {"input", "output", "precision", "labels", "backbone", "features", "shapes", "description", "licence", "license", "source", NULL};
 static const char *const input_keys[] = {"width", "height", "fit", "resize", "filter", "channels", "range", "mean", "std", "pad", NULL};
 
 static void
@@ -218,6 +218,20 @@ parse_labels(const JsonbValue *v)
 	return construct_array(labels, n, TEXTOID, -1, false, TYPALIGN_INT);
 }
 
+/* int8 is not a way to run a model but another model: quantize_model() makes it. */
+static nn_dtype
+parse_precision(const char *s)
+{
+	if (s == NULL || strcmp(s, "float32") == 0)
+		return nn_float32;
+	if (strcmp(s, "bfloat16") == 0)
+		return nn_bfloat16;
+	ereport(ERROR,
+			(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+			 errmsg("model specification: \"precision\" must be float32 or bfloat16"),
+			 strcmp(s, "int8") == 0 ? errhint("millrace.quantize_model() makes an int8 version of a model.") : 0));
+}
+
 void
 reg_spec_parse(Jsonb *jsonb, reg_spec *out)
 {
@@ -236,6 +250,7 @@ reg_spec_parse(Jsonb *jsonb, reg_spec *out)
 	check_keys(&jsonb->root, top_keys, "");
 	out->output = reg_jsonb_text(&jsonb->root, "output", "");
 	out->backbone = reg_jsonb_text(&jsonb->root, "backbone", "");
+	out->precision = parse_precision(reg_jsonb_text(&jsonb->root, "precision", ""));
 	if (member(&jsonb->root, "labels", &v))
 		out->labels = parse_labels(&v);
 	if (member(&jsonb->root, "input", &v))

@@ -41,7 +41,7 @@ CREATE TABLE millrace.models (
 	CONSTRAINT models_version_check CHECK (version OPERATOR(pg_catalog.>) 0),
 	CONSTRAINT models_kind_check CHECK (kind IN ('onnx', 'random_forest', 'logistic_regression', 'pca')),
 	CONSTRAINT models_sha256_check CHECK (pg_catalog.octet_length(sha256) OPERATOR(pg_catalog.=) 32),
-	CONSTRAINT models_origin_check CHECK (origin IN ('import', 'train', 'shipped'))
+	CONSTRAINT models_origin_check CHECK (origin IN ('import', 'train', 'quantize', 'shipped'))
 );
 COMMENT ON TABLE millrace.models IS 'model versions: immutable but for metrics and retired_at';
 COMMENT ON COLUMN millrace.models.name IS 'name, shared by all versions; without @ and :';
@@ -49,12 +49,12 @@ COMMENT ON COLUMN millrace.models.version IS 'version, counted from 1 within the
 COMMENT ON COLUMN millrace.models.kind IS 'onnx, or the algorithm that trained it';
 COMMENT ON COLUMN millrace.models.sha256 IS 'SHA-256 of the bytes, which are in millrace.model_files until the version is dropped';
 COMMENT ON COLUMN millrace.models.size IS 'size of the bytes';
-COMMENT ON COLUMN millrace.models.spec IS 'how input is prepared (input), which tensor is the answer (output), the network before a projection (backbone)';
+COMMENT ON COLUMN millrace.models.spec IS 'how input is prepared (input), which tensor is the answer (output), in which arithmetic (precision), the network before a projection (backbone)';
 COMMENT ON COLUMN millrace.models.labels IS 'class labels in the order of the outputs; null: not a classifier';
 COMMENT ON COLUMN millrace.models.metrics IS 'measured quality, such as hold-out accuracy';
 COMMENT ON COLUMN millrace.models.n_inputs IS 'numbers one input row has: 3 x height x width for images';
 COMMENT ON COLUMN millrace.models.n_outputs IS 'numbers one answer has: descriptors, or classes';
-COMMENT ON COLUMN millrace.models.origin IS 'import, train, or shipped with Millrace';
+COMMENT ON COLUMN millrace.models.origin IS 'import, train, quantize, or shipped with Millrace';
 COMMENT ON COLUMN millrace.models.training IS 'what it was trained from: query, rows, options, snapshot; null if not trained here';
 COMMENT ON COLUMN millrace.models.created_at IS 'when the version was registered';
 COMMENT ON COLUMN millrace.models.created_by IS 'role that registered it';
@@ -127,7 +127,7 @@ COMMENT ON COLUMN millrace.model_lineage.version IS 'version of the child';
 COMMENT ON COLUMN millrace.model_lineage.parent_name IS 'the parent';
 COMMENT ON COLUMN millrace.model_lineage.parent_version IS 'version of the parent';
 COMMENT ON COLUMN millrace.model_lineage.role IS
-	'backbone: the child runs it; descriptors_of: the child was trained on its descriptors';
+	'backbone: the child runs it; descriptors_of: the child was trained on its descriptors; quantized_from: the child is it in int8';
 
 CREATE TABLE millrace.evaluations (
 	id                bigint GENERATED ALWAYS AS IDENTITY CONSTRAINT evaluations_pkey PRIMARY KEY,

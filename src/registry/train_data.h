@@ -74,6 +74,10 @@ extern train_data *train_read(const char *query, const char *target, bool catego
 							  Size limit, const char *algorithm);
 extern void train_data_free(train_data *data);
 
+/* One SELECT that neither writes nor locks rows?  Raises 22023 if not. */
+struct _SPI_plan;
+extern void train_check_query(struct _SPI_plan *plan);
+
 /* The features as jsonb, for the model's spec: [{"name","type",...}, ...]. */
 extern void train_push_features(const train_data *data, JsonbParseState **state);
 

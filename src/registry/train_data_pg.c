@@ -480,9 +480,8 @@ finish(builder *b)
 	d->memory = (Size) b->size * ((Size) b->n_features + 1) * sizeof(float);
 }
 
-/* One SELECT that neither writes nor locks rows. */
-static void
-check_query(SPIPlanPtr plan)
+void
+train_check_query(SPIPlanPtr plan)
 {
 	ListCell   *lc;
 
@@ -536,7 +535,7 @@ train_read(const char *query, const char *target, bool categories, Size limit, c
 			ereport(ERROR,
 					(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 					 errmsg("query cannot be prepared: %s", SPI_result_code_string(SPI_result))));
-		check_query(plan);
+		train_check_query(plan);
 		portal = SPI_cursor_open(NULL, plan, NULL, NULL, true);
 		MemoryContextSwitchTo(cxt);
 		describe_columns(d, portal->tupDesc, target, categories, algorithm);

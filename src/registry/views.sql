@@ -28,6 +28,31 @@ FROM millrace.models m;
 COMMENT ON VIEW millrace.model_versions IS
 	'every model version with its aliases and parents; is_default marks what the bare name means';
 
+CREATE VIEW millrace.quantized_models WITH (security_barrier) AS
+SELECT m.name,
+	m.version,
+	pg_catalog.format('%s:%s', l.parent_name, l.parent_version) AS quantized_from,
+	q.method,
+	q.rows AS calibration_rows,
+	q.holdout_rows,
+	q.cosine,
+	q.worst_cosine,
+	q.top1_agreement,
+	q.max_abs_error,
+	q.layers,
+	q.layers_float32,
+	(m.size::double precision OPERATOR(pg_catalog./) p.size)::real AS size_ratio,
+	m.created_at,
+	m.retired_at
+FROM millrace.models m
+	JOIN millrace.model_lineage l ON l.name = m.name AND l.version = m.version AND l.role = 'quantized_from'
+	LEFT JOIN millrace.models p ON p.name = l.parent_name AND p.version = l.parent_version,
+	LATERAL pg_catalog.jsonb_to_record(m.metrics OPERATOR(pg_catalog.->) 'quantization') AS q(method text, rows bigint,
+		holdout_rows bigint, cosine double precision, worst_cosine double precision, top1_agreement double precision,
+		max_abs_error double precision, layers integer, layers_float32 text[]);
+COMMENT ON VIEW millrace.quantized_models IS
+	'int8 versions and their agreement with the float32 model on hold-out rows: mean and worst cosine of the answers, share of rows with the same largest answer, largest difference, layers that stayed float32';
+
 CREATE VIEW millrace.alias_periods WITH (security_barrier) AS
 SELECT h.name, h.alias, h.version,
 	pg_catalog.tstzrange(h.set_at, pg_catalog.lead(h.set_at) OVER w) AS live,
@@ -54,4 +79,4 @@ COMMENT ON VIEW millrace.supported_operators IS
 
 GRANT SELECT ON millrace.stat_models TO millrace_user, millrace_monitor;
 GRANT SELECT ON millrace.supported_operators TO PUBLIC;
-GRANT SELECT ON millrace.model_versions, millrace.alias_periods TO millrace_user, millrace_monitor;
+GRANT SELECT ON millrace.model_versions, millrace.quantized_models, millrace.alias_periods TO millrace_user, millrace_monitor;

@@ -2,7 +2,7 @@
  * nn_run.c
  *	  Run an ONNX model on raw tensors, for tests and benchmarks that compare engines.
  *
- *	  nn_run model.onnx [--isa name] --describe | --plan
+ *	  nn_run model.onnx [--isa name] [--precision bfloat16] --describe | --plan
  *	  nn_run model.onnx [--isa name] [--batch n] [--shape AxB] --in file … --out prefix [--shapes]
  *			 [--bench rounds] [--profile rounds]
  *
@@ -184,6 +184,8 @@ main(int argc, char **argv)
 			rounds = atoi(argv[++i]);
 		else if (strcmp(argv[i], "--profile") == 0)
 			profile = atoi(argv[++i]);
+		else if (strcmp(argv[i], "--precision") == 0)
+			options.precision = strcmp(argv[++i], "bfloat16") == 0 ? nn_bfloat16 : nn_float32;
 		else if (strcmp(argv[i], "--isa") == 0)
 		{
 			i++;
