@@ -197,12 +197,21 @@ elem_is(const void *p, nn_quant q, double want, double mass)
 	return fabs(got - want) <= 1e-5 * (fabs(want) + mass);
 }
 
-/* Each table of a kind this machine has. */
+/* Each table of a kind this machine has; where one is emulated, that and the
+ * first, which needs no such CPU. */
 static int
 low_tables(nn_low_kind kind, const nn_low_kernels **k)
 {
 	int			n = 0;
 
+#ifdef LOW_EMULATED
+	if (kind != LOW_EMULATED.kind || !nn_isa_available(nn_isa_avx512_bf16))
+		return 0;
+	if (nn_low_for(nn_isa_portable, kind))
+		k[n++] = nn_low_for(nn_isa_portable, kind);
+	k[n++] = &LOW_EMULATED;
+	return n;
+#endif
 	for (nn_isa isa = nn_isa_portable; isa <= nn_isa_last; isa++)
 		if (nn_low_isa(isa, kind) == isa && nn_low_for(isa, kind))
 			k[n++] = nn_low_for(isa, kind);

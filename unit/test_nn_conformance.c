@@ -118,10 +118,10 @@ close_to(const nn_tensor *expected, const void *got, double rtol, int64_t *at)
 }
 
 static verdict
-compare(nn_graph *g, const nn_model *m, int k, nn_tensor *expected, const nn_shape *shape, const void *got)
+compare(nn_graph *g, const nn_model *m, int k, nn_tensor *expected, int declared, const nn_shape *shape, const void *got)
 {
 	const nn_tensor_info *info = nn_output(m, k);
-	double		rtol = widen_bfloat16(g, info, expected) ? 1e-2 : 1e-3;
+	double		rtol = widen_bfloat16(g, info, expected) || declared == nn_bfloat16 ? 2e-2 : declared == nn_float16 ? 3e-3 : 1e-3;
 	int64_t		at = 0;
 
 	if (!nn_shape_equal(shape, &expected->shape))
@@ -185,7 +185,7 @@ run_set(nn_graph *g, const uint8_t *onnx, size_t len, nn_isa isa, int set)
 	if (nn_run_shaped(&m, &mr_env_malloc, nn_heap_alloc(g->heap, nn_workspace(&m) + 1, 1), 1, inputs, outputs, found, g->st) != MR_OK)
 		return say(wrong, "run: %.300s", g->st->message);
 	for (int i = 0; i < out.n && v == right; i++)
-		v = compare(g, &m, i, &out.t[i], &found[i], outputs[i]);
+		v = compare(g, &m, i, &out.t[i], out.declared[i], &found[i], outputs[i]);
 	mr_free(&mr_env_malloc, file);
 	return v;
 }

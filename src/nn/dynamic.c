@@ -8,6 +8,8 @@
  * run, and nn_run_shaped() cuts the outputs to it.  An operator may stand
  * behind one only where each slice along such a dimension is computed from
  * slices of the same place: follow() knows which, all others are refused.
+ * Behind the actual size an index is 0, which every Gather has; arithmetic on
+ * indices keeps that only as far as it maps 0 to an index.
  */
 #include <string.h>
 

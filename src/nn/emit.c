@@ -205,7 +205,7 @@ nn_file_seal(uint8_t *file, const mr_env *env)
 	for (uint32_t i = 0; i < h->n_plans; i++)
 		mr_sha256_of(file + plans[i].at, plans[i].len, plans[i].sha);
 	memset(h->head_sha, 0, sizeof(h->head_sha));
-	mr_sha256_of(file, NN_FILE_PLANS + h->n_plans * sizeof(nn_fplan), h->head_sha);
+	mr_sha256_of(file, nn_file_heads(h->n_plans), h->head_sha);
 	return MR_OK;
 }
 
@@ -213,7 +213,7 @@ mr_code
 nn_emit_file(const mr_env *env, nn_isa isa, int n, const nn_emitted *plans, nn_content *content,
 			 uint8_t **file, size_t *len, mr_status *st)
 {
-	uint64_t	at = align64(NN_FILE_PLANS + (uint64_t) n * sizeof(nn_fplan));
+	uint64_t	at = nn_file_heads((uint32_t) n);
 	nn_file_header h;
 	uint8_t    *f;
 

@@ -190,12 +190,12 @@ check_header(const void *file, size_t len, const nn_kernels **k, mr_status *st)
 	if (h->total_len != len || h->content > len || h->content % 64 || h->n_plans < 1 || h->n_plans > NN_MAX_CLASSES ||
 		!inside(NN_FILE_PLANS, h->n_plans, sizeof(nn_fplan), h->content))
 		return corrupt(st, "wrong length");
-	heads = h->n_plans * sizeof(nn_fplan);
+	heads = nn_file_heads(h->n_plans);	/* <= content, both being multiples of 64 */
 	head = *h;
 	memset(head.head_sha, 0, sizeof(head.head_sha));
 	mr_sha256_init(&sha);
 	mr_sha256_add(&sha, &head, sizeof(head));
-	mr_sha256_add(&sha, (const uint8_t *) file + sizeof(head), NN_FILE_PLANS - sizeof(head) + heads);
+	mr_sha256_add(&sha, (const uint8_t *) file + sizeof(head), heads - sizeof(head));
 	mr_sha256_end(&sha, digest);
 	if (memcmp(digest, h->head_sha, sizeof(digest)) != 0)
 		return corrupt(st, "the header's checksum does not match");
@@ -207,7 +207,7 @@ check_header(const void *file, size_t len, const nn_kernels **k, mr_status *st)
 		const nn_fplan *p = &plans[i];
 		uint64_t	end = p->at + p->len;
 
-		if (p->at < NN_FILE_PLANS + heads || p->at % 64 || !inside(p->at, p->len, 1, h->content) ||
+		if (p->at < heads || p->at % 64 || !inside(p->at, p->len, 1, h->content) ||
 			p->n_inputs > NN_MAX_PORTS || p->n_outputs > NN_MAX_PORTS || p->max_operands > NN_MAX_OPERANDS ||
 			p->tensors < p->at || p->operands < p->at || p->steps < p->at || p->ports < p->at ||
 			p->tensors % 64 || p->operands % 64 || p->steps % 64 || p->ports % 64 ||

@@ -201,6 +201,13 @@ typedef struct nn_file_header
 /* The plans' heads stand behind the header. */
 #define NN_FILE_PLANS ((sizeof(nn_file_header) + 63) / 64 * 64)
 
+/* Bytes of both, padding included. */
+static inline uint64_t
+nn_file_heads(uint32_t n_plans)
+{
+	return (NN_FILE_PLANS + n_plans * sizeof(nn_fplan) + 63) & ~UINT64_C(63);
+}
+
 static inline const nn_fplan *
 nn_file_plans(const void *file)
 {

@@ -61,7 +61,7 @@ collect(const nn_graph *g, int v, int depth, factors *f)
 		f->number /= c;
 		return collect(g, n->in[0], depth - 1, f);
 	}
-	if (is_op(n, nn_run_binary, nn_binary_pow) && nn_const_number(g, n->in[1], &c) && (c == 2 || c == 3))
+	if (is_op(n, nn_run_pow, nn_binary_pow) && nn_const_number(g, n->in[1], &c) && (c == 2 || c == 3))
 	{
 		for (int i = 0; i < (int) c; i++)
 			if (!collect(g, n->in[0], depth - 1, f))
@@ -219,7 +219,7 @@ is_deviation(const nn_graph *g, int v, int *d, float *eps)
 	int			square;
 
 	if (!is_op(root, nn_run_unary, nn_unary_sqrt) &&
-		!(is_op(root, nn_run_binary, nn_binary_pow) && nn_is_number(g, root->in[1], 0.5f)))
+		!(is_op(root, nn_run_pow, nn_binary_pow) && nn_is_number(g, root->in[1], 0.5f)))
 		return false;
 	sum = nn_producer(g, root->in[0]);
 	for (int k = 0; is_binary(sum, nn_add) && k < 2; k++)

@@ -107,11 +107,16 @@ mr_code
 nn_need_const(nn_infer_call *c, int k)
 {
 	nn_value   *v = nn_in(c, k);
+	char		buf[64];
 
 	if (v == NULL || v->data)
 		return MR_OK;
 	c->g->need = nn_class_need(c->g, c->n->in[k]);
-	return nn_infer_fail(c, MR_UNSUPPORTED, "input %d must be constant", k);
+	nn_infer_fail(c, MR_UNSUPPORTED, "input %d must be constant", k);
+	if (c->g->need >= 0)
+		mr_hint(c->g->st, "It is computed from the model's input \"%s\": export the model with that as a constant.",
+				nn_printable(c->g->values[c->g->inputs[c->g->need]].name, buf));
+	return MR_UNSUPPORTED;
 }
 
 mr_code

@@ -14,10 +14,10 @@
 #define TILE_KU 2
 #include "nn/kernels_tile.h"
 
-/* Pixels 16 or 32 floats apart (strides 1 and 2), 3 or 6 (stems of 3 channels). */
+/* Pixels 16 or 32 floats apart (strides 1 and 2), 1 or 2 (planes of a stem). */
 #define TILES_1(s) \
 	TILE(1, 1, s) TILE(2, 1, s) TILE(3, 1, s) TILE(4, 1, s) TILE(5, 1, s) TILE(6, 1, s)
-TILES_1(16) TILES_1(32) TILES_1(3) TILES_1(6)
+TILES_1(16) TILES_1(32) TILES_1(1) TILES_1(2)
 
 /* Two short lines side by side, and full tiles across the end of a line. */
 #define PAIRS(s) \
@@ -31,8 +31,8 @@ find_tile(int mr, int nb, int stride, int half)
 	static const nn_tile_fn one[4][TILE_NB][TILE_MR] = {
 		{{tile_1x1s16, tile_2x1s16, tile_3x1s16, tile_4x1s16, tile_5x1s16, tile_6x1s16}},
 		{{tile_1x1s32, tile_2x1s32, tile_3x1s32, tile_4x1s32, tile_5x1s32, tile_6x1s32}},
-		{{tile_1x1s3, tile_2x1s3, tile_3x1s3, tile_4x1s3, tile_5x1s3, tile_6x1s3}},
-		{{tile_1x1s6, tile_2x1s6, tile_3x1s6, tile_4x1s6, tile_5x1s6, tile_6x1s6}},
+		{{tile_1x1s1, tile_2x1s1, tile_3x1s1, tile_4x1s1, tile_5x1s1, tile_6x1s1}},
+		{{tile_1x1s2, tile_2x1s2, tile_3x1s2, tile_4x1s2, tile_5x1s2, tile_6x1s2}},
 	};
 	static const nn_tile_fn across[2][TILE_MR - 1] = {
 		{tile2_6x1s16h1, tile2_6x1s16h2, tile2_6x1s16h3, tile2_6x1s16h4, tile2_6x1s16h5},
@@ -42,7 +42,7 @@ find_tile(int mr, int nb, int stride, int half)
 		{tile2_2x1s16h1, tile2_4x1s16h2},
 		{tile2_2x1s32h1, tile2_4x1s32h2},
 	};
-	int			s = stride == 16 ? 0 : stride == 32 ? 1 : stride == 3 ? 2 : stride == 6 ? 3 : -1;
+	int			s = stride == 16 ? 0 : stride == 32 ? 1 : stride == 1 ? 2 : stride == 2 ? 3 : -1;
 
 	if (s < 0 || nb < 1 || nb > TILE_NB || mr < 1 || mr > TILE_MR)
 		return NULL;

@@ -15,7 +15,7 @@
 #define TILE3_MR 16
 #include "nn/kernels_tile.h"
 
-/* Pixels 16 or 32 floats apart (strides 1 and 2), 3 or 6 (stems of 3 channels). */
+/* Pixels 16 or 32 floats apart (strides 1 and 2), 1 or 2 (planes of a stem). */
 #define TILES_1(s) \
 	TILE(1, 1, s) TILE(2, 1, s) TILE(3, 1, s) TILE(4, 1, s) TILE(5, 1, s) TILE(6, 1, s) TILE(7, 1, s) \
 	TILE(8, 1, s) TILE(9, 1, s) TILE(10, 1, s) TILE(11, 1, s) TILE(12, 1, s) TILE(13, 1, s) \
@@ -24,8 +24,8 @@
 	TILE(1, 2, s) TILE(2, 2, s) TILE(3, 2, s) TILE(4, 2, s) TILE(5, 2, s) TILE(6, 2, s) TILE(7, 2, s) \
 	TILE(8, 2, s) TILE(9, 2, s) TILE(10, 2, s) TILE(11, 2, s) TILE(12, 2, s) TILE(13, 2, s) \
 	TILE(14, 2, s)
-TILES_1(16) TILES_1(32) TILES_1(3) TILES_1(6)
-TILES_2(16) TILES_2(32) TILES_2(3) TILES_2(6)
+TILES_1(16) TILES_1(32) TILES_1(1) TILES_1(2)
+TILES_2(16) TILES_2(32) TILES_2(1) TILES_2(2)
 
 #define PAIRS(nb, s) \
 	TILE2(2, nb, s, 1) TILE2(4, nb, s, 2) TILE2(6, nb, s, 3) TILE2(8, nb, s, 4) \
@@ -48,14 +48,14 @@ find_tile(int mr, int nb, int stride, int half)
 		{tile_1x2s32, tile_2x2s32, tile_3x2s32, tile_4x2s32, tile_5x2s32, tile_6x2s32,
 			tile_7x2s32, tile_8x2s32, tile_9x2s32, tile_10x2s32, tile_11x2s32, tile_12x2s32,
 			tile_13x2s32, tile_14x2s32}},
-		{{tile_1x1s3, tile_2x1s3, tile_3x1s3, tile_4x1s3, tile_5x1s3, tile_6x1s3, tile_7x1s3,
-			tile_8x1s3, tile_9x1s3, tile_10x1s3, tile_11x1s3, tile_12x1s3, tile_13x1s3, tile_14x1s3},
-		{tile_1x2s3, tile_2x2s3, tile_3x2s3, tile_4x2s3, tile_5x2s3, tile_6x2s3, tile_7x2s3,
-			tile_8x2s3, tile_9x2s3, tile_10x2s3, tile_11x2s3, tile_12x2s3, tile_13x2s3, tile_14x2s3}},
-		{{tile_1x1s6, tile_2x1s6, tile_3x1s6, tile_4x1s6, tile_5x1s6, tile_6x1s6, tile_7x1s6,
-			tile_8x1s6, tile_9x1s6, tile_10x1s6, tile_11x1s6, tile_12x1s6, tile_13x1s6, tile_14x1s6},
-		{tile_1x2s6, tile_2x2s6, tile_3x2s6, tile_4x2s6, tile_5x2s6, tile_6x2s6, tile_7x2s6,
-			tile_8x2s6, tile_9x2s6, tile_10x2s6, tile_11x2s6, tile_12x2s6, tile_13x2s6, tile_14x2s6}},
+		{{tile_1x1s1, tile_2x1s1, tile_3x1s1, tile_4x1s1, tile_5x1s1, tile_6x1s1, tile_7x1s1,
+			tile_8x1s1, tile_9x1s1, tile_10x1s1, tile_11x1s1, tile_12x1s1, tile_13x1s1, tile_14x1s1},
+		{tile_1x2s1, tile_2x2s1, tile_3x2s1, tile_4x2s1, tile_5x2s1, tile_6x2s1, tile_7x2s1,
+			tile_8x2s1, tile_9x2s1, tile_10x2s1, tile_11x2s1, tile_12x2s1, tile_13x2s1, tile_14x2s1}},
+		{{tile_1x1s2, tile_2x1s2, tile_3x1s2, tile_4x1s2, tile_5x1s2, tile_6x1s2, tile_7x1s2,
+			tile_8x1s2, tile_9x1s2, tile_10x1s2, tile_11x1s2, tile_12x1s2, tile_13x1s2, tile_14x1s2},
+		{tile_1x2s2, tile_2x2s2, tile_3x2s2, tile_4x2s2, tile_5x2s2, tile_6x2s2, tile_7x2s2,
+			tile_8x2s2, tile_9x2s2, tile_10x2s2, tile_11x2s2, tile_12x2s2, tile_13x2s2, tile_14x2s2}},
 	};
 	static const nn_tile_fn pair[2][TILE_NB][TILE_MR / 2] = {
 		{{tile2_2x1s16h1, tile2_4x1s16h2, tile2_6x1s16h3, tile2_8x1s16h4, tile2_10x1s16h5, tile2_12x1s16h6,
@@ -67,7 +67,7 @@ find_tile(int mr, int nb, int stride, int half)
 		{tile2_2x2s32h1, tile2_4x2s32h2, tile2_6x2s32h3, tile2_8x2s32h4, tile2_10x2s32h5, tile2_12x2s32h6,
 			tile2_14x2s32h7}},
 	};
-	int			s = stride == 16 ? 0 : stride == 32 ? 1 : stride == 3 ? 2 : stride == 6 ? 3 : -1;
+	int			s = stride == 16 ? 0 : stride == 32 ? 1 : stride == 1 ? 2 : stride == 2 ? 3 : -1;
 
 	if (s < 0 || nb < 1 || nb > TILE_NB || mr < 1 || mr > TILE_MR)
 		return NULL;

@@ -32,7 +32,7 @@ act_vec(vf x, const nn_act_kind kind, vf a, vf b)
 		case nn_act_sigmoid:
 			return vf_sigmoid(x);
 		case nn_act_silu:
-			return vf_select((vi) (x < vf_set1(-104.0f)), zero, x * vf_sigmoid(x));
+			return vf_silu(x);
 		case nn_act_tanh:
 			return vf_tanh(x);
 		case nn_act_hardsigmoid:

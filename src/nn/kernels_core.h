@@ -13,7 +13,7 @@
  *
  * so a tile reads them front to back.  K is real (no padded cins); couts are
  * padded to 16 with zeros.  A planar (stem) pack is one "channel" run of
- * kh * kw * cin values in the order tap row > tap column > channel.
+ * kh * kw * cin values in the order channel > tap row > tap column.
  */
 #ifndef MILLRACE_NN_KERNELS_CORE_H
 #define MILLRACE_NN_KERNELS_CORE_H

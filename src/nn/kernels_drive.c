@@ -12,7 +12,7 @@
  *
  * Between chunks of K the partial sums wait in the output (exact: float32 both
  * ways), so results do not depend on the chunks.  Pixel strides without a tile
- * of their own, and stems with other than 1 or 3 channels, gather the pixels of
+ * of their own, and stems of strides other than 1 and 2, gather the pixels of
  * a line into scratch first.
  */
 #include "nn/kernels_core.h"
@@ -345,17 +345,36 @@ max_steps(const nn_conv *cv)
 	return n < NN_MAX_STEPS ? n : NN_MAX_STEPS;
 }
 
-/* Stem input as interleaved lines with zero borders: its size. */
+#define STEM_BYTES (128 * 1024)	/* of input lines in scratch */
+
+/* Stem input in scratch: planes of lines with zero borders; floats of a line. */
 static size_t
 stem_line(const nn_conv *cv, int out_w)
 {
-	return ((size_t) (out_w - 1) * cv->sw + (size_t) (cv->kw - 1) * cv->dw + 1) * cv->cin;
+	return (size_t) (out_w - 1) * cv->sw + (size_t) (cv->kw - 1) * cv->dw + 1;
+}
+
+/* Input lines for n output lines. */
+static int
+stem_lines(const nn_conv *cv, int n)
+{
+	return (n - 1) * cv->sh + (cv->kh - 1) * cv->dh + 1;
+}
+
+/* Output lines at a time. */
+static int
+stem_block(const nn_conv *cv, int out_h, int out_w)
+{
+	size_t		fit = STEM_BYTES / (stem_line(cv, out_w) * cv->cin * sizeof(float));
+	size_t		n = fit > (size_t) stem_lines(cv, 2) ? (fit - stem_lines(cv, 1)) / cv->sh + 1 : 2;
+
+	return n < (size_t) out_h ? (int) n : out_h;
 }
 
 static bool
 stem_direct(const nn_isa_ops *ops, const nn_conv *cv)
 {
-	return cv->dw == 1 && cv->groups == 1 && has_stride(ops, cv->sw * cv->cin);
+	return cv->dw == 1 && cv->groups == 1 && has_stride(ops, cv->sw);
 }
 
 size_t
@@ -366,8 +385,7 @@ nn_drive_conv_scratch(const nn_isa_ops *ops, const nn_conv *cv, int in_h, int in
 	if (cv->form == nn_conv_planar)
 	{
 		if (stem_direct(ops, cv))
-			return sizeof(float) * stem_line(cv, out_w) *
-				((size_t) (out_h - 1) * cv->sh + (size_t) (cv->kh - 1) * cv->dh + 1);
+			return sizeof(float) * stem_line(cv, out_w) * cv->cin * stem_lines(cv, stem_block(cv, out_h, out_w));
 		return sizeof(float) * NN_LANES * nn_blocks(cv->kh * cv->kw * cv->cin) * out_w;
 	}
 	if (has_stride(ops, cv->sw * NN_LANES))
@@ -486,52 +504,29 @@ nn_drive_panel(const nn_isa_ops *ops, const nn_conv *cv, const void *pack, int o
 
 /* ---- the stem: plain CHW input ---- */
 
-/* Interleave the channels of the input lines that output lines [y0, y1) need,
- * zeros around them, as [line][pixel][cin]. */
+/* The input lines that output lines from y0 on need, zeros around them. */
 static void
-interleave(const nn_conv *cv, const float *in, int in_h, int in_w, int out_w, int y0, int lines, float *dst)
+stem_copy(const nn_conv *cv, const float *in, int in_h, int in_w, int out_w, int y0, int lines, float *dst)
 {
-	int			cin = cv->cin;
-	size_t		line = stem_line(cv, out_w);
-	int			pixels = (int) (line / cin);
+	int			pixels = (int) stem_line(cv, out_w);
+	int			from = cv->pl > 0 ? cv->pl : 0,
+				to = in_w + cv->pl < pixels ? in_w + cv->pl : pixels;
 
-	for (int i = 0; i < lines; i++, dst += line)
-	{
-		int			y = y0 * cv->sh - cv->pt + i;
-		int			x0 = -cv->pl;
-		int			from = x0 < 0 ? -x0 : 0,
-					to = in_w - x0 < pixels ? in_w - x0 : pixels;
-
-		if (y < 0 || y >= in_h || from >= to)
+	for (int c = 0; c < cv->cin; c++)
+		for (int i = 0; i < lines; i++, dst += pixels)
 		{
-			memset(dst, 0, line * sizeof(float));
-			continue;
-		}
-		memset(dst, 0, (size_t) from * cin * sizeof(float));
-		if (cin == 3)			/* colours: one pass, contiguous stores */
-		{
-			const float *c0 = in + (size_t) y * in_w + x0,
-					   *c1 = c0 + (size_t) in_h * in_w,
-					   *c2 = c1 + (size_t) in_h * in_w;
-			float	   *d = dst + (size_t) from * 3;
+			int			y = y0 * cv->sh - cv->pt + i;
+			const float *src = in + ((ptrdiff_t) c * in_h + y) * in_w - cv->pl;
 
-			for (int x = from; x < to; x++, d += 3)
+			if (y < 0 || y >= in_h || from >= to)
 			{
-				d[0] = c0[x];
-				d[1] = c1[x];
-				d[2] = c2[x];
+				memset(dst, 0, (size_t) pixels * sizeof(float));
+				continue;
 			}
+			memset(dst, 0, (size_t) from * sizeof(float));
+			memcpy(dst + from, src + from, (size_t) (to - from) * sizeof(float));
+			memset(dst + to, 0, (size_t) (pixels - to) * sizeof(float));
 		}
-		else
-			for (int c = 0; c < cin; c++)
-			{
-				const float *src = in + ((size_t) c * in_h + y) * in_w + x0;
-
-				for (int x = from; x < to; x++)
-					dst[(size_t) x * cin + c] = src[x];
-			}
-		memset(dst + (size_t) to * cin, 0, (size_t) (pixels - to) * cin * sizeof(float));
-	}
 }
 
 /* Other stems: per line, the K = kh * kw * cin inputs of each pixel as blocks. */
@@ -543,9 +538,9 @@ unfold(const nn_conv *cv, const float *in, int in_h, int in_w, int out_w, int y,
 
 	if (all % NN_LANES)
 		memset(dst + (size_t) (all / NN_LANES) * out_w * NN_LANES, 0, sizeof(float) * NN_LANES * out_w);
-	for (int ky = 0; ky < cv->kh; ky++)
-		for (int kx = 0; kx < cv->kw; kx++)
-			for (int c = 0; c < cv->cin; c++, k++)
+	for (int c = 0; c < cv->cin; c++)
+		for (int ky = 0; ky < cv->kh; ky++)
+			for (int kx = 0; kx < cv->kw; kx++, k++)
 			{
 				float	   *d = dst + (size_t) (k / NN_LANES) * out_w * NN_LANES + k % NN_LANES;
 				int			iy = y * cv->sh - cv->pt + ky * cv->dh;
@@ -561,67 +556,74 @@ unfold(const nn_conv *cv, const float *in, int in_h, int in_w, int out_w, int y,
 			}
 }
 
+/* All panels over lines [0, lines) of q, whose pixels are in scratch: runs of `run`
+ * values of K, those of a channel `chan` floats apart, `row` from line to line. */
+static void
+run_stem(const nn_isa_ops *ops, const nn_conv *cv, const void *pack, const plane *q, int run, size_t chan, size_t row)
+{
+	const float *b = nn_pack_weights(pack, cv->cout);
+	int			k_all = cv->kh * cv->kw * cv->cin;
+	int			rows = row ? cv->kh : 1;	/* runs of a channel */
+
+	for (int ob = 0; ob < nn_blocks(cv->cout); ob += nn_panel_blocks(ops->isa))
+	{
+		nn_panel	pan = nn_panel_at(ops->isa, cv, ob);
+		nn_step		step[NN_MAX_STEPS];
+		int			n = 0;
+
+		for (int k = 0; k < k_all; k += run)
+		{
+			int			i = k / run;
+
+			step[n].off = (ptrdiff_t) (i / rows * chan + i % rows * row);
+			step[n].ki = k_all - k < run ? k_all - k : run;
+			n++;
+			if (n == NN_MAX_STEPS || k + run >= k_all)
+			{
+				nn_tile_job job = {
+					.b = b, .step = step, .nsteps = n, .bias = nn_pack_bias(pack) + ob * NN_LANES,
+					.out_pix = q->o_pix, .out_blk = q->o_blk, .res_pix = q->r_pix, .res_blk = q->r_blk,
+					.first = i < NN_MAX_STEPS, .last = k + run >= k_all, .lo = q->lo, .hi = q->hi
+				};
+
+				run_lines(ops, &job, q, false, ob, pan.nb, 0, q->lines);
+				for (int s = 0; s < n; s++)
+					b += (size_t) step[s].ki * pan.nb * NN_LANES;
+				n = 0;
+			}
+		}
+	}
+}
+
 void
 nn_drive_conv_planar(const nn_isa_ops *ops, const nn_conv *cv, const void *pack, const float *in, int in_h, int in_w,
 					 const nn_view *res, const nn_view *out, int y0, int y1, void *scratch)
 {
-	plane		p;
-	const float *bias = nn_pack_bias(pack);
-	float	   *lines = scratch;
 	bool		direct = stem_direct(ops, cv);
-	int			run = direct ? cv->kw * cv->cin : NN_LANES;
-	int			k_all = cv->kh * cv->kw * cv->cin;
+	int			some = direct ? stem_block(cv, out->h, out->w) : 1;
 	size_t		line = stem_line(cv, out->w);
 
-	if (y1 <= y0)
-		return;
-	set_output(&p, cv, out, res, y0, y1);
-	if (direct)
-		interleave(cv, in, in_h, in_w, out->w, y0,
-				   (y1 - y0 - 1) * cv->sh + (cv->kh - 1) * cv->dh + 1, lines);
-	/* direct: all lines a panel; unfolded: all panels a line */
-	for (int l = 0; l < (direct ? 1 : p.lines); l++)
+	for (int y = y0; y < y1; y += some)
 	{
-		const float *b = nn_pack_weights(pack, cv->cout);
-		plane		q = p;
+		int			n = y1 - y < some ? y1 - y : some;
+		plane		p = {0};
 
-		if (!direct)
+		set_output(&p, cv, out, res, y, y + n);
+		p.a = scratch;
+		if (direct)
 		{
-			unfold(cv, in, in_h, in_w, out->w, y0 + l, lines);
-			q.o += l * p.o_line;
-			if (q.r)
-				q.r += l * p.r_line;
+			int			lines = stem_lines(cv, n);
+
+			stem_copy(cv, in, in_h, in_w, out->w, y, lines, scratch);
+			p.a_line = cv->sh * line;
+			p.a_pix = cv->sw;
+			run_stem(ops, cv, pack, &p, cv->kw, lines * line, cv->dh * line);
 		}
-		q.a = lines;
-		q.a_line = direct ? cv->sh * line : 0;
-		q.a_pix = direct ? cv->sw * cv->cin : NN_LANES;
-		for (int ob = 0; ob < nn_blocks(cv->cout); ob += nn_panel_blocks(ops->isa))
+		else
 		{
-			nn_panel	pan = nn_panel_at(ops->isa, cv, ob);
-			nn_step		step[NN_MAX_STEPS];
-			int			n = 0;
-
-			for (int k = 0; k < k_all; k += run)
-			{
-				int			i = k / run;
-
-				step[n].off = direct ? (ptrdiff_t) (i * cv->dh * line) : (ptrdiff_t) i * out->w * NN_LANES;
-				step[n].ki = k_all - k < run ? k_all - k : run;
-				n++;
-				if (n == NN_MAX_STEPS || k + run >= k_all)
-				{
-					nn_tile_job job = {
-						.b = b, .step = step, .nsteps = n, .bias = bias + ob * NN_LANES,
-						.out_pix = p.o_pix, .out_blk = p.o_blk, .res_pix = p.r_pix, .res_blk = p.r_blk,
-						.first = i < NN_MAX_STEPS, .last = k + run >= k_all, .lo = p.lo, .hi = p.hi
-					};
-
-					run_lines(ops, &job, &q, false, ob, pan.nb, 0, direct ? p.lines : 1);
-					for (int s = 0; s < n; s++)
-						b += (size_t) step[s].ki * pan.nb * NN_LANES;
-					n = 0;
-				}
-			}
+			unfold(cv, in, in_h, in_w, out->w, y, scratch);
+			p.a_pix = NN_LANES;
+			run_stem(ops, cv, pack, &p, NN_LANES, (size_t) out->w * NN_LANES, 0);
 		}
 	}
 	if (nn_act_moves_zero(cv->act))

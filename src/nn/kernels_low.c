@@ -32,7 +32,9 @@ nn_low_for(nn_isa isa, nn_low_kind kind)
 		[nn_low_u8][nn_isa_avx2] = &nn_low_u8_avx2,
 		[nn_low_u8][nn_isa_avx512] = &nn_low_u8_avx512,
 		[nn_low_u8][nn_isa_avx512_vnni] = &nn_low_u8_avx512_vnni,
+		[nn_low_u8][nn_isa_amx] = &nn_low_u8_amx,
 		[nn_low_bf16][nn_isa_avx512_bf16] = &nn_low_bf16_avx512_bf16,
+		[nn_low_bf16][nn_isa_amx] = &nn_low_bf16_amx,
 		[nn_low_w16][nn_isa_avx2] = &nn_low_w16_avx2,
 		[nn_low_w16][nn_isa_avx512] = &nn_low_w16_avx512,
 #endif

@@ -13,9 +13,7 @@
 #define NV_BLOCK (NN_LANES / VW)	/* vectors of 16 channels */
 #define RUN 16						/* pixels of a buffer */
 
-#define NAME_(name, isa) nn_low_##name##_##isa
-#define NAME__(name, isa) NAME_(name, isa)
-#define LOW(name) NAME__(name, BODY)
+#define LOW(name) NN_LOW_NAME(name, BODY)
 
 /* ---- elements ---- */
 
@@ -263,7 +261,18 @@ LOW(words_u8) (const void *const *c, nn_quant q, uint32_t *out, int n)
 void
 LOW(words_bf16) (const void *const *c, nn_quant q, uint32_t *out, int n)
 {
-	for (int x = 0; x < n; x++)
+	int			x = 0;
+
+	if (q.elem == nn_elem_f32)
+		for (; x + VW <= n; x += VW)
+		{
+			vi			w = vf_round_bf16(vf_load((const float *) c[0] + x)) & vi_set1(0xffff);
+
+			if (c[1])
+				w = w | vf_round_bf16(vf_load((const float *) c[1] + x)) << 16;
+			vi_store(out + x, w);
+		}
+	for (; x < n; x++)
 	{
 		uint32_t	h[2] = {0, 0};
 

@@ -26,7 +26,7 @@
 #include "nn/kernels_core.h"
 #include "nn/kernels_low.h"
 
-#define NN_LOW_MAX_MR 16		/* pixels of the largest tile of any set */
+#define NN_LOW_MAX_MR 32		/* pixels of the largest tile of any set */
 #define NN_LOW_MAX_NB 2
 
 static inline nn_elem
@@ -54,6 +54,9 @@ typedef struct nn_low_job
 	const char *b;				/* the panel's weights */
 	const nn_step *step;		/* off in bytes, ki in words */
 	int			nsteps;
+	const char *ahead,			/* weights wanted next: each step of a tile asks for */
+			   *ahead_end;		/* so many cache lines of them */
+	int			ahead_lines;
 	size_t		stride;			/* between pixels, for tiles made for any */
 	const void *start;			/* first value of each sum: int32 or float32 */
 	const float *mult;			/* u8: sum * mult + add; add may be NULL */
@@ -66,6 +69,8 @@ typedef struct nn_low_job
 	float		lo,				/* u8: in quanta relative to the zero point */
 				hi;
 	int			zero;			/* u8: out's */
+	int16_t		least,			/* u8: lo and hi as out's quanta */
+				most;
 	float		res_mult,		/* u8: residual = (r - res_zero) * res_mult */
 				res_zero;
 	float		pre_lo,			/* bounds before it is added */
@@ -93,12 +98,12 @@ typedef struct nn_low_ops
 {
 	nn_isa		isa;
 	nn_low_kind kind;
-	int			max_mr,
-				max_any;
+	int			max_mr;
 	/* Tile of mr <= max_mr pixels, the first half of them (a count, mr: all) in
-	 * the first line, by nb blocks, pixels stride bytes apart; stride 0: any, up
-	 * to max_any pixels.  NULL if there is none. */
+	 * the first line, by nb blocks, pixels stride bytes apart; stride 0: any.
+	 * NULL if there is none. */
 	nn_low_tile_fn (*tile) (int mr, int nb, int stride, int half);
+	nn_low_tile_fn (*stem_tile) (int mr, int nb, int stride, int half);	/* of planar input */
 	/* Called before tiles of another mr, and with 0 after the last; may be NULL. */
 	void		(*configure) (int mr);
 	void		(*post) (const nn_low_post *p, const float *tile, size_t blk, int n, int couts,
@@ -182,7 +187,30 @@ nn_low_planar_words(nn_low_kind kind, int cin)
 /* Zero the bfloat16 lanes of lines [y0, y1) that no cout of v writes. */
 extern void nn_low_zero_lanes(const nn_low_view *v, int y0, int y1);
 
-/* ---- kernels_low_body.h, once a set ---- */
+/* ---- the tiles of a kind on a set, and kernels_low_body.h on a set ---- */
+
+#define NN_LOW_JOIN_(what, kind, set) nn_low_##what##_##kind##_##set
+#define NN_LOW_JOIN(what, kind, set) NN_LOW_JOIN_(what, kind, set)
+#define NN_LOW_NAME_(what, set) nn_low_##what##_##set
+#define NN_LOW_NAME(what, set) NN_LOW_NAME_(what, set)
+
+#define NN_LOW_TILES(kind, set) \
+extern nn_low_tile_fn nn_low_tile_##kind##_##set(int mr, int nb, int stride, int half); \
+extern const nn_low_kernels nn_low_##kind##_##set
+
+NN_LOW_TILES(u8, portable);
+NN_LOW_TILES(w16, portable);
+#if defined(__x86_64__)
+NN_LOW_TILES(u8, avx2);
+NN_LOW_TILES(u8, avx512);
+NN_LOW_TILES(u8, avx512_vnni);
+NN_LOW_TILES(u8, amx);
+NN_LOW_TILES(bf16, avx512_bf16);
+NN_LOW_TILES(bf16, amx);
+NN_LOW_TILES(w16, avx2);
+NN_LOW_TILES(w16, avx512);
+#endif
+
 
 #define NN_LOW_BODY(set) \
 extern void nn_low_post_##set(const nn_low_post *p, const float *tile, size_t blk, int n, int couts, char *o, \
@@ -214,18 +242,5 @@ NN_LOW_BODY(avx512);
 /* Float32 activations need no conversion. */
 extern void nn_low_row_f32(const void *in, nn_quant q, char *out, int n);
 extern void nn_low_words_f32(const void *const *c, nn_quant q, uint32_t *out, int n);
-
-/* ---- the tables; use nn_low_for() ---- */
-
-extern const nn_low_kernels nn_low_u8_portable;
-extern const nn_low_kernels nn_low_w16_portable;
-#if defined(__x86_64__)
-extern const nn_low_kernels nn_low_u8_avx2;
-extern const nn_low_kernels nn_low_u8_avx512;
-extern const nn_low_kernels nn_low_u8_avx512_vnni;
-extern const nn_low_kernels nn_low_bf16_avx512_bf16;
-extern const nn_low_kernels nn_low_w16_avx2;
-extern const nn_low_kernels nn_low_w16_avx512;
-#endif
 
 #endif							/* MILLRACE_NN_KERNELS_LOW_CORE_H */

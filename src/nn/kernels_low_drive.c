@@ -15,10 +15,12 @@
 #include "nn/kernels_low_core.h"
 
 #define BLOCK_BYTES (384 * 1024)	/* of input in a block of lines */
+#define MAX_PARTS 4					/* panels that share a line of output */
 
 typedef struct plane
 {
 	const nn_low_ops *ops;
+	nn_low_tile_fn (*tile) (int mr, int nb, int stride, int half);
 	const nn_conv *cv;
 	const char *a;				/* first pixel (top left tap) of line 0 */
 	size_t		a_line,
@@ -62,6 +64,20 @@ steps_bytes(const nn_low_ops *ops, const nn_conv *cv)
 	return ((size_t) cv->kh * cv->kw * blocks * sizeof(nn_step) + NN_ALIGN - 1) / NN_ALIGN * NN_ALIGN;
 }
 
+/* Could a sum be more quanta of out than int32 holds?  Not with scales that make
+ * any sense: then the second pass, which clips before it rounds, is good enough. */
+static bool
+may_overflow(const void *pack, int cout, nn_quant in, const nn_quant *res, nn_quant out)
+{
+	const float *scale = nn_low_scale(pack, cout),
+			   *bias = nn_low_bias(pack);
+	bool		fits = res == NULL || res->scale < out.scale * 1e6f;
+
+	for (int o = 0; o < cout; o++)
+		fits = fits && in.scale * scale[o] < 0.5f * out.scale && fabsf(bias[o]) < out.scale * 1e8f;
+	return !fits;
+}
+
 /* Decide what the tiles do, and fold quantisations into the couts' factors. */
 static void
 set_numbers(plane *p, const void *pack, nn_quant in, const nn_quant *res, nn_quant out, nn_act act,
@@ -77,7 +93,8 @@ set_numbers(plane *p, const void *pack, nn_quant in, const nn_quant *res, nn_qua
 	bool		bounded = res && (p->cv->lo != 0 || p->cv->hi != 0);
 	float		unit = 1;
 
-	p->second = !clip || (res && (res->elem != native || out.elem != native));
+	p->second = !clip || (res && (res->elem != native || out.elem != native)) ||
+		(ops->kind == nn_low_u8 && out.elem == native && may_overflow(pack, cout, in, res, out));
 	p->post.act = act;
 	p->post.out = out;
 	p->post.res = res ? *res : out;
@@ -92,6 +109,7 @@ set_numbers(plane *p, const void *pack, nn_quant in, const nn_quant *res, nn_qua
 	p->job.pre_lo = -INFINITY;
 	p->job.pre_hi = INFINITY;
 	p->start_f = nn_low_bias(pack);
+	p->tile = p->cv->form == nn_conv_planar ? ops->stem_tile : ops->tile;
 	p->steps = (nn_step *) (scratch + arrays_bytes(cout));
 	if (ops->kind != nn_low_u8)
 		return;
@@ -105,6 +123,8 @@ set_numbers(plane *p, const void *pack, nn_quant in, const nn_quant *res, nn_qua
 		/* an empty range (clip outside what out can hold): its nearer end */
 		p->job.lo = fminf(p->job.lo, (float) (255 - out.zero));
 		p->job.hi = fmaxf(p->job.hi, (float) -out.zero);
+		p->job.least = (int16_t) ((int) nearbyintf(p->job.lo) + out.zero);
+		p->job.most = (int16_t) ((int) nearbyintf(p->job.hi) + out.zero);
 		if (res)
 		{
 			p->job.res_mult = res->scale / unit;
@@ -205,12 +225,24 @@ run_partial(const plane *p, const nn_low_job *job, nn_low_tile_fn fn, int mr, in
 		memcpy(o + i * p->post.out_pix, t + i * job->out_pix, o_size);
 }
 
+/* A panel as the tiles of some pixels see it. */
+typedef struct part
+{
+	nn_low_job	job;
+	nn_low_tile_fn fn;
+	int			nb,
+				couts;
+	char	   *o;				/* pixel 0 of line 0 */
+	const char *r;
+} part;
+
 /* Run a tile, and the second pass where there is one. */
 static inline void
-run_tile(const plane *p, const nn_low_job *job, nn_low_tile_fn fn, int mr, int half, int nb, int couts,
-		 const char *a, char *o, const char *r)
+run_tile(const plane *p, part *q, int mr, int half, const char *a, size_t o_at, size_t r_at)
 {
-	const char *r2 = r ? r + p->r_line : NULL;
+	char	   *o = q->o + o_at;
+	const char *r = q->r ? q->r + r_at : NULL,
+			   *r2 = q->r ? r + p->r_line : NULL;
 
 	if (p->second)
 	{
@@ -218,123 +250,185 @@ run_tile(const plane *p, const nn_low_job *job, nn_low_tile_fn fn, int mr, int h
 		size_t		blk = (size_t) mr * NN_LANES;
 		char	   *t = (char *) tile;
 
-		fn(job, a, a + p->a_line, t, t + half * job->out_pix, NULL, NULL);
-		p->ops->post(&p->post, tile, blk, half, couts, o, r);
+		q->fn(&q->job, a, a + p->a_line, t, t + half * q->job.out_pix, NULL, NULL);
+		p->ops->post(&p->post, tile, blk, half, q->couts, o, r);
 		if (half < mr)
-			p->ops->post(&p->post, tile + half * NN_LANES, blk, mr - half, couts, o + p->o_line, r2);
+			p->ops->post(&p->post, tile + half * NN_LANES, blk, mr - half, q->couts, o + p->o_line, r2);
 	}
-	else if (couts < nb * NN_LANES)
-		run_partial(p, job, fn, mr, couts, a, o, r);
+	else if (q->couts < q->nb * NN_LANES)
+		run_partial(p, &q->job, q->fn, mr, q->couts, a, o, r);
 	else
-		fn(job, a, a + p->a_line, o, o + p->o_line, r, r2);
+		q->fn(&q->job, a, a + p->a_line, o, o + p->o_line, r, r2);
+	if (q->job.ahead_lines > 0)
+	{
+		q->job.ahead += (size_t) q->job.ahead_lines * q->job.nsteps * NN_ALIGN;
+		if (q->job.ahead >= q->job.ahead_end)
+			q->job.ahead_lines = 0;
+	}
 }
 
-/* Before tiles of mr pixels: the job's strides, the tile registers. */
+/* Before tiles of mr pixels: their functions, strides, the tile registers. */
 static inline void
-begin(const plane *p, nn_low_job *job, int mr, int nb, int couts)
+begin(const plane *p, part *parts, int n, int stride, int mr, int half)
 {
-	if (p->second)
+	for (part *q = parts; q < parts + n; q++)
 	{
-		job->out_pix = NN_LANES * sizeof(float);
-		job->out_blk = (size_t) mr * job->out_pix;
-	}
-	else if (couts < nb * NN_LANES)
-	{
-		job->out_blk = (size_t) NN_LANES * nn_elem_bytes(p->post.out.elem);
-		job->out_pix = nb * job->out_blk;
-		job->res_blk = (size_t) NN_LANES * nn_elem_bytes(p->post.res.elem);
-		job->res_pix = nb * job->res_blk;
+		nn_low_job *job = &q->job;
+
+		q->fn = p->tile(mr, q->nb, stride, half);
+		if (p->second)
+		{
+			job->out_pix = NN_LANES * sizeof(float);
+			job->out_blk = (size_t) mr * job->out_pix;
+		}
+		else if (q->couts < q->nb * NN_LANES)
+		{
+			job->out_blk = (size_t) NN_LANES * nn_elem_bytes(p->post.out.elem);
+			job->out_pix = q->nb * job->out_blk;
+			job->res_blk = (size_t) NN_LANES * nn_elem_bytes(p->post.res.elem);
+			job->res_pix = q->nb * job->res_blk;
+		}
 	}
 	if (p->ops->configure)
 		p->ops->configure(mr);
 }
 
-/* All pixels of lines [l0, l1) with the job's panel. */
-static void
-run_lines(const plane *p, nn_low_job *job, int nb, int couts, char *o, const char *r, int l0, int l1)
+/* Is there a tile of this shape for all of them? */
+static bool
+has_tile(const plane *p, const part *parts, int n, int mr, int stride, int half)
 {
-	nn_low_tile_fn (*tile) (int, int, int, int) = p->ops->tile;
-	int			stride = tile(1, nb, (int) p->a_pix, 1) ? (int) p->a_pix : 0;	/* 0: tiles for any */
-	int			max = stride ? p->ops->max_mr : p->ops->max_any;
-	int			count = (p->width + max - 1) / max;
-	int			size = (p->width + count - 1) / count;
-	int			big = p->width - (size - 1) * count;	/* tiles of size; the rest one smaller */
-	int			l = l0;
-	size_t		o_pix = p->post.out_pix,
-				r_pix = p->post.res_pix;
-	nn_low_tile_fn fn = NULL;
+	for (int i = 0; i < n; i++)
+		if (p->tile(mr, parts[i].nb, stride, half) == NULL)
+			return false;
+	return true;
+}
 
+/* All pixels of lines [l0, l1): each run of pixels with one panel after the other. */
+static void
+run_lines(const plane *p, part *parts, int n, int l0, int l1)
+{
+	int			stride = has_tile(p, parts, n, 1, (int) p->a_pix, 1) ? (int) p->a_pix : 0;	/* 0: tiles for any */
+	int			max = p->ops->max_mr,
+				count,
+				size,
+				big;			/* tiles of size; the rest one smaller */
+	int			l = l0,
+				two = p->width * 2;
+
+	while (!has_tile(p, parts, n, max, stride, max))
+		max--;
+	count = (p->width + max - 1) / max;
+	size = (p->width + count - 1) / count;
+	big = p->width - (size - 1) * count;
 	/* Short lines: two at a time fill a tile. */
-	if (p->width * 2 <= max && l1 - l0 >= 2)
-		fn = tile(p->width * 2, nb, stride, p->width);
-	if (fn)
+	if (two <= max && l1 - l0 >= 2 && has_tile(p, parts, n, two, stride, p->width))
 	{
-		begin(p, job, p->width * 2, nb, couts);
+		begin(p, parts, n, stride, two, p->width);
 		for (; l + 2 <= l1; l += 2)
-			run_tile(p, job, fn, p->width * 2, p->width, nb, couts, p->a + l * p->a_line, o + l * p->o_line,
-					 r ? r + l * p->r_line : NULL);
+			for (int i = 0; i < n; i++)
+				run_tile(p, &parts[i], two, p->width, p->a + l * p->a_line, l * p->o_line, l * p->r_line);
 	}
-	for (int i = 0; i < 2 && l < l1; i++)
+	for (int pass = 0; pass < 2 && l < l1; pass++)
 	{
-		int			mr = size - i;
-		int			from = i == 0 ? 0 : big,
-					to = i == 0 ? big : count;
-		size_t		skip = (size_t) (i == 0 ? 0 : big * size);
+		int			mr = size - pass,
+					from = pass == 0 ? 0 : big,
+					to = pass == 0 ? big : count;
+		size_t		skip = (size_t) (pass == 0 ? 0 : big * size);
 
 		if (from == to)
 			continue;
-		fn = tile(mr, nb, stride, mr);
-		begin(p, job, mr, nb, couts);
+		begin(p, parts, n, stride, mr, mr);
 		for (int y = l; y < l1; y++)
-		{
-			const char *a = p->a + y * p->a_line + skip * p->a_pix;
-			char	   *q = o + y * p->o_line + skip * o_pix;
-			const char *s = r ? r + y * p->r_line + skip * r_pix : NULL;
-
-			for (int t = from; t < to; t++)
+			for (int t = 0; t < to - from; t++)
 			{
-				run_tile(p, job, fn, mr, mr, nb, couts, a, q, s);
-				a += mr * p->a_pix;
-				q += mr * o_pix;
-				if (s)
-					s += mr * r_pix;
+				size_t		x = skip + (size_t) t * mr;
+
+				for (int i = 0; i < n; i++)
+					run_tile(p, &parts[i], mr, mr, p->a + y * p->a_line + x * p->a_pix,
+							 y * p->o_line + x * p->post.out_pix, y * p->r_line + x * p->post.res_pix);
 			}
-		}
 	}
 }
 
-/* One panel over lines [l0, l1), its weights at *b, which advances. */
-static void
-run_panel(const plane *p, const nn_low_panel *pan, const nn_step *steps, int nsteps, const char **b,
-		  int l0, int l1)
+/* A panel's part, its weights at *b, which advances. */
+static part
+make_part(const plane *p, const nn_low_panel *pan, const nn_step *steps, int nsteps, const char **b)
 {
-	nn_low_job	job = p->job;
 	int			c = pan->ob * NN_LANES;
-	int			couts = p->couts - c < pan->nb * NN_LANES ? p->couts - c : pan->nb * NN_LANES;
 	nn_elem		oe = p->post.out.elem,
 				re = p->post.res.elem;
-	char	   *o = p->o + cout_offset(oe, p->o_blk, pan->ob);
-	const char *r = p->r ? p->r + cout_offset(re, p->r_blk, pan->ob) : NULL;
 	size_t		words = 0;
+	part		q = {
+		.job = p->job, .nb = pan->nb, .couts = p->couts - c < pan->nb * NN_LANES ? p->couts - c : pan->nb * NN_LANES,
+		.o = p->o + cout_offset(oe, p->o_blk, pan->ob), .r = p->r ? p->r + cout_offset(re, p->r_blk, pan->ob) : NULL
+	};
 
-	job.b = *b;
-	job.step = steps;
-	job.nsteps = nsteps;
-	job.stride = p->a_pix;
-	job.out_blk = cout_step(oe, p->o_blk);
-	job.res_blk = cout_step(re, p->r_blk);
+	q.job.b = *b;
+	q.job.step = steps;
+	q.job.nsteps = nsteps;
+	q.job.stride = p->a_pix;
+	q.job.out_blk = cout_step(oe, p->o_blk);
+	q.job.res_blk = cout_step(re, p->r_blk);
 	if (p->ops->kind == nn_low_u8)
 	{
-		job.start = p->start_q + c;
-		job.mult = p->mult + c;
-		job.add = p->add ? p->add + c : NULL;
+		q.job.start = p->start_q + c;
+		q.job.mult = p->mult + c;
+		q.job.add = p->add ? p->add + c : NULL;
 	}
 	else
-		job.start = p->start_f + c;
-	run_lines(p, &job, pan->nb, couts, o, r, l0, l1);
+		q.job.start = p->start_f + c;
 	for (int i = 0; i < nsteps; i++)
 		words += steps[i].ki;
 	*b += words * pan->nb * NN_LANES * nn_low_weight_bytes(p->ops->kind);
+	return q;
+}
+
+/* While the parts' tiles work they fetch what follows their weights into the L2
+ * cache, evenly: the next panels, or the next layer's first ones, as packs follow
+ * each other in a compiled file.  A prefetch beyond its end does no harm. */
+static void
+read_ahead(const plane *p, part *parts, int n, const char *b, int pixels)
+{
+	for (int i = 0; i < n; i++)
+	{
+		nn_low_job *job = &parts[i].job;
+		size_t		bytes = (i + 1 < n ? parts[i + 1].job.b : b) - job->b,
+					turns = (size_t) ((pixels + p->ops->max_mr - 1) / p->ops->max_mr) * job->nsteps;
+
+		job->ahead = job->b + (b - parts[0].job.b);
+		job->ahead_end = job->ahead + bytes;
+		job->ahead_lines = (int) ((bytes / NN_ALIGN + turns - 1) / turns);
+	}
+}
+
+/* All panels over lines [l0, l1).  Those whose couts share a line of 64 bytes of
+ * out go together, so that lines are written whole; steps: NULL, or the same for
+ * all. */
+static void
+run_panels(const plane *p, const char *b, const nn_step *steps, int nsteps, int l0, int l1)
+{
+	const nn_low_ops *ops = p->ops;
+	int			blocks = nn_blocks(p->cv->cout),
+				step = nn_low_panel_blocks(ops->isa);
+	int			together = steps || p->cv->groups == 1 ? (1 << p->post.out.elem) / step : 1;
+
+	for (int ob = 0; ob < blocks;)
+	{
+		part		parts[MAX_PARTS];
+		int			n = 0;
+
+		do
+		{
+			nn_low_panel pan = nn_low_panel_at(ops->isa, ops->kind, p->cv, ob);
+
+			if (steps == NULL)
+				nsteps = list_steps(p, &pan, p->steps);
+			parts[n++] = make_part(p, &pan, steps ? steps : p->steps, nsteps, &b);
+			ob += step;
+		} while (n < together && ob < blocks);
+		read_ahead(p, parts, n, b, p->width * (l1 - l0));
+		run_lines(p, parts, n, l0, l1);
+	}
 }
 
 /* Block of lines > panel. */
@@ -355,7 +449,6 @@ run_plane(plane *p, const char *weights)
 	block = block < unit ? unit : block / unit * unit;
 	for (int at = 0; at < total; at += block)
 	{
-		const char *b = weights;
 		int			n = total - at < block ? total - at : block;
 		plane		q = *p;
 
@@ -367,13 +460,7 @@ run_plane(plane *p, const char *weights)
 				q.r += at * p->job.res_pix;
 			q.width = n;
 		}
-		for (int ob = 0; ob < nn_blocks(cv->cout); ob += nn_low_panel_blocks(ops->isa))
-		{
-			nn_low_panel pan = nn_low_panel_at(ops->isa, ops->kind, cv, ob);
-			int			nsteps = list_steps(&q, &pan, q.steps);
-
-			run_panel(&q, &pan, q.steps, nsteps, &b, long_line ? 0 : at, long_line ? 1 : at + n);
-		}
+		run_panels(&q, weights, NULL, 0, long_line ? 0 : at, long_line ? 1 : at + n);
 	}
 }
 
@@ -522,7 +609,6 @@ nn_low_drive_planar(const nn_low_ops *ops, const nn_conv *cv, const void *pack, 
 	size_t		word = sizeof(uint32_t);
 	uint32_t   *one = (uint32_t *) ((char *) scratch + arrays_bytes(cv->cout) + steps_bytes(ops, cv));
 	uint32_t   *image = one + (pixels + NN_LANES - 1) / NN_LANES * NN_LANES;
-	const char *b = nn_low_weights_of(pack, ops->kind, cv->cout);
 	int			n = 0;
 
 	if (y1 <= y0)
@@ -542,12 +628,7 @@ nn_low_drive_planar(const nn_low_ops *ops, const nn_conv *cv, const void *pack, 
 			p.steps[n].off = (ptrdiff_t) (ky * p.a_ky + kx * p.a_kx);
 			p.steps[n].ki = cv->dw == 1 ? cv->kw * words : words;
 		}
-	for (int ob = 0; ob < nn_blocks(cv->cout); ob += nn_low_panel_blocks(ops->isa))
-	{
-		nn_low_panel pan = nn_low_panel_at(ops->isa, ops->kind, cv, ob);
-
-		run_panel(&p, &pan, p.steps, n, &b, 0, p.lines);
-	}
+	run_panels(&p, nn_low_weights_of(pack, ops->kind, cv->cout), p.steps, n, 0, p.lines);
 	finish(&p, out, y0, y1);
 }
 
@@ -637,7 +718,6 @@ nn_low_drive_gemm(const nn_low_ops *ops, const void *pack, int m, const nn_low_r
 	p.a_pix = NN_ALIGN;
 	for (int m0 = 0; m0 < m; m0 += rows)
 	{
-		const char *b = nn_low_weights_of(pack, ops->kind, n);
 		int			mm = m - m0 < rows ? m - m0 : rows;
 
 		pack_rows(ops, a, m0, mm, k, pa);
@@ -646,13 +726,7 @@ nn_low_drive_gemm(const nn_low_ops *ops, const void *pack, int m, const nn_low_r
 		p.width = mm;
 		p.o = (char *) y->data + m0 * y->ld * o_size;
 		p.r = res ? (const char *) res->data + m0 * res->ld * r_size : NULL;
-		for (int ob = 0; ob < nn_blocks(n); ob += nn_low_panel_blocks(ops->isa))
-		{
-			nn_low_panel pan = nn_low_panel_at(ops->isa, ops->kind, &cv, ob);
-			int			nsteps = list_steps(&p, &pan, p.steps);
-
-			run_panel(&p, &pan, p.steps, nsteps, &b, 0, 1);
-		}
+		run_panels(&p, nn_low_weights_of(pack, ops->kind, n), NULL, 0, 0, 1);
 	}
 	if (ops->configure)
 		ops->configure(0);

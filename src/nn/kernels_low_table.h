@@ -1,11 +1,9 @@
 /*
  * kernels_low_table.h
- *	  The table of a kind of few bits on an instruction set, after its tiles
- *	  (find_tile).  The including file defines KIND (u8, bf16, w16), SET (the
+ *	  The table of a kind of few bits on an instruction set, after its
+ *	  tiles.  The including file defines KIND (u8, bf16, w16), SET (the
  *	  level), BODY (the level whose kernels_low_body.h it uses), NAME and RATE.
  */
-#define JOIN_(a, b, c) nn_low_##a##_##b##c
-#define JOIN(a, b, c) JOIN_(a, b, c)
 #define SET_(s) nn_isa_##s
 #define SET__(s) SET_(s)
 #define KIND_(k) nn_low_##k
@@ -14,15 +12,21 @@
 #ifndef CONFIGURE
 #define CONFIGURE NULL
 #endif
+#ifndef STEM_TILE
+#define STEM_TILE NN_LOW_JOIN(tile, KIND, SET)
+#endif
+#ifndef MAX_MR
+#define MAX_MR TILE_MR
+#endif
 
 static const nn_low_ops ops = {
 	.isa = SET__(SET),
 	.kind = KIND__(KIND),
-	.max_mr = TILE_MR,
-	.max_any = TILE_ANY,
-	.tile = find_tile,
+	.max_mr = MAX_MR,
+	.tile = NN_LOW_JOIN(tile, KIND, SET),
+	.stem_tile = STEM_TILE,
 	.configure = CONFIGURE,
-	.post = JOIN(post, BODY,),
+	.post = NN_LOW_NAME(post, BODY),
 	.row = LOW_ROW,
 	.words = LOW_WORDS,
 };
@@ -60,7 +64,7 @@ gemm(const void *pack, int m, const nn_low_rows *a, const nn_low_rows *res, cons
 	nn_low_drive_gemm(&ops, pack, m, a, res, y, act, scratch);
 }
 
-const nn_low_kernels JOIN(KIND, SET,) = {
+const nn_low_kernels NN_LOW_NAME(KIND, SET) = {
 	.isa = SET__(SET),
 	.kind = KIND__(KIND),
 	.elem = LOW_ELEM,
@@ -72,15 +76,15 @@ const nn_low_kernels JOIN(KIND, SET,) = {
 	.gemm_scratch = gemm_scratch,
 	.gemm = gemm,
 #ifndef LOW_ONLY_TILES
-	.depthwise = JOIN(depthwise, BODY,),
-	.maxpool = JOIN(maxpool, BODY,),
-	.avgpool = JOIN(avgpool, BODY,),
-	.global_avgpool = JOIN(global_avgpool, BODY,),
-	.binary = JOIN(binary, BODY,),
-	.convert = JOIN(convert, BODY,),
-	.convert_rows = JOIN(convert_rows, BODY,),
-	.from_plain = JOIN(from_plain, BODY,),
-	.to_plain = JOIN(to_plain, BODY,),
-	.copy_channels = JOIN(copy_channels, BODY,),
+	.depthwise = NN_LOW_NAME(depthwise, BODY),
+	.maxpool = NN_LOW_NAME(maxpool, BODY),
+	.avgpool = NN_LOW_NAME(avgpool, BODY),
+	.global_avgpool = NN_LOW_NAME(global_avgpool, BODY),
+	.binary = NN_LOW_NAME(binary, BODY),
+	.convert = NN_LOW_NAME(convert, BODY),
+	.convert_rows = NN_LOW_NAME(convert_rows, BODY),
+	.from_plain = NN_LOW_NAME(from_plain, BODY),
+	.to_plain = NN_LOW_NAME(to_plain, BODY),
+	.copy_channels = NN_LOW_NAME(copy_channels, BODY),
 #endif
 };

@@ -3,16 +3,13 @@
  *	  The tile of all convolutions and products of few bits, compiled once for
  *	  each kind and instruction set.
  *
- * It is the tile of kernels_tile.h over words.  The including file defines
+ * It is the tile of kernels_tile.h over words.  The including file defines, beside
+ * what kernels_low_finish.h asks for,
  *
- *		va, va_load()			a vector of sums; the values they start from
+ *		va_load()				the values that a vector of sums starts from
  *		vx, x_load()			a word of activations in all lanes
  *		vw, w_load(), W_BYTES	a vector of weights, of W_BYTES a lane
  *		va_dot(acc, x, w)		add the products of the lanes' 1, 2 or 4 channels
- *		va_value(acc, j, v)		the sums of the panel's couts from v on as float32
- *		e_load(), e_store()		VW elements of a native tensor as float32 and back
- *		E_BYTES					of such an element
- *		E_RESIDUAL(j, r)		what a vector of the residual is worth
  *		TILE_MR, TILE_NB, TILE_KU	largest tile; words unrolled
  *		TILE_SIZES, TILE_PAIRS	the lists below that go up to TILE_MR
  *		STEM					bytes between the pixels of a stem of 3 channels, stride 2
@@ -22,10 +19,7 @@
 #else
 #define NN_UNROLL _Pragma("GCC unroll 32")
 #endif
-#define NN_INLINE static inline __attribute__((always_inline))
-
-#define NV_BLOCK (NN_LANES / VW)	/* vectors of a block */
-#define WORD sizeof(uint32_t)
+#include "nn/kernels_low_finish.h"
 
 /* One word of K: p and q point at the first pixels' in both lines. */
 NN_INLINE void
@@ -48,54 +42,6 @@ tile_k(va *acc, const char *p, const char *q, const char *b, const int mr, const
 	}
 }
 
-/* Sums to values, residual, clip, store. */
-NN_INLINE void
-tile_finish(const nn_low_job *j, const va *acc, char *o0, char *o1, const char *r0, const char *r1, const int mr,
-			const int nv, const int half)
-{
-	vf			lo = vf_set1(j->lo),
-				hi = vf_set1(j->hi),
-				pre_lo = vf_set1(j->pre_lo),
-				pre_hi = vf_set1(j->pre_hi);
-	vi			zero = vi_set1(j->zero);
-
-	NN_UNROLL
-	for (int v = 0; v < nv; v++)
-	{
-		const size_t o_at = v / NV_BLOCK * j->out_blk,
-					r_at = v / NV_BLOCK * j->res_blk + v % NV_BLOCK * VW * E_BYTES;
-
-		NN_UNROLL
-		for (int i = 0; i < mr; i++)
-		{
-			vf			f = va_value(acc[i * nv + v], j, v * VW);
-			char	   *o = (i < half ? o0 + i * j->out_pix : o1 + (i - half) * j->out_pix) + o_at;
-
-			if (r0)
-				f = vf_min(pre_hi, vf_max(pre_lo, f)) + E_RESIDUAL(j, (i < half ? r0 + i * j->res_pix : r1 + (i - half) * j->res_pix) + r_at);
-			f = vf_min(hi, vf_max(lo, f));
-			e_store(o + v % NV_BLOCK * VW * E_BYTES, f, zero);
-		}
-	}
-}
-
-/* float32 out, from sums that went to memory: not the hot path. */
-static void
-tile_wide(const nn_low_job *j, const va *acc, char *o0, char *o1, int mr, int nv, int half)
-{
-	vf			lo = vf_set1(j->lo),
-				hi = vf_set1(j->hi);
-
-	for (int i = 0; i < mr; i++)
-	{
-		char	   *o = i < half ? o0 + i * j->out_pix : o1 + (i - half) * j->out_pix;
-
-		for (int v = 0; v < nv; v++)
-			vf_store((float *) (o + v / NV_BLOCK * j->out_blk) + v % NV_BLOCK * VW,
-					 vf_min(hi, vf_max(lo, va_value(acc[i * nv + v], j, v * VW))));
-	}
-}
-
 /* mr pixels, half (a count) of them at a0, o0, r0; nb blocks of couts; stride 0:
  * the job's. */
 NN_INLINE void
@@ -111,6 +57,7 @@ tile_run(const nn_low_job *j, const char *a0, const char *a1, char *o0, char *o1
 	const char *b = j->b;
 	const nn_step *step = j->step;
 	const nn_step *end = step + j->nsteps;
+	const char *ahead = j->ahead;
 
 	NN_UNROLL
 	for (int v = 0; v < nv; v++)
@@ -127,6 +74,8 @@ tile_run(const nn_low_job *j, const char *a0, const char *a1, char *o0, char *o1
 		const char *q = a1 + step->off;
 		int			k = step->ki;
 
+		for (int i = j->ahead_lines; i > 0; i--, ahead += NN_ALIGN)
+			__builtin_prefetch(ahead, 0, 2);
 		for (; ku > 1 && k >= ku; k -= ku)
 		{
 			NN_UNROLL
@@ -202,8 +151,8 @@ SIZES_4(TILE, 1, 0)
 
 #define TILE_ANY 4
 
-static nn_low_tile_fn
-find_tile(int mr, int nb, int stride, int half)
+nn_low_tile_fn
+NN_LOW_JOIN(tile, KIND, SET) (int mr, int nb, int stride, int half)
 {
 	static const nn_low_tile_fn view1[] = {TILE_SIZES(TILE_NAME, TILE_NB, 64)};
 	static const nn_low_tile_fn view2[] = {TILE_SIZES(TILE_NAME, TILE_NB, 128)};
@@ -216,9 +165,14 @@ find_tile(int mr, int nb, int stride, int half)
 	static const nn_low_tile_fn narrow_any[] = {SIZES_4(TILE_NAME, 1, 0)};
 
 	if (nb == 1)
-		return half != mr ? NULL : stride == 64 ? narrow[mr - 1] : stride == 0 && mr <= TILE_ANY ? narrow_any[mr - 1] : NULL;
+	{
+		if (half != mr || mr > TILE_MR)
+			return NULL;
+		return stride == 64 ? narrow[mr - 1] : stride == 0 && mr <= TILE_ANY ? narrow_any[mr - 1] : NULL;
+	}
 #endif
-	(void) nb;
+	if (nb > TILE_NB || mr > TILE_MR)
+		return NULL;
 	if (half != mr)
 		return half * 2 != mr ? NULL : stride == 64 ? pair1[half - 1] : stride == 128 ? pair2[half - 1] : NULL;
 	switch (stride)

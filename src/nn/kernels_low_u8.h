@@ -32,11 +32,30 @@ e_store(char *p, vf x, vi zero)
 	vi_store_u8((uint8_t *) p, vi_round(x) + zero);
 }
 
-#define STEM 8
-#include "nn/kernels_low_tile.h"
+#if TILE_NB == 2				/* 512-bit vectors: two of them are one of 16-bit numbers */
+static inline void
+store_blocks(const nn_low_job *j, char *p, const vf *x)
+{
+	/* the drive saw to it that no sum leaves int32; rounding before the clip is the same */
+	__m512i		h = _mm512_packs_epi32((__m512i) vi_round(x[0]), (__m512i) vi_round(x[1]));
+	__m256i		b;
+
+	h = _mm512_adds_epi16(h, _mm512_set1_epi16((int16_t) j->zero));
+	h = _mm512_min_epi16(_mm512_max_epi16(h, _mm512_set1_epi16(j->least)), _mm512_set1_epi16(j->most));
+	b = _mm512_cvtepi16_epi8(h);	/* quarters of both by turns */
+	_mm256_storeu_si256((__m256i *) p, _mm256_permutevar8x32_epi32(b, _mm256_setr_epi32(0, 2, 4, 6, 1, 3, 5, 7)));
+}
+#define E_STORE_BLOCKS store_blocks
+#endif
 
 #define KIND u8
+#define STEM 8
+#ifndef LOW_TILES
+#define LOW_TILES "nn/kernels_low_tile.h"
+#endif
+#include LOW_TILES
+
 #define LOW_ELEM nn_elem_u8
-#define LOW_ROW JOIN(row_u8, BODY,)
-#define LOW_WORDS JOIN(words_u8, BODY,)
+#define LOW_ROW NN_LOW_NAME(row_u8, BODY)
+#define LOW_WORDS NN_LOW_NAME(words_u8, BODY)
 #include "nn/kernels_low_table.h"

@@ -23,10 +23,10 @@ e_store(char *p, vf x, vi zero)
 	vf_store((float *) p, x);
 }
 
+#define KIND w16
 #define STEM 24
 #include "nn/kernels_low_tile.h"
 
-#define KIND w16
 #define LOW_ELEM nn_elem_f32
 #define LOW_ROW nn_low_row_f32
 #define LOW_WORDS nn_low_words_f32

@@ -9,17 +9,15 @@
  * come out as C's functions give them; results below 2^-126 are 0.
  */
 
+/* of -87.3 to 88.7 */
 NN_INLINE vf
-vf_exp(vf x)
+vf_exp_within(vf c)
 {
 	vf			magic = vf_set1(12582912.0f);	/* 1.5 * 2^23: rounds to an integer */
-	vf			c = vf_min(vf_set1(88.7228317f), vf_max(vf_set1(-87.3365478515625f), x));
 	vf			t = vf_fma(c, vf_set1(1.44269504088896341f), magic);
 	vf			n = t - magic;
 	vf			r = vf_fma(n, vf_set1(-0.693359375f), c);
 	vf			p = vf_set1(1.9875691500e-4f);
-	vi			bits;
-	vf			y;
 
 	r = vf_fma(n, vf_set1(2.12194440e-4f), r);
 	p = vf_fma(p, r, vf_set1(1.3981999507e-3f));
@@ -29,8 +27,14 @@ vf_exp(vf x)
 	p = vf_fma(p, r, vf_set1(5.0000001201e-1f));
 	p = vf_fma(p, r * r, r) + vf_set1(1);
 	/* the low bits of t hold n: into the exponent of p (in [0.7, 1.42]) */
-	bits = ((vi) t - (vi) magic) << 23;
-	y = (vf) ((vi) p + bits);
+	return (vf) ((vi) p + (((vi) t - (vi) magic) << 23));
+}
+
+NN_INLINE vf
+vf_exp(vf x)
+{
+	vf			y = vf_exp_within(vf_min(vf_set1(88.7228317f), vf_max(vf_set1(-87.3365478515625f), x)));
+
 	y = vf_select((vi) (x > vf_set1(88.72283f)), vf_set1(INFINITY), y);
 	y = vf_select((vi) (x < vf_set1(-87.3365478515625f)), vf_set1(0), y);
 	return vf_select((vi) (x != x), x, y);
@@ -40,6 +44,15 @@ NN_INLINE vf
 vf_sigmoid(vf x)
 {
 	return vf_set1(1) / (vf_set1(1) + vf_exp(vf_set1(0) - x));
+}
+
+/* x sigmoid(x); NaN comes from the numerator */
+NN_INLINE vf
+vf_silu(vf x)
+{
+	vf			e = vf_exp_within(vf_min(vf_set1(88.7228317f), vf_max(vf_set1(-87.3365478515625f), vf_set1(0) - x)));
+
+	return vf_select((vi) (x < vf_set1(-104.0f)), vf_set1(0), x / (vf_set1(1) + e));
 }
 
 NN_INLINE vf

@@ -61,13 +61,23 @@ skew(size_t pitch)
 	return pitch % 1024 == 0 ? pitch + NN_LANES : pitch;
 }
 
+/* Expanded lines that a ring holds for so many output lines at a time: so many
+ * that the new lines of a turn lie side by side. */
+static int
+ring_lines(const nn_conv *dw, int lines)
+{
+	int			turn = lines * dw->sh;
+	int			all = (lines - 1) * dw->sh + (dw->kh - 1) * dw->dh + 1;
+
+	return (all + turn - 1) / turn * turn;
+}
+
 static cuts
 cut_block(const nn_isa_ops *ops, const nn_mbconv *mb, int in_h, int in_w, int out_h, int out_w)
 {
 	const nn_conv *dw = &mb->dw;
 	int			nb = nn_panel_blocks(ops->isa);
 	int			blocks = nn_blocks(dw->cin);
-	int			reach = (dw->kh - 1) * dw->dh + 1;
 	cuts		c = {0};
 	size_t		line,
 				d_line = (size_t) out_w * NN_LANES;
@@ -83,13 +93,16 @@ cut_block(const nn_isa_ops *ops, const nn_mbconv *mb, int in_h, int in_w, int ou
 	}
 	else
 	{
+		size_t		wide = has_expand(mb) ? line : d_line * blocks * sizeof(float);
+
 		c.carry = true;
 		c.lines = dw->sh > 1 ? 1 : 2;
+		while (c.lines * 2 <= out_h && ring_lines(dw, c.lines * 2) * wide <= WHOLE_PANEL &&
+			   d_line * c.lines * 2 * blocks * sizeof(float) <= WHOLE_D)
+			c.lines *= 2;
 		if (c.lines > out_h)
 			c.lines = out_h;
-		/* so many that the new lines of a turn lie side by side */
-		c.ring = (c.lines - 1) * dw->sh + reach;
-		c.ring = (c.ring + c.lines * dw->sh - 1) / (c.lines * dw->sh) * (c.lines * dw->sh);
+		c.ring = ring_lines(dw, c.lines);
 	}
 	c.blk_pitch = skew(c.row_pitch * c.ring);
 	c.panel_pitch = c.blk_pitch * nb;
@@ -147,11 +160,9 @@ expand_lines(const nn_isa_ops *ops, const nn_mbconv *mb, const void *pack, const
 /* Output line y of block b, written to o.  ring: block b's lines, or NULL: the
  * input's. */
 static void
-depthwise_line(const nn_isa_ops *ops, const nn_mbconv *mb, const void *pack, const cuts *c, const nn_view *in,
+depthwise_line(const nn_isa_ops *ops, const nn_conv *dw, const nn_dw_job *job, const cuts *c, const nn_view *in,
 			   int b, const float *ring, const float *zeros, int y, float *o, int width)
 {
-	const nn_conv *dw = &mb->dw;
-	nn_dw_job	job = nn_dw_block(dw, pack, b);
 	const float *line[NN_MAX_DW_LINES];
 
 	for (int ky = 0; ky < dw->kh; ky++)
@@ -165,11 +176,8 @@ depthwise_line(const nn_isa_ops *ops, const nn_mbconv *mb, const void *pack, con
 			line[ky] = zeros;
 		else
 			line[ky] = ring + (size_t) (at % c->ring) * c->row_pitch;
-		/* a kernel that begins inside the image: pl < 0 */
-		if (ring && dw->pl < 0)
-			line[ky] += (size_t) -dw->pl * NN_LANES;
 	}
-	ops->depthwise_line(dw, &job, line, NULL, o, width);
+	ops->depthwise_line(dw, job, line, NULL, o, width);
 }
 
 /* The border of each ring line, and the line of zeros. */
@@ -222,9 +230,13 @@ nn_drive_mbconv(const nn_isa_ops *ops, const nn_mbconv *mb, const void *const *p
 			if (ring)
 				expand_lines(ops, mb, packs[0], &c, in, ob, ring, made, need);
 			for (int b = ob; b < ob + nb && b < blocks; b++)
+			{
+				nn_dw_job	job = nn_dw_block(dw, packs[1], b);
+
 				for (int i = 0; i < n; i++)
-					depthwise_line(ops, mb, packs[1], &c, in, b, ring ? ring + (b - ob) * c.blk_pitch : NULL,
+					depthwise_line(ops, dw, &job, &c, in, b, ring ? ring + (b - ob) * c.blk_pitch : NULL,
 								   base + c.zeros, y + i, d.data + b * d.blk_pitch + i * d.row_pitch, out->w);
+			}
 		}
 		made = need > made ? need : made;
 		if (has_project(mb))

@@ -16,8 +16,8 @@
 #define STRIDE(s) TILE(1, 1, s) TILE(2, 1, s) TILE(3, 1, s)
 STRIDE(16)
 STRIDE(32)
-STRIDE(3)
-STRIDE(6)
+STRIDE(1)
+STRIDE(2)
 TILE2(2, 1, 16, 1)
 TILE2(2, 1, 32, 1)
 
@@ -27,10 +27,10 @@ find_tile(int mr, int nb, int stride, int half)
 	static const nn_tile_fn one[4][3] = {
 		{tile_1x1s16, tile_2x1s16, tile_3x1s16},
 		{tile_1x1s32, tile_2x1s32, tile_3x1s32},
-		{tile_1x1s3, tile_2x1s3, tile_3x1s3},
-		{tile_1x1s6, tile_2x1s6, tile_3x1s6},
+		{tile_1x1s1, tile_2x1s1, tile_3x1s1},
+		{tile_1x1s2, tile_2x1s2, tile_3x1s2},
 	};
-	int			s = stride == 16 ? 0 : stride == 32 ? 1 : stride == 3 ? 2 : stride == 6 ? 3 : -1;
+	int			s = stride == 16 ? 0 : stride == 32 ? 1 : stride == 1 ? 2 : stride == 2 ? 3 : -1;
 
 	if (s < 0 || nb != 1 || mr < 1 || mr > TILE_MR)
 		return NULL;

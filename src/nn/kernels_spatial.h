@@ -165,6 +165,34 @@ global_maxpool(const nn_view *in, float *out)
 
 /* ---- layouts ---- */
 
+/* Four by four floats, lines ss and ds floats apart. */
+typedef float v4 __attribute__((vector_size(16)));
+typedef float v4_any __attribute__((vector_size(16), aligned(4), may_alias));
+
+#if defined(__clang__) || __GNUC__ >= 12
+#define V4_MIX(a, b, i, j, k, l) __builtin_shufflevector(a, b, i, j, k, l)
+#else
+#define V4_MIX(a, b, i, j, k, l) __builtin_shuffle(a, b, (int32_t __attribute__((vector_size(16)))) {i, j, k, l})
+#endif
+
+NN_INLINE void
+transpose4(const float *src, size_t ss, float *dst, size_t ds)
+{
+	v4			r0 = *(const v4_any *) src,
+				r1 = *(const v4_any *) (src + ss),
+				r2 = *(const v4_any *) (src + 2 * ss),
+				r3 = *(const v4_any *) (src + 3 * ss);
+	v4			a = V4_MIX(r0, r1, 0, 4, 1, 5),
+				b = V4_MIX(r0, r1, 2, 6, 3, 7),
+				c = V4_MIX(r2, r3, 0, 4, 1, 5),
+				d = V4_MIX(r2, r3, 2, 6, 3, 7);
+
+	*(v4_any *) dst = V4_MIX(a, c, 0, 1, 4, 5);
+	*(v4_any *) (dst + ds) = V4_MIX(a, c, 2, 3, 6, 7);
+	*(v4_any *) (dst + 2 * ds) = V4_MIX(b, d, 0, 1, 4, 5);
+	*(v4_any *) (dst + 3 * ds) = V4_MIX(b, d, 2, 3, 6, 7);
+}
+
 static void
 to_blocked(const float *chw, const nn_view *out, int y0, int y1)
 {
@@ -176,30 +204,45 @@ to_blocked(const float *chw, const nn_view *out, int y0, int y1)
 			float	   *o = out->data + b * out->blk_pitch + y * out->row_pitch;
 			int			n = out->c - b * NN_LANES < NN_LANES ? out->c - b * NN_LANES : NN_LANES;
 			const float *x = chw + (size_t) b * NN_LANES * plane_size + (size_t) y * out->w;
+			int			c = 0;
 
-			for (int i = 0; i < out->w; i++, o += NN_LANES)
+			for (; c + 4 <= n; c += 4, x += 4 * plane_size)
 			{
-				int			c = 0;
+				int			i = 0;
 
-				for (; c < n; c++)
-					o[c] = x[c * plane_size + i];
-				for (; c < NN_LANES; c++)
-					o[c] = 0;
+				for (; i + 4 <= out->w; i += 4)
+					transpose4(x + i, plane_size, o + i * NN_LANES + c, NN_LANES);
+				for (; i < out->w; i++)
+					for (int k = 0; k < 4; k++)
+						o[i * NN_LANES + c + k] = x[k * plane_size + i];
 			}
+			for (; c < n; c++, x += plane_size)
+				for (int i = 0; i < out->w; i++)
+					o[i * NN_LANES + c] = x[i];
+			for (; c < NN_LANES; c++)
+				for (int i = 0; i < out->w; i++)
+					o[i * NN_LANES + c] = 0;
 		}
 }
 
 static void
 from_blocked(const nn_view *in, float *chw, int y0, int y1)
 {
-	for (int c = 0; c < in->c; c++)
+	size_t		plane_size = (size_t) in->h * in->w;
+
+	for (int c = 0; c < in->c; c += 4)
 		for (int y = y0; y < y1; y++)
 		{
 			const float *x = in->data + c / NN_LANES * in->blk_pitch + y * in->row_pitch + c % NN_LANES;
-			float	   *o = chw + ((size_t) c * in->h + y) * in->w;
+			float	   *o = chw + c * plane_size + (size_t) y * in->w;
+			int			n = in->c - c < 4 ? in->c - c : 4;
+			int			i = 0;
 
-			for (int i = 0; i < in->w; i++)
-				o[i] = x[(size_t) i * NN_LANES];
+			for (; n == 4 && i + 4 <= in->w; i += 4)
+				transpose4(x + i * NN_LANES, NN_LANES, o + i, plane_size);
+			for (; i < in->w; i++)
+				for (int k = 0; k < n; k++)
+					o[k * plane_size + i] = x[i * NN_LANES + k];
 		}
 }
 

@@ -136,8 +136,8 @@ nn_conv_pack(nn_isa isa, const nn_conv *cv, const float *w, const float *bias, v
 
 		if (is_planar(cv))
 		{
-			for (int t = 0; t < taps; t++)
-				for (int c = 0; c < cv->cin; c++)
+			for (int c = 0; c < cv->cin; c++)
+				for (int t = 0; t < taps; t++)
 					for (int o = o0; o < o1; o++)
 						*out++ = weight(cv, w, o, c, t);
 			continue;

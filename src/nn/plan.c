@@ -296,5 +296,5 @@ nn_lower_graph(nn_planner *p)
 	for (int i = 0; i < g->n_outputs; i++)
 		if ((p->outputs[i] = nn_plan_plain(p, g->outputs[i])) < 0)
 			return g->st->code;
-	return nn_join_mbconv(p);
+	return p->observed ? MR_OK : nn_join_mbconv(p);
 }

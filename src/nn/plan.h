@@ -53,6 +53,7 @@ typedef struct nn_planner
 	nn_isa		isa_asked;		/* may be beyond isa: for kernels of fewer bits */
 	bool	   *bf16;			/* by value: kept in bfloat16; NULL: none is */
 	bool		low_used[3];	/* by nn_low_kind */
+	bool		observed;		/* every value of the graph must appear in a run */
 	nn_margin  *margin;			/* by value: what its convolutions read */
 	int			outputs[NN_MAX_PORTS];	/* tensors */
 	uint64_t	arena;

@@ -62,6 +62,7 @@ plan_float(nn_quantizer *q)
 	nn_planner *p = &q->p;
 
 	p->g = g;
+	p->observed = true;
 	p->isa_asked = p->isa = nn_isa_f32(q->opt.isa == nn_isa_auto ? nn_isa_best() : q->opt.isa);
 	p->k = nn_kernels_for(p->isa);
 	if (p->k == NULL)

@@ -323,6 +323,7 @@ typedef struct changes
 	const char *input[5];		/* by index */
 	const char *without[4];		/* attributes left out */
 	int			n_without;
+	bool		axis_1;			/* the default of an axis that was 1, and became -1 */
 } changes;
 
 static void
@@ -358,6 +359,7 @@ old_to_new(writing *c, changes *ch)
 	{
 		/* before opset 13: all dimensions from the axis on as one */
 		a = nn_find_attr(n, "axis");
+		ch->axis_1 = a == NULL;
 		for (int i = a ? (int) (a->i < 0 ? a->i + rank : a->i) : 1; i < rank - 1; i++)
 			if (c->g->values[n->in[0]].shape.dims[i + 1] != 1)
 				return nn_node_fail(c->g, n, MR_UNSUPPORTED, "cannot be written in opset %d", MIN_OPSET);
@@ -427,6 +429,8 @@ put_attrs(writing *c, const nn_node *n, const changes *ch)
 		else if (wanted)
 			nn_write_attr(&c->w, a);
 	}
+	if (ch->axis_1)
+		nn_write_attr_int(&c->w, "axis", 1);
 }
 
 static void

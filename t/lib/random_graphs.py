@@ -527,6 +527,74 @@ class Graph:
         self.add('Resize', [v, roi, scales], shape, F, v.exact and mode == 'nearest', mode=mode, coordinate_transformation_mode=coordinates,
                  nearest_mode=nearest)
 
+    # ---- sequences, sums of products ----
+
+    def recurrent(self, v):
+        v = self.floats(v)
+        if v.rank != 3 or v.shape[0] > 12:
+            return
+        t, n, c = v.shape
+        op, gates = self.r.choice([('RNN', 1), ('GRU', 3), ('LSTM', 4)])
+        h, both = self.r.choice([1, 4, 9]), self.r.randint(1, 2)
+        inputs = [v, self.noise(both, gates * h, c, scale=c ** -.5), self.noise(both, gates * h, h, scale=h ** -.5)]
+        inputs += [self.noise(both, 2 * gates * h)] * self.r.randint(0, 1)
+        outputs = [((t, both, n, h), F, False), ((both, n, h), F, False)] + [((both, n, h), F, False)] * (op == 'LSTM')
+        self.multi(op, inputs, outputs, hidden_size=h, direction=['forward', 'bidirectional'][both - 1] if both == 2 or self.r.random() < .7 else 'reverse',
+                   linear_before_reset=self.r.randint(0, 1) if op == 'GRU' else None)
+
+    def einsum(self, v):
+        v = self.floats(v)
+        if self.opset < 12:
+            return
+        if v.rank == 2:
+            n = self.r.choice([1, 3, 6])
+            w = self.noise(v.shape[1], n, scale=v.shape[1] ** -.5)
+            form, shape = self.r.choice([('ij,jk->ik', (v.shape[0], n)), ('ij,jk->ki', (n, v.shape[0])), ('ij,jk->k', (n,))])
+            self.add('Einsum', [v, w], shape, equation=form)
+        elif v.rank == 3:
+            form, shape = self.r.choice([('bij->bji', (v.shape[0], v.shape[2], v.shape[1])), ('...ij->...i', v.shape[:2]), ('bij->ij', v.shape[1:])])
+            self.add('Einsum', [v], shape, equation=form)
+
+    def integer_product(self, v):
+        """Dynamic quantisation, as exporters write it: the sums are exact."""
+        v = self.exact_float()
+        if v.rank < 2:
+            return
+        n, k = self.r.choice([1, 5, 16]), v.shape[-1]
+        one = ((), F, True)
+        q, scale, zero = self.multi('DynamicQuantizeLinear', [v], [(v.shape, np.uint8, True), one, ((), np.uint8, True)], keep=False)
+        w = self.const(self.g.integers(-127, 128, (k, n)).astype(np.int8))
+        y = self.add('MatMulInteger', [q, w, zero, self.const(np.int8(0))], v.shape[:-1] + (n,), np.int32, True, keep=False)
+        y = self.add('Cast', [y], y.shape, F, True, keep=False, to=TensorProto.FLOAT)
+        factor = self.add('Mul', [scale, self.const(F(.01))], (), F, keep=False)
+        self.add('Mul', [y, factor], y.shape)
+
+    def rare(self, v):
+        """Operators of one line."""
+        v = self.floats(v)
+        a, given = self.axis(v)
+        op = self.r.choice(['LpNormalization', 'Hardmax', 'Shrink', 'MeanVarianceNormalization', 'IsNaN', 'ReverseSequence', 'Shape'])
+        if op == 'LpNormalization':
+            self.add(op, [v], v.shape, axis=given, p=self.r.randint(1, 2))
+        elif op == 'Hardmax':
+            v = self.exact_float()
+            a, given = self.axis(v)
+            self.add(op, [v], v.shape, F, True, axis=given)
+        elif op == 'Shrink':
+            v = self.exact_float()
+            self.add(op, [v], v.shape, lambd=.5, bias=.25)
+        elif op == 'IsNaN':
+            self.add(op, [v], v.shape, B, True)
+        elif op == 'ReverseSequence' and v.rank >= 2:
+            lengths = self.const(self.g.integers(1, v.shape[0] + 1, v.shape[1]))
+            self.add(op, [v, lengths], v.shape, F, v.exact, time_axis=0, batch_axis=1)
+        elif op == 'MeanVarianceNormalization':
+            v = self.inputs[0][0]           # without variance ONNX Runtime gives NaN
+            if v.rank == 4 and v.shape[2] * v.shape[3] > 3:
+                self.add(op, [v], v.shape)
+        elif op == 'Shape':
+            self.add(op, [v], (v.rank,), I, True)
+
     # ---- what exporters write ----
 
     def layernorm(self, v):
@@ -613,4 +681,4 @@ KINDS = ('unary unary unary positive_unary bounded_unary jump clip binary binary
          'matmul matmul matmul_values gemm reduce reduce arg softmax cumsum topk transpose transpose reshape reshape flatten squeeze expand '
          'tile slice slice concat concat split pad gather gather_elements gather_nd scatter depth_space one_hot trilu '
          'conv conv conv conv_transpose pool pool global_pool squeeze_excite batchnorm instancenorm lrn resize resize '
-         'layernorm gelu silu attention quantise').split()
+         'layernorm gelu silu attention quantise recurrent einsum integer_product rare rare').split()

@@ -83,7 +83,9 @@ class Network:
         if kind == 'Clip':
             self.add(kind, [v, self.const(np.float32(-.5)), self.const(np.float32(.7))], c, h, w)
         elif kind == 'Sqrt':
-            self.add(kind, [self.add('Abs', [v], c, h, w)], c, h, w)
+            # not of numbers near 0, where the root magnifies the last bit
+            y = self.add('Add', [self.add('Abs', [v], c, h, w), self.const(np.float32(.25))], c, h, w)
+            self.add(kind, [y], c, h, w)
         else:
             self.add(kind, [v], c, h, w)
 

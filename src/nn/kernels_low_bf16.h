@@ -1,0 +1,32 @@
+/*
+ * kernels_low_bf16.h
+ *	  What the tiles of bfloat16 have in common: sums are float32, elements are
+ *	  rounded to bfloat16.
+ */
+typedef vf va;
+
+#define va_load(p) vf_load((const float *) (p))
+#define w_load(p) vi_load(p)
+#define va_value(acc, j, v) (acc)
+#define W_BYTES 4
+#define E_BYTES 2
+#define E_RESIDUAL(j, r) vf_load_bf16((const uint16_t *) (r))
+
+static inline void
+e_store(char *p, vf x, vi zero)
+{
+	(void) zero;
+	_mm256_storeu_si256((__m256i *) p, (__m256i) _mm512_cvtneps_pbh(x));
+}
+
+#define KIND bf16
+#define STEM 16
+#ifndef LOW_TILES
+#define LOW_TILES "nn/kernels_low_tile.h"
+#endif
+#include LOW_TILES
+
+#define LOW_ELEM nn_elem_bf16
+#define LOW_ROW NN_LOW_NAME(row_bf16, BODY)
+#define LOW_WORDS NN_LOW_NAME(words_bf16, BODY)
+#include "nn/kernels_low_table.h"
