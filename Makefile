@@ -54,7 +54,7 @@ include $(PGXS)
 all: $(WORKER_SO)
 $(OBJS) $(WORKER_OBJS): $(HDRS) millrace.control Makefile
 
-src/%.o: CFLAGS += $(call isa_flags,$*.c)
+src/%.o: CFLAGS += $(call isa_flags,$*.c) $(call loop_flags,$*.c)
 $(shlib): src/millrace.map
 
 $(WORKER_SO): $(WORKER_OBJS) $(WORKER_CORE) src/millrace.map

@@ -19,6 +19,9 @@ isa_flags = $(if $(filter %_amx.c,$(1)),$(avx512_flags) -mavx512vnni -mavx512bf1
             $(if $(filter %_avx512_vnni.c,$(1)),$(avx512_flags) -mavx512vnni,\
             $(if $(filter %_avx512.c,$(1)),$(avx512_flags),\
             $(if $(filter %_avx2.c,$(1)),-mavx2 -mfma -mf16c)))))
+# Plain kernels whose loops the compiler shall vectorise (not under the sanitizers).
+loop_flags = $(if $(filter %/ops_arith.c %/ops_math.c %/ops_cast.c %/ops_reduce.c %/ops_conv.c %/ops_pool.c \
+             %/ops_matrix.c %/ops_linalg.c %/ops_moments.c %/ops_resize.c %/ops_gather.c,$(1)),-O3 -fno-math-errno -fno-trapping-math)
 
 build/unit/%.o: src/%.c $(HDRS)
 	@mkdir -p $(@D)
@@ -35,7 +38,7 @@ unit/bin/%: unit/%.c build/unit/libpure.a $(wildcard unit/*.h)
 TOOL_FLAGS = -std=gnu11 -g -O2 -Wall -Wextra -Werror -Wno-unused-parameter -ffp-contract=off -Isrc -Iunit -D_GNU_SOURCE
 build/tool/%.o: src/%.c $(HDRS)
 	@mkdir -p $(@D)
-	$(UNIT_CC) $(TOOL_FLAGS) $(call isa_flags,$<) -c -o $@ $<
+	$(UNIT_CC) $(TOOL_FLAGS) $(call isa_flags,$<) $(call loop_flags,$<) -c -o $@ $<
 build/tool/libpure.a: $(PURE_SRCS:src/%.c=build/tool/%.o)
 	@rm -f $@ && ar rcsP $@ $^
 unit/bin/%: unit/tools/%.c build/tool/libpure.a

@@ -414,8 +414,26 @@ nn_run_where(nn_run_call *c)
 							   const T *b = (const T *) c->in[2].data + off[2];
 							   T *y = (T *) c->out[0].data + r;
 
-							   for (int64_t j = 0; j < cols; j++)
-								   y[j] = q[j * st[0]] ? a[j * st[1]] : b[j * st[2]];
+							   /* both are read, so that nothing branches on the data */
+							   if (st[0] == 1 && st[1] == 1 && st[2] == 0)
+							   {
+								   const T		v = b[0];
+
+								   for (int64_t j = 0; j < cols; j++)
+								   {
+									   const T		u = a[j];
+
+									   y[j] = q[j] ? u : v;
+								   }
+							   }
+							   else
+								   for (int64_t j = 0; j < cols; j++)
+								   {
+									   const T		u = a[j * st[1]];
+									   const T		v = b[j * st[2]];
+
+									   y[j] = q[j * st[0]] ? u : v;
+								   }
 					  );
 		);
 	return MR_OK;

@@ -297,6 +297,22 @@ contract_rows(nn_run_call *c, const contraction *w)
 	return MR_OK;
 }
 
+/* Two float operands otherwise: each result is a sum of products of strided rows. */
+static float
+dot(const float *a, int64_t sa, const float *b, int64_t sb, int64_t n)
+{
+	float		sum[8] = {0};
+	int64_t		i = 0;
+
+	if (sa == 1 && sb == 1)
+		for (; i + 8 <= n; i += 8)
+			for (int k = 0; k < 8; k++)
+				sum[k] += a[i + k] * b[i + k];
+	for (; i < n; i++)
+		sum[0] += a[i * sa] * b[i * sb];
+	return (sum[0] + sum[1]) + (sum[2] + sum[3]) + (sum[4] + sum[5]) + (sum[6] + sum[7]);
+}
+
 mr_code
 nn_run_einsum(nn_run_call *c)
 {
@@ -326,6 +342,12 @@ nn_run_einsum(nn_run_call *c)
 		{
 			if (nn_stop(c, &work, (run + 4) * c->n_in))
 				return MR_CANCELED;
+			if (c->out[0].dtype == nn_float32 && c->n_in == 2)
+			{
+				sum += dot((const float *) c->in[0].data + off[0], last < 0 ? 0 : w.stride[0][last],
+						   (const float *) c->in[1].data + off[1], last < 0 ? 0 : w.stride[1][last], run);
+				continue;
+			}
 			NN_WITH_NUMBER(c->out[0].dtype,
 						   for (int64_t i = 0; i < run; i++)
 						   {

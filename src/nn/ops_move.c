@@ -8,7 +8,7 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "nn/ops_impl.h"
+#include "nn/ops_util.h"
 
 /* Strides in elements of a row-major shape. */
 static void
@@ -493,22 +493,33 @@ nn_run_tile(nn_run_call *c)
 	size_t		size = nn_dtype_size(y->dtype);
 	int64_t		stride[NN_MAX_RANK];
 	int64_t		index[NN_MAX_RANK] = {0};
+	int64_t		run = 1;		/* trailing dimensions in one piece: the last repeated one is the longest */
+	int			last = y->shape.rank - 1;
+	int64_t		work = 0;
 
-	row_major(&x->shape, stride);
-	for (int64_t o = 0; o < y->elements; o++)
+	nn_row_major(&x->shape, stride);
+	while (last >= 0 && x->shape.dims[last] == y->shape.dims[last])
+		run *= x->shape.dims[last--];
+	if (last >= 0)
+		run *= x->shape.dims[last];
+	for (int64_t o = 0; run && o < y->elements; o += run)
 	{
 		int64_t		from = 0;
 
-		if (o % (NN_STOP_WORK / 8) == 0 && o && mr_interrupted(c->env))
+		if (nn_stop(c, &work, run + 16))
 			return MR_CANCELED;
-		for (int i = 0; i < y->shape.rank; i++)
+		for (int i = 0; i < last; i++)
 			from += index[i] % x->shape.dims[i] * stride[i];
-		memcpy((char *) y->data + (size_t) o * size, (const char *) x->data + (size_t) from * size, size);
-		for (int i = y->shape.rank - 1; i >= 0; i--)
+		memcpy((char *) y->data + (size_t) o * size, (const char *) x->data + (size_t) from * size, (size_t) run * size);
+		if (last >= 0)
+			index[last] += x->shape.dims[last];
+		for (int i = last; i >= 0; i--)
 		{
-			if (++index[i] < y->shape.dims[i])
+			if (index[i] < y->shape.dims[i])
 				break;
 			index[i] = 0;
+			if (i > 0)
+				index[i - 1]++;
 		}
 	}
 	return MR_OK;

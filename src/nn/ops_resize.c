@@ -222,6 +222,12 @@ source(const nn_params *p, const axis *a, int64_t o)
 	double		last = (double) (a->in - 1);
 	double		x = (double) o;
 
+	/* which neighbour is nearest hangs on the last bit: in float, as others do it */
+	if (p->i[nn_z_mode] == nn_resize_nearest && p->i[nn_z_coordinates] == asymmetric)
+		return (float) o / (float) a->scale;
+	if (p->i[nn_z_mode] == nn_resize_nearest && length > 1 &&
+		(p->i[nn_z_coordinates] == half_pixel || p->i[nn_z_coordinates] == pytorch_half_pixel))
+		return ((float) o + 0.5f) / (float) a->scale - 0.5f;
 	switch (p->i[nn_z_coordinates])
 	{
 		case align_corners:
@@ -232,7 +238,7 @@ source(const nn_params *p, const axis *a, int64_t o)
 			return a->start * last + (length == 1 ? (a->end - a->start) * last / 2 :
 									  x * (a->end - a->start) * last / (length - 1));
 		case pytorch_half_pixel:
-			return length == 1 ? -0.5 : (x + 0.5) / a->scale - 0.5;
+			return length <= 1 ? 0 : (x + 0.5) / a->scale - 0.5;
 		case half_pixel_symmetric:
 			return (double) a->in / 2 * (1 - (double) a->out / length) + (x + 0.5) / a->scale - 0.5;
 		case tf_half_pixel_for_nn:

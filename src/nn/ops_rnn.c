@@ -230,9 +230,9 @@ typedef struct pass
 	int64_t		work;
 } pass;
 
-/* Gate function k of this direction over n values. */
+/* Gate function k of this direction over n values, clipped before if asked. */
 static void
-activate(const pass *p, int k, float *v, int64_t n)
+activate(const pass *p, int k, float *v, int64_t n, float clip)
 {
 	int			at = p->direction * functions_of[p->c->op->arg] + k;
 	int64_t		f = p->c->p->i[r_function + at];
@@ -243,8 +243,8 @@ activate(const pass *p, int k, float *v, int64_t n)
 	{
 		float		x = v[i];
 
-		if (p->clip > 0)
-			x = x < -p->clip ? -p->clip : x > p->clip ? p->clip : x;
+		if (clip > 0)
+			x = x < -clip ? -clip : x > clip ? clip : x;
 		v[i] = apply(f, ab[0], ab[1], x);
 	}
 }
@@ -269,7 +269,7 @@ step_rnn(pass *p, const float *x, float *h)
 
 	NN_TRY(rows(p, p->w, x, p->inputs, p->bw, 0, n, p->gates, false));
 	NN_TRY(rows(p, p->r, h, n, p->br, 0, n, p->gates, true));
-	activate(p, 0, p->gates, n);
+	activate(p, 0, p->gates, n, p->clip);
 	memcpy(h, p->gates, (size_t) n * sizeof(float));
 	return MR_OK;
 }
@@ -287,7 +287,7 @@ step_gru(pass *p, const float *x, float *h)
 
 	NN_TRY(rows(p, p->w, x, p->inputs, p->bw, 0, 3 * n, g, false));
 	NN_TRY(rows(p, p->r, h, n, p->br, 0, 2 * n, g, true));
-	activate(p, 0, g, 2 * n);
+	activate(p, 0, g, 2 * n, p->clip);
 	if (p->c->p->i[r_before_reset])
 	{
 		/* rows() counts from the first gate: t - 2 n is where gate 2 lands on t */
@@ -301,7 +301,7 @@ step_gru(pass *p, const float *x, float *h)
 			t[i] = r[i] * h[i];
 		NN_TRY(rows(p, p->r, t, n, p->br, 2 * n, 3 * n, g, true));
 	}
-	activate(p, 1, y, n);
+	activate(p, 1, y, n, p->clip);
 	for (int64_t i = 0; i < n; i++)
 		h[i] = (1 - z[i]) * y[i] + z[i] * h[i];
 	return MR_OK;
@@ -324,20 +324,20 @@ step_lstm(pass *p, const float *x, float *h, float *s)
 		i[k] += p->peep[k] * s[k];
 		f[k] += p->peep[2 * n + k] * s[k];
 	}
-	activate(p, 0, i, n);
+	activate(p, 0, i, n, p->clip);
 	if (p->c->p->i[r_coupled])
 		for (int64_t k = 0; k < n; k++)
 			f[k] = 1 - i[k];
 	else
-		activate(p, 0, f, n);
-	activate(p, 1, g, n);
+		activate(p, 0, f, n, p->clip);
+	activate(p, 1, g, n, p->clip);
 	for (int64_t k = 0; k < n; k++)
 		s[k] = f[k] * s[k] + i[k] * g[k];
 	for (int64_t k = 0; p->peep && k < n; k++)
 		o[k] += p->peep[n + k] * s[k];
-	activate(p, 0, o, n);
+	activate(p, 0, o, n, p->clip);
 	memcpy(g, s, (size_t) n * sizeof(float));
-	activate(p, 2, g, n);
+	activate(p, 2, g, n, 0);
 	for (int64_t k = 0; k < n; k++)
 		h[k] = o[k] * g[k];
 	return MR_OK;

@@ -115,7 +115,8 @@ find_taps(const int64_t *p, double v, int64_t dim, int64_t at[4], float w[4])
 	x = x > -1e9 ? x < 1e9 ? x : 1e9 : -1e9;	/* NaN: far outside */
 	if (p[0] == sample_nearest)
 		x = rint(x);
-	if (x < lo || x > hi)
+	/* of cubic samples the neighbours alone are padded, as PyTorch has it */
+	if (n != 4 && (x < lo || x > hi))
 	{
 		if (p[1] == padding_border)
 			x = x < 0 ? 0 : x > (double) (dim - 1) ? (double) (dim - 1) : x;
