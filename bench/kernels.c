@@ -149,7 +149,8 @@ prepare(const nn_kernels *k, const layer *l, work *w)
 
 	w->cv = (nn_conv) {.cin = l->cin, .cout = l->cout, .groups = l->kind == DEPTHWISE ? l->cin : 1,
 		.kh = l->k, .kw = l->k, .sh = l->s, .sw = l->s, .dh = 1, .dw = 1, .pt = pad, .pl = pad,
-		.form = l->kind == STEM ? nn_conv_planar : nn_conv_blocked, .act = {nn_act_relu, 0, 0}};
+		.form = l->kind == STEM ? nn_conv_planar : l->kind != WINOGRAD ? nn_conv_blocked :
+		out > 7 ? nn_conv_winograd4 : nn_conv_winograd2, .act = {nn_act_relu, 0, 0}};
 	w->best = 1e30;
 	w->flop = 2.0 * l->cout * (l->cin / w->cv.groups) * l->k * l->k * out * out;
 	wt = zeros(sizeof(float) * l->cout * (l->cin / w->cv.groups) * l->k * l->k);

@@ -67,7 +67,7 @@ winograd_case(nn_conv cv, int h, int w, int pb, int pr, bool use_res)
 	K->winograd(&cv, pack, &in.v, r, &out.v, 0, oh, scratch);
 	for (int y0 = 0, y1; y0 < oh; y0 = y1)
 	{
-		y1 = y0 + 4 * between(1, 3);
+		y1 = y0 + (cv.form == nn_conv_winograd2 ? 2 : 4) * between(1, 3);
 		y1 = y1 < oh ? y1 : oh;
 		K->winograd(&cv, pack, &in.v, r, &cut.v, y0, y1, scratch);
 	}
@@ -89,7 +89,7 @@ winograd_case(nn_conv cv, int h, int w, int pb, int pr, bool use_res)
 			good = false;
 	}
 	if (!good)
-		printf("# cin %d cout %d in %dx%d p %d,%d,%d,%d act %d res %d\n", cv.cin, cv.cout, h, w, cv.pt, cv.pl, pb, pr,
+		printf("# form %d cin %d cout %d in %dx%d p %d,%d,%d,%d act %d res %d\n", cv.form, cv.cin, cv.cout, h, w, cv.pt, cv.pl, pb, pr,
 			   cv.act.kind, use_res);
 	free(in.base);
 	free(res.base);
@@ -106,7 +106,7 @@ static nn_conv
 shape(int cin, int cout, int pad, int act)
 {
 	nn_conv		cv = {.cin = cin, .cout = cout, .groups = 1, .kh = 3, .kw = 3, .sh = 1, .sw = 1,
-		.dh = 1, .dw = 1, .pt = pad, .pl = pad, .form = nn_conv_blocked, .act = random_act(act)};
+		.dh = 1, .dw = 1, .pt = pad, .pl = pad, .form = nn_conv_winograd4, .act = random_act(act)};
 
 	return cv;
 }
@@ -129,10 +129,22 @@ test(void)
 	ok(good, "%s: Winograd at the sizes of common networks", K->name);
 
 	good = true;
-	for (int i = 0; i < 60 && good; i++)
+	for (int n = 7; n <= 14; n += 7)
+		for (int c = 0; c < 4; c++)
+		{
+			nn_conv		cv = shape(channels[c], 80, 1, nn_act_relu);
+
+			cv.form = nn_conv_winograd2;
+			good &= winograd_case(cv, n, n, 1, 1, c & 1);
+		}
+	ok(good, "%s: Winograd of small tiles", K->name);
+
+	good = true;
+	for (int i = 0; i < 100 && good; i++)
 	{
 		nn_conv		cv = shape(between(1, 70), between(1, 70), 0, i % (nn_act_last + 1));
 
+		cv.form = between(0, 1) ? nn_conv_winograd2 : nn_conv_winograd4;
 		cv.pt = between(0, 2);
 		cv.pl = between(0, 2);
 		good = winograd_case(cv, between(3, 19), between(3, 33), between(0, 2), between(0, 2), i & 1);
@@ -150,6 +162,9 @@ main(void)
 	nn_conv		cv = shape(16, 16, 1, nn_act_none);
 
 	ok(nn_winograd_can(&cv), "3x3 of stride 1 is one for Winograd");
+	cv.form = nn_conv_blocked;
+	ok(!nn_winograd_can(&cv), "the direct form is not");
+	cv.form = nn_conv_winograd2;
 	cv.sw = 2;
 	ok(!nn_winograd_can(&cv), "stride 2 is not");
 	each_isa(test);

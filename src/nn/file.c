@@ -96,6 +96,15 @@ nn_window_fits(int kernel, int stride, int dilation, int pad, int in, int out)
 }
 
 bool
+nn_good_flag(const bool *flag)
+{
+	uint8_t		byte;
+
+	memcpy(&byte, flag, 1);
+	return byte <= 1;
+}
+
+bool
 nn_good_quant(float scale, int zero)
 {
 	return isfinite(scale) && scale > 0 && zero >= 0 && zero <= 255;

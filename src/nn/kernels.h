@@ -126,7 +126,9 @@ typedef struct nn_pack
 typedef enum nn_conv_form
 {
 	nn_conv_blocked = 0,		/* input is a view */
-	nn_conv_planar = 1			/* input is plain CHW: the stem, few channels */
+	nn_conv_planar = 1,			/* input is plain CHW: the stem, few channels */
+	nn_conv_winograd2 = 2,		/* a view, by Winograd's F(2x2, 3x3) */
+	nn_conv_winograd4 = 3		/* ... by F(4x4, 3x3) */
 } nn_conv_form;
 
 /* y[o][Y][X] = act(bias[o] + sum w[o][i][ky][kx] x[i][Y*sh - pt + ky*dh][X*sw - pl + kx*dw] + res[o][Y][X])
@@ -157,8 +159,8 @@ typedef struct nn_conv
 extern size_t nn_conv_pack_size(nn_isa isa, const nn_conv *cv);
 extern void nn_conv_pack(nn_isa isa, const nn_conv *cv, const float *w, const float *bias, void *dst);
 
-/* 3x3, stride 1, no groups: by Winograd's method, faster from about 64 channels
- * and 14 x 14 pixels on; four times the weights. */
+/* Forms nn_conv_winograd2 and 4, for 3x3, stride 1, no groups: 16 / 4 or 36 / 16
+ * multiplications an output instead of 9, 16 / 9 or four times the weights. */
 extern bool nn_winograd_can(const nn_conv *cv);
 extern size_t nn_winograd_pack_size(nn_isa isa, const nn_conv *cv);
 extern void nn_winograd_pack(nn_isa isa, const nn_conv *cv, const float *w, const float *bias, void *dst);
@@ -279,7 +281,7 @@ typedef struct nn_kernels
 	void		(*conv_planar) (const nn_conv *cv, const void *pack, const float *in, int in_h, int in_w,
 								const nn_view *res, const nn_view *out, int y0, int y1, void *scratch);
 
-	/* The same by Winograd's method, where nn_winograd_can(); y0 a multiple of 4,
+	/* The same by Winograd's method, where nn_winograd_can(); y0 a multiple of 4 or 2,
 	 * y1 too or the last line's end. */
 	size_t		(*winograd_scratch) (const nn_conv *cv, int out_h, int out_w);
 	void		(*winograd) (const nn_conv *cv, const void *pack, const nn_view *in, const nn_view *res,

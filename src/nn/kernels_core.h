@@ -101,9 +101,9 @@ typedef struct nn_isa_ops
 								   const float *res, float *out, int width);
 
 	/* Winograd's transforms of one tile and block of channels: kernels_winograd.h */
-	void		(*wino_input) (const float *x, size_t row_pitch, int rows, int cols, float *v, size_t pitch);
-	void		(*wino_output) (const float *m, size_t pitch, const nn_wino_out *w, const float *res, float *o,
-								int rows, int cols);
+	void		(*wino_input) (int tile, const float *x, size_t row_pitch, int rows, int cols, float *v, size_t pitch);
+	void		(*wino_output) (int tile, const float *m, size_t pitch, const nn_wino_out *w, const float *res,
+								float *o, int rows, int cols);
 } nn_isa_ops;
 
 extern const nn_isa_ops nn_ops_portable;

@@ -75,10 +75,13 @@ nn_lower_conv(nn_planner *p, nn_node *n)
 	s->s.residual = n->residual >= 0;
 	x = &p->tensors[in[0]].t;
 	y = &p->tensors[out].t;
-	if (kind == nn_step_conv && nn_winograd_pays(&cv, y->h, y->w))
+	if (kind == nn_step_conv && (cv.form = nn_winograd_choose(cv, y->h, y->w)) != nn_conv_blocked)
 	{
+		int			tile = cv.form == nn_conv_winograd2 ? 2 : 4;
+
 		s->s.kind = nn_step_winograd;
-		s->s.macs = (int64_t) cv.cin * cv.cout * 36 * ((y->w + 3) / 4);
+		s->s.u.conv.form = cv.form;
+		s->s.macs = (int64_t) cv.cin * cv.cout * (tile + 2) * (tile + 2) * ((y->w + tile - 1) / tile);
 		nn_plan_data(p, s, nn_winograd_pack_size(p->isa, &cv));
 		s->scratch = p->k->winograd_scratch(&cv, y->h, y->w);
 		return nn_lower_done;
@@ -140,7 +143,7 @@ nn_step_check_conv(const nn_step_check *c)
 		if (x->blocked || x->shape.rank < 3 || x->shape.dims[0] != 1 || cv->form != nn_conv_planar || cv->groups != 1)
 			return false;
 	}
-	else if (!x->blocked || cv->form != nn_conv_blocked)
+	else if (!x->blocked || (s->kind == nn_step_winograd) != (cv->form != nn_conv_blocked))
 		return false;
 	ih = x->shape.rank == 4 ? (int) x->shape.dims[2] : 1;
 	iw = (int) x->shape.dims[x->shape.rank - 1];

@@ -62,6 +62,7 @@ nn_step_check_pool(const nn_step_check *c)
 			   *y = c->t[1];
 
 	return x->blocked && x->c == y->c && u->pb >= 0 && u->pr >= 0 && u->pb <= 1 << 20 && u->pr <= 1 << 20 &&
+		nn_good_flag(&u->count_pad) &&
 		nn_window_fits(u->kh, u->sh, u->dh, u->pt, x->h, y->h) &&
 		nn_window_fits(u->kw, u->sw, u->dw, u->pl, x->w, y->w);
 }

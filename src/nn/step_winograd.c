@@ -8,39 +8,68 @@
 /* In multiply-adds of a direct convolution, measured: the transforms of a tile
  * and block of channels, and a weight more to read, from the L3 cache or, of
  * layers so large that a network will not stay there, from memory. */
-#define TRANSFORM_MACS 9600
+#define TRANSFORM_MACS(side) (270 * (side) * (side))
 #define WEIGHT_MACS (small ? 4 : 12)
 #define SMALL_WEIGHTS (INT64_C(512) * 1024)
 
-bool
-nn_winograd_pays(const nn_conv *cv, int out_h, int out_w)
+/* Arithmetic and reading go on side by side, almost. */
+static int64_t
+cost(int64_t macs, int64_t reading)
 {
-	int64_t		tiles = (int64_t) ((out_h + 3) / 4) * ((out_w + 3) / 4),
-				in_blocks = nn_blocks(cv->cin),
-				out_blocks = nn_blocks(cv->cout);
-	int64_t		weights = cv->cin * out_blocks * NN_LANES;
-	bool		small = 36 * weights < SMALL_WEIGHTS;
+	return macs > reading ? macs + reading / 4 : reading + macs / 4;
+}
 
-	return nn_winograd_can(cv) && in_blocks * out_blocks < INT32_MAX / 9216 &&
-		tiles * 36 * weights + tiles * TRANSFORM_MACS * (in_blocks + out_blocks) + 27 * WEIGHT_MACS * weights <
-		9 * weights * out_h * out_w;
+nn_conv_form
+nn_winograd_choose(nn_conv cv, int out_h, int out_w)
+{
+	int64_t		in_blocks = nn_blocks(cv.cin),
+				out_blocks = nn_blocks(cv.cout);
+	int64_t		weights = cv.cin * out_blocks * NN_LANES;
+	bool		small = 36 * weights < SMALL_WEIGHTS;
+	int64_t		best = cost(9 * weights * out_h * out_w, 9 * weights * WEIGHT_MACS);
+	nn_conv_form form = cv.form;
+
+	cv.form = nn_conv_winograd4;
+	if (form != nn_conv_blocked || !nn_winograd_can(&cv) || in_blocks * out_blocks >= INT32_MAX / 9216)
+		return form;
+	for (int tile = 4; tile >= 2; tile -= 2)
+	{
+		int			side = tile + 2;
+		int64_t		tiles = (int64_t) ((out_h + tile - 1) / tile) * ((out_w + tile - 1) / tile);
+		int64_t		c = cost(tiles * (side * side * weights + TRANSFORM_MACS(side) * (in_blocks + out_blocks)),
+							 side * side * weights * WEIGHT_MACS);
+
+		if (c < best)
+		{
+			best = c;
+			form = tile == 4 ? nn_conv_winograd4 : nn_conv_winograd2;
+		}
+	}
+	return form;
+}
+
+static int
+tile_of(const nn_fstep *s)
+{
+	return s->u.conv.form == nn_conv_winograd2 ? 2 : 4;
 }
 
 /* Lines of tiles */
 int
 nn_step_count_winograd(const nn_step_run *c)
 {
-	return (c->y.h + 3) / 4;
+	return (c->y.h + tile_of(c->s) - 1) / tile_of(c->s);
 }
 
 void
 nn_step_run_winograd_lines(nn_step_run *c, int y0, int y1)
 {
 	const nn_fstep *s = c->s;
+	int			tile = tile_of(s);
 	nn_view		res;
 
 	if (s->residual)
 		res = nn_step_view(c, 1);
-	c->k->winograd(&s->u.conv, c->data, &c->x, s->residual ? &res : NULL, &c->y, 4 * y0,
-				   4 * y1 < c->y.h ? 4 * y1 : c->y.h, c->r->scratch);
+	c->k->winograd(&s->u.conv, c->data, &c->x, s->residual ? &res : NULL, &c->y, tile * y0,
+				   tile * y1 < c->y.h ? tile * y1 : c->y.h, c->r->scratch);
 }

@@ -32,6 +32,9 @@ nn_check_low(const nn_step_check *c)
 	return c->s->low < nn_low_u8 || c->s->low > nn_low_w16 ? NULL : c->low[c->s->low];
 }
 
+/* Is a bool in a file 0 or 1?  Any other may not even be read as one. */
+extern bool nn_good_flag(const bool *flag);
+
 /* May these round to uint8? */
 extern bool nn_good_quant(float scale, int zero);
 

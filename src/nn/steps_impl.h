@@ -65,8 +65,8 @@ STEP_TEXT(layernorm);
 STEP_TEXT(attention);
 STEP_TEXT(move);
 
-/* Is this layer faster by Winograd's method? */
-extern bool nn_winograd_pays(const nn_conv *cv, int out_h, int out_w);
+/* The form of a blocked convolution that is likely the fastest. */
+extern nn_conv_form nn_winograd_choose(nn_conv cv, int out_h, int out_w);
 STEP_CHECK(low_conv);
 STEP_LINES(low_conv);
 STEP_CHECK(low_gemm);
