@@ -47,7 +47,15 @@ nn_lower_activation(nn_planner *p, nn_node *n)
 	return in >= 0 && nn_plan_blocked_step(p, nn_step_scale_shift, 1, &in, n->out[0], act) ? nn_lower_done : nn_lower_failed;
 }
 
-/* Both operands the same shape, or the second one value a channel. */
+/* Is a one value for each channel of b, which has more? */
+static bool
+small_beside(const nn_value *a, const nn_value *b)
+{
+	return nn_blockable(a) && nn_blockable(b) && a->shape.rank == 4 && b->shape.rank == 4 &&
+		a->shape.dims[1] == b->shape.dims[1] && a->elements == a->shape.dims[1] && b->elements > a->elements;
+}
+
+/* Both operands of one shape, or one of them a value a channel. */
 nn_lowered
 nn_lower_binary(nn_planner *p, nn_node *n)
 {
@@ -55,6 +63,7 @@ nn_lower_binary(nn_planner *p, nn_node *n)
 			   *b;
 	int			in[2];
 	int			x;
+	bool		swap;
 	nn_pstep   *s;
 
 	if (nn_affine(p->g, n, NULL, NULL, &x) && nn_plan_has_blocked(p, x))
@@ -63,12 +72,12 @@ nn_lower_binary(nn_planner *p, nn_node *n)
 		!(nn_plan_has_blocked(p, n->in[0]) || nn_plan_has_blocked(p, n->in[1])))
 		return nn_lower_no;
 	b = &p->g->values[n->in[1]];
-	if (!nn_shape_equal(&a->shape, &b->shape) &&
-		!(nn_blockable(a) && nn_blockable(b) && a->shape.rank == 4 && b->shape.rank == 4 &&
-		  a->shape.dims[1] == b->shape.dims[1] && b->shape.dims[2] * b->shape.dims[3] == 1))
+	/* one value a channel: a squeeze's factors, written on either side */
+	swap = small_beside(a, b) && n->params.i[0] != nn_sub && n->params.i[0] != nn_div;
+	if (!nn_shape_equal(&a->shape, &b->shape) && !swap && !small_beside(b, a))
 		return nn_lower_no;
-	in[0] = nn_plan_blocked(p, n->in[0]);
-	in[1] = in[0] < 0 ? -1 : nn_plan_blocked(p, n->in[1]);
+	in[0] = nn_plan_blocked(p, n->in[swap]);
+	in[1] = in[0] < 0 ? -1 : nn_plan_blocked(p, n->in[!swap]);
 	s = in[1] < 0 ? NULL : nn_plan_blocked_step(p, nn_step_binary, 2, in, n->out[0], n->act);
 	if (s == NULL)
 		return nn_lower_failed;
