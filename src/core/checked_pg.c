@@ -15,9 +15,6 @@
 #include "core/mapfile_int.h"
 #include "core/shared_pg.h"
 #include "miscadmin.h"
-#include "storage/ipc.h"
-#include "storage/lwlock.h"
-#include "storage/shmem.h"
 
 #define MAX_CHECKED 128
 
@@ -32,8 +29,7 @@ typedef struct checked_file
 
 typedef struct checked_block
 {
-	LWLock		lock;
-	int			tranche;
+	mr_shared_head head;
 	uint64		clock;
 	checked_file file[MAX_CHECKED];
 } checked_block;
@@ -50,20 +46,8 @@ mr_checked_init(void)
 static void
 attach(void)
 {
-	bool		found;
-
-	if (block)
-		return;
-	LWLockAcquire(AddinShmemInitLock, LW_EXCLUSIVE);
-	block = ShmemInitStruct("millrace checked files", sizeof(checked_block), &found);
-	if (!found)
-	{
-		memset(block, 0, sizeof(*block));
-		block->tranche = LWLockNewTrancheId();
-		LWLockInitialize(&block->lock, block->tranche);
-	}
-	LWLockRelease(AddinShmemInitLock);
-	LWLockRegisterTranche(block->tranche, "millrace checked files");
+	if (block == NULL)
+		block = mr_shared_block("millrace checked files", sizeof(checked_block));
 }
 
 static checked_file
@@ -97,11 +81,11 @@ mr_checked(const uint8 *key, const struct stat *st)
 	checked_file *have;
 
 	attach();
-	LWLockAcquire(&block->lock, LW_EXCLUSIVE);
+	LWLockAcquire(&block->head.lock, LW_EXCLUSIVE);
 	have = find(&f);
 	if (have)
 		have->used = ++block->clock;
-	LWLockRelease(&block->lock);
+	LWLockRelease(&block->head.lock);
 	return have != NULL;
 }
 
@@ -112,7 +96,7 @@ mr_checked_add(const uint8 *key, const struct stat *st)
 	checked_file *to;
 
 	attach();
-	LWLockAcquire(&block->lock, LW_EXCLUSIVE);
+	LWLockAcquire(&block->head.lock, LW_EXCLUSIVE);
 	to = find(&f);
 	if (to == NULL)
 	{
@@ -123,5 +107,5 @@ mr_checked_add(const uint8 *key, const struct stat *st)
 	}
 	f.used = ++block->clock;
 	*to = f;
-	LWLockRelease(&block->lock);
+	LWLockRelease(&block->head.lock);
 }

@@ -92,6 +92,25 @@ mr_shared_reserve(size_t size)
 	reserved += MAXALIGN(size);
 }
 
+void *
+mr_shared_block(const char *name, size_t size)
+{
+	mr_shared_head *head;
+	bool		found;
+
+	LWLockAcquire(AddinShmemInitLock, LW_EXCLUSIVE);
+	head = ShmemInitStruct(name, size, &found);
+	if (!found)
+	{
+		memset(head, 0, size);
+		head->tranche = LWLockNewTrancheId();
+		LWLockInitialize(&head->lock, head->tranche);
+	}
+	LWLockRelease(AddinShmemInitLock);
+	LWLockRegisterTranche(head->tranche, name);
+	return head;
+}
+
 static mr_block *
 attach(void)
 {

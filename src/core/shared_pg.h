@@ -18,6 +18,7 @@
 #define MILLRACE_SHARED_PG_H
 
 #include "datatype/timestamp.h"
+#include "storage/lwlock.h"
 
 #define MR_MAX_SLOTS	64
 #define MR_MAX_HOLDS	16
@@ -105,6 +106,15 @@ extern void mr_shared_init(void);
 /* Room for another block of shared memory, when called while preloading (else
  * the slack must do). */
 extern void mr_shared_reserve(size_t size);
+
+/* Another block of shared memory, which begins with this head; whoever comes
+ * first gets it zeroed.  Its LWLock is named as the block is. */
+typedef struct mr_shared_head
+{
+	LWLock		lock;
+	int			tranche;
+} mr_shared_head;
+extern void *mr_shared_block(const char *name, size_t size);
 
 /* ---- parents: launcher, supervisor, millrace.start() */
 

@@ -19,9 +19,6 @@
 #include "miscadmin.h"
 #include "portability/instr_time.h"
 #include "registry/model.h"
-#include "storage/ipc.h"
-#include "storage/lwlock.h"
-#include "storage/shmem.h"
 #include "utils/builtins.h"
 #include "utils/timestamp.h"
 
@@ -46,8 +43,7 @@ typedef struct stat_entry
 
 typedef struct stat_block
 {
-	LWLock		lock;
-	int			tranche;
+	mr_shared_head head;
 	TimestampTz reset;
 	stat_entry	entry[MAX_STATS];
 } stat_block;
@@ -67,21 +63,13 @@ reg_stat_init(void)
 static void
 attach(void)
 {
-	bool		found;
-
 	if (block)
 		return;
-	LWLockAcquire(AddinShmemInitLock, LW_EXCLUSIVE);
-	block = ShmemInitStruct("millrace model statistics", sizeof(stat_block), &found);
-	if (!found)
-	{
-		memset(block, 0, sizeof(*block));
-		block->tranche = LWLockNewTrancheId();
-		LWLockInitialize(&block->lock, block->tranche);
+	block = mr_shared_block("millrace model statistics", sizeof(stat_block));
+	LWLockAcquire(&block->head.lock, LW_EXCLUSIVE);
+	if (block->reset == 0)
 		block->reset = GetCurrentTimestamp();
-	}
-	LWLockRelease(AddinShmemInitLock);
-	LWLockRegisterTranche(block->tranche, "millrace model statistics");
+	LWLockRelease(&block->head.lock);
 }
 
 void
@@ -143,7 +131,7 @@ reg_stat_flush(const reg_model *m)
 	if (c->calls == 0 && c->loads == 0)
 		return;
 	attach();
-	LWLockAcquire(&block->lock, LW_EXCLUSIVE);
+	LWLockAcquire(&block->head.lock, LW_EXCLUSIVE);
 	e = entry_of(m);
 	e->counts.calls += c->calls;
 	e->counts.rows += c->rows;
@@ -155,7 +143,7 @@ reg_stat_flush(const reg_model *m)
 		e->file_bytes = m->loaded->file_bytes;
 	if (m->kind == REG_ONNX && m->loaded->mapped)
 		e->work_bytes = nn_workspace(&m->loaded->nn);
-	LWLockRelease(&block->lock);
+	LWLockRelease(&block->head.lock);
 	memset(c, 0, sizeof(*c));
 }
 
@@ -169,10 +157,10 @@ millrace_stat_models(PG_FUNCTION_ARGS)
 
 	InitMaterializedSRF(fcinfo, 0);
 	attach();
-	LWLockAcquire(&block->lock, LW_SHARED);
+	LWLockAcquire(&block->head.lock, LW_SHARED);
 	memcpy(copy, block->entry, sizeof(stat_entry) * MAX_STATS);
 	reset = block->reset;
-	LWLockRelease(&block->lock);
+	LWLockRelease(&block->head.lock);
 	for (int i = 0; i < MAX_STATS; i++)
 	{
 		stat_entry *e = &copy[i];
@@ -197,11 +185,11 @@ Datum
 millrace_stat_models_reset(PG_FUNCTION_ARGS)
 {
 	attach();
-	LWLockAcquire(&block->lock, LW_EXCLUSIVE);
+	LWLockAcquire(&block->head.lock, LW_EXCLUSIVE);
 	for (int i = 0; i < MAX_STATS; i++)
 		if (block->entry[i].database == MyDatabaseId)
 			memset(&block->entry[i], 0, sizeof(stat_entry));
 	block->reset = GetCurrentTimestamp();
-	LWLockRelease(&block->lock);
+	LWLockRelease(&block->head.lock);
 	PG_RETURN_VOID();
 }
