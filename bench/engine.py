@@ -31,8 +31,8 @@ CASES = [
     ('MobileNetV2 f32', 'mobilenetv2_dequant_fp32', (1, 3, 224, 224), 'f32', ('ort', 'ov')),
     ('YOLOv8n 640 f32', 'yolov8n_dequant_fp32', (1, 3, 640, 640), 'f32', ('ort', 'ov')),
     ('CIFAR ResNet-56 f32', 'resnet56_cifar10', (1, 3, 32, 32), 'f32', ('ort', 'ov')),
-    ('MiniLM 16 tokens f32', 'minilm', (1, 16), 'f32', ('ort', 'ov')),
-    ('MiniLM 32 x 16 tokens f32', 'minilm', (32, 16), 'f32', ('ort', 'ov')),
+    ('MiniLM 16 tokens f32', 'minilm_ids', (1, 16), 'f32', ('ort', 'ov')),
+    ('MiniLM 32 x 16 tokens f32', 'minilm_ids', (32, 16), 'f32', ('ort', 'ov')),
 ]
 
 
@@ -51,25 +51,8 @@ def make(name, path):
     """Runs in a process of its own: torch is large."""
     import numpy as np
     import exports
-    if name == 'resnet50':
+    if name in exports.MODELS:
         exports.MODELS[name](name, path)
-    elif name == 'minilm':
-        import torch
-        from transformers import BertConfig, BertModel
-        torch.manual_seed(1)
-        bert = BertModel(BertConfig(hidden_size=384, num_hidden_layers=6, num_attention_heads=12, intermediate_size=1536),
-                         add_pooling_layer=False).eval()
-
-        class Encoder(torch.nn.Module):
-            def __init__(self):
-                super().__init__()
-                self.bert = bert
-
-            def forward(self, ids):
-                return self.bert(input_ids=ids, attention_mask=torch.ones_like(ids)).last_hidden_state
-
-        exports.export(Encoder().eval(), (torch.ones(2, 16, dtype=torch.int64),), path, names=['input_ids'],
-                       dynamic={'input_ids': {0: 'batch'}})
     elif name.endswith('.int8'):
         from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantType, quantize_static
         from onnxruntime.quantization.shape_inference import quant_pre_process
@@ -88,7 +71,7 @@ def make(name, path):
 def input_of(name, shape):
     import numpy as np
     r = np.random.default_rng(0)
-    return r.integers(1, 30000, shape) if name == 'minilm' else r.random(shape, dtype=np.float32)
+    return r.integers(1, 30000, shape) if name == 'minilm_ids' else r.random(shape, dtype=np.float32)
 
 
 def peer(engine, name, shape, precision):

@@ -117,6 +117,26 @@ def text_net(name, path):
            dynamic=None if dynamo else {n: {0: 'batch', 1: 'sequence'} for n in names + ['output']})
 
 
+@model('minilm_ids')
+def token_net(name, path):
+    """One input, so that infer() takes it: 16 tokens, batch open."""
+    import torch
+    from transformers import BertConfig, BertModel
+    torch.manual_seed(1)
+    bert = BertModel(BertConfig(hidden_size=384, num_hidden_layers=6, num_attention_heads=12, intermediate_size=1536),
+                     add_pooling_layer=False).eval()
+
+    class Encoder(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.bert = bert
+
+        def forward(self, ids):
+            return self.bert(input_ids=ids, attention_mask=torch.ones_like(ids)).last_hidden_state
+
+    export(Encoder().eval(), (torch.ones(2, 16, dtype=torch.int64),), path, names=['input_ids'], dynamic={'input_ids': {0: 'batch'}})
+
+
 @model('tf_resnet50', 'tf_mobilenetv2', 'tf_efficientnet_b0')
 def keras_net(name, path):
     """tf2onnx wants an older numpy and protobuf: test_nn_exports.py runs this in an environment of its own."""
