@@ -16,12 +16,13 @@ sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 from lib.tap import done, note, ok, skip_all
 
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
-MADD = re.compile(r'^v(fn?madd|pdp|dpbf16|pmadd)')
-MOVE = re.compile(r'^v(mov(aps|ups|apd|upd|dqa|dqu)|fn?madd|pdp|dpbf16|pmadd)')
+MADD = re.compile(r'^v(fn?madd|pdp|dpbf16|pmaddwd)')
+MOVE = re.compile(r'^v(mov(aps|ups|apd|upd|dqa|dqu)|fn?madd|pdp|dpbf16)')
 # Transforms of Winograd's method pass 36 values through the stack on purpose: their loops are not of sums.
 ON_PURPOSE = re.compile(r'^wino_')
 # clang 14 leaves the sums of a few tiles of one vector in memory; they serve the last 16 channels of odd layers.
-KNOWN = {'clang': re.compile(r'^tile2?_(1[34]x1|1x2)s'), 'gcc': re.compile('$.')}
+# It leaves those of many tiles of few bits, too (low_): gcc is what these are tuned for.
+KNOWN = {'clang': re.compile(r'^(tile2?_(1[34]x1|1x2)s|low2?_)'), 'gcc': re.compile('$.')}
 
 
 def functions(path):
@@ -35,13 +36,15 @@ def functions(path):
 
 
 def innermost_loops(code):
-    """Slices of code from a label to the conditional jump back to it that hold no other such jump, nor an end."""
+    """Slices of code from a label to the jump back to it that hold no other such jump.
+
+    Compilers end loops by a conditional jump; an unconditional one comes from code that lies apart."""
     index = {address: i for i, (address, _, _) in enumerate(code)}
     back = []
     for i, (_, op, args) in enumerate(code):
         target = re.match(r'([0-9a-f]+) <', args) if op.startswith('j') and op != 'jmp' else None
         start = index.get(int(target.group(1), 16)) if target else None
-        if start is not None and start <= i and not any(o.startswith(('ret', 'call')) for _, o, _ in code[start:i]):
+        if start is not None and start <= i:
             back.append((start, i))
     return [code[a:b + 1] for a, b in back if not any((c, d) != (a, b) and a <= c and d <= b for c, d in back)]
 
@@ -105,17 +108,15 @@ sources = sorted(f for f in os.listdir(os.path.join(ROOT, 'src', 'nn')) if re.ma
 for compiler in compilers:
     for source in sources:
         isa = next((i for i in ('avx512_vnni', 'avx512_bf16', 'avx512', 'avx2') if source.endswith('_%s.c' % i)), None)
-        if isa is None or (compiler == 'clang' and source not in ('kernels_avx2.c', 'kernels_avx512.c')):
-            continue            # of fewer bits' tiles clang 14 keeps some in memory
+        if isa is None:
+            continue
         out = os.path.join(folder, source + '.o')
         built = compile_object(compiler, os.path.join(ROOT, 'src', 'nn', source), isa, out)
         if built.returncode:
             note('%s does not compile %s here: %s' % (compiler, source, built.stderr[:300]))
             continue
         loops, bad = spilling(out)
-        # products by maddubs need a register more than there is: one sum of the largest tile stays in memory
-        allowed = 1 if re.search('_u8_avx(2|512).c', source) else 0
-        bad = [(name, traffic) for name, traffic in bad if len(traffic) > allowed and not KNOWN[compiler].match(name)]
+        bad = [(name, traffic) for name, traffic in bad if not KNOWN[compiler].match(name)]
         for name, traffic in bad:
             note('%s: %d vectors through the stack: %s' % (name, len(traffic), traffic[0]))
         ok(loops > 0 and not bad, '%s: the sums of %s stay in registers (%d loops)' % (compiler, source, loops))

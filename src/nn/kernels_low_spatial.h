@@ -147,13 +147,18 @@ padded_cells(int x, int k, int d, int n, int pad_end)
 	return count;
 }
 
-/* Max of bytes, where out has in's scale: 64 channels at a time. */
+/* Max of uint8 or bfloat16 where out has in's scale: a line of 64 bytes at a time.
+ * bfloat16 is ordered as int16 once negative numbers have their other bits
+ * turned over, which undoes itself. */
 typedef uint8_t line_u8 __attribute__((vector_size(NN_ALIGN), may_alias));
+typedef int16_t line_i16 __attribute__((vector_size(NN_ALIGN), may_alias));
 
-static void
-maxpool_u8(const nn_pool *p, const nn_low_view *in, const nn_low_view *out, int y0, int y1)
+NN_INLINE void
+maxpool_lines(const nn_pool *p, const nn_low_view *in, const nn_low_view *out, int y0, int y1, const bool u8)
 {
-	for (int b = 0; b < nn_elem_blocks(nn_elem_u8, out->v.c); b++)
+	const int	per = u8 ? 4 : 2;	/* blocks of 16 channels */
+
+	for (int b = 0; b < nn_elem_blocks(in->q.elem, out->v.c); b++)
 		for (int y = y0; y < y1; y++)
 		{
 			int			ky0,
@@ -166,18 +171,37 @@ maxpool_u8(const nn_pool *p, const nn_low_view *in, const nn_low_view *out, int 
 				int			ix = x * p->sw - p->pl,
 							kx0,
 							kx1;
-				line_u8		acc = {0};
+				line_u8		most = {0};
+				line_i16	top = {0};
 
+				top = ~top ^ 0x7f80;	/* minus infinity, turned over */
 				inside(ix, p->kw, p->dw, in->v.w, &kx0, &kx1);
 				for (int ky = ky0; ky < ky1; ky++)
 					for (int kx = kx0; kx < kx1; kx++)
 					{
-						line_u8		v = *(const line_u8 *) at(in, b * 4, iy + ky * p->dh, ix + kx * p->dw);
-						line_u8		m = (line_u8) (v > acc);
+						const char *s = at(in, b * per, iy + ky * p->dh, ix + kx * p->dw);
 
-						acc = (v & m) | (acc & ~m);
+						if (u8)
+						{
+							line_u8		v = *(const line_u8 *) s;
+							line_u8		m = (line_u8) (v > most);
+
+							most = (v & m) | (most & ~m);
+						}
+						else
+						{
+							line_i16	v = *(const line_i16 *) s;
+							line_i16	m;
+
+							v ^= (v >> 15) & 0x7fff;
+							m = v > top;
+							top = (v & m) | (top & ~m);
+						}
 					}
-				*(line_u8 *) at(out, b * 4, y, x) = acc;
+				if (u8)
+					*(line_u8 *) at(out, b * per, y, x) = most;
+				else
+					*(line_i16 *) at(out, b * per, y, x) = top ^ ((top >> 15) & 0x7fff);
 			}
 		}
 }
@@ -248,7 +272,12 @@ void
 LOW(maxpool) (const nn_pool *p, const nn_low_view *in, const nn_low_view *out, int y0, int y1)
 {
 	if (in->q.elem == nn_elem_u8 && same_quant(in->q, out->q))
-		maxpool_u8(p, in, out, y0, y1);
+		maxpool_lines(p, in, out, y0, y1, true);
+	else if (in->q.elem == nn_elem_bf16 && out->q.elem == nn_elem_bf16)
+	{
+		maxpool_lines(p, in, out, y0, y1, false);
+		clean_lanes(out, y0, y1);
+	}
 	else
 		pool_lines(p, in, out, y0, y1, true);
 }

@@ -15,7 +15,7 @@
  *		STEM					bytes between the pixels of a stem of 3 channels, stride 2
  */
 #if defined(__clang__)
-#define NN_UNROLL _Pragma("clang loop unroll(full)")
+#define NN_UNROLL _Pragma("unroll")
 #else
 #define NN_UNROLL _Pragma("GCC unroll 32")
 #endif

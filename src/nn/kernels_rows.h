@@ -315,12 +315,17 @@ attend_pack_keys(const nn_attend *at, const float *k, float *dst)
 
 		if (n < width)
 			memset(dst, 0, sizeof(float) * (size_t) at->dim * (size_t) width);
-		for (int j = 0; j < n; j++)
+		for (int j = 0, some; j < n; j += some)
 		{
 			const float *row = k + (size_t) (j0 + j) * at->k_row;
+			int			e = 0;
 
-			for (int e = 0; e < at->dim; e++)
-				dst[(size_t) e * (size_t) width + (size_t) j] = row[e];
+			some = n - j >= 4 ? 4 : 1;
+			for (; some == 4 && e + 4 <= at->dim; e += 4)
+				transpose4(row + e, at->k_row, dst + (size_t) e * (size_t) width + j, (size_t) width);
+			for (; e < at->dim; e++)
+				for (int i = 0; i < some; i++)
+					dst[(size_t) e * (size_t) width + (size_t) (j + i)] = row[(size_t) i * at->k_row + (size_t) e];
 		}
 		dst += (size_t) at->dim * (size_t) width;
 	}

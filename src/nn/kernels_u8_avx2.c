@@ -25,8 +25,7 @@ x_load(const char *p)
 static inline vi
 va_dot(vi acc, vi x, vi w)
 {
-	__m256i		mask = _mm256_set1_epi32(0x00ff00ff);
-	__m256i		even_x = _mm256_and_si256((__m256i) x, mask),
+	__m256i		even_x = _mm256_srli_epi16(_mm256_slli_epi16((__m256i) x, 8), 8),	/* no register for a mask */
 				odd_x = _mm256_srli_epi16((__m256i) x, 8),
 				even_w = _mm256_srai_epi16(_mm256_slli_epi16((__m256i) w, 8), 8),
 				odd_w = _mm256_srai_epi16((__m256i) w, 8);

@@ -25,8 +25,7 @@ x_load(const char *p)
 static inline vi
 va_dot(vi acc, vi x, vi w)
 {
-	__m512i		mask = _mm512_set1_epi32(0x00ff00ff);
-	__m512i		even_x = _mm512_and_si512((__m512i) x, mask),
+	__m512i		even_x = _mm512_srli_epi16(_mm512_slli_epi16((__m512i) x, 8), 8),	/* no register for a mask */
 				odd_x = _mm512_srli_epi16((__m512i) x, 8),
 				even_w = _mm512_srai_epi16(_mm512_slli_epi16((__m512i) w, 8), 8),
 				odd_w = _mm512_srai_epi16((__m512i) w, 8);

@@ -8,7 +8,7 @@
 
 #define TILE_MR 6
 #define TILE_NB 1
-#define TILE_KU 2
+#define TILE_KU 1
 #define TILE_SIZES SIZES_6
 #define TILE_PAIRS PAIRS_6
 #define SET avx2

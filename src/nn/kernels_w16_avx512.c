@@ -8,7 +8,7 @@
 
 #define TILE_MR 14
 #define TILE_NB 2
-#define TILE_KU 2
+#define TILE_KU 1
 #define TILE_SIZES SIZES_14
 #define TILE_PAIRS PAIRS_14
 #define SET avx512

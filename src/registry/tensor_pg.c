@@ -280,6 +280,21 @@ result_array(int batch, int64 elements, const nn_tensor_info *t, bool shaped, fl
 	return result;
 }
 
+/* Numbers of a real[] in the element type of an input. */
+static void *
+convert_reals(const float *values, int64 n, const nn_tensor_info *t)
+{
+	void	   *data = alloc_elements(n, t->dtype, t->name);
+
+	for (int64 i = 0; i < n; i++)
+		if (!set_element(data, t->dtype, i, values[i]))
+			ereport(ERROR,
+					(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+					 errmsg("input \"%s\": %g is out of range for type %s", t->name,
+							values[i], nn_dtype_name((nn_dtype) t->dtype))));
+	return data;
+}
+
 /*
  * infer(model text, input real[], shape int[]) -> real[]
  *
@@ -328,18 +343,18 @@ millrace_infer(PG_FUNCTION_ARGS)
 
 		reg_load(m);
 		in = nn_input(nn, 0);
-		if (nn_n_inputs(nn) != 1 || in->dtype != nn_float32)
+		if (nn_n_inputs(nn) != 1)
 			ereport(ERROR,
 					(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-					 errmsg("model \"%s\" does not take one array of real numbers", m->reference),
-					 errdetail("It has %d inputs; the first is of type %s.", nn_n_inputs(nn), nn_dtype_name((nn_dtype) in->dtype)),
+					 errmsg("model \"%s\" does not take one array of numbers", m->reference),
+					 errdetail("It has %d inputs.", nn_n_inputs(nn)),
 					 errhint("Use infer_json().")));
 		if (shape && (nn = reg_find_plan(m, 1, &given, &batch)) == NULL)
 			bad_shape(m->reference, in);
 		in = nn_input(nn, 0);
 		out = nn_output(nn, m->loaded->output);
 		batch = batch_of(m->reference, in->name, n, in->elements);
-		inputs[0] = values;
+		inputs[0] = in->dtype == nn_float32 ? values : convert_reals(values, n, in);
 		if (has_dynamic(out))
 		{
 			if (batch > 1)
