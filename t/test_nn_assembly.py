@@ -10,7 +10,6 @@ import re
 import shutil
 import subprocess
 import sys
-import tempfile
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 from lib.tap import done, note, ok, skip_all
@@ -102,7 +101,8 @@ nn_tile_fn spilled = tile_20x2s16;
 
 if os.uname().machine != 'x86_64' or not shutil.which('objdump'):
     skip_all('needs x86-64 and objdump')
-folder = tempfile.mkdtemp(dir=os.environ.get('MILLRACE_TMP'))
+folder = os.environ.get('MILLRACE_TMP', 'tmp/test_nn_assembly')
+os.makedirs(folder, exist_ok=True)
 compilers = [c for c in (['gcc', 'clang'] if len(sys.argv) < 2 else sys.argv[1:]) if shutil.which(c)]
 sources = sorted(f for f in os.listdir(os.path.join(ROOT, 'src', 'nn')) if re.match(r'kernels_.*\.c$', f))
 for compiler in compilers:
@@ -124,5 +124,4 @@ for compiler in compilers:
         f.write(SPILLED)
     built = compile_object(compiler, f.name, 'avx512', f.name + '.o')
     ok(built.returncode == 0 and spilling(f.name + '.o')[1] != [], '%s: a tile too large for the registers is found out' % compiler)
-shutil.rmtree(folder)
 done()
