@@ -4,6 +4,7 @@
 
 `make check` fills the skeletons of t/exports with random weights; under check-full the networks are built and exported
 here, each exporter in a Python environment of its own under tmp/, and a line says which could not be installed.
+Names on the command line: only those.
 """
 import glob
 import os
@@ -46,6 +47,8 @@ def make_all():
                 note('skipped: the packages of %s could not be installed' % env)
                 continue
         for name in names.split():
+            if sys.argv[1:] and name not in sys.argv[1:]:
+                continue
             made = subprocess.run([python, os.path.join(ROOT, 't', 'lib', 'exports.py'), folder, name], capture_output=True, text=True)
             path = os.path.join(folder, name + '.onnx')
             if ok(made.returncode == 0, '%s is exported' % name):
@@ -66,7 +69,8 @@ def filled():
 def inputs_of(net):
     r, given = np.random.default_rng(0), {}
     for i in net.get_inputs():
-        shape = [d if isinstance(d, int) else 1 if k == 0 else 19 for k, d in enumerate(i.shape)]
+        sizes = [1, 3, 224, 224] if len(i.shape) == 4 else [1, 19]
+        shape = [d if isinstance(d, int) else sizes[k] for k, d in enumerate(i.shape)]
         if i.type == 'tensor(float)':
             given[i.name] = r.random(shape, dtype=np.float32)
         elif 'mask' in i.name:
