@@ -41,7 +41,7 @@ build/tool/%.o: src/%.c $(HDRS)
 	$(UNIT_CC) $(TOOL_FLAGS) $(call isa_flags,$<) $(call loop_flags,$<) -c -o $@ $<
 build/tool/libpure.a: $(PURE_SRCS:src/%.c=build/tool/%.o)
 	@rm -f $@ && ar rcsP $@ $^
-unit/bin/%: unit/tools/%.c build/tool/libpure.a
+unit/bin/%: unit/tools/%.c build/tool/libpure.a $(wildcard unit/tools/*.h)
 	@mkdir -p $(@D)
 	$(UNIT_CC) $(TOOL_FLAGS) -o $@ $< build/tool/libpure.a $(UNIT_LIBS)
 build/bench/%: bench/%.c build/tool/libpure.a

@@ -18,6 +18,7 @@
 #include <math.h>
 #include <string.h>
 
+#include "nn/fuse.h"
 #include "nn/lower.h"
 #include "nn/onnx.h"
 
@@ -114,30 +115,12 @@ int8_weights(nn_graph *g, const nn_value *w, const nn_value *scale, const nn_val
 	return o;
 }
 
-/* A new float32 constant of the shape of v. */
-static int
-float_constant(nn_graph *g, const nn_shape *shape, float **data)
-{
-	pb_bytes	nameless = {NULL, 0};
-	int			i = nn_add_value(g, nameless);
-	nn_value   *v;
-
-	if (i < 0)
-		return -1;
-	v = &g->values[i];
-	v->dtype = v->declared = nn_float32;
-	v->shape = *shape;
-	nn_shape_elements(shape, &v->elements);
-	*data = v->data = nn_heap_alloc(g->heap, (size_t) v->elements + 1, sizeof(float));
-	return *data ? i : -1;
-}
-
 /* The float32 constant that int8 weights stand for, with its origin. */
 static int
 dequantized(nn_graph *g, const nn_shape *shape, const nn_int8_weights *o)
 {
 	float	   *data;
-	int			i = float_constant(g, shape, &data);
+	int			i = nn_add_constant(g, shape, &data);
 	int64_t		inner = 1;
 
 	if (i < 0)
@@ -369,7 +352,7 @@ rewrite_qlinear(quant_pass *p, nn_node *n)
 		int64_t		inner = 1,
 					channels = ws.dims[conv ? 0 : 1];
 
-		if ((w = float_constant(g, &ws, &data)) < 0)
+		if ((w = nn_add_constant(g, &ws, &data)) < 0)
 			return g->st->code;
 		q = &g->values[n->in[3]];
 		scale = &g->values[n->in[4]];
@@ -393,7 +376,7 @@ rewrite_qlinear(quant_pass *p, nn_node *n)
 				   *b;
 		float	   *data;
 
-		if ((bias = float_constant(g, &bs, &data)) < 0)
+		if ((bias = nn_add_constant(g, &bs, &data)) < 0)
 			return g->st->code;
 		scale = &g->values[n->in[4]];
 		b = &g->values[n->in[8]];

@@ -245,13 +245,6 @@ nn_step_write_low(nn_planner *p, const nn_pstep *s, void *dst)
 
 /* ---- checks ---- */
 
-static bool
-covers(const nn_margin *have, const nn_margin *need)
-{
-	return have->top >= need->top && have->left >= need->left && have->bottom >= need->bottom &&
-		have->right >= need->right;
-}
-
 /* Of the kernels' own elements, or float32? */
 static bool
 native(const nn_ftensor *t, const nn_low_kernels *k)
@@ -289,7 +282,7 @@ nn_step_check_low_conv(const nn_step_check *c)
 		!nn_window_fits(cv->kw, cv->sw, cv->dw, cv->pl, iw, y->w))
 		return false;
 	m = nn_conv_margin(cv, ih, iw, y->h, y->w);
-	if (!planar && !covers(&x->margin, &m))
+	if (!planar && !nn_margin_covers(&x->margin, &m))
 		return false;
 	if (s->kind == nn_step_low_depthwise)
 		return k->depthwise && cv->groups == cv->cin && cv->cin == cv->cout &&

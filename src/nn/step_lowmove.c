@@ -48,7 +48,6 @@ lower_one(nn_planner *p, nn_node *n, nn_step_kind step, nn_low_kind kind, nn_pst
 static nn_lowered
 lower_pool(nn_planner *p, nn_node *n, nn_low_kind kind)
 {
-	const int64_t *q = n->params.i;
 	nn_pstep   *s;
 	nn_pool    *u;
 
@@ -56,17 +55,7 @@ lower_pool(nn_planner *p, nn_node *n, nn_low_kind kind)
 		return nn_lower_no;
 	NN_LOWER(lower_one(p, n, n->op->kind == nn_kind_maxpool ? nn_step_low_maxpool : nn_step_low_avgpool, kind, &s));
 	u = &s->s.u.pool;
-	u->kh = (int) q[nn_w_kh];
-	u->kw = (int) q[nn_w_kw];
-	u->sh = (int) q[nn_w_sh];
-	u->sw = (int) q[nn_w_sw];
-	u->dh = (int) q[nn_w_dh];
-	u->dw = (int) q[nn_w_dw];
-	u->pt = (int) q[nn_w_pt];
-	u->pl = (int) q[nn_w_pl];
-	u->pb = (int) q[nn_w_pb];
-	u->pr = (int) q[nn_w_pr];
-	u->count_pad = q[nn_w_count_pad] != 0;
+	*u = nn_plan_pool(n);
 	s->s.macs *= u->kh * u->kw;
 	return nn_lower_done;
 }

@@ -4,11 +4,33 @@
  */
 #include "nn/steps_impl.h"
 
+#include <string.h>
+
+nn_pool
+nn_plan_pool(const nn_node *n)
+{
+	const int64_t *q = n->params.i;
+	nn_pool		u;
+
+	memset(&u, 0, sizeof(u));
+	u.kh = (int) q[nn_w_kh];
+	u.kw = (int) q[nn_w_kw];
+	u.sh = (int) q[nn_w_sh];
+	u.sw = (int) q[nn_w_sw];
+	u.dh = (int) q[nn_w_dh];
+	u.dw = (int) q[nn_w_dw];
+	u.pt = (int) q[nn_w_pt];
+	u.pl = (int) q[nn_w_pl];
+	u.pb = (int) q[nn_w_pb];
+	u.pr = (int) q[nn_w_pr];
+	u.count_pad = q[nn_w_count_pad] != 0;
+	return u;
+}
+
 nn_lowered
 nn_lower_pool(nn_planner *p, nn_node *n)
 {
 	const nn_value *x = &p->g->values[n->in[0]];
-	const int64_t *q = n->params.i;
 	int			in,
 				out;
 	nn_pstep   *s;
@@ -24,17 +46,7 @@ nn_lower_pool(nn_planner *p, nn_node *n)
 	if (s == NULL)
 		return nn_lower_failed;
 	u = &s->s.u.pool;
-	u->kh = (int) q[nn_w_kh];
-	u->kw = (int) q[nn_w_kw];
-	u->sh = (int) q[nn_w_sh];
-	u->sw = (int) q[nn_w_sw];
-	u->dh = (int) q[nn_w_dh];
-	u->dw = (int) q[nn_w_dw];
-	u->pt = (int) q[nn_w_pt];
-	u->pl = (int) q[nn_w_pl];
-	u->pb = (int) q[nn_w_pb];
-	u->pr = (int) q[nn_w_pr];
-	u->count_pad = q[nn_w_count_pad] != 0;
+	*u = nn_plan_pool(n);
 	s->s.macs = (int64_t) p->tensors[out].t.c * p->tensors[out].t.w * u->kh * u->kw * 2;
 	return nn_lower_done;
 }

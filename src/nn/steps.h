@@ -238,4 +238,7 @@ extern void nn_plan_data(nn_planner *p, nn_pstep *s, uint64_t bytes);
 /* The nn_conv of a convolution node as steps and packs see it. */
 extern nn_conv nn_plan_conv(const nn_graph *g, const nn_node *n);
 
+/* The same of a pool's window. */
+extern nn_pool nn_plan_pool(const nn_node *n);
+
 #endif							/* MILLRACE_NN_STEPS_H */

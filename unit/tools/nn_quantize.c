@@ -14,36 +14,13 @@
 #include <string.h>
 
 #include "nn/quantize.h"
+#include "tools/slurp.h"
 
 static void
 die(const mr_status *st)
 {
 	fprintf(stderr, "%s\n%s\n%s\n", st->message, st->detail, st->hint);
 	exit(3);
-}
-
-static unsigned char *
-slurp(const char *path, size_t *len)
-{
-	FILE	   *f = fopen(path, "rb");
-	unsigned char *bytes;
-	long		size;
-
-	if (f == NULL || fseek(f, 0, SEEK_END) != 0 || (size = ftell(f)) < 0)
-	{
-		perror(path);
-		exit(2);
-	}
-	rewind(f);
-	bytes = aligned_alloc(64, ((size_t) size + 64) / 64 * 64);
-	if (bytes == NULL || fread(bytes, 1, (size_t) size, f) != (size_t) size)
-	{
-		perror(path);
-		exit(2);
-	}
-	fclose(f);
-	*len = (size_t) size;
-	return bytes;
 }
 
 int

@@ -20,6 +20,7 @@
 #include <time.h>
 
 #include "nn/nn.h"
+#include "tools/slurp.h"
 
 static size_t
 element_size(int dtype)
@@ -47,30 +48,6 @@ die(const mr_status *st, const char *what)
 {
 	fprintf(stderr, "%s: %s%s%s\n", what, st->message, st->detail[0] ? "\n" : "", st->detail);
 	exit(3);
-}
-
-static unsigned char *
-slurp(const char *path, size_t *len)
-{
-	FILE	   *f = fopen(path, "rb");
-	unsigned char *bytes;
-	long		size;
-
-	if (f == NULL || fseek(f, 0, SEEK_END) != 0 || (size = ftell(f)) < 0)
-	{
-		perror(path);
-		exit(2);
-	}
-	rewind(f);
-	bytes = aligned_alloc(64, ((size_t) size + 64) / 64 * 64);
-	if (bytes == NULL || fread(bytes, 1, (size_t) size, f) != (size_t) size)
-	{
-		perror(path);
-		exit(2);
-	}
-	fclose(f);
-	*len = (size_t) size;
-	return bytes;
 }
 
 static void
