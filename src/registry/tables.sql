@@ -103,13 +103,13 @@ CREATE TABLE millrace.alias_history (
 	reason           text
 );
 CREATE INDEX alias_history_name_alias_idx ON millrace.alias_history (name, alias, id);
-COMMENT ON TABLE millrace.alias_history IS 'every change of an alias, in order; see millrace.alias_periods for "live at T"';
+COMMENT ON TABLE millrace.alias_history IS 'every change of an alias, in order; see millrace.model_history for "live at T"';
 COMMENT ON COLUMN millrace.alias_history.id IS 'order of the changes';
 COMMENT ON COLUMN millrace.alias_history.name IS 'model';
 COMMENT ON COLUMN millrace.alias_history.alias IS 'alias';
 COMMENT ON COLUMN millrace.alias_history.version IS 'version it stood for from then on; null: the alias was removed';
 COMMENT ON COLUMN millrace.alias_history.previous_version IS 'version it stood for before; null: the alias was new';
-COMMENT ON COLUMN millrace.alias_history.set_at IS 'when';
+COMMENT ON COLUMN millrace.alias_history.set_at IS 'when; never before the row before it, and the same for all rows of a transaction';
 COMMENT ON COLUMN millrace.alias_history.set_by IS 'role that did it';
 COMMENT ON COLUMN millrace.alias_history.reason IS 'why, in the words of whoever did it';
 
