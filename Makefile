@@ -22,7 +22,7 @@ WORKER_OBJS = $(WORKER_SRCS:.c=.o)
 WORKER_CORE = $(addprefix src/core/,status.o env.o env_pg.o shared_pg.o owner_pg.o)
 HDRS        = $(wildcard src/*/*.h src/*/worker/*.h)
 
-parts  = $(foreach r,$(ROOMS),$(wildcard src/$(r)/$(1).sql))
+parts  = $(foreach r,$(ROOMS),$(wildcard src/$(r)/$(1).sql) $(sort $(wildcard src/$(r)/$(1)_*.sql)))
 SQL    = $(foreach k,types tables functions views,$(call parts,$(k)))
 SCRIPT = millrace--$(RELEASE).sql
 DATA_built = $(SCRIPT)
