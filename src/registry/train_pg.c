@@ -350,7 +350,8 @@ millrace_train_model(PG_FUNCTION_ARGS)
 												   DirectFunctionCall1(pg_current_snapshot, (Datum) 0)));
 
 	INSTR_TIME_SET_CURRENT(start);
-	data = train_read(query, target, algorithm == LRN_RANDOM_FOREST, limit, algorithm_name);
+	data = train_read(&(train_request) {.query = query,.target = target,.limit = limit,.algorithm = algorithm_name,
+					  .categories = algorithm == LRN_RANDOM_FOREST});
 	read_seconds = seconds_since(start);
 	check_width(o.backbone, "backbone", data->matrix.cols);
 	check_width(o.descriptors_of, "descriptors_of", data->matrix.cols);
