@@ -588,6 +588,7 @@ finish(builder *b)
 {
 	train_data *d = b->d;
 	const char **names;
+	int32	   *n_categories;
 
 	if (d->labels)
 	{
@@ -598,6 +599,7 @@ finish(builder *b)
 			d->label_counts[d->y[i] = map[d->y[i]]]++;
 	}
 	names = palloc(Max(b->n_features, 1) * sizeof(char *));
+	n_categories = palloc0(Max(b->n_features, 1) * sizeof(int32));
 	for (int i = 0; i < d->n_columns; i++)
 	{
 		const train_column *c = &d->column[i];
@@ -612,6 +614,8 @@ finish(builder *b)
 			int32	   *map = train_dictionary_sort(c->values, false);
 			float	   *x = b->col[c->first];
 
+			n_categories[c->first] = c->values->n;
+			d->matrix.n_categories = n_categories;
 			for (int64 r = 0; r < b->rows; r++)
 				if (!isnan(x[r]))
 					x[r] = (float) map[(int) x[r]];
