@@ -184,10 +184,10 @@ make_metrics(const train_data *data, const lrn_report *r, const uint8 *bytes, si
 	json_push_integer(&state, "rows", data->matrix.rows);
 	json_push_integer(&state, "features", data->matrix.cols);
 	json_push_number(&state, "train_seconds", train_seconds);
-	if (data->target >= 0)
+	if (data->unlabelled)
+		json_push_integer(&state, "rows_without_label", data->unlabelled);
+	if (data->labels)
 	{
-		if (data->unlabelled)
-			json_push_integer(&state, "rows_without_label", data->unlabelled);
 		json_push_integer(&state, "classes", data->labels->n);
 		json_push_key(&state, "class_counts");
 		pushJsonbValue(&state, WJB_BEGIN_OBJECT, NULL);
@@ -356,17 +356,20 @@ millrace_train_model(PG_FUNCTION_ARGS)
 												   DirectFunctionCall1(pg_current_snapshot, (Datum) 0)));
 
 	INSTR_TIME_SET_CURRENT(start);
-	data = train_read(query, target, lrn_takes(algorithm, LRN_TAKES_CATEGORIES), limit, algorithm_name);
+	data = train_read(&(train_request) {.query = query,.target = target,.regression = o.params.task == LRN_REGRESS,
+					  .limit = limit,.algorithm = algorithm_name,
+					  .categories = lrn_takes(algorithm, LRN_TAKES_CATEGORIES)});
 	read_seconds = seconds_since(start);
 	check_width(o.backbone, "backbone", data->matrix.cols);
 	check_width(o.descriptors_of, "descriptors_of", data->matrix.cols);
-	if (data->target >= 0)
+	if (data->labels)
 		class_weights(&o, data);
 	o.params.max_memory = limit > data->memory ? limit - data->memory : 1;
 
 	INSTR_TIME_SET_CURRENT(start);
 	env = mr_pg_env(cxt);
 	wanted.class_id = data->y;
+	wanted.value = data->value;
 	wanted.n_classes = data->labels ? data->labels->n : 0;
 	if (lrn_train(&env, &o.params, &data->matrix, has_target ? &wanted : NULL,
 				  &report, &bytes, &size, &st) != MR_OK)
