@@ -33,13 +33,39 @@ typedef enum lrn_algorithm
 {
 	LRN_RANDOM_FOREST = 1,
 	LRN_LOGISTIC_REGRESSION = 2,
-	LRN_PCA = 3
+	LRN_PCA = 3,
+	LRN_EXTRA_TREES = 4,
+	LRN_GRADIENT_BOOSTING = 5,
+	LRN_LINEAR_SVM = 6,
+	LRN_RBF_SVM = 7,
+	LRN_KNN = 8,
+	LRN_KMEANS = 9,
+	LRN_RIDGE = 10
 } lrn_algorithm;
+
+/* What a model answers: lrn_predict() gives n_outputs numbers a row. */
+typedef enum lrn_task
+{
+	LRN_CLASSIFY,				/* probabilities of the classes */
+	LRN_REGRESS,				/* one value */
+	LRN_TRANSFORM,				/* components */
+	LRN_CLUSTER					/* distances to the centres */
+} lrn_task;
 
 extern const char *lrn_algorithm_name(lrn_algorithm a);
 /* MR_INVALID with the known names as hint. */
 extern mr_code lrn_algorithm_find(const char *name, lrn_algorithm *out, mr_status *st);
-extern bool lrn_is_classifier(lrn_algorithm a);
+/* What its models answer unless parameter "task" says otherwise. */
+extern lrn_task lrn_first_task(lrn_algorithm a);
+
+/* What an algorithm can do with its data. */
+#define LRN_TAKES_MISSING		1	/* NaN in features has a meaning */
+#define LRN_TAKES_CATEGORIES	2	/* columns may hold codes of categories */
+#define LRN_TAKES_WEIGHTS		4	/* lrn_target.weight */
+#define LRN_NO_TRAIN_SCORE		8	/* predicting the training rows tells nothing */
+
+/* Whether an algorithm has all of these. */
+extern bool lrn_takes(lrn_algorithm a, unsigned what);
 
 /* A parameter's value as it comes from jsonb. */
 typedef enum lrn_value_kind
@@ -84,10 +110,14 @@ typedef enum lrn_max_features
 /* done of total (trees, iterations, passes), loss NaN where there is none. */
 typedef void (*lrn_progress) (void *arg, int64_t done, int64_t total, double loss);
 
-/* scikit-learn's names, meanings and defaults. */
+/*
+ * scikit-learn's names, meanings and defaults.  Which algorithm takes which,
+ * and in what range, stands in the algorithm's list (learner.h).
+ */
 typedef struct lrn_params
 {
 	lrn_algorithm algorithm;
+	lrn_task	task;			/* the algorithm's first */
 	uint64_t	random_state;	/* 0 */
 
 	/* random_forest */
@@ -145,12 +175,24 @@ typedef struct lrn_matrix
 	int			cols;
 	float	   *const *col;		/* col[c][row]; NaN = missing */
 	const char *const *name;	/* column names for messages, or NULL */
+	const int32_t *n_categories;	/* NULL, or per column: 0 numbers, else it
+									 * holds codes 0 .. n-1 */
 } lrn_matrix;
+
+/* What is to be learnt, by row. */
+typedef struct lrn_target
+{
+	const int32_t *class_id;	/* LRN_CLASSIFY: 0 .. n_classes-1 */
+	int			n_classes;
+	const float *value;			/* LRN_REGRESS */
+	const float *weight;		/* of rows, finite and >= 0; or NULL */
+} lrn_target;
 
 /* What is known after training beyond the model itself; NaN = not measured. */
 typedef struct lrn_report
 {
 	double		train_accuracy; /* share of rows, classifiers */
+	double		train_rmse;		/* regressors */
 	double		oob_score;		/* accuracy out of bag, forests */
 	double		loss;			/* mean log-loss + penalty at the end, logistic */
 	int			iterations;		/* of the solver */
@@ -169,13 +211,13 @@ typedef struct lrn_report
 extern size_t lrn_train_memory(const lrn_params *p, int64_t rows, int cols, int n_classes);
 
 /*
- * Train on m with class ids y (0 .. n_classes-1; NULL and 0 for PCA).  *file
- * comes from env.  MR_INVALID: data the algorithm cannot take (infinity, one
- * class only, missing values in logistic_regression and pca; named by column);
- * MR_LIMIT: max_memory; MR_NOMEM; MR_CANCELED within 10 ms of work.
+ * Train on m and t (NULL where the task has no target).  *file comes from env.
+ * MR_INVALID: data the algorithm cannot take (infinity, one class only, missing
+ * values where it has no rule for them; named by column); MR_LIMIT: max_memory;
+ * MR_NOMEM; MR_CANCELED within 10 ms of work.
  */
 extern mr_code lrn_train(const mr_env *env, const lrn_params *p, const lrn_matrix *m,
-						 const int32_t *y, int n_classes, lrn_report *report,
+						 const lrn_target *t, lrn_report *report,
 						 uint8_t **file, size_t *len, mr_status *st);
 
 /* ---- model bytes and prediction files (file.c, *_file.c) ---- */
@@ -192,14 +234,15 @@ typedef enum lrn_isa
 extern lrn_isa lrn_isa_best(void);
 
 /* Changes whenever prediction files do; part of their key. */
-#define LRN_COMPILER_VERSION 1
+#define LRN_COMPILER_VERSION 2
 
 typedef struct lrn_info
 {
 	lrn_algorithm algorithm;
+	lrn_task	task;
 	int			n_features;
-	int			n_classes;		/* 0 for PCA */
-	int			n_outputs;		/* classes or components */
+	int			n_classes;		/* 0 unless LRN_CLASSIFY */
+	int			n_outputs;		/* numbers of an answer */
 } lrn_info;
 
 /* Check model bytes wholly (MR_CORRUPT) and tell what they are. */
@@ -216,11 +259,16 @@ extern mr_code lrn_pca_variance(const uint8_t *bytes, size_t len, double *varian
 /* ---- prediction (predict.c, forest_predict*.c, linear_predict*.c) ---- */
 
 struct lrn_share;
+struct lrn_learner;
 
-/* Points into the map; no memory of its own.  Treat as opaque. */
+/*
+ * Points into the map; no memory of its own.  Treat as opaque.  Each family of
+ * algorithms has its own fields.
+ */
 typedef struct lrn_model
 {
 	lrn_info	info;
+	const struct lrn_learner *learner;
 	lrn_isa		isa;
 	const uint8_t *base;
 	/* forest */
@@ -265,20 +313,13 @@ lrn_n_outputs(const lrn_model *m)
 }
 
 /* Whether NaN (missing) features are meaningful; else results are NaN. */
-static inline bool
-lrn_takes_missing(const lrn_model *m)
-{
-	return m->info.algorithm == LRN_RANDOM_FOREST;
-}
+extern bool lrn_takes_missing(const lrn_model *m);
 
 /* Rows that surely take less than 10 ms: the caller's slice between interrupts. */
 extern int64_t lrn_slice(const lrn_model *m);
 
-/* rows: n x n_features row-major; proba: n x n_classes, each row sums to 1. */
-extern void lrn_predict_proba(const lrn_model *m, const float *rows, int64_t n, float *proba);
-
-/* rows: n x n_features row-major; out: n x n_outputs. */
-extern void lrn_transform(const lrn_model *m, const float *rows, int64_t n, float *out);
+/* rows: n x n_features row-major; out: n x n_outputs, what lrn_task says. */
+extern void lrn_predict(const lrn_model *m, const float *rows, int64_t n, float *out);
 
 /* ---- metrics (metrics.c) ---- */
 

@@ -30,6 +30,12 @@ CREATE FUNCTION @extschema@.class_probabilities(descriptors real[], model text D
 COMMENT ON FUNCTION @extschema@.class_probabilities(real[], text) IS
 	'probability of each class, in the order of the model''s labels';
 
+CREATE FUNCTION @extschema@.predict(features real[], model text DEFAULT NULL) RETURNS real
+	LANGUAGE c STABLE PARALLEL SAFE COST 100
+	AS 'MODULE_PATHNAME', 'millrace_predict';
+COMMENT ON FUNCTION @extschema@.predict(real[], text) IS
+	'value that a regression model gives for one row, or the number of the nearest centre of a k-means model';
+
 CREATE FUNCTION @extschema@.infer(model text, input real[], shape integer[] DEFAULT NULL) RETURNS real[]
 	LANGUAGE c STABLE PARALLEL SAFE COST 1000
 	AS 'MODULE_PATHNAME', 'millrace_infer';
@@ -169,6 +175,7 @@ REVOKE EXECUTE ON FUNCTION
 	@extschema@.extract_descriptors(bytea[], text),
 	@extschema@.classify(real[], text),
 	@extschema@.class_probabilities(real[], text),
+	@extschema@.predict(real[], text),
 	@extschema@.infer(text, real[], integer[]),
 	@extschema@.infer_json(text, jsonb),
 	millrace.resolve_model(text, text),
@@ -194,6 +201,7 @@ GRANT EXECUTE ON FUNCTION
 	@extschema@.extract_descriptors(bytea[], text),
 	@extschema@.classify(real[], text),
 	@extschema@.class_probabilities(real[], text),
+	@extschema@.predict(real[], text),
 	@extschema@.infer(text, real[], integer[]),
 	@extschema@.infer_json(text, jsonb),
 	millrace.resolve_model(text, text),

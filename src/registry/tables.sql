@@ -39,7 +39,8 @@ CREATE TABLE millrace.models (
 		AND pg_catalog.strpos(name, '@') OPERATOR(pg_catalog.=) 0
 		AND pg_catalog.strpos(name, ':') OPERATOR(pg_catalog.=) 0),
 	CONSTRAINT models_version_check CHECK (version OPERATOR(pg_catalog.>) 0),
-	CONSTRAINT models_kind_check CHECK (kind IN ('onnx', 'random_forest', 'logistic_regression', 'pca')),
+	CONSTRAINT models_kind_check CHECK (kind IN ('onnx', 'random_forest', 'extra_trees', 'gradient_boosting',
+		'logistic_regression', 'linear_svm', 'rbf_svm', 'knn', 'ridge', 'pca', 'kmeans')),
 	CONSTRAINT models_sha256_check CHECK (pg_catalog.octet_length(sha256) OPERATOR(pg_catalog.=) 32),
 	CONSTRAINT models_origin_check CHECK (origin IN ('import', 'train', 'quantize', 'shipped'))
 );

@@ -103,7 +103,7 @@ read_options(Jsonb *options, lrn_algorithm algorithm, train_options *out)
 				break;
 			default:
 				/* Weights by label: known once the labels are. */
-				if (strcmp(name, "class_weight") == 0 && lrn_is_classifier(algorithm) &&
+				if (strcmp(name, "class_weight") == 0 && out->params.task == LRN_CLASSIFY &&
 					JsonContainerIsObject(v.val.binary.data))
 				{
 					out->class_weight_object = v.val.binary.data;
@@ -157,6 +157,23 @@ class_weights(train_options *o, const train_data *data)
 	o->params.class_weights = weight;
 }
 
+static void
+push_components(JsonbParseState **state, const lrn_report *r, const uint8 *bytes, size_t size)
+{
+	double	   *ratio = palloc(r->outputs * sizeof(double));
+	mr_status	st = {0};
+
+	if (lrn_pca_variance(bytes, size, NULL, ratio, &st) != MR_OK)
+		mr_pg_raise(&st);
+	json_push_integer(state, "components", r->outputs);
+	json_push_number(state, "variance_kept", r->variance_kept);
+	json_push_key(state, "explained_variance_ratio");
+	pushJsonbValue(state, WJB_BEGIN_ARRAY, NULL);
+	for (int c = 0; c < r->outputs; c++)
+		json_push_number_element(state, ratio[c]);
+	pushJsonbValue(state, WJB_END_ARRAY, NULL);
+}
+
 static Jsonb *
 make_metrics(const train_data *data, const lrn_report *r, const uint8 *bytes, size_t size,
 			 lrn_algorithm algorithm, double train_seconds)
@@ -167,10 +184,10 @@ make_metrics(const train_data *data, const lrn_report *r, const uint8 *bytes, si
 	json_push_integer(&state, "rows", data->matrix.rows);
 	json_push_integer(&state, "features", data->matrix.cols);
 	json_push_number(&state, "train_seconds", train_seconds);
-	if (data->target >= 0)
+	if (data->unlabelled)
+		json_push_integer(&state, "rows_without_label", data->unlabelled);
+	if (data->labels)
 	{
-		if (data->unlabelled)
-			json_push_integer(&state, "rows_without_label", data->unlabelled);
 		json_push_integer(&state, "classes", data->labels->n);
 		json_push_key(&state, "class_counts");
 		pushJsonbValue(&state, WJB_BEGIN_OBJECT, NULL);
@@ -181,33 +198,19 @@ make_metrics(const train_data *data, const lrn_report *r, const uint8 *bytes, si
 		json_push_number(&state, "oob_accuracy", r->oob_score);
 		json_push_number(&state, "loss", r->loss);
 	}
-	switch (algorithm)
+	json_push_number(&state, "train_rmse", r->train_rmse);
+	if (r->nodes > 0)
 	{
-		case LRN_RANDOM_FOREST:
-			json_push_integer(&state, "nodes", r->nodes);
-			json_push_integer(&state, "depth", r->depth);
-			break;
-		case LRN_LOGISTIC_REGRESSION:
-			json_push_integer(&state, "iterations", r->iterations);
-			json_push_bool(&state, "converged", r->converged);
-			break;
-		case LRN_PCA:
-			{
-				double	   *ratio = palloc(r->outputs * sizeof(double));
-				mr_status	st = {0};
-
-				if (lrn_pca_variance(bytes, size, NULL, ratio, &st) != MR_OK)
-					mr_pg_raise(&st);
-				json_push_integer(&state, "components", r->outputs);
-				json_push_number(&state, "variance_kept", r->variance_kept);
-				json_push_key(&state, "explained_variance_ratio");
-				pushJsonbValue(&state, WJB_BEGIN_ARRAY, NULL);
-				for (int c = 0; c < r->outputs; c++)
-					json_push_number_element(&state, ratio[c]);
-				pushJsonbValue(&state, WJB_END_ARRAY, NULL);
-				break;
-			}
+		json_push_integer(&state, "nodes", r->nodes);
+		json_push_integer(&state, "depth", r->depth);
 	}
+	else if (algorithm != LRN_PCA)
+	{
+		json_push_integer(&state, "iterations", r->iterations);
+		json_push_bool(&state, "converged", r->converged);
+	}
+	if (algorithm == LRN_PCA)
+		push_components(&state, r, bytes, size);
 	return JsonbValueToJsonb(pushJsonbValue(&state, WJB_END_OBJECT, NULL));
 }
 
@@ -218,7 +221,7 @@ make_training(const char *algorithm, const char *query, const char *target, Json
 			  double read_seconds, double train_seconds)
 {
 	JsonbParseState *state = NULL;
-	char		text[1024];
+	char		text[4096];
 
 	if (lrn_params_json(params, text, sizeof(text)) >= sizeof(text))
 		elog(ERROR, "parameters do not fit");
@@ -297,6 +300,8 @@ millrace_train_model(PG_FUNCTION_ARGS)
 	lrn_algorithm algorithm;
 	train_options o;
 	train_data *data;
+	lrn_target	wanted = {0};
+	bool		has_target;
 	lrn_report	report;
 	reg_new		new = {0};
 	reg_parent	parent[1];
@@ -329,12 +334,13 @@ millrace_train_model(PG_FUNCTION_ARGS)
 	if (lrn_algorithm_find(algorithm_name, &algorithm, &st) != MR_OK)
 		mr_pg_raise(&st);
 	read_options(options, algorithm, &o);
-	if (lrn_is_classifier(algorithm) && target == NULL)
+	has_target = o.params.task == LRN_CLASSIFY || o.params.task == LRN_REGRESS;
+	if (has_target && target == NULL)
 		ereport(ERROR,
 				(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
 				 errmsg("algorithm \"%s\" needs a target", algorithm_name),
 				 errhint("Name the query's column that holds the labels.")));
-	if (!lrn_is_classifier(algorithm) && target != NULL)
+	if (!has_target && target != NULL)
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 				 errmsg("algorithm \"%s\" takes no target", algorithm_name),
@@ -350,17 +356,22 @@ millrace_train_model(PG_FUNCTION_ARGS)
 												   DirectFunctionCall1(pg_current_snapshot, (Datum) 0)));
 
 	INSTR_TIME_SET_CURRENT(start);
-	data = train_read(query, target, algorithm == LRN_RANDOM_FOREST, limit, algorithm_name);
+	data = train_read(&(train_request) {.query = query,.target = target,.regression = o.params.task == LRN_REGRESS,
+					  .limit = limit,.algorithm = algorithm_name,
+					  .categories = lrn_takes(algorithm, LRN_TAKES_CATEGORIES)});
 	read_seconds = seconds_since(start);
 	check_width(o.backbone, "backbone", data->matrix.cols);
 	check_width(o.descriptors_of, "descriptors_of", data->matrix.cols);
-	if (data->target >= 0)
+	if (data->labels)
 		class_weights(&o, data);
 	o.params.max_memory = limit > data->memory ? limit - data->memory : 1;
 
 	INSTR_TIME_SET_CURRENT(start);
 	env = mr_pg_env(cxt);
-	if (lrn_train(&env, &o.params, &data->matrix, data->y, data->labels ? data->labels->n : 0,
+	wanted.class_id = data->y;
+	wanted.value = data->value;
+	wanted.n_classes = data->labels ? data->labels->n : 0;
+	if (lrn_train(&env, &o.params, &data->matrix, has_target ? &wanted : NULL,
 				  &report, &bytes, &size, &st) != MR_OK)
 	{
 		if (st.code == MR_LIMIT && st.hint[0] == '\0')
