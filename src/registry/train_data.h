@@ -59,6 +59,7 @@ typedef struct train_column
 	train_dictionary *values;	/* TRAIN_CATEGORY */
 	Oid			out_function;	/* TRAIN_CATEGORY, TRAIN_TARGET, TRAIN_ID, TRAIN_GROUP */
 	bool		numeric_order;	/* labels sort as numbers */
+	bool		one_hot;		/* TRAIN_CATEGORY: spread over columns of 0 and 1 */
 } train_column;
 
 static inline bool

@@ -17,6 +17,7 @@
 #include "core/core_pg.h"
 #include "executor/spi.h"
 #include "miscadmin.h"
+#include "registry/progress.h"
 #include "registry/train_data.h"
 #include "registry/train_json.h"
 #include "utils/array.h"
@@ -205,7 +206,7 @@ describe_columns(train_data *d, TupleDesc desc, const train_request *q)
 						(errcode(ERRCODE_DATATYPE_MISMATCH),
 						 errmsg("column \"%s\" of type %s cannot be a feature of %s", c->name,
 								format_type_be(att->atttypid), q->algorithm),
-						 errhint("Give one number a category, as in (kind = 'a')::int, or train a random_forest.")));
+						 errhint("Option \"one_hot\": true makes a number of each category; or train a random_forest.")));
 			c->values = train_dictionary_create(psprintf("column \"%s\"", c->name), MAX_CATEGORIES);
 			getTypeOutputInfo(att->atttypid, &c->out_function, &varlena);
 		}
@@ -329,7 +330,8 @@ place_features(builder *b)
 		if (n > LRN_MAX_FEATURES)
 			ereport(ERROR,
 					(errcode(ERRCODE_PROGRAM_LIMIT_EXCEEDED),
-					 errmsg("query has more than %d features", LRN_MAX_FEATURES)));
+					 errmsg("query has more than %d features", LRN_MAX_FEATURES),
+					 errhint("Select fewer columns, or a part of the array.")));
 	}
 	b->n_features = (int) n;
 	b->col = MemoryContextAllocZero(d->cxt, n * sizeof(float *));
@@ -703,6 +705,7 @@ train_read(const train_request *q)
 				fetch = Min(MAX_BATCH, Max(1, BATCH_CELLS / Max(b.n_features, 1)));
 			}
 			read_batch(&b, SPI_tuptable, n);
+			reg_progress_rows(b.rows);
 			SPI_freetuptable(SPI_tuptable);
 			MemoryContextReset(batch_cxt);
 		}
@@ -757,6 +760,8 @@ train_push_features(const train_data *data, JsonbParseState **state)
 				for (int k = 0; k < c->values->n; k++)
 					json_push_element(state, c->values->text[k]);
 				pushJsonbValue(state, WJB_END_ARRAY, NULL);
+				if (c->one_hot)
+					json_push_bool(state, "one_hot", true);
 				break;
 			case TRAIN_FLOAT4_ARRAY:
 			case TRAIN_FLOAT8_ARRAY:
