@@ -186,13 +186,13 @@ lrn_padded(int n)
 	return ((size_t) n + 15) & ~(size_t) 15;
 }
 
-/* About the means, or about 0 where centre was false; each row by its weight. */
+/* About the means; each row by its weight. */
 typedef struct lrn_moments
 {
 	double	   *memory;
 	double	   *product;		/* ld x ld, lower triangle: sum w x_i x_j */
 	size_t		ld;				/* lrn_padded(cols) */
-	double	   *mean;			/* cols; 0 where not centred */
+	double	   *mean;			/* cols */
 	double	   *cross;			/* cols: sum w x_j y */
 	double		mass;			/* sum w */
 	double		extra_mean;		/* of y */
@@ -201,7 +201,7 @@ typedef struct lrn_moments
 
 /* extra: a column y more, or NULL; weight: of rows, or NULL. */
 extern mr_code lrn_moments_of(const mr_env *env, const lrn_matrix *m, const float *extra,
-							  const float *weight, bool centre, lrn_progress progress,
+							  const float *weight, lrn_progress progress,
 							  void *progress_arg, lrn_moments *s, mr_status *st);
 extern void lrn_moments_free(const mr_env *env, lrn_moments *s);
 /* Bytes that lrn_moments_of() takes, most of them until lrn_moments_free(). */
@@ -212,6 +212,13 @@ extern double lrn_moments_memory(int cols);
  */
 extern mr_code lrn_gram(const mr_env *env, const double *a, const double *b, size_t stride, int len, int n,
 						double *c, size_t ld, mr_status *st);
+
+/*
+ * Solve a x = x in place for a symmetric a (n x n, ld = lrn_padded(n), lower
+ * triangle; destroyed), the solution of least norm where a is singular.
+ */
+extern mr_code lrn_solve(const mr_env *env, double *a, int n, double *x, mr_status *st);
+extern double lrn_solve_memory(int n);
 
 /* ---- kernels: one source, compiled per instruction set, equal bits ---- */
 

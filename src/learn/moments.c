@@ -87,7 +87,7 @@ recentre(lrn_moments *s, int d, const double *sum, double extra_sum, const doubl
 
 mr_code
 lrn_moments_of(const mr_env *env, const lrn_matrix *m, const float *extra, const float *weight,
-			   bool centre, lrn_progress progress, void *progress_arg, lrn_moments *s, mr_status *st)
+			   lrn_progress progress, void *progress_arg, lrn_moments *s, mr_status *st)
 {
 	const lrn_kernels *kern = lrn_kernels_for(LRN_ISA_AUTO);
 	int			d = m->cols;
@@ -118,9 +118,9 @@ lrn_moments_of(const mr_env *env, const lrn_matrix *m, const float *extra, const
 	root = y + STRIDE;
 	sum = root + STRIDE;
 	a = sum + s->ld;
-	for (int j = 0; j < d && centre; j++)
+	for (int j = 0; j < d; j++)
 		a[j] = provisional_mean(m->col[j], m->rows);
-	if (extra && centre)
+	if (extra)
 		extra_a = provisional_mean(extra, m->rows);
 	for (int64_t first = 0; first < m->rows && code == MR_OK; first += ROWS)
 	{
@@ -132,9 +132,8 @@ lrn_moments_of(const mr_env *env, const lrn_matrix *m, const float *extra, const
 		s->mass += kern->dot(root, root, (size_t) len);
 		for (int j = 0; j < d; j++)
 			kern->widen(m->col[j] + first, n, a[j], weight ? root : NULL, z + (size_t) j * STRIDE);
-		if (centre)
-			for (int j = 0; j < d; j++)
-				sum[j] += kern->dot(z + (size_t) j * STRIDE, root, (size_t) len);
+		for (int j = 0; j < d; j++)
+			sum[j] += kern->dot(z + (size_t) j * STRIDE, root, (size_t) len);
 		if (extra)
 		{
 			kern->widen(extra + first, n, extra_a, weight ? root : NULL, y);
@@ -149,7 +148,7 @@ lrn_moments_of(const mr_env *env, const lrn_matrix *m, const float *extra, const
 		if (code == MR_OK && mr_interrupted(env))
 			code = lrn_canceled(st);
 	}
-	if (code == MR_OK && centre)
+	if (code == MR_OK)
 		recentre(s, d, sum, extra_sum, a, extra_a);
 done:
 	mr_free(env, z);

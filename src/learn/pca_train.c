@@ -61,7 +61,7 @@ train(const mr_env *env, const lrn_params *p, const lrn_matrix *m,
 	ratio = values + d;
 	bias = ratio + d;
 	memset(bias, 0, (size_t) d * sizeof(double));
-	code = lrn_moments_of(env, m, NULL, NULL, true, p->progress, p->progress_arg, &s, st);
+	code = lrn_moments_of(env, m, NULL, NULL, p->progress, p->progress_arg, &s, st);
 	if (code)
 		goto done;
 	for (int i = 0; i < d; i++)
