@@ -1,7 +1,7 @@
 # Millrace.  `make demo` and `make check` are all a newcomer types; `make help` lists the rest.
 #
 # Rooms in order of dependency.  A room is a folder of src/: its C, and its SQL as
-# types.sql, tables.sql, functions.sql and views.sql, joined into the install script.
+# types.sql, tables.sql, functions.sql and views.sql (and functions_*.sql … behind them), joined into the install script.
 # *_pg.c is glue (the only C that includes postgres.h); the rest of core, image, nn
 # and learn also compiles into unit/.  worker/ inside a room goes into the second
 # library, which alone links librdkafka.
@@ -22,7 +22,7 @@ WORKER_OBJS = $(WORKER_SRCS:.c=.o)
 WORKER_CORE = $(addprefix src/core/,status.o env.o env_pg.o shared_pg.o owner_pg.o)
 HDRS        = $(wildcard src/*/*.h src/*/worker/*.h)
 
-parts  = $(foreach r,$(ROOMS),$(wildcard src/$(r)/$(1).sql))
+parts  = $(foreach r,$(ROOMS),$(wildcard src/$(r)/$(1).sql) $(sort $(wildcard src/$(r)/$(1)_*.sql)))
 SQL    = $(foreach k,types tables functions views,$(call parts,$(k)))
 SCRIPT = millrace--$(RELEASE).sql
 DATA_built = $(SCRIPT)

@@ -24,7 +24,7 @@ SELECT reference, aliases, is_default FROM millrace.model_versions WHERE name = 
 SELECT alias, version, previous_version, set_by = current_user AS by_me, reason FROM millrace.alias_history WHERE name = 'colour' ORDER BY id;
 
 -- Which version was live at a time?
-SELECT p.version FROM millrace.alias_periods p
+SELECT p.version FROM millrace.model_history p
 WHERE p.name = 'colour' AND p.alias = 'champion'
 	AND p.live @> (SELECT set_at FROM millrace.alias_history WHERE name = 'colour' AND reason IS NOT NULL);
 

@@ -19,7 +19,7 @@ static uint8_t *
 make_model(lrn_algorithm a, int n_classes, size_t *len)
 {
 	lrn_params	p;
-	lrn_matrix	m = {ROWS, COLS, col, NULL};
+	lrn_matrix	m = {.rows = ROWS, .cols = COLS, .col = col};
 	lrn_rng		rng;
 	mr_status	st = {0};
 	uint8_t    *bytes;
@@ -35,8 +35,8 @@ make_model(lrn_algorithm a, int n_classes, size_t *len)
 	lrn_params_init(&p, a);
 	p.n_estimators = 4;
 	p.min_samples_leaf = 3;
-	if (lrn_train(&mr_env_malloc, &p, &m, a == LRN_PCA ? NULL : y, a == LRN_PCA ? 0 : n_classes,
-				  NULL, &bytes, len, &st) != MR_OK)
+	if (lrn_train(&mr_env_malloc, &p, &m, &(lrn_target) {.class_id = y, .n_classes = n_classes}, NULL,
+				  &bytes, len, &st) != MR_OK)
 	{
 		printf("# %s\n", st.message);
 		exit(1);
@@ -74,8 +74,8 @@ predict_something(const uint8_t *flat, size_t len)
 		for (int isa = LRN_ISA_PORTABLE; isa <= LRN_ISA_AVX512; isa++)
 		{
 			lrn_set_isa(&model, (lrn_isa) isa);
-			lrn_predict_proba(&model, rows, 20, out);
-			lrn_predict_proba(&model, rows, 1, out);
+			lrn_predict(&model, rows, 20, out);
+			lrn_predict(&model, rows, 1, out);
 		}
 		free(rows);
 		free(out);
@@ -195,5 +195,6 @@ main(void)
 	test_model("logistic, 2 classes", LRN_LOGISTIC_REGRESSION, 2);
 	test_model("logistic, 3 classes", LRN_LOGISTIC_REGRESSION, 3);
 	test_model("pca", LRN_PCA, 0);
+	test_model("kmeans", LRN_KMEANS, 0);
 	return done_testing();
 }

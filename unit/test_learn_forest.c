@@ -14,7 +14,7 @@
 static float data[COLS][ROWS];
 static float *col[COLS];
 static int32_t y[ROWS];
-static lrn_matrix m = {ROWS, COLS, col, NULL};
+static lrn_matrix m = {.rows = ROWS, .cols = COLS, .col = col};
 
 /* Three classes by two columns, one column of noise with gaps, one constant. */
 static void
@@ -45,7 +45,7 @@ train(const lrn_params *p, int n_classes, size_t *len, lrn_report *r, mr_status 
 {
 	uint8_t    *file = NULL;
 
-	if (lrn_train(&mr_env_malloc, p, &m, y, n_classes, r, &file, len, st) != MR_OK)
+	if (lrn_train(&mr_env_malloc, p, &m, &(lrn_target) {.class_id = y, .n_classes = n_classes}, r, &file, len, st) != MR_OK)
 		return NULL;
 	return file;
 }
@@ -73,9 +73,9 @@ predict(const uint8_t *bytes, size_t len, lrn_isa isa, bool one_by_one, int n_cl
 	lrn_set_isa(&model, isa);
 	if (one_by_one)
 		for (int i = 0; i < ROWS; i++)
-			lrn_predict_proba(&model, rows + i * COLS, 1, out + i * n_classes);
+			lrn_predict(&model, rows + i * COLS, 1, out + i * n_classes);
 	else
-		lrn_predict_proba(&model, rows, ROWS, out);
+		lrn_predict(&model, rows, ROWS, out);
 	free(flat);
 	free(rows);
 	return out;
@@ -158,7 +158,7 @@ test_exact(void)
 	static float x1[8] = {3, 1, 4, 1, 5, 9, 2, 6};
 	static float *cols[2] = {x0, x1};
 	static int32_t labels[8] = {0, 0, 0, 1, 1, 0, 0, 0};
-	lrn_matrix	small = {8, 2, cols, NULL};
+	lrn_matrix	small = {.rows = 8, .cols = 2, .col = cols};
 	uint8_t    *flat;
 	size_t		flat_len;
 	lrn_model	model;
@@ -169,14 +169,14 @@ test_exact(void)
 	p.n_estimators = 1;
 	p.bootstrap = false;
 	p.max_features_kind = LRN_FEATURES_ALL;
-	ok(lrn_train(&mr_env_malloc, &p, &small, labels, 2, &r, &f, &len, &st) == MR_OK, "a tree on 8 rows");
+	ok(lrn_train(&mr_env_malloc, &p, &small, &(lrn_target) {.class_id = labels, .n_classes = 2}, &r, &f, &len, &st) == MR_OK, "a tree on 8 rows");
 	ok(r.nodes == 5 && r.depth == 2, "cut at 5.5, then at 3.5: %d nodes, depth %d", (int) r.nodes, r.depth);
 	lrn_compile(&mr_env_malloc, f, len, &flat, &flat_len, &st);
 	lrn_open(flat, flat_len, &model, &st);
-	lrn_predict_proba(&model, row, 1, out);
+	lrn_predict(&model, row, 1, out);
 	ok(out[0] == 1 && out[1] == 0, "x = threshold goes left");
 	row[0] = 3.6f;
-	lrn_predict_proba(&model, row, 1, out);
+	lrn_predict(&model, row, 1, out);
 	ok(out[0] == 0 && out[1] == 1, "above it goes right");
 	free(flat);
 	free(f);
@@ -304,7 +304,7 @@ test_refusals(void)
 	ok(!train(&p, 3, &len, &r, &st) && st.code == MR_LIMIT, "memory limit while trees grow: %s", st.detail);
 	p.max_memory = 0;
 	env.interrupted = cancel_later;
-	ok(lrn_train(&env, &p, &m, y, 3, &r, &file, &len, &st) == MR_CANCELED && file == NULL, "a cancel unwinds");
+	ok(lrn_train(&env, &p, &m, &(lrn_target) {.class_id = y, .n_classes = 3}, &r, &file, &len, &st) == MR_CANCELED && file == NULL, "a cancel unwinds");
 	p.n_estimators = 3;
 	data[2][9] = INFINITY;
 	ok(!train(&p, 3, &len, &r, &st) && st.code == MR_INVALID && strstr(st.message, "column 3"),

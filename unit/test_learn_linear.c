@@ -15,7 +15,7 @@ static float data[COLS][ROWS];
 static float *col[COLS];
 static int32_t y[ROWS];
 static const char *const names[COLS] = {"a", "b", "c", "d", "e"};
-static lrn_matrix m = {ROWS, COLS, col, names};
+static lrn_matrix m = {.rows = ROWS, .cols = COLS, .col = col, .name = names};
 
 static double
 normal(lrn_rng *rng)
@@ -104,14 +104,14 @@ test_optimum(int k)
 	p.tol = 1e-9;
 	p.max_iter = 1000;
 	p.C = 0.5;
-	if (lrn_train(&mr_env_malloc, &p, &m, y, k, &r, &bytes, &len, &st) != MR_OK)
+	if (lrn_train(&mr_env_malloc, &p, &m, &(lrn_target) {.class_id = y, .n_classes = k}, &r, &bytes, &len, &st) != MR_OK)
 	{
 		ok(false, "training failed: %s", st.message);
 		return;
 	}
 	ok(r.converged && r.iterations < 200, "%d classes converge in %d iterations", k, r.iterations);
 	open_model(bytes, len, &flat, &model);
-	lrn_predict_proba(&model, rows, ROWS, proba);
+	lrn_predict(&model, rows, ROWS, proba);
 	for (int c = 0; c < k; c++)
 	{
 		double		g[COLS + 1] = {0};
@@ -144,7 +144,7 @@ test_optimum(int k)
 
 		lrn_set_isa(&model, (lrn_isa) isa);
 		for (int i = 0; i < ROWS; i++)
-			lrn_predict_proba(&model, rows + i * COLS, 1, q + i * k);
+			lrn_predict(&model, rows + i * COLS, 1, q + i * k);
 		if (isa > (int) lrn_isa_best())
 			skip("instruction set not on this processor");
 		else
@@ -153,7 +153,7 @@ test_optimum(int k)
 		free(q);
 	}
 	rows[2] = NAN;
-	lrn_predict_proba(&model, rows, 1, proba);
+	lrn_predict(&model, rows, 1, proba);
 	ok(isnan(proba[0]) && isnan(proba[k - 1]) && !lrn_takes_missing(&model), "a missing value gives NaN");
 	free(rows);
 	free(proba);
@@ -184,35 +184,35 @@ test_logistic_options(void)
 
 	make_data(3);
 	lrn_params_init(&p, LRN_LOGISTIC_REGRESSION);
-	lrn_train(&mr_env_malloc, &p, &m, y, 3, &r, &bytes, &len, &st);
-	lrn_train(&mr_env_malloc, &p, &m, y, 3, &r2, &again, &len2, &st);
+	lrn_train(&mr_env_malloc, &p, &m, &(lrn_target) {.class_id = y, .n_classes = 3}, &r, &bytes, &len, &st);
+	lrn_train(&mr_env_malloc, &p, &m, &(lrn_target) {.class_id = y, .n_classes = 3}, &r2, &again, &len2, &st);
 	ok(len == len2 && memcmp(bytes, again, len) == 0, "training twice gives the same bytes");
 	free(bytes);
 	free(again);
 	p.standardize = true;
 	p.class_weight = LRN_WEIGHT_BALANCED;
-	ok(lrn_train(&mr_env_malloc, &p, &m, y, 3, &r, &bytes, &len, &st) == MR_OK && r.train_accuracy > 0.7,
+	ok(lrn_train(&mr_env_malloc, &p, &m, &(lrn_target) {.class_id = y, .n_classes = 3}, &r, &bytes, &len, &st) == MR_OK && r.train_accuracy > 0.7,
 	   "standardize and balanced: accuracy %.3f", r.train_accuracy);
 	free(bytes);
 	p.fit_intercept = false;
-	ok(lrn_train(&mr_env_malloc, &p, &m, y, 3, &r, &bytes, &len, &st) == MR_OK, "without intercept");
+	ok(lrn_train(&mr_env_malloc, &p, &m, &(lrn_target) {.class_id = y, .n_classes = 3}, &r, &bytes, &len, &st) == MR_OK, "without intercept");
 	free(bytes);
 	p.max_iter = 2;
 	p.fit_intercept = true;
-	ok(lrn_train(&mr_env_malloc, &p, &m, y, 3, &r, &bytes, &len, &st) == MR_OK && !r.converged && r.iterations == 2,
+	ok(lrn_train(&mr_env_malloc, &p, &m, &(lrn_target) {.class_id = y, .n_classes = 3}, &r, &bytes, &len, &st) == MR_OK && !r.converged && r.iterations == 2,
 	   "two iterations are told as not converged");
 	free(bytes);
 	env.interrupted = cancel_later;
 	p.max_iter = 1000;
 	p.tol = 1e-15;
-	ok(lrn_train(&env, &p, &m, y, 3, &r, &bytes, &len, &st) == MR_CANCELED, "a cancel unwinds");
+	ok(lrn_train(&env, &p, &m, &(lrn_target) {.class_id = y, .n_classes = 3}, &r, &bytes, &len, &st) == MR_CANCELED, "a cancel unwinds");
 	data[2][100] = NAN;
-	ok(lrn_train(&mr_env_malloc, &p, &m, y, 3, &r, &bytes, &len, &st) == MR_INVALID &&
+	ok(lrn_train(&mr_env_malloc, &p, &m, &(lrn_target) {.class_id = y, .n_classes = 3}, &r, &bytes, &len, &st) == MR_INVALID &&
 	   strstr(st.message, "\"c\"") && st.hint[0], "missing values are refused by column: %s", st.message);
 	make_data(3);
 	for (int i = 0; i < ROWS; i++)
 		data[2][i] = 7;
-	ok(lrn_train(&mr_env_malloc, &p, &m, y, 3, &r, &bytes, &len, &st) == MR_OK && r.train_accuracy > 0.7,
+	ok(lrn_train(&mr_env_malloc, &p, &m, &(lrn_target) {.class_id = y, .n_classes = 3}, &r, &bytes, &len, &st) == MR_OK && r.train_accuracy > 0.7,
 	   "a constant column does no harm");
 	free(bytes);
 }
@@ -241,7 +241,7 @@ test_pca(bool whiten)
 	out = malloc(sizeof(data));
 	lrn_params_init(&p, LRN_PCA);
 	p.whiten = whiten;
-	if (lrn_train(&mr_env_malloc, &p, &m, NULL, 0, &r, &bytes, &len, &st) != MR_OK)
+	if (lrn_train(&mr_env_malloc, &p, &m, NULL, &r, &bytes, &len, &st) != MR_OK)
 	{
 		ok(false, "training failed: %s", st.message);
 		return;
@@ -256,7 +256,7 @@ test_pca(bool whiten)
 	}
 	ok(fabs(sum - 1) < 1e-9 && worst == 0, "ratios sum to 1, variances descend");
 	open_model(bytes, len, &flat, &model);
-	lrn_transform(&model, rows, ROWS, out);
+	lrn_predict(&model, rows, ROWS, out);
 	for (int a = 0; a < COLS; a++)
 	{
 		double		mean = 0,
@@ -284,11 +284,11 @@ test_pca(bool whiten)
 	free(flat);
 
 	p.n_components = 0.999999;
-	ok(lrn_train(&mr_env_malloc, &p, &m, NULL, 0, &r, &bytes, &len, &st) == MR_OK && r.outputs < COLS &&
+	ok(lrn_train(&mr_env_malloc, &p, &m, NULL, &r, &bytes, &len, &st) == MR_OK && r.outputs < COLS &&
 	   r.outputs >= 1 && r.variance_kept >= 0.999999, "a share of the variance: %d components", r.outputs);
 	free(bytes);
 	p.n_components = 6;
-	ok(lrn_train(&mr_env_malloc, &p, &m, NULL, 0, &r, &bytes, &len, &st) == MR_INVALID, "too many: %s", st.message);
+	ok(lrn_train(&mr_env_malloc, &p, &m, NULL, &r, &bytes, &len, &st) == MR_INVALID, "too many: %s", st.message);
 	free(rows);
 	free(out);
 }

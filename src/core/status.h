@@ -28,7 +28,7 @@ typedef struct mr_status
 	mr_code		code;
 	char		message[256];
 	char		detail[512];
-	char		hint[256];
+	char		hint[512];
 } mr_status;
 
 #if defined(__GNUC__)

@@ -4,10 +4,11 @@
  *	  algorithms when they are checked, compiled and opened.
  *
  * Model bytes: "MRLEARN" and a zero byte, u32 format (1), u32 algorithm, u32
- * features, u32 classes, u32 outputs, u32 zero, u64 length of the body, u64
+ * features, u32 classes, u32 outputs, u32 task (0 = the algorithm's first, else
+ * task + 1), u64 length of the body, u64
  * checksum of all before it and of the body, 16 zero bytes; then the body.
  */
-#include "learn/learn_int.h"
+#include "learn/learner.h"
 
 #include <string.h>
 
@@ -72,7 +73,7 @@ lrn_file_end(lrn_writer *w, const lrn_info *info, mr_status *st)
 	lrn_put_u32(&h, (uint32_t) info->n_features);
 	lrn_put_u32(&h, (uint32_t) info->n_classes);
 	lrn_put_u32(&h, (uint32_t) info->n_outputs);
-	lrn_put_u32(&h, 0);
+	lrn_put_u32(&h, info->task == lrn_first_task(info->algorithm) ? 0 : (uint32_t) info->task + 1);
 	lrn_put_u64(&h, w->len - LRN_HEADER);
 	sum = lrn_checksum(0, w->data, SUM_AT);
 	sum = lrn_checksum(sum, w->data + LRN_HEADER, w->len - LRN_HEADER);
@@ -80,23 +81,30 @@ lrn_file_end(lrn_writer *w, const lrn_info *info, mr_status *st)
 	return MR_OK;
 }
 
+bool
+lrn_section_fits(const lrn_flat_header *h, int section, uint64_t n, size_t size)
+{
+	uint64_t	at = h->section[section];
+
+	return at % 64 == 0 && at >= sizeof(*h) && at <= h->file_len && n <= (h->file_len - at) / size;
+}
+
+const void *
+lrn_section(const lrn_flat_header *h, int section)
+{
+	return h->section[section] ? (const uint8_t *) h + h->section[section] : NULL;
+}
+
 /* Numbers of a header that later code relies on. */
 static bool
 info_is_sane(const lrn_info *info)
 {
-	if (info->n_features < 1 || info->n_features > LRN_MAX_FEATURES ||
-		info->n_outputs < 1 || info->n_outputs > LRN_MAX_CLASSES)
-		return false;
-	switch (info->algorithm)
-	{
-		case LRN_RANDOM_FOREST:
-			return info->n_classes == info->n_outputs;
-		case LRN_LOGISTIC_REGRESSION:
-			return info->n_classes == info->n_outputs && info->n_classes >= 2;
-		case LRN_PCA:
-			return info->n_classes == 0 && info->n_outputs <= info->n_features;
-	}
-	return false;
+	const lrn_learner *l = lrn_learner_of(info->algorithm);
+
+	return l && (l->tasks & LRN_CAN(info->task)) &&
+		info->n_features >= 1 && info->n_features <= LRN_MAX_FEATURES &&
+		info->n_outputs >= 1 && info->n_outputs <= LRN_MAX_CLASSES &&
+		(info->task == LRN_CLASSIFY) == (info->n_classes > 0) && l->sane(info);
 }
 
 mr_code
@@ -124,13 +132,14 @@ lrn_file_open(const uint8_t *bytes, size_t len, lrn_info *info, lrn_reader *r, m
 	sum = lrn_checksum(sum, bytes + LRN_HEADER, len - LRN_HEADER);
 	if (lrn_get_u64(r) != sum)
 		return lrn_corrupt(st, "Its checksum does not match");
-	for (int i = 2; i < 5; i++)
-		if (number[i] > LRN_MAX_FEATURES)
+	for (int i = 2; i < 6; i++)
+		if (number[i] > LRN_MAX_FEATURES || (i == 5 && number[i] > LRN_CLUSTER + 1))
 			return lrn_corrupt(st, "Its dimensions are out of range");
 	info->algorithm = (lrn_algorithm) number[1];
 	info->n_features = (int) number[2];
 	info->n_classes = (int) number[3];
 	info->n_outputs = (int) number[4];
+	info->task = number[5] == 0 ? lrn_first_task(info->algorithm) : (lrn_task) (number[5] - 1);
 	if (!info_is_sane(info))
 		return lrn_corrupt(st, "Its dimensions are out of range");
 	*r = (lrn_reader) {bytes + LRN_HEADER, bytes + len, false};
@@ -145,8 +154,7 @@ lrn_check(const uint8_t *bytes, size_t len, lrn_info *info, mr_status *st)
 
 	if (code)
 		return code;
-	return info->algorithm == LRN_RANDOM_FOREST ? lrn_forest_check(&r, info, st)
-		: lrn_linear_check(&r, info, st);
+	return lrn_learner_of(info->algorithm)->check(&r, info, st);
 }
 
 mr_code
@@ -160,9 +168,7 @@ lrn_compile(const mr_env *env, const uint8_t *bytes, size_t len,
 
 	if (code)
 		return code;
-	code = info.algorithm == LRN_RANDOM_FOREST ?
-		lrn_forest_compile(env, &r, &info, file, file_len, st) :
-		lrn_linear_compile(env, &r, &info, file, file_len, st);
+	code = lrn_learner_of(info.algorithm)->compile(env, &r, &info, file, file_len, st);
 	if (code)
 		return code;
 	h = (lrn_flat_header *) *file;
@@ -173,6 +179,7 @@ lrn_compile(const mr_env *env, const uint8_t *bytes, size_t len,
 	h->n_features = (uint32_t) info.n_features;
 	h->n_classes = (uint32_t) info.n_classes;
 	h->n_outputs = (uint32_t) info.n_outputs;
+	h->task = (uint32_t) info.task;
 	h->file_len = *file_len;
 	h->checksum = lrn_checksum(0, *file + sizeof(*h), *file_len - sizeof(*h));
 	return MR_OK;
@@ -191,16 +198,18 @@ lrn_open(const void *file, size_t len, lrn_model *model, mr_status *st)
 		return lrn_corrupt(st, "It is not a prediction file of this version");
 	if (lrn_checksum(0, (const uint8_t *) file + sizeof(*h), len - sizeof(*h)) != h->checksum)
 		return lrn_corrupt(st, "Its checksum does not match");
-	if (h->n_features > LRN_MAX_FEATURES || h->n_classes > LRN_MAX_CLASSES || h->n_outputs > LRN_MAX_CLASSES)
+	if (h->n_features > LRN_MAX_FEATURES || h->n_classes > LRN_MAX_CLASSES || h->n_outputs > LRN_MAX_CLASSES ||
+		h->task > LRN_CLUSTER)
 		return lrn_corrupt(st, "Its dimensions are out of range");
 	model->base = file;
 	model->info.algorithm = (lrn_algorithm) h->algorithm;
 	model->info.n_features = (int) h->n_features;
 	model->info.n_classes = (int) h->n_classes;
 	model->info.n_outputs = (int) h->n_outputs;
+	model->info.task = (lrn_task) h->task;
 	model->isa = lrn_isa_best();
 	if (!info_is_sane(&model->info))
 		return lrn_corrupt(st, "Its dimensions are out of range");
-	return model->info.algorithm == LRN_RANDOM_FOREST ? lrn_forest_open(h, model, st)
-		: lrn_linear_open(h, model, st);
+	model->learner = lrn_learner_of(model->info.algorithm);
+	return model->learner->open(h, model, st);
 }

@@ -317,13 +317,6 @@ lrn_forest_compile(const mr_env *env, lrn_reader *r, const lrn_info *info,
 	return MR_OK;
 }
 
-/* Whether a section of n items lies within the file. */
-static bool
-section_fits(const lrn_flat_header *h, uint64_t at, uint64_t n, size_t size)
-{
-	return at % 64 == 0 && at >= sizeof(*h) && at <= h->file_len && n <= (h->file_len - at) / size;
-}
-
 mr_code
 lrn_forest_open(const lrn_flat_header *h, lrn_model *m, mr_status *st)
 {
@@ -331,15 +324,15 @@ lrn_forest_open(const lrn_flat_header *h, lrn_model *m, mr_status *st)
 
 	if (h->n_nodes < 1 || h->n_trees < 1 || h->child_shift < 2 || h->child_shift > 17 ||
 		(1u << (h->child_shift - 1)) < h->n_features ||
-		!section_fits(h, h->section[0], h->n_nodes, sizeof(uint64_t)) ||
-		(h->section[1] != 0 && !section_fits(h, h->section[1], h->n_nodes, sizeof(uint32_t))) ||
-		!section_fits(h, h->section[2], h->n_trees, sizeof(uint32_t)) ||
-		!section_fits(h, h->section[3], h->n_shares, sizeof(lrn_share)))
+		!lrn_section_fits(h, 0, h->n_nodes, sizeof(uint64_t)) ||
+		(h->section[1] != 0 && !lrn_section_fits(h, 1, h->n_nodes, sizeof(uint32_t))) ||
+		!lrn_section_fits(h, 2, h->n_trees, sizeof(uint32_t)) ||
+		!lrn_section_fits(h, 3, h->n_shares, sizeof(lrn_share)))
 		return lrn_corrupt(st, "A section lies outside the file");
-	m->nodes = (const uint64_t *) (m->base + h->section[0]);
-	m->wide = h->section[1] ? (const uint32_t *) (m->base + h->section[1]) : NULL;
-	m->roots = (const uint32_t *) (m->base + h->section[2]);
-	m->shares = (const lrn_share *) (m->base + h->section[3]);
+	m->nodes = lrn_section(h, 0);
+	m->wide = lrn_section(h, 1);
+	m->roots = lrn_section(h, 2);
+	m->shares = lrn_section(h, 3);
 	m->n_nodes = h->n_nodes;
 	m->n_trees = h->n_trees;
 	m->n_shares = h->n_shares;

@@ -17,6 +17,7 @@
  * child indices: a damaged file can be wrong, but it cannot point anywhere.
  */
 #include "learn/forest.h"
+#include "learn/learner.h"
 
 #include <math.h>
 #include <string.h>
@@ -227,7 +228,7 @@ oob_accuracy(const forest_builder *b, const int32_t *y, const float *votes)
 }
 
 static mr_code
-train(forest_builder *b, const int32_t *y, lrn_report *report, lrn_writer *w, mr_status *st)
+grow_all(forest_builder *b, const int32_t *y, lrn_report *report, lrn_writer *w, mr_status *st)
 {
 	const lrn_params *p = b->p;
 	size_t		rows = (size_t) b->m->rows;
@@ -336,18 +337,17 @@ train(forest_builder *b, const int32_t *y, lrn_report *report, lrn_writer *w, mr
 #undef NEW
 }
 
-mr_code
-lrn_forest_train(const mr_env *env, const lrn_params *p, const lrn_matrix *m,
-				 const int32_t *y, int n_classes, lrn_report *report,
-				 uint8_t **file, size_t *len, mr_status *st)
+static mr_code
+train(const mr_env *env, const lrn_params *p, const lrn_matrix *m,
+	  const lrn_target *t, lrn_report *report, uint8_t **file, size_t *len, mr_status *st)
 {
-	forest_builder b = {.env = env, .p = p, .m = m, .n_classes = n_classes};
-	lrn_info	info = {LRN_RANDOM_FOREST, m->cols, n_classes, n_classes};
+	forest_builder b = {.env = env, .p = p, .m = m, .n_classes = t->n_classes};
+	lrn_info	info = {LRN_RANDOM_FOREST, p->task, m->cols, t->n_classes, t->n_classes};
 	lrn_writer	w;
 	mr_code		code;
 
 	lrn_file_begin(&w, env, p->max_memory);
-	code = train(&b, y, report, &w, st);
+	code = grow_all(&b, t->class_id, report, &w, st);
 	if (code == MR_OK)
 		code = lrn_file_end(&w, &info, st);
 	report->memory = b.memory + w.size;
@@ -376,3 +376,67 @@ lrn_forest_train(const mr_env *env, const lrn_params *p, const lrn_matrix *m,
 	*len = w.len;
 	return MR_OK;
 }
+
+static double
+memory_needed(const lrn_params *p, int64_t rows, int cols, int n_classes)
+{
+	double		r = (double) rows,
+				d = cols,
+				k = n_classes,
+				need;
+
+	/* ranks and distinct values; items and keys twice; draws; votes */
+	need = r * d * 8 + r * 36 + k * 40;
+	if (p->oob_score > 0 || (p->oob_score < 0 && r * k * 4 <= 256.0 * 1048576))
+		need += r * k * 4;
+	if (p->criterion == LRN_ENTROPY)
+		need += fmin(r + 1, 1048576) * 8;
+	return need;
+}
+
+static bool
+is_sane(const lrn_info *info)
+{
+	return info->n_classes == info->n_outputs;
+}
+
+static const lrn_choice criteria[] =
+{
+	{"gini", LRN_GINI},
+	{"entropy", LRN_ENTROPY},
+	{"log_loss", LRN_ENTROPY},
+	{NULL}
+};
+
+static const lrn_param params[] =
+{
+	LRN_PARAM_RANDOM_STATE,
+	LRN_PARAM(n_estimators, INT, .init = 100, .low = 1, .high = 100000),
+	LRN_PARAM(criterion, CHOICE, .init = LRN_GINI, .choices = criteria),
+	LRN_PARAM(max_depth, INT, .low = 1, .nullable = true),
+	LRN_PARAM(min_samples_split, COUNT_OR_SHARE, .init = 2, .low = 2),
+	LRN_PARAM(min_samples_leaf, COUNT_OR_SHARE, .init = 1, .low = 1),
+	LRN_PARAM(min_impurity_decrease, REAL),
+	LRN_PARAM(max_features, MAX_FEATURES),
+	LRN_PARAM(bootstrap, BOOL, .init = true),
+	LRN_PARAM(max_samples, COUNT_OR_SHARE, .low = 1, .nullable = true),
+	LRN_PARAM(oob_score, MAYBE, .init = -1),
+	LRN_PARAM_CLASS_WEIGHTS,
+	LRN_PARAM_END
+};
+
+const lrn_learner lrn_random_forest = {
+	.algorithm = LRN_RANDOM_FOREST,
+	.name = "random_forest",
+	.tasks = LRN_CAN(LRN_CLASSIFY),
+	.takes = LRN_TAKES_MISSING | LRN_TAKES_CATEGORIES,
+	.params = params,
+	.memory = memory_needed,
+	.train = train,
+	.sane = is_sane,
+	.check = lrn_forest_check,
+	.compile = lrn_forest_compile,
+	.open = lrn_forest_open,
+	.row_ns = lrn_forest_row_ns,
+	.predict = lrn_forest_predict,
+};

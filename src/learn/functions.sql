@@ -5,7 +5,7 @@ CREATE FUNCTION millrace.train_model(name text, algorithm text, query text, targ
 	LANGUAGE c VOLATILE PARALLEL UNSAFE CALLED ON NULL INPUT
 	AS 'MODULE_PATHNAME', 'millrace_train_model';
 COMMENT ON FUNCTION millrace.train_model(text, text, text, text, jsonb) IS
-	'train random_forest, logistic_regression or pca on the rows of a query, read as the caller; returns the new version';
+	'train an algorithm on the rows of a query, read as the caller; returns the new version';
 REVOKE EXECUTE ON FUNCTION millrace.train_model(text, text, text, text, jsonb) FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION millrace.train_model(text, text, text, text, jsonb) TO millrace_modeler;
 

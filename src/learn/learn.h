@@ -33,13 +33,39 @@ typedef enum lrn_algorithm
 {
 	LRN_RANDOM_FOREST = 1,
 	LRN_LOGISTIC_REGRESSION = 2,
-	LRN_PCA = 3
+	LRN_PCA = 3,
+	LRN_EXTRA_TREES = 4,
+	LRN_GRADIENT_BOOSTING = 5,
+	LRN_LINEAR_SVM = 6,
+	LRN_RBF_SVM = 7,
+	LRN_KNN = 8,
+	LRN_KMEANS = 9,
+	LRN_RIDGE = 10
 } lrn_algorithm;
+
+/* What a model answers: lrn_predict() gives n_outputs numbers a row. */
+typedef enum lrn_task
+{
+	LRN_CLASSIFY,				/* probabilities of the classes */
+	LRN_REGRESS,				/* one value */
+	LRN_TRANSFORM,				/* components */
+	LRN_CLUSTER					/* distances to the centres */
+} lrn_task;
 
 extern const char *lrn_algorithm_name(lrn_algorithm a);
 /* MR_INVALID with the known names as hint. */
 extern mr_code lrn_algorithm_find(const char *name, lrn_algorithm *out, mr_status *st);
-extern bool lrn_is_classifier(lrn_algorithm a);
+/* What its models answer unless parameter "task" says otherwise. */
+extern lrn_task lrn_first_task(lrn_algorithm a);
+
+/* What an algorithm can do with its data. */
+#define LRN_TAKES_MISSING		1	/* NaN in features has a meaning */
+#define LRN_TAKES_CATEGORIES	2	/* columns may hold codes of categories */
+#define LRN_TAKES_WEIGHTS		4	/* lrn_target.weight */
+#define LRN_NO_TRAIN_SCORE		8	/* predicting the training rows tells nothing */
+
+/* Whether an algorithm has all of these. */
+extern bool lrn_takes(lrn_algorithm a, unsigned what);
 
 /* A parameter's value as it comes from jsonb. */
 typedef enum lrn_value_kind
@@ -81,13 +107,44 @@ typedef enum lrn_max_features
 	LRN_FEATURES_FRACTION		/* max_features is a share of the columns */
 } lrn_max_features;
 
+typedef enum lrn_solver
+{
+	LRN_SOLVER_AUTO,			/* by the number of unknowns */
+	LRN_SOLVER_LBFGS,
+	LRN_SOLVER_NEWTON
+} lrn_solver;
+
+typedef enum lrn_svd_solver
+{
+	LRN_SVD_AUTO,				/* by the shape, as scikit-learn */
+	LRN_SVD_FULL,
+	LRN_SVD_RANDOMIZED
+} lrn_svd_solver;
+
+typedef enum lrn_neighbour_weights
+{
+	LRN_WEIGHTS_UNIFORM,
+	LRN_WEIGHTS_DISTANCE		/* 1 / distance */
+} lrn_neighbour_weights;
+
+typedef enum lrn_metric
+{
+	LRN_EUCLIDEAN,
+	LRN_COSINE,
+	LRN_MANHATTAN
+} lrn_metric;
+
 /* done of total (trees, iterations, passes), loss NaN where there is none. */
 typedef void (*lrn_progress) (void *arg, int64_t done, int64_t total, double loss);
 
-/* scikit-learn's names, meanings and defaults. */
+/*
+ * scikit-learn's names, meanings and defaults.  Which algorithm takes which,
+ * and in what range, stands in the algorithm's list (learner.h).
+ */
 typedef struct lrn_params
 {
 	lrn_algorithm algorithm;
+	lrn_task	task;			/* the algorithm's first */
 	uint64_t	random_state;	/* 0 */
 
 	/* random_forest */
@@ -108,17 +165,33 @@ typedef struct lrn_params
 	lrn_class_weight class_weight;	/* none */
 	const double *class_weights;	/* per class id, LRN_WEIGHT_GIVEN */
 
-	/* logistic_regression */
+	/* logistic_regression, and others where their lists say so */
 	double		C;				/* 1 */
 	double		tol;			/* 1e-4 */
-	int			max_iter;		/* 100 */
+	int			max_iter;		/* 100; kmeans 300 */
 	bool		fit_intercept;	/* true */
-	bool		standardize;	/* false; true = StandardScaler first, folded
-								 * into the stored weights */
+	bool		standardize;	/* false; true = StandardScaler first, kept in
+								 * the model */
+	int			solver;			/* lrn_solver: auto */
+
+	/* ridge */
+	double		alpha;			/* 1 */
 
 	/* pca */
 	double		n_components;	/* 0 = all; below 1 = variance to keep */
 	bool		whiten;			/* false */
+	int			svd_solver;		/* lrn_svd_solver: auto */
+	int			iterated_power; /* 0 = auto: 7, or 4 for many components */
+	int			n_oversamples;	/* 10 */
+
+	/* kmeans */
+	int			n_clusters;		/* 8 */
+	int			n_init;			/* 1 */
+
+	/* knn */
+	int			n_neighbors;	/* 5 */
+	int			weights;		/* lrn_neighbour_weights: uniform */
+	int			metric;			/* lrn_metric: euclidean */
 
 	/* the caller's, never set by name */
 	size_t		max_memory;		/* bytes beyond the matrix; 0 = no limit */
@@ -145,19 +218,32 @@ typedef struct lrn_matrix
 	int			cols;
 	float	   *const *col;		/* col[c][row]; NaN = missing */
 	const char *const *name;	/* column names for messages, or NULL */
+	const int32_t *n_categories;	/* NULL, or per column: 0 numbers, else it
+									 * holds codes 0 .. n-1 */
 } lrn_matrix;
+
+/* What is to be learnt, by row. */
+typedef struct lrn_target
+{
+	const int32_t *class_id;	/* LRN_CLASSIFY: 0 .. n_classes-1 */
+	int			n_classes;
+	const float *value;			/* LRN_REGRESS */
+	const float *weight;		/* of rows, finite and >= 0; or NULL */
+} lrn_target;
 
 /* What is known after training beyond the model itself; NaN = not measured. */
 typedef struct lrn_report
 {
 	double		train_accuracy; /* share of rows, classifiers */
+	double		train_rmse;		/* regressors */
 	double		oob_score;		/* accuracy out of bag, forests */
-	double		loss;			/* mean log-loss + penalty at the end, logistic */
+	double		loss;			/* mean log-loss + penalty at the end, logistic;
+								 * inertia, kmeans */
 	int			iterations;		/* of the solver */
 	bool		converged;
 	int64_t		nodes;			/* of all trees */
 	int			depth;			/* of the deepest tree */
-	int			outputs;		/* classes or components */
+	int			outputs;		/* classes, components or clusters */
 	double		variance_kept;	/* sum of explained_variance_ratio, PCA */
 	size_t		memory;			/* peak bytes taken beyond the matrix */
 } lrn_report;
@@ -169,13 +255,13 @@ typedef struct lrn_report
 extern size_t lrn_train_memory(const lrn_params *p, int64_t rows, int cols, int n_classes);
 
 /*
- * Train on m with class ids y (0 .. n_classes-1; NULL and 0 for PCA).  *file
- * comes from env.  MR_INVALID: data the algorithm cannot take (infinity, one
- * class only, missing values in logistic_regression and pca; named by column);
- * MR_LIMIT: max_memory; MR_NOMEM; MR_CANCELED within 10 ms of work.
+ * Train on m and t (NULL where the task has no target).  *file comes from env.
+ * MR_INVALID: data the algorithm cannot take (infinity, one class only, missing
+ * values where it has no rule for them; named by column); MR_LIMIT: max_memory;
+ * MR_NOMEM; MR_CANCELED within 10 ms of work.
  */
 extern mr_code lrn_train(const mr_env *env, const lrn_params *p, const lrn_matrix *m,
-						 const int32_t *y, int n_classes, lrn_report *report,
+						 const lrn_target *t, lrn_report *report,
 						 uint8_t **file, size_t *len, mr_status *st);
 
 /* ---- model bytes and prediction files (file.c, *_file.c) ---- */
@@ -192,14 +278,15 @@ typedef enum lrn_isa
 extern lrn_isa lrn_isa_best(void);
 
 /* Changes whenever prediction files do; part of their key. */
-#define LRN_COMPILER_VERSION 1
+#define LRN_COMPILER_VERSION 2
 
 typedef struct lrn_info
 {
 	lrn_algorithm algorithm;
+	lrn_task	task;
 	int			n_features;
-	int			n_classes;		/* 0 for PCA */
-	int			n_outputs;		/* classes or components */
+	int			n_classes;		/* 0 unless LRN_CLASSIFY */
+	int			n_outputs;		/* numbers of an answer */
 } lrn_info;
 
 /* Check model bytes wholly (MR_CORRUPT) and tell what they are. */
@@ -216,11 +303,16 @@ extern mr_code lrn_pca_variance(const uint8_t *bytes, size_t len, double *varian
 /* ---- prediction (predict.c, forest_predict*.c, linear_predict*.c) ---- */
 
 struct lrn_share;
+struct lrn_learner;
 
-/* Points into the map; no memory of its own.  Treat as opaque. */
+/*
+ * Points into the map; no memory of its own.  Treat as opaque.  Each family of
+ * algorithms has its own fields.
+ */
 typedef struct lrn_model
 {
 	lrn_info	info;
+	const struct lrn_learner *learner;
 	lrn_isa		isa;
 	const uint8_t *base;
 	/* forest */
@@ -239,6 +331,9 @@ typedef struct lrn_model
 	int			padded;			/* outputs rounded up to 8 */
 	bool		softmax;
 	bool		sigmoid;		/* two classes from one margin */
+	/* kmeans (centres in weights) and knn: distances between (x - shift) * scale */
+	const double *shift;		/* n_features */
+	const double *scale;
 } lrn_model;
 
 /* MR_CORRUPT unless every index of the file is in range.  Linear in its size. */
@@ -265,20 +360,13 @@ lrn_n_outputs(const lrn_model *m)
 }
 
 /* Whether NaN (missing) features are meaningful; else results are NaN. */
-static inline bool
-lrn_takes_missing(const lrn_model *m)
-{
-	return m->info.algorithm == LRN_RANDOM_FOREST;
-}
+extern bool lrn_takes_missing(const lrn_model *m);
 
 /* Rows that surely take less than 10 ms: the caller's slice between interrupts. */
 extern int64_t lrn_slice(const lrn_model *m);
 
-/* rows: n x n_features row-major; proba: n x n_classes, each row sums to 1. */
-extern void lrn_predict_proba(const lrn_model *m, const float *rows, int64_t n, float *proba);
-
-/* rows: n x n_features row-major; out: n x n_outputs. */
-extern void lrn_transform(const lrn_model *m, const float *rows, int64_t n, float *out);
+/* rows: n x n_features row-major; out: n x n_outputs, what lrn_task says. */
+extern void lrn_predict(const lrn_model *m, const float *rows, int64_t n, float *out);
 
 /* ---- metrics (metrics.c) ---- */
 

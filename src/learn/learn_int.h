@@ -67,7 +67,9 @@ extern mr_code lrn_file_open(const uint8_t *bytes, size_t len, lrn_info *info,
 							 lrn_reader *r, mr_status *st);
 extern mr_code lrn_corrupt(mr_status *st, const char *why);
 
-/* Prediction files: the same idea with fixed sections. */
+/* Prediction files: the same idea with fixed sections and numbers. */
+#define LRN_FLAT_SECTIONS	8
+
 typedef struct lrn_flat_header
 {
 	char		magic[8];		/* "MRPREDIC" */
@@ -79,15 +81,27 @@ typedef struct lrn_flat_header
 	uint32_t	n_outputs;
 	uint64_t	file_len;
 	uint64_t	checksum;		/* of everything after the header */
-	/* forest: nodes, wide, roots, shares; linear: mean, weights, bias, - */
-	uint64_t	section[4];		/* offsets, 64-byte aligned; 0 = absent */
-	uint32_t	n_nodes;
-	uint32_t	n_trees;
-	uint32_t	n_shares;
-	uint32_t	child_shift;
-	uint32_t	padded;
-	uint32_t	flags;			/* LRN_FLAT_* */
-	uint8_t		reserved[8];
+	uint32_t	task;
+	uint32_t	unused;
+	/* offsets, 64-byte aligned; 0 = absent.  Forest: nodes, wide, roots,
+	 * shares; linear: mean, weights, bias */
+	uint64_t	section[LRN_FLAT_SECTIONS];
+	union
+	{
+		struct					/* forest */
+		{
+			uint32_t	n_nodes;
+			uint32_t	n_trees;
+			uint32_t	n_shares;
+			uint32_t	child_shift;
+		};
+		struct					/* linear */
+		{
+			uint32_t	padded;
+			uint32_t	flags;	/* LRN_FLAT_* */
+		};
+		uint32_t	number[18];
+	};
 } lrn_flat_header;
 
 #define LRN_FLAT_SIGMOID	1
@@ -112,21 +126,21 @@ extern mr_code lrn_forest_check(lrn_reader *r, const lrn_info *info, mr_status *
 extern mr_code lrn_forest_compile(const mr_env *env, lrn_reader *r, const lrn_info *info,
 								  uint8_t **file, size_t *file_len, mr_status *st);
 extern mr_code lrn_forest_open(const lrn_flat_header *h, lrn_model *m, mr_status *st);
+extern double lrn_forest_row_ns(const lrn_model *m);
+extern void lrn_forest_predict(const lrn_model *m, const float *rows, int64_t n, float *out);
 extern mr_code lrn_linear_check(lrn_reader *r, const lrn_info *info, mr_status *st);
 extern mr_code lrn_linear_compile(const mr_env *env, lrn_reader *r, const lrn_info *info,
 								  uint8_t **file, size_t *file_len, mr_status *st);
 extern mr_code lrn_linear_open(const lrn_flat_header *h, lrn_model *m, mr_status *st);
+extern double lrn_linear_row_ns(const lrn_model *m);
+extern void lrn_linear_predict(const lrn_model *m, const float *rows, int64_t n, float *out);
+
+/* Whether a section of n items of this size lies within the file. */
+extern bool lrn_section_fits(const lrn_flat_header *h, int section, uint64_t n, size_t size);
+/* Start of a section, NULL if it is absent. */
+extern const void *lrn_section(const lrn_flat_header *h, int section);
 
 /* ---- training ---- */
-
-extern mr_code lrn_forest_train(const mr_env *env, const lrn_params *p, const lrn_matrix *m,
-								const int32_t *y, int n_classes, lrn_report *report,
-								uint8_t **file, size_t *len, mr_status *st);
-extern mr_code lrn_logistic_train(const mr_env *env, const lrn_params *p, const lrn_matrix *m,
-								  const int32_t *y, int n_classes, lrn_report *report,
-								  uint8_t **file, size_t *len, mr_status *st);
-extern mr_code lrn_pca_train(const mr_env *env, const lrn_params *p, const lrn_matrix *m,
-							 lrn_report *report, uint8_t **file, size_t *len, mr_status *st);
 
 /*
  * Bodies of linear models.  weights is out x features row-major, bias one a
@@ -166,6 +180,7 @@ extern size_t lrn_eigen_memory(int n, int k);
 /* ---- kernels: one source, compiled per instruction set, equal bits ---- */
 
 #define LRN_BLOCK	256			/* rows a training kernel takes at once */
+#define LRN_LANES	32			/* rows of a group in kernels_cluster.h */
 
 typedef struct lrn_kernels
 {
@@ -188,6 +203,13 @@ typedef struct lrn_kernels
 	/* y = A x for the lower n x n symmetric part, and A -= v w' + w v'. */
 	void		(*symv) (const double *a, int ld, int n, const double *x, double *y);
 	void		(*syr2) (double *a, int ld, int n, const double *v, const double *w);
+
+	/* k-means; see kernels_cluster.h. */
+	void		(*kmeans_assign) (const float *x, int64_t groups, int d, const float *centre,
+								  const float *half_norm, int kp, int32_t *label, float *score);
+	void		(*kmeans_candidates) (const float *x, int64_t groups, int d, const float *candidate,
+									  const float *closest, float *out, size_t stride);
+	void		(*kmeans_rows) (const lrn_model *m, const float *rows, int64_t n, float *out);
 
 	/* Forest and linear prediction; see learn.h for shapes. */
 	void		(*forest_rows) (const lrn_model *m, const float *rows, int64_t n, float *proba);

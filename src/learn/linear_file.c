@@ -156,20 +156,17 @@ mr_code
 lrn_linear_open(const lrn_flat_header *h, lrn_model *m, mr_status *st)
 {
 	uint64_t	rows = h->flags & LRN_FLAT_SIGMOID ? 1 : h->n_outputs;
-	uint64_t	size[3] = {h->section[0] ? h->n_features * sizeof(float) : 0,
-		(uint64_t) h->n_features * h->padded * sizeof(float), (uint64_t) h->padded * sizeof(double)};
 
 	if (h->padded != ((rows + 7) & ~(uint64_t) 7) || (h->flags & ~(uint32_t) LRN_FLAT_SIGMOID) ||
 		((h->flags & LRN_FLAT_SIGMOID) && (h->n_outputs != 2 || h->algorithm != LRN_LOGISTIC_REGRESSION)))
 		return lrn_corrupt(st, "Its shape is out of range");
-	for (int i = 0; i < 3; i++)
-		if ((i > 0 || h->section[0] != 0) &&
-			(h->section[i] % 64 != 0 || h->section[i] < sizeof(*h) || h->section[i] > h->file_len ||
-			 size[i] > h->file_len - h->section[i]))
-			return lrn_corrupt(st, "A section lies outside the file");
-	m->mean = h->section[0] ? (const float *) (m->base + h->section[0]) : NULL;
-	m->weights = (const float *) (m->base + h->section[1]);
-	m->bias = (const double *) (m->base + h->section[2]);
+	if ((h->section[0] && !lrn_section_fits(h, 0, h->n_features, sizeof(float))) ||
+		!lrn_section_fits(h, 1, (uint64_t) h->n_features * h->padded, sizeof(float)) ||
+		!lrn_section_fits(h, 2, h->padded, sizeof(double)))
+		return lrn_corrupt(st, "A section lies outside the file");
+	m->mean = lrn_section(h, 0);
+	m->weights = lrn_section(h, 1);
+	m->bias = lrn_section(h, 2);
 	m->padded = (int) h->padded;
 	m->sigmoid = h->flags & LRN_FLAT_SIGMOID;
 	m->softmax = m->info.algorithm == LRN_LOGISTIC_REGRESSION && !m->sigmoid;

@@ -13,7 +13,7 @@
  * scale makes its curvature, that of the loss and that of the penalty
  * together, about 1.
  */
-#include "learn/learn_int.h"
+#include "learn/learner.h"
 
 #include <math.h>
 #include <string.h>
@@ -163,12 +163,13 @@ copy_tail(problem *p, float *tail)
 	}
 }
 
-mr_code
-lrn_logistic_train(const mr_env *env, const lrn_params *params, const lrn_matrix *m,
-				   const int32_t *y, int n_classes, lrn_report *report,
-				   uint8_t **file, size_t *len, mr_status *st)
+static mr_code
+train(const mr_env *env, const lrn_params *params, const lrn_matrix *m,
+	  const lrn_target *t, lrn_report *report, uint8_t **file, size_t *len, mr_status *st)
 {
-	lrn_info	info = {LRN_LOGISTIC_REGRESSION, m->cols, n_classes, n_classes};
+	const int32_t *y = t->class_id;
+	int			n_classes = t->n_classes;
+	lrn_info	info = {LRN_LOGISTIC_REGRESSION, LRN_CLASSIFY, m->cols, n_classes, n_classes};
 	problem		p = {.env = env, .m = m, .y = y, .st = st};
 	size_t		d = (size_t) m->cols,
 				k = n_classes == 2 ? 1 : (size_t) n_classes,
@@ -239,3 +240,46 @@ done:
 	mr_free(env, p.tail);
 	return code;
 }
+
+static double
+memory_needed(const lrn_params *p, int64_t rows, int cols, int n_classes)
+{
+	double		d = cols,
+				k = n_classes;
+
+	/* L-BFGS keeps ten pairs and six vectors */
+	return (d + 1) * k * 8 * 27 + (k + d) * LRN_BLOCK * 8 + k * 16;
+}
+
+static bool
+is_sane(const lrn_info *info)
+{
+	return info->n_classes == info->n_outputs && info->n_classes >= 2;
+}
+
+static const lrn_param parameters[] =
+{
+	LRN_PARAM_RANDOM_STATE,
+	LRN_PARAM_CLASS_WEIGHTS,
+	LRN_PARAM(C, POSITIVE, .init = 1),
+	LRN_PARAM(tol, POSITIVE, .init = 1e-4),
+	LRN_PARAM(max_iter, INT, .init = 100, .low = 1, .high = 1000000),
+	LRN_PARAM(fit_intercept, BOOL, .init = true),
+	LRN_PARAM(standardize, BOOL),
+	LRN_PARAM_END
+};
+
+const lrn_learner lrn_logistic_regression = {
+	.algorithm = LRN_LOGISTIC_REGRESSION,
+	.name = "logistic_regression",
+	.tasks = LRN_CAN(LRN_CLASSIFY),
+	.params = parameters,
+	.memory = memory_needed,
+	.train = train,
+	.sane = is_sane,
+	.check = lrn_linear_check,
+	.compile = lrn_linear_compile,
+	.open = lrn_linear_open,
+	.row_ns = lrn_linear_row_ns,
+	.predict = lrn_linear_predict,
+};

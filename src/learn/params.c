@@ -1,129 +1,73 @@
 /*
  * params.c
- *	  Algorithms and their parameters by scikit-learn's names.
+ *	  Parameters by scikit-learn's names, as each algorithm's list declares them.
  *
- * One table says which names exist for which algorithm, their types and
- * ranges; a name not in it is refused, because a misspelt parameter that is
- * silently ignored costs its user a wrong model.
+ * A name that is not in the list is refused, because a misspelt parameter that
+ * is silently ignored costs its user a wrong model.
  */
-#include "learn/learn_int.h"
+#include "learn/learner.h"
 
 #include <math.h>
 #include <stdio.h>
 #include <string.h>
 
-#define FOREST	(1u << LRN_RANDOM_FOREST)
-#define LOGIST	(1u << LRN_LOGISTIC_REGRESSION)
-#define PCA		(1u << LRN_PCA)
-
-static const struct
+const lrn_choice lrn_task_choices[] =
 {
-	lrn_algorithm algorithm;
-	const char *name;
-}			algorithms[] =
-{
-	{LRN_RANDOM_FOREST, "random_forest"},
-	{LRN_LOGISTIC_REGRESSION, "logistic_regression"},
-	{LRN_PCA, "pca"},
+	{"classification", LRN_CLASSIFY},
+	{"regression", LRN_REGRESS},
+	{NULL}
 };
 
-typedef enum param_id
+static const lrn_choice max_features_choices[] =
 {
-	P_RANDOM_STATE, P_N_ESTIMATORS, P_CRITERION, P_MAX_DEPTH, P_MIN_SAMPLES_SPLIT,
-	P_MIN_SAMPLES_LEAF, P_MIN_IMPURITY_DECREASE, P_MAX_FEATURES, P_BOOTSTRAP,
-	P_MAX_SAMPLES, P_OOB_SCORE, P_CLASS_WEIGHT, P_C, P_TOL, P_MAX_ITER,
-	P_FIT_INTERCEPT, P_STANDARDIZE, P_N_COMPONENTS, P_WHITEN
-} param_id;
-
-static const struct
-{
-	param_id	id;
-	const char *name;
-	unsigned	of;				/* algorithms that take it */
-}			params[] =
-{
-	{P_RANDOM_STATE, "random_state", FOREST | LOGIST | PCA},
-	{P_N_ESTIMATORS, "n_estimators", FOREST},
-	{P_CRITERION, "criterion", FOREST},
-	{P_MAX_DEPTH, "max_depth", FOREST},
-	{P_MIN_SAMPLES_SPLIT, "min_samples_split", FOREST},
-	{P_MIN_SAMPLES_LEAF, "min_samples_leaf", FOREST},
-	{P_MIN_IMPURITY_DECREASE, "min_impurity_decrease", FOREST},
-	{P_MAX_FEATURES, "max_features", FOREST},
-	{P_BOOTSTRAP, "bootstrap", FOREST},
-	{P_MAX_SAMPLES, "max_samples", FOREST},
-	{P_OOB_SCORE, "oob_score", FOREST},
-	{P_CLASS_WEIGHT, "class_weight", FOREST | LOGIST},
-	{P_C, "C", LOGIST},
-	{P_TOL, "tol", LOGIST},
-	{P_MAX_ITER, "max_iter", LOGIST},
-	{P_FIT_INTERCEPT, "fit_intercept", LOGIST},
-	{P_STANDARDIZE, "standardize", LOGIST},
-	{P_N_COMPONENTS, "n_components", PCA},
-	{P_WHITEN, "whiten", PCA},
+	{"sqrt", LRN_FEATURES_SQRT},
+	{"log2", LRN_FEATURES_LOG2},
+	{NULL}
 };
 
-#define N_OF(a) ((int) (sizeof(a) / sizeof((a)[0])))
-
-const char *
-lrn_algorithm_name(lrn_algorithm a)
+static const lrn_choice class_weight_choices[] =
 {
-	for (int i = 0; i < N_OF(algorithms); i++)
-		if (algorithms[i].algorithm == a)
-			return algorithms[i].name;
-	return "unknown";
-}
+	{"balanced", LRN_WEIGHT_BALANCED},
+	{"balanced_subsample", LRN_WEIGHT_BALANCED_SUBSAMPLE},
+	{NULL}
+};
 
-mr_code
-lrn_algorithm_find(const char *name, lrn_algorithm *out, mr_status *st)
-{
-	char		known[128];
-	size_t		used = 0;
-
-	for (int i = 0; i < N_OF(algorithms); i++)
-	{
-		if (strcmp(algorithms[i].name, name) == 0)
-		{
-			*out = algorithms[i].algorithm;
-			return MR_OK;
-		}
-		used += (size_t) snprintf(known + used, sizeof(known) - used, "%s%s",
-								  i ? ", " : "", algorithms[i].name);
-	}
-	mr_fail(st, MR_INVALID, "algorithm \"%s\" does not exist", name);
-	mr_hint(st, "Known algorithms: %s.", known);
-	return MR_INVALID;
-}
-
-bool
-lrn_is_classifier(lrn_algorithm a)
-{
-	return a == LRN_RANDOM_FOREST || a == LRN_LOGISTIC_REGRESSION;
-}
+/* The field of p that a parameter is kept in, as a pointer to its type. */
+#define FIELD(p, d, type) ((type *) ((char *) (p) + (d)->offset))
 
 void
 lrn_params_init(lrn_params *p, lrn_algorithm a)
 {
+	const lrn_learner *l = lrn_learner_of(a);
+
 	memset(p, 0, sizeof(*p));
 	p->algorithm = a;
-	p->n_estimators = 100;
-	p->criterion = LRN_GINI;
-	p->min_samples_split = 2;
-	p->min_samples_leaf = 1;
-	p->max_features_kind = LRN_FEATURES_SQRT;
-	p->bootstrap = true;
-	p->oob_score = -1;
-	p->class_weight = LRN_WEIGHT_NONE;
-	p->C = 1;
-	p->tol = 1e-4;
-	p->max_iter = 100;
-	p->fit_intercept = true;
-}
-
-static mr_code
-bad_value(mr_status *st, const char *name, const char *wanted)
-{
-	return mr_fail(st, MR_INVALID, "parameter \"%s\" must be %s", name, wanted);
+	p->task = lrn_first_task(a);
+	if (l == NULL)
+		return;
+	for (const lrn_param *d = l->params; d->name; d++)
+		switch (d->type)
+		{
+			case LRN_PARAM_BOOL:
+				*FIELD(p, d, bool) = d->init != 0;
+				break;
+			case LRN_PARAM_INT:
+			case LRN_PARAM_CHOICE:
+			case LRN_PARAM_MAYBE:
+				*FIELD(p, d, int) = (int) d->init;
+				break;
+			case LRN_PARAM_SEED:
+				*FIELD(p, d, uint64_t) = (uint64_t) d->init;
+				break;
+			case LRN_PARAM_REAL:
+			case LRN_PARAM_POSITIVE:
+			case LRN_PARAM_COUNT_OR_SHARE:
+				*FIELD(p, d, double) = d->init;
+				break;
+			case LRN_PARAM_MAX_FEATURES:
+			case LRN_PARAM_CLASS_WEIGHT:
+				break;
+		}
 }
 
 static bool
@@ -141,248 +85,270 @@ is_count_or_share(const lrn_value *v, double low)
 		(v->kind == LRN_NUMBER && v->number > 0 && v->number < 1);
 }
 
+static const lrn_choice *
+find_choice(const lrn_choice *list, const lrn_value *v)
+{
+	if (v->kind != LRN_TEXT)
+		return NULL;
+	for (; list->name; list++)
+		if (strcmp(list->name, v->text) == 0)
+			return list;
+	return NULL;
+}
+
+static const char *
+choice_name(const lrn_choice *list, int value)
+{
+	for (; list->name; list++)
+		if (list->value == value)
+			return list->name;
+	return "";
+}
+
+/* balanced_subsample is a forest's alone. */
 static bool
-is_text(const lrn_value *v, const char *text)
+weight_is_known(const lrn_params *p, const lrn_choice *c)
 {
-	return v->kind == LRN_TEXT && strcmp(v->text, text) == 0;
+	return c->value != LRN_WEIGHT_BALANCED_SUBSAMPLE || p->algorithm == LRN_RANDOM_FOREST;
 }
 
+/* "must be ...", in words. */
 static mr_code
-set_forest(lrn_params *p, param_id id, const char *name, const lrn_value *v, mr_status *st)
+bad_value(const lrn_params *p, const lrn_param *d, mr_status *st)
 {
-	switch (id)
+	char		wanted[256];
+	size_t		used = 0;
+	const char *null = d->nullable ? "null or " : "";
+
+	switch (d->type)
 	{
-		case P_N_ESTIMATORS:
-			if (!is_integer(v, 1, 100000))
-				return bad_value(st, name, "an integer from 1 to 100000");
-			p->n_estimators = (int) v->number;
-			return MR_OK;
-		case P_CRITERION:
-			if (is_text(v, "gini"))
-				p->criterion = LRN_GINI;
-			else if (is_text(v, "entropy") || is_text(v, "log_loss"))
-				p->criterion = LRN_ENTROPY;
+		case LRN_PARAM_BOOL:
+		case LRN_PARAM_MAYBE:
+			snprintf(wanted, sizeof(wanted), "%strue or false", null);
+			break;
+		case LRN_PARAM_SEED:
+			snprintf(wanted, sizeof(wanted), "an integer from 0 to 4294967295");
+			break;
+		case LRN_PARAM_INT:
+			if (d->high > 0)
+				snprintf(wanted, sizeof(wanted), "%san integer from %.0f to %.0f", null, d->low, d->high);
 			else
-				return bad_value(st, name, "\"gini\", \"entropy\" or \"log_loss\"");
-			return MR_OK;
-		case P_MAX_DEPTH:
-			if (v->kind == LRN_NULL)
-				p->max_depth = 0;
-			else if (is_integer(v, 1, 1000000))
-				p->max_depth = (int) v->number;
+				snprintf(wanted, sizeof(wanted), "%san integer of at least %.0f", null, d->low);
+			break;
+		case LRN_PARAM_REAL:
+			if (d->high > 0)
+				snprintf(wanted, sizeof(wanted), "%sa number from %g to %g", null, d->low, d->high);
 			else
-				return bad_value(st, name, "null or an integer of at least 1");
-			return MR_OK;
-		case P_MIN_SAMPLES_SPLIT:
-			if (!is_count_or_share(v, 2))
-				return bad_value(st, name, "an integer of at least 2 or a share between 0 and 1");
-			p->min_samples_split = v->number;
-			return MR_OK;
-		case P_MIN_SAMPLES_LEAF:
-			if (!is_count_or_share(v, 1))
-				return bad_value(st, name, "an integer of at least 1 or a share between 0 and 1");
-			p->min_samples_leaf = v->number;
-			return MR_OK;
-		case P_MIN_IMPURITY_DECREASE:
-			if (v->kind != LRN_NUMBER || !(v->number >= 0) || isinf(v->number))
-				return bad_value(st, name, "a number of at least 0");
-			p->min_impurity_decrease = v->number;
-			return MR_OK;
-		case P_MAX_FEATURES:
-			p->max_features = 0;
-			if (v->kind == LRN_NULL)
-				p->max_features_kind = LRN_FEATURES_ALL;
-			else if (is_text(v, "sqrt"))
-				p->max_features_kind = LRN_FEATURES_SQRT;
-			else if (is_text(v, "log2"))
-				p->max_features_kind = LRN_FEATURES_LOG2;
-			else if (is_count_or_share(v, 1))
-			{
-				p->max_features_kind = v->number < 1 ? LRN_FEATURES_FRACTION : LRN_FEATURES_COUNT;
-				p->max_features = v->number;
-			}
-			else
-				return bad_value(st, name, "null, \"sqrt\", \"log2\", an integer of at least 1 or a share between 0 and 1");
-			return MR_OK;
-		case P_BOOTSTRAP:
-			if (v->kind != LRN_BOOL)
-				return bad_value(st, name, "true or false");
-			p->bootstrap = v->number != 0;
-			return MR_OK;
-		case P_MAX_SAMPLES:
-			if (v->kind == LRN_NULL)
-				p->max_samples = 0;
-			else if (is_count_or_share(v, 1))
-				p->max_samples = v->number;
-			else
-				return bad_value(st, name, "null, an integer of at least 1 or a share between 0 and 1");
-			return MR_OK;
-		case P_OOB_SCORE:
-			if (v->kind != LRN_BOOL)
-				return bad_value(st, name, "true or false");
-			p->oob_score = v->number != 0;
-			return MR_OK;
-		default:
-			return mr_fail(st, MR_INTERNAL, "parameter \"%s\" has no setter", name);
+				snprintf(wanted, sizeof(wanted), "%sa number of at least %g", null, d->low);
+			break;
+		case LRN_PARAM_POSITIVE:
+			snprintf(wanted, sizeof(wanted), "%sa number above 0", null);
+			break;
+		case LRN_PARAM_COUNT_OR_SHARE:
+			snprintf(wanted, sizeof(wanted), "%san integer of at least %.0f or a share between 0 and 1",
+					 d->nullable ? "null, " : "", d->low);
+			break;
+		case LRN_PARAM_CHOICE:
+			for (const lrn_choice *c = d->choices; c->name && used < sizeof(wanted); c++)
+				used += (size_t) snprintf(wanted + used, sizeof(wanted) - used, "%s\"%s\"",
+										  c == d->choices ? null : c[1].name ? ", " : " or ", c->name);
+			break;
+		case LRN_PARAM_MAX_FEATURES:
+			snprintf(wanted, sizeof(wanted), "null, \"sqrt\", \"log2\", an integer of at least 1 or a share between 0 and 1");
+			break;
+		case LRN_PARAM_CLASS_WEIGHT:
+			snprintf(wanted, sizeof(wanted), p->algorithm == LRN_RANDOM_FOREST ?
+					 "null, \"balanced\", \"balanced_subsample\" or an object of weights by label" :
+					 "null, \"balanced\" or an object of weights by label");
+			break;
 	}
+	return mr_fail(st, MR_INVALID, "parameter \"%s\" must be %s", d->name, wanted);
 }
 
-static mr_code
-set_other(lrn_params *p, param_id id, const char *name, const lrn_value *v, mr_status *st)
+/* max_features: a rule by name, all for null, a count or a share. */
+static bool
+set_max_features(lrn_params *p, const lrn_value *v)
 {
-	switch (id)
+	const lrn_choice *c = find_choice(max_features_choices, v);
+
+	p->max_features = 0;
+	if (v->kind == LRN_NULL)
+		p->max_features_kind = LRN_FEATURES_ALL;
+	else if (c)
+		p->max_features_kind = (lrn_max_features) c->value;
+	else if (is_count_or_share(v, 1))
 	{
-		case P_RANDOM_STATE:
+		p->max_features_kind = v->number < 1 ? LRN_FEATURES_FRACTION : LRN_FEATURES_COUNT;
+		p->max_features = v->number;
+	}
+	else
+		return false;
+	return true;
+}
+
+static bool
+set_class_weight(lrn_params *p, const lrn_value *v)
+{
+	const lrn_choice *c = find_choice(class_weight_choices, v);
+
+	if (v->kind == LRN_NULL)
+		p->class_weight = LRN_WEIGHT_NONE;
+	else if (c && weight_is_known(p, c))
+		p->class_weight = (lrn_class_weight) c->value;
+	else
+		return false;
+	return true;
+}
+
+static bool
+set_number(lrn_params *p, const lrn_param *d, const lrn_value *v)
+{
+	const lrn_choice *c;
+	double		high = d->high > 0 ? d->high : 1e9;
+
+	if (v->kind == LRN_NULL && d->nullable)
+	{
+		if (d->type == LRN_PARAM_INT || d->type == LRN_PARAM_CHOICE)
+			*FIELD(p, d, int) = 0;
+		else
+			*FIELD(p, d, double) = 0;
+		return true;
+	}
+	switch (d->type)
+	{
+		case LRN_PARAM_BOOL:
+			*FIELD(p, d, bool) = v->number != 0;
+			return v->kind == LRN_BOOL;
+		case LRN_PARAM_MAYBE:
+			*FIELD(p, d, int) = v->number != 0;
+			return v->kind == LRN_BOOL;
+		case LRN_PARAM_SEED:
 			if (!is_integer(v, 0, 4294967295.0))
-				return bad_value(st, name, "an integer from 0 to 4294967295");
-			p->random_state = (uint64_t) v->number;
-			return MR_OK;
-		case P_CLASS_WEIGHT:
-			if (v->kind == LRN_NULL)
-				p->class_weight = LRN_WEIGHT_NONE;
-			else if (is_text(v, "balanced"))
-				p->class_weight = LRN_WEIGHT_BALANCED;
-			else if (is_text(v, "balanced_subsample") && p->algorithm == LRN_RANDOM_FOREST)
-				p->class_weight = LRN_WEIGHT_BALANCED_SUBSAMPLE;
-			else
-				return bad_value(st, name, p->algorithm == LRN_RANDOM_FOREST ?
-								 "null, \"balanced\", \"balanced_subsample\" or an object of weights by label" :
-								 "null, \"balanced\" or an object of weights by label");
-			return MR_OK;
-		case P_C:
+				return false;
+			*FIELD(p, d, uint64_t) = (uint64_t) v->number;
+			return true;
+		case LRN_PARAM_INT:
+			if (!is_integer(v, d->low, high))
+				return false;
+			*FIELD(p, d, int) = (int) v->number;
+			return true;
+		case LRN_PARAM_REAL:
+			if (v->kind != LRN_NUMBER || !(v->number >= d->low) || isinf(v->number) ||
+				(d->high > 0 && v->number > d->high))
+				return false;
+			*FIELD(p, d, double) = v->number;
+			return true;
+		case LRN_PARAM_POSITIVE:
 			if (v->kind != LRN_NUMBER || !(v->number > 0) || isinf(v->number))
-				return bad_value(st, name, "a number above 0");
-			p->C = v->number;
-			return MR_OK;
-		case P_TOL:
-			if (v->kind != LRN_NUMBER || !(v->number > 0) || isinf(v->number))
-				return bad_value(st, name, "a number above 0");
-			p->tol = v->number;
-			return MR_OK;
-		case P_MAX_ITER:
-			if (!is_integer(v, 1, 1000000))
-				return bad_value(st, name, "an integer from 1 to 1000000");
-			p->max_iter = (int) v->number;
-			return MR_OK;
-		case P_FIT_INTERCEPT:
-		case P_STANDARDIZE:
-		case P_WHITEN:
-			if (v->kind != LRN_BOOL)
-				return bad_value(st, name, "true or false");
-			if (id == P_FIT_INTERCEPT)
-				p->fit_intercept = v->number != 0;
-			else if (id == P_STANDARDIZE)
-				p->standardize = v->number != 0;
-			else
-				p->whiten = v->number != 0;
-			return MR_OK;
-		case P_N_COMPONENTS:
-			if (v->kind == LRN_NULL)
-				p->n_components = 0;
-			else if (is_count_or_share(v, 1))
-				p->n_components = v->number;
-			else
-				return bad_value(st, name, "null, an integer of at least 1 or a share of the variance between 0 and 1");
-			return MR_OK;
+				return false;
+			*FIELD(p, d, double) = v->number;
+			return true;
+		case LRN_PARAM_COUNT_OR_SHARE:
+			if (!is_count_or_share(v, d->low))
+				return false;
+			*FIELD(p, d, double) = v->number;
+			return true;
+		case LRN_PARAM_CHOICE:
+			c = find_choice(d->choices, v);
+			if (c == NULL)
+				return false;
+			*FIELD(p, d, int) = c->value;
+			return true;
 		default:
-			return set_forest(p, id, name, v, st);
+			return false;
 	}
 }
 
 mr_code
 lrn_params_set(lrn_params *p, const char *name, const lrn_value *value, mr_status *st)
 {
-	char		known[256];
+	const lrn_learner *l = lrn_learner_of(p->algorithm);
+	char		known[512];
 	size_t		used = 0;
+	bool		good;
 
-	for (int i = 0; i < N_OF(params); i++)
-		if ((params[i].of & (1u << p->algorithm)) && strcmp(params[i].name, name) == 0)
-			return set_other(p, params[i].id, name, value, st);
-
+	for (const lrn_param *d = l->params; d->name; d++)
+	{
+		if (strcmp(d->name, name) != 0)
+			continue;
+		if (d->type == LRN_PARAM_MAX_FEATURES)
+			good = set_max_features(p, value);
+		else if (d->type == LRN_PARAM_CLASS_WEIGHT)
+			good = set_class_weight(p, value);
+		else
+			good = set_number(p, d, value);
+		return good ? MR_OK : bad_value(p, d, st);
+	}
 	known[0] = '\0';
-	for (int i = 0; i < N_OF(params); i++)
-		if ((params[i].of & (1u << p->algorithm)) && used < sizeof(known))
-			used += (size_t) snprintf(known + used, sizeof(known) - used, "%s%s",
-									  used ? ", " : "", params[i].name);
-	mr_fail(st, MR_INVALID, "algorithm \"%s\" has no parameter \"%s\"",
-			lrn_algorithm_name(p->algorithm), name);
-	mr_hint(st, "Known parameters: %.230s.", known);
+	for (const lrn_param *d = l->params; d->name && used < sizeof(known); d++)
+		used += (size_t) snprintf(known + used, sizeof(known) - used, "%s%s", used ? ", " : "", d->name);
+	mr_fail(st, MR_INVALID, "algorithm \"%s\" has no parameter \"%s\"", l->name, name);
+	mr_hint(st, "Known parameters: %.480s.", known);
 	return MR_INVALID;
 }
 
 /* One value as JSON. */
-static int
-value_json(const lrn_params *p, param_id id, char *out, size_t size)
+static void
+value_json(const lrn_params *p, const lrn_param *d, char *out, size_t size)
 {
 	static const char *const weight[] = {"null", "\"balanced\"", "\"balanced_subsample\"", "\"given\""};
+	double		number = 0;
 
-#define BOOL(x) snprintf(out, size, "%s", (x) ? "true" : "false")
-#define NUMBER(x) snprintf(out, size, "%.17g", (double) (x))
-#define OR_NULL(x) ((x) > 0 ? NUMBER(x) : snprintf(out, size, "null"))
-	switch (id)
+	switch (d->type)
 	{
-		case P_RANDOM_STATE:
-			return NUMBER(p->random_state);
-		case P_N_ESTIMATORS:
-			return NUMBER(p->n_estimators);
-		case P_CRITERION:
-			return snprintf(out, size, "\"%s\"", p->criterion == LRN_GINI ? "gini" : "entropy");
-		case P_MAX_DEPTH:
-			return OR_NULL(p->max_depth);
-		case P_MIN_SAMPLES_SPLIT:
-			return NUMBER(p->min_samples_split);
-		case P_MIN_SAMPLES_LEAF:
-			return NUMBER(p->min_samples_leaf);
-		case P_MIN_IMPURITY_DECREASE:
-			return NUMBER(p->min_impurity_decrease);
-		case P_MAX_FEATURES:
-			if (p->max_features_kind == LRN_FEATURES_SQRT)
-				return snprintf(out, size, "\"sqrt\"");
-			if (p->max_features_kind == LRN_FEATURES_LOG2)
-				return snprintf(out, size, "\"log2\"");
-			return OR_NULL(p->max_features);
-		case P_BOOTSTRAP:
-			return BOOL(p->bootstrap);
-		case P_MAX_SAMPLES:
-			return OR_NULL(p->max_samples);
-		case P_OOB_SCORE:
-			return BOOL(p->oob_score != 0);
-		case P_CLASS_WEIGHT:
-			return snprintf(out, size, "%s", weight[p->class_weight]);
-		case P_C:
-			return NUMBER(p->C);
-		case P_TOL:
-			return NUMBER(p->tol);
-		case P_MAX_ITER:
-			return NUMBER(p->max_iter);
-		case P_FIT_INTERCEPT:
-			return BOOL(p->fit_intercept);
-		case P_STANDARDIZE:
-			return BOOL(p->standardize);
-		case P_N_COMPONENTS:
-			return OR_NULL(p->n_components);
-		case P_WHITEN:
-			return BOOL(p->whiten);
+		case LRN_PARAM_BOOL:
+			snprintf(out, size, "%s", *FIELD(p, d, const bool) ? "true" : "false");
+			return;
+		case LRN_PARAM_MAYBE:
+			snprintf(out, size, "%s", *FIELD(p, d, const int) != 0 ? "true" : "false");
+			return;
+		case LRN_PARAM_CHOICE:
+			if (d->nullable && *FIELD(p, d, const int) == 0)
+				snprintf(out, size, "null");
+			else
+				snprintf(out, size, "\"%s\"", choice_name(d->choices, *FIELD(p, d, const int)));
+			return;
+		case LRN_PARAM_CLASS_WEIGHT:
+			snprintf(out, size, "%s", weight[p->class_weight]);
+			return;
+		case LRN_PARAM_MAX_FEATURES:
+			if (p->max_features_kind == LRN_FEATURES_SQRT || p->max_features_kind == LRN_FEATURES_LOG2)
+				snprintf(out, size, "\"%s\"", choice_name(max_features_choices, p->max_features_kind));
+			else if (p->max_features > 0)
+				snprintf(out, size, "%.17g", p->max_features);
+			else
+				snprintf(out, size, "null");
+			return;
+		case LRN_PARAM_INT:
+			number = *FIELD(p, d, const int);
+			break;
+		case LRN_PARAM_SEED:
+			number = (double) *FIELD(p, d, const uint64_t);
+			break;
+		case LRN_PARAM_REAL:
+		case LRN_PARAM_POSITIVE:
+		case LRN_PARAM_COUNT_OR_SHARE:
+			number = *FIELD(p, d, const double);
+			break;
 	}
-	return 0;
+	if (d->nullable && number == 0)
+		snprintf(out, size, "null");
+	else
+		snprintf(out, size, "%.17g", number);
 }
 
 size_t
 lrn_params_json(const lrn_params *p, char *out, size_t size)
 {
 	size_t		used = (size_t) snprintf(out, size, "{");
-	const char *comma = "";
 
-	for (int i = 0; i < N_OF(params); i++)
+	for (const lrn_param *d = lrn_learner_of(p->algorithm)->params; d->name; d++)
 	{
 		char		value[64];
 
-		if (!(params[i].of & (1u << p->algorithm)))
-			continue;
-		value_json(p, params[i].id, value, sizeof(value));
+		value_json(p, d, value, sizeof(value));
 		used += (size_t) snprintf(out + (used < size ? used : size), used < size ? size - used : 0,
-								  "%s\"%s\": %s", comma, params[i].name, value);
-		comma = ", ";
+								  "%s\"%s\": %s", used > 1 ? ", " : "", d->name, value);
 	}
 	used += (size_t) snprintf(out + (used < size ? used : size), used < size ? size - used : 0, "}");
 	return used;

@@ -6,7 +6,7 @@
  *
  * Memory: two d x d matrices of doubles and a block of rows.
  */
-#include "learn/learn_int.h"
+#include "learn/learner.h"
 
 #include <math.h>
 #include <string.h>
@@ -76,15 +76,15 @@ choose(double want, const double *values, int most, double total)
 	return most;
 }
 
-mr_code
-lrn_pca_train(const mr_env *env, const lrn_params *p, const lrn_matrix *m,
-			  lrn_report *report, uint8_t **file, size_t *len, mr_status *st)
+static mr_code
+train(const mr_env *env, const lrn_params *p, const lrn_matrix *m,
+	  const lrn_target *t, lrn_report *report, uint8_t **file, size_t *len, mr_status *st)
 {
 	int			d = m->cols,
 				most = m->rows < d ? (int) m->rows : d,
 				k;
 	size_t		ld = ((size_t) d + 15) & ~(size_t) 15;
-	lrn_info	info = {LRN_PCA, d, 0, 0};
+	lrn_info	info = {LRN_PCA, LRN_TRANSFORM, d, 0, 0};
 	double	   *z,
 			   *c,
 			   *mean,
@@ -175,3 +175,40 @@ done:
 	mr_free(env, vectors);
 	return code;
 }
+
+static double
+memory_needed(const lrn_params *p, int64_t rows, int cols, int n_classes)
+{
+	double		d = cols;
+
+	return (d + 16) * (d + 16) * 8 + (d + 16) * LRN_BLOCK * 8 + (double) lrn_eigen_memory(cols, cols) + d * d * 8;
+}
+
+static bool
+is_sane(const lrn_info *info)
+{
+	return info->n_classes == 0 && info->n_outputs <= info->n_features;
+}
+
+static const lrn_param params[] =
+{
+	LRN_PARAM_RANDOM_STATE,
+	LRN_PARAM(n_components, COUNT_OR_SHARE, .low = 1, .nullable = true),
+	LRN_PARAM(whiten, BOOL),
+	LRN_PARAM_END
+};
+
+const lrn_learner lrn_pca = {
+	.algorithm = LRN_PCA,
+	.name = "pca",
+	.tasks = LRN_CAN(LRN_TRANSFORM),
+	.params = params,
+	.memory = memory_needed,
+	.train = train,
+	.sane = is_sane,
+	.check = lrn_linear_check,
+	.compile = lrn_linear_compile,
+	.open = lrn_linear_open,
+	.row_ns = lrn_linear_row_ns,
+	.predict = lrn_linear_predict,
+};

@@ -1,8 +1,8 @@
 /*
  * predict.c
- *	  Which instruction set, and the two calls that predict.
+ *	  Which instruction set, and the call that predicts.
  */
-#include "learn/learn_int.h"
+#include "learn/learner.h"
 
 lrn_isa
 lrn_isa_best(void)
@@ -41,30 +41,47 @@ lrn_set_isa(lrn_model *model, lrn_isa isa)
 	model->isa = isa == LRN_ISA_AUTO || isa > best ? best : isa;
 }
 
+bool
+lrn_takes_missing(const lrn_model *m)
+{
+	return (m->learner->takes & LRN_TAKES_MISSING) != 0;
+}
+
 int64_t
 lrn_slice(const lrn_model *m)
 {
-	/* Generous: a deep tree takes 20 to 50 ns a row, a product 1 ns. */
-	double		row = m->info.algorithm == LRN_RANDOM_FOREST ?
-		(double) m->n_trees * 200 : (double) m->info.n_features * m->padded * 2 + 1000;
-	double		rows = 10e6 / row;
+	double		rows = 10e6 / m->learner->row_ns(m);
 
 	return rows < 1 ? 1 : rows > 65536 ? 65536 : (int64_t) rows;
 }
 
 void
-lrn_predict_proba(const lrn_model *m, const float *rows, int64_t n, float *proba)
+lrn_predict(const lrn_model *m, const float *rows, int64_t n, float *out)
 {
-	const lrn_kernels *k = lrn_kernels_for(m->isa);
+	m->learner->predict(m, rows, n, out);
+}
 
-	if (m->info.algorithm == LRN_RANDOM_FOREST)
-		k->forest_rows(m, rows, n, proba);
-	else
-		k->linear_rows(m, rows, n, proba);
+/* Generous: a deep tree takes 20 to 50 ns a row, a product 1 ns. */
+double
+lrn_forest_row_ns(const lrn_model *m)
+{
+	return (double) m->n_trees * 200;
 }
 
 void
-lrn_transform(const lrn_model *m, const float *rows, int64_t n, float *out)
+lrn_forest_predict(const lrn_model *m, const float *rows, int64_t n, float *out)
 {
-	lrn_predict_proba(m, rows, n, out);
+	lrn_kernels_for(m->isa)->forest_rows(m, rows, n, out);
+}
+
+double
+lrn_linear_row_ns(const lrn_model *m)
+{
+	return (double) m->info.n_features * m->padded * 2 + 1000;
+}
+
+void
+lrn_linear_predict(const lrn_model *m, const float *rows, int64_t n, float *out)
+{
+	lrn_kernels_for(m->isa)->linear_rows(m, rows, n, out);
 }

@@ -4,7 +4,7 @@
  *	  the memory that will be needed, class weights, accuracy on the training
  *	  rows.
  */
-#include "learn/learn_int.h"
+#include "learn/learner.h"
 
 #include <math.h>
 #include <stdio.h>
@@ -53,7 +53,7 @@ check_matrix(const mr_env *env, const lrn_params *p, const lrn_matrix *m, mr_sta
 			mr_hint(st, "Turn such values into NULL in the query, or drop their rows.");
 			return MR_INVALID;
 		}
-		if (missing && p->algorithm != LRN_RANDOM_FOREST)
+		if (missing && !lrn_takes(p->algorithm, LRN_TAKES_MISSING))
 		{
 			mr_fail(st, MR_INVALID, "column %s has missing values", column_name(m, c, name, sizeof(name)));
 			mr_detail(st, "%lld of %lld values are missing; %s has no rule for them.",
@@ -68,7 +68,7 @@ check_matrix(const mr_env *env, const lrn_params *p, const lrn_matrix *m, mr_sta
 }
 
 static mr_code
-check_labels(const lrn_matrix *m, const int32_t *y, int n_classes, mr_status *st)
+check_classes(const lrn_matrix *m, const int32_t *y, int n_classes, mr_status *st)
 {
 	int32_t		first = -1;
 	bool		differ = false;
@@ -118,44 +118,81 @@ lrn_class_weights(const lrn_params *p, lrn_class_weight kind, const double *coun
 size_t
 lrn_train_memory(const lrn_params *p, int64_t rows, int cols, int n_classes)
 {
-	double		r = (double) rows,
-				d = cols,
-				k = n_classes,
-				need = 0;
+	double		need = lrn_learner_of(p->algorithm)->memory(p, rows, cols, n_classes);
 
-	switch (p->algorithm)
-	{
-		case LRN_RANDOM_FOREST:
-			/* ranks and distinct values; items and keys twice; draws; votes */
-			need = r * d * 8 + r * 36 + k * 40;
-			if (p->oob_score > 0 || (p->oob_score < 0 && r * k * 4 <= 256.0 * 1048576))
-				need += r * k * 4;
-			if (p->criterion == LRN_ENTROPY)
-				need += fmin(r + 1, 1048576) * 8;
-			break;
-		case LRN_LOGISTIC_REGRESSION:
-			/* L-BFGS keeps ten pairs and six vectors */
-			need = (d + 1) * k * 8 * 27 + (k + d) * LRN_BLOCK * 8 + k * 16;
-			break;
-		case LRN_PCA:
-			need = (d + 16) * (d + 16) * 8 + (d + 16) * LRN_BLOCK * 8 + (double) lrn_eigen_memory(cols, cols) + d * d * 8;
-			break;
-	}
 	return need > (double) (SIZE_MAX / 4) ? SIZE_MAX : (size_t) need;
 }
 
-/* Share of the training rows that the finished model classifies right. */
+/* The target must be whole: what can be wrong with it came from the query. */
 static mr_code
-train_accuracy(const mr_env *env, const lrn_matrix *m, const int32_t *y, int n_classes,
-			   const uint8_t *file, size_t len, double *accuracy, mr_status *st)
+check_target(const lrn_params *p, const lrn_matrix *m, const lrn_target *t, mr_status *st)
+{
+	double		sum = 0;
+
+	if (p->task == LRN_CLASSIFY)
+	{
+		mr_code		code = check_classes(m, t->class_id, t->n_classes, st);
+
+		if (code)
+			return code;
+	}
+	else if (p->task == LRN_REGRESS)
+	{
+		for (int64_t i = 0; i < m->rows; i++)
+			if (!isfinite(t->value[i]))
+				return mr_fail(st, MR_INVALID, "the target of row %lld is not a finite number", (long long) i + 1);
+	}
+	if (t == NULL || t->weight == NULL)
+		return MR_OK;
+	if (!lrn_takes(p->algorithm, LRN_TAKES_WEIGHTS))
+		return mr_fail(st, MR_INVALID, "algorithm \"%s\" takes no sample weights", lrn_algorithm_name(p->algorithm));
+	for (int64_t i = 0; i < m->rows; i++)
+	{
+		if (!(t->weight[i] >= 0) || isinf(t->weight[i]))
+			return mr_fail(st, MR_INVALID, "the weight of row %lld is not a number of at least 0", (long long) i + 1);
+		sum += t->weight[i];
+	}
+	return sum > 0 ? MR_OK : mr_fail(st, MR_INVALID, "no row has a positive weight");
+}
+
+/* Sums over the training rows of what the finished model answers. */
+typedef struct train_score
+{
+	int64_t		right;			/* rows classified right */
+	double		square;			/* squared errors */
+} train_score;
+
+static void
+score_row(const lrn_model *model, const float *answer, const lrn_target *t, int64_t row, train_score *s)
+{
+	if (model->info.task == LRN_REGRESS)
+	{
+		double		error = (double) answer[0] - (double) t->value[row];
+
+		s->square += error * error;
+	}
+	else
+	{
+		int			best = 0;
+
+		for (int c = 1; c < model->info.n_outputs; c++)
+			if (answer[c] > answer[best])
+				best = c;
+		s->right += best == t->class_id[row];
+	}
+}
+
+static mr_code
+score_training(const mr_env *env, const lrn_matrix *m, const lrn_target *t,
+			   const uint8_t *file, size_t len, lrn_report *report, mr_status *st)
 {
 	uint8_t    *flat = NULL;
 	size_t		flat_len;
 	lrn_model	model;
-	int64_t		slice,
-				right = 0;
+	train_score score = {0};
+	int64_t		slice;
 	float	   *rows,
-			   *proba;
+			   *answers;
 	mr_code		code = lrn_compile(env, file, len, &flat, &flat_len, st);
 
 	if (code)
@@ -169,8 +206,8 @@ train_accuracy(const mr_env *env, const lrn_matrix *m, const int32_t *y, int n_c
 	slice = lrn_slice(&model);
 	slice = slice > 1024 ? 1024 : slice;
 	rows = mr_alloc(env, (size_t) slice * (size_t) m->cols * sizeof(float));
-	proba = mr_alloc(env, (size_t) slice * (size_t) n_classes * sizeof(float));
-	if (rows == NULL || proba == NULL)
+	answers = mr_alloc(env, (size_t) slice * (size_t) model.info.n_outputs * sizeof(float));
+	if (rows == NULL || answers == NULL)
 		code = lrn_out_of_memory(st);
 	for (int64_t first = 0; first < m->rows && code == MR_OK; first += slice)
 	{
@@ -179,66 +216,51 @@ train_accuracy(const mr_env *env, const lrn_matrix *m, const int32_t *y, int n_c
 		for (int c = 0; c < m->cols; c++)
 			for (int64_t i = 0; i < n; i++)
 				rows[(size_t) i * (size_t) m->cols + (size_t) c] = m->col[c][first + i];
-		lrn_predict_proba(&model, rows, n, proba);
+		lrn_predict(&model, rows, n, answers);
 		for (int64_t i = 0; i < n; i++)
-		{
-			const float *p = proba + (size_t) i * (size_t) n_classes;
-			int			best = 0;
-
-			for (int c = 1; c < n_classes; c++)
-				if (p[c] > p[best])
-					best = c;
-			right += best == y[first + i];
-		}
+			score_row(&model, answers + (size_t) i * (size_t) model.info.n_outputs, t, first + i, &score);
 		if (mr_interrupted(env))
 			code = lrn_canceled(st);
 	}
-	*accuracy = (double) right / (double) m->rows;
+	if (model.info.task == LRN_REGRESS)
+		report->train_rmse = sqrt(score.square / (double) m->rows);
+	else
+		report->train_accuracy = (double) score.right / (double) m->rows;
 	mr_free(env, rows);
-	mr_free(env, proba);
+	mr_free(env, answers);
 	mr_free(env, flat);
 	return code;
 }
 
 mr_code
 lrn_train(const mr_env *env, const lrn_params *p, const lrn_matrix *m,
-		  const int32_t *y, int n_classes, lrn_report *report,
+		  const lrn_target *t, lrn_report *report,
 		  uint8_t **file, size_t *len, mr_status *st)
 {
+	const lrn_learner *l = lrn_learner_of(p->algorithm);
 	lrn_report	unused;
 	size_t		need;
 	mr_code		code;
 
 	if (report == NULL)
 		report = &unused;
-	*report = (lrn_report) {.train_accuracy = NAN, .oob_score = NAN, .loss = NAN, .variance_kept = NAN};
-	report->outputs = n_classes;
+	*report = (lrn_report) {.train_accuracy = NAN, .train_rmse = NAN, .oob_score = NAN, .loss = NAN,
+		.variance_kept = NAN};
+	if (l == NULL)
+		return mr_fail(st, MR_INTERNAL, "algorithm %d does not exist", (int) p->algorithm);
+	report->outputs = p->task == LRN_CLASSIFY ? t->n_classes : 1;
 	code = check_matrix(env, p, m, st);
-	if (code == MR_OK && lrn_is_classifier(p->algorithm))
-		code = check_labels(m, y, n_classes, st);
+	if (code == MR_OK)
+		code = check_target(p, m, t, st);
 	if (code)
 		return code;
-	need = lrn_train_memory(p, m->rows, m->cols, n_classes);
+	need = lrn_train_memory(p, m->rows, m->cols, t ? t->n_classes : 0);
 	if (p->max_memory && need > p->max_memory)
 		return lrn_over_limit(st, need, p->max_memory);
-
-	switch (p->algorithm)
-	{
-		case LRN_RANDOM_FOREST:
-			code = lrn_forest_train(env, p, m, y, n_classes, report, file, len, st);
-			break;
-		case LRN_LOGISTIC_REGRESSION:
-			code = lrn_logistic_train(env, p, m, y, n_classes, report, file, len, st);
-			break;
-		case LRN_PCA:
-			code = lrn_pca_train(env, p, m, report, file, len, st);
-			break;
-		default:
-			return mr_fail(st, MR_INTERNAL, "algorithm %d does not exist", (int) p->algorithm);
-	}
-	if (code || !lrn_is_classifier(p->algorithm))
+	code = l->train(env, p, m, t, report, file, len, st);
+	if (code || p->task > LRN_REGRESS || (l->takes & LRN_NO_TRAIN_SCORE))
 		return code;
-	code = train_accuracy(env, m, y, n_classes, *file, *len, &report->train_accuracy, st);
+	code = score_training(env, m, t, *file, *len, report, st);
 	if (code)
 	{
 		mr_free(env, *file);

@@ -83,10 +83,15 @@ nn_isa_available(nn_isa isa)
 nn_isa
 nn_isa_best(void)
 {
+	/* Asked at every call: CPUID takes 20 us and more in a virtual machine. */
+	static nn_isa best = nn_isa_auto;
 	nn_isa		isa = nn_isa_last;
 
+	if (best != nn_isa_auto)
+		return best;
 	while (!nn_isa_available(isa))
 		isa--;
+	best = isa;
 	return isa;
 }
 

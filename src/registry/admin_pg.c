@@ -1,6 +1,6 @@
 /*
  * admin_pg.c
- *	  promote_model(), drop_alias(), drop_model().
+ *	  promote_model(), rollback_model(), drop_alias(), drop_model().
  */
 #include "postgres.h"
 
@@ -11,6 +11,7 @@
 #include "utils/builtins.h"
 
 PG_FUNCTION_INFO_V1(millrace_promote_model);
+PG_FUNCTION_INFO_V1(millrace_rollback_model);
 PG_FUNCTION_INFO_V1(millrace_drop_alias);
 PG_FUNCTION_INFO_V1(millrace_drop_model);
 
@@ -67,6 +68,75 @@ millrace_promote_model(PG_FUNCTION_ARGS)
 	reg_set_alias(&w, name, alias, PG_GETARG_INT32(1), reason);
 	reg_write_end(&w);
 	PG_RETURN_VOID();
+}
+
+/*
+ * What an alias went back to if it were rolled back; 0: nothing.  Its history
+ * is read as a stack: a version set anew lies on top; one set again takes with
+ * it what was put above it, so that rolling back twice goes two steps back.  A
+ * removed alias goes back to what it stood for.  Dropped versions are skipped.
+ * Within reg_write_begin().
+ */
+static int
+version_before(const char *name, const char *alias)
+{
+	static const Oid types[] = {TEXTOID, TEXTOID};
+	Datum		values[] = {CStringGetTextDatum(name), CStringGetTextDatum(alias)};
+	int			n = (int) reg_execute("SELECT h.version, m.retired_at IS NULL FROM millrace.alias_history h "
+									  "LEFT JOIN millrace.models m ON m.name = h.name AND m.version = h.version "
+									  "WHERE h.name = $1 AND h.alias = $2 ORDER BY h.id",
+									  2, types, values, NULL, SPI_OK_SELECT);
+	struct
+	{
+		int			version;
+		bool		alive;
+	}		   *stack = palloc(Max(n, 1) * sizeof(*stack));
+	int			depth = 0;
+	bool		standing = false;
+
+	for (int i = 0; i < n; i++)
+	{
+		bool		removed,
+					isnull;
+		int			version = DatumGetInt32(reg_result(i, 1, &removed)),
+					d = 0;
+
+		standing = !removed;
+		if (removed)
+			continue;
+		while (d < depth && stack[d].version != version)
+			d++;
+		stack[d].version = version;
+		stack[d].alive = DatumGetBool(reg_result(i, 2, &isnull));
+		depth = d + 1;
+	}
+	for (int d = depth - 1 - standing; d >= 0; d--)
+		if (stack[d].alive)
+			return stack[d].version;
+	return 0;
+}
+
+/* millrace.rollback_model(name text, alias text, reason text) -> int, the version that stands now */
+Datum
+millrace_rollback_model(PG_FUNCTION_ARGS)
+{
+	char	   *name = text_argument(fcinfo, 0, "name");
+	char	   *alias = text_argument(fcinfo, 1, "alias");
+	char	   *reason = PG_ARGISNULL(2) ? NULL : text_to_cstring(PG_GETARG_TEXT_PP(2));
+	int			version;
+	reg_write	w;
+
+	reg_write_begin(&w, "rollback_model()");
+	reg_lock_name(name);
+	version = version_before(name, alias);
+	if (version == 0)
+		ereport(ERROR,
+				(errcode(ERRCODE_UNDEFINED_OBJECT),
+				 errmsg("alias \"%s\" of model \"%s\" has no earlier version to go back to", alias, name),
+				 errhint("SELECT * FROM millrace.model_history WHERE name = '%s' shows what it stood for.", name)));
+	reg_set_alias(&w, name, alias, version, reason ? reason : "rollback");
+	reg_write_end(&w);
+	PG_RETURN_INT32(version);
 }
 
 /* millrace.drop_alias(name text, alias text, reason text) */

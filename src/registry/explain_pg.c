@@ -31,7 +31,7 @@ network_argument(FunctionCallInfo fcinfo)
 	if (m->kind != REG_ONNX)
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-				 errmsg("model \"%s\" (%s) has no plan", m->reference, reg_kind_names[m->kind]),
+				 errmsg("model \"%s\" (%s) has no plan", m->reference, reg_kind_name(m->kind)),
 				 errdetail("Only networks (kind \"onnx\") are planned.")));
 	reg_load(m);
 	return m;

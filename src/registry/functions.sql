@@ -30,6 +30,12 @@ CREATE FUNCTION @extschema@.class_probabilities(descriptors real[], model text D
 COMMENT ON FUNCTION @extschema@.class_probabilities(real[], text) IS
 	'probability of each class, in the order of the model''s labels';
 
+CREATE FUNCTION @extschema@.predict(features real[], model text DEFAULT NULL) RETURNS real
+	LANGUAGE c STABLE PARALLEL SAFE COST 100
+	AS 'MODULE_PATHNAME', 'millrace_predict';
+COMMENT ON FUNCTION @extschema@.predict(real[], text) IS
+	'value that a regression model gives for one row, or the number of the nearest centre of a k-means model';
+
 CREATE FUNCTION @extschema@.infer(model text, input real[], shape integer[] DEFAULT NULL) RETURNS real[]
 	LANGUAGE c STABLE PARALLEL SAFE COST 1000
 	AS 'MODULE_PATHNAME', 'millrace_infer';
@@ -127,6 +133,25 @@ CREATE FUNCTION millrace.promote_model(name text, version integer, alias text DE
 COMMENT ON FUNCTION millrace.promote_model(text, integer, text, text) IS
 	'point an alias at a version; millrace.alias_history keeps when, who and why';
 
+CREATE FUNCTION millrace.rollback_model(name text, alias text DEFAULT 'champion', reason text DEFAULT NULL) RETURNS integer
+	LANGUAGE c VOLATILE PARALLEL UNSAFE
+	AS 'MODULE_PATHNAME', 'millrace_rollback_model';
+COMMENT ON FUNCTION millrace.rollback_model(text, text, text) IS
+	'point an alias at the live version it stood for before; again: one further back; returns that version';
+
+CREATE FUNCTION millrace.model_at(name text, at timestamptz, alias text DEFAULT NULL) RETURNS integer
+	LANGUAGE sql STABLE PARALLEL SAFE
+	RETURN COALESCE(
+		(SELECT h.version FROM millrace.alias_history h
+			WHERE h.name = model_at.name AND h.alias = COALESCE(model_at.alias, 'champion') AND h.set_at <= model_at.at
+			ORDER BY h.id DESC LIMIT 1),
+		CASE WHEN model_at.alias IS NULL THEN
+			(SELECT pg_catalog.max(m.version) FROM millrace.models m
+				WHERE m.name = model_at.name AND m.created_at <= model_at.at AND (m.retired_at IS NULL OR m.retired_at > model_at.at))
+		END);
+COMMENT ON FUNCTION millrace.model_at(text, timestamptz, text) IS
+	'version that an alias stood for at a time; without an alias, what the bare name meant: the champion, else the newest live version';
+
 CREATE FUNCTION millrace.drop_alias(name text, alias text, reason text DEFAULT NULL) RETURNS void
 	LANGUAGE c VOLATILE PARALLEL UNSAFE
 	AS 'MODULE_PATHNAME', 'millrace_drop_alias';
@@ -150,11 +175,13 @@ REVOKE EXECUTE ON FUNCTION
 	@extschema@.extract_descriptors(bytea[], text),
 	@extschema@.classify(real[], text),
 	@extschema@.class_probabilities(real[], text),
+	@extschema@.predict(real[], text),
 	@extschema@.infer(text, real[], integer[]),
 	@extschema@.infer_json(text, jsonb),
 	millrace.resolve_model(text, text),
 	millrace.try_extract_descriptors(bytea, text),
 	millrace.classify_rows(real[], text),
+	millrace.model_at(text, timestamptz, text),
 	millrace.model_plan(text, boolean),
 	millrace.prewarm(text),
 	millrace.model_statistics(),
@@ -164,6 +191,7 @@ REVOKE EXECUTE ON FUNCTION
 	millrace.model_bytes(text),
 	millrace.quantize_model(text, text, jsonb),
 	millrace.promote_model(text, integer, text, text),
+	millrace.rollback_model(text, text, text),
 	millrace.drop_alias(text, text, text),
 	millrace.drop_model(text, integer),
 	millrace.install_models(boolean)
@@ -173,6 +201,7 @@ GRANT EXECUTE ON FUNCTION
 	@extschema@.extract_descriptors(bytea[], text),
 	@extschema@.classify(real[], text),
 	@extschema@.class_probabilities(real[], text),
+	@extschema@.predict(real[], text),
 	@extschema@.infer(text, real[], integer[]),
 	@extschema@.infer_json(text, jsonb),
 	millrace.resolve_model(text, text),
@@ -181,7 +210,7 @@ GRANT EXECUTE ON FUNCTION
 	millrace.model_plan(text, boolean),
 	millrace.prewarm(text)
 	TO millrace_user;
-GRANT EXECUTE ON FUNCTION millrace.model_statistics() TO millrace_user, millrace_monitor;
+GRANT EXECUTE ON FUNCTION millrace.model_at(text, timestamptz, text), millrace.model_statistics() TO millrace_user, millrace_monitor;
 GRANT EXECUTE ON FUNCTION millrace.stat_models_reset() TO millrace_admin;
 GRANT EXECUTE ON FUNCTION
 	millrace.import_model(text, bytea, jsonb),
@@ -189,6 +218,7 @@ GRANT EXECUTE ON FUNCTION
 	millrace.model_bytes(text),
 	millrace.quantize_model(text, text, jsonb),
 	millrace.promote_model(text, integer, text, text),
+	millrace.rollback_model(text, text, text),
 	millrace.drop_alias(text, text, text),
 	millrace.drop_model(text, integer),
 	millrace.install_models(boolean)

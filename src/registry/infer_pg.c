@@ -25,6 +25,7 @@ PG_FUNCTION_INFO_V1(millrace_extract_descriptors);
 PG_FUNCTION_INFO_V1(millrace_extract_descriptors_set);
 PG_FUNCTION_INFO_V1(millrace_try_extract_descriptors);
 PG_FUNCTION_INFO_V1(millrace_classify);
+PG_FUNCTION_INFO_V1(millrace_predict);
 PG_FUNCTION_INFO_V1(millrace_classify_rows);
 PG_FUNCTION_INFO_V1(millrace_class_probabilities);
 
@@ -251,7 +252,7 @@ millrace_classify(PG_FUNCTION_ARGS)
 
 	if (PG_ARGISNULL(0))
 		PG_RETURN_NULL();
-	row = reg_floats(PG_GETARG_ARRAYTYPE_P(0), 1, true, "descriptors", &rows, &columns);
+	row = reg_floats(PG_GETARG_ARRAYTYPE_P(0), 1, !reg_takes_missing(m), "descriptors", &rows, &columns);
 	if (classified.valid && classified.columns == columns &&
 		memcmp(classified.model_sha, m->sha256, 32) == 0 &&
 		memcmp(classified.row, row, sizeof(float) * columns) == 0)
@@ -282,6 +283,21 @@ millrace_classify(PG_FUNCTION_ARGS)
 	PG_RETURN_DATUM(HeapTupleGetDatum(tuple));
 }
 
+/* predict(features real[], model text) -> real */
+Datum
+millrace_predict(PG_FUNCTION_ARGS)
+{
+	const reg_model *m = reg_resolve_arg(fcinfo, 1, REG_CLASSIFY);
+	const float *row;
+	int64		rows;
+	int			columns;
+
+	if (PG_ARGISNULL(0))
+		PG_RETURN_NULL();
+	row = reg_floats(PG_GETARG_ARRAYTYPE_P(0), 1, !reg_takes_missing(m), "features", &rows, &columns);
+	PG_RETURN_FLOAT4(reg_predict(m, row, columns));
+}
+
 /* millrace.classify_rows(descriptors real[][], model text) -> setof classification, in order */
 Datum
 millrace_classify_rows(PG_FUNCTION_ARGS)
@@ -298,7 +314,7 @@ millrace_classify_rows(PG_FUNCTION_ARGS)
 	if (PG_ARGISNULL(0))
 		return (Datum) 0;
 	m = reg_resolve_arg(fcinfo, 1, REG_CLASSIFY);
-	values = reg_floats(PG_GETARG_ARRAYTYPE_P(0), 2, true, "descriptors", &rows, &columns);
+	values = reg_floats(PG_GETARG_ARRAYTYPE_P(0), 2, !reg_takes_missing(m), "descriptors", &rows, &columns);
 	if (rows == 0)
 		return (Datum) 0;
 	label = palloc_array(int32, rows);
@@ -330,7 +346,7 @@ millrace_class_probabilities(PG_FUNCTION_ARGS)
 	if (PG_ARGISNULL(0))
 		return (Datum) 0;
 	m = reg_resolve_arg(fcinfo, 1, REG_CLASSIFY);
-	values = reg_floats(PG_GETARG_ARRAYTYPE_P(0), 1, true, "descriptors", &rows, &columns);
+	values = reg_floats(PG_GETARG_ARRAYTYPE_P(0), 1, !reg_takes_missing(m), "descriptors", &rows, &columns);
 	proba = palloc_array(float, Max(m->n_outputs, 1));
 	reg_class_probabilities(m, values, 1, columns, proba);
 	for (int i = 0; i < m->n_labels; i++)

@@ -61,7 +61,7 @@ typedef struct reg_loaded
 	nn_model	nn;				/* REG_ONNX */
 	int			output;			/* index of the output that is the answer */
 	lrn_model	lrn;			/* learners */
-	const reg_model *backbone;	/* REG_PCA with spec.backbone */
+	const reg_model *backbone;	/* LRN_PCA with spec.backbone */
 	reg_counts	counts;
 	int			timed;			/* weight of the run at hand; 0: not timed */
 	const uint8 *file;			/* the map */
@@ -90,7 +90,7 @@ extern char *reg_jsonb_text(JsonbContainer *object, const char *key, const char 
 
 /* ---- resolve_pg.c ---- */
 
-extern const char *const reg_kind_names[];
+extern const char *reg_kind_name(reg_kind kind);
 extern bool reg_kind_by_name(const char *name, reg_kind *kind);
 
 /* "name", "name@alias", "name:version" taken apart: alias empty, version 0 if

@@ -514,7 +514,7 @@ millrace_quantize_model(PG_FUNCTION_ARGS)
 	if (j.model->kind != REG_ONNX)
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-				 errmsg("model \"%s\" (%s) is not a network", j.model->reference, reg_kind_names[j.model->kind]),
+				 errmsg("model \"%s\" (%s) is not a network", j.model->reference, reg_kind_name(j.model->kind)),
 				 errdetail("Only networks are quantized.")));
 	if (!reg_read_version(j.model->name, j.model->version, GetActiveSnapshot(), &row))
 		elog(ERROR, "model \"%s\" has no row", j.model->reference);

@@ -108,10 +108,7 @@ check_learner(const reg_new *new, reg_spec *spec, Jsonb **spec_json, int n_label
 			st.code = MR_INVALID;
 		mr_pg_raise(&st);
 	}
-	if (!reg_kind_by_name(lrn_algorithm_name(info.algorithm), &f->kind))
-		ereport(ERROR,
-				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
-				 errmsg("models of kind \"%s\" cannot be registered", lrn_algorithm_name(info.algorithm))));
+	f->kind = (reg_kind) info.algorithm;
 	f->n_inputs = info.n_features;
 	f->n_outputs = info.n_outputs;
 	if (spec->has_input || spec->output || spec->n_classes || spec->precision != nn_float32)
@@ -119,7 +116,7 @@ check_learner(const reg_new *new, reg_spec *spec, Jsonb **spec_json, int n_label
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 				 errmsg("model specification: \"%s\" is for networks, not for a model of kind \"%s\"",
 						spec->has_input ? "input" : spec->output ? "output" :
-						spec->n_classes ? "shapes" : "precision", reg_kind_names[f->kind])));
+						spec->n_classes ? "shapes" : "precision", reg_kind_name(f->kind))));
 	if (n_labels != info.n_classes)
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
@@ -127,7 +124,7 @@ check_learner(const reg_new *new, reg_spec *spec, Jsonb **spec_json, int n_label
 				 errhint("Give the labels in the order of the classes: {\"labels\": [...]}.")));
 	if (spec->backbone)
 	{
-		if (f->kind != REG_PCA)
+		if (f->kind != LRN_PCA)
 			ereport(ERROR,
 					(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 					 errmsg("model specification: only a model of kind \"pca\" can have a \"backbone\"")));
@@ -136,7 +133,7 @@ check_learner(const reg_new *new, reg_spec *spec, Jsonb **spec_json, int n_label
 			ereport(ERROR,
 					(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 					 errmsg("model specification: backbone \"%s\" (%s) is not a network",
-							backbone->reference, reg_kind_names[backbone->kind])));
+							backbone->reference, reg_kind_name(backbone->kind))));
 		if (backbone->n_outputs != info.n_features)
 			ereport(ERROR,
 					(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
@@ -253,7 +250,7 @@ reg_register(const reg_new *new)
 		check_network(new, &spec, n_labels, &f);
 
 	row.name = unconstify(char *, new->name);
-	row.kind = unconstify(char *, reg_kind_names[f.kind]);
+	row.kind = unconstify(char *, reg_kind_name(f.kind));
 	reg_sha256(new->bytes, new->size, row.sha256);
 	row.spec = spec_json;
 	row.labels = labels;

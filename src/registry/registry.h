@@ -25,13 +25,9 @@ typedef enum reg_task
 	REG_CLASSIFY				/* millrace.classifier */
 } reg_task;
 
-typedef enum reg_kind
-{
-	REG_ONNX,
-	REG_RANDOM_FOREST,
-	REG_LOGISTIC_REGRESSION,
-	REG_PCA
-} reg_kind;
+/* What a model is: a network, else the lrn_algorithm that made it. */
+typedef int reg_kind;
+#define REG_ONNX 0
 
 /* One version.  Read-only for everybody outside this room. */
 typedef struct reg_model

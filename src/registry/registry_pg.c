@@ -6,6 +6,7 @@
 
 #include "core/core_pg.h"
 #include "registry/model.h"
+#include "registry/progress.h"
 #include "registry/settings.h"
 #include "utils/guc.h"
 
@@ -27,4 +28,5 @@ registry_init(void)
 							   PGC_USERSET, 0, NULL, NULL, NULL);
 	reg_resolve_init();
 	reg_stat_init();
+	reg_progress_init();
 }

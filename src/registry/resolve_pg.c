@@ -32,8 +32,6 @@
 #include "utils/memutils.h"
 #include "utils/snapmgr.h"
 
-const char *const reg_kind_names[] = {"onnx", "random_forest", "logistic_regression", "pca", NULL};
-
 #define REFERENCE_SIZE (2 * REG_NAME_SIZE + 16)
 
 typedef struct resolved_entry
@@ -52,16 +50,27 @@ static uint64 generation = 1;
 static uint64 swept_generation = 0;
 static uint64 transactions = 1;
 
+const char *
+reg_kind_name(reg_kind kind)
+{
+	return kind == REG_ONNX ? "onnx" : lrn_algorithm_name((lrn_algorithm) kind);
+}
+
 bool
 reg_kind_by_name(const char *name, reg_kind *kind)
 {
-	for (int i = 0; reg_kind_names[i]; i++)
-		if (strcmp(name, reg_kind_names[i]) == 0)
-		{
-			*kind = (reg_kind) i;
-			return true;
-		}
-	return false;
+	lrn_algorithm algorithm;
+	mr_status	st;
+
+	if (strcmp(name, "onnx") == 0)
+	{
+		*kind = REG_ONNX;
+		return true;
+	}
+	if (lrn_algorithm_find(name, &algorithm, &st) != MR_OK)
+		return false;
+	*kind = (reg_kind) algorithm;
+	return true;
 }
 
 void

@@ -10,7 +10,14 @@
 /* Raises 22023 unless rows of so many numbers are the model's. */
 extern void reg_check_columns(const reg_model *model, int64 columns);
 
-/* n rows through a learner: probabilities or projections, n * n_outputs. */
+/* Whether NaN is a missing value to a model. */
+extern bool reg_takes_missing(const reg_model *model);
+
+/* One row of d numbers through a regressor, or the number of the nearest of a
+ * clustering's centres.  Raises 22023 for any other model. */
+extern float reg_predict(const reg_model *model, const float *row, int d);
+
+/* n rows through a learner: n * n_outputs numbers, by its task. */
 extern void reg_infer_learner(const reg_model *model, const float *rows, int64 n, float *out);
 
 /* A batch through a plan of a network, inputs and outputs in their own element

@@ -22,19 +22,13 @@
 /* Holds a decoded image while it is turned into a tensor. */
 static MemoryContext image_cxt = NULL;
 
-static bool
-is_classifier(const reg_model *m)
-{
-	return m->kind == REG_RANDOM_FOREST || m->kind == REG_LOGISTIC_REGRESSION;
-}
-
 /* What runs on images for a model: itself, or its backbone. */
 static const reg_model *
 network_of(const reg_model *m)
 {
 	reg_loaded *l = m->loaded;
 
-	if (m->kind == REG_PCA && l->spec.backbone)
+	if (m->kind == LRN_PCA && l->spec.backbone)
 	{
 		if (l->backbone == NULL)
 			l->backbone = reg_resolve(l->spec.backbone, REG_DESCRIBE);
@@ -49,8 +43,8 @@ network_of(const reg_model *m)
 		return m;
 	ereport(ERROR,
 			(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-			 errmsg("model \"%s\" (%s) does not take images", m->reference, reg_kind_names[m->kind]),
-			 m->kind == REG_PCA ?
+			 errmsg("model \"%s\" (%s) does not take images", m->reference, reg_kind_name(m->kind)),
+			 m->kind == LRN_PCA ?
 			 errhint("Its specification names no backbone: train it with the option \"backbone\".") :
 			 errhint("Use extract_descriptors() with a network or a PCA, and give the result to classify().")));
 	return NULL;
@@ -105,10 +99,16 @@ reg_extract(const reg_model *m, const uint8 *image, size_t size, float *out, mr_
 	if (m != network)
 	{
 		reg_stat_start(m, 1);
-		lrn_transform(&m->loaded->lrn, features, 1, out);
+		lrn_predict(&m->loaded->lrn, features, 1, out);
 		reg_stat_end(m, 1);
 	}
 	return MR_OK;
+}
+
+bool
+reg_takes_missing(const reg_model *m)
+{
+	return m->kind != REG_ONNX && lrn_takes((lrn_algorithm) m->kind, LRN_TAKES_MISSING);
 }
 
 void
@@ -124,10 +124,10 @@ reg_check_columns(const reg_model *m, int64 columns)
 static void
 check_classifier(const reg_model *m)
 {
-	if (!is_classifier(m) || m->n_labels != m->n_outputs)
+	if (m->kind == REG_ONNX || m->n_labels == 0 || m->n_labels != m->n_outputs)
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-				 errmsg("model \"%s\" (%s) is not a classifier", m->reference, reg_kind_names[m->kind])));
+				 errmsg("model \"%s\" (%s) is not a classifier", m->reference, reg_kind_name(m->kind))));
 }
 
 /* A learner that does not know missing values would answer NaN. */
@@ -140,7 +140,7 @@ check_missing(const reg_model *m, const float *rows, int64 n)
 		if (isnan(rows[i]))
 			ereport(ERROR,
 					(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-					 errmsg("model \"%s\" (%s) does not take missing values", m->reference, reg_kind_names[m->kind]),
+					 errmsg("model \"%s\" (%s) does not take missing values", m->reference, reg_kind_name(m->kind)),
 					 errdetail("Number %d of row " INT64_FORMAT " is NaN.",
 							   (int) (i % m->n_inputs) + 1, i / m->n_inputs + 1)));
 }
@@ -158,10 +158,7 @@ run_learner(const reg_model *m, const float *rows, int64 n, float *out)
 		int64		now = Min(slice, n - done);
 
 		CHECK_FOR_INTERRUPTS();
-		if (m->kind == REG_PCA)
-			lrn_transform(l, rows + done * m->n_inputs, now, out + done * m->n_outputs);
-		else
-			lrn_predict_proba(l, rows + done * m->n_inputs, now, out + done * m->n_outputs);
+		lrn_predict(l, rows + done * m->n_inputs, now, out + done * m->n_outputs);
 	}
 	reg_stat_end(m, n);
 }
@@ -207,6 +204,35 @@ reg_classify(const reg_model *m, const float *rows, int64 n, int d,
 			confidence[done + r] = p[best];
 		}
 	}
+}
+
+float
+reg_predict(const reg_model *m, const float *row, int d)
+{
+	float	   *out;
+	int			best = 0;
+
+	if (m->kind == REG_ONNX)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("model \"%s\" (%s) does not predict a number", m->reference, reg_kind_name(m->kind)),
+				 errhint("Use infer().")));
+	reg_check_columns(m, d);
+	reg_load(m);
+	if (m->loaded->lrn.info.task != LRN_REGRESS && m->loaded->lrn.info.task != LRN_CLUSTER)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("model \"%s\" (%s) does not predict a number", m->reference, reg_kind_name(m->kind)),
+				 m->n_labels ? errhint("Use classify().") : errhint("Use infer().")));
+	check_missing(m, row, 1);
+	out = reg_scratch(sizeof(float) * m->n_outputs);
+	run_learner(m, row, 1, out);
+	if (m->loaded->lrn.info.task == LRN_REGRESS)
+		return out[0];
+	for (int c = 1; c < m->n_outputs; c++)
+		if (out[c] < out[best])
+			best = c;
+	return best;
 }
 
 void

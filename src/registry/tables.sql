@@ -39,7 +39,8 @@ CREATE TABLE millrace.models (
 		AND pg_catalog.strpos(name, '@') OPERATOR(pg_catalog.=) 0
 		AND pg_catalog.strpos(name, ':') OPERATOR(pg_catalog.=) 0),
 	CONSTRAINT models_version_check CHECK (version OPERATOR(pg_catalog.>) 0),
-	CONSTRAINT models_kind_check CHECK (kind IN ('onnx', 'random_forest', 'logistic_regression', 'pca')),
+	CONSTRAINT models_kind_check CHECK (kind IN ('onnx', 'random_forest', 'extra_trees', 'gradient_boosting',
+		'logistic_regression', 'linear_svm', 'rbf_svm', 'knn', 'ridge', 'pca', 'kmeans')),
 	CONSTRAINT models_sha256_check CHECK (pg_catalog.octet_length(sha256) OPERATOR(pg_catalog.=) 32),
 	CONSTRAINT models_origin_check CHECK (origin IN ('import', 'train', 'quantize', 'shipped'))
 );
@@ -102,13 +103,13 @@ CREATE TABLE millrace.alias_history (
 	reason           text
 );
 CREATE INDEX alias_history_name_alias_idx ON millrace.alias_history (name, alias, id);
-COMMENT ON TABLE millrace.alias_history IS 'every change of an alias, in order; see millrace.alias_periods for "live at T"';
+COMMENT ON TABLE millrace.alias_history IS 'every change of an alias, in order; see millrace.model_history for "live at T"';
 COMMENT ON COLUMN millrace.alias_history.id IS 'order of the changes';
 COMMENT ON COLUMN millrace.alias_history.name IS 'model';
 COMMENT ON COLUMN millrace.alias_history.alias IS 'alias';
 COMMENT ON COLUMN millrace.alias_history.version IS 'version it stood for from then on; null: the alias was removed';
 COMMENT ON COLUMN millrace.alias_history.previous_version IS 'version it stood for before; null: the alias was new';
-COMMENT ON COLUMN millrace.alias_history.set_at IS 'when';
+COMMENT ON COLUMN millrace.alias_history.set_at IS 'when; never before the row before it, and the same for all rows of a transaction';
 COMMENT ON COLUMN millrace.alias_history.set_by IS 'role that did it';
 COMMENT ON COLUMN millrace.alias_history.reason IS 'why, in the words of whoever did it';
 

@@ -322,7 +322,7 @@ millrace_infer(PG_FUNCTION_ARGS)
 	m = reg_resolve_arg(fcinfo, 0, REG_DESCRIBE);
 	array = PG_GETARG_ARRAYTYPE_P(1);
 	n = ArrayGetNItems(ARR_NDIM(array), ARR_DIMS(array));
-	values = reg_floats(array, MAXDIM, m->kind != REG_RANDOM_FOREST, "input", &rows, &columns);
+	values = reg_floats(array, MAXDIM, !reg_takes_missing(m), "input", &rows, &columns);
 	if (shape)
 		read_shape(shape, n, &given);
 	if (m->kind != REG_ONNX)

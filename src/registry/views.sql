@@ -53,14 +53,15 @@ FROM millrace.models m
 COMMENT ON VIEW millrace.quantized_models IS
 	'int8 versions and their agreement with the float32 model on hold-out rows: mean and worst cosine of the answers, share of rows with the same largest answer, largest difference, layers that stayed float32';
 
-CREATE VIEW millrace.alias_periods WITH (security_barrier) AS
-SELECT h.name, h.alias, h.version,
-	pg_catalog.tstzrange(h.set_at, pg_catalog.lead(h.set_at) OVER w) AS live,
-	h.set_by, h.reason
-FROM millrace.alias_history h
-WINDOW w AS (PARTITION BY h.name, h.alias ORDER BY h.id);
-COMMENT ON VIEW millrace.alias_periods IS
-	'which version an alias stood for, and when: WHERE live @> the time in question';
+CREATE VIEW millrace.model_history WITH (security_barrier) AS
+SELECT p.name, p.alias, p.version, p.live, p.set_by, p.reason
+FROM (SELECT h.id, h.name, h.alias, h.version, h.set_by, h.reason,
+		pg_catalog.tstzrange(h.set_at, pg_catalog.lead(h.set_at) OVER (PARTITION BY h.name, h.alias ORDER BY h.id)) AS live
+	FROM millrace.alias_history h) p
+WHERE p.version IS NOT NULL AND NOT pg_catalog.isempty(p.live)
+ORDER BY p.id;
+COMMENT ON VIEW millrace.model_history IS
+	'which version an alias stood for, and when: WHERE live @> the time in question; what a transaction set and changed again is left out';
 
 CREATE VIEW millrace.stat_models AS
 SELECT s.name, s.version, s.calls, s.rows, s.seconds,
@@ -79,4 +80,4 @@ COMMENT ON VIEW millrace.supported_operators IS
 
 GRANT SELECT ON millrace.stat_models TO millrace_user, millrace_monitor;
 GRANT SELECT ON millrace.supported_operators TO PUBLIC;
-GRANT SELECT ON millrace.model_versions, millrace.quantized_models, millrace.alias_periods TO millrace_user, millrace_monitor;
+GRANT SELECT ON millrace.model_versions, millrace.quantized_models, millrace.model_history TO millrace_user, millrace_monitor;

@@ -5,6 +5,7 @@
 #include "postgres.h"
 
 #include "access/relation.h"
+#include "access/xact.h"
 #include "catalog/pg_type.h"
 #include "common/hashfn.h"
 #include "miscadmin.h"
@@ -14,6 +15,7 @@
 #include "utils/builtins.h"
 #include "utils/guc.h"
 #include "utils/rel.h"
+#include "utils/timestamp.h"
 
 static Oid
 owner_of_registry(void)
@@ -97,12 +99,34 @@ reg_bytea(const void *data, size_t size)
 	return b;
 }
 
+/*
+ * When a change of an alias takes place.  Rows of the history never go back in
+ * time, though the clock may; and those of one transaction have one time, since
+ * others see the last of them only.
+ */
+static TimestampTz
+time_of_change(const Datum *name_and_alias)
+{
+	static const Oid types[] = {TEXTOID, TEXTOID};
+	TimestampTz now = GetCurrentTimestamp();
+	TimestampTz last;
+	bool		isnull;
+
+	if (reg_execute("SELECT set_at, xmin FROM millrace.alias_history WHERE name = $1 AND alias = $2 ORDER BY id DESC LIMIT 1",
+					2, types, name_and_alias, NULL, SPI_OK_SELECT) == 0)
+		return now;
+	last = DatumGetTimestampTz(reg_result(0, 1, &isnull));
+	if (TransactionIdIsCurrentTransactionId(DatumGetTransactionId(reg_result(0, 2, &isnull))))
+		return last;
+	return Max(now, last);
+}
+
 void
 reg_set_alias(const reg_write *w, const char *name, const char *alias, int version, const char *reason)
 {
-	static const Oid types[] = {TEXTOID, TEXTOID, INT4OID, INT4OID, TEXTOID, TEXTOID};
-	Datum		values[6] = {CStringGetTextDatum(name), CStringGetTextDatum(alias), Int32GetDatum(version)};
-	char		nulls[7] = "      ";
+	static const Oid types[] = {TEXTOID, TEXTOID, INT4OID, INT4OID, TEXTOID, TEXTOID, TIMESTAMPTZOID};
+	Datum		values[lengthof(types)] = {CStringGetTextDatum(name), CStringGetTextDatum(alias), Int32GetDatum(version)};
+	char		nulls[lengthof(types) + 1] = "       ";
 	bool		isnull;
 	int			previous;
 
@@ -116,6 +140,7 @@ reg_set_alias(const reg_write *w, const char *name, const char *alias, int versi
 	values[3] = Int32GetDatum(previous);
 	values[4] = CStringGetTextDatum(w->caller);
 	values[5] = reason ? CStringGetTextDatum(reason) : (Datum) 0;
+	values[6] = TimestampTzGetDatum(time_of_change(values));
 	nulls[2] = version ? ' ' : 'n';
 	nulls[3] = previous ? ' ' : 'n';
 	nulls[5] = reason ? ' ' : 'n';
@@ -124,13 +149,13 @@ reg_set_alias(const reg_write *w, const char *name, const char *alias, int versi
 					2, types, values, NULL, SPI_OK_DELETE);
 	else
 	{
-		static const Oid upsert_types[] = {TEXTOID, TEXTOID, INT4OID, TEXTOID};
-		Datum		upsert[] = {values[0], values[1], values[2], values[4]};
+		static const Oid upsert_types[] = {TEXTOID, TEXTOID, INT4OID, TEXTOID, TIMESTAMPTZOID};
+		Datum		upsert[] = {values[0], values[1], values[2], values[4], values[6]};
 
-		reg_execute("INSERT INTO millrace.model_aliases (name, alias, version, set_by) VALUES ($1, $2, $3, $4) "
+		reg_execute("INSERT INTO millrace.model_aliases (name, alias, version, set_by, set_at) VALUES ($1, $2, $3, $4, $5) "
 					"ON CONFLICT (name, alias) DO UPDATE SET version = excluded.version, set_at = excluded.set_at, set_by = excluded.set_by",
-					4, upsert_types, upsert, NULL, SPI_OK_INSERT);
+					5, upsert_types, upsert, NULL, SPI_OK_INSERT);
 	}
-	reg_execute("INSERT INTO millrace.alias_history (name, alias, version, previous_version, set_by, reason) "
-				"VALUES ($1, $2, $3, $4, $5, $6)", 6, types, values, nulls, SPI_OK_INSERT);
+	reg_execute("INSERT INTO millrace.alias_history (name, alias, version, previous_version, set_by, reason, set_at) "
+				"VALUES ($1, $2, $3, $4, $5, $6, $7)", 7, types, values, nulls, SPI_OK_INSERT);
 }

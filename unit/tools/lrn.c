@@ -136,7 +136,7 @@ train(int argc, char **argv)
 	if (strcmp(argv[4], "-") != 0)
 		y = (int32_t *) must_read(argv[4], &len);
 	start = now();
-	if (lrn_train(&mr_env_malloc, &p, &m, y, atoi(argv[5]), &report, &file, &len, &st))
+	if (lrn_train(&mr_env_malloc, &p, &m, &(lrn_target) {.class_id = y, .n_classes = atoi(argv[5])}, &report, &file, &len, &st))
 		die(&st);
 	printf("{\"seconds\": %.6f, \"bytes\": %zu, \"nodes\": %lld, \"depth\": %d, \"iterations\": %d, \"converged\": %s, \"outputs\": %d",
 		   now() - start, len, (long long) report.nodes, report.depth, report.iterations,
@@ -190,10 +190,10 @@ predict(int argc, char **argv)
 		double		start = now();
 
 		for (int64_t i = 0; i < singles; i++)
-			lrn_predict_proba(&m, x + i * lrn_n_features(&m), 1, out + i * lrn_n_outputs(&m));
+			lrn_predict(&m, x + i * lrn_n_features(&m), 1, out + i * lrn_n_outputs(&m));
 		single = fmin(single, now() - start);
 		start = now();
-		lrn_predict_proba(&m, x, rows, out);
+		lrn_predict(&m, x, rows, out);
 		batch = fmin(batch, now() - start);
 	}
 	must_write(argv[3], out, (size_t) rows * (size_t) lrn_n_outputs(&m) * sizeof(float));
