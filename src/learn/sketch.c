@@ -232,8 +232,9 @@ static void
 write_numbers(lrn_writer *w, lrn_sketch *s, bool float4)
 {
 	sketch_numbers *d = s->numbers;
+	double		scratch[2 * LRN_SKETCH_K + 2];
 
-	lrn_sort_doubles(d->level[0].x, d->sorted, d->level[0].n);
+	lrn_sort_doubles(d->level[0].x, scratch, d->level[0].n);
 	lrn_put_varint(w, (uint64_t) d->infinite);
 	lrn_put_f64(w, d->min);
 	lrn_put_f64(w, d->max);
@@ -432,7 +433,7 @@ lrn_sketch_read(const mr_env *env, const uint8_t *bytes, size_t len, lrn_sketch 
 	lrn_sketch *s;
 	mr_code		rc;
 
-	if (r.bad || len < 24 || magic != MAGIC)
+	if (r.bad || len < 20 || magic != MAGIC)
 		return mr_fail(st, MR_CORRUPT, "bytes are not a sketch");
 	if ((head & 0xFFFF) != VERSION || (kind != LRN_SKETCH_NUMBER && kind != LRN_SKETCH_CATEGORY) || flags > FLAG_FLOAT4)
 		return mr_fail(st, MR_CORRUPT, "sketch has version %u, known is %d", head & 0xFFFF, VERSION);

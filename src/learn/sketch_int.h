@@ -34,8 +34,6 @@ typedef struct sketch_numbers
 	uint64_t	seen;			/* values of this block so far */
 	uint64_t	pick;
 	uint64_t	random;			/* state of splitmix64 */
-	double		clean[LRN_SKETCH_BLOCK];	/* values of a block without missing ones */
-	double		sorted[2 * LRN_SKETCH_K];	/* scratch of the sort */
 } sketch_numbers;
 
 typedef struct sketch_entry

@@ -154,11 +154,12 @@ compact(lrn_sketch *s, int level)
 				odd = (int) (draw(d) >> 63);
 	double		weight = ldexp(1, d->shift + level);
 	double		last = l->n > 0 ? l->x[l->n - 1] : 0;
+	double		scratch[2 * LRN_SKETCH_K + 2];
 	mr_code		rc;
 
 	/* The odd one is the last in the order of arrival at level 0, the largest above. */
 	if (level == 0 && half > 0)
-		lrn_sort_doubles(l->x, d->sorted, 2 * half);
+		lrn_sort_doubles(l->x, scratch, 2 * half);
 	for (int i = 0; i < half; i++)
 		l->x[i] = l->x[2 * i + odd];
 	rc = insert_sorted(s, level + 1, l->x, half);
@@ -369,6 +370,7 @@ static mr_code
 add_block(lrn_sketch *s, const double *x, int n)
 {
 	sketch_numbers *d = s->numbers;
+	double		clean[LRN_SKETCH_BLOCK];
 	int			finite = 0,
 				kept = 0;
 
@@ -379,15 +381,15 @@ add_block(lrn_sketch *s, const double *x, int n)
 		/* Finite values first, then infinities, without the missing ones. */
 		for (int i = 0; i < n; i++)
 			if (x[i] - x[i] == 0)
-				d->clean[kept++] = x[i];
+				clean[kept++] = x[i];
 		for (int i = 0; i < n; i++)
 			if (isinf(x[i]))
 			{
-				d->clean[kept++] = x[i];
+				clean[kept++] = x[i];
 				d->min = fmin(d->min, x[i]);
 				d->max = fmax(d->max, x[i]);
 			}
-		x = d->clean;
+		x = clean;
 		s->missing += n - kept;
 		n = kept;
 	}
