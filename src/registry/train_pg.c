@@ -86,6 +86,8 @@ make_metrics(const train_result *t)
 		json_push_string(&state, "tuned_for", t->metric);
 		json_push_number(&state, "cv_score", t->score);
 	}
+	if (algorithm == LRN_KMEANS)
+		json_push_number(&state, "inertia", r->loss);
 	if (algorithm == LRN_PCA)
 		push_components(&state, r, t->bytes, t->size);
 	return JsonbValueToJsonb(pushJsonbValue(&state, WJB_END_OBJECT, NULL));
