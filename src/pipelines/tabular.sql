@@ -275,15 +275,15 @@ CREATE OR REPLACE FUNCTION @schema@.classify_new(run_id bigint, unseen boolean) 
 	LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
 	AS $$
 DECLARE
-	model text := @schema@.champion();
+	champion text := @schema@.champion();
 	n bigint;
 BEGIN
-	IF model IS NULL THEN
+	IF champion IS NULL THEN
 		RETURN 0;
 	END IF;
 	INSERT INTO @schema@.predictions (row_id, run_id, period, model_name, model_version, label, confidence, unseen)
-	SELECT f.row_id, classify_new.run_id, f.period, split_part(model, ':', 1), split_part(model, ':', 2)::int, c.label, c.confidence, classify_new.unseen
-	FROM @schema@.features f, LATERAL @extschema@.classify(millrace.model_features(model, f), model) c
+	SELECT f.row_id, classify_new.run_id, f.period, split_part(champion, ':', 1), split_part(champion, ':', 2)::int, c.label, c.confidence, classify_new.unseen
+	FROM @schema@.features f, LATERAL @extschema@.classify(millrace.model_features(champion, f), champion) c
 	WHERE NOT EXISTS (SELECT FROM @schema@.predictions p WHERE p.row_id = f.row_id);
 	GET DIAGNOSTICS n = ROW_COUNT;
 	RETURN n;
@@ -308,12 +308,20 @@ DECLARE
 	best_score float8;
 	evaluation bigint;
 	figures jsonb;
+	message text;
 BEGIN
 	candidates := '[]';
 	FOR candidate IN SELECT c.value FROM jsonb_array_elements(wanted) c LOOP
-		version := millrace.train_model(@schema_literal@, candidate ->> 'algorithm', training, 'label',
-			jsonb_build_object('random_state', @schema@.option('seed', '0')) || COALESCE(candidate -> 'options', '{}'));
-		evaluation := millrace.evaluate_model(format('%s:%s', @schema_literal@, version), holdout, 'label');
+		BEGIN
+			version := millrace.train_model(@schema_literal@, candidate ->> 'algorithm', training, 'label',
+				jsonb_build_object('random_state', @schema@.option('seed', '0')) || COALESCE(candidate -> 'options', '{}'));
+			evaluation := millrace.evaluate_model(format('%s:%s', @schema_literal@, version), holdout, 'label');
+		EXCEPTION WHEN OTHERS THEN
+			-- One that cannot be trained does not cost the week the others.
+			GET STACKED DIAGNOSTICS message = MESSAGE_TEXT;
+			candidates := candidates || jsonb_build_object('algorithm', candidate ->> 'algorithm', 'error', message);
+			CONTINUE;
+		END;
 		SELECT to_jsonb(e) INTO figures FROM millrace.evaluations e WHERE e.id = evaluation;
 		score := COALESCE(figures ->> metric, figures -> 'metrics' ->> metric)::float8;
 		-- A loss is better when it is lower.
@@ -325,7 +333,14 @@ BEGIN
 			best_score := score;
 		END IF;
 	END LOOP;
+	IF best IS NULL THEN
+		RAISE EXCEPTION USING MESSAGE = format('no candidate of pipeline "%s" could be trained', @schema_literal@), DETAIL = candidates::text;
+	END IF;
 	challenge := millrace.challenge_model(@schema_literal@, best, holdout, 'label', rule);
+	-- Rows of versions stay, with their figures; bytes are kept of those that ever were champion.
+	PERFORM millrace.drop_model(@schema_literal@, (c.value ->> 'version')::int)
+	FROM jsonb_array_elements(candidates) c
+	WHERE c.value ? 'version' AND NOT EXISTS (SELECT FROM millrace.alias_history h WHERE h.name = @schema_literal@ AND h.version = (c.value ->> 'version')::int);
 END $$;
 COMMENT ON FUNCTION @schema@.train_and_challenge(timestamptz) IS 'new versions of the model and the decision about the best of them';
 
@@ -406,6 +421,7 @@ DECLARE
 	width interval := @schema@.option('window', '"1 week"') #>> '{}';
 	origin timestamptz := COALESCE((@schema@.option('start') #>> '{}')::timestamptz, '2000-01-03 00:00:00+00');
 	p timestamptz;
+	id bigint;
 	message text;
 BEGIN
 	PERFORM FROM @schema@.declaration d FOR UPDATE;
@@ -414,7 +430,8 @@ BEGIN
 	p := LEAST(p, (SELECT max(s.period) + width FROM @schema@.runs s WHERE s.state = 'done'));
 	WHILE p + width <= until LOOP
 		BEGIN
-			RETURN QUERY SELECT s.* FROM @schema@.runs s WHERE s.run_id = @schema@.run_period(p);
+			id := @schema@.run_period(p);
+			RETURN QUERY SELECT s.* FROM @schema@.runs s WHERE s.run_id = id;
 		EXCEPTION WHEN OTHERS THEN
 			-- Kept as a row; later periods wait for this one.
 			GET STACKED DIAGNOSTICS message = MESSAGE_TEXT;
@@ -510,7 +527,7 @@ BEGIN
 
 	CREATE OR REPLACE VIEW @schema@.champions AS
 		SELECT h.version, h.live, h.reason, m.kind AS algorithm, m.training -> 'parameters' AS parameters
-		FROM millrace.alias_periods h LEFT JOIN millrace.models m ON m.name = h.name AND m.version = h.version
+		FROM millrace.model_history h LEFT JOIN millrace.models m ON m.name = h.name AND m.version = h.version
 		WHERE h.name = @schema_literal@ AND h.alias = 'champion';
 	COMMENT ON VIEW @schema@.champions IS 'which version classified, and when: WHERE live @> the time in question';
 
