@@ -306,12 +306,16 @@ syr2(double *a, int ld, int n, const double *v, const double *w)
 }
 
 #include "learn/kernels_predict.h"
+#include "learn/kernels_cluster.h"
 
 const lrn_kernels LRN_KERNELS = {
 	.logistic_block = logistic_block,
 	.syrk = syrk,
 	.symv = symv,
 	.syr2 = syr2,
+	.kmeans_assign = kmeans_assign,
+	.kmeans_candidates = kmeans_candidates,
+	.kmeans_rows = kmeans_rows,
 	.forest_rows = forest_rows,
 	.linear_rows = linear_rows,
 };

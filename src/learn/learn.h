@@ -110,6 +110,33 @@ typedef enum lrn_max_features
 	LRN_FEATURES_FRACTION		/* max_features is a share of the columns */
 } lrn_max_features;
 
+typedef enum lrn_solver
+{
+	LRN_SOLVER_AUTO,			/* by the number of unknowns */
+	LRN_SOLVER_LBFGS,
+	LRN_SOLVER_NEWTON
+} lrn_solver;
+
+typedef enum lrn_svd_solver
+{
+	LRN_SVD_AUTO,				/* by the shape, as scikit-learn */
+	LRN_SVD_FULL,
+	LRN_SVD_RANDOMIZED
+} lrn_svd_solver;
+
+typedef enum lrn_neighbour_weights
+{
+	LRN_WEIGHTS_UNIFORM,
+	LRN_WEIGHTS_DISTANCE		/* 1 / distance */
+} lrn_neighbour_weights;
+
+typedef enum lrn_metric
+{
+	LRN_EUCLIDEAN,
+	LRN_COSINE,
+	LRN_MANHATTAN
+} lrn_metric;
+
 /* done of total (trees, iterations, passes), loss NaN where there is none. */
 typedef void (*lrn_progress) (void *arg, int64_t done, int64_t total, double loss);
 
@@ -141,17 +168,33 @@ typedef struct lrn_params
 	lrn_class_weight class_weight;	/* none */
 	const double *class_weights;	/* per class id, LRN_WEIGHT_GIVEN */
 
-	/* logistic_regression */
+	/* logistic_regression, and others where their lists say so */
 	double		C;				/* 1 */
 	double		tol;			/* 1e-4 */
-	int			max_iter;		/* 100 */
+	int			max_iter;		/* 100; kmeans 300 */
 	bool		fit_intercept;	/* true */
-	bool		standardize;	/* false; true = StandardScaler first, folded
-								 * into the stored weights */
+	bool		standardize;	/* false; true = StandardScaler first, kept in
+								 * the model */
+	int			solver;			/* lrn_solver: auto */
+
+	/* ridge */
+	double		alpha;			/* 1 */
 
 	/* pca */
 	double		n_components;	/* 0 = all; below 1 = variance to keep */
 	bool		whiten;			/* false */
+	int			svd_solver;		/* lrn_svd_solver: auto */
+	int			iterated_power; /* 0 = auto: 7, or 4 for many components */
+	int			n_oversamples;	/* 10 */
+
+	/* kmeans */
+	int			n_clusters;		/* 8 */
+	int			n_init;			/* 1 */
+
+	/* knn */
+	int			n_neighbors;	/* 5 */
+	int			weights;		/* lrn_neighbour_weights: uniform */
+	int			metric;			/* lrn_metric: euclidean */
 
 	/* the caller's, never set by name */
 	size_t		max_memory;		/* bytes beyond the matrix; 0 = no limit */
@@ -196,13 +239,19 @@ typedef struct lrn_report
 {
 	double		train_accuracy; /* share of rows, classifiers */
 	double		train_rmse;		/* regressors */
+<<<<<<< HEAD
 	double		oob_score;		/* accuracy or R2 out of bag, forests */
 	double		loss;			/* mean log-loss + penalty at the end, logistic */
+=======
+	double		oob_score;		/* accuracy out of bag, forests */
+	double		loss;			/* mean log-loss + penalty at the end, logistic;
+								 * inertia, kmeans */
+>>>>>>> main
 	int			iterations;		/* of the solver */
 	bool		converged;
 	int64_t		nodes;			/* of all trees */
 	int			depth;			/* of the deepest tree */
-	int			outputs;		/* classes or components */
+	int			outputs;		/* classes, components or clusters */
 	double		variance_kept;	/* sum of explained_variance_ratio, PCA */
 	size_t		memory;			/* peak bytes taken beyond the matrix */
 } lrn_report;
@@ -290,6 +339,9 @@ typedef struct lrn_model
 	int			padded;			/* outputs rounded up to 8 */
 	bool		softmax;
 	bool		sigmoid;		/* two classes from one margin */
+	/* kmeans (centres in weights) and knn: distances between (x - shift) * scale */
+	const double *shift;		/* n_features */
+	const double *scale;
 } lrn_model;
 
 /* MR_CORRUPT unless every index of the file is in range.  Linear in its size. */

@@ -180,6 +180,7 @@ extern size_t lrn_eigen_memory(int n, int k);
 /* ---- kernels: one source, compiled per instruction set, equal bits ---- */
 
 #define LRN_BLOCK	256			/* rows a training kernel takes at once */
+#define LRN_LANES	32			/* rows of a group in kernels_cluster.h */
 
 typedef struct lrn_kernels
 {
@@ -202,6 +203,13 @@ typedef struct lrn_kernels
 	/* y = A x for the lower n x n symmetric part, and A -= v w' + w v'. */
 	void		(*symv) (const double *a, int ld, int n, const double *x, double *y);
 	void		(*syr2) (double *a, int ld, int n, const double *v, const double *w);
+
+	/* k-means; see kernels_cluster.h. */
+	void		(*kmeans_assign) (const float *x, int64_t groups, int d, const float *centre,
+								  const float *half_norm, int kp, int32_t *label, float *score);
+	void		(*kmeans_candidates) (const float *x, int64_t groups, int d, const float *candidate,
+									  const float *closest, float *out, size_t stride);
+	void		(*kmeans_rows) (const lrn_model *m, const float *rows, int64_t n, float *out);
 
 	/* Forest and linear prediction; see learn.h for shapes. */
 	void		(*forest_rows) (const lrn_model *m, const float *rows, int64_t n, float *proba);

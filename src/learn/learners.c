@@ -13,6 +13,7 @@ static const lrn_learner *const learners[] =
 	&lrn_logistic_regression,
 	&lrn_pca,
 	&lrn_extra_trees,
+	&lrn_kmeans,
 };
 
 #define N_LEARNERS ((int) (sizeof(learners) / sizeof(learners[0])))

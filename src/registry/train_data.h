@@ -8,6 +8,7 @@
 
 #include "learn/learn.h"
 #include "learn/split.h"
+#include "utils/array.h"
 #include "utils/jsonb.h"
 #include "utils/palloc.h"
 
@@ -59,6 +60,7 @@ typedef struct train_column
 	train_dictionary *values;	/* TRAIN_CATEGORY */
 	Oid			out_function;	/* TRAIN_CATEGORY, TRAIN_TARGET, TRAIN_ID, TRAIN_GROUP */
 	bool		numeric_order;	/* labels sort as numbers */
+	bool		one_hot;		/* TRAIN_CATEGORY: spread over columns of 0 and 1 */
 } train_column;
 
 static inline bool
@@ -118,6 +120,14 @@ typedef struct train_data
  */
 extern train_data *train_read(const train_request *request);
 extern void train_data_free(train_data *data);
+
+/* What becomes of a column of this type; false when nothing can. */
+extern bool train_source_of(Oid type, train_source *source);
+
+/* A value of a TRAIN_BOOL .. TRAIN_NUMERIC column; NaN stands for missing, as
+ * NULL does.  And the elements of a real[] or double precision[]. */
+extern float train_scalar(train_source source, Datum value);
+extern void train_array(ArrayType *a, train_source source, float *out);
 
 /* ---- train_dictionary_pg.c ---- */
 
