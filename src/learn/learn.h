@@ -239,14 +239,9 @@ typedef struct lrn_report
 {
 	double		train_accuracy; /* share of rows, classifiers */
 	double		train_rmse;		/* regressors */
-<<<<<<< HEAD
 	double		oob_score;		/* accuracy or R2 out of bag, forests */
-	double		loss;			/* mean log-loss + penalty at the end, logistic */
-=======
-	double		oob_score;		/* accuracy out of bag, forests */
 	double		loss;			/* mean log-loss + penalty at the end, logistic;
 								 * inertia, kmeans */
->>>>>>> main
 	int			iterations;		/* of the solver */
 	bool		converged;
 	int64_t		nodes;			/* of all trees */

@@ -94,11 +94,8 @@ typedef struct lrn_learner
 extern const lrn_learner lrn_random_forest;
 extern const lrn_learner lrn_logistic_regression;
 extern const lrn_learner lrn_pca;
-<<<<<<< HEAD
 extern const lrn_learner lrn_extra_trees;
-=======
 extern const lrn_learner lrn_kmeans;
->>>>>>> main
 
 /* NULL if there is none. */
 extern const lrn_learner *lrn_learner_of(lrn_algorithm a);
