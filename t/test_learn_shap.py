@@ -39,7 +39,7 @@ def train(algorithm, x, y, weights=None, **params):
     args = ['%s=%s' % (k, text[v] if v is None or isinstance(v, bool) else v) for k, v in params.items()]
     if weights is not None:
         weights.astype(np.float32).tofile(path('w'))
-        args.append('weights=' + path('w'))
+        args.append('sample_weight=' + path('w'))
     return run('train', algorithm, path('x'), len(x), x.shape[1], path('y'), 0 if regression else y.max() + 1,
                path('model'), *args)
 

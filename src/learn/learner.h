@@ -96,6 +96,7 @@ extern const lrn_learner lrn_logistic_regression;
 extern const lrn_learner lrn_pca;
 extern const lrn_learner lrn_extra_trees;
 extern const lrn_learner lrn_kmeans;
+extern const lrn_learner lrn_ridge;
 
 /* NULL if there is none. */
 extern const lrn_learner *lrn_learner_of(lrn_algorithm a);

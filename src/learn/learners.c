@@ -14,6 +14,7 @@ static const lrn_learner *const learners[] =
 	&lrn_pca,
 	&lrn_extra_trees,
 	&lrn_kmeans,
+	&lrn_ridge,
 };
 
 #define N_LEARNERS ((int) (sizeof(learners) / sizeof(learners[0])))

@@ -6,14 +6,13 @@
  *	 lrn train ALGORITHM X ROWS COLS Y CLASSES MODEL [NAME=VALUE ...]
  *	 lrn predict MODEL X ROWS OUT [ISA]
  *	 lrn info MODEL
- *
  *	 lrn trees MODEL
  *	 lrn shap MODEL X ROWS OUT
  *
- * X: float32 row-major; Y: int32, float32 with task=regression, "-" without a
- * target; OUT: float32, of shap float64 (features + 1) x outputs a row, the
- * last feature the expected value.  weights=FILE: float32.  Each prints one
- * line of JSON, times included.
+ * X: float32 row-major; Y: int32 class ids, or float32 values where CLASSES is 0
+ * ("-" for none); OUT: float32, of shap float64: (features + 1) x outputs a row,
+ * the last feature being the expected value; sample_weight=FILE: float32.  Each
+ * prints one line of JSON, times included.
  */
 #include "learn/learn.h"
 #include "learn/shap.h"
@@ -116,10 +115,9 @@ train(int argc, char **argv)
 	lrn_report	report;
 	mr_status	st = {0};
 	size_t		len;
-	lrn_target	t = {0};
 	float	   *x,
 			  **col;
-	void	   *y = NULL;
+	lrn_target	t = {.n_classes = atoi(argv[5])};
 	uint8_t    *file;
 	double		start;
 
@@ -127,8 +125,8 @@ train(int argc, char **argv)
 		die(&st);
 	lrn_params_init(&p, a);
 	for (int i = 7; i < argc; i++)
-		if (strncmp(argv[i], "weights=", 8) == 0)
-			t.weight = (float *) must_read(argv[i] + 8, &len);
+		if (strncmp(argv[i], "sample_weight=", 14) == 0)
+			t.weight = (float *) must_read(argv[i] + 14, &len);
 		else
 			set(&p, argv[i]);
 	x = (float *) must_read(argv[1], &len);
@@ -144,11 +142,10 @@ train(int argc, char **argv)
 			col[c][i] = x[i * m.cols + c];
 	}
 	m.col = col;
-	if (strcmp(argv[4], "-") != 0)
-		y = must_read(argv[4], &len);
-	t.class_id = p.task == LRN_CLASSIFY ? y : NULL;
-	t.value = p.task == LRN_REGRESS ? y : NULL;
-	t.n_classes = p.task == LRN_CLASSIFY ? atoi(argv[5]) : 0;
+	if (strcmp(argv[4], "-") != 0 && t.n_classes > 0)
+		t.class_id = (int32_t *) must_read(argv[4], &len);
+	else if (strcmp(argv[4], "-") != 0)
+		t.value = (float *) must_read(argv[4], &len);
 	start = now();
 	if (lrn_train(&mr_env_malloc, &p, &m, &t, &report, &file, &len, &st))
 		die(&st);
