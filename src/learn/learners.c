@@ -13,6 +13,7 @@ static const lrn_learner *const learners[] =
 	&lrn_logistic_regression,
 	&lrn_pca,
 	&lrn_knn,
+	&lrn_extra_trees,
 	&lrn_kmeans,
 	&lrn_ridge,
 };
