@@ -85,8 +85,10 @@ typedef struct lrn_value
 
 typedef enum lrn_criterion
 {
+	LRN_CRITERION_BY_TASK,		/* gini, or squared_error in a regression */
 	LRN_GINI,
-	LRN_ENTROPY					/* also "log_loss" */
+	LRN_ENTROPY,				/* also "log_loss" */
+	LRN_SQUARED_ERROR
 } lrn_criterion;
 
 typedef enum lrn_class_weight
@@ -100,6 +102,7 @@ typedef enum lrn_class_weight
 /* How many of the features a split looks at. */
 typedef enum lrn_max_features
 {
+	LRN_FEATURES_BY_TASK,		/* sqrt, or all in a regression */
 	LRN_FEATURES_SQRT,
 	LRN_FEATURES_LOG2,
 	LRN_FEATURES_ALL,
@@ -147,16 +150,16 @@ typedef struct lrn_params
 	lrn_task	task;			/* the algorithm's first */
 	uint64_t	random_state;	/* 0 */
 
-	/* random_forest */
+	/* random_forest, extra_trees */
 	int			n_estimators;	/* 100 */
-	lrn_criterion criterion;	/* gini */
+	lrn_criterion criterion;	/* by task */
 	int			max_depth;		/* 0 = no limit */
 	double		min_samples_split;	/* 2; below 1 = share of the rows */
 	double		min_samples_leaf;	/* 1; below 1 = share of the rows */
 	double		min_impurity_decrease;	/* 0 */
-	lrn_max_features max_features_kind; /* sqrt */
+	lrn_max_features max_features_kind; /* by task */
 	double		max_features;
-	bool		bootstrap;		/* true */
+	bool		bootstrap;		/* true; extra_trees: false */
 	double		max_samples;	/* 0 = all; 1.0 or less = share, above = rows */
 	int			oob_score;		/* -1: measured unless its votes would take more
 								 * than 256 MB; 0 never; 1 always */
@@ -237,7 +240,7 @@ typedef struct lrn_report
 {
 	double		train_accuracy; /* share of rows, classifiers */
 	double		train_rmse;		/* regressors */
-	double		oob_score;		/* accuracy out of bag, forests */
+	double		oob_score;		/* accuracy or R2 out of bag, forests */
 	double		loss;			/* mean log-loss + penalty at the end, logistic;
 								 * inertia, kmeans */
 	int			iterations;		/* of the solver */
@@ -368,32 +371,5 @@ extern int64_t lrn_slice(const lrn_model *m);
 
 /* rows: n x n_features row-major; out: n x n_outputs, what lrn_task says. */
 extern void lrn_predict(const lrn_model *m, const float *rows, int64_t n, float *out);
-
-/* ---- metrics (metrics.c) ---- */
-
-/* Of one class: 0 where a denominator is 0, as scikit-learn's zero_division. */
-typedef struct lrn_class_metrics
-{
-	double		precision;
-	double		recall;
-	double		f1;
-	int64_t		support;		/* rows of the class */
-	int64_t		predicted;		/* rows taken for it */
-} lrn_class_metrics;
-
-typedef struct lrn_metrics
-{
-	int64_t		rows;
-	double		accuracy;
-	double		balanced_accuracy;	/* mean recall of the classes that have rows */
-	double		precision_macro;	/* means over classes with rows or predictions */
-	double		recall_macro;
-	double		f1_macro;
-	double		f1_weighted;	/* by support */
-} lrn_metrics;
-
-/* confusion: n x n, row = true class, column = predicted; per_class: n. */
-extern void lrn_metrics_of(const int64_t *confusion, int n, lrn_metrics *out,
-						   lrn_class_metrics *per_class);
 
 #endif							/* MILLRACE_LEARN_H */
