@@ -70,13 +70,13 @@ CREATE TABLE n AS SELECT ARRAY[sin(i), cos(i)]::real[] AS d, (ARRAY['a', 'b', 'c
 SELECT millrace.evaluate_model('le_net', 'SELECT d, c FROM n', 'c') AS e \gset
 SELECT abs(e.accuracy - f.accuracy) < 1e-12 AS accuracy, abs(e.log_loss - f.log_loss) < 1e-6 AS log_loss, f.accuracy > 0.1 AS some
 FROM millrace.evaluations e, (SELECT millrace.accuracy(c, CASE greatest(a, b, z) WHEN a THEN 'a' WHEN b THEN 'b' ELSE 'c' END) AS accuracy,
-	millrace.log_loss(c, ARRAY[exp(a), exp(b), exp(z)] || '{}'::float8[], '{a,b,c}') FILTER (WHERE false) AS unused,
 	avg(-ln(exp(CASE c WHEN 'a' THEN a WHEN 'b' THEN b ELSE z END) / (exp(a) + exp(b) + exp(z)))) AS log_loss
 	FROM n, LATERAL (SELECT d[1]::float8 AS a, d[2]::float8 AS b, -(d[1] + d[2])::float8 AS z) l) f WHERE e.id = :e;
-SELECT millrace.import_model('le_photo', :'net', '{"labels": ["p", "q"], "input": {"width": 4, "height": 4}}');
-CREATE TABLE photos AS SELECT i AS id, CASE WHEN i % 2 = 0 THEN :'red'::bytea ELSE :'blues' END AS content, CASE WHEN i % 2 = 0 THEN 'p' ELSE 'q' END AS c FROM generate_series(1, 10) i;
+SELECT millrace.import_model('le_photo', :'net', '{"output": "logits", "labels": ["r", "g", "b"], "input": {"mean": 0.5, "std": 0.5}}');
+CREATE TABLE photos AS SELECT i AS id, CASE WHEN i % 2 = 0 THEN :'red'::bytea ELSE :'blues' END AS content, CASE WHEN i % 2 = 0 THEN 'r' ELSE 'b' END AS c FROM generate_series(1, 10) i;
 SELECT millrace.evaluate_model('le_photo', 'SELECT id, content, c FROM photos', 'c', '{"id": "id"}') AS e \gset
-SELECT rows, accuracy, brier < 0.5 AS brier FROM millrace.evaluations WHERE id = :e;
+SELECT rows, accuracy, accuracy = (SELECT avg((c = CASE greatest(d[1], d[2], d[3]) WHEN d[1] THEN 'r' WHEN d[2] THEN 'g' ELSE 'b' END)::int)
+	FROM photos, LATERAL extract_descriptors(content, 'le_photo') d) AS as_extracted FROM millrace.evaluations WHERE id = :e;
 SELECT millrace.evaluate_model('le_photo', 'SELECT id, content, c FROM photos', 'c');
 SELECT millrace.evaluate_model('le_photo', $$SELECT '\x00'::bytea AS content, c FROM photos$$, 'c');
 

@@ -189,6 +189,13 @@ describe_columns(train_data *d, TupleDesc desc, const train_request *q)
 			continue;
 		}
 		features++;
+		if (q->images && q->images->kind == REG_ONNX && getBaseType(att->atttypid) == BYTEAOID)
+		{
+			c->source = TRAIN_IMAGE;
+			c->width = q->images->n_outputs;
+			d->images = true;
+			continue;
+		}
 		if (!train_source_of(getBaseType(att->atttypid), &c->source))
 			ereport(ERROR,
 					(errcode(ERRCODE_DATATYPE_MISMATCH),
@@ -215,7 +222,7 @@ describe_columns(train_data *d, TupleDesc desc, const train_request *q)
 	if (d->images && features > 1)
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-				 errmsg("query has %d features beside an image", features - 1),
+				 errmsg("query has another feature beside an image"),
 				 errhint("Name a key of the rows by option \"id\".")));
 	if (features == 0)
 		ereport(ERROR,
