@@ -197,6 +197,7 @@ typedef struct lrn_params
 	int			metric;			/* lrn_metric: euclidean */
 
 	/* the caller's, never set by name */
+	bool		fit_only;		/* no figures of the training rows: they cost */
 	size_t		max_memory;		/* bytes beyond the matrix; 0 = no limit */
 	lrn_progress progress;		/* NULL = none */
 	void	   *progress_arg;
