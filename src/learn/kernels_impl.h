@@ -306,6 +306,7 @@ syr2(double *a, int ld, int n, const double *v, const double *w)
 }
 
 #include "learn/kernels_predict.h"
+#include "learn/kernels_svm.h"
 
 const lrn_kernels LRN_KERNELS = {
 	.logistic_block = logistic_block,
@@ -314,4 +315,9 @@ const lrn_kernels LRN_KERNELS = {
 	.syr2 = syr2,
 	.forest_rows = forest_rows,
 	.linear_rows = linear_rows,
+	.rbf_row = rbf_row,
+	.smo_update = smo_update,
+	.smo_pick = smo_pick,
+	.smo_add = smo_add,
+	.rbf_rows = rbf_rows,
 };

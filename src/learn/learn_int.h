@@ -180,6 +180,16 @@ extern size_t lrn_eigen_memory(int n, int k);
 /* ---- kernels: one source, compiled per instruction set, equal bits ---- */
 
 #define LRN_BLOCK	256			/* rows a training kernel takes at once */
+#define LRN_TILE	32			/* rows side by side in a tile of an RBF machine */
+#define LRN_SVM_FAR	1e18f		/* its coordinates are held to this */
+
+/* The rows that violate the optimality conditions most. */
+typedef struct lrn_smo_best
+{
+	double		up;				/* largest of up - f */
+	double		low;			/* least of low - f */
+	int			i;				/* where up is */
+} lrn_smo_best;
 
 typedef struct lrn_kernels
 {
@@ -202,6 +212,19 @@ typedef struct lrn_kernels
 	/* y = A x for the lower n x n symmetric part, and A -= v w' + w v'. */
 	void		(*symv) (const double *a, int ld, int n, const double *x, double *y);
 	void		(*syr2) (double *a, int ld, int n, const double *v, const double *w);
+
+	/* A row of the kernel matrix 2^-|x - z|^2; tiles as kernels_svm.h says. */
+	void		(*rbf_row) (const float *tiles, int n_tiles, int d, const float *x, float *out);
+	/*
+	 * f[k] += step (ki[k] - kj[k]), then the row where up - f is largest, and
+	 * the least low - f.  n: a multiple of LRN_TILE.
+	 */
+	void		(*smo_update) (double *f, const float *ki, const float *kj, double step,
+							   const float *up, const float *low, int n, lrn_smo_best *best);
+	/* The row of largest (top + f - low)^2 / (2 - 2 ki), -1 if none is above 0. */
+	int			(*smo_pick) (const double *f, const float *ki, const float *low, double top, int n);
+	void		(*smo_add) (double *f, const float *row, double c, int n);
+	void		(*rbf_rows) (const lrn_model *m, const float *rows, int64_t n, float *out);
 
 	/* Forest and linear prediction; see learn.h for shapes. */
 	void		(*forest_rows) (const lrn_model *m, const float *rows, int64_t n, float *proba);
