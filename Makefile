@@ -1,7 +1,7 @@
 # Millrace.  `make demo` and `make check` are all a newcomer types; `make help` lists the rest.
 #
 # Rooms in order of dependency.  A room is a folder of src/: its C, and its SQL as
-# types.sql, tables.sql, functions.sql and views.sql, joined into the install script.
+# types.sql, tables.sql, functions.sql and views.sql (and functions_*.sql … behind them), joined into the install script.
 # *_pg.c is glue (the only C that includes postgres.h); the rest of core, image, nn
 # and learn also compiles into unit/.  worker/ inside a room goes into the second
 # library, which alone links librdkafka.

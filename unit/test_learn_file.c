@@ -195,5 +195,6 @@ main(void)
 	test_model("logistic, 2 classes", LRN_LOGISTIC_REGRESSION, 2);
 	test_model("logistic, 3 classes", LRN_LOGISTIC_REGRESSION, 3);
 	test_model("pca", LRN_PCA, 0);
+	test_model("kmeans", LRN_KMEANS, 0);
 	return done_testing();
 }

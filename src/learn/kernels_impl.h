@@ -306,13 +306,18 @@ syr2(double *a, int ld, int n, const double *v, const double *w)
 }
 
 #include "learn/kernels_predict.h"
+#include "learn/kernels_cluster.h"
 #include "learn/kernels_svm.h"
+#include "learn/kernels_calibrate.h"
 
 const lrn_kernels LRN_KERNELS = {
 	.logistic_block = logistic_block,
 	.syrk = syrk,
 	.symv = symv,
 	.syr2 = syr2,
+	.kmeans_assign = kmeans_assign,
+	.kmeans_candidates = kmeans_candidates,
+	.kmeans_rows = kmeans_rows,
 	.forest_rows = forest_rows,
 	.linear_rows = linear_rows,
 	.rbf_row = rbf_row,
@@ -320,4 +325,6 @@ const lrn_kernels LRN_KERNELS = {
 	.smo_pick = smo_pick,
 	.smo_add = smo_add,
 	.rbf_rows = rbf_rows,
+	.calibrate_rows = calibrate_rows,
+	.softmax_rows = softmax_rows,
 };

@@ -14,11 +14,7 @@
 #include <immintrin.h>
 #endif
 
-/* Floats as the registers of this set hold them. */
-typedef float vf __attribute__((vector_size(64 / HALVES), may_alias));
-typedef int32_t vi __attribute__((vector_size(64 / HALVES), may_alias));
-
-#define PARTS	(LRN_TILE * HALVES / 16)	/* registers a tile's rows take */
+#define PARTS	(LRN_TILE / VF)	/* registers a tile's rows take */
 
 /* The larger, the smaller; a NaN in b stays one. */
 #if defined(__AVX512F__)
@@ -55,7 +51,7 @@ exp2_minus(float *x, int n)
 	const float shifter = 12582912.0f;	/* 1.5 * 2^23: rounds to an integer */
 	const vf	most = (vf) {0} + 126.0f;	/* 2^-126 is still normal */
 
-	for (int i = 0; i < n; i += SIDE * 16 / HALVES)
+	for (int i = 0; i < n; i += SIDE * VF)
 	{
 		vf		   *at = (vf *) (x + i);
 		vf			v[SIDE],
@@ -186,7 +182,7 @@ smo_pick(const double *f, const float *ki, const float *low, double top, int n)
 
 			*(half_f *) (gain + (k - first)) = __builtin_convertvector(b, half_f);
 		}
-		for (int k = first; k < end; k += 16 / HALVES)
+		for (int k = first; k < end; k += VF)
 		{
 			vf		   *g = (vf *) (gain + (k - first));
 			vf			kernel = *(const vf *) (ki + k);
@@ -197,7 +193,7 @@ smo_pick(const double *f, const float *ki, const float *low, double top, int n)
 			*g = b * b / a;
 			most = MAX_F(*g, most);
 		}
-		for (int lane = 0; lane < 16 / HALVES; lane++)
+		for (int lane = 0; lane < VF; lane++)
 			if (most[lane] > best)
 			{
 				best = most[lane];
@@ -291,7 +287,7 @@ rbf_scores(const lrn_model *m, const float *row, float *x, double *sum, float *o
 
 	for (int j = 0; j < d; j++)
 	{
-		double		v = ((double) row[j] - m->svm.mean[j]) * m->svm.scale[j];
+		double		v = ((double) row[j] - m->shift[j]) * m->scale[j];
 
 		x[j] = (float) (v > LRN_SVM_FAR ? LRN_SVM_FAR : v < -LRN_SVM_FAR ? -LRN_SVM_FAR : v);
 	}

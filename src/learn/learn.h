@@ -109,6 +109,33 @@ typedef enum lrn_max_features
 	LRN_FEATURES_FRACTION		/* max_features is a share of the columns */
 } lrn_max_features;
 
+typedef enum lrn_solver
+{
+	LRN_SOLVER_AUTO,			/* by the number of unknowns */
+	LRN_SOLVER_LBFGS,
+	LRN_SOLVER_NEWTON
+} lrn_solver;
+
+typedef enum lrn_svd_solver
+{
+	LRN_SVD_AUTO,				/* by the shape, as scikit-learn */
+	LRN_SVD_FULL,
+	LRN_SVD_RANDOMIZED
+} lrn_svd_solver;
+
+typedef enum lrn_neighbour_weights
+{
+	LRN_WEIGHTS_UNIFORM,
+	LRN_WEIGHTS_DISTANCE		/* 1 / distance */
+} lrn_neighbour_weights;
+
+typedef enum lrn_metric
+{
+	LRN_EUCLIDEAN,
+	LRN_COSINE,
+	LRN_MANHATTAN
+} lrn_metric;
+
 /* What gamma stands for when it is no number. */
 #define LRN_GAMMA_SCALE		0	/* 1 / (columns x variance of all numbers) */
 #define LRN_GAMMA_AUTO		(-1)	/* 1 / columns */
@@ -157,13 +184,17 @@ typedef struct lrn_params
 	lrn_class_weight class_weight;	/* none */
 	const double *class_weights;	/* per class id, LRN_WEIGHT_GIVEN */
 
-	/* logistic_regression */
+	/* logistic_regression, and others where their lists say so */
 	double		C;				/* 1 */
 	double		tol;			/* 1e-4 */
-	int			max_iter;		/* 100 */
+	int			max_iter;		/* 100; kmeans 300 */
 	bool		fit_intercept;	/* true */
-	bool		standardize;	/* false; true = StandardScaler first, folded
-								 * into the stored weights */
+	bool		standardize;	/* false; true = StandardScaler first, kept in
+								 * the model */
+	int			solver;			/* lrn_solver: auto */
+
+	/* ridge */
+	double		alpha;			/* 1 */
 
 	/* linear_svm, rbf_svm */
 	double		gamma;			/* LRN_GAMMA_SCALE */
@@ -177,6 +208,18 @@ typedef struct lrn_params
 	/* pca */
 	double		n_components;	/* 0 = all; below 1 = variance to keep */
 	bool		whiten;			/* false */
+	int			svd_solver;		/* lrn_svd_solver: auto */
+	int			iterated_power; /* 0 = auto: 7, or 4 for many components */
+	int			n_oversamples;	/* 10 */
+
+	/* kmeans */
+	int			n_clusters;		/* 8 */
+	int			n_init;			/* 1 */
+
+	/* knn */
+	int			n_neighbors;	/* 5 */
+	int			weights;		/* lrn_neighbour_weights: uniform */
+	int			metric;			/* lrn_metric: euclidean */
 
 	/* the caller's, never set by name */
 	size_t		max_memory;		/* bytes beyond the matrix; 0 = no limit */
@@ -222,12 +265,13 @@ typedef struct lrn_report
 	double		train_accuracy; /* share of rows, classifiers */
 	double		train_rmse;		/* regressors */
 	double		oob_score;		/* accuracy out of bag, forests */
-	double		loss;			/* mean log-loss + penalty at the end, logistic */
+	double		loss;			/* mean log-loss + penalty at the end, logistic;
+								 * inertia, kmeans */
 	int			iterations;		/* of the solver */
 	bool		converged;
 	int64_t		nodes;			/* of all trees */
 	int			depth;			/* of the deepest tree */
-	int			outputs;		/* classes or components */
+	int			outputs;		/* classes, components or clusters */
 	double		variance_kept;	/* sum of explained_variance_ratio, PCA */
 	size_t		memory;			/* peak bytes taken beyond the matrix */
 } lrn_report;
@@ -315,17 +359,28 @@ typedef struct lrn_model
 	int			padded;			/* outputs rounded up to 8 */
 	bool		softmax;
 	bool		sigmoid;		/* two classes from one margin */
+	/* kmeans (centres in weights), knn, rbf_svm: distances between (x - shift) * scale */
+	const double *shift;		/* n_features */
+	const double *scale;
+
 	/* rbf_svm; a class's support vectors fill whole tiles */
 	struct
 	{
-		const double *mean;		/* n_features */
-		const double *scale;
 		const double *rho;		/* a pair */
 		const uint32_t *first_tile; /* n_classes + 1 */
 		const float *tiles;		/* n_features x LRN_TILE each */
 		const float *coef;		/* (n_classes - 1) x LRN_TILE each */
 	}			svm;
-	const void *calibration;	/* lrn_calibration_map, or NULL */
+	/* a map for the second of two classes, else for each */
+	struct
+	{
+		lrn_calibration kind;
+		const double *a;		/* sigmoid: padded to eights */
+		const double *b;
+		const uint32_t *first;	/* isotonic: of each map's points, and their number */
+		const double *x;
+		const double *y;
+	}			calibration;
 } lrn_model;
 
 /* MR_CORRUPT unless every index of the file is in range.  Linear in its size. */
@@ -359,6 +414,12 @@ extern int64_t lrn_slice(const lrn_model *m);
 
 /* rows: n x n_features row-major; out: n x n_outputs, what lrn_task says. */
 extern void lrn_predict(const lrn_model *m, const float *rows, int64_t n, float *out);
+
+/*
+ * The same before calibration: decision scores of an SVM (larger = more likely),
+ * uncalibrated probabilities of other classifiers; all else as lrn_predict().
+ */
+extern void lrn_scores(const lrn_model *m, const float *rows, int64_t n, float *out);
 
 /* ---- metrics (metrics.c) ---- */
 

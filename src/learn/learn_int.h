@@ -30,6 +30,7 @@ typedef struct lrn_writer
 	size_t		size;
 	size_t		limit;			/* 0 = none */
 	mr_code		failed;			/* MR_OK, MR_NOMEM or MR_LIMIT; sticky */
+	bool		calibrated;		/* model bytes begin with a calibration */
 } lrn_writer;
 
 extern void lrn_put(lrn_writer *w, const void *bytes, size_t n);
@@ -82,7 +83,7 @@ typedef struct lrn_flat_header
 	uint64_t	file_len;
 	uint64_t	checksum;		/* of everything after the header */
 	uint32_t	task;
-	uint32_t	unused;
+	uint32_t	calibration;	/* offset / 64 of its section, 0 = none */
 	/* offsets, 64-byte aligned; 0 = absent.  Forest: nodes, wide, roots,
 	 * shares; linear: mean, weights, bias */
 	uint64_t	section[LRN_FLAT_SECTIONS];
@@ -180,6 +181,7 @@ extern size_t lrn_eigen_memory(int n, int k);
 /* ---- kernels: one source, compiled per instruction set, equal bits ---- */
 
 #define LRN_BLOCK	256			/* rows a training kernel takes at once */
+#define LRN_LANES	32			/* rows of a group in kernels_cluster.h */
 #define LRN_TILE	32			/* rows side by side in a tile of an RBF machine */
 #define LRN_SVM_FAR	1e18f		/* its coordinates are held to this */
 
@@ -213,6 +215,12 @@ typedef struct lrn_kernels
 	void		(*symv) (const double *a, int ld, int n, const double *x, double *y);
 	void		(*syr2) (double *a, int ld, int n, const double *v, const double *w);
 
+	/* k-means; see kernels_cluster.h. */
+	void		(*kmeans_assign) (const float *x, int64_t groups, int d, const float *centre,
+								  const float *half_norm, int kp, int32_t *label, float *score);
+	void		(*kmeans_candidates) (const float *x, int64_t groups, int d, const float *candidate,
+									  const float *closest, float *out, size_t stride);
+	void		(*kmeans_rows) (const lrn_model *m, const float *rows, int64_t n, float *out);
 	/* A row of the kernel matrix 2^-|x - z|^2; tiles as kernels_svm.h says. */
 	void		(*rbf_row) (const float *tiles, int n_tiles, int d, const float *x, float *out);
 	/*
@@ -225,6 +233,9 @@ typedef struct lrn_kernels
 	int			(*smo_pick) (const double *f, const float *ki, const float *low, double top, int n);
 	void		(*smo_add) (double *f, const float *row, double c, int n);
 	void		(*rbf_rows) (const lrn_model *m, const float *rows, int64_t n, float *out);
+	/* n rows of scores to probabilities, in place: calibrated, or by a softmax. */
+	void		(*calibrate_rows) (const lrn_model *m, int64_t n, float *out);
+	void		(*softmax_rows) (int k, int64_t n, float *out);
 
 	/* Forest and linear prediction; see learn.h for shapes. */
 	void		(*forest_rows) (const lrn_model *m, const float *rows, int64_t n, float *proba);

@@ -97,6 +97,7 @@ typedef struct lrn_learner
 extern const lrn_learner lrn_random_forest;
 extern const lrn_learner lrn_logistic_regression;
 extern const lrn_learner lrn_pca;
+extern const lrn_learner lrn_kmeans;
 extern const lrn_learner lrn_linear_svm;
 extern const lrn_learner lrn_rbf_svm;
 

@@ -197,8 +197,8 @@ svm_open(const lrn_flat_header *h, lrn_model *m, mr_status *st)
 		!lrn_section_fits(h, TILES, lanes * d, sizeof(float)) ||
 		!lrn_section_fits(h, COEF, lanes * (k - 1), sizeof(float)))
 		return lrn_corrupt(st, "A section lies outside the file");
-	m->svm.mean = lrn_section(h, MEAN);
-	m->svm.scale = lrn_section(h, SCALE);
+	m->shift = lrn_section(h, MEAN);
+	m->scale = lrn_section(h, SCALE);
 	m->svm.rho = lrn_section(h, RHO);
 	m->svm.first_tile = lrn_section(h, FIRST_TILE);
 	m->svm.tiles = lrn_section(h, TILES);

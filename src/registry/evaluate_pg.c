@@ -78,7 +78,7 @@ map_categories(const reg_model *m, train_data *data, Jsonb *spec)
 		float	   *map;
 		float	   *x;
 
-		if (i == data->target)
+		if (!train_is_feature(c))
 			continue;
 		f = features && features->type == jbvBinary ?
 			getIthJsonbValueFromContainer(features->val.binary.data, feature) : NULL;
@@ -340,7 +340,8 @@ millrace_evaluate_model(PG_FUNCTION_ARGS)
 	snapshot = DatumGetCString(DirectFunctionCall1(pg_snapshot_out,
 												   DirectFunctionCall1(pg_current_snapshot, (Datum) 0)));
 
-	data = train_read(query, target, true, (Size) lrn_train_memory_kb * 1024, m->reference);
+	data = train_read(&(train_request) {.query = query,.target = target,.categories = true,
+					  .limit = (Size) lrn_train_memory_kb * 1024,.algorithm = m->reference});
 	if (data->matrix.cols != m->n_inputs)
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),

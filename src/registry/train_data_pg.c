@@ -17,118 +17,27 @@
 #include "core/core_pg.h"
 #include "executor/spi.h"
 #include "miscadmin.h"
+#include "registry/progress.h"
 #include "registry/train_data.h"
 #include "registry/train_json.h"
 #include "utils/array.h"
 #include "utils/builtins.h"
-#include "utils/hsearch.h"
+#include "utils/date.h"
 #include "utils/lsyscache.h"
 #include "utils/memutils.h"
 #include "utils/numeric.h"
 #include "utils/plancache.h"
+#include "utils/timestamp.h"
 
 #define FIRST_BATCH		100		/* rows of the first fetch, which tells their width */
 #define BATCH_CELLS		500000	/* about so many numbers a later one */
 #define MAX_BATCH		2000
 #define MAX_CATEGORIES	10000
-#define MAX_LABEL		256		/* bytes of a label or category */
 
-typedef struct dictionary_entry
-{
-	char		text[MAX_LABEL];	/* key, zero-padded */
-	int			id;
-} dictionary_entry;
+static const char *const role_name[] = {"the target", "the target", "the weight", "the id", "the group", "the order"};
 
-static train_dictionary *
-dictionary_create(const char *what, int limit)
-{
-	train_dictionary *d = palloc0(sizeof(train_dictionary));
-	HASHCTL		ctl = {0};
-
-	ctl.keysize = MAX_LABEL;
-	ctl.entrysize = sizeof(dictionary_entry);
-	ctl.hcxt = CurrentMemoryContext;
-	d->table = hash_create("millrace labels", 64, &ctl, HASH_ELEM | HASH_STRINGS | HASH_CONTEXT);
-	d->what = what;
-	d->limit = limit;
-	d->size = 64;
-	d->text = palloc(d->size * sizeof(char *));
-	return d;
-}
-
-/* Number of a text, new ones at the end; in the dictionary's own memory. */
-static int
-dictionary_id(train_dictionary *d, const char *text)
-{
-	dictionary_entry *entry;
-	bool		found;
-
-	if (strlen(text) >= MAX_LABEL)
-		ereport(ERROR,
-				(errcode(ERRCODE_PROGRAM_LIMIT_EXCEEDED),
-				 errmsg("value of %s is too long", d->what),
-				 errdetail("It has %zu bytes; labels and categories may have %d.", strlen(text), MAX_LABEL - 1)));
-	entry = hash_search(d->table, text, HASH_ENTER, &found);
-	if (found)
-		return entry->id;
-	if (d->n == d->limit)
-		ereport(ERROR,
-				(errcode(ERRCODE_PROGRAM_LIMIT_EXCEEDED),
-				 errmsg("%s has more than %d different values", d->what, d->limit),
-				 errhint("Leave it out of the query, or group its values.")));
-	if (d->n == d->size)
-	{
-		d->size *= 2;
-		d->text = repalloc_huge(d->text, d->size * sizeof(char *));
-	}
-	d->text[d->n] = entry->text;
-	return entry->id = d->n++;
-}
-
-typedef struct order_key
-{
-	const char *text;
-	double		number;
-	int			old;
-} order_key;
-
-static int
-order_by_text(const void *a, const void *b)
-{
-	return strcmp(((const order_key *) a)->text, ((const order_key *) b)->text);
-}
-
-static int
-order_by_number(const void *a, const void *b)
-{
-	double		x = ((const order_key *) a)->number,
-				y = ((const order_key *) b)->number;
-
-	return x < y ? -1 : x > y ? 1 : order_by_text(a, b);
-}
-
-/* Sort the texts; returns new id by old id, so that row order decides nothing. */
-static int32 *
-dictionary_sort(train_dictionary *d, bool as_numbers)
-{
-	order_key  *key = palloc(Max(d->n, 1) * sizeof(order_key));
-	int32	   *map = palloc(Max(d->n, 1) * sizeof(int32));
-
-	for (int i = 0; i < d->n; i++)
-		key[i] = (order_key) {d->text[i], as_numbers ? strtod(d->text[i], NULL) : 0, i};
-	qsort(key, d->n, sizeof(order_key), as_numbers ? order_by_number : order_by_text);
-	for (int i = 0; i < d->n; i++)
-	{
-		map[key[i].old] = i;
-		d->text[i] = unconstify(char *, key[i].text);
-	}
-	pfree(key);
-	return map;
-}
-
-/* What becomes of a column of this type; false when nothing can. */
-static bool
-source_of(Oid type, train_source *source)
+bool
+train_source_of(Oid type, train_source *source)
 {
 	char		category;
 	bool		preferred;
@@ -168,17 +77,102 @@ source_of(Oid type, train_source *source)
 	return category == TYPCATEGORY_STRING || category == TYPCATEGORY_ENUM;
 }
 
-static void
-describe_columns(train_data *d, TupleDesc desc, const char *target, bool categories,
-				 const char *algorithm)
+/* The part that a column plays by its name; TRAIN_BOOL: none, it is a feature. */
+static train_source
+role_of(const train_request *q, const char *name)
 {
+	const struct
+	{
+		const char *column;
+		train_source source;
+	}			role[] = {
+		{q->target, q->regression ? TRAIN_VALUE : TRAIN_TARGET},
+		{q->weight, TRAIN_WEIGHT},
+		{q->id, TRAIN_ID},
+		{q->group, TRAIN_GROUP},
+		{q->order, TRAIN_ORDER},
+	};
+	train_source found = TRAIN_BOOL;
+
+	for (int i = 0; i < (int) lengthof(role); i++)
+		if (role[i].column && strcmp(role[i].column, name) == 0)
+		{
+			if (found != TRAIN_BOOL)
+				ereport(ERROR,
+						(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+						 errmsg("column \"%s\" cannot be %s and %s at once", name, role_name[found],
+								role_name[role[i].source]),
+						 errhint("Select it twice, under two names.")));
+			found = role[i].source;
+		}
+	return found;
+}
+
+static void
+check_roles(const train_request *q, const train_data *d)
+{
+	const char *const column[] = {q->target, q->target, q->weight, q->id, q->group, q->order};
+
+	for (train_source role = TRAIN_TARGET; role <= TRAIN_ORDER; role++)
+	{
+		bool		found = false;
+
+		if (column[role] == NULL || (q->regression ? role == TRAIN_TARGET : role == TRAIN_VALUE))
+			continue;
+		for (int i = 0; i < d->n_columns; i++)
+			found |= d->column[i].source == role;
+		if (!found)
+			ereport(ERROR,
+					(errcode(ERRCODE_UNDEFINED_COLUMN),
+					 errmsg("query has no column \"%s\" to be %s", column[role], role_name[role])));
+	}
+}
+
+/* A column that is no feature. */
+static void
+describe_role(train_data *d, int i, train_source role, Oid type)
+{
+	train_column *c = &d->column[i];
+	Oid			base = getBaseType(type);
+	bool		varlena;
+
+	c->source = role;
+	switch (role)
+	{
+		case TRAIN_TARGET:
+			c->numeric_order = base == INT2OID || base == INT4OID || base == INT8OID ||
+				base == NUMERICOID || base == FLOAT4OID || base == FLOAT8OID;
+			d->labels = train_dictionary_create(psprintf("target column \"%s\"", c->name), LRN_MAX_CLASSES);
+			/* FALLTHROUGH */
+		case TRAIN_ID:
+		case TRAIN_GROUP:
+			getTypeOutputInfo(type, &c->out_function, &varlena);
+			break;
+		default:
+			if (role == TRAIN_ORDER && (base == DATEOID || base == TIMESTAMPOID || base == TIMESTAMPTZOID))
+				c->number = base == DATEOID ? TRAIN_DATE : TRAIN_TIMESTAMP;
+			else if (!train_source_of(base, &c->number) || c->number > TRAIN_NUMERIC)
+				ereport(ERROR,
+						(errcode(ERRCODE_DATATYPE_MISMATCH),
+						 errmsg("column \"%s\" of type %s cannot be %s", c->name, format_type_be(type), role_name[role]),
+						 errdetail("It must be %s.", role == TRAIN_ORDER ? "a number, a date or a timestamp" : "a number")));
+	}
+	if (role == TRAIN_TARGET || role == TRAIN_VALUE)
+		d->target = i;
+}
+
+static void
+describe_columns(train_data *d, TupleDesc desc, const train_request *q)
+{
+	int			features = 0;
+
 	d->n_columns = desc->natts;
 	d->column = palloc0(Max(desc->natts, 1) * sizeof(train_column));
 	for (int i = 0; i < desc->natts; i++)
 	{
 		Form_pg_attribute att = TupleDescAttr(desc, i);
 		train_column *c = &d->column[i];
-		Oid			type = getBaseType(att->atttypid);
+		train_source role;
 		bool		varlena;
 
 		c->name = pstrdup(NameStr(att->attname));
@@ -187,17 +181,14 @@ describe_columns(train_data *d, TupleDesc desc, const char *target, bool categor
 				ereport(ERROR,
 						(errcode(ERRCODE_AMBIGUOUS_COLUMN),
 						 errmsg("query has more than one column named \"%s\"", c->name)));
-		if (target && strcmp(target, c->name) == 0)
+		role = role_of(q, c->name);
+		if (role != TRAIN_BOOL)
 		{
-			c->source = TRAIN_TARGET;
-			c->numeric_order = type == INT2OID || type == INT4OID || type == INT8OID ||
-				type == NUMERICOID || type == FLOAT4OID || type == FLOAT8OID;
-			d->target = i;
-			d->labels = dictionary_create(psprintf("target column \"%s\"", c->name), LRN_MAX_CLASSES);
-			getTypeOutputInfo(att->atttypid, &c->out_function, &varlena);
+			describe_role(d, i, role, att->atttypid);
 			continue;
 		}
-		if (!source_of(type, &c->source))
+		features++;
+		if (!train_source_of(getBaseType(att->atttypid), &c->source))
 			ereport(ERROR,
 					(errcode(ERRCODE_DATATYPE_MISMATCH),
 					 errmsg("column \"%s\" of type %s cannot be a feature", c->name,
@@ -209,21 +200,18 @@ describe_columns(train_data *d, TupleDesc desc, const char *target, bool categor
 			c->width = -1;
 		else if (c->source == TRAIN_CATEGORY)
 		{
-			if (!categories)
+			if (!q->categories)
 				ereport(ERROR,
 						(errcode(ERRCODE_DATATYPE_MISMATCH),
 						 errmsg("column \"%s\" of type %s cannot be a feature of %s", c->name,
-								format_type_be(att->atttypid), algorithm),
-						 errhint("Give one number a category, as in (kind = 'a')::int, or train a random_forest.")));
-			c->values = dictionary_create(psprintf("column \"%s\"", c->name), MAX_CATEGORIES);
+								format_type_be(att->atttypid), q->algorithm),
+						 errhint("Option \"one_hot\": true makes a number of each category; or train a random_forest.")));
+			c->values = train_dictionary_create(psprintf("column \"%s\"", c->name), MAX_CATEGORIES);
 			getTypeOutputInfo(att->atttypid, &c->out_function, &varlena);
 		}
 	}
-	if (target && d->target < 0)
-		ereport(ERROR,
-				(errcode(ERRCODE_UNDEFINED_COLUMN),
-				 errmsg("query has no column \"%s\" to be the target", target)));
-	if (desc->natts - (d->target >= 0) < 1)
+	check_roles(q, d);
+	if (features == 0)
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 				 errmsg("query has no feature column")));
@@ -237,41 +225,92 @@ typedef struct builder
 	int			n_features;
 	int64		rows;
 	int64		size;			/* rows there is room for */
-	Size		limit;
+	const train_request *q;
 } builder;
 
+/* Bytes of a row beside its features. */
+static Size
+row_bytes(const train_data *d)
+{
+	Size		bytes = 0;
+
+	for (int i = 0; i < d->n_columns; i++)
+		switch (d->column[i].source)
+		{
+			case TRAIN_TARGET:
+			case TRAIN_VALUE:
+			case TRAIN_WEIGHT:
+				bytes += 4;
+				break;
+			case TRAIN_ID:
+			case TRAIN_GROUP:
+			case TRAIN_ORDER:
+				bytes += 8;
+				break;
+			default:
+				break;
+		}
+	return bytes;
+}
+
+/* size: rows there is to be room for. */
 static void
 check_limit(const builder *b, int64 size)
 {
-	double		cell = sizeof(float);
-	/* All vectors, the class ids, and one more vector while it is copied. */
-	double		need = (double) size * (b->n_features + 2) * cell + (double) size * sizeof(int32);
+	/* All vectors, and one more while it is copied. */
+	double		need = (double) size * ((double) row_bytes(b->d) + (double) (b->n_features + 2) * sizeof(float)) +
+		(double) b->d->id.size * 1.5;
 
-	if (need > (double) b->limit)
+	if (need > (double) b->q->limit)
 		ereport(ERROR,
 				(errcode(ERRCODE_PROGRAM_LIMIT_EXCEEDED),
 				 errmsg("training data exceed millrace.train_memory"),
 				 errdetail("More than " INT64_FORMAT " rows of %d features were read; the limit is %zu MB.",
-						   b->rows, b->n_features, b->limit >> 20),
+						   b->rows, b->n_features, b->q->limit >> 20),
 				 errhint("Raise millrace.train_memory, or read fewer rows with TABLESAMPLE or LIMIT.")));
+}
+
+static void *
+grow_vector(builder *b, void *vector, int64 size, Size width)
+{
+	return vector ? repalloc_huge(vector, size * width) : MemoryContextAllocHuge(b->d->cxt, size * width);
 }
 
 /* Room for one more row. */
 static void
 grow(builder *b)
 {
-	MemoryContext old = MemoryContextSwitchTo(b->d->cxt);
+	train_data *d = b->d;
 	int64		size = b->size ? b->size * 2 : 4096;
 
 	check_limit(b, size);
 	for (int f = 0; f < b->n_features; f++)
-		b->col[f] = b->size ? repalloc_huge(b->col[f], size * sizeof(float)) :
-			MemoryContextAllocHuge(b->d->cxt, size * sizeof(float));
-	if (b->d->target >= 0)
-		b->d->y = b->size ? repalloc_huge(b->d->y, size * sizeof(int32)) :
-			MemoryContextAllocHuge(b->d->cxt, size * sizeof(int32));
+		b->col[f] = grow_vector(b, b->col[f], size, sizeof(float));
+	for (int i = 0; i < d->n_columns; i++)
+		switch (d->column[i].source)
+		{
+			case TRAIN_TARGET:
+				d->y = grow_vector(b, d->y, size, sizeof(int32));
+				break;
+			case TRAIN_VALUE:
+				d->value = grow_vector(b, d->value, size, sizeof(float));
+				break;
+			case TRAIN_WEIGHT:
+				d->weight = grow_vector(b, d->weight, size, sizeof(float));
+				break;
+			case TRAIN_ID:
+				d->id.at = grow_vector(b, d->id.at, size, sizeof(uint64));
+				break;
+			case TRAIN_GROUP:
+				d->group = grow_vector(b, d->group, size, sizeof(uint64));
+				break;
+			case TRAIN_ORDER:
+				d->order = grow_vector(b, d->order, size, sizeof(double));
+				break;
+			default:
+				break;
+		}
 	b->size = size;
-	MemoryContextSwitchTo(old);
 }
 
 /* Features before the first array of each column is known cannot be placed. */
@@ -283,17 +322,18 @@ place_features(builder *b)
 
 	for (int i = 0; i < d->n_columns; i++)
 	{
-		if (i == d->target)
+		if (!train_is_feature(&d->column[i]))
 			continue;
 		d->column[i].first = (int) n;
 		n += d->column[i].width;
 		if (n > LRN_MAX_FEATURES)
 			ereport(ERROR,
 					(errcode(ERRCODE_PROGRAM_LIMIT_EXCEEDED),
-					 errmsg("query has more than %d features", LRN_MAX_FEATURES)));
+					 errmsg("query has more than %d features", LRN_MAX_FEATURES),
+					 errhint("Select fewer columns, or a part of the array.")));
 	}
 	b->n_features = (int) n;
-	b->col = MemoryContextAlloc(d->cxt, n * sizeof(float *));
+	b->col = MemoryContextAllocZero(d->cxt, n * sizeof(float *));
 }
 
 /* Numbers of a one-dimensional array; an empty one is told from a width of 0. */
@@ -308,14 +348,39 @@ elements_of(const train_column *c, ArrayType *a)
 	return ARR_NDIM(a) == 0 ? 0 : ARR_DIMS(a)[0];
 }
 
+void
+train_array(ArrayType *a, train_source source, float *out)
+{
+	int			n = ArrayGetNItems(ARR_NDIM(a), ARR_DIMS(a));
+	bits8	   *nulls = ARR_NULLBITMAP(a);
+	char	   *p = ARR_DATA_PTR(a);
+
+	for (int i = 0; i < n; i++, out++)
+	{
+		if (nulls && !(nulls[i / 8] & (1 << (i % 8))))
+			*out = NAN;
+		else if (source == TRAIN_FLOAT8_ARRAY)
+		{
+			float8		v;
+
+			memcpy(&v, p, sizeof(v));
+			*out = (float) v;
+			p += sizeof(v);
+		}
+		else
+		{
+			memcpy(out, p, sizeof(float));
+			p += sizeof(float);
+		}
+	}
+}
+
 static void
 put_array(builder *b, const train_column *c, Datum value)
 {
 	ArrayType  *a = DatumGetArrayTypeP(value);
 	int			n = elements_of(c, a);
-	bool		wide = c->source == TRAIN_FLOAT8_ARRAY;
-	bits8	   *nulls = ARR_NULLBITMAP(a);
-	char	   *p = ARR_DATA_PTR(a);
+	float	   *row;
 
 	if (n != c->width)
 		ereport(ERROR,
@@ -323,36 +388,17 @@ put_array(builder *b, const train_column *c, Datum value)
 				 errmsg("column \"%s\" holds arrays of different lengths", c->name),
 				 errdetail("Row " INT64_FORMAT " has %d elements, the rows before it have %d.",
 						   b->rows + 1, n, c->width)));
+	row = palloc(Max(n, 1) * sizeof(float));	/* of the batch's memory */
+	train_array(a, c->source, row);
 	for (int i = 0; i < n; i++)
-	{
-		float	   *cell = &b->col[c->first + i][b->rows];
-
-		if (nulls && !(nulls[i / 8] & (1 << (i % 8))))
-		{
-			*cell = NAN;
-			continue;
-		}
-		if (wide)
-		{
-			float8		v;
-
-			memcpy(&v, p, sizeof(v));
-			*cell = (float) v;
-			p += sizeof(v);
-		}
-		else
-		{
-			memcpy(cell, p, sizeof(float));
-			p += sizeof(float);
-		}
-	}
+		b->col[c->first + i][b->rows] = row[i];
+	pfree(row);
 }
 
-/* A NaN in the data stands for missing, as NULL does. */
-static float
-scalar(const train_column *c, Datum value)
+float
+train_scalar(train_source source, Datum value)
 {
-	switch (c->source)
+	switch (source)
 	{
 		case TRAIN_BOOL:
 			return DatumGetBool(value) ? 1 : 0;
@@ -371,6 +417,108 @@ scalar(const train_column *c, Datum value)
 		default:
 			return NAN;
 	}
+}
+
+/* The same in double, for what is no feature; NaN only for NaN. */
+static double
+number(const train_column *c, Datum value)
+{
+	switch (c->number)
+	{
+		case TRAIN_BOOL:
+			return DatumGetBool(value) ? 1 : 0;
+		case TRAIN_INT2:
+			return DatumGetInt16(value);
+		case TRAIN_INT4:
+			return DatumGetInt32(value);
+		case TRAIN_INT8:
+			return (double) DatumGetInt64(value);
+		case TRAIN_FLOAT4:
+			return DatumGetFloat4(value);
+		case TRAIN_FLOAT8:
+			return DatumGetFloat8(value);
+		case TRAIN_NUMERIC:
+			return DatumGetFloat8(DirectFunctionCall1(numeric_float8, value));
+		case TRAIN_DATE:
+			return DatumGetDateADT(value) * (double) SECS_PER_DAY;
+		default:
+			return (double) DatumGetTimestamp(value) / (double) USECS_PER_SEC;
+	}
+}
+
+static void
+put_id(builder *b, const char *text)
+{
+	train_texts *t = &b->d->id;
+	Size		n = strlen(text) + 1;
+
+	if (t->len + n > t->size)
+	{
+		t->size = Max(t->size * 2, Max(t->len + n, 65536));
+		check_limit(b, b->size);
+		t->bytes = grow_vector(b, t->bytes, t->size, 1);
+	}
+	memcpy(t->bytes + t->len, text, n);
+	t->at[b->rows] = t->len;
+	t->len += n;
+}
+
+/* Whatever the row says that is no feature.  False: it has no target. */
+static bool
+put_role(builder *b, const train_column *c, Datum value, bool isnull)
+{
+	train_data *d = b->d;
+	double		x;
+
+	switch (c->source)
+	{
+		case TRAIN_TARGET:
+			if (!isnull)
+				d->y[b->rows] = train_dictionary_id(d->labels, OidOutputFunctionCall(c->out_function, value));
+			return !isnull;
+		case TRAIN_ID:
+			put_id(b, isnull ? "" : OidOutputFunctionCall(c->out_function, value));
+			return true;
+		case TRAIN_GROUP:
+			{
+				char	   *text;
+
+				if (isnull)
+					break;
+				text = OidOutputFunctionCall(c->out_function, value);
+				d->group[b->rows] = lrn_hash(text, strlen(text), 0);
+				return true;
+			}
+		case TRAIN_VALUE:
+			x = isnull ? NAN : number(c, value);
+			if (isnan(x))
+				return false;
+			d->value[b->rows] = (float) x;
+			if (isinf(d->value[b->rows]))
+				ereport(ERROR,
+						(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+						 errmsg("target column \"%s\" holds infinity", c->name),
+						 errdetail("Row " INT64_FORMAT " is infinite or too large for real.", b->rows + 1)));
+			return true;
+		case TRAIN_WEIGHT:
+			x = isnull ? NAN : number(c, value);
+			if (!(x >= 0) || isinf((float) x))
+				ereport(ERROR,
+						(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+						 errmsg("weight of row " INT64_FORMAT " in column \"%s\" is not a number of at least 0", b->rows + 1, c->name)));
+			d->weight[b->rows] = (float) x;
+			return true;
+		default:
+			x = isnull ? NAN : number(c, value);
+			if (isnan(x))
+				break;
+			d->order[b->rows] = x;
+			return true;
+	}
+	ereport(ERROR,
+			(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+			 errmsg("row " INT64_FORMAT " is NULL in column \"%s\", which is %s", b->rows + 1, c->name, role_name[c->source]),
+			 errhint("Leave out such rows: WHERE %s IS NOT NULL.", quote_identifier(c->name))));
 }
 
 /* Widths of array columns from the first rows that are not NULL. */
@@ -410,19 +558,22 @@ read_batch(builder *b, SPITupleTable *table, uint64 n)
 	{
 		CHECK_FOR_INTERRUPTS();
 		heap_deform_tuple(table->vals[r], desc, values, nulls);
-		if (d->target >= 0 && nulls[d->target])
+		if (b->rows == b->size)
+			grow(b);
+		if (d->target >= 0 && !put_role(b, &d->column[d->target], values[d->target], nulls[d->target]))
 		{
 			d->unlabelled++;
 			continue;
 		}
-		if (b->rows == b->size)
-			grow(b);
 		for (int i = 0; i < d->n_columns; i++)
 		{
 			const train_column *c = &d->column[i];
 
-			if (i == d->target)
-				d->y[b->rows] = dictionary_id(d->labels, OidOutputFunctionCall(c->out_function, values[i]));
+			if (!train_is_feature(c))
+			{
+				if (i != d->target)
+					(void) put_role(b, c, values[i], nulls[i]);
+			}
 			else if (nulls[i])
 				for (int f = 0; f < c->width; f++)
 					b->col[c->first + f][b->rows] = NAN;
@@ -430,9 +581,9 @@ read_batch(builder *b, SPITupleTable *table, uint64 n)
 				put_array(b, c, values[i]);
 			else if (c->source == TRAIN_CATEGORY)
 				b->col[c->first][b->rows] =
-					(float) dictionary_id(c->values, OidOutputFunctionCall(c->out_function, values[i]));
+					(float) train_dictionary_id(c->values, OidOutputFunctionCall(c->out_function, values[i]));
 			else
-				b->col[c->first][b->rows] = scalar(c, values[i]);
+				b->col[c->first][b->rows] = train_scalar(c->source, values[i]);
 		}
 		b->rows++;
 	}
@@ -444,30 +595,34 @@ finish(builder *b)
 {
 	train_data *d = b->d;
 	const char **names;
+	int32	   *n_categories;
 
-	if (d->target >= 0)
+	if (d->labels)
 	{
-		int32	   *map = dictionary_sort(d->labels, d->column[d->target].numeric_order);
+		int32	   *map = train_dictionary_sort(d->labels, d->column[d->target].numeric_order);
 
 		d->label_counts = palloc0(Max(d->labels->n, 1) * sizeof(int64));
 		for (int64 i = 0; i < b->rows; i++)
 			d->label_counts[d->y[i] = map[d->y[i]]]++;
 	}
 	names = palloc(Max(b->n_features, 1) * sizeof(char *));
+	n_categories = palloc0(Max(b->n_features, 1) * sizeof(int32));
 	for (int i = 0; i < d->n_columns; i++)
 	{
 		const train_column *c = &d->column[i];
 
-		if (i == d->target)
+		if (!train_is_feature(c))
 			continue;
 		for (int f = 0; f < c->width; f++)
 			names[c->first + f] = c->source == TRAIN_FLOAT4_ARRAY || c->source == TRAIN_FLOAT8_ARRAY ?
 				psprintf("%s[%d]", c->name, f + 1) : c->name;
 		if (c->source == TRAIN_CATEGORY)
 		{
-			int32	   *map = dictionary_sort(c->values, false);
+			int32	   *map = train_dictionary_sort(c->values, false);
 			float	   *x = b->col[c->first];
 
+			n_categories[c->first] = c->values->n;
+			d->matrix.n_categories = n_categories;
 			for (int64 r = 0; r < b->rows; r++)
 				if (!isnan(x[r]))
 					x[r] = (float) map[(int) x[r]];
@@ -477,7 +632,7 @@ finish(builder *b)
 	d->matrix.cols = b->n_features;
 	d->matrix.col = b->col;
 	d->matrix.name = names;
-	d->memory = (Size) b->size * ((Size) b->n_features + 1) * sizeof(float);
+	d->memory = (Size) b->size * ((Size) b->n_features * sizeof(float) + row_bytes(d)) + d->id.size;
 }
 
 void
@@ -508,14 +663,14 @@ train_check_query(SPIPlanPtr plan)
 }
 
 train_data *
-train_read(const char *query, const char *target, bool categories, Size limit, const char *algorithm)
+train_read(const train_request *q)
 {
 	MemoryContext cxt = AllocSetContextCreate(CurrentMemoryContext, "millrace training data",
 											  ALLOCSET_DEFAULT_SIZES);
 	MemoryContext batch_cxt = AllocSetContextCreate(cxt, "millrace training batch", ALLOCSET_DEFAULT_SIZES);
 	MemoryContext old = CurrentMemoryContext;
 	train_data *d = MemoryContextAllocZero(cxt, sizeof(train_data));
-	builder		b = {.d = d, .limit = limit};
+	builder		b = {.d = d, .q = q};
 	bool		was_read_only = XactReadOnly;
 
 	d->cxt = cxt;
@@ -527,7 +682,7 @@ train_read(const char *query, const char *target, bool categories, Size limit, c
 	XactReadOnly = true;
 	PG_TRY();
 	{
-		SPIPlanPtr	plan = SPI_prepare(query, 0, NULL);
+		SPIPlanPtr	plan = SPI_prepare(q->query, 0, NULL);
 		Portal		portal;
 		long		fetch = FIRST_BATCH;
 
@@ -538,7 +693,7 @@ train_read(const char *query, const char *target, bool categories, Size limit, c
 		train_check_query(plan);
 		portal = SPI_cursor_open(NULL, plan, NULL, NULL, true);
 		MemoryContextSwitchTo(cxt);
-		describe_columns(d, portal->tupDesc, target, categories, algorithm);
+		describe_columns(d, portal->tupDesc, q);
 		for (;;)
 		{
 			uint64		n;
@@ -555,6 +710,7 @@ train_read(const char *query, const char *target, bool categories, Size limit, c
 				fetch = Min(MAX_BATCH, Max(1, BATCH_CELLS / Max(b.n_features, 1)));
 			}
 			read_batch(&b, SPI_tuptable, n);
+			reg_progress_rows(b.rows);
 			SPI_freetuptable(SPI_tuptable);
 			MemoryContextReset(batch_cxt);
 		}
@@ -574,7 +730,7 @@ train_read(const char *query, const char *target, bool categories, Size limit, c
 	if (d->matrix.rows == 0)
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-				 d->unlabelled ? errmsg("target column \"%s\" is NULL in all rows", target) :
+				 d->unlabelled ? errmsg("target column \"%s\" is NULL in all rows", q->target) :
 				 errmsg("query returned no rows")));
 	return d;
 }
@@ -593,7 +749,7 @@ train_push_features(const train_data *data, JsonbParseState **state)
 	{
 		const train_column *c = &data->column[i];
 
-		if (i == data->target)
+		if (!train_is_feature(c))
 			continue;
 		pushJsonbValue(state, WJB_BEGIN_OBJECT, NULL);
 		json_push_string(state, "name", c->name);
@@ -609,6 +765,8 @@ train_push_features(const train_data *data, JsonbParseState **state)
 				for (int k = 0; k < c->values->n; k++)
 					json_push_element(state, c->values->text[k]);
 				pushJsonbValue(state, WJB_END_ARRAY, NULL);
+				if (c->one_hot)
+					json_push_bool(state, "one_hot", true);
 				break;
 			case TRAIN_FLOAT4_ARRAY:
 			case TRAIN_FLOAT8_ARRAY:
