@@ -5,7 +5,9 @@ CREATE TABLE t AS SELECT i AS id, (i % 10)::real AS x, CASE WHEN i % 10 < 5 THEN
 SELECT count(*) AS models FROM millrace.models WHERE name = 'lr_bad' \gset before_
 
 -- Names.
+\set VERBOSITY terse
 SELECT millrace.train_model('lr_bad', 'forest', 'SELECT x, c FROM t', 'c');
+\set VERBOSITY default
 SELECT millrace.train_model('lr@bad', 'random_forest', 'SELECT x, c FROM t', 'c');
 SELECT millrace.train_model('lr_bad', 'random_forest', 'SELECT x, c FROM t', 'd');
 SELECT millrace.train_model('lr_bad', 'random_forest', 'SELECT x, c FROM t', NULL);
@@ -13,8 +15,10 @@ SELECT millrace.train_model('lr_bad', 'pca', 'SELECT x FROM t', 'x');
 SELECT millrace.train_model(NULL, 'pca', 'SELECT x FROM t', NULL);
 
 -- Parameters.
+\set VERBOSITY terse
 SELECT millrace.train_model('lr_bad', 'random_forest', 'SELECT x, c FROM t', 'c', '{"n_estimator": 10}');
 SELECT millrace.train_model('lr_bad', 'logistic_regression', 'SELECT x, c FROM t', 'c', '{"max_depth": 3}');
+\set VERBOSITY default
 SELECT millrace.train_model('lr_bad', 'random_forest', 'SELECT x, c FROM t', 'c', '{"n_estimators": 0}');
 SELECT millrace.train_model('lr_bad', 'random_forest', 'SELECT x, c FROM t', 'c', '{"max_features": "half"}');
 SELECT millrace.train_model('lr_bad', 'random_forest', 'SELECT x, c FROM t', 'c', '{"class_weight": {"z": 2}}');

@@ -14,6 +14,8 @@
 #include <immintrin.h>
 #endif
 
+typedef uint32_t vu __attribute__((vector_size(VF * 4)));	/* wraps */
+
 #define PARTS	(LRN_TILE / VF)	/* registers a tile's rows take */
 
 /* The larger, the smaller; a NaN in b stays one. */
@@ -66,7 +68,7 @@ exp2_minus(float *x, int n)
 		EACH p[e] = p[e] * v[e] + 0.240222424f;
 		EACH p[e] = p[e] * v[e] + 0.693147004f;
 		EACH p[e] = p[e] * v[e] + 1.0f;
-		EACH at[e] = (vf) ((vi) p[e] + ((vi) t[e] << 23));
+		EACH at[e] = (vf) ((vu) p[e] + ((vu) t[e] << 23));
 	}
 }
 

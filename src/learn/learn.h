@@ -421,31 +421,4 @@ extern void lrn_predict(const lrn_model *m, const float *rows, int64_t n, float 
  */
 extern void lrn_scores(const lrn_model *m, const float *rows, int64_t n, float *out);
 
-/* ---- metrics (metrics.c) ---- */
-
-/* Of one class: 0 where a denominator is 0, as scikit-learn's zero_division. */
-typedef struct lrn_class_metrics
-{
-	double		precision;
-	double		recall;
-	double		f1;
-	int64_t		support;		/* rows of the class */
-	int64_t		predicted;		/* rows taken for it */
-} lrn_class_metrics;
-
-typedef struct lrn_metrics
-{
-	int64_t		rows;
-	double		accuracy;
-	double		balanced_accuracy;	/* mean recall of the classes that have rows */
-	double		precision_macro;	/* means over classes with rows or predictions */
-	double		recall_macro;
-	double		f1_macro;
-	double		f1_weighted;	/* by support */
-} lrn_metrics;
-
-/* confusion: n x n, row = true class, column = predicted; per_class: n. */
-extern void lrn_metrics_of(const int64_t *confusion, int n, lrn_metrics *out,
-						   lrn_class_metrics *per_class);
-
 #endif							/* MILLRACE_LEARN_H */

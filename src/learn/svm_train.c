@@ -78,6 +78,13 @@ carve_all(carver *c, training *t, double rows, double longest)
 	t->scale = carve(c, d, sizeof(double));
 }
 
+/* The least that a cache needs, in bytes. */
+static double
+two_rows(double n)
+{
+	return 2 * (n + LRN_TILE) * sizeof(float);
+}
+
 /* The cache needs room for two rows; the model is written beside all that. */
 static double
 memory_needed(const lrn_params *p, int64_t rows, int cols, int n_classes)
@@ -91,7 +98,7 @@ memory_needed(const lrn_params *p, int64_t rows, int cols, int n_classes)
 	if (bytes > 1e18)
 		return bytes;
 	carve_all(&c, &t, n, n);
-	return (double) sizeof(training) + (double) c.used + (n + LRN_TILE) * 8 +
+	return (double) sizeof(training) + (double) c.used + two_rows(n) +
 		n * (cols + n_classes) * sizeof(float) * 2.5;
 }
 
@@ -301,6 +308,7 @@ train(const mr_env *env, const lrn_params *params, const lrn_matrix *m, const lr
 
 			longest = n > longest ? n : longest;
 		}
+	need -= (size_t) two_rows((double) m->rows);
 	t->pair.cache.floats = cache_floats(t, longest, need);
 	t->pair.cache.pool = mr_alloc(env, t->pair.cache.floats * sizeof(float));
 	if (t->pair.cache.pool == NULL)

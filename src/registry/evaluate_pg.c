@@ -12,6 +12,8 @@
 
 #include "catalog/pg_type.h"
 #include "fmgr.h"
+#include "core/core_pg.h"
+#include "learn/metrics.h"
 #include "learn/settings.h"
 #include "miscadmin.h"
 #include "portability/instr_time.h"
@@ -116,7 +118,7 @@ map_categories(const reg_model *m, train_data *data, Jsonb *spec)
 
 typedef struct sums
 {
-	int64	   *confusion;		/* set.n x set.n */
+	lrn_confusion confusion;
 	double		log_loss;
 	double		brier;
 	double		seconds;
@@ -129,6 +131,7 @@ predict_all(const reg_model *m, const train_data *data, const label_set *set, su
 				k = m->n_labels;
 	float	   *rows = palloc_extended((Size) SLICE * d * sizeof(float), MCXT_ALLOC_HUGE);
 	float	   *proba = palloc_extended((Size) SLICE * k * sizeof(float), MCXT_ALLOC_HUGE);
+	mr_status	st = {0};
 
 	for (int64 first = 0; first < data->matrix.rows; first += SLICE)
 	{
@@ -162,7 +165,8 @@ predict_all(const reg_model *m, const train_data *data, const label_set *set, su
 			if (truth >= k)
 				s->brier += 1;	/* nothing was given to a label the model lacks */
 			s->log_loss -= log(fmax(given, 2.220446049250313e-16));
-			s->confusion[(int64) truth * set->n + best]++;
+			if (lrn_confusion_add(&s->confusion, truth, best, 1, &st) != MR_OK)
+				mr_pg_raise(&st);
 		}
 	}
 	s->log_loss /= (double) data->matrix.rows;
@@ -192,9 +196,14 @@ per_class_json(const label_set *set, const lrn_class_metrics *per_class)
 }
 
 static Jsonb *
-confusion_json(const label_set *set, const int64 *confusion)
+confusion_json(const label_set *set, const lrn_confusion *confusion)
 {
 	JsonbParseState *state = NULL;
+	int64	   *count = palloc0((Size) set->n * set->n * sizeof(int64));
+
+	for (size_t i = 0; i < confusion->size; i++)
+		if (confusion->cell[i].count > 0)
+			count[(Size) confusion->cell[i].truth * set->n + confusion->cell[i].predicted] = confusion->cell[i].count;
 
 	pushJsonbValue(&state, WJB_BEGIN_OBJECT, NULL);
 	json_push_key(&state, "labels");
@@ -208,7 +217,7 @@ confusion_json(const label_set *set, const int64 *confusion)
 	{
 		pushJsonbValue(&state, WJB_BEGIN_ARRAY, NULL);
 		for (int o = 0; o < set->n; o++)
-			json_push_integer_element(&state, confusion[(int64) c * set->n + o]);
+			json_push_integer_element(&state, count[(Size) c * set->n + o]);
 		pushJsonbValue(&state, WJB_END_ARRAY, NULL);
 	}
 	pushJsonbValue(&state, WJB_END_ARRAY, NULL);
@@ -318,6 +327,7 @@ millrace_evaluate_model(PG_FUNCTION_ARGS)
 	sums		s = {0};
 	lrn_metrics figures;
 	lrn_class_metrics *per_class;
+	mr_env		env;
 	bool		store;
 
 	for (int i = 0; i < 2; i++)
@@ -349,10 +359,11 @@ millrace_evaluate_model(PG_FUNCTION_ARGS)
 						m->reference, m->n_inputs, data->matrix.cols)));
 	map_categories(m, data, row.spec);
 	join_labels(m, data, &set);
-	s.confusion = palloc_extended((Size) set.n * set.n * sizeof(int64), MCXT_ALLOC_HUGE | MCXT_ALLOC_ZERO);
+	env = mr_pg_env(CurrentMemoryContext);
+	s.confusion.env = &env;
 	predict_all(m, data, &set, &s);
 	per_class = palloc(set.n * sizeof(lrn_class_metrics));
-	lrn_metrics_of(s.confusion, set.n, &figures, per_class);
+	lrn_metrics_of(&s.confusion, set.n, &figures, per_class);
 	PG_RETURN_INT64(write_row(m, query, target, options, &figures, &s, per_class_json(&set, per_class),
-							  set.n <= MAX_CONFUSION ? confusion_json(&set, s.confusion) : NULL, snapshot, store));
+							  set.n <= MAX_CONFUSION ? confusion_json(&set, &s.confusion) : NULL, snapshot, store));
 }
