@@ -38,8 +38,8 @@ make_model(lrn_algorithm a, int n_classes, size_t *len)
 	p.min_samples_leaf = 3;
 	p.calibration = calibration;
 	p.cv = 3;
-	if (lrn_train(&mr_env_malloc, &p, &m, &(lrn_target) {.class_id = y, .n_classes = n_classes}, NULL,
-				  &bytes, len, &st) != MR_OK)
+	if (lrn_train(&mr_env_malloc, &p, &m, &(lrn_target) {.class_id = y, .n_classes = n_classes, .value = data[1]},
+				  NULL, &bytes, len, &st) != MR_OK)
 	{
 		printf("# %s\n", st.message);
 		exit(1);
@@ -199,6 +199,7 @@ main(void)
 	test_model("logistic, 3 classes", LRN_LOGISTIC_REGRESSION, 3);
 	test_model("pca", LRN_PCA, 0);
 	test_model("kmeans", LRN_KMEANS, 0);
+	test_model("ridge", LRN_RIDGE, 0);
 	test_model("rbf_svm", LRN_RBF_SVM, 3);
 	calibration = LRN_CALIBRATION_SIGMOID;
 	test_model("rbf_svm, sigmoid", LRN_RBF_SVM, 3);

@@ -39,6 +39,7 @@ kmeans_assign(const float *x, int64_t groups, int d, const float *centre, const 
 		vf			best[TILE];
 		vi			nearest[TILE];
 
+		LRN_UNROLL
 		for (int r = 0; r < TILE; r++)
 		{
 			best[r] = (vf) {0} + INFINITY;
@@ -49,18 +50,24 @@ kmeans_assign(const float *x, int64_t groups, int d, const float *centre, const 
 			vf			dot[8][TILE];
 			const float *w = centre + c;
 
+			LRN_UNROLL
 			for (int a = 0; a < 8; a++)
+				LRN_UNROLL
 				for (int r = 0; r < TILE; r++)
 					dot[a][r] = (vf) {0};
 			for (int j = 0; j < d; j++, w += kp)
+				LRN_UNROLL
 				for (int r = 0; r < TILE; r++)
 				{
 					vf			v = *(const vf *) (rows + (size_t) j * LRN_LANES + r * VF);
 
+					LRN_UNROLL
 					for (int a = 0; a < 8; a++)
 						dot[a][r] = dot[a][r] + v * w[a];
 				}
+			LRN_UNROLL
 			for (int a = 0; a < 8; a++)
+				LRN_UNROLL
 				for (int r = 0; r < TILE; r++)
 				{
 					vf			s = half_norm[c + a] - dot[a][r];
@@ -70,6 +77,7 @@ kmeans_assign(const float *x, int64_t groups, int d, const float *centre, const 
 					nearest[r] = ((c + a) & less) | (nearest[r] & ~less);
 				}
 		}
+		LRN_UNROLL
 		for (int r = 0; r < TILE; r++)
 		{
 			*(vf *) (score + at + r * VF) = best[r];
@@ -89,12 +97,14 @@ kmeans_candidates(const float *x, int64_t groups, int d, const float *candidate,
 		vf			least = *(const vf *) (closest + at),
 					sum[4];
 
+		LRN_UNROLL
 		for (int t = 0; t < 4; t++)
 			sum[t] = (vf) {0};
 		for (int j = 0; j < d; j++)
 		{
 			vf			v = *(const vf *) (rows + (size_t) j * LRN_LANES);
 
+			LRN_UNROLL
 			for (int t = 0; t < 4; t++)
 			{
 				vf			off = v - candidate[j * 4 + t];
@@ -102,6 +112,7 @@ kmeans_candidates(const float *x, int64_t groups, int d, const float *candidate,
 				sum[t] = sum[t] + off * off;
 			}
 		}
+		LRN_UNROLL
 		for (int t = 0; t < 4; t++)
 		{
 			vi			less = sum[t] < least;
@@ -120,6 +131,7 @@ square_sums(const lrn_model *m, const float *rows, const int n, int o, v8 *out)
 	half		sum[4][HALVES];
 
 	for (int r = 0; r < n; r++)
+		LRN_UNROLL
 		for (int h = 0; h < HALVES; h++)
 			sum[r][h] = (half) {0};
 	for (int j = 0; j < d; j++, w += m->padded)
@@ -128,6 +140,7 @@ square_sums(const lrn_model *m, const float *rows, const int n, int o, v8 *out)
 
 		for (int r = 0; r < n; r++)
 			x[r] = ((double) rows[(size_t) r * (size_t) d + (size_t) j] - m->shift[j]) * m->scale[j];
+		LRN_UNROLL
 		for (int h = 0; h < HALVES; h++)
 		{
 			half		centre = __builtin_convertvector(((const half_f *) w)[h], half);
@@ -141,6 +154,7 @@ square_sums(const lrn_model *m, const float *rows, const int n, int o, v8 *out)
 		}
 	}
 	for (int r = 0; r < n; r++)
+		LRN_UNROLL
 		for (int h = 0; h < HALVES; h++)
 			((half *) &out[r])[h] = sum[r][h];
 }

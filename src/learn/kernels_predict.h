@@ -263,6 +263,7 @@ forest_rows(const lrn_model *m, const float *rows, int64_t n, float *proba)
 #define HALVES	4
 #endif
 typedef double half __attribute__((vector_size(64 / HALVES), may_alias));
+typedef double half_u __attribute__((vector_size(64 / HALVES), aligned(8), may_alias));
 typedef float half_f __attribute__((vector_size(32 / HALVES), aligned(4), may_alias));
 
 /*

@@ -178,6 +178,49 @@ extern mr_code lrn_eigen(const mr_env *env, double *a, int n, int k,
 						 double *values, double *vectors, mr_status *st);
 extern size_t lrn_eigen_memory(int n, int k);
 
+/* ---- sums of products (moments.c) ---- */
+
+/* Doubles in a row of a square matrix: kernels want a multiple of 16. */
+static inline size_t
+lrn_padded(int n)
+{
+	return ((size_t) n + 15) & ~(size_t) 15;
+}
+
+/* About the means; each row by its weight. */
+typedef struct lrn_moments
+{
+	double	   *memory;
+	double	   *product;		/* ld x ld, lower triangle: sum w x_i x_j */
+	size_t		ld;				/* lrn_padded(cols) */
+	double	   *mean;			/* cols */
+	double	   *cross;			/* cols: sum w x_j y */
+	double		mass;			/* sum w */
+	double		extra_mean;		/* of y */
+	double		extra_square;	/* sum w y^2 */
+} lrn_moments;
+
+/* extra: a column y more, or NULL; weight: of rows, or NULL. */
+extern mr_code lrn_moments_of(const mr_env *env, const lrn_matrix *m, const float *extra,
+							  const float *weight, lrn_progress progress,
+							  void *progress_arg, lrn_moments *s, mr_status *st);
+extern void lrn_moments_free(const mr_env *env, lrn_moments *s);
+/* Bytes that lrn_moments_of() takes, most of them until lrn_moments_free(). */
+extern double lrn_moments_memory(int cols);
+/*
+ * c[i][j] += sum over r < len of a[i][r] b[j][r], j <= i, for n vectors stride
+ * doubles apart, those up to a multiple of 4 zero or unused.
+ */
+extern mr_code lrn_gram(const mr_env *env, const double *a, const double *b, size_t stride, int len, int n,
+						double *c, size_t ld, mr_status *st);
+
+/*
+ * Solve a x = x in place for a symmetric a (n x n, ld = lrn_padded(n), lower
+ * triangle; destroyed), the solution of least norm where a is singular.
+ */
+extern mr_code lrn_solve(const mr_env *env, double *a, int n, double *x, mr_status *st);
+extern double lrn_solve_memory(int n);
+
 /* ---- kernels: one source, compiled per instruction set, equal bits ---- */
 
 #define LRN_BLOCK	256			/* rows a training kernel takes at once */
@@ -205,12 +248,16 @@ typedef struct lrn_kernels
 								   const int32_t *y, const double *sw, int k,
 								   const double *w, const double *b,
 								   double *grad, double *scratch);
+	/* z[r] = (x[r] - shift) * root[r] (root NULL = 1), zeros up to a multiple of 8. */
+	void		(*widen) (const float *x, int n, double shift, const double *root, double *z);
 	/*
-	 * c[i][j] += sum over r of z[r][i] * z[r][j] for i in i0 .. i1-1 and
-	 * j <= i (rounded up to the tile); z: rows x ld, c: ld x ld, ld a
-	 * multiple of 16, i0 and i1 multiples of 4 (i1 <= ld).
+	 * c[i][j] += sum over r < len of a[i * stride + r] * b[j * stride + r] for
+	 * i0 <= i < i1, j0 <= j < j1 and j <= i, rounded up to tiles of at most 4;
+	 * a and b 64-byte aligned, len and stride multiples of 8, the i and j of 4.
 	 */
-	void		(*syrk) (const double *z, int rows, int ld, int i0, int i1, double *c);
+	void		(*gram) (const double *a, const double *b, size_t stride, int len,
+						 int i0, int i1, int j0, int j1, double *c, size_t ld);
+	double		(*dot) (const double *a, const double *b, size_t n);
 	/* y = A x for the lower n x n symmetric part, and A -= v w' + w v'. */
 	void		(*symv) (const double *a, int ld, int n, const double *x, double *y);
 	void		(*syr2) (double *a, int ld, int n, const double *v, const double *w);

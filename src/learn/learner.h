@@ -98,6 +98,7 @@ extern const lrn_learner lrn_random_forest;
 extern const lrn_learner lrn_logistic_regression;
 extern const lrn_learner lrn_pca;
 extern const lrn_learner lrn_kmeans;
+extern const lrn_learner lrn_ridge;
 extern const lrn_learner lrn_linear_svm;
 extern const lrn_learner lrn_rbf_svm;
 

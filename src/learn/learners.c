@@ -13,6 +13,7 @@ static const lrn_learner *const learners[] =
 	&lrn_logistic_regression,
 	&lrn_pca,
 	&lrn_kmeans,
+	&lrn_ridge,
 	&lrn_rbf_svm,
 };
 

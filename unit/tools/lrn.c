@@ -7,8 +7,9 @@
  *	 lrn predict MODEL X ROWS OUT [ISA]
  *	 lrn info MODEL
  *
- * X: float32 row-major; Y: int32 ("-" for pca); OUT: float32.  Each prints one
- * line of JSON, times included.
+ * X: float32 row-major; Y: int32 class ids, or float32 values where CLASSES is 0
+ * ("-" for none); OUT: float32; sample_weight=FILE: float32.  Each prints one line
+ * of JSON, times included.
  */
 #include "learn/learn.h"
 #include "unit.h"
@@ -111,7 +112,7 @@ train(int argc, char **argv)
 	size_t		len;
 	float	   *x,
 			  **col;
-	int32_t    *y = NULL;
+	lrn_target	t = {.n_classes = atoi(argv[5])};
 	uint8_t    *file;
 	double		start;
 
@@ -119,7 +120,10 @@ train(int argc, char **argv)
 		die(&st);
 	lrn_params_init(&p, a);
 	for (int i = 7; i < argc; i++)
-		set(&p, argv[i]);
+		if (strncmp(argv[i], "sample_weight=", 14) == 0)
+			t.weight = (float *) must_read(argv[i] + 14, &len);
+		else
+			set(&p, argv[i]);
 	x = (float *) must_read(argv[1], &len);
 	m.rows = atoll(argv[2]);
 	m.cols = atoi(argv[3]);
@@ -133,15 +137,18 @@ train(int argc, char **argv)
 			col[c][i] = x[i * m.cols + c];
 	}
 	m.col = col;
-	if (strcmp(argv[4], "-") != 0)
-		y = (int32_t *) must_read(argv[4], &len);
+	if (strcmp(argv[4], "-") != 0 && t.n_classes > 0)
+		t.class_id = (int32_t *) must_read(argv[4], &len);
+	else if (strcmp(argv[4], "-") != 0)
+		t.value = (float *) must_read(argv[4], &len);
 	start = now();
-	if (lrn_train(&mr_env_malloc, &p, &m, &(lrn_target) {.class_id = y, .n_classes = atoi(argv[5])}, &report, &file, &len, &st))
+	if (lrn_train(&mr_env_malloc, &p, &m, &t, &report, &file, &len, &st))
 		die(&st);
 	printf("{\"seconds\": %.6f, \"bytes\": %zu, \"nodes\": %lld, \"depth\": %d, \"iterations\": %d, \"converged\": %s, \"outputs\": %d",
 		   now() - start, len, (long long) report.nodes, report.depth, report.iterations,
 		   report.converged ? "true" : "false", report.outputs);
 	print_number("train_accuracy", report.train_accuracy);
+	print_number("train_rmse", report.train_rmse);
 	print_number("oob_score", report.oob_score);
 	print_number("loss", report.loss);
 	print_number("variance_kept", report.variance_kept);
