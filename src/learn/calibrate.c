@@ -146,6 +146,7 @@ train_fold(folds *f, int fold)
 
 	p.calibration = LRN_CALIBRATION_NONE;
 	p.progress = NULL;
+	p.fit_only = true;
 	code = f->learner->train(f->env, &p, &m, &t, &report, &bytes, &len, f->st);
 	if (code == MR_OK)
 		code = lrn_compile(f->env, bytes, len, &flat, &flat_len, f->st);

@@ -87,8 +87,10 @@ typedef struct lrn_value
 
 typedef enum lrn_criterion
 {
+	LRN_CRITERION_BY_TASK,		/* gini, or squared_error in a regression */
 	LRN_GINI,
-	LRN_ENTROPY					/* also "log_loss" */
+	LRN_ENTROPY,				/* also "log_loss" */
+	LRN_SQUARED_ERROR
 } lrn_criterion;
 
 typedef enum lrn_class_weight
@@ -102,6 +104,7 @@ typedef enum lrn_class_weight
 /* How many of the features a split looks at. */
 typedef enum lrn_max_features
 {
+	LRN_FEATURES_BY_TASK,		/* sqrt, or all in a regression */
 	LRN_FEATURES_SQRT,
 	LRN_FEATURES_LOG2,
 	LRN_FEATURES_ALL,
@@ -166,16 +169,16 @@ typedef struct lrn_params
 	lrn_task	task;			/* the algorithm's first */
 	uint64_t	random_state;	/* 0 */
 
-	/* random_forest */
+	/* random_forest, extra_trees */
 	int			n_estimators;	/* 100 */
-	lrn_criterion criterion;	/* gini */
+	lrn_criterion criterion;	/* by task */
 	int			max_depth;		/* 0 = no limit */
 	double		min_samples_split;	/* 2; below 1 = share of the rows */
 	double		min_samples_leaf;	/* 1; below 1 = share of the rows */
 	double		min_impurity_decrease;	/* 0 */
-	lrn_max_features max_features_kind; /* sqrt */
+	lrn_max_features max_features_kind; /* by task */
 	double		max_features;
-	bool		bootstrap;		/* true */
+	bool		bootstrap;		/* true; extra_trees: false */
 	double		max_samples;	/* 0 = all; 1.0 or less = share, above = rows */
 	int			oob_score;		/* -1: measured unless its votes would take more
 								 * than 256 MB; 0 never; 1 always */
@@ -222,6 +225,7 @@ typedef struct lrn_params
 	int			metric;			/* lrn_metric: euclidean */
 
 	/* the caller's, never set by name */
+	bool		fit_only;		/* no figures of the training rows: they cost */
 	size_t		max_memory;		/* bytes beyond the matrix; 0 = no limit */
 	lrn_progress progress;		/* NULL = none */
 	void	   *progress_arg;
@@ -264,7 +268,7 @@ typedef struct lrn_report
 {
 	double		train_accuracy; /* share of rows, classifiers */
 	double		train_rmse;		/* regressors */
-	double		oob_score;		/* accuracy out of bag, forests */
+	double		oob_score;		/* accuracy or R2 out of bag, forests */
 	double		loss;			/* mean log-loss + penalty at the end, logistic;
 								 * inertia, kmeans */
 	int			iterations;		/* of the solver */
@@ -362,6 +366,14 @@ typedef struct lrn_model
 	/* kmeans (centres in weights), knn, rbf_svm: distances between (x - shift) * scale */
 	const double *shift;		/* n_features */
 	const double *scale;
+	/* knn */
+	const float *points;		/* groups of LRN_LANES rows, feature by feature */
+	const uint32_t *labels;		/* a class a point, or */
+	const float *values;		/* a value a point */
+	uint32_t	n_points;
+	int			n_neighbors;
+	int			metric;			/* lrn_metric */
+	bool		by_distance;	/* nearer ones weigh more */
 
 	/* rbf_svm; a class's support vectors fill whole tiles */
 	struct

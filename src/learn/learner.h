@@ -88,6 +88,9 @@ typedef struct lrn_learner
 	/* Every offset and index checked, so that predict() needs no check. */
 	mr_code		(*open) (const lrn_flat_header *h, lrn_model *m, mr_status *st);
 
+	/* How its body's trees are decoded (tree_view.h); NULL without trees. */
+	const struct lrn_tree_format *trees;
+
 	/* Generous nanoseconds of one row: the slice between interrupts. */
 	double		(*row_ns) (const lrn_model *m);
 	/* rows: n x n_features row-major; out: n x n_outputs. */
@@ -97,6 +100,8 @@ typedef struct lrn_learner
 extern const lrn_learner lrn_random_forest;
 extern const lrn_learner lrn_logistic_regression;
 extern const lrn_learner lrn_pca;
+extern const lrn_learner lrn_knn;
+extern const lrn_learner lrn_extra_trees;
 extern const lrn_learner lrn_kmeans;
 extern const lrn_learner lrn_ridge;
 extern const lrn_learner lrn_linear_svm;

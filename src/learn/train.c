@@ -250,6 +250,8 @@ lrn_train(const mr_env *env, const lrn_params *p, const lrn_matrix *m,
 		.variance_kept = NAN};
 	if (l == NULL)
 		return mr_fail(st, MR_INTERNAL, "algorithm %d does not exist", (int) p->algorithm);
+	if (p->calibration && p->task != LRN_CLASSIFY)
+		return mr_fail(st, MR_INVALID, "\"calibration\" is for classifiers, not for task \"regression\"");
 	report->outputs = p->task == LRN_CLASSIFY ? t->n_classes : 1;
 	code = check_matrix(env, p, m, st);
 	if (code == MR_OK)
@@ -262,7 +264,7 @@ lrn_train(const mr_env *env, const lrn_params *p, const lrn_matrix *m,
 	code = p->calibration && p->task == LRN_CLASSIFY ?
 		lrn_train_calibrated(env, p, m, t, report, file, len, st) :
 		l->train(env, p, m, t, report, file, len, st);
-	if (code || p->task > LRN_REGRESS || (l->takes & LRN_NO_TRAIN_SCORE))
+	if (code || p->task > LRN_REGRESS || p->fit_only || (l->takes & LRN_NO_TRAIN_SCORE))
 		return code;
 	code = score_training(env, m, t, *file, *len, report, st);
 	if (code)

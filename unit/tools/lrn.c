@@ -6,12 +6,17 @@
  *	 lrn train ALGORITHM X ROWS COLS Y CLASSES MODEL [NAME=VALUE ...]
  *	 lrn predict MODEL X ROWS OUT [ISA]
  *	 lrn info MODEL
+ *	 lrn trees MODEL
+ *	 lrn shap MODEL X ROWS OUT
  *
  * X: float32 row-major; Y: int32 class ids, or float32 values where CLASSES is 0
- * ("-" for none); OUT: float32; sample_weight=FILE: float32.  Each prints one line
- * of JSON, times included.
+ * ("-" for none); OUT: float32, of shap float64: (features + 1) x outputs a row,
+ * the last feature being the expected value; sample_weight=FILE: float32.  Each
+ * prints one line of JSON, times included.
  */
 #include "learn/learn.h"
+#include "learn/shap.h"
+#include "learn/tree_view.h"
 #include "unit.h"
 
 #include <math.h>
@@ -239,6 +244,81 @@ info(char **argv)
 	return 0;
 }
 
+/* The trees as the view gives them, a list of arrays a tree. */
+static int
+trees(char **argv)
+{
+	lrn_trees	v;
+	const lrn_tree *t;
+	mr_status	st = {0};
+	size_t		len;
+	uint8_t    *bytes = must_read(argv[0], &len);
+
+	if (lrn_trees_open(&mr_env_malloc, bytes, len, &v, &st))
+		die(&st);
+	printf("{\"margins\": %d, \"scale\": %.17g, \"link\": %d, \"base\": [", v.n_margins, v.scale, (int) v.link);
+	for (int i = 0; i < v.n_margins; i++)
+		printf("%s%.17g", i ? ", " : "", v.base ? v.base[i] : 0);
+	printf("], \"trees\": [");
+	while (lrn_trees_next(&v, &t, &st) == MR_OK && t)
+	{
+		printf("%s{\"margin\": %d, \"nodes\": [", v.done > 1 ? ", " : "", t->margin);
+		for (uint32_t i = 0; i < t->n_nodes; i++)
+		{
+			const lrn_tree_node *n = &t->node[i];
+			int			k = t->margin < 0 ? v.n_margins : 1;
+
+			/* JSON has no infinity. */
+			printf("%s[%d, %.17g, %d, %u, %u, %.17g, %.17g, [", i ? ", " : "", n->feature,
+				   isinf(n->threshold) ? 3.5e38 : (double) n->threshold, n->missing_left, n->left, n->right, n->cover, n->gain);
+			for (int c = 0; c < k && n->feature < 0; c++)
+				printf("%s%.17g", c ? ", " : "", t->values[n->value + (uint32_t) c]);
+			printf("], [");
+			for (uint32_t c = 0; n->set && c < t->sets[n->set - 1]; c++)
+				printf("%s%u", c ? ", " : "", t->sets[n->set + c]);
+			printf("]]");
+		}
+		printf("]}");
+	}
+	if (st.code)
+		die(&st);
+	lrn_trees_close(&v);
+	printf("]}\n");
+	return 0;
+}
+
+static int
+shap(char **argv)
+{
+	lrn_trees	v;
+	mr_status	st = {0};
+	size_t		len,
+				bytes_len;
+	uint8_t    *bytes = must_read(argv[0], &bytes_len);
+	float	   *x = (float *) must_read(argv[1], &len);
+	int64_t		rows = atoll(argv[2]);
+	size_t		size;
+	double	   *out,
+				start;
+
+	if (lrn_trees_open(&mr_env_malloc, bytes, bytes_len, &v, &st))
+		die(&st);
+	size = (size_t) rows * (size_t) (v.info.n_features + 1) * (size_t) v.n_margins * sizeof(double);
+	out = malloc(size);
+	start = now();
+	if (lrn_shap(&v, x, rows, out, &st))
+		die(&st);
+	must_write(argv[3], out, size);
+	printf("{\"row_us\": %.3f, \"margins\": %d, \"importances\": [", (now() - start) * 1e6 / (double) rows, v.n_margins);
+	if (lrn_tree_importances(&v, out, &st))
+		die(&st);
+	for (int f = 0; f < v.info.n_features; f++)
+		printf("%s%.17g", f ? ", " : "", out[f]);
+	printf("]}\n");
+	lrn_trees_close(&v);
+	return 0;
+}
+
 int
 main(int argc, char **argv)
 {
@@ -248,6 +328,10 @@ main(int argc, char **argv)
 		return predict(argc - 2, argv + 2);
 	if (argc >= 3 && strcmp(argv[1], "info") == 0)
 		return info(argv + 2);
+	if (argc >= 3 && strcmp(argv[1], "trees") == 0)
+		return trees(argv + 2);
+	if (argc >= 6 && strcmp(argv[1], "shap") == 0)
+		return shap(argv + 2);
 	fprintf(stderr, "usage: see the head of unit/tools/lrn.c\n");
 	return 2;
 }
