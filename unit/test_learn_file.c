@@ -35,6 +35,8 @@ make_model(lrn_algorithm a, int n_classes, size_t *len)
 	lrn_params_init(&p, a);
 	p.n_estimators = 4;
 	p.min_samples_leaf = 3;
+	if (a == LRN_KNN && n_classes == 0)
+		p.task = LRN_REGRESS;
 	if (lrn_train(&mr_env_malloc, &p, &m, &(lrn_target) {.class_id = y, .n_classes = n_classes, .value = data[1]},
 				  NULL, &bytes, len, &st) != MR_OK)
 	{
@@ -197,5 +199,7 @@ main(void)
 	test_model("pca", LRN_PCA, 0);
 	test_model("kmeans", LRN_KMEANS, 0);
 	test_model("ridge", LRN_RIDGE, 0);
+	test_model("knn, 3 classes", LRN_KNN, 3);
+	test_model("knn, values", LRN_KNN, 0);
 	return done_testing();
 }

@@ -280,6 +280,7 @@ syr2(double *a, int ld, int n, const double *v, const double *w)
 
 #include "learn/kernels_predict.h"
 #include "learn/kernels_cluster.h"
+#include "learn/kernels_knn.h"
 #include "learn/kernels_dense.h"
 
 const lrn_kernels LRN_KERNELS = {
@@ -292,6 +293,7 @@ const lrn_kernels LRN_KERNELS = {
 	.kmeans_assign = kmeans_assign,
 	.kmeans_candidates = kmeans_candidates,
 	.kmeans_rows = kmeans_rows,
+	.knn_rows = knn_rows,
 	.forest_rows = forest_rows,
 	.linear_rows = linear_rows,
 };

@@ -338,6 +338,14 @@ typedef struct lrn_model
 	/* kmeans (centres in weights) and knn: distances between (x - shift) * scale */
 	const double *shift;		/* n_features */
 	const double *scale;
+	/* knn */
+	const float *points;		/* groups of LRN_LANES rows, feature by feature */
+	const uint32_t *labels;		/* a class a point, or */
+	const float *values;		/* a value a point */
+	uint32_t	n_points;
+	int			n_neighbors;
+	int			metric;			/* lrn_metric */
+	bool		by_distance;	/* nearer ones weigh more */
 } lrn_model;
 
 /* MR_CORRUPT unless every index of the file is in range.  Linear in its size. */

@@ -100,6 +100,13 @@ typedef struct lrn_flat_header
 			uint32_t	padded;
 			uint32_t	flags;	/* LRN_FLAT_* */
 		};
+		struct					/* knn */
+		{
+			uint32_t	n_points;
+			uint32_t	n_neighbors;
+			uint32_t	metric; /* lrn_metric */
+			uint32_t	weighting;	/* lrn_neighbour_weights */
+		};
 		uint32_t	number[18];
 	};
 } lrn_flat_header;
@@ -186,6 +193,20 @@ lrn_padded(int n)
 	return ((size_t) n + 15) & ~(size_t) 15;
 }
 
+/* What one column is like, each row by its weight. */
+typedef struct lrn_column
+{
+	double		mass;			/* sum w */
+	double		mean;
+	double		square;			/* sum w (x - mean)^2 */
+	double		deviation;		/* 0 where nothing but rounding varies */
+	double		top;			/* largest |x - mean| */
+} lrn_column;
+
+/* weight NULL = 1. */
+extern mr_code lrn_column_of(const mr_env *env, const float *x, const float *weight, int64_t rows,
+							 lrn_column *c, mr_status *st);
+
 /* About the means; each row by its weight. */
 typedef struct lrn_moments
 {
@@ -224,6 +245,8 @@ extern double lrn_solve_memory(int n);
 
 #define LRN_BLOCK	256			/* rows a training kernel takes at once */
 #define LRN_LANES	32			/* rows of a group in kernels_cluster.h */
+#define LRN_KNN_MOST	1000	/* neighbours of knn, kept on the stack */
+#define LRN_KNN_FEATURES	16384	/* of a query of knn, kept there too */
 
 typedef struct lrn_kernels
 {
@@ -257,6 +280,8 @@ typedef struct lrn_kernels
 	void		(*kmeans_candidates) (const float *x, int64_t groups, int d, const float *candidate,
 									  const float *closest, float *out, size_t stride);
 	void		(*kmeans_rows) (const lrn_model *m, const float *rows, int64_t n, float *out);
+
+	void		(*knn_rows) (const lrn_model *m, const float *rows, int64_t n, float *out);
 
 	/* Forest and linear prediction; see learn.h for shapes. */
 	void		(*forest_rows) (const lrn_model *m, const float *rows, int64_t n, float *proba);
