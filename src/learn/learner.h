@@ -64,6 +64,15 @@ extern const lrn_choice lrn_calibration_choices[];
 
 #define LRN_CAN(task)			(1u << (task))
 
+/* What makes up a linear model's margins: bias + sum of weight x (x - mean). */
+typedef struct lrn_coefficients
+{
+	int			rows;			/* margins */
+	double	   *weight;			/* rows x n_features; from env, the rest within it */
+	double	   *bias;			/* rows */
+	double	   *mean;			/* n_features, or NULL: zeros */
+} lrn_coefficients;
+
 typedef struct lrn_learner
 {
 	lrn_algorithm algorithm;
@@ -90,12 +99,19 @@ typedef struct lrn_learner
 
 	/* How its body's trees are decoded (tree_view.h); NULL without trees. */
 	const struct lrn_tree_format *trees;
+	/* The weights of a body that has passed check(); NULL unless linear. */
+	mr_code		(*coefficients) (const mr_env *env, lrn_reader *r, const lrn_info *info,
+								 lrn_coefficients *out, mr_status *st);
 
 	/* Generous nanoseconds of one row: the slice between interrupts. */
 	double		(*row_ns) (const lrn_model *m);
 	/* rows: n x n_features row-major; out: n x n_outputs. */
 	void		(*predict) (const lrn_model *m, const float *rows, int64_t n, float *out);
 } lrn_learner;
+
+/* linear_file.c: of logistic regression and ridge. */
+extern mr_code lrn_linear_coefficients(const mr_env *env, lrn_reader *r, const lrn_info *info,
+									   lrn_coefficients *out, mr_status *st);
 
 extern const lrn_learner lrn_random_forest;
 extern const lrn_learner lrn_logistic_regression;
