@@ -42,13 +42,17 @@ SELECT count(*) FROM millrace.cross_validate('random_forest', 'SELECT x, c FROM 
 ROLLBACK;
 
 -- Refusals.
+\set VERBOSITY terse
 SELECT * FROM millrace.cross_validate('random_tree', 'SELECT x, c FROM t', 'c');
+\set VERBOSITY default
 SELECT * FROM millrace.cross_validate('pca', 'SELECT x, c FROM t', 'c');
 SELECT * FROM millrace.cross_validate('random_forest', 'SELECT x, c FROM t', NULL);
 SELECT * FROM millrace.cross_validate('random_forest', 'SELECT x, c FROM t', 'c', '{"folds": 1}');
 SELECT * FROM millrace.cross_validate('random_forest', 'SELECT x, c FROM t', 'c', '{"folds": 3, "test_share": 0.5}');
 SELECT * FROM millrace.cross_validate('random_forest', 'SELECT x, c FROM t', 'c', '{"test_share": 1.5}');
+\set VERBOSITY terse
 SELECT * FROM millrace.cross_validate('random_forest', 'SELECT x, c FROM t', 'c', '{"fold": 3}');
+\set VERBOSITY default
 SELECT * FROM millrace.cross_validate('random_forest', 'SELECT x, c FROM t', 'c', '{"group": "person"}');
 SELECT * FROM millrace.cross_validate('random_forest', 'SELECT x, c, person, day FROM t', 'c', '{"group": "person", "order_by": "day"}');
 SELECT * FROM millrace.cross_validate('random_forest', 'SELECT x, c, person FROM t', 'c', '{"order_by": "person"}');
