@@ -4,8 +4,8 @@
  *
  * A window is measured again in every run until all its predictions have a
  * label or label_delay is over; only such windows are read.  The baseline is
- * the reference's accuracy where it has labels, else that of all final windows
- * before it that raised no alarm, taken together.
+ * the accuracy of the reference, if it is a period and has labels enough, else
+ * of all final windows before that raised no alarm, taken together.
  */
 #include "postgres.h"
 
@@ -77,7 +77,7 @@ figures(const pair *pairs, int n, measured *out)
 	out->f1 = f.f1_macro;
 }
 
-/* Join predictions and labels of a window, or of the reference (-1). */
+/* Join predictions and labels of a window, or of the reference's period (-1). */
 static void
 measure(const monitor *m, int window, measured *out)
 {
@@ -86,9 +86,9 @@ measure(const monitor *m, int window, measured *out)
 			   *time = quote_identifier(o->time),
 			   *predicted = quote_identifier(linitial(o->prediction)),
 			   *label = quote_identifier(o->label);
-	bool		all = window < 0 && m->reference;
 	MemoryContext cxt = CurrentMemoryContext;
-	Oid			types[2] = {INT8OID, INT8OID};
+	Oid			type,
+				types[2];
 	Datum		bound[2];
 	pair	   *pairs;
 	int			n = 0;
@@ -96,20 +96,15 @@ measure(const monitor *m, int window, measured *out)
 
 	memset(out, 0, sizeof(*out));
 	mon_become_owner(&save, m->owner, m->search_path);
-	if (!all)
-	{
-		Oid			type = mon_time_type(m);
-
-		bound[0] = mon_bound(m, type, window < 0 ? o->from : mon_window(m, window), &types[0]);
-		bound[1] = mon_bound(m, type, window < 0 ? o->to : mon_window(m, window + 1), &types[1]);
-	}
+	type = mon_time_type(m);
+	bound[0] = mon_bound(m, type, window < 0 ? o->from : mon_window(m, window), &types[0]);
+	bound[1] = mon_bound(m, type, window < 0 ? o->to : mon_window(m, window + 1), &types[1]);
 	/* Rows that have no label yet are counted with a null one. */
 	mon_select(psprintf("SELECT q.%s::pg_catalog.text, l.label::pg_catalog.text, pg_catalog.count(*) FROM %s "
 						"LEFT JOIN (SELECT q.%s AS key, q.%s AS label FROM %s) AS l ON l.key = q.%s "
-						"WHERE q.%s IS NOT NULL%s GROUP BY 1, 2 LIMIT %d",
-						predicted, mon_from_item(all ? m->reference : m->query), key, label, mon_from_item(o->label_query), key,
-						predicted, all ? "" : psprintf(" AND q.%s >= $1 AND q.%s < $2", time, time), MOST_PAIRS),
-			   all ? 0 : 2, types, bound, NULL);
+						"WHERE q.%s >= $1 AND q.%s < $2 AND q.%s IS NOT NULL GROUP BY 1, 2 LIMIT %d",
+						predicted, mon_from_item(m->query), key, label, mon_from_item(o->label_query), key,
+						time, time, predicted, MOST_PAIRS), 2, types, bound, NULL);
 	MemoryContextSwitchTo(cxt);
 	pairs = palloc_extended((SPI_processed + 1) * sizeof(pair), MCXT_ALLOC_HUGE);
 	for (uint64 i = 0; i < SPI_processed; i++)
@@ -223,7 +218,7 @@ waiting_windows(const monitor *m, int *n)
 {
 	static const Oid types[] = {TEXTOID, INT4OID, INT4OID};
 	Datum		values[] = {CStringGetTextDatum(m->name), Int32GetDatum(m->windows - 1),
-	Int32GetDatum(m->options.reference == MON_WINDOWS ? 0 : -1)};
+	Int32GetDatum(m->options.reference == MON_PERIOD ? -1 : 0)};
 	MemoryContext cxt = CurrentMemoryContext;
 	int		   *window;
 	reg_write	w;
