@@ -2,12 +2,12 @@
  * kmeans_train.c
  *	  k-means by Lloyd's iterations, as scikit-learn's KMeans does them.
  *
- * Rows are copied once: centred, divided by one power of two so that squares
- * cannot overflow (with "standardize" by each column's deviation first), laid
- * in groups of LRN_LANES.  An iteration is one pass over them: products with
- * all centres, the least one wins, ties go to the lower number.  Sums of the
- * clusters are kept in double and changed only by the rows that moved.  A
- * cluster without rows takes the row farthest from its centre.
+ * Rows are copied once: centred, with "standardize" divided by each column's
+ * deviation, laid in groups of LRN_LANES.  An iteration is one pass over them:
+ * products with all centres, the least distance wins, ties go to the lower
+ * number.  Sums of the clusters are kept in double and changed only by the
+ * rows that moved.  A cluster without rows takes the row farthest from its
+ * centre.
  *
  * Memory: the copy, and 16 bytes a row besides 4 for each local trial.
  */
@@ -234,59 +234,32 @@ one_start(lrn_kmeans_run *r, const lrn_params *p, double tol, int start, double 
 
 /* ---- data in, model out ---- */
 
-/* Mean and scale of each column by the weighted rows; *variance: mean of the scaled columns'. */
+/*
+ * Mean and scale of each column, the mean variance of the scaled ones, and a
+ * power of two that keeps squares of very large or small numbers in float32.
+ */
 static mr_code
-measure(const lrn_kmeans_run *r, const lrn_params *p, const lrn_matrix *m, double *mean, double *scale, double *variance)
-{
-	*variance = 0;
-	for (int j = 0; j < m->cols; j++)
-	{
-		const float *x = m->col[j];
-		double		sum = 0,
-					mass = 0,
-					square = 0;
-
-		for (int64_t i = 0; i < m->rows; i++)
-		{
-			double		w = lrn_kmeans_weight(r, i);
-
-			mass += w;
-			sum += w * (double) x[i];
-		}
-		mean[j] = sum / mass;
-		for (int64_t i = 0; i < m->rows; i++)
-			square += lrn_kmeans_weight(r, i) * ((double) x[i] - mean[j]) * ((double) x[i] - mean[j]);
-		square /= mass;
-		scale[j] = 1;
-		if (p->standardize && sqrt(square) > 1e-12 * fabs(mean[j]))
-			scale[j] = 1 / sqrt(square);
-		*variance += square * scale[j] * scale[j] / m->cols;
-		if (mr_interrupted(r->env))
-			return lrn_canceled(r->st);
-	}
-	return MR_OK;
-}
-
-/* A power of two that brings all values to at most about 1 in size. */
-static mr_code
-measure_size(const lrn_kmeans_run *r, const lrn_matrix *m, const double *mean, const double *scale, double *unit)
+measure(const lrn_kmeans_run *r, const lrn_params *p, const lrn_matrix *m, double *mean, double *scale,
+		double *variance, double *unit)
 {
 	double		top = 0;
 	int			exponent;
 
+	*variance = 0;
 	for (int j = 0; j < m->cols; j++)
 	{
-		for (int64_t i = 0; i < m->rows; i++)
-		{
-			double		v = fabs((double) m->col[j][i] - mean[j]) * scale[j];
+		lrn_column	c;
+		mr_code		code = lrn_column_of(r->env, m->col[j], r->weight, m->rows, &c, r->st);
 
-			top = v > top ? v : top;
-		}
-		if (mr_interrupted(r->env))
-			return lrn_canceled(r->st);
+		if (code)
+			return code;
+		mean[j] = c.mean;
+		scale[j] = p->standardize && c.deviation > 0 ? 1 / c.deviation : 1;
+		*variance += c.square / c.mass * scale[j] * scale[j] / m->cols;
+		top = fmax(top, c.top * scale[j]);
 	}
 	frexp(top, &exponent);
-	*unit = ldexp(1, -exponent);
+	*unit = exponent > 50 || exponent < -50 ? ldexp(1, -exponent) : 1;
 	return MR_OK;
 }
 
@@ -382,9 +355,7 @@ train(const mr_env *env, const lrn_params *p, const lrn_matrix *m,
 	scale = mean + d;
 	r.blocks = scale + d;
 
-	code = measure(&r, p, m, mean, scale, &variance);
-	if (code == MR_OK)
-		code = measure_size(&r, m, mean, scale, &unit);
+	code = measure(&r, p, m, mean, scale, &variance, &unit);
 	if (code == MR_OK)
 	{
 		memset(r.x + (rows - LRN_LANES) * d, 0, LRN_LANES * d * sizeof(float));

@@ -12,9 +12,11 @@ static const lrn_learner *const learners[] =
 	&lrn_random_forest,
 	&lrn_logistic_regression,
 	&lrn_pca,
+	&lrn_knn,
 	&lrn_extra_trees,
 	&lrn_kmeans,
 	&lrn_ridge,
+	&lrn_rbf_svm,
 };
 
 #define N_LEARNERS ((int) (sizeof(learners) / sizeof(learners[0])))

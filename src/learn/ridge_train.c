@@ -32,15 +32,6 @@ typedef struct problem
 	mr_status  *st;
 } problem;
 
-/* Deviation of a column; 1 for a constant one. */
-static double
-scale_of(const problem *p, double square, double mass, double mean)
-{
-	double		deviation = sqrt(square / mass);
-
-	return p->params->standardize && deviation > 1e-12 * fabs(mean) ? deviation : 1;
-}
-
 /* ---- the normal equations ---- */
 
 static mr_code
@@ -64,7 +55,10 @@ solve_primal(problem *p)
 	{
 		double	   *row = s.product + (size_t) i * s.ld;
 
-		p->scale[i] = scale_of(p, row[i], s.mass, s.mean[i]);
+		if (p->params->standardize && sqrt(row[i] / s.mass) > 1e-12 * fabs(s.mean[i]))
+			p->scale[i] = sqrt(row[i] / s.mass);
+		else
+			p->scale[i] = 1;
 		/* Without an intercept the sums are about 0. */
 		for (int j = 0; j <= i && !p->params->fit_intercept; j++)
 			row[j] += s.mass * s.mean[i] * s.mean[j];
@@ -90,24 +84,6 @@ done:
 
 /* ---- the dual ---- */
 
-/* Weighted mean and sum of squares about it of a column. */
-static void
-measure(const problem *p, const float *x, double *mean, double *square, double *mass)
-{
-	const float *w = p->t->weight;
-	double		sum = 0;
-
-	*mass = *square = 0;
-	for (int64_t i = 0; i < p->m->rows; i++)
-	{
-		*mass += w ? (double) w[i] : 1;
-		sum += (w ? (double) w[i] : 1) * (double) x[i];
-	}
-	*mean = sum / *mass;
-	for (int64_t i = 0; i < p->m->rows; i++)
-		*square += (w ? (double) w[i] : 1) * ((double) x[i] - *mean) * ((double) x[i] - *mean);
-}
-
 /*
  * z[row][feature of the part] = sqrt(w) (x - mean) / scale; eight columns at a
  * time fill whole cache lines.
@@ -131,9 +107,8 @@ solve_dual(problem *p)
 	double	   *k = mr_alloc(p->env, ld * ld * sizeof(double)),
 			   *z = mr_alloc(p->env, ld * STRIDE * sizeof(double)),
 			   *a = mr_alloc(p->env, 2 * rows * sizeof(double)),
-			   *root = a ? a + rows : NULL,
-				square,
-				mass;
+			   *root = a ? a + rows : NULL;
+	lrn_column	c;
 	mr_code		code = MR_OK;
 
 	if (k == NULL || z == NULL || a == NULL)
@@ -143,8 +118,10 @@ solve_dual(problem *p)
 	}
 	memset(k, 0, ld * ld * sizeof(double));
 	memset(z, 0, ld * STRIDE * sizeof(double));
-	measure(p, p->t->value, &p->bias, &square, &mass);
-	p->bias = p->params->fit_intercept ? p->bias : 0;
+	code = lrn_column_of(p->env, p->t->value, p->t->weight, n, &c, p->st);
+	if (code)
+		goto done;
+	p->bias = p->params->fit_intercept ? c.mean : 0;
 	for (size_t i = 0; i < rows; i++)
 	{
 		root[i] = p->t->weight ? sqrt((double) p->t->weight[i]) : 1;
@@ -154,12 +131,14 @@ solve_dual(problem *p)
 	{
 		int			part = p->m->cols - first < PART ? p->m->cols - first : PART;
 
-		for (int j = first; j < first + part; j++)
+		for (int j = first; j < first + part && code == MR_OK; j++)
 		{
-			measure(p, p->m->col[j], &p->mean[j], &square, &mass);
-			p->scale[j] = scale_of(p, square, mass, p->mean[j]);
-			p->mean[j] = p->params->fit_intercept ? p->mean[j] : 0;
+			code = lrn_column_of(p->env, p->m->col[j], p->t->weight, n, &c, p->st);
+			p->mean[j] = p->params->fit_intercept ? c.mean : 0;
+			p->scale[j] = p->params->standardize && c.deviation > 0 ? c.deviation : 1;
 		}
+		if (code)
+			break;
 		fill_part(p, root, first, part, z);
 		code = lrn_gram(p->env, z, z, STRIDE, (part + 7) & ~7, n, k, ld, p->st);
 		if (code == MR_OK && mr_interrupted(p->env))
@@ -254,6 +233,7 @@ const lrn_learner lrn_ridge = {
 	.check = lrn_linear_check,
 	.compile = lrn_linear_compile,
 	.open = lrn_linear_open,
+	.coefficients = lrn_linear_coefficients,
 	.row_ns = lrn_linear_row_ns,
 	.predict = lrn_linear_predict,
 };

@@ -151,10 +151,14 @@ DECLARE
 	width interval := COALESCE((o ->> 'window')::interval, '1 week');
 	origin timestamptz := COALESCE((o ->> 'start')::timestamptz, '2000-01-03 00:00:00+00');
 	method text := COALESCE(o ->> 'normalise', 'none');
+	test_share float8 := COALESCE((o ->> 'test_share')::float8, 0.2);
 	cleaned text;
 	reason text;
 BEGIN
 	PERFORM @schema@.check_options();
+	EXECUTE format('CREATE OR REPLACE FUNCTION @schema@.split_of(key text) RETURNS text LANGUAGE sql IMMUTABLE PARALLEL SAFE '
+		'RETURN millrace.split_of(key, %s, %L)', COALESCE(o ->> 'seed', '0'), ARRAY[1 - test_share, test_share]);
+	COMMENT ON FUNCTION @schema@.split_of(text) IS 'train or test: by a hash of the key, the same for ever';
 
 	IF to_regclass('@schema@.raw') IS NULL THEN
 		EXECUTE format('CREATE TABLE @schema@.raw (%s)', o ->> 'columns');
@@ -182,8 +186,8 @@ BEGIN
 	COMMENT ON VIEW @schema@.clean IS 'raw rows after the rules for missing values and limits; rejected says why a row is left out';
 
 	EXECUTE format('CREATE OR REPLACE VIEW @schema@.prepared AS SELECT row_id, period, %s::text AS label, '
-		'millrace.split_of(%I::text, %s, %s) AS split, %s FROM @schema@.clean WHERE rejected IS NULL',
-		target, o ->> 'key', COALESCE(o ->> 'seed', '0'), COALESCE((o ->> 'test_share')::float8, 0.2),
+		'@schema@.split_of(%I::text) AS split, %s FROM @schema@.clean WHERE rejected IS NULL',
+		target, o ->> 'key',
 		(SELECT string_agg(CASE WHEN method = 'none' OR f.is_text THEN format('(%s) AS %I', f.expression, f.name) ELSE
 			format('(((%s) - (SELECT s.centre FROM @schema@.scaling s WHERE s.feature = %L)) / (SELECT s.scale FROM @schema@.scaling s WHERE s.feature = %2$L))::real AS %I',
 				f.expression, f.name, f.name) END, ', ' ORDER BY f.n)
@@ -244,13 +248,13 @@ BEGIN
 	LOOP
 		EXECUTE format('INSERT INTO @schema@.scaling (feature, centre, scale) '
 			'SELECT %L, COALESCE(s.centre, 0), COALESCE(NULLIF(s.scale, 0), 1) FROM (SELECT %s FROM (SELECT (%s)::float8 AS x FROM @schema@.clean '
-			'WHERE rejected IS NULL AND period <= %L AND millrace.split_of(%I::text, %s, %s) = ''train'') v) s',
+			'WHERE rejected IS NULL AND period <= %L AND @schema@.split_of(%I::text) = ''train'') v) s',
 			f.name,
 			CASE method WHEN 'standard' THEN 'avg(x) AS centre, stddev_pop(x) AS scale'
 				WHEN 'minmax' THEN 'min(x) AS centre, max(x) - min(x) AS scale'
 				ELSE 'percentile_cont(0.5) WITHIN GROUP (ORDER BY x) AS centre, '
 					'percentile_cont(0.75) WITHIN GROUP (ORDER BY x) - percentile_cont(0.25) WITHIN GROUP (ORDER BY x) AS scale' END,
-			f.expression, until, @schema@.option('key') #>> '{}', @schema@.option('seed', '0'), @schema@.option('test_share', '0.2'));
+			f.expression, until, @schema@.option('key') #>> '{}');
 	END LOOP;
 END $$;
 COMMENT ON FUNCTION @schema@.fit_scaling(timestamptz) IS 'normalisation from the training rows up to a period, for features that have none yet';
