@@ -298,10 +298,10 @@ CREATE FUNCTION millrace.probabilities_serialize(internal) RETURNS bytea
 	AS 'MODULE_PATHNAME', 'millrace_probabilities_serialize';
 COMMENT ON FUNCTION millrace.probabilities_serialize(internal) IS 'support function of aggregates: to another process';
 
-CREATE FUNCTION millrace.class_probabilities_accum(internal, text, double precision[], text[]) RETURNS internal
+CREATE FUNCTION millrace.distribution_accum(internal, text, double precision[], text[]) RETURNS internal
 	LANGUAGE c IMMUTABLE PARALLEL SAFE
-	AS 'MODULE_PATHNAME', 'millrace_class_probabilities_accum';
-COMMENT ON FUNCTION millrace.class_probabilities_accum(internal, text, double precision[], text[]) IS 'support function of aggregates: a row';
+	AS 'MODULE_PATHNAME', 'millrace_distribution_accum';
+COMMENT ON FUNCTION millrace.distribution_accum(internal, text, double precision[], text[]) IS 'support function of aggregates: a row';
 
 CREATE FUNCTION millrace.state_deserialize(bytea, internal) RETURNS internal
 	LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE
@@ -335,7 +335,7 @@ COMMENT ON AGGREGATE millrace.log_loss(boolean, double precision) IS
 	'mean of -ln of the probability given to what was true, at least 2.2e-16';
 
 CREATE AGGREGATE millrace.log_loss(truth text, probabilities double precision[], labels text[]) (
-	SFUNC = millrace.class_probabilities_accum, STYPE = internal, FINALFUNC = millrace.probabilities_log_loss,
+	SFUNC = millrace.distribution_accum, STYPE = internal, FINALFUNC = millrace.probabilities_log_loss,
 	COMBINEFUNC = millrace.probabilities_combine, SERIALFUNC = millrace.probabilities_serialize, DESERIALFUNC = millrace.state_deserialize, PARALLEL = SAFE);
 COMMENT ON AGGREGATE millrace.log_loss(text, double precision[], text[]) IS
 	'mean of -ln of the probability given to the true label, at least 2.2e-16; 0 is given to a label that is not among labels';
@@ -347,7 +347,7 @@ COMMENT ON AGGREGATE millrace.brier_score(boolean, double precision) IS
 	'mean squared distance of the probability from the truth, 0 to 1';
 
 CREATE AGGREGATE millrace.brier_score(truth text, probabilities double precision[], labels text[]) (
-	SFUNC = millrace.class_probabilities_accum, STYPE = internal, FINALFUNC = millrace.probabilities_brier_score,
+	SFUNC = millrace.distribution_accum, STYPE = internal, FINALFUNC = millrace.probabilities_brier_score,
 	COMBINEFUNC = millrace.probabilities_combine, SERIALFUNC = millrace.probabilities_serialize, DESERIALFUNC = millrace.state_deserialize, PARALLEL = SAFE);
 COMMENT ON AGGREGATE millrace.brier_score(text, double precision[], text[]) IS
 	'mean squared distance of the probabilities of all labels from the truth, 0 to 2';

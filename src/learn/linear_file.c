@@ -8,7 +8,7 @@
  * weights row by row; f64 bias a row; if flagged f64 explained variance and
  * f64 its ratio a row.  All finite.
  */
-#include "learn/learn_int.h"
+#include "learn/learner.h"
 
 #include <math.h>
 #include <string.h>
@@ -216,5 +216,31 @@ lrn_pca_variance(const uint8_t *bytes, size_t len, double *variance, double *rat
 		if (ratio)
 			ratio[c] = v;
 	}
+	return MR_OK;
+}
+
+mr_code
+lrn_linear_coefficients(const mr_env *env, lrn_reader *r, const lrn_info *info,
+						lrn_coefficients *out, mr_status *st)
+{
+	linear_shape s;
+	mr_code		code = shape_of(r, info, &s, st);
+	double	   *p;
+
+	if (code)
+		return code;
+	p = mr_alloc(env, (s.weights + s.rows + s.mean) * sizeof(double));
+	if (p == NULL)
+		return lrn_out_of_memory(st);
+	out->rows = (int) s.rows;
+	out->weight = p;
+	out->bias = p + s.weights;
+	out->mean = s.mean ? out->bias + s.rows : NULL;
+	for (size_t i = 0; i < s.mean; i++)
+		out->mean[i] = lrn_get_f64(r);
+	for (size_t i = 0; i < s.weights; i++)
+		out->weight[i] = lrn_get_f64(r);
+	for (size_t i = 0; i < s.rows; i++)
+		out->bias[i] = lrn_get_f64(r);
 	return MR_OK;
 }

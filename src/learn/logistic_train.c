@@ -266,6 +266,7 @@ static const lrn_param parameters[] =
 	LRN_PARAM(max_iter, INT, .init = 100, .low = 1, .high = 1000000),
 	LRN_PARAM(fit_intercept, BOOL, .init = true),
 	LRN_PARAM(standardize, BOOL),
+	LRN_PARAM_CALIBRATION(LRN_CALIBRATION_NONE),
 	LRN_PARAM_END
 };
 
@@ -280,6 +281,7 @@ const lrn_learner lrn_logistic_regression = {
 	.check = lrn_linear_check,
 	.compile = lrn_linear_compile,
 	.open = lrn_linear_open,
+	.coefficients = lrn_linear_coefficients,
 	.row_ns = lrn_linear_row_ns,
 	.predict = lrn_linear_predict,
 };

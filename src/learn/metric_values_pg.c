@@ -37,7 +37,7 @@ typedef struct probability_state
 #define STATE_SIZE(bins) (offsetof(probability_state, bin) + (bins) * sizeof(lrn_bin))
 
 PG_FUNCTION_INFO_V1(millrace_probabilities_accum);
-PG_FUNCTION_INFO_V1(millrace_class_probabilities_accum);
+PG_FUNCTION_INFO_V1(millrace_distribution_accum);
 PG_FUNCTION_INFO_V1(millrace_probabilities_combine);
 PG_FUNCTION_INFO_V1(millrace_probabilities_serialize);
 PG_FUNCTION_INFO_V1(millrace_log_loss);
@@ -123,7 +123,7 @@ millrace_probabilities_accum(PG_FUNCTION_ARGS)
  * A label that is not among labels was given no probability.
  */
 Datum
-millrace_class_probabilities_accum(PG_FUNCTION_ARGS)
+millrace_distribution_accum(PG_FUNCTION_ARGS)
 {
 	probability_state *s;
 	text	   *truth;

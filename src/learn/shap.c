@@ -16,6 +16,7 @@
  */
 #include "learn/shap.h"
 
+#include <math.h>
 #include <string.h>
 
 #define MOST_BYTES	((size_t) 1 << 30)
@@ -358,4 +359,54 @@ lrn_tree_importances(lrn_trees *v, double *out, mr_status *st)
 	for (size_t f = 0; f < d && sum > 0; f++)
 		out[f] /= sum;
 	return code;
+}
+
+mr_code
+lrn_linear_open_coefficients(const mr_env *env, const uint8_t *bytes, size_t len,
+							 lrn_info *info, lrn_coefficients *out, mr_status *st)
+{
+	const lrn_learner *l;
+	lrn_reader	r;
+	mr_code		code = lrn_check(bytes, len, info, st);
+
+	memset(out, 0, sizeof(*out));
+	if (code == MR_OK)
+		code = lrn_file_open(bytes, len, info, &r, st);
+	if (code)
+		return code;
+	l = lrn_learner_of(info->algorithm);
+	if (l->coefficients == NULL)
+		return mr_fail(st, MR_UNSUPPORTED, "a model of %s has no coefficients", l->name);
+	return l->coefficients(env, &r, info, out, st);
+}
+
+void
+lrn_linear_contributions(const lrn_info *info, const lrn_coefficients *c, const float *row, double *out)
+{
+	size_t		d = (size_t) info->n_features,
+				k = (size_t) c->rows;
+
+	for (size_t m = 0; m < k; m++)
+	{
+		for (size_t f = 0; f < d; f++)
+			out[f * k + m] = c->weight[m * d + f] * ((double) row[f] - (c->mean ? c->mean[f] : 0));
+		out[d * k + m] = c->bias[m];
+	}
+}
+
+void
+lrn_linear_importances(const lrn_info *info, const lrn_coefficients *c, double *out)
+{
+	size_t		d = (size_t) info->n_features;
+	double		sum = 0;
+
+	for (size_t f = 0; f < d; f++)
+	{
+		out[f] = 0;
+		for (size_t m = 0; m < (size_t) c->rows; m++)
+			out[f] += fabs(c->weight[m * d + f]);
+		sum += out[f];
+	}
+	for (size_t f = 0; f < d && sum > 0; f++)
+		out[f] /= sum;
 }

@@ -5,6 +5,7 @@
 #ifndef MILLRACE_SHAP_H
 #define MILLRACE_SHAP_H
 
+#include "learn/learner.h"
 #include "learn/tree_view.h"
 
 /*
@@ -22,5 +23,16 @@ extern mr_code lrn_shap(lrn_trees *v, const float *rows, int64_t n, double *out,
  * scikit-learn does), and in boosting summed as they are (as LightGBM does).
  */
 extern mr_code lrn_tree_importances(lrn_trees *v, double *out, mr_status *st);
+
+/*
+ * The same for a linear model: weight x (x - mean), out as above; the expected
+ * value is the bias.  bytes are checked; MR_UNSUPPORTED unless it is linear.
+ */
+extern mr_code lrn_linear_open_coefficients(const mr_env *env, const uint8_t *bytes, size_t len,
+											lrn_info *info, lrn_coefficients *out, mr_status *st);
+extern void lrn_linear_contributions(const lrn_info *info, const lrn_coefficients *c,
+									 const float *row, double *out);
+/* Shares of the absolute weights, over all margins. */
+extern void lrn_linear_importances(const lrn_info *info, const lrn_coefficients *c, double *out);
 
 #endif							/* MILLRACE_SHAP_H */

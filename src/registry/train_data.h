@@ -34,6 +34,7 @@ typedef enum train_source
 	TRAIN_FLOAT8_ARRAY,
 	TRAIN_DATE,					/* TRAIN_ORDER only: days, microseconds */
 	TRAIN_TIMESTAMP,
+	TRAIN_IMAGE,				/* bytea: a network's answer to it */
 	TRAIN_CATEGORY				/* text: the number of its value */
 } train_source;
 
@@ -82,6 +83,8 @@ typedef struct train_request
 	bool		categories;		/* whether text columns may be features */
 	Size		limit;			/* bytes: 54000 past it */
 	const char *algorithm;		/* for messages */
+	const struct reg_model *images; /* the network that answers a column of
+								 * images, which must be the only feature; or NULL */
 } train_request;
 
 /* A text of each row, one after the other. */
@@ -107,6 +110,7 @@ typedef struct train_data
 	uint64	   *group;			/* a hash of the group's text */
 	double	   *order;			/* time in seconds, or the number */
 	train_texts id;
+	bool		images;			/* the matrix is a network's answers */
 	int64	   *label_counts;
 	int64		unlabelled;		/* rows left out: their target was NULL */
 	Size		memory;			/* bytes of all of it */

@@ -18,6 +18,7 @@
 #include "executor/spi.h"
 #include "miscadmin.h"
 #include "registry/progress.h"
+#include "registry/registry.h"
 #include "registry/train_data.h"
 #include "registry/train_json.h"
 #include "utils/array.h"
@@ -188,6 +189,13 @@ describe_columns(train_data *d, TupleDesc desc, const train_request *q)
 			continue;
 		}
 		features++;
+		if (q->images && q->images->kind == REG_ONNX && getBaseType(att->atttypid) == BYTEAOID)
+		{
+			c->source = TRAIN_IMAGE;
+			c->width = q->images->n_outputs;
+			d->images = true;
+			continue;
+		}
 		if (!train_source_of(getBaseType(att->atttypid), &c->source))
 			ereport(ERROR,
 					(errcode(ERRCODE_DATATYPE_MISMATCH),
@@ -211,6 +219,11 @@ describe_columns(train_data *d, TupleDesc desc, const train_request *q)
 		}
 	}
 	check_roles(q, d);
+	if (d->images && features > 1)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("query has another feature beside an image"),
+				 errhint("Name a key of the rows by option \"id\".")));
 	if (features == 0)
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
@@ -419,6 +432,23 @@ train_scalar(train_source source, Datum value)
 	}
 }
 
+static void
+put_image(builder *b, const train_column *c, Datum value)
+{
+	bytea	   *image = DatumGetByteaPP(value);
+	float	   *answer = palloc(c->width * sizeof(float));
+	mr_status	st = {0};
+
+	if (reg_extract(b->q->images, (const uint8 *) VARDATA_ANY(image), VARSIZE_ANY_EXHDR(image), answer, &st) != MR_OK)
+	{
+		if (st.code != MR_CANCELED && st.detail[0] == '\0')
+			mr_detail(&st, "This is row " INT64_FORMAT " of the query.", b->rows + 1);
+		mr_pg_raise(&st);
+	}
+	for (int i = 0; i < c->width; i++)
+		b->col[c->first + i][b->rows] = answer[i];
+}
+
 /* The same in double, for what is no feature; NaN only for NaN. */
 static double
 number(const train_column *c, Datum value)
@@ -579,6 +609,8 @@ read_batch(builder *b, SPITupleTable *table, uint64 n)
 					b->col[c->first + f][b->rows] = NAN;
 			else if (c->source == TRAIN_FLOAT4_ARRAY || c->source == TRAIN_FLOAT8_ARRAY)
 				put_array(b, c, values[i]);
+			else if (c->source == TRAIN_IMAGE)
+				put_image(b, c, values[i]);
 			else if (c->source == TRAIN_CATEGORY)
 				b->col[c->first][b->rows] =
 					(float) train_dictionary_id(c->values, OidOutputFunctionCall(c->out_function, values[i]));
@@ -739,45 +771,4 @@ void
 train_data_free(train_data *data)
 {
 	MemoryContextDelete(data->cxt);
-}
-
-void
-train_push_features(const train_data *data, JsonbParseState **state)
-{
-	pushJsonbValue(state, WJB_BEGIN_ARRAY, NULL);
-	for (int i = 0; i < data->n_columns; i++)
-	{
-		const train_column *c = &data->column[i];
-
-		if (!train_is_feature(c))
-			continue;
-		pushJsonbValue(state, WJB_BEGIN_OBJECT, NULL);
-		json_push_string(state, "name", c->name);
-		switch (c->source)
-		{
-			case TRAIN_BOOL:
-				json_push_string(state, "type", "boolean");
-				break;
-			case TRAIN_CATEGORY:
-				json_push_string(state, "type", "category");
-				json_push_key(state, "values");
-				pushJsonbValue(state, WJB_BEGIN_ARRAY, NULL);
-				for (int k = 0; k < c->values->n; k++)
-					json_push_element(state, c->values->text[k]);
-				pushJsonbValue(state, WJB_END_ARRAY, NULL);
-				if (c->one_hot)
-					json_push_bool(state, "one_hot", true);
-				break;
-			case TRAIN_FLOAT4_ARRAY:
-			case TRAIN_FLOAT8_ARRAY:
-				json_push_string(state, "type", "array");
-				json_push_integer(state, "length", c->width);
-				break;
-			default:
-				json_push_string(state, "type", "number");
-				break;
-		}
-		pushJsonbValue(state, WJB_END_OBJECT, NULL);
-	}
-	pushJsonbValue(state, WJB_END_ARRAY, NULL);
 }
