@@ -7,7 +7,8 @@
  * shared entry of (database, name, version).  A call that has asked for a model
  * and was not through when its (sub)transaction ended is an error of it.  When all entries are taken, the
  * one used longest ago makes room.  Single-row calls of learners take less than
- * reading the clock twice, so one in SAMPLE is timed and counts for all.
+ * reading the clock twice, so one in SAMPLE is timed and counts for all; the
+ * CPU's clock is a system call, so one in CPU_SAMPLE.
  *
  * Lock: the block's LWLock, exclusively, for a scan of the entries.
  */
@@ -31,6 +32,7 @@ PG_FUNCTION_INFO_V1(millrace_stat_models_reset);
 
 #define MAX_STATS 96
 #define SAMPLE 16
+#define CPU_SAMPLE 256			/* a multiple */
 #define MANY_ROWS 64			/* always timed */
 #define FLUSH_US 100000
 
@@ -57,6 +59,7 @@ StaticAssertDecl(sizeof(stat_block) < 28 * 1024, "the block must fit into the sl
 static stat_block *block;
 static instr_time started;		/* of the run at hand */
 static uint64 cpu_started;
+static int	cpu_timed;			/* weight of the run at hand; 0: not timed */
 
 const reg_model *reg_stat_asked = NULL;
 
@@ -109,14 +112,20 @@ attach(void)
 void
 reg_stat_start(const reg_model *m, int64 rows)
 {
-	reg_counts *c = &m->loaded->counts;
+	static uint32 tick = 0;
 
-	m->loaded->timed = m->kind == REG_ONNX || rows >= MANY_ROWS ? 1 : c->calls % SAMPLE == 0 ? SAMPLE : 0;
-	if (m->loaded->timed)
+	if (m->kind == REG_ONNX || rows >= MANY_ROWS)
+		m->loaded->timed = cpu_timed = 1;
+	else
 	{
-		INSTR_TIME_SET_CURRENT(started);
-		cpu_started = cpu_ns();
+		tick++;
+		m->loaded->timed = tick % SAMPLE == 0 ? SAMPLE : 0;
+		cpu_timed = tick % CPU_SAMPLE == 0 ? CPU_SAMPLE : 0;
 	}
+	if (m->loaded->timed)
+		INSTR_TIME_SET_CURRENT(started);
+	if (cpu_timed)
+		cpu_started = cpu_ns();
 	reg_stat_asked = m;
 }
 
@@ -132,8 +141,9 @@ reg_stat_end(const reg_model *m, int64 rows)
 		INSTR_TIME_SET_CURRENT(now);
 		INSTR_TIME_SUBTRACT(now, started);
 		c->ns += (uint64) (INSTR_TIME_GET_DOUBLE(now) * 1e9) * m->loaded->timed;
-		c->cpu_ns += (cpu_ns() - cpu_started) * m->loaded->timed;
 	}
+	if (cpu_timed)
+		c->cpu_ns += (cpu_ns() - cpu_started) * cpu_timed;
 	work = reg_scratch_taken();
 	c->peak_work = Max(c->peak_work, work);
 	reg_stat_asked = NULL;
