@@ -82,7 +82,7 @@ open_model(const uint8_t *bytes, size_t len, uint8_t **flat, lrn_model *model)
  * intercepts and sum_i (p_ic - [y_i = c]) x_ij = -w_cj / C for the weights.
  */
 static void
-test_optimum(int k)
+test_optimum(int k, lrn_solver solver)
 {
 	lrn_params	p;
 	lrn_report	r;
@@ -104,6 +104,7 @@ test_optimum(int k)
 	p.tol = 1e-9;
 	p.max_iter = 1000;
 	p.C = 0.5;
+	p.solver = solver;
 	if (lrn_train(&mr_env_malloc, &p, &m, &(lrn_target) {.class_id = y, .n_classes = k}, &r, &bytes, &len, &st) != MR_OK)
 	{
 		ok(false, "training failed: %s", st.message);
@@ -159,6 +160,65 @@ test_optimum(int k)
 	free(proba);
 	free(flat);
 	free(bytes);
+}
+
+/* A row of weight 3 counts as three rows, one of weight 0 as none. */
+static void
+test_row_weights(int k)
+{
+	static float repeated[COLS][ROWS * 3];
+	static int32_t repeated_y[ROWS * 3];
+	float	   *columns[COLS],
+				weight[ROWS];
+	lrn_matrix	copies = {0, COLS, columns, NULL, NULL};
+	lrn_params	p;
+	mr_status	st = {0};
+	lrn_model	model[2];
+	uint8_t    *bytes,
+			   *flat[2];
+	size_t		len;
+	double		worst = 0;
+
+	make_data(k);
+	for (int c = 0; c < COLS; c++)
+		columns[c] = repeated[c];
+	for (int i = 0; i < ROWS; i++)
+	{
+		weight[i] = (float) (i * 7 % 4);
+		for (int n = 0; n < (int) weight[i]; n++, copies.rows++)
+		{
+			for (int c = 0; c < COLS; c++)
+				repeated[c][copies.rows] = data[c][i];
+			repeated_y[copies.rows] = y[i];
+		}
+	}
+	for (int solver = LRN_SOLVER_LBFGS; solver <= LRN_SOLVER_NEWTON; solver++)
+	{
+		lrn_params_init(&p, LRN_LOGISTIC_REGRESSION);
+		p.solver = solver;
+		p.tol = 1e-10;
+		p.max_iter = 1000;
+		p.class_weight = LRN_WEIGHT_BALANCED;
+		for (int i = 0; i < 2; i++)
+		{
+			lrn_target	t = {.class_id = i ? repeated_y : y, .n_classes = k, .weight = i ? NULL : weight};
+
+			if (lrn_train(&mr_env_malloc, &p, i ? &copies : &m, &t, NULL, &bytes, &len, &st) != MR_OK)
+			{
+				ok(false, "training failed: %s", st.message);
+				return;
+			}
+			open_model(bytes, len, &flat[i], &model[i]);
+			free(bytes);
+		}
+		for (int j = 0; j < COLS; j++)
+			for (int c = 0; c < (k == 2 ? 1 : k); c++)
+				worst = fmax(worst, fabs((double) model[0].weights[j * model[0].padded + c] /
+										 (double) model[1].weights[j * model[1].padded + c] - 1));
+		ok(worst < 1e-5, "%d classes: a weight is a number of rows (%.1e)", k, worst);
+		free(flat[0]);
+		free(flat[1]);
+	}
 }
 
 static int	asked;
@@ -676,9 +736,14 @@ test_params(void)
 int
 main(void)
 {
-	test_optimum(2);
-	test_optimum(3);
-	test_optimum(7);
+	for (int solver = LRN_SOLVER_AUTO; solver <= LRN_SOLVER_NEWTON; solver++)
+	{
+		test_optimum(2, (lrn_solver) solver);
+		test_optimum(3, (lrn_solver) solver);
+		test_optimum(7, (lrn_solver) solver);
+	}
+	test_row_weights(2);
+	test_row_weights(3);
 	test_logistic_options();
 	test_pca(false);
 	test_pca(true);

@@ -116,6 +116,14 @@ dot(const double *a, const double *b, size_t n)
 	return sum;
 }
 
+/* out[i] = a[i] b[i]; n a multiple of 8, out may be a or b. */
+static void
+times(const double *a, const double *b, double *out, size_t n)
+{
+	for (size_t i = 0; i < n; i += 8)
+		*(v8u *) (out + i) = *(const v8u *) (a + i) * *(const v8u *) (b + i);
+}
+
 /* y += f x */
 static void
 axpy(double f, const double *x, double *y, size_t n)

@@ -69,160 +69,39 @@ exp8(v8 *x)
 	*x = p * (v8) bits;			/* a NaN stays one */
 }
 
+/*
+ * log() of eight numbers of at least 1, as FreeBSD's e_log.c: x = 2^n (1 + f)
+ * with 1 + f in sqrt(1/2) .. sqrt(2), and a polynomial in (f / (2 + f))^2.
+ */
+INLINE void
+log8(v8 *x)
+{
+	i8			bits = (i8) *x,
+				up = (bits & 0xFFFFFFFFFFFFF) + 0x95F6400000000,	/* carries from sqrt(2) on */
+				n = (bits >> 52) - 1023 + (up >> 52);
+	v8			f = (v8) ((bits & 0xFFFFFFFFFFFFF) | ((1023 - (up >> 52)) << 52)) - 1.0,
+				k = CVT(n),
+				s = f / (f + 2.0),
+				z = s * s,
+				half_square = f * f * 0.5,
+				p;
+
+	p = z * 1.479819860511658591e-01 + 1.531383769920937332e-01;
+	p = p * z + 1.818357216161805012e-01;
+	p = p * z + 2.222219843214978396e-01;
+	p = p * z + 2.857142874366239149e-01;
+	p = p * z + 3.999999999940941908e-01;
+	p = p * z + 6.666666666666735130e-01;
+	p = p * z;
+	*x = k * 6.93147180369123816490e-01 -
+		((half_square - (s * (half_square + p) + k * 1.90821492927058770002e-10)) - f);
+}
+
 /* Sum of the lanes in a fixed order. */
 INLINE double
 sum8(const v8 *v)
 {
 	return (((*v)[0] + (*v)[4]) + ((*v)[2] + (*v)[6])) + (((*v)[1] + (*v)[5]) + ((*v)[3] + (*v)[7]));
-}
-
-/* ---- logistic regression: loss and gradient of a block of rows ---- */
-
-/*
- * scratch[c][row] = b_c + sum_j w[c][j] x[j][row] for cs classes from c0 on;
- * cs is a constant where it is called, for the sums to stay in registers.
- */
-INLINE void
-scores(float *const *col, int64_t first, int n8, int d, const double *w, const double *b,
-	   int c0, const int cs, double *scratch)
-{
-	for (int i = 0; i < n8; i += 8)
-	{
-		v8			s[4];
-
-		for (int c = 0; c < cs; c++)
-			s[c] = (v8) {0} + b[c0 + c];
-		for (int j = 0; j < d; j++)
-		{
-			v8			x = CVT(*(const f8u *) (col[j] + first + i));
-
-			for (int c = 0; c < cs; c++)
-				s[c] = s[c] + x * w[(size_t) (c0 + c) * (size_t) d + (size_t) j];
-		}
-		for (int c = 0; c < cs; c++)
-			*(v8 *) (scratch + (size_t) (c0 + c) * LRN_BLOCK + i) = s[c];
-	}
-}
-
-/* grad[c][j] += sum over rows of scratch[c][row] x[j][row]; j = d: of scratch. */
-INLINE void
-gradients(float *const *col, int64_t first, int n8, int d, const double *scratch,
-		  int c0, const int cs, double *grad)
-{
-	for (int j = 0; j <= d; j++)
-	{
-		v8			s[4];
-
-		for (int c = 0; c < cs; c++)
-			s[c] = (v8) {0};
-		for (int i = 0; i < n8; i += 8)
-		{
-			if (j == d)
-			{
-				for (int c = 0; c < cs; c++)
-					s[c] = s[c] + *(const v8 *) (scratch + (size_t) (c0 + c) * LRN_BLOCK + i);
-				continue;
-			}
-			v8			x = CVT(*(const f8u *) (col[j] + first + i));
-
-			for (int c = 0; c < cs; c++)
-				s[c] = s[c] + x * *(const v8 *) (scratch + (size_t) (c0 + c) * LRN_BLOCK + i);
-		}
-		for (int c = 0; c < cs; c++)
-			grad[(size_t) (c0 + c) * (size_t) (d + 1) + (size_t) j] += sum8(&s[c]);
-	}
-}
-
-/* Columns are padded by the caller: 8 floats beyond n may be read. */
-static double
-logistic_block(float *const *col, int64_t first, int n, int d, const int32_t *y,
-			   const double *sw, int k, const double *w, const double *b,
-			   double *grad, double *scratch)
-{
-	int			n8 = (n + 7) & ~7;
-	double		loss = 0;
-	int			c;
-
-	for (c = 0; c + 4 <= k; c += 4)
-		scores(col, first, n8, d, w, b, c, 4, scratch);
-	for (; c < k; c++)
-		scores(col, first, n8, d, w, b, c, 1, scratch);
-
-	for (int i = 0; i < n8; i += 8)
-	{
-		v8		   *s = (v8 *) (scratch + i);
-		const int	step = LRN_BLOCK / 8;
-		v8			top = *s,
-					sum = (v8) {0};
-
-		if (k == 1)
-		{
-			/* exp(-|m|) serves sigmoid and loss. */
-			v8			m = *s,
-						e = -m;
-
-			SELECT8(e < m, e, m);
-			exp8(&e);
-			for (int lane = 0; lane < 8; lane++)
-			{
-				double		weight,
-							p;
-				int			positive;
-
-				if (i + lane >= n)
-				{
-					(*s)[lane] = 0;
-					continue;
-				}
-				positive = y[first + i + lane];
-				weight = sw[positive];
-				p = m[lane] >= 0 ? 1 / (1 + e[lane]) : e[lane] / (1 + e[lane]);
-				loss += weight * (log1p(e[lane]) + (m[lane] > 0 ? m[lane] : 0) - (positive ? m[lane] : 0));
-				(*s)[lane] = weight * (p - positive);
-			}
-			continue;
-		}
-		for (c = 1; c < k; c++)
-			SELECT8(top > s[c * step], top, s[c * step]);
-		/* The loss needs the score of the true class before it is replaced. */
-		for (int lane = 0; lane < 8 && i + lane < n; lane++)
-		{
-			int			class = y[first + i + lane];
-
-			loss += sw[class] * (top[lane] - s[class * step][lane]);
-		}
-		for (c = 0; c < k; c++)
-		{
-			v8			e = s[c * step] - top;
-
-			exp8(&e);
-			sum = sum + e;
-			s[c * step] = e;
-		}
-		v8			scale = (v8) {0};
-
-		for (int lane = 0; lane < 8 && i + lane < n; lane++)
-		{
-			double		weight = sw[y[first + i + lane]];
-
-			loss += weight * log(sum[lane]);
-			scale[lane] = weight / sum[lane];
-		}
-		for (c = 0; c < k; c++)
-			s[c * step] = s[c * step] * scale;
-		for (int lane = 0; lane < 8 && i + lane < n; lane++)
-		{
-			int			class = y[first + i + lane];
-
-			s[class * step][lane] -= sw[class];
-		}
-	}
-
-	for (c = 0; c + 4 <= k; c += 4)
-		gradients(col, first, n8, d, scratch, c, 4, grad);
-	for (; c < k; c++)
-		gradients(col, first, n8, d, scratch, c, 1, grad);
-	return loss;
 }
 
 /* ---- the steps of tridiagonalisation ---- */
@@ -279,6 +158,7 @@ syr2(double *a, int ld, int n, const double *v, const double *w)
 }
 
 #include "learn/kernels_predict.h"
+#include "learn/kernels_logistic.h"
 #include "learn/kernels_cluster.h"
 #include "learn/kernels_knn.h"
 #include "learn/kernels_dense.h"
@@ -291,6 +171,7 @@ const lrn_kernels LRN_KERNELS = {
 	.gram = gram,
 	.dot = dot,
 	.axpy = axpy,
+	.times = times,
 	.project = project,
 	.project_back = project_back,
 	.symv = symv,

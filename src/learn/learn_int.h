@@ -264,13 +264,14 @@ typedef struct lrn_kernels
 	/*
 	 * Scores, probabilities, loss and gradient of a block of n <= LRN_BLOCK
 	 * rows from row first on.  w: k x d row-major, b: k; k = 1 is the binary
-	 * model.  sw: weight a class; grad: k x (d + 1), the last is the
-	 * intercept's; added to.  scratch: k x LRN_BLOCK doubles.  Returns loss.
+	 * model.  sw: weight a class, rw: of rows, or NULL; grad: k x (d + 1), the
+	 * last is the intercept's; added to.  scratch, share: k x LRN_BLOCK doubles;
+	 * share gets weight times probability, unless NULL.  Returns loss.
 	 */
 	double		(*logistic_block) (float *const *col, int64_t first, int n, int d,
-								   const int32_t *y, const double *sw, int k,
+								   const int32_t *y, const double *sw, const float *rw, int k,
 								   const double *w, const double *b,
-								   double *grad, double *scratch);
+								   double *grad, double *scratch, double *share);
 	/* z[r] = (x[r] - shift) * root[r] (root NULL = 1), zeros up to a multiple of 8. */
 	void		(*widen) (const float *x, int n, double shift, const double *root, double *z);
 	/*
@@ -282,6 +283,8 @@ typedef struct lrn_kernels
 						 int i0, int i1, int j0, int j1, double *c, size_t ld);
 	double		(*dot) (const double *a, const double *b, size_t n);
 	void		(*axpy) (double f, const double *x, double *y, size_t n);	/* y += f x */
+	/* out = a b; n a multiple of 8. */
+	void		(*times) (const double *a, const double *b, double *out, size_t n);
 	/* Packed rows times l vectors, and their transpose; see kernels_dense.h. */
 	void		(*project) (const float *x, int64_t groups, int d, const float *w, int l,
 							float *y, size_t stride);

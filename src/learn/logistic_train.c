@@ -11,39 +11,17 @@
  * it lies: the penalty keeps speaking of w (with "standardize", of w times the
  * column's deviation, which equals a StandardScaler in front).  A column's
  * scale makes its curvature, that of the loss and that of the penalty
- * together, about 1.
+ * together, about 1.  Few unknowns are solved for by Newton's method, many by
+ * L-BFGS.
  */
-#include "learn/learner.h"
+#include "learn/logistic.h"
 
 #include <math.h>
 #include <string.h>
 
-typedef struct problem
-{
-	const mr_env *env;
-	const lrn_matrix *m;
-	const int32_t *y;
-	const lrn_kernels *kernels;
-	int			k;				/* rows of weights: 1 or n_classes */
-	int			d;
-	bool		intercept;
-	double		sum_weight;		/* S */
-	const double *class_weight; /* by class id */
-	double	   *mean;			/* d; zero without intercept */
-	double	   *scale;			/* d */
-	double	   *penalty;		/* d: factor of u^2 / (2 S) */
-	double	   *w;				/* k x d: weights for raw columns */
-	double	   *b;				/* k: intercepts for raw columns */
-	double	   *grad;			/* k x (d + 1) */
-	double	   *scratch;		/* k x LRN_BLOCK */
-	float	  **tail;			/* d columns of the last, padded block */
-	int64_t		tail_first;		/* its first row */
-	mr_status  *st;
-} problem;
-
 /* u (k x d, then k intercepts) -> weights and intercepts of the raw columns. */
 static void
-unfold(const problem *p, const double *u, double *w, double *b)
+unfold(const lrn_logistic *p, const double *u, double *w, double *b)
 {
 	int			k = p->k,
 				d = p->d;
@@ -61,10 +39,25 @@ unfold(const problem *p, const double *u, double *w, double *b)
 	}
 }
 
+/* One block: its loss, and what it adds to the derivatives. */
 static mr_code
-objective(void *arg, const double *u, double *f, double *g)
+add_block(lrn_logistic *p, int64_t first, double *loss)
 {
-	problem    *p = arg;
+	int			n = (int) (p->m->rows - first < LRN_BLOCK ? p->m->rows - first : LRN_BLOCK);
+	bool		tail = first == p->tail_first;
+	float	   *const *col = tail ? p->tail : p->m->col;
+	int64_t		at = tail ? 0 : first;
+
+	*loss += p->kernels->logistic_block(col, at, n, p->d, p->y + (first - at), p->class_weight,
+										p->row_weight ? p->row_weight + (first - at) : NULL, p->k, p->w, p->b,
+										p->grad, p->scratch, p->hessian ? p->hessian->share : NULL);
+	return p->hessian ? lrn_hessian_add(p, col, at, first, n) : MR_OK;
+}
+
+mr_code
+lrn_logistic_value(void *arg, const double *u, double *f, double *g)
+{
+	lrn_logistic *p = arg;
 	size_t		k = (size_t) p->k,
 				d = (size_t) p->d;
 	double		loss = 0,
@@ -75,15 +68,11 @@ objective(void *arg, const double *u, double *f, double *g)
 	memset(p->grad, 0, k * (d + 1) * sizeof(double));
 	for (int64_t first = 0; first < p->m->rows; first += LRN_BLOCK)
 	{
-		int64_t		n = p->m->rows - first < LRN_BLOCK ? p->m->rows - first : LRN_BLOCK;
+		mr_code		code = add_block(p, first, &loss);
 
-		if (first == p->tail_first)
-			loss += p->kernels->logistic_block(p->tail, 0, (int) n, p->d, p->y + first,
-											   p->class_weight, p->k, p->w, p->b, p->grad, p->scratch);
-		else
-			loss += p->kernels->logistic_block(p->m->col, first, (int) n, p->d, p->y,
-											   p->class_weight, p->k, p->w, p->b, p->grad, p->scratch);
-		work += LRN_BLOCK * (int64_t) (k * (d + 8));
+		if (code)
+			return code;
+		work += LRN_BLOCK * (int64_t) (k * (d + 8)) * (p->hessian ? (int64_t) (k * d) / 4 + 1 : 1);
 		if (work > 1000000)
 		{
 			work = 0;
@@ -111,43 +100,34 @@ objective(void *arg, const double *u, double *f, double *g)
 
 /* Mean, scale and penalty of each column. */
 static mr_code
-standardise(problem *p, const lrn_params *params)
+standardise(lrn_logistic *p, const lrn_params *params)
 {
-	double		n = (double) p->m->rows,
-				share = p->k == 1 ? 0.5 : 1.0 / p->k,
+	double		share = p->k == 1 ? 0.5 : 1.0 / p->k,
 				curvature = share * (1 - share);	/* of the loss, a row */
 
 	for (int j = 0; j < p->d; j++)
 	{
-		const float *x = p->m->col[j];
-		double		sum = 0,
-					square = 0,
-					deviation,
+		lrn_column	c;
+		double		square,
 					penalty;
+		mr_code		code = lrn_column_of(p->env, p->m->col[j], p->row_weight, p->m->rows, &c, p->st);
 
-		for (int64_t i = 0; i < p->m->rows; i++)
-			sum += x[i];
+		if (code)
+			return code;
 		/* Without an intercept nothing may be shifted. */
-		p->mean[j] = p->intercept ? sum / n : 0;
-		for (int64_t i = 0; i < p->m->rows; i++)
-			square += (x[i] - sum / n) * (x[i] - sum / n);
-		deviation = sqrt(square / n);
-		if (!(deviation > 1e-12 * fabs(sum / n)))
-			deviation = 0;		/* constant */
-		penalty = params->standardize && deviation > 0 ? deviation * deviation / params->C : 1 / params->C;
+		p->mean[j] = p->intercept ? c.mean : 0;
+		penalty = params->standardize && c.deviation > 0 ? c.deviation * c.deviation / params->C : 1 / params->C;
 		/* What the loss sees: squares about the mean, or about 0. */
-		square = deviation * deviation + (p->intercept ? 0 : sum / n * (sum / n));
+		square = c.deviation * c.deviation + (p->intercept ? 0 : c.mean * c.mean);
 		p->scale[j] = sqrt(square + penalty / (p->sum_weight * curvature));
 		p->penalty[j] = penalty / (p->scale[j] * p->scale[j]);
-		if (mr_interrupted(p->env))
-			return lrn_canceled(p->st);
 	}
 	return MR_OK;
 }
 
 /* The last rows, copied so that a block of eight can be read past them. */
 static void
-copy_tail(problem *p, float *tail)
+copy_tail(lrn_logistic *p, float *tail)
 {
 	int64_t		n = p->m->rows % 8 ? p->m->rows % LRN_BLOCK : 0;
 
@@ -163,6 +143,17 @@ copy_tail(problem *p, float *tail)
 	}
 }
 
+/* Few unknowns: a pass with second derivatives costs a few without. */
+#define NEWTON_UNKNOWNS	64
+
+static bool
+is_newton(const lrn_params *p, int k, int d)
+{
+	if (p->solver != LRN_SOLVER_AUTO)
+		return p->solver == LRN_SOLVER_NEWTON;
+	return (double) k * (d + 1) <= NEWTON_UNKNOWNS;
+}
+
 static mr_code
 train(const mr_env *env, const lrn_params *params, const lrn_matrix *m,
 	  const lrn_target *t, lrn_report *report, uint8_t **file, size_t *len, mr_status *st)
@@ -170,7 +161,7 @@ train(const mr_env *env, const lrn_params *params, const lrn_matrix *m,
 	const int32_t *y = t->class_id;
 	int			n_classes = t->n_classes;
 	lrn_info	info = {LRN_LOGISTIC_REGRESSION, LRN_CLASSIFY, m->cols, n_classes, n_classes};
-	problem		p = {.env = env, .m = m, .y = y, .st = st};
+	lrn_logistic p = {.env = env, .m = m, .y = y, .row_weight = t->weight, .st = st};
 	size_t		d = (size_t) m->cols,
 				k = n_classes == 2 ? 1 : (size_t) n_classes,
 				unknowns = k * (d + 1),
@@ -179,7 +170,8 @@ train(const mr_env *env, const lrn_params *params, const lrn_matrix *m,
 	float	   *tail = mr_alloc(env, d * LRN_BLOCK * sizeof(float));
 	double	   *u,
 			   *counts,
-			   *weight;
+			   *weight,
+				mass = 0;
 	mr_code		code = MR_OK;
 
 	p.tail = mr_alloc(env, d * sizeof(float *));
@@ -205,8 +197,10 @@ train(const mr_env *env, const lrn_params *params, const lrn_matrix *m,
 	p.d = (int) d;
 	p.intercept = params->fit_intercept;
 	for (int64_t i = 0; i < m->rows; i++)
-		counts[y[i]]++;
-	lrn_class_weights(params, params->class_weight, counts, (double) m->rows, n_classes, weight);
+		counts[y[i]] += t->weight ? (double) t->weight[i] : 1;
+	for (int c = 0; c < n_classes; c++)
+		mass += counts[c];
+	lrn_class_weights(params, params->class_weight, counts, mass, n_classes, weight);
 	p.class_weight = weight;
 	for (int c = 0; c < n_classes; c++)
 		p.sum_weight += counts[c] * weight[c];
@@ -220,9 +214,12 @@ train(const mr_env *env, const lrn_params *params, const lrn_matrix *m,
 		goto done;
 	copy_tail(&p, tail);
 
-	code = lrn_lbfgs(env, params->fit_intercept ? unknowns : k * d, u, objective, &p,
-					 params->max_iter, params->tol, params->progress, params->progress_arg,
-					 &report->iterations, &report->converged, &report->loss, st);
+	if (is_newton(params, (int) k, m->cols))
+		code = lrn_logistic_newton(&p, params->fit_intercept ? unknowns : k * d, u, params, report);
+	else
+		code = lrn_lbfgs(env, params->fit_intercept ? unknowns : k * d, u, lrn_logistic_value, &p,
+						 params->max_iter, params->tol, params->progress, params->progress_arg,
+						 &report->iterations, &report->converged, &report->loss, st);
 	if (code)
 		goto done;
 	unfold(&p, u, p.w, p.b);
@@ -245,10 +242,11 @@ static double
 memory_needed(const lrn_params *p, int64_t rows, int cols, int n_classes)
 {
 	double		d = cols,
-				k = n_classes;
+				k = n_classes == 2 ? 1 : n_classes,
+				both = d * LRN_BLOCK * 4 + k * LRN_BLOCK * 8 + (d + 1) * (k * 3 + 4) * 8 + n_classes * 16;
 
-	/* L-BFGS keeps ten pairs and six vectors */
-	return (d + 1) * k * 8 * 27 + (k + d) * LRN_BLOCK * 8 + k * 16;
+	/* L-BFGS keeps ten pairs and four vectors */
+	return both + (is_newton(p, (int) k, cols) ? lrn_newton_memory((int) k, cols) : (d + 1) * k * 8 * 24);
 }
 
 static bool
@@ -256,6 +254,14 @@ is_sane(const lrn_info *info)
 {
 	return info->n_classes == info->n_outputs && info->n_classes >= 2;
 }
+
+static const lrn_choice solvers[] =
+{
+	{"auto", LRN_SOLVER_AUTO},
+	{"lbfgs", LRN_SOLVER_LBFGS},
+	{"newton-cholesky", LRN_SOLVER_NEWTON},
+	{NULL}
+};
 
 static const lrn_param parameters[] =
 {
@@ -266,6 +272,7 @@ static const lrn_param parameters[] =
 	LRN_PARAM(max_iter, INT, .init = 100, .low = 1, .high = 1000000),
 	LRN_PARAM(fit_intercept, BOOL, .init = true),
 	LRN_PARAM(standardize, BOOL),
+	LRN_PARAM(solver, CHOICE, .init = LRN_SOLVER_AUTO, .choices = solvers),
 	LRN_PARAM_CALIBRATION(LRN_CALIBRATION_NONE),
 	LRN_PARAM_END
 };
@@ -274,6 +281,7 @@ const lrn_learner lrn_logistic_regression = {
 	.algorithm = LRN_LOGISTIC_REGRESSION,
 	.name = "logistic_regression",
 	.tasks = LRN_CAN(LRN_CLASSIFY),
+	.takes = LRN_TAKES_WEIGHTS,
 	.params = parameters,
 	.memory = memory_needed,
 	.train = train,
