@@ -28,7 +28,7 @@ SELECT md5(string_agg(x.line, '\n' ORDER BY x.line)) FROM (
 
 def stars(c, db):
     c.psql('CREATE DATABASE %s' % db)
-    ran = subprocess.run([c.bin('psql'), '-X', '-d', c.dsn(db), '-v', 'csv=%s' % table, '-f', str(REPO / 'docs/stars.sql')],
+    ran = subprocess.run([c.bin / 'psql', '-X', '-d', c.dsn(db), '-v', 'csv=%s' % table, '-f', str(REPO / 'docs/stars.sql')],
                          capture_output=True, text=True, timeout=600)
     ok(ran.returncode == 0, 'docs/stars.sql runs in database %s' % db)
     if ran.returncode:
