@@ -282,6 +282,8 @@ syr2(double *a, int ld, int n, const double *v, const double *w)
 #include "learn/kernels_cluster.h"
 #include "learn/kernels_knn.h"
 #include "learn/kernels_dense.h"
+#include "learn/kernels_svm.h"
+#include "learn/kernels_calibrate.h"
 
 const lrn_kernels LRN_KERNELS = {
 	.logistic_block = logistic_block,
@@ -296,4 +298,11 @@ const lrn_kernels LRN_KERNELS = {
 	.knn_rows = knn_rows,
 	.forest_rows = forest_rows,
 	.linear_rows = linear_rows,
+	.rbf_row = rbf_row,
+	.smo_update = smo_update,
+	.smo_pick = smo_pick,
+	.smo_add = smo_add,
+	.rbf_rows = rbf_rows,
+	.calibrate_rows = calibrate_rows,
+	.softmax_rows = softmax_rows,
 };
