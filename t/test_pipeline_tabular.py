@@ -33,7 +33,7 @@ def stars(c, db):
     ok(ran.returncode == 0, 'docs/stars.sql runs in database %s' % db)
     if ran.returncode:
         note(ran.stderr[-2000:])
-        done()
+        sys.exit(1)
     return ran.stdout
 
 
@@ -56,14 +56,15 @@ def test_twelve_weeks(c):
     won = [json.loads(r[2]) for r in rows if r[0] != r[1]]
     lost = [json.loads(r[2]) for r in rows if r[0] == r[1]]
     ok(len(won) >= 2 and len(lost) >= 1, '%d promotions, %d challenges lost' % (len(won), len(lost)))
-    ok(all(w['promoted'] and (w['p'] is None or w['p'] <= 0.05) for w in won) and won[0].get('p') is None and all(w['p'] is not None for w in won[1:]),
-       'the first version had nobody to beat, the others won their paired test')
-    ok(all(not r['promoted'] and r['p'] > 0.05 or r['gain'] <= 0 for r in lost), 'who did not win it was not promoted')
+    first, won = won[0], won[1:]
+    ok(first['promoted'] and first['p_value'] is None, 'the first version had nobody to beat')
+    ok(all(w['promoted'] and w['better'] and w['p_value'] <= 0.05 and w['gain'] > 0 for w in won), 'the others won their paired test')
+    ok(all(not r['promoted'] and (r['p_value'] > 0.05 or r['gain'] <= 0) for r in lost), 'who did not win it was not promoted')
 
     # live at T, for every T: the moment each run ended, and just before its promotion
-    same(q("SELECT count(*) FROM stars.runs r WHERE millrace.model_at('stars', r.finished_at) IS DISTINCT FROM r.champion_after"), [('0',)],
+    same(q("SELECT count(*) FROM stars.runs r WHERE 'stars:' || millrace.model_at('stars', r.finished_at) IS DISTINCT FROM r.champion_after"), [('0',)],
          'the version live when a run ended is the one the run names')
-    same(q("SELECT count(*) FROM stars.runs r WHERE millrace.model_at('stars', r.started_at) IS DISTINCT FROM r.champion_before"), [('0',)],
+    same(q("SELECT count(*) FROM stars.runs r WHERE 'stars:' || millrace.model_at('stars', r.started_at) IS DISTINCT FROM r.champion_before"), [('0',)],
          'and so it is when a run began')
     same(q("SELECT count(*) FROM generate_series(0, 999) i, LATERAL (SELECT min(started_at) + i * (max(finished_at) - min(started_at)) / 1000.0 AS t FROM stars.runs) x "
            "WHERE (SELECT count(*) FROM stars.champions h WHERE h.live @> x.t) <> CASE WHEN x.t < (SELECT min(lower(live)) FROM stars.champions) THEN 0 ELSE 1 END"),
@@ -92,9 +93,8 @@ def test_late_and_broken(q):
       "(200000, '2026-10-27', 1, 2, 20, 19, 18, 17, 16, NULL, 'STAR'), (200001, '2026-10-27', NULL, NULL, NULL, NULL, NULL, NULL, NULL, 0, 'STAR'), "
       "(200002, '2026-10-27', 'NaN', 'Infinity', 20, 19, 18, 17, 16, 0, NULL)")
     q("SELECT count(*) FROM stars.catch_up('2026-11-02')")
-    same(q("SELECT state, rows_raw, rows_rejected, rows_features, error FROM stars.runs WHERE period = '2026-10-26'"), [('failed', '0', '0', '0', q(
-        "SELECT error FROM stars.runs WHERE period = '2026-10-26'")[0][0])], 'a week with an infinite value fails as a row, with its reason')
-    note(q("SELECT error FROM stars.runs WHERE period = '2026-10-26'")[0][0])
+    same(q("SELECT state, rows_raw, rows_features, error LIKE '%infinit%' FROM stars.runs WHERE period = '2026-10-26'"), [('failed', '0', '0', 't')],
+         'a week with an infinite value fails as a row, with its reason')
     q("UPDATE stars.raw SET delta = NULL WHERE n = 200002")
     q("SELECT count(*) FROM stars.catch_up('2026-11-02')")
     same(q("SELECT state, attempts, rows_raw, rows_rejected, rows_features, rows_predicted FROM stars.runs WHERE period = '2026-10-26'"),
@@ -126,14 +126,15 @@ def test_declarations(c, q):
     same(q("SELECT count(*) FROM x.runs"), [('0',)], 'an empty pipeline has nothing to do')
     q("INSERT INTO x.raw (id, x, kind, received_at) SELECT i, i, 'one', '2026-01-05' FROM generate_series(1, 300) i")
     q("SELECT count(*) FROM x.catch_up('2026-01-13')")
-    note(str(q("SELECT state, error, candidates::text FROM x.runs")))
-    same(q("SELECT state FROM x.runs"), [('failed',)], 'one class only: the run fails with a reason')
+    same(q("SELECT state, error FROM x.runs"), [('failed', 'no candidate of pipeline "x" could be trained: all rows have the same class')],
+         'one class only: the run fails with a reason')
     q("SELECT millrace.upgrade_pipeline('x')")
     q("SELECT millrace.drop_pipeline('x')")
     same(q("SELECT (SELECT count(*) FROM pg_namespace WHERE nspname = 'x'), (SELECT count(*) FROM millrace.schedules WHERE name = 'x')"), [('0', '0')],
          'a dropped pipeline is gone with its schedule')
+    before = q(DIGEST)
     q("SELECT millrace.upgrade_pipeline('stars')")
-    same(q("SELECT count(*) FROM stars.weekly_performance WHERE unseen AND period < '2026-10-26'"), [('11',)], 'an upgrade keeps the rows')
+    same(q(DIGEST), before, 'an upgrade keeps the rows')
 
 
 with Cluster(os.environ['PG_CONFIG'], os.path.join(folder, 'pg')) as c:

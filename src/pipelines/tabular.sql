@@ -338,7 +338,7 @@ BEGIN
 		END IF;
 	END LOOP;
 	IF best IS NULL THEN
-		RAISE EXCEPTION USING MESSAGE = format('no candidate of pipeline "%s" could be trained', @schema_literal@), DETAIL = candidates::text;
+		RAISE EXCEPTION USING MESSAGE = format('no candidate of pipeline "%s" could be trained: %s', @schema_literal@, message), DETAIL = candidates::text;
 	END IF;
 	challenge := millrace.challenge_model(@schema_literal@, best, holdout, 'label', rule);
 	-- Rows of versions stay, with their figures; bytes are kept of those that ever were champion.
