@@ -306,6 +306,8 @@ syr2(double *a, int ld, int n, const double *v, const double *w)
 }
 
 #include "learn/kernels_predict.h"
+#include "learn/kernels_boost.h"
+#include "learn/kernels_pages.h"
 
 const lrn_kernels LRN_KERNELS = {
 	.logistic_block = logistic_block,
@@ -314,4 +316,9 @@ const lrn_kernels LRN_KERNELS = {
 	.syr2 = syr2,
 	.forest_rows = forest_rows,
 	.linear_rows = linear_rows,
+	.boost_scan = boost_scan,
+	.boost_softmax = boost_softmax,
+	.boost_gradients = boost_gradients,
+	.boost_losses = boost_losses,
+	.boost_rows = boost_rows,
 };

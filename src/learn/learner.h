@@ -91,6 +91,7 @@ typedef struct lrn_learner
 extern const lrn_learner lrn_random_forest;
 extern const lrn_learner lrn_logistic_regression;
 extern const lrn_learner lrn_pca;
+extern const lrn_learner lrn_gradient_boosting;
 
 /* NULL if there is none. */
 extern const lrn_learner *lrn_learner_of(lrn_algorithm a);

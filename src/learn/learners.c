@@ -12,6 +12,7 @@ static const lrn_learner *const learners[] =
 	&lrn_random_forest,
 	&lrn_logistic_regression,
 	&lrn_pca,
+	&lrn_gradient_boosting,
 };
 
 #define N_LEARNERS ((int) (sizeof(learners) / sizeof(learners[0])))
