@@ -33,6 +33,9 @@ WARN = -Wall -Wextra -Werror -Wno-declaration-after-statement -Wno-unused-parame
 # PostgreSQL's flags were chosen for gcc; clang need not know all of them.
 ifneq ($(findstring clang,$(CC)),)
 WARN += -Wno-ignored-optimization-argument -Wno-unknown-warning-option
+else
+# as PostgreSQL 16 and newer build themselves
+WARN += -Wshadow=compatible-local
 endif
 PG_CPPFLAGS = -Isrc -isystem $(INCLUDEDIR_SERVER) -DMILLRACE_VERSION='"$(RELEASE)"'
 PG_CFLAGS   = -std=gnu11 $(WARN) -ffp-contract=off

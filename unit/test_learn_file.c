@@ -34,9 +34,13 @@ make_model(lrn_algorithm a, int n_classes, size_t *len)
 	}
 	lrn_params_init(&p, a);
 	p.n_estimators = 4;
+	if (a == LRN_GRADIENT_BOOSTING)
+		p.max_iter = 2;
 	p.min_samples_leaf = 3;
-	if (lrn_train(&mr_env_malloc, &p, &m, &(lrn_target) {.class_id = y, .n_classes = n_classes}, NULL,
-				  &bytes, len, &st) != MR_OK)
+	if (a == LRN_KNN && n_classes == 0)
+		p.task = LRN_REGRESS;
+	if (lrn_train(&mr_env_malloc, &p, &m, &(lrn_target) {.class_id = y, .n_classes = n_classes, .value = data[1]},
+				  NULL, &bytes, len, &st) != MR_OK)
 	{
 		printf("# %s\n", st.message);
 		exit(1);
@@ -195,5 +199,11 @@ main(void)
 	test_model("logistic, 2 classes", LRN_LOGISTIC_REGRESSION, 2);
 	test_model("logistic, 3 classes", LRN_LOGISTIC_REGRESSION, 3);
 	test_model("pca", LRN_PCA, 0);
+	test_model("kmeans", LRN_KMEANS, 0);
+	test_model("ridge", LRN_RIDGE, 0);
+	test_model("knn, 3 classes", LRN_KNN, 3);
+	test_model("knn, values", LRN_KNN, 0);
+	test_model("boosting, 2 classes", LRN_GRADIENT_BOOSTING, 2);
+	test_model("boosting, 3 classes", LRN_GRADIENT_BOOSTING, 3);
 	return done_testing();
 }

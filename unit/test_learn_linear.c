@@ -293,6 +293,136 @@ test_pca(bool whiten)
 	free(out);
 }
 
+/*
+ * At the minimum sum_i w_i r_i = 0 and sum_i w_i r_i x_ij = alpha s_j^2 beta_j
+ * with residuals r and deviations s.  rows < COLS takes the dual way.
+ */
+static void
+test_ridge(int rows, bool weighted, bool intercept, bool standardize, double alpha)
+{
+	lrn_params	p;
+	lrn_report	r;
+	mr_status	st = {0};
+	size_t		len,
+				len2;
+	uint8_t    *bytes,
+			   *again,
+			   *flat;
+	lrn_model	model;
+	float		value[ROWS],
+				weight[ROWS],
+			   *x,
+				answer[ROWS];
+	lrn_target	t = {.value = value, .weight = weighted ? weight : NULL};
+	lrn_matrix	part = m;
+	double		worst = 0,
+				balance = 0,
+				mass = 0,
+				square = 0;
+
+	make_data(2);
+	x = row_major();
+	part.rows = rows;
+	for (int i = 0; i < rows; i++)
+	{
+		value[i] = (float) (3 * data[0][i] - 0.002 * data[1][i] + 50 * data[2][i] + 7 + i % 5);
+		weight[i] = (float) (i % 4);
+		mass += weighted ? (double) weight[i] : 1;
+	}
+	lrn_params_init(&p, LRN_RIDGE);
+	p.alpha = alpha;
+	p.fit_intercept = intercept;
+	p.standardize = standardize;
+	if (lrn_train(&mr_env_malloc, &p, &part, &t, &r, &bytes, &len, &st) != MR_OK)
+	{
+		ok(false, "training failed: %s", st.message);
+		return;
+	}
+	lrn_train(&mr_env_malloc, &p, &part, &t, NULL, &again, &len2, &st);
+	ok(len == len2 && memcmp(bytes, again, len) == 0, "ridge twice gives the same bytes");
+	open_model(bytes, len, &flat, &model);
+	lrn_predict(&model, x, rows, answer);
+	for (int i = 0; i < rows; i++)
+	{
+		balance += (weighted ? (double) weight[i] : 1) * ((double) value[i] - (double) answer[i]);
+		square += pow((double) value[i] - (double) answer[i], 2);
+	}
+	for (int j = 0; j < COLS; j++)
+	{
+		double		mean = 0,
+					var = 0,
+					g = 0,
+					size = 0;
+
+		for (int i = 0; i < rows; i++)
+			mean += (weighted ? (double) weight[i] : 1) * (double) data[j][i] / mass;
+		for (int i = 0; i < rows; i++)
+		{
+			double		w = weighted ? (double) weight[i] : 1,
+						e = (double) value[i] - (double) answer[i],
+						off = (double) data[j][i] - (intercept ? mean : 0);
+
+			var += w * pow((double) data[j][i] - mean, 2) / mass;
+			g += w * e * off;
+			size += w * fabs(e * off);
+		}
+		g -= alpha * (standardize ? var : 1) * (double) model.weights[j * model.padded];
+		worst = fmax(worst, fabs(g) / (size + alpha));
+	}
+	ok((!intercept || fabs(balance) / mass < 2e-5) && worst < (rows < COLS ? 1e-3 : 1e-5) &&
+	   fabs(r.train_rmse - sqrt(square / rows)) < 1e-6 * r.train_rmse + 1e-12,
+	   "ridge of %d rows%s%s%s, alpha %g: the gradient vanishes (%.1e, %.1e)", rows, weighted ? ", weighted" : "",
+	   intercept ? "" : ", no intercept", standardize ? ", standardised" : "", alpha, balance / mass, worst);
+	for (int isa = LRN_ISA_PORTABLE; isa <= (int) lrn_isa_best(); isa++)
+	{
+		float		one;
+		int			differ = 0;
+
+		lrn_set_isa(&model, (lrn_isa) isa);
+		for (int i = 0; i < rows; i++)
+		{
+			lrn_predict(&model, x + i * COLS, 1, &one);
+			differ += memcmp(&one, &answer[i], sizeof(one)) != 0;
+		}
+		ok(differ == 0, "instruction set %d: row by row equals the batch", isa);
+	}
+	free(x);
+	free(bytes);
+	free(again);
+	free(flat);
+}
+
+static void
+test_ridge_degenerate(void)
+{
+	lrn_params	p;
+	lrn_report	r;
+	mr_status	st = {0};
+	size_t		len;
+	uint8_t    *bytes;
+	float		value[ROWS];
+	lrn_target	t = {.value = value};
+	lrn_matrix	part = m;
+
+	make_data(2);
+	for (int i = 0; i < ROWS; i++)
+	{
+		data[1][i] = data[0][i];
+		data[2][i] = 9;
+		value[i] = data[0][i] * 2 + data[4][i];
+	}
+	lrn_params_init(&p, LRN_RIDGE);
+	p.alpha = 0;
+	ok(lrn_train(&mr_env_malloc, &p, &m, &t, &r, &bytes, &len, &st) == MR_OK && r.train_rmse < 1e-5,
+	   "equal and constant columns without penalty: rmse %.1e", r.train_rmse);
+	free(bytes);
+	part.rows = 1;
+	ok(lrn_train(&mr_env_malloc, &p, &part, &t, &r, &bytes, &len, &st) == MR_OK && r.train_rmse < 1e-5, "one row");
+	free(bytes);
+	value[0] = NAN;
+	ok(lrn_train(&mr_env_malloc, &p, &m, &t, &r, &bytes, &len, &st) == MR_INVALID, "a target of NaN: %s", st.message);
+}
+
 /* Eigenpairs of matrices with equal, zero and close eigenvalues. */
 static void
 test_eigen(void)
@@ -409,6 +539,13 @@ main(void)
 	test_logistic_options();
 	test_pca(false);
 	test_pca(true);
+	test_ridge(ROWS, false, true, false, 1);
+	test_ridge(ROWS, true, true, true, 10);
+	test_ridge(ROWS, true, false, false, 0.5);
+	test_ridge(4, false, true, true, 0.3);
+	test_ridge(4, true, true, false, 0.1);
+	test_ridge(4, false, false, false, 0.1);
+	test_ridge_degenerate();
 	test_eigen();
 	test_params();
 	return done_testing();

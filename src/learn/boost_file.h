@@ -102,6 +102,7 @@ extern mr_code lrn_boost_train(const mr_env *env, const lrn_params *p, const lrn
 extern mr_code lrn_boost_check(lrn_reader *r, const lrn_info *info, mr_status *st);
 extern mr_code lrn_boost_compile(const mr_env *env, lrn_reader *r, const lrn_info *info,
 								 uint8_t **file, size_t *file_len, mr_status *st);
+extern const struct lrn_tree_format lrn_boost_trees;
 extern mr_code lrn_boost_open(const lrn_flat_header *h, lrn_model *m, mr_status *st);
 
 /* boost_learner.c: leaves of a tree, and histograms kept at once, by parameters and size. */

@@ -5,6 +5,7 @@
  */
 #include "learn/boost.h"
 #include "learn/learner.h"
+#include "learn/tree_view.h"
 
 #include <math.h>
 
@@ -106,6 +107,7 @@ const lrn_learner lrn_gradient_boosting = {
 	.check = lrn_boost_check,
 	.compile = lrn_boost_compile,
 	.open = lrn_boost_open,
+	.trees = &lrn_boost_trees,
 	.row_ns = row_ns,
 	.predict = predict,
 };

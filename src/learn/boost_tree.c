@@ -11,6 +11,7 @@
  */
 #include "learn/boost.h"
 
+#include <float.h>
 #include <math.h>
 #include <string.h>
 
@@ -162,7 +163,7 @@ split_leaf(boost_builder *b, int i, mr_status *st)
 	node->column = parent.best.column;
 	node->bin = parent.best.bin;
 	node->set = parent.best.set;
-	node->gain = (float) parent.best.gain;
+	node->gain = (float) fmin(parent.best.gain, FLT_MAX);
 	node->left = b->n_nodes++;
 	node->right = b->n_nodes++;
 	make_leaf(b, i, (boost_leaf) {

@@ -15,18 +15,11 @@
 #include <math.h>
 #include <string.h>
 
-/* Kernels want rows at a multiple of 16 doubles. */
-static size_t
-padded(int n)
-{
-	return ((size_t) n + 15) & ~(size_t) 15;
-}
-
 size_t
 lrn_eigen_memory(int n, int k)
 {
 	(void) k;
-	return padded(n) * 14 * sizeof(double);
+	return lrn_padded(n) * 14 * sizeof(double);
 }
 
 static double
@@ -304,7 +297,7 @@ mr_code
 lrn_eigen(const mr_env *env, double *a, int n, int k, double *values, double *vectors, mr_status *st)
 {
 	const lrn_kernels *kern = lrn_kernels_for(LRN_ISA_AUTO);
-	size_t		ld = padded(n);
+	size_t		ld = lrn_padded(n);
 	double	   *memory = mr_alloc(env, ld * 12 * sizeof(double));
 	bool	   *swapped = mr_alloc(env, ld * sizeof(bool));
 	double	   *diag,

@@ -4,7 +4,11 @@
  *
  * Every column is replaced once by ranks: the position of each value among
  * the column's distinct values.  Splits are then exact CART splits found by
- * sorting integers; thresholds come back from the table of distinct values.
+ * sorting integers, or random cuts (extra trees) found by comparing them;
+ * thresholds come back from the table of distinct values.
+ *
+ * A regression is one class whose weight is weight x value: the sums of
+ * squares that Gini compares are then those of the squared error.
  */
 #ifndef MILLRACE_FOREST_H
 #define MILLRACE_FOREST_H
@@ -33,6 +37,15 @@ typedef uint64_t forest_item;
 #define ITEM_CLASS(i)	((uint32_t) ((i) >> 16) & 0xFFFF)
 #define ITEM_COUNT(i)	((uint32_t) (i) & 0xFFFF)
 
+/* How a row of a node tells its weight. */
+typedef enum forest_weighing
+{
+	FOREST_COUNTS,				/* how often it was drawn */
+	FOREST_CLASS_WEIGHTS,		/* that, by the weight of its class */
+	FOREST_ROW_WEIGHTS,			/* row_weight[] of the node in hand */
+	FOREST_VALUES				/* that, and row_value[]: regression */
+} forest_weighing;
+
 typedef struct forest_split
 {
 	int			feature;		/* -1 = none found */
@@ -51,15 +64,28 @@ typedef struct forest_node
 	uint32_t	right;			/* left child is the next node */
 	uint32_t	leaf;			/* class of a pure leaf, else offset in dists */
 	bool		pure;
-	uint32_t	cover;			/* drawn rows that reached it */
+	double		cover;			/* weight of the drawn rows that reached it */
 } forest_node;
+
+/* The rows of a node, summed up; its weight by class is in b->total. */
+typedef struct forest_sums
+{
+	double		weight;
+	bool		pure;			/* one class, or one value */
+	int			class;			/* of a pure node */
+} forest_sums;
 
 typedef struct forest_builder
 {
 	const mr_env *env;
 	const lrn_params *p;
 	const lrn_matrix *m;
-	int			n_classes;
+	const lrn_target *target;
+	int			n_classes;		/* 1 in a regression */
+	bool		regress;
+	bool		entropy;
+	bool		random_cuts;	/* extra trees */
+	double		centre;			/* taken from values before they are summed */
 	forest_column *column;		/* m->cols */
 
 	/* limits of this training */
@@ -71,13 +97,17 @@ typedef struct forest_builder
 	/* per tree */
 	lrn_rng		rng;
 	const double *class_weight; /* n_classes */
-	bool		weighted;		/* class weights differ from 1 */
+	forest_weighing weighing;
 	double		root_weight;
 	uint32_t	n_items;
 	forest_item *item;			/* ordered by node */
 	forest_item *item_tmp;
-	uint64_t   *key;			/* rank << 32 | class << 16 | count */
+	/* rank << 32 | class << 16 | count, or with row weights the number of the
+	 * row within its node in the lower half */
+	uint64_t   *key;
 	uint64_t   *key_tmp;
+	double	   *row_weight;		/* by number within the node, or NULL */
+	double	   *row_value;		/* weight x value, or NULL */
 	int		   *feature_order;	/* m->cols, shuffled further at each split */
 	double	   *total;			/* n_classes: weights of the node in hand */
 	double	   *left;			/* n_classes */
@@ -96,14 +126,59 @@ typedef struct forest_builder
 	int64_t		work;			/* since the last look at interrupts */
 } forest_builder;
 
+/* Whether keys hold numbers of rows instead of classes and counts. */
+static inline bool
+forest_by_row(const forest_builder *b)
+{
+	return b->weighing >= FOREST_ROW_WEIGHTS;
+}
+
+#define FOREST_FLAG_WEIGHTS		1	/* covers are f32: weights of classes or rows */
+#define FOREST_FLAG_ENTROPY		2	/* grown by entropy */
+
+typedef struct forest_head
+{
+	uint32_t	n_trees;
+	uint32_t	flags;
+} forest_head;
+
+/* One decoded node of model bytes. */
+typedef struct forest_raw
+{
+	bool		leaf;
+	bool		missing_left;
+	uint32_t	feature;
+	float		threshold;
+	float		value;			/* of a leaf, regression */
+	uint32_t	n_shares;		/* 0 = pure */
+	uint32_t	class;			/* of a pure leaf */
+	const uint8_t *list;		/* where the shares stand in the stream */
+	double		cover;
+} forest_raw;
+
+/* forest_file.c: the start of a body, and one node; false = it cannot be. */
+extern mr_code forest_read_head(lrn_reader *r, forest_head *head, mr_status *st);
+extern bool forest_read_node(lrn_reader *r, const lrn_info *info, const forest_head *head, forest_raw *n);
+
+/* forest_view.c */
+extern const struct lrn_tree_format lrn_forest_trees;
+
 /* forest_rank.c */
 extern mr_code forest_rank_columns(forest_builder *b, mr_status *st);
 
 /* forest_split.c: best split of items[0..n); node weights are in b->total. */
 extern mr_code forest_best_split(forest_builder *b, const forest_item *items, uint32_t n,
 								 double weight, forest_split *best, mr_status *st);
-/* Impurity of weights by class: Gini or entropy in nats. */
-extern double forest_impurity(const forest_builder *b, const double *w, double sum);
+/* What split scores are above when nothing is split. */
+extern double forest_score_of(const forest_builder *b, const double *w, double weight);
+/* Score of a cut whose left side weighs left[] by class, out of b->total. */
+extern double forest_score(const forest_builder *b, const double *left, double w_left, double weight);
+
+/* forest_random.c: look at one feature with one random cut; false = constant. */
+extern bool forest_try_random(forest_builder *b, const forest_item *items, uint32_t n, double weight,
+							  int feature, forest_split *best);
+/* A float32 t with value[rank] <= t < value of the next rank in the node. */
+extern float forest_threshold(const forest_column *col, uint32_t rank, uint32_t next);
 
 /* forest_tree.c: grow one tree from b->item; the result is in b->node. */
 extern mr_code forest_grow(forest_builder *b, mr_status *st);

@@ -9,33 +9,74 @@
  * feature number do not fit into 31 bits, children stand in an array of
  * their own ("wide").
  */
-#include "learn/learn_int.h"
+#include "learn/forest.h"
 
 #include <math.h>
 #include <string.h>
 
-/* One decoded node of the stream. */
-typedef struct raw_node
+mr_code
+forest_read_head(lrn_reader *r, forest_head *head, mr_status *st)
 {
-	bool		leaf;
-	bool		missing_left;
-	uint32_t	feature;
-	float		threshold;
-	uint32_t	n_shares;		/* 0 = pure */
-	uint32_t	class;			/* of a pure leaf */
-	const uint8_t *list;		/* where the shares stand in the stream */
-	uint32_t	cover;
-} raw_node;
+	uint64_t	trees = lrn_get_varint(r),
+				flags = 0;
 
+	if (trees == 0)
+	{
+		flags = lrn_get_varint(r);
+		trees = lrn_get_varint(r);
+	}
+	if (r->bad || flags > (FOREST_FLAG_WEIGHTS | FOREST_FLAG_ENTROPY))
+		return lrn_corrupt(st, "Its body has a flag that is not known");
+	if (trees < 1 || trees > (uint64_t) (r->end - r->p))
+		return lrn_corrupt(st, "The number of trees is out of range");
+	head->n_trees = (uint32_t) trees;
+	head->flags = (uint32_t) flags;
+	return MR_OK;
+}
+
+/* What follows a leaf's tag. */
 static bool
-read_node(lrn_reader *r, const lrn_info *info, raw_node *n)
+read_leaf(lrn_reader *r, const lrn_info *info, bool mixed, uint64_t v, forest_raw *n)
+{
+	if (info->task == LRN_REGRESS)
+	{
+		n->value = lrn_get_f32(r);
+		return !mixed && v == 0 && isfinite(n->value);
+	}
+	if (!mixed)
+	{
+		n->class = (uint32_t) v;
+		return v < (uint64_t) info->n_classes;
+	}
+	if (v < 1 || v > (uint64_t) info->n_classes)
+		return false;
+	n->n_shares = (uint32_t) v;
+	n->list = r->p;
+	for (uint32_t i = 0; i < n->n_shares; i++)
+	{
+		uint64_t	class = lrn_get_varint(r);
+		float		share = lrn_get_f32(r);
+
+		if (r->bad || class >= (uint64_t) info->n_classes || !(share >= 0 && share <= 1))
+			return false;
+	}
+	return true;
+}
+
+bool
+forest_read_node(lrn_reader *r, const lrn_info *info, const forest_head *head, forest_raw *n)
 {
 	uint64_t	tag = lrn_get_varint(r);
 	uint64_t	v = tag >> 2;
 
 	memset(n, 0, sizeof(*n));
 	n->leaf = tag & 1;
-	if (!n->leaf)
+	if (n->leaf)
+	{
+		if (!read_leaf(r, info, tag & 2, v, n))
+			return false;
+	}
+	else
 	{
 		n->missing_left = (tag >> 1) & 1;
 		n->threshold = lrn_get_f32(r);
@@ -43,38 +84,21 @@ read_node(lrn_reader *r, const lrn_info *info, raw_node *n)
 			return false;
 		n->feature = (uint32_t) v;
 	}
-	else if (!(tag & 2))
+	if (head->flags & FOREST_FLAG_WEIGHTS)
 	{
-		if (v >= (uint64_t) info->n_classes)
-			return false;
-		n->class = (uint32_t) v;
+		n->cover = lrn_get_f32(r);
+		return !r->bad && n->cover >= 0 && isfinite(n->cover);
 	}
-	else
-	{
-		if (v < 1 || v > (uint64_t) info->n_classes)
-			return false;
-		n->n_shares = (uint32_t) v;
-		n->list = r->p;
-		for (uint32_t i = 0; i < n->n_shares; i++)
-		{
-			uint64_t	class = lrn_get_varint(r);
-			float		share = lrn_get_f32(r);
-
-			if (r->bad || class >= (uint64_t) info->n_classes || !(share >= 0 && share <= 1))
-				return false;
-		}
-	}
-	v = lrn_get_varint(r);
-	n->cover = v > UINT32_MAX ? UINT32_MAX : (uint32_t) v;
+	n->cover = (double) lrn_get_varint(r);
 	return !r->bad;
 }
 
 typedef struct forest_size
 {
+	forest_head head;
 	uint64_t	n_nodes;
 	uint64_t	max_nodes;		/* of one tree */
 	uint64_t	n_shares;		/* entries, counts included */
-	uint32_t	n_trees;
 } forest_size;
 
 /*
@@ -85,13 +109,13 @@ typedef struct forest_size
 static mr_code
 measure(lrn_reader *r, const lrn_info *info, forest_size *size, mr_status *st)
 {
-	uint64_t	trees = lrn_get_varint(r);
+	mr_code		code;
 
 	memset(size, 0, sizeof(*size));
-	if (r->bad || trees < 1 || trees > (uint64_t) (r->end - r->p))
-		return lrn_corrupt(st, "The number of trees is out of range");
-	size->n_trees = (uint32_t) trees;
-	for (uint64_t t = 0; t < trees; t++)
+	code = forest_read_head(r, &size->head, st);
+	if (code)
+		return code;
+	for (uint64_t t = 0; t < size->head.n_trees; t++)
 	{
 		uint64_t	n = lrn_get_varint(r);
 		uint64_t	open = 1;
@@ -100,9 +124,9 @@ measure(lrn_reader *r, const lrn_info *info, forest_size *size, mr_status *st)
 			return lrn_corrupt(st, "The number of nodes is out of range");
 		for (uint64_t i = 0; i < n; i++)
 		{
-			raw_node	node;
+			forest_raw	node;
 
-			if (open == 0 || !read_node(r, info, &node))
+			if (open == 0 || !forest_read_node(r, info, &size->head, &node))
 				return lrn_corrupt(st, "A tree has a node that cannot be");
 			open = node.leaf ? open - 1 : open + 1;
 			if (node.n_shares)
@@ -149,8 +173,9 @@ typedef struct layout
 	uint32_t	next_node;
 	uint32_t	next_share;
 	int			child_shift;
+	forest_head head;
 	/* of the tree in hand, in preorder */
-	raw_node   *raw;
+	forest_raw   *raw;
 	uint32_t   *right;			/* preorder number of the right child */
 	uint32_t   *place;			/* new number */
 	uint32_t   *stack;
@@ -168,11 +193,16 @@ set_node(layout *l, uint32_t at, uint32_t word, uint32_t upper, uint32_t child)
 
 /* Payload of a leaf; mixed leaves copy their list. */
 static uint32_t
-leaf_payload(layout *l, const raw_node *n, const lrn_reader *stream)
+leaf_payload(layout *l, const lrn_info *info, const forest_raw *n, const lrn_reader *stream)
 {
 	lrn_reader	list = {n->list, stream->end, false};
 	uint32_t	at = l->next_share;
 
+	if (info->task == LRN_REGRESS)
+	{
+		memcpy(&at, &n->value, sizeof(at));
+		return at;
+	}
 	if (n->n_shares == 0)
 		return LRN_PURE | n->class;
 	l->shares[l->next_share++] = (lrn_share) {n->n_shares, 0};
@@ -195,7 +225,7 @@ lay_tree(layout *l, lrn_reader *r, const lrn_info *info, uint32_t *root, mr_stat
 	 * still waiting for its right child. */
 	for (uint32_t i = 0; i < n; i++)
 	{
-		if (!read_node(r, info, &l->raw[i]))
+		if (!forest_read_node(r, info, &l->head, &l->raw[i]))
 			return lrn_corrupt(st, "A tree has a node that cannot be");
 		if (i > 0 && l->raw[i - 1].leaf)
 			l->right[l->stack[--used]] = i;
@@ -210,7 +240,7 @@ lay_tree(layout *l, lrn_reader *r, const lrn_info *info, uint32_t *root, mr_stat
 	while (used > 0)
 	{
 		uint32_t	i = l->stack[--used];
-		const raw_node *node = &l->raw[i];
+		const forest_raw *node = &l->raw[i];
 		uint32_t	upper,
 					left,
 					a,
@@ -218,7 +248,7 @@ lay_tree(layout *l, lrn_reader *r, const lrn_info *info, uint32_t *root, mr_stat
 
 		if (node->leaf)
 		{
-			set_node(l, l->place[i], 0, leaf_payload(l, node, r), 0);
+			set_node(l, l->place[i], 0, leaf_payload(l, info, node, r), 0);
 			continue;
 		}
 		memcpy(&upper, &node->threshold, sizeof(upper));
@@ -261,7 +291,7 @@ lrn_forest_compile(const mr_env *env, lrn_reader *r, const lrn_info *info,
 		return code;
 	memset(&h, 0, sizeof(h));
 	h.n_nodes = (uint32_t) size.n_nodes;
-	h.n_trees = size.n_trees;
+	h.n_trees = size.head.n_trees;
 	h.n_shares = (uint32_t) size.n_shares;
 	h.child_shift = 1 + (uint32_t) bits_of((uint64_t) info->n_features - 1);
 	wide = bits_of(size.n_nodes) > 32 - (int) h.child_shift;
@@ -275,12 +305,12 @@ lrn_forest_compile(const mr_env *env, lrn_reader *r, const lrn_info *info,
 		len += aligned(size.n_nodes * sizeof(uint32_t));
 	}
 	h.section[2] = len;
-	len += aligned(size.n_trees * sizeof(uint32_t));
+	len += aligned(size.head.n_trees * sizeof(uint32_t));
 	h.section[3] = len;
 	len += aligned(size.n_shares * sizeof(lrn_share));
 
 	out = mr_alloc(env, len);
-	l.raw = mr_alloc(env, size.max_nodes * sizeof(raw_node));
+	l.raw = mr_alloc(env, size.max_nodes * sizeof(forest_raw));
 	l.right = mr_alloc(env, size.max_nodes * sizeof(uint32_t));
 	l.place = mr_alloc(env, size.max_nodes * sizeof(uint32_t));
 	l.stack = mr_alloc(env, (size.max_nodes + 1) * sizeof(uint32_t));
@@ -295,8 +325,8 @@ lrn_forest_compile(const mr_env *env, lrn_reader *r, const lrn_info *info,
 		roots = (uint32_t *) (out + h.section[2]);
 		l.shares = (lrn_share *) (out + h.section[3]);
 		l.child_shift = (int) h.child_shift;
-		(void) lrn_get_varint(&again);
-		for (uint32_t t = 0; t < size.n_trees && code == MR_OK; t++)
+		code = forest_read_head(&again, &l.head, st);
+		for (uint32_t t = 0; t < size.head.n_trees && code == MR_OK; t++)
 		{
 			code = lay_tree(&l, &again, info, &roots[t], st);
 			if (code == MR_OK && mr_interrupted(env))
@@ -354,6 +384,8 @@ lrn_forest_open(const lrn_flat_header *h, lrn_model *m, mr_status *st)
 				((word >> 1) & feature_mask) >= (uint32_t) m->info.n_features)
 				return lrn_corrupt(st, "A node points outside its forest");
 		}
+		else if (m->info.task == LRN_REGRESS)
+			continue;			/* any value is one */
 		else if (upper & LRN_PURE)
 		{
 			if ((upper & ~LRN_PURE) >= (uint32_t) m->info.n_classes)

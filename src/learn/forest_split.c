@@ -7,6 +7,7 @@
  * the weighted impurity when constants are dropped (larger is better):
  *	 Gini:    sum l_c^2 / W_l + sum r_c^2 / W_r
  *	 entropy: sum l_c ln l_c - W_l ln W_l + the same for the right
+ *	 squared error: as Gini, with sums of weight x value for l and r
  * kept up to date in O(1) a row however many classes there are.  Missing
  * values are tried on both sides (as scikit-learn does since 1.4); where a
  * node has none, they will follow the larger child.
@@ -102,38 +103,50 @@ nlogn(const forest_builder *b, double x)
 }
 
 double
-forest_impurity(const forest_builder *b, const double *w, double sum)
+forest_score_of(const forest_builder *b, const double *w, double weight)
 {
 	double		s = 0;
 
-	if (sum <= 0)
+	if (weight <= 0)
 		return 0;
 	for (int c = 0; c < b->n_classes; c++)
-	{
-		double		share = w[c] / sum;
+		s += b->entropy ? nlogn(b, w[c]) : w[c] * w[c];
+	return b->entropy ? s - nlogn(b, weight) : s / weight;
+}
 
-		if (b->p->criterion == LRN_GINI)
-			s += share * share;
-		else if (share > 0)
-			s -= share * log(share);
+double
+forest_score(const forest_builder *b, const double *left, double w_left, double weight)
+{
+	double		w_right = weight - w_left,
+				s_left = 0,
+				s_right = 0;
+
+	for (int c = 0; c < b->n_classes; c++)
+	{
+		double		l = left[c],
+					r = b->total[c] - l;
+
+		s_left += b->entropy ? nlogn(b, l) : l * l;
+		s_right += b->entropy ? nlogn(b, r) : r * r;
 	}
-	return b->p->criterion == LRN_GINI ? 1 - s : s;
+	if (b->entropy)
+		return s_left - nlogn(b, w_left) + s_right - nlogn(b, w_right);
+	return s_left / w_left + s_right / w_right;
 }
 
 /*
- * Scan sorted keys (without the missing ones) for the best cut.  left_n and
- * b->left hold what is on the left from the start: nothing, or the missing
- * rows.  A cut after the last key separates present from missing.
+ * Scan sorted keys (without the missing ones) for the best cut.  left holds
+ * what is on the left from the start, w_left its weight: nothing, or the
+ * missing rows.  A cut after the last key separates present from missing.
  */
 static inline __attribute__((always_inline)) bool
-scan(forest_builder *b, const uint64_t *key, uint32_t n, uint32_t n_all, double weight,
-	 bool missing_left, const bool entropy, const bool weighted, forest_split *best)
+scan(forest_builder *b, const forest_item *items, const uint64_t *key, uint32_t n, uint32_t n_all,
+	 double weight, double w_left, const bool entropy, const forest_weighing weighing, forest_split *best)
 {
 	const double *total = b->total;
 	double	   *left = b->left;
-	uint32_t	n_left = missing_left ? n_all - n : 0;
-	double		w_left = 0,
-				s_left = 0,
+	uint32_t	n_left = w_left > 0 ? n_all - n : 0;
+	double		s_left = 0,
 				s_right = 0;
 	bool		found = false;
 
@@ -142,31 +155,43 @@ scan(forest_builder *b, const uint64_t *key, uint32_t n, uint32_t n_all, double 
 		double		l = left[c],
 					r = total[c] - l;
 
-		w_left += l;
 		s_left += entropy ? nlogn(b, l) : l * l;
 		s_right += entropy ? nlogn(b, r) : r * r;
 	}
 	for (uint32_t i = 0; i < n; i++)
 	{
 		uint64_t	k = key[i];
-		uint32_t	c = ITEM_CLASS(k);
-		double		w = weighted ? b->class_weight[c] * ITEM_COUNT(k) : ITEM_COUNT(k);
-		double		l = left[c],
-					r = total[c] - l,
+		double		w,
 					w_right,
 					score;
 
-		if (entropy)
+		if (weighing == FOREST_VALUES)
 		{
-			s_left += nlogn(b, l + w) - nlogn(b, l);
-			s_right += nlogn(b, r - w) - nlogn(b, r);
+			w = b->row_weight[(uint32_t) k];
+			left[0] += b->row_value[(uint32_t) k];
 		}
 		else
 		{
-			s_left += w * (l + l + w);
-			s_right -= w * (r + r - w);
+			uint64_t	it = weighing == FOREST_ROW_WEIGHTS ? items[(uint32_t) k] : k;
+			uint32_t	c = ITEM_CLASS(it);
+			double		l = left[c],
+						r = total[c] - l;
+
+			w = weighing == FOREST_COUNTS ? ITEM_COUNT(it) :
+				weighing == FOREST_CLASS_WEIGHTS ? b->class_weight[c] * ITEM_COUNT(it) :
+				b->row_weight[(uint32_t) k];
+			if (entropy)
+			{
+				s_left += nlogn(b, l + w) - nlogn(b, l);
+				s_right += nlogn(b, r - w) - nlogn(b, r);
+			}
+			else
+			{
+				s_left += w * (l + l + w);
+				s_right -= w * (r + r - w);
+			}
+			left[c] = l + w;
 		}
-		left[c] = l + w;
 		w_left += w;
 		n_left++;
 		if (n_left < b->min_leaf)
@@ -176,7 +201,14 @@ scan(forest_builder *b, const uint64_t *key, uint32_t n, uint32_t n_all, double 
 		if (i + 1 < n && (uint32_t) (key[i + 1] >> 32) == (uint32_t) (k >> 32))
 			continue;
 		w_right = weight - w_left;
-		if (entropy)
+		if (weighing == FOREST_VALUES)
+		{
+			double		l = left[0],
+						r = total[0] - l;
+
+			score = l * l / w_left + r * r / w_right;
+		}
+		else if (entropy)
 			score = s_left - nlogn(b, w_left) + s_right - nlogn(b, w_right);
 		else
 			score = s_left / w_left + s_right / w_right;
@@ -190,23 +222,56 @@ scan(forest_builder *b, const uint64_t *key, uint32_t n, uint32_t n_all, double 
 	return found;
 }
 
-/* The four combinations, each compiled on its own. */
+/* Each combination, compiled on its own. */
 static bool
-scan_any(forest_builder *b, const uint64_t *key, uint32_t n, uint32_t n_all, double weight,
-		 bool missing_left, forest_split *best)
+scan_any(forest_builder *b, const forest_item *items, const uint64_t *key, uint32_t n, uint32_t n_all,
+		 double weight, double w_left, forest_split *best)
 {
-	bool		entropy = b->p->criterion == LRN_ENTROPY;
-
-	if (!b->weighted)
-		return entropy ? scan(b, key, n, n_all, weight, missing_left, true, false, best)
-			: scan(b, key, n, n_all, weight, missing_left, false, false, best);
-	return entropy ? scan(b, key, n, n_all, weight, missing_left, true, true, best)
-		: scan(b, key, n, n_all, weight, missing_left, false, true, best);
+#define SCAN(entropy, weighing) scan(b, items, key, n, n_all, weight, w_left, entropy, weighing, best)
+	switch (b->weighing)
+	{
+		case FOREST_COUNTS:
+			return b->entropy ? SCAN(true, FOREST_COUNTS) : SCAN(false, FOREST_COUNTS);
+		case FOREST_CLASS_WEIGHTS:
+			return b->entropy ? SCAN(true, FOREST_CLASS_WEIGHTS) : SCAN(false, FOREST_CLASS_WEIGHTS);
+		case FOREST_ROW_WEIGHTS:
+			return b->entropy ? SCAN(true, FOREST_ROW_WEIGHTS) : SCAN(false, FOREST_ROW_WEIGHTS);
+		case FOREST_VALUES:
+			break;
+	}
+	return SCAN(false, FOREST_VALUES);
+#undef SCAN
 }
 
-/* A float32 t with value[rank] <= t < next: their middle where there is one. */
-static float
-threshold_after(const forest_column *col, uint32_t rank, uint32_t next)
+/* Weigh the missing rows into b->left; returns their weight. */
+static double
+weigh_missing(forest_builder *b, const forest_item *items, const uint64_t *key, uint32_t n)
+{
+	double		sum = 0;
+
+	for (uint32_t i = 0; i < n; i++)
+	{
+		uint64_t	k = key[i];
+		double		w;
+
+		if (forest_by_row(b))
+		{
+			w = b->row_weight[(uint32_t) k];
+			b->left[ITEM_CLASS(items[(uint32_t) k])] += b->regress ? b->row_value[(uint32_t) k] : w;
+		}
+		else
+		{
+			w = b->class_weight[ITEM_CLASS(k)] * ITEM_COUNT(k);
+			b->left[ITEM_CLASS(k)] += w;
+		}
+		sum += w;
+	}
+	return sum;
+}
+
+/* The middle of the two where there is a float32 between them. */
+float
+forest_threshold(const forest_column *col, uint32_t rank, uint32_t next)
 {
 	float		a = col->value[rank],
 				z,
@@ -237,13 +302,14 @@ try_feature(forest_builder *b, const forest_item *items, uint32_t n, double weig
 				missing = 0;
 	bool		found = false,
 				missing_left = false;
+	const bool	by_row = forest_by_row(b);
 	size_t		classes = (size_t) b->n_classes * sizeof(double);
 
 	for (uint32_t i = 0; i < n; i++)
 	{
 		uint64_t	it = items[i];
 		uint32_t	r = rank[ITEM_ROW(it)];
-		uint64_t	k = (uint64_t) r << 32 | (uint32_t) it;
+		uint64_t	k = (uint64_t) r << 32 | (by_row ? i : (uint32_t) it);
 
 		if (r == FOREST_MISSING)
 		{
@@ -263,19 +329,16 @@ try_feature(forest_builder *b, const forest_item *items, uint32_t n, double weig
 	sorted = sort_keys(key, b->key_tmp, present, low, high);
 
 	memset(b->left, 0, classes);
-	if (scan_any(b, sorted, present, n, weight, false, best))
+	if (scan_any(b, items, sorted, present, n, weight, 0, best))
 		found = true;
 	if (missing)
 	{
-		memset(b->left, 0, classes);
-		for (uint32_t i = 0; i < missing; i++)
-		{
-			uint64_t	k = key[present + i];
+		double		w_missing;
 
-			b->left[ITEM_CLASS(k)] += b->class_weight[ITEM_CLASS(k)] * ITEM_COUNT(k);
-		}
+		memset(b->left, 0, classes);
+		w_missing = weigh_missing(b, items, key + present, missing);
 		/* The cut after the last key would leave nothing on the right. */
-		if (scan_any(b, sorted, present, n, weight, true, best))
+		if (scan_any(b, items, sorted, present, n, weight, w_missing, best))
 			found = missing_left = true;
 	}
 	if (found)
@@ -295,7 +358,7 @@ try_feature(forest_builder *b, const forest_item *items, uint32_t n, double weig
 			n_left++;
 		}
 		best->feature = feature;
-		best->threshold = threshold_after(col, best->rank, next);
+		best->threshold = forest_threshold(col, best->rank, next);
 		best->missing_left = missing ? missing_left : n_left > n - n_left;
 	}
 	return true;
@@ -319,7 +382,8 @@ forest_best_split(forest_builder *b, const forest_item *items, uint32_t n, doubl
 
 		b->feature_order[pick] = b->feature_order[i - 1];
 		b->feature_order[i - 1] = feature;
-		if (try_feature(b, items, n, weight, feature, best))
+		if (b->random_cuts ? forest_try_random(b, items, n, weight, feature, best) :
+			try_feature(b, items, n, weight, feature, best))
 			differs = true;
 		visited++;
 		code = forest_work(b, (int64_t) n * 6 + b->n_classes, st);

@@ -79,19 +79,76 @@ reserve(forest_builder *b, mr_status *st)
 	return MR_OK;
 }
 
+/*
+ * Sum up the rows of a node into b->total, and list what keys alone cannot
+ * tell: weights and values by number within the node.
+ */
+static forest_sums
+sum_rows(forest_builder *b, const forest_item *items, uint32_t n)
+{
+	forest_sums s = {0};
+	double	   *total = b->total;
+
+	memset(total, 0, (size_t) b->n_classes * sizeof(double));
+	if (b->regress)
+	{
+		const float *value = b->target->value;
+		float		first = value[ITEM_ROW(items[0])];
+
+		s.pure = true;
+		for (uint32_t i = 0; i < n; i++)
+		{
+			uint32_t	row = ITEM_ROW(items[i]);
+			double		w = ITEM_COUNT(items[i]);
+
+			if (b->target->weight)
+				w *= (double) b->target->weight[row];
+			b->row_weight[i] = w;
+			b->row_value[i] = w * ((double) value[row] - b->centre);
+			total[0] += b->row_value[i];
+			s.weight += w;
+			s.pure &= value[row] == first;
+		}
+		return s;
+	}
+	for (uint32_t i = 0; i < n; i++)
+	{
+		uint32_t	c = ITEM_CLASS(items[i]);
+		double		w = ITEM_COUNT(items[i]);
+
+		if (b->weighing != FOREST_COUNTS)
+			w *= b->class_weight[c];
+		if (b->weighing == FOREST_ROW_WEIGHTS)
+		{
+			w *= (double) b->target->weight[ITEM_ROW(items[i])];
+			b->row_weight[i] = w;
+		}
+		total[c] += w;
+	}
+	s.pure = true;
+	for (int c = 0; c < b->n_classes; c++)
+	{
+		s.pure &= total[c] == 0 || s.weight == 0;
+		s.class = total[c] > 0 ? c : s.class;
+		s.weight += total[c];
+	}
+	return s;
+}
+
+/* A leaf: its class, its classes' shares, or the mean of its values. */
 static void
-make_leaf(forest_builder *b, forest_node *node, double weight, int n_present, int class)
+make_leaf(forest_builder *b, forest_node *node, const forest_sums *s)
 {
 	node->feature = -1;
-	node->pure = n_present == 1;
+	node->pure = s->pure && !b->regress;
 	if (node->pure)
 	{
-		node->leaf = (uint32_t) class;
+		node->leaf = (uint32_t) s->class;
 		return;
 	}
 	node->leaf = (uint32_t) b->n_dist;
 	for (int c = 0; c < b->n_classes; c++)
-		b->dist[b->n_dist++] = (float) (b->total[c] / weight);
+		b->dist[b->n_dist++] = (float) (b->total[c] / s->weight + b->centre);
 }
 
 /*
@@ -101,17 +158,7 @@ make_leaf(forest_builder *b, forest_node *node, double weight, int n_present, in
 static double
 decrease(const forest_builder *b, const forest_split *s, double weight)
 {
-	double		parent = 0;
-
-	if (b->p->criterion == LRN_GINI)
-	{
-		for (int c = 0; c < b->n_classes; c++)
-			parent += b->total[c] * b->total[c];
-		parent /= weight;
-	}
-	else
-		parent = -weight * forest_impurity(b, b->total, weight);
-	return (s->score - parent) / b->root_weight;
+	return (s->score - forest_score_of(b, b->total, weight)) / b->root_weight;
 }
 
 mr_code
@@ -139,11 +186,8 @@ forest_grow(forest_builder *b, mr_status *st)
 		forest_item *items = b->item + t.start;
 		forest_node *node;
 		forest_split split = {.feature = -1};
-		double		weight = 0;
-		uint32_t	cover = 0,
-					n_left;
-		int			n_present = 0,
-					class = 0;
+		forest_sums sums;
+		uint32_t	n_left;
 
 		code = reserve(b, st);
 		if (code)
@@ -151,46 +195,29 @@ forest_grow(forest_builder *b, mr_status *st)
 		if (t.parent != UINT32_MAX)
 			b->node[t.parent].right = b->n_nodes;
 
-		memset(b->total, 0, (size_t) b->n_classes * sizeof(double));
-		for (uint32_t i = 0; i < t.n; i++)
-		{
-			uint32_t	c = ITEM_CLASS(items[i]);
-			uint32_t	count = ITEM_COUNT(items[i]);
-
-			b->total[c] += b->weighted ? b->class_weight[c] * count : count;
-			cover += count;
-		}
-		for (int c = 0; c < b->n_classes; c++)
-		{
-			weight += b->total[c];
-			if (b->total[c] > 0)
-			{
-				n_present++;
-				class = c;
-			}
-		}
+		sums = sum_rows(b, items, t.n);
 		if (t.depth == 0)
-			b->root_weight = weight;
+			b->root_weight = sums.weight;
 		if ((int) t.depth > b->depth)
 			b->depth = (int) t.depth;
 
-		if (n_present > 1 && t.n >= b->min_split && t.n >= 2 * b->min_leaf &&
+		if (!sums.pure && t.n >= b->min_split && t.n >= 2 * b->min_leaf &&
 			(b->max_depth == 0 || (int) t.depth < b->max_depth))
 		{
-			code = forest_best_split(b, items, t.n, weight, &split, st);
+			code = forest_best_split(b, items, t.n, sums.weight, &split, st);
 			if (code)
 				break;
 			if (split.feature >= 0 && b->p->min_impurity_decrease > 0 &&
-				decrease(b, &split, weight) + 2.220446049250313e-16 < b->p->min_impurity_decrease)
+				decrease(b, &split, sums.weight) + 2.220446049250313e-16 < b->p->min_impurity_decrease)
 				split.feature = -1;
 		}
 
 		node = &b->node[b->n_nodes++];
-		node->cover = cover;
+		node->cover = sums.weight;
 		node->right = 0;
 		if (split.feature < 0)
 		{
-			make_leaf(b, node, weight, n_present, class);
+			make_leaf(b, node, &sums);
 			continue;
 		}
 		node->feature = split.feature;

@@ -14,6 +14,6 @@ CREATE FUNCTION millrace.evaluate_model(model text, query text, target text, opt
 	LANGUAGE c VOLATILE PARALLEL UNSAFE CALLED ON NULL INPUT
 	AS 'MODULE_PATHNAME', 'millrace_evaluate_model';
 COMMENT ON FUNCTION millrace.evaluate_model(text, text, text, jsonb) IS
-	'measure a classifier on the rows of a query, read as the caller; returns the id of a row in millrace.evaluations';
+	'measure a classifier or regressor on the rows of a query, read as the caller; returns the id of a row in millrace.evaluations';
 REVOKE EXECUTE ON FUNCTION millrace.evaluate_model(text, text, text, jsonb) FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION millrace.evaluate_model(text, text, text, jsonb) TO millrace_modeler;

@@ -19,6 +19,12 @@ typedef float f8u __attribute__((vector_size(32), aligned(4)));
 typedef int64_t i8 __attribute__((vector_size(64)));
 
 #define INLINE static inline __attribute__((always_inline))
+/* Loops over a tile: unrolled, or its sums would live in memory. */
+#if defined(__clang__)
+#define LRN_UNROLL _Pragma("unroll")
+#else
+#define LRN_UNROLL _Pragma("GCC unroll 16")
+#endif
 #define CVT(x) __builtin_convertvector(x, v8)
 
 /* a = mask ? a : b, lane by lane (C has no ?: on vectors). */
@@ -219,40 +225,7 @@ logistic_block(float *const *col, int64_t first, int n, int d, const int32_t *y,
 	return loss;
 }
 
-/* ---- PCA: covariance and the steps of tridiagonalisation ---- */
-
-/* Tiles of 4 x 16; columns beyond the diagonal's tile are left out. */
-static void
-syrk(const double *z, int rows, int ld, int i0, int i1, double *c)
-{
-	for (int i = i0; i < i1; i += 4)
-		for (int j = 0; j <= i + 3; j += 16)
-		{
-			v8			s[4][2];
-
-			for (int a = 0; a < 4; a++)
-				s[a][0] = s[a][1] = (v8) {0};
-			for (int r = 0; r < rows; r++)
-			{
-				const double *row = z + (size_t) r * (size_t) ld;
-				v8			x0 = *(const v8 *) (row + j),
-							x1 = *(const v8 *) (row + j + 8);
-
-				for (int a = 0; a < 4; a++)
-				{
-					s[a][0] = s[a][0] + x0 * row[i + a];
-					s[a][1] = s[a][1] + x1 * row[i + a];
-				}
-			}
-			for (int a = 0; a < 4; a++)
-			{
-				v8		   *out = (v8 *) (c + (size_t) (i + a) * (size_t) ld + j);
-
-				out[0] = out[0] + s[a][0];
-				out[1] = out[1] + s[a][1];
-			}
-		}
-}
+/* ---- the steps of tridiagonalisation ---- */
 
 /*
  * y = A x by the lower triangle's rows: row i gives its own entry and adds
@@ -308,12 +281,21 @@ syr2(double *a, int ld, int n, const double *v, const double *w)
 #include "learn/kernels_predict.h"
 #include "learn/kernels_boost.h"
 #include "learn/kernels_pages.h"
+#include "learn/kernels_cluster.h"
+#include "learn/kernels_knn.h"
+#include "learn/kernels_dense.h"
 
 const lrn_kernels LRN_KERNELS = {
 	.logistic_block = logistic_block,
-	.syrk = syrk,
+	.widen = widen,
+	.gram = gram,
+	.dot = dot,
 	.symv = symv,
 	.syr2 = syr2,
+	.kmeans_assign = kmeans_assign,
+	.kmeans_candidates = kmeans_candidates,
+	.kmeans_rows = kmeans_rows,
+	.knn_rows = knn_rows,
 	.forest_rows = forest_rows,
 	.linear_rows = linear_rows,
 	.boost_scan = boost_scan,

@@ -174,11 +174,24 @@ any_missing(const float *rows, size_t n)
 	return found;
 }
 
-/* One row: the walkers are its trees. */
-static void
+INLINE double
+leaf_value(uint32_t payload)
+{
+	float		value;
+
+	memcpy(&value, &payload, sizeof(value));
+	return (double) value;
+}
+
+/*
+ * One row: the walkers are its trees.  Leaves are added to sum[] by class, or,
+ * where it is NULL, are values whose sum is returned.
+ */
+static double
 forest_row(const lrn_model *m, walk *k, const float *row, bool missing, float *sum)
 {
 	uint32_t	payload[WALKERS];
+	double		value = 0;
 
 	for (uint32_t first = 0; first < m->n_trees; first += WALKERS)
 	{
@@ -195,13 +208,18 @@ forest_row(const lrn_model *m, walk *k, const float *row, bool missing, float *s
 				payload[k->leaf_slot[i]] = k->leaf[i];
 		}
 		for (uint32_t i = 0; i < n; i++)
-			add_leaf(m, payload[i], sum);
+			if (sum)
+				add_leaf(m, payload[i], sum);
+			else
+				value += leaf_value(payload[i]);
 	}
+	return value;
 }
 
-/* A block of rows: the walkers are the rows, tree by tree. */
+/* A block of rows: the walkers are the rows, tree by tree; sum or values is NULL. */
 static void
-forest_block(const lrn_model *m, walk *k, const float *rows, int n, bool missing, float *sum)
+forest_block(const lrn_model *m, walk *k, const float *rows, int n, bool missing,
+			 float *sum, double *values)
 {
 	for (uint32_t t = 0; t < m->n_trees; t++)
 	{
@@ -214,9 +232,41 @@ forest_block(const lrn_model *m, walk *k, const float *rows, int n, bool missing
 		while (k->n > 0)
 		{
 			level(m, k, rows, (uint32_t) m->info.n_features, missing);
-			for (int i = 0; i < k->n_leaf; i++)
-				add_leaf(m, k->leaf[i], sum + (size_t) k->leaf_slot[i] * (size_t) m->info.n_classes);
+			if (values)
+				for (int i = 0; i < k->n_leaf; i++)
+					values[k->leaf_slot[i]] += leaf_value(k->leaf[i]);
+			else
+				for (int i = 0; i < k->n_leaf; i++)
+					add_leaf(m, k->leaf[i], sum + (size_t) k->leaf_slot[i] * (size_t) m->info.n_classes);
 		}
+	}
+}
+
+/*
+ * Regression: the mean of the trees' values, summed in double in the order of
+ * the trees; walked as classes are.
+ */
+static void
+forest_values(const lrn_model *m, const float *rows, int64_t n, int most, float *out)
+{
+	size_t		d = (size_t) m->info.n_features;
+	walk		k;
+	double		sum[WALKERS];
+
+	for (int64_t i = 0; i < n; i += most)
+	{
+		int			take = n - i < most ? (int) (n - i) : most;
+		const float *block = rows + (size_t) i * d;
+		bool		missing = any_missing(block, (size_t) take * d);
+
+		memset(sum, 0, (size_t) take * sizeof(double));
+		if (take < 16)
+			for (int r = 0; r < take; r++)
+				sum[r] = forest_row(m, &k, block + (size_t) r * d, missing, NULL);
+		else
+			forest_block(m, &k, block, take, missing, NULL, sum);
+		for (int r = 0; r < take; r++)
+			out[i + r] = (float) (sum[r] / m->n_trees);
 	}
 }
 
@@ -231,6 +281,11 @@ forest_rows(const lrn_model *m, const float *rows, int64_t n, float *proba)
 	walk		k;
 
 	most = most < 16 ? 16 : most > WALKERS ? WALKERS : most;
+	if (m->info.task == LRN_REGRESS)
+	{
+		forest_values(m, rows, n, (int) most, proba);
+		return;
+	}
 	memset(proba, 0, (size_t) n * c * sizeof(float));
 	for (int64_t i = 0; i < n;)
 	{
@@ -242,7 +297,7 @@ forest_rows(const lrn_model *m, const float *rows, int64_t n, float *proba)
 			for (int64_t r = 0; r < take; r++)
 				forest_row(m, &k, block + (size_t) r * d, missing, proba + (size_t) (i + r) * c);
 		else
-			forest_block(m, &k, block, (int) take, missing, proba + (size_t) i * c);
+			forest_block(m, &k, block, (int) take, missing, proba + (size_t) i * c, NULL);
 		i += take;
 	}
 	for (size_t i = 0; i < (size_t) n * c; i++)
@@ -263,6 +318,7 @@ forest_rows(const lrn_model *m, const float *rows, int64_t n, float *proba)
 #define HALVES	4
 #endif
 typedef double half __attribute__((vector_size(64 / HALVES), may_alias));
+typedef double half_u __attribute__((vector_size(64 / HALVES), aligned(8), may_alias));
 typedef float half_f __attribute__((vector_size(32 / HALVES), aligned(4), may_alias));
 
 /*

@@ -85,8 +85,10 @@ typedef struct lrn_value
 
 typedef enum lrn_criterion
 {
+	LRN_CRITERION_BY_TASK,		/* gini, or squared_error in a regression */
 	LRN_GINI,
-	LRN_ENTROPY					/* also "log_loss" */
+	LRN_ENTROPY,				/* also "log_loss" */
+	LRN_SQUARED_ERROR
 } lrn_criterion;
 
 typedef enum lrn_class_weight
@@ -100,6 +102,7 @@ typedef enum lrn_class_weight
 /* How many of the features a split looks at. */
 typedef enum lrn_max_features
 {
+	LRN_FEATURES_BY_TASK,		/* sqrt, or all in a regression */
 	LRN_FEATURES_SQRT,
 	LRN_FEATURES_LOG2,
 	LRN_FEATURES_ALL,
@@ -115,6 +118,33 @@ typedef enum lrn_isa
 	LRN_ISA_AVX512
 } lrn_isa;
 
+typedef enum lrn_solver
+{
+	LRN_SOLVER_AUTO,			/* by the number of unknowns */
+	LRN_SOLVER_LBFGS,
+	LRN_SOLVER_NEWTON
+} lrn_solver;
+
+typedef enum lrn_svd_solver
+{
+	LRN_SVD_AUTO,				/* by the shape, as scikit-learn */
+	LRN_SVD_FULL,
+	LRN_SVD_RANDOMIZED
+} lrn_svd_solver;
+
+typedef enum lrn_neighbour_weights
+{
+	LRN_WEIGHTS_UNIFORM,
+	LRN_WEIGHTS_DISTANCE		/* 1 / distance */
+} lrn_neighbour_weights;
+
+typedef enum lrn_metric
+{
+	LRN_EUCLIDEAN,
+	LRN_COSINE,
+	LRN_MANHATTAN
+} lrn_metric;
+
 /* done of total (trees, iterations, passes), loss NaN where there is none. */
 typedef void (*lrn_progress) (void *arg, int64_t done, int64_t total, double loss);
 
@@ -128,16 +158,16 @@ typedef struct lrn_params
 	lrn_task	task;			/* the algorithm's first */
 	uint64_t	random_state;	/* 0 */
 
-	/* random_forest */
+	/* random_forest, extra_trees */
 	int			n_estimators;	/* 100 */
-	lrn_criterion criterion;	/* gini */
+	lrn_criterion criterion;	/* by task */
 	int			max_depth;		/* 0 = no limit */
 	double		min_samples_split;	/* 2; below 1 = share of the rows */
 	double		min_samples_leaf;	/* 1; below 1 = share of the rows */
 	double		min_impurity_decrease;	/* 0 */
-	lrn_max_features max_features_kind; /* sqrt */
+	lrn_max_features max_features_kind; /* by task */
 	double		max_features;
-	bool		bootstrap;		/* true */
+	bool		bootstrap;		/* true; extra_trees: false */
 	double		max_samples;	/* 0 = all; 1.0 or less = share, above = rows */
 	int			oob_score;		/* -1: measured unless its votes would take more
 								 * than 256 MB; 0 never; 1 always */
@@ -146,13 +176,17 @@ typedef struct lrn_params
 	lrn_class_weight class_weight;	/* none */
 	const double *class_weights;	/* per class id, LRN_WEIGHT_GIVEN */
 
-	/* logistic_regression */
+	/* logistic_regression, and others where their lists say so */
 	double		C;				/* 1 */
 	double		tol;			/* 1e-4 */
-	int			max_iter;		/* 100 */
+	int			max_iter;		/* 100; kmeans 300 */
 	bool		fit_intercept;	/* true */
-	bool		standardize;	/* false; true = StandardScaler first, folded
-								 * into the stored weights */
+	bool		standardize;	/* false; true = StandardScaler first, kept in
+								 * the model */
+	int			solver;			/* lrn_solver: auto */
+
+	/* ridge */
+	double		alpha;			/* 1 */
 
 	/* gradient_boosting */
 	double		learning_rate;	/* 0.1 */
@@ -170,9 +204,22 @@ typedef struct lrn_params
 	/* pca */
 	double		n_components;	/* 0 = all; below 1 = variance to keep */
 	bool		whiten;			/* false */
+	int			svd_solver;		/* lrn_svd_solver: auto */
+	int			iterated_power; /* 0 = auto: 7, or 4 for many components */
+	int			n_oversamples;	/* 10 */
+
+	/* kmeans */
+	int			n_clusters;		/* 8 */
+	int			n_init;			/* 1 */
+
+	/* knn */
+	int			n_neighbors;	/* 5 */
+	int			weights;		/* lrn_neighbour_weights: uniform */
+	int			metric;			/* lrn_metric: euclidean */
 
 	/* the caller's, never set by name */
 	lrn_isa		isa;			/* of the kernels; it does not show in the model */
+	bool		fit_only;		/* no figures of the training rows: they cost */
 	size_t		max_memory;		/* bytes beyond the matrix; 0 = no limit */
 	lrn_progress progress;		/* NULL = none */
 	void	   *progress_arg;
@@ -215,13 +262,14 @@ typedef struct lrn_report
 {
 	double		train_accuracy; /* share of rows, classifiers */
 	double		train_rmse;		/* regressors */
-	double		oob_score;		/* accuracy out of bag, forests */
-	double		loss;			/* mean log-loss + penalty at the end, logistic */
+	double		oob_score;		/* accuracy or R2 out of bag, forests */
+	double		loss;			/* mean log-loss + penalty at the end, logistic;
+								 * inertia, kmeans */
 	int			iterations;		/* of the solver */
 	bool		converged;
 	int64_t		nodes;			/* of all trees */
 	int			depth;			/* of the deepest tree */
-	int			outputs;		/* classes or components */
+	int			outputs;		/* classes, components or clusters */
 	double		variance_kept;	/* sum of explained_variance_ratio, PCA */
 	size_t		memory;			/* peak bytes taken beyond the matrix */
 } lrn_report;
@@ -312,6 +360,17 @@ typedef struct lrn_model
 	int			padded;			/* outputs rounded up to 8 */
 	bool		softmax;
 	bool		sigmoid;		/* two classes from one margin */
+	/* kmeans (centres in weights) and knn: distances between (x - shift) * scale */
+	const double *shift;		/* n_features */
+	const double *scale;
+	/* knn */
+	const float *points;		/* groups of LRN_LANES rows, feature by feature */
+	const uint32_t *labels;		/* a class a point, or */
+	const float *values;		/* a value a point */
+	uint32_t	n_points;
+	int			n_neighbors;
+	int			metric;			/* lrn_metric */
+	bool		by_distance;	/* nearer ones weigh more */
 } lrn_model;
 
 /* MR_CORRUPT unless every index of the file is in range.  Linear in its size. */
@@ -345,32 +404,5 @@ extern int64_t lrn_slice(const lrn_model *m);
 
 /* rows: n x n_features row-major; out: n x n_outputs, what lrn_task says. */
 extern void lrn_predict(const lrn_model *m, const float *rows, int64_t n, float *out);
-
-/* ---- metrics (metrics.c) ---- */
-
-/* Of one class: 0 where a denominator is 0, as scikit-learn's zero_division. */
-typedef struct lrn_class_metrics
-{
-	double		precision;
-	double		recall;
-	double		f1;
-	int64_t		support;		/* rows of the class */
-	int64_t		predicted;		/* rows taken for it */
-} lrn_class_metrics;
-
-typedef struct lrn_metrics
-{
-	int64_t		rows;
-	double		accuracy;
-	double		balanced_accuracy;	/* mean recall of the classes that have rows */
-	double		precision_macro;	/* means over classes with rows or predictions */
-	double		recall_macro;
-	double		f1_macro;
-	double		f1_weighted;	/* by support */
-} lrn_metrics;
-
-/* confusion: n x n, row = true class, column = predicted; per_class: n. */
-extern void lrn_metrics_of(const int64_t *confusion, int n, lrn_metrics *out,
-						   lrn_class_metrics *per_class);
 
 #endif							/* MILLRACE_LEARN_H */

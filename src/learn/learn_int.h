@@ -109,6 +109,13 @@ typedef struct lrn_flat_header
 			uint32_t	n_sets;
 			uint32_t	n_map;
 		};
+		struct					/* knn */
+		{
+			uint32_t	n_points;
+			uint32_t	n_neighbors;
+			uint32_t	metric; /* lrn_metric */
+			uint32_t	weighting;	/* lrn_neighbour_weights */
+		};
 		uint32_t	number[18];
 	};
 } lrn_flat_header;
@@ -186,9 +193,69 @@ extern mr_code lrn_eigen(const mr_env *env, double *a, int n, int k,
 						 double *values, double *vectors, mr_status *st);
 extern size_t lrn_eigen_memory(int n, int k);
 
+/* ---- sums of products (moments.c) ---- */
+
+/* Doubles in a row of a square matrix: kernels want a multiple of 16. */
+static inline size_t
+lrn_padded(int n)
+{
+	return ((size_t) n + 15) & ~(size_t) 15;
+}
+
+/* What one column is like, each row by its weight. */
+typedef struct lrn_column
+{
+	double		mass;			/* sum w */
+	double		mean;
+	double		square;			/* sum w (x - mean)^2 */
+	double		deviation;		/* 0 where nothing but rounding varies */
+	double		top;			/* largest |x - mean| */
+} lrn_column;
+
+/* weight NULL = 1. */
+extern mr_code lrn_column_of(const mr_env *env, const float *x, const float *weight, int64_t rows,
+							 lrn_column *c, mr_status *st);
+
+/* About the means; each row by its weight. */
+typedef struct lrn_moments
+{
+	double	   *memory;
+	double	   *product;		/* ld x ld, lower triangle: sum w x_i x_j */
+	size_t		ld;				/* lrn_padded(cols) */
+	double	   *mean;			/* cols */
+	double	   *cross;			/* cols: sum w x_j y */
+	double		mass;			/* sum w */
+	double		extra_mean;		/* of y */
+	double		extra_square;	/* sum w y^2 */
+} lrn_moments;
+
+/* extra: a column y more, or NULL; weight: of rows, or NULL. */
+extern mr_code lrn_moments_of(const mr_env *env, const lrn_matrix *m, const float *extra,
+							  const float *weight, lrn_progress progress,
+							  void *progress_arg, lrn_moments *s, mr_status *st);
+extern void lrn_moments_free(const mr_env *env, lrn_moments *s);
+/* Bytes that lrn_moments_of() takes, most of them until lrn_moments_free(). */
+extern double lrn_moments_memory(int cols);
+/*
+ * c[i][j] += sum over r < len of a[i][r] b[j][r], j <= i, for n vectors stride
+ * doubles apart, those up to a multiple of 4 zero or unused.
+ */
+extern mr_code lrn_gram(const mr_env *env, const double *a, const double *b, size_t stride, int len, int n,
+						double *c, size_t ld, mr_status *st);
+
+/*
+ * Solve a x = x in place for a symmetric a (n x n, ld = lrn_padded(n), lower
+ * triangle; destroyed), the solution of least norm where a is singular.
+ */
+extern mr_code lrn_solve(const mr_env *env, double *a, int n, double *x, mr_status *st);
+extern double lrn_solve_memory(int n);
+
 /* ---- kernels: one source, compiled per instruction set, equal bits ---- */
 
 #define LRN_BLOCK	256			/* rows a training kernel takes at once */
+#define LRN_LANES	32			/* rows of a group in kernels_cluster.h */
+#define LRN_KNN_MOST	1000	/* neighbours of knn, kept on the stack */
+#define LRN_KNN_FEATURES	16384	/* of a query of knn, kept there too */
 
 /* The best border of a column: a histogram's bins up to it go left. */
 typedef struct lrn_boost_scan
@@ -233,12 +300,16 @@ typedef struct lrn_kernels
 								   const int32_t *y, const double *sw, int k,
 								   const double *w, const double *b,
 								   double *grad, double *scratch);
+	/* z[r] = (x[r] - shift) * root[r] (root NULL = 1), zeros up to a multiple of 8. */
+	void		(*widen) (const float *x, int n, double shift, const double *root, double *z);
 	/*
-	 * c[i][j] += sum over r of z[r][i] * z[r][j] for i in i0 .. i1-1 and
-	 * j <= i (rounded up to the tile); z: rows x ld, c: ld x ld, ld a
-	 * multiple of 16, i0 and i1 multiples of 4 (i1 <= ld).
+	 * c[i][j] += sum over r < len of a[i * stride + r] * b[j * stride + r] for
+	 * i0 <= i < i1, j0 <= j < j1 and j <= i, rounded up to tiles of at most 4;
+	 * a and b 64-byte aligned, len and stride multiples of 8, the i and j of 4.
 	 */
-	void		(*syrk) (const double *z, int rows, int ld, int i0, int i1, double *c);
+	void		(*gram) (const double *a, const double *b, size_t stride, int len,
+						 int i0, int i1, int j0, int j1, double *c, size_t ld);
+	double		(*dot) (const double *a, const double *b, size_t n);
 	/* y = A x for the lower n x n symmetric part, and A -= v w' + w v'. */
 	void		(*symv) (const double *a, int ld, int n, const double *x, double *y);
 	void		(*syr2) (double *a, int ld, int n, const double *v, const double *w);
@@ -250,6 +321,15 @@ typedef struct lrn_kernels
 	void		(*boost_gradients) (const lrn_boost_rows *a, int64_t n, int32_t *pair);
 	void		(*boost_losses) (const lrn_boost_rows *a, int64_t n, float *loss);
 	void		(*boost_rows) (const lrn_model *m, const float *rows, int64_t n, float *out);
+
+	/* k-means; see kernels_cluster.h. */
+	void		(*kmeans_assign) (const float *x, int64_t groups, int d, const float *centre,
+								  const float *half_norm, int kp, int32_t *label, float *score);
+	void		(*kmeans_candidates) (const float *x, int64_t groups, int d, const float *candidate,
+									  const float *closest, float *out, size_t stride);
+	void		(*kmeans_rows) (const lrn_model *m, const float *rows, int64_t n, float *out);
+
+	void		(*knn_rows) (const lrn_model *m, const float *rows, int64_t n, float *out);
 
 	/* Forest and linear prediction; see learn.h for shapes. */
 	void		(*forest_rows) (const lrn_model *m, const float *rows, int64_t n, float *proba);

@@ -58,6 +58,15 @@ extern const lrn_choice lrn_task_choices[];
 
 #define LRN_CAN(task)			(1u << (task))
 
+/* What makes up a linear model's margins: bias + sum of weight x (x - mean). */
+typedef struct lrn_coefficients
+{
+	int			rows;			/* margins */
+	double	   *weight;			/* rows x n_features; from env, the rest within it */
+	double	   *bias;			/* rows */
+	double	   *mean;			/* n_features, or NULL: zeros */
+} lrn_coefficients;
+
 typedef struct lrn_learner
 {
 	lrn_algorithm algorithm;
@@ -82,16 +91,30 @@ typedef struct lrn_learner
 	/* Every offset and index checked, so that predict() needs no check. */
 	mr_code		(*open) (const lrn_flat_header *h, lrn_model *m, mr_status *st);
 
+	/* How its body's trees are decoded (tree_view.h); NULL without trees. */
+	const struct lrn_tree_format *trees;
+	/* The weights of a body that has passed check(); NULL unless linear. */
+	mr_code		(*coefficients) (const mr_env *env, lrn_reader *r, const lrn_info *info,
+								 lrn_coefficients *out, mr_status *st);
+
 	/* Generous nanoseconds of one row: the slice between interrupts. */
 	double		(*row_ns) (const lrn_model *m);
 	/* rows: n x n_features row-major; out: n x n_outputs. */
 	void		(*predict) (const lrn_model *m, const float *rows, int64_t n, float *out);
 } lrn_learner;
 
+/* linear_file.c: of logistic regression and ridge. */
+extern mr_code lrn_linear_coefficients(const mr_env *env, lrn_reader *r, const lrn_info *info,
+									   lrn_coefficients *out, mr_status *st);
+
 extern const lrn_learner lrn_random_forest;
 extern const lrn_learner lrn_logistic_regression;
 extern const lrn_learner lrn_pca;
 extern const lrn_learner lrn_gradient_boosting;
+extern const lrn_learner lrn_knn;
+extern const lrn_learner lrn_extra_trees;
+extern const lrn_learner lrn_kmeans;
+extern const lrn_learner lrn_ridge;
 
 /* NULL if there is none. */
 extern const lrn_learner *lrn_learner_of(lrn_algorithm a);

@@ -13,6 +13,10 @@ static const lrn_learner *const learners[] =
 	&lrn_logistic_regression,
 	&lrn_pca,
 	&lrn_gradient_boosting,
+	&lrn_knn,
+	&lrn_extra_trees,
+	&lrn_kmeans,
+	&lrn_ridge,
 };
 
 #define N_LEARNERS ((int) (sizeof(learners) / sizeof(learners[0])))

@@ -1,14 +1,14 @@
 /*
  * linear_file.c
- *	  Model bytes and prediction files of logistic regression and PCA: both
- *	  are outputs = bias + weights (x - mean), the first followed by a softmax.
+ *	  Model bytes and prediction files of logistic regression, ridge and PCA:
+ *	  outputs = bias + weights (x - mean), in the first followed by a softmax.
  *
  * Body: u32 flags (1 = mean, 2 = variances), u32 rows of weights (1 for the
  * two-class model, else one an output); f64 mean a feature if flagged; f64
  * weights row by row; f64 bias a row; if flagged f64 explained variance and
  * f64 its ratio a row.  All finite.
  */
-#include "learn/learn_int.h"
+#include "learn/learner.h"
 
 #include <math.h>
 #include <string.h>
@@ -98,7 +98,7 @@ aligned(size_t n)
 
 /*
  * Weights are turned to feature-major float32 so that eight outputs lie side
- * by side; sums run in double.  PCA's bias is zero, its mean float32.
+ * by side; sums run in double, the mean is float32.
  */
 mr_code
 lrn_linear_compile(const mr_env *env, lrn_reader *r, const lrn_info *info,
@@ -113,6 +113,7 @@ lrn_linear_compile(const mr_env *env, lrn_reader *r, const lrn_info *info,
 	float	   *mean,
 			   *weights;
 	double	   *bias;
+	lrn_reader	means;
 	mr_code		code = shape_of(r, info, &s, st);
 
 	if (code)
@@ -142,11 +143,22 @@ lrn_linear_compile(const mr_env *env, lrn_reader *r, const lrn_info *info,
 	bias = (double *) (out + h.section[2]);
 	for (size_t j = 0; j < s.mean; j++)
 		mean[j] = (float) lrn_get_f64(r);
+	means = *r;
+	means.p -= s.mean * sizeof(double);
 	for (size_t c = 0; c < s.rows; c++)
+	{
+		lrn_reader	again = means;
+
 		for (size_t j = 0; j < d; j++)
+		{
 			weights[j * padded + c] = (float) lrn_get_f64(r);
+			/* What the mean loses as a float32 goes into the bias. */
+			if (s.mean)
+				bias[c] += (double) weights[j * padded + c] * ((double) mean[j] - lrn_get_f64(&again));
+		}
+	}
 	for (size_t c = 0; c < s.rows; c++)
-		bias[c] = lrn_get_f64(r);
+		bias[c] += lrn_get_f64(r);
 	*file = out;
 	*file_len = len;
 	return MR_OK;
@@ -204,5 +216,31 @@ lrn_pca_variance(const uint8_t *bytes, size_t len, double *variance, double *rat
 		if (ratio)
 			ratio[c] = v;
 	}
+	return MR_OK;
+}
+
+mr_code
+lrn_linear_coefficients(const mr_env *env, lrn_reader *r, const lrn_info *info,
+						lrn_coefficients *out, mr_status *st)
+{
+	linear_shape s;
+	mr_code		code = shape_of(r, info, &s, st);
+	double	   *p;
+
+	if (code)
+		return code;
+	p = mr_alloc(env, (s.weights + s.rows + s.mean) * sizeof(double));
+	if (p == NULL)
+		return lrn_out_of_memory(st);
+	out->rows = (int) s.rows;
+	out->weight = p;
+	out->bias = p + s.weights;
+	out->mean = s.mean ? out->bias + s.rows : NULL;
+	for (size_t i = 0; i < s.mean; i++)
+		out->mean[i] = lrn_get_f64(r);
+	for (size_t i = 0; i < s.weights; i++)
+		out->weight[i] = lrn_get_f64(r);
+	for (size_t i = 0; i < s.rows; i++)
+		out->bias[i] = lrn_get_f64(r);
 	return MR_OK;
 }

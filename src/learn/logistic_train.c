@@ -280,6 +280,7 @@ const lrn_learner lrn_logistic_regression = {
 	.check = lrn_linear_check,
 	.compile = lrn_linear_compile,
 	.open = lrn_linear_open,
+	.coefficients = lrn_linear_coefficients,
 	.row_ns = lrn_linear_row_ns,
 	.predict = lrn_linear_predict,
 };

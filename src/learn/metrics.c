@@ -1,59 +1,84 @@
 /*
  * metrics.c
- *	  Figures of a confusion matrix, as scikit-learn defines them.
+ *	  Figures of probabilities and of values, by scikit-learn's definitions.
  */
-#include "learn/learn.h"
+#include "learn/metrics.h"
 
-#include <string.h>
+#include <math.h>
 
-static double
-ratio(double a, double b)
+int
+lrn_bin_of(double p, int n)
 {
-	return b > 0 ? a / b : 0;
+	double		width = 1.0 / n;
+	int			b = (int) (p * n);
+
+	b = b < 0 ? 0 : b >= n ? n - 1 : b;
+	/* p x n is rounded: the edges themselves decide. */
+	while (b > 0 && p <= b * width)
+		b--;
+	while (b < n - 1 && p > (b + 1) * width)
+		b++;
+	return b;
 }
 
-void
-lrn_metrics_of(const int64_t *confusion, int n, lrn_metrics *out, lrn_class_metrics *per_class)
+double
+lrn_calibration_error(const lrn_bin *bin, int n)
 {
-	int64_t		right = 0;
-	int			with_rows = 0,
-				seen = 0;
+	double		error = 0;
+	int64_t		rows = 0;
 
-	memset(out, 0, sizeof(*out));
-	for (int c = 0; c < n; c++)
+	for (int b = 0; b < n; b++)
 	{
-		lrn_class_metrics *m = &per_class[c];
-		int64_t		hit = confusion[(size_t) c * (size_t) n + (size_t) c];
-
-		m->support = m->predicted = 0;
-		for (int o = 0; o < n; o++)
-		{
-			m->support += confusion[(size_t) c * (size_t) n + (size_t) o];
-			m->predicted += confusion[(size_t) o * (size_t) n + (size_t) c];
-		}
-		m->precision = ratio((double) hit, (double) m->predicted);
-		m->recall = ratio((double) hit, (double) m->support);
-		m->f1 = ratio(2 * (double) hit, (double) (m->support + m->predicted));
-		out->rows += m->support;
-		right += hit;
-		if (m->support > 0)
-		{
-			with_rows++;
-			out->balanced_accuracy += m->recall;
-		}
-		if (m->support + m->predicted > 0)
-		{
-			seen++;
-			out->precision_macro += m->precision;
-			out->recall_macro += m->recall;
-			out->f1_macro += m->f1;
-			out->f1_weighted += m->f1 * (double) m->support;
-		}
+		rows += bin[b].n;
+		error += fabs(bin[b].sum - (double) bin[b].right);
 	}
-	out->accuracy = ratio((double) right, (double) out->rows);
-	out->balanced_accuracy = ratio(out->balanced_accuracy, with_rows);
-	out->precision_macro = ratio(out->precision_macro, seen);
-	out->recall_macro = ratio(out->recall_macro, seen);
-	out->f1_macro = ratio(out->f1_macro, seen);
-	out->f1_weighted = ratio(out->f1_weighted, (double) out->rows);
+	return rows ? error / (double) rows : NAN;
+}
+
+double
+lrn_log_loss(double p)
+{
+	return -log(fmin(fmax(p, 2.220446049250313e-16), 1));
+}
+
+/* Mean and spread by Welford, "Note on a method for calculating corrected sums
+ * of squares and products" (1962). */
+void
+lrn_residuals_add(lrn_residuals *s, double truth, double predicted)
+{
+	double		error = predicted - truth,
+				delta = truth - s->mean;
+
+	s->n++;
+	s->absolute += fabs(error);
+	s->square += error * error;
+	s->mean += delta / (double) s->n;
+	s->spread += delta * (truth - s->mean);
+}
+
+/* Chan, Golub and LeVeque, "Updating formulae and a pairwise algorithm for
+ * computing sample variances" (1979). */
+void
+lrn_residuals_merge(lrn_residuals *s, const lrn_residuals *o)
+{
+	double		n = (double) (s->n + o->n),
+				delta = o->mean - s->mean;
+
+	if (o->n == 0)
+		return;
+	s->spread += o->spread + delta * delta * (double) s->n * (double) o->n / n;
+	s->mean += delta * (double) o->n / n;
+	s->n += o->n;
+	s->absolute += o->absolute;
+	s->square += o->square;
+}
+
+double
+lrn_r2(const lrn_residuals *s)
+{
+	if (s->n < 2)
+		return NAN;
+	if (s->spread > 0)
+		return 1 - s->square / s->spread;
+	return s->square > 0 ? 0 : 1;
 }

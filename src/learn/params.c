@@ -105,11 +105,17 @@ choice_name(const lrn_choice *list, int value)
 	return "";
 }
 
+static bool
+is_forest(const lrn_params *p)
+{
+	return p->algorithm == LRN_RANDOM_FOREST || p->algorithm == LRN_EXTRA_TREES;
+}
+
 /* balanced_subsample is a forest's alone. */
 static bool
 weight_is_known(const lrn_params *p, const lrn_choice *c)
 {
-	return c->value != LRN_WEIGHT_BALANCED_SUBSAMPLE || p->algorithm == LRN_RANDOM_FOREST;
+	return c->value != LRN_WEIGHT_BALANCED_SUBSAMPLE || is_forest(p);
 }
 
 /* "must be ...", in words. */
@@ -157,7 +163,7 @@ bad_value(const lrn_params *p, const lrn_param *d, mr_status *st)
 			snprintf(wanted, sizeof(wanted), "null, \"sqrt\", \"log2\", an integer of at least 1 or a share between 0 and 1");
 			break;
 		case LRN_PARAM_CLASS_WEIGHT:
-			snprintf(wanted, sizeof(wanted), p->algorithm == LRN_RANDOM_FOREST ?
+			snprintf(wanted, sizeof(wanted), is_forest(p) ?
 					 "null, \"balanced\", \"balanced_subsample\" or an object of weights by label" :
 					 "null, \"balanced\" or an object of weights by label");
 			break;
@@ -303,10 +309,13 @@ value_json(const lrn_params *p, const lrn_param *d, char *out, size_t size)
 			snprintf(out, size, "%s", *FIELD(p, d, const int) != 0 ? "true" : "false");
 			return;
 		case LRN_PARAM_CHOICE:
-			if (d->nullable && *FIELD(p, d, const int) == 0)
+			number = *FIELD(p, d, const int);
+			if (d->offset == offsetof(lrn_params, criterion) && number == LRN_CRITERION_BY_TASK)
+				number = p->task == LRN_REGRESS ? LRN_SQUARED_ERROR : LRN_GINI;
+			if (d->nullable && number == 0)
 				snprintf(out, size, "null");
 			else
-				snprintf(out, size, "\"%s\"", choice_name(d->choices, *FIELD(p, d, const int)));
+				snprintf(out, size, "\"%s\"", choice_name(d->choices, (int) number));
 			return;
 		case LRN_PARAM_CLASS_WEIGHT:
 			snprintf(out, size, "%s", weight[p->class_weight]);
@@ -314,6 +323,8 @@ value_json(const lrn_params *p, const lrn_param *d, char *out, size_t size)
 		case LRN_PARAM_MAX_FEATURES:
 			if (p->max_features_kind == LRN_FEATURES_SQRT || p->max_features_kind == LRN_FEATURES_LOG2)
 				snprintf(out, size, "\"%s\"", choice_name(max_features_choices, p->max_features_kind));
+			else if (p->max_features_kind == LRN_FEATURES_BY_TASK && p->task != LRN_REGRESS)
+				snprintf(out, size, "\"sqrt\"");
 			else if (p->max_features > 0)
 				snprintf(out, size, "%.17g", p->max_features);
 			else

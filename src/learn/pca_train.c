@@ -11,52 +11,6 @@
 #include <math.h>
 #include <string.h>
 
-#define PANEL	32				/* rows of the covariance between interrupts */
-
-/* c (ld x ld, lower triangle) = covariance; mean is filled. */
-static mr_code
-covariance(const mr_env *env, const lrn_matrix *m, const lrn_params *p, size_t ld,
-		   double *z, double *c, double *mean, mr_status *st)
-{
-	const lrn_kernels *kern = lrn_kernels_for(LRN_ISA_AUTO);
-	int64_t		rows = m->rows;
-	int			d = m->cols,
-				i_end = (d + 3) & ~3;
-
-	for (int j = 0; j < d; j++)
-	{
-		double		sum = 0;
-
-		for (int64_t i = 0; i < rows; i++)
-			sum += m->col[j][i];
-		mean[j] = sum / (double) rows;
-		if (mr_interrupted(env))
-			return lrn_canceled(st);
-	}
-	memset(c, 0, ld * ld * sizeof(double));
-	memset(z, 0, LRN_BLOCK * ld * sizeof(double));
-	for (int64_t first = 0; first < rows; first += LRN_BLOCK)
-	{
-		int			n = (int) (rows - first < LRN_BLOCK ? rows - first : LRN_BLOCK);
-
-		for (int j = 0; j < d; j++)
-			for (int i = 0; i < n; i++)
-				z[(size_t) i * ld + (size_t) j] = m->col[j][first + i] - mean[j];
-		for (int i = 0; i < i_end; i += PANEL)
-		{
-			kern->syrk(z, n, (int) ld, i, i + PANEL < i_end ? i + PANEL : i_end, c);
-			if (mr_interrupted(env))
-				return lrn_canceled(st);
-		}
-		if (p->progress)
-			p->progress(p->progress_arg, first + n, rows, NAN);
-	}
-	for (size_t i = 0; i < (size_t) d; i++)
-		for (size_t j = 0; j <= i; j++)
-			c[i * ld + j] /= (double) (rows - 1);
-	return MR_OK;
-}
-
 /* How many components: a count, a share of the variance, or all there are. */
 static int
 choose(double want, const double *values, int most, double total)
@@ -83,12 +37,9 @@ train(const mr_env *env, const lrn_params *p, const lrn_matrix *m,
 	int			d = m->cols,
 				most = m->rows < d ? (int) m->rows : d,
 				k;
-	size_t		ld = ((size_t) d + 15) & ~(size_t) 15;
 	lrn_info	info = {LRN_PCA, LRN_TRANSFORM, d, 0, 0};
-	double	   *z,
-			   *c,
-			   *mean,
-			   *vectors = NULL,
+	lrn_moments s = {0};
+	double	   *vectors = NULL,
 			   *values,
 			   *bias,
 			   *ratio;
@@ -104,23 +55,21 @@ train(const mr_env *env, const lrn_params *p, const lrn_matrix *m,
 		mr_detail(st, "There are %lld rows of %d columns.", (long long) m->rows, d);
 		return MR_INVALID;
 	}
-	z = mr_alloc(env, LRN_BLOCK * ld * sizeof(double));
-	c = mr_alloc(env, ld * ld * sizeof(double));
-	mean = mr_alloc(env, ld * 4 * sizeof(double));
-	if (z == NULL || c == NULL || mean == NULL)
-	{
-		code = lrn_out_of_memory(st);
-		goto done;
-	}
-	values = mean + ld;
-	ratio = mean + 2 * ld;
-	bias = mean + 3 * ld;
-	memset(bias, 0, ld * sizeof(double));
-	code = covariance(env, m, p, ld, z, c, mean, st);
+	values = mr_alloc(env, (size_t) d * 3 * sizeof(double));
+	if (values == NULL)
+		return lrn_out_of_memory(st);
+	ratio = values + d;
+	bias = ratio + d;
+	memset(bias, 0, (size_t) d * sizeof(double));
+	code = lrn_moments_of(env, m, NULL, NULL, p->progress, p->progress_arg, &s, st);
 	if (code)
 		goto done;
-	for (int j = 0; j < d; j++)
-		total += c[(size_t) j * ld + (size_t) j];
+	for (int i = 0; i < d; i++)
+	{
+		for (int j = 0; j <= i; j++)
+			s.product[(size_t) i * s.ld + (size_t) j] /= (double) (m->rows - 1);
+		total += s.product[(size_t) i * s.ld + (size_t) i];
+	}
 	if (!(total > 0))
 	{
 		code = mr_fail(st, MR_INVALID, "all columns are constant");
@@ -134,7 +83,7 @@ train(const mr_env *env, const lrn_params *p, const lrn_matrix *m,
 		code = lrn_out_of_memory(st);
 		goto done;
 	}
-	code = lrn_eigen(env, c, d, k, values, vectors, st);
+	code = lrn_eigen(env, s.product, d, k, values, vectors, st);
 	if (code)
 		goto done;
 	k = choose(p->n_components, values, most, total);
@@ -167,11 +116,10 @@ train(const mr_env *env, const lrn_params *p, const lrn_matrix *m,
 	report->iterations = 1;
 	report->converged = true;
 	report->memory = lrn_train_memory(p, m->rows, m->cols, 0);
-	code = lrn_linear_write(env, &info, mean, vectors, k, bias, values, ratio, file, len, st);
+	code = lrn_linear_write(env, &info, s.mean, vectors, k, bias, values, ratio, file, len, st);
 done:
-	mr_free(env, z);
-	mr_free(env, c);
-	mr_free(env, mean);
+	lrn_moments_free(env, &s);
+	mr_free(env, values);
 	mr_free(env, vectors);
 	return code;
 }
@@ -181,7 +129,7 @@ memory_needed(const lrn_params *p, int64_t rows, int cols, int n_classes)
 {
 	double		d = cols;
 
-	return (d + 16) * (d + 16) * 8 + (d + 16) * LRN_BLOCK * 8 + (double) lrn_eigen_memory(cols, cols) + d * d * 8;
+	return lrn_moments_memory(cols) + (double) lrn_eigen_memory(cols, cols) + d * d * 8 + d * 24;
 }
 
 static bool

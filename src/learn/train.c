@@ -258,7 +258,7 @@ lrn_train(const mr_env *env, const lrn_params *p, const lrn_matrix *m,
 	if (p->max_memory && need > p->max_memory)
 		return lrn_over_limit(st, need, p->max_memory);
 	code = l->train(env, p, m, t, report, file, len, st);
-	if (code || p->task > LRN_REGRESS || (l->takes & LRN_NO_TRAIN_SCORE))
+	if (code || p->task > LRN_REGRESS || p->fit_only || (l->takes & LRN_NO_TRAIN_SCORE))
 		return code;
 	code = score_training(env, m, t, *file, *len, report, st);
 	if (code)

@@ -65,6 +65,7 @@ typedef struct lrn_trees
 	const mr_env *env;
 	const struct lrn_tree_format *format;
 	lrn_reader	reader;
+	lrn_reader	first;			/* where the first tree stands */
 	uint32_t	done;			/* trees given so far */
 	lrn_tree	tree;
 	lrn_tree_node *node;
@@ -77,6 +78,7 @@ typedef struct lrn_trees
 				n_values,
 				n_sets;
 	int			option;			/* the format's */
+	void	   *own;			/* the format's, from env; freed by lrn_trees_close() */
 } lrn_trees;
 
 /* MR_CORRUPT; MR_UNSUPPORTED if the model has no trees; MR_NOMEM.  bytes stay the caller's. */
@@ -84,6 +86,8 @@ extern mr_code lrn_trees_open(const mr_env *env, const uint8_t *bytes, size_t le
 							  lrn_trees *v, mr_status *st);
 /* The next tree, valid until the next call; NULL after the last. */
 extern mr_code lrn_trees_next(lrn_trees *v, const lrn_tree **tree, mr_status *st);
+/* Back to the first tree. */
+extern void lrn_trees_rewind(lrn_trees *v);
 extern void lrn_trees_close(lrn_trees *v);
 
 /* Whether code c of a set goes left. */

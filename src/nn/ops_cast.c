@@ -107,17 +107,25 @@ float_to_integer(const float *x, nn_tensor *y, int64_t from, int64_t n)
 		);
 }
 
+/* By way of 64 bits: what a narrower type cuts off is the same from there. */
 static void
 integer_to_integer(const nn_tensor *x, nn_tensor *y, int64_t from, int64_t n)
 {
-	NN_WITH_NUMBER_OR_BOOL(x->dtype,
-						   const T *source = x->data;
+	uint64_t	wide[256];
 
-						   NN_WITH_INTEGER(y->dtype,
-										   for (int64_t i = from; i < from + n; i++)
-											   ((T *) y->data)[i] = (T) source[i];
-							   );
-		);
+	for (int64_t done = 0; done < n; done += 256)
+	{
+		int			now = n - done < 256 ? (int) (n - done) : 256;
+
+		NN_WITH_NUMBER_OR_BOOL(x->dtype,
+							   for (int i = 0; i < now; i++)
+								   wide[i] = (uint64_t) ((const T *) x->data)[from + done + i];
+			);
+		NN_WITH_INTEGER(y->dtype,
+						for (int i = 0; i < now; i++)
+							((T *) y->data)[from + done + i] = (T) wide[i];
+			);
+	}
 }
 
 mr_code

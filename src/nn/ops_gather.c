@@ -373,6 +373,14 @@ nn_infer_one_hot(nn_infer_call *c)
 	return nn_set_out(c, 0, values->dtype, &s);
 }
 
+/* NaN for a type that is no number. */
+static double
+number_at(const nn_tensor *x, int64_t i)
+{
+	NN_WITH_NUMBER(x->dtype, return (double) ((const T *) x->data)[i];);
+	return NAN;
+}
+
 mr_code
 nn_run_one_hot(nn_run_call *c)
 {
@@ -392,11 +400,11 @@ nn_run_one_hot(nn_run_call *c)
 					 dst[i] = v[0];
 				 for (int64_t o = 0; o < ix->elements; o++)
 				 {
-					 double			at = -INFINITY;
+					 double		at;
 
 					 if (nn_stop(c, &work, 8))
 						 return MR_CANCELED;
-					 NN_WITH_NUMBER(ix->dtype, at = (double) ((const T *) ix->data)[o];);
+					 at = number_at(ix, o);
 					 at += at < 0 ? (double) depth : 0;
 					 if (at >= 0 && at < (double) depth)
 						 dst[(o / inner * depth + (int64_t) at) * inner + o % inner] = v[1];

@@ -100,7 +100,7 @@ read_template(const char *kind)
 			ereport(ERROR,
 					(errcode(ERRCODE_UNDEFINED_OBJECT),
 					 errmsg("pipeline kind \"%s\" does not exist", kind),
-					 errhint("This version of millrace has the kind images.")));
+					 errhint("This version of millrace has the kinds images and tabular.")));
 		ereport(ERROR, (errcode_for_file_access(), errmsg("could not open file \"%s\": %m", path)));
 	}
 	if (fstat(fileno(file), &st) != 0)
@@ -113,9 +113,9 @@ read_template(const char *kind)
 	return text;
 }
 
-/* Put names in place of @schema@, @schema_literal@ and @extschema@. */
+/* Put names in place of @schema@, @schema_literal@ and @extschema@, and the options (NULL in an upgrade) as a literal. */
 static char *
-substitute(const char *text, const char *schema)
+substitute(const char *text, const char *schema, Jsonb *options)
 {
 	struct
 	{
@@ -126,6 +126,7 @@ substitute(const char *text, const char *schema)
 		{"@schema@", quote_identifier(schema)},
 		{"@schema_literal@", quote_literal_cstr(schema)},
 		{"@extschema@", quote_identifier(pip_function_schema())},
+		{"@options@", options ? quote_literal_cstr(JsonbToCString(NULL, &options->root, VARSIZE(options))) : "NULL"},
 	};
 	StringInfoData out;
 
@@ -153,10 +154,10 @@ substitute(const char *text, const char *schema)
 
 /* Run template text as the caller, statement by statement, names resolved in pg_catalog only. */
 static void
-run_template(const char *text, const char *schema)
+run_template(const char *text, const char *schema, Jsonb *options)
 {
 	int			nest = NewGUCNestLevel();
-	char	   *sql = substitute(text, schema);
+	char	   *sql = substitute(text, schema, options);
 	ListCell   *lc;
 
 	(void) set_config_option("search_path", "pg_catalog, pg_temp", PGC_USERSET, PGC_S_SESSION,
@@ -176,15 +177,23 @@ run_template(const char *text, const char *schema)
 	AtEOXact_GUC(true, nest);
 }
 
+/* The tables that a Kafka source may feed, and the option that names its topic. */
+static const struct
+{
+	const char *kind;
+	const char *option;
+	const char *table;
+}			entries[] =
+{
+	{"images", "images_topic", "images"},
+	{"images", "features_topic", "descriptors"},
+	{"tabular", "topic", "raw"},
+};
+
 /* The Kafka entries asked for by option: {"server": "k", "images_topic": …, "features_topic": …}. */
 static void
-create_sources(const char *schema, Jsonb *options)
+create_sources(const char *kind, const char *schema, Jsonb *options)
 {
-	static const struct
-	{
-		const char *option;
-		const char *table;
-	}			entries[] = {{"images_topic", "images"}, {"features_topic", "descriptors"}};
 	Oid			types[2] = {JSONBOID, TEXTOID};
 	Datum		values[2] = {JsonbPGetDatum(options), CStringGetTextDatum(schema)};
 
@@ -192,7 +201,8 @@ create_sources(const char *schema, Jsonb *options)
 	{
 		JsonbValue	v;
 
-		if (getKeyJsonValueFromContainer(&options->root, entries[i].option, strlen(entries[i].option), &v) == NULL)
+		if (strcmp(entries[i].kind, kind) != 0 ||
+			getKeyJsonValueFromContainer(&options->root, entries[i].option, strlen(entries[i].option), &v) == NULL)
 			continue;
 		run(psprintf("SELECT millrace.create_source(pg_catalog.format('%%s_%s', $2), $1 ->> 'server', $1 ->> '%s', "
 					 "pg_catalog.format('%%I.%s', $2)::regclass, COALESCE($1 -> 'source', '{}'))",
@@ -201,7 +211,10 @@ create_sources(const char *schema, Jsonb *options)
 	}
 }
 
-/* Refuse what create_pipeline does not know, so that a typing error is not silence. */
+/*
+ * Refuse what create_pipeline does not know, so that a typing error is not
+ * silence.  Templates that take the options as a whole check them themselves.
+ */
 static void
 check_options(const char *kind, Jsonb *options)
 {
@@ -212,6 +225,8 @@ check_options(const char *kind, Jsonb *options)
 
 	if (!JB_ROOT_IS_OBJECT(options))
 		ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE), errmsg("options of a pipeline must be a JSON object")));
+	if (strcmp(kind, "images") != 0)
+		return;
 	it = JsonbIteratorInit(&options->root);
 	tok = JsonbIteratorNext(&it, &v, true);
 	while ((tok = JsonbIteratorNext(&it, &v, true)) != WJB_DONE)
@@ -261,14 +276,14 @@ millrace_create_pipeline(PG_FUNCTION_ARGS)
 				(errcode(ERRCODE_DUPLICATE_SCHEMA),
 				 errmsg("schema \"%s\" already exists", name),
 				 errhint("Give the pipeline another name: millrace.create_pipeline('%s', 'other').", kind)));
-	run_template(template, name);
+	run_template(template, name, options);
 	values[0] = CStringGetTextDatum(name);
 	values[1] = CStringGetTextDatum(kind);
 	values[2] = CStringGetTextDatum(GetUserNameFromId(GetUserId(), false));
 	values[3] = JsonbPGetDatum(options);
 	run_as_extension_owner("INSERT INTO millrace.pipelines (name, kind, owner, template_version, options) "
 						   "VALUES ($1, $2, $3, '" MILLRACE_VERSION "', $4)", 4, types, values, NULL, SPI_OK_INSERT);
-	create_sources(name, options);
+	create_sources(kind, name, options);
 	SPI_finish();
 	PG_RETURN_VOID();
 }
@@ -304,7 +319,7 @@ millrace_drop_pipeline(PG_FUNCTION_ARGS)
 	(void) owned_pipeline(name);
 	values[0] = CStringGetTextDatum(name);
 	run("SELECT millrace.drop_source(s.name) FROM millrace.sources s "
-		"WHERE s.target IN (pg_catalog.format('%I.%I', $1, 'images'), pg_catalog.format('%I.%I', $1, 'descriptors'))",
+		"WHERE pg_catalog.starts_with(s.target, pg_catalog.format('%I.', $1))",
 		1, types, values, NULL, SPI_OK_SELECT);
 	run_as_extension_owner("DELETE FROM millrace.pipelines WHERE name = $1", 1, types, values, NULL, SPI_OK_DELETE);
 	if (OidIsValid(get_namespace_oid(name, true)))
@@ -326,7 +341,7 @@ millrace_upgrade_pipeline(PG_FUNCTION_ARGS)
 	mark = strstr(read_template(owned_pipeline(name)), UPGRADE_MARK);
 	if (mark == NULL)
 		elog(ERROR, "the template of pipeline \"%s\" has no upgrade part", name);
-	run_template(mark, name);
+	run_template(mark, name, NULL);
 	values[0] = CStringGetTextDatum(name);
 	run_as_extension_owner("UPDATE millrace.pipelines SET template_version = '" MILLRACE_VERSION "' WHERE name = $1",
 						   1, types, values, NULL, SPI_OK_UPDATE);

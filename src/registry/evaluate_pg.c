@@ -1,305 +1,285 @@
 /*
  * evaluate_pg.c
- *	  millrace.evaluate_model(): a classifier measured on a query's rows.
+ *	  millrace.evaluate_model(): a classifier or regressor measured on a
+ *	  query's rows.
  *
  * The query is read as in training (train_data_pg.c), within
- * millrace.train_memory; rows are predicted in sets by the same code as
- * classify(), and the figures become one row of millrace.evaluations.
+ * millrace.train_memory; its columns go to the model by name.  The figures
+ * become one row of millrace.evaluations; curves and the worst rows are in
+ * tables beside it.  What is left of the memory bounds the sample of rows from
+ * which areas under curves are taken (tally_pg.c).
  */
 #include "postgres.h"
 
 #include <math.h>
 
 #include "catalog/pg_type.h"
+#include "core/core_pg.h"
 #include "fmgr.h"
 #include "learn/settings.h"
 #include "miscadmin.h"
-#include "portability/instr_time.h"
-#include "registry/catalog_pg.h"
-#include "registry/train_data.h"
+#include "registry/evaluate.h"
+#include "registry/features.h"
+#include "registry/options.h"
+#include "registry/progress.h"
+#include "registry/train.h"
 #include "registry/train_json.h"
 #include "registry/write.h"
+#include "utils/array.h"
 #include "utils/builtins.h"
-#include "utils/fmgrprotos.h"
 #include "utils/memutils.h"
-#include "utils/snapmgr.h"
 
 PG_FUNCTION_INFO_V1(millrace_evaluate_model);
 
-#define SLICE			1024	/* rows predicted at once */
-#define MAX_CONFUSION	200		/* labels up to which the matrix is kept */
+#define MAX_CURVES 200			/* labels up to which curves are kept */
 
-/* Labels of the model and, behind them, those that only the rows have. */
-typedef struct label_set
+typedef struct evaluation
 {
-	const char **label;
-	int			n;
-	int		   *of_row_class;	/* class id of the query -> index in label */
-} label_set;
+	const reg_model *model;
+	const char *query;
+	const char *target;
+	Jsonb	   *options;
+	const char *snapshot;
+	bool		store_metrics;
+	char	   *id;				/* column, or NULL */
+	int64		points;			/* of a curve; 0: no curves */
+	eval_settings set;
+	train_data *data;
+	eval_labels labels;
+	eval_predictor predictor;
+	eval_tally	tally;
+	eval_figures figures;
+} evaluation;
 
 static void
-join_labels(const reg_model *m, const train_data *data, label_set *set)
+read_options(evaluation *e)
 {
-	set->n = m->n_labels;
-	set->label = palloc((m->n_labels + data->labels->n) * sizeof(char *));
-	set->of_row_class = palloc(Max(data->labels->n, 1) * sizeof(int));
-	for (int c = 0; c < m->n_labels; c++)
-		set->label[c] = m->labels[c];
-	for (int r = 0; r < data->labels->n; r++)
-	{
-		int			c = 0;
+	int64		errors = 20,
+				bins = e->set.bins,
+				seed = 0;
+	const reg_option list[] = {
+		REG_OPTION("store_metrics", BOOL, &e->store_metrics),
+		REG_OPTION("id", TEXT, &e->id),
+		REG_OPTION_IN("top_errors", INTEGER, &errors, 0, 10000),
+		REG_OPTION_IN("bins", INTEGER, &bins, 1, 1000),
+		REG_OPTION_IN("sample", INTEGER, &e->set.sample, 1, 1e12),
+		REG_OPTION_IN("points", INTEGER, &e->points, 0, 100000),
+		REG_OPTION("random_state", INTEGER, &seed),
+	REG_OPTION_END};
 
-		while (c < m->n_labels && strcmp(m->labels[c], data->labels->text[r]) != 0)
-			c++;
-		if (c == m->n_labels)
-		{
-			c = set->n++;
-			set->label[c] = data->labels->text[r];
-		}
-		set->of_row_class[r] = c;
-	}
-}
-
-/*
- * Numbers of categories in this query -> those that the model was trained
- * with, by the values in its spec; a value that is not there is missing.
- */
-static void
-map_categories(const reg_model *m, train_data *data, Jsonb *spec)
-{
-	JsonbValue *features = getKeyJsonValueFromContainer(&spec->root, "features", 8, NULL);
-	uint32		feature = 0;
-
-	for (int i = 0; i < data->n_columns; i++)
-	{
-		train_column *c = &data->column[i];
-		JsonbValue *f,
-				   *values = NULL;
-		float	   *map;
-		float	   *x;
-
-		if (!train_is_feature(c))
-			continue;
-		f = features && features->type == jbvBinary ?
-			getIthJsonbValueFromContainer(features->val.binary.data, feature) : NULL;
-		feature++;
-		if (f && f->type == jbvBinary && JsonContainerIsObject(f->val.binary.data))
-			values = getKeyJsonValueFromContainer(f->val.binary.data, "values", 6, NULL);
-		if ((values != NULL) != (c->source == TRAIN_CATEGORY))
-			ereport(ERROR,
-					(errcode(ERRCODE_DATATYPE_MISMATCH),
-					 values ? errmsg("column \"%s\" must be text, as it was when model \"%s\" was trained", c->name, m->reference) :
-					 errmsg("column \"%s\" is text, but model \"%s\" takes a number there", c->name, m->reference)));
-		if (values == NULL)
-			continue;
-		map = palloc(Max(c->values->n, 1) * sizeof(float));
-		for (int k = 0; k < c->values->n; k++)
-		{
-			uint32		n = JsonContainerSize(values->val.binary.data);
-
-			map[k] = NAN;
-			for (uint32 v = 0; v < n; v++)
-			{
-				JsonbValue *value = getIthJsonbValueFromContainer(values->val.binary.data, v);
-
-				if (value->type == jbvString && value->val.string.len == (int) strlen(c->values->text[k]) &&
-					memcmp(value->val.string.val, c->values->text[k], value->val.string.len) == 0)
-					map[k] = (float) v;
-			}
-		}
-		x = data->matrix.col[c->first];
-		for (int64 r = 0; r < data->matrix.rows; r++)
-			if (!isnan(x[r]))
-				x[r] = map[(int) x[r]];
-	}
-}
-
-typedef struct sums
-{
-	int64	   *confusion;		/* set.n x set.n */
-	double		log_loss;
-	double		brier;
-	double		seconds;
-} sums;
-
-static void
-predict_all(const reg_model *m, const train_data *data, const label_set *set, sums *s)
-{
-	int			d = data->matrix.cols,
-				k = m->n_labels;
-	float	   *rows = palloc_extended((Size) SLICE * d * sizeof(float), MCXT_ALLOC_HUGE);
-	float	   *proba = palloc_extended((Size) SLICE * k * sizeof(float), MCXT_ALLOC_HUGE);
-
-	for (int64 first = 0; first < data->matrix.rows; first += SLICE)
-	{
-		int64		n = Min(SLICE, data->matrix.rows - first);
-		instr_time	start,
-					end;
-
-		CHECK_FOR_INTERRUPTS();
-		for (int c = 0; c < d; c++)
-			for (int64 i = 0; i < n; i++)
-				rows[i * d + c] = data->matrix.col[c][first + i];
-		INSTR_TIME_SET_CURRENT(start);
-		reg_class_probabilities(m, rows, n, d, proba);
-		INSTR_TIME_SET_CURRENT(end);
-		INSTR_TIME_SUBTRACT(end, start);
-		s->seconds += INSTR_TIME_GET_DOUBLE(end);
-		for (int64 i = 0; i < n; i++)
-		{
-			const float *p = proba + i * k;
-			int			truth = set->of_row_class[data->y[first + i]];
-			int			best = 0;
-			double		given = truth < k ? p[truth] : 0;
-
-			for (int c = 0; c < k; c++)
-			{
-				double		miss = p[c] - (c == truth);
-
-				best = p[c] > p[best] ? c : best;
-				s->brier += miss * miss;
-			}
-			if (truth >= k)
-				s->brier += 1;	/* nothing was given to a label the model lacks */
-			s->log_loss -= log(fmax(given, 2.220446049250313e-16));
-			s->confusion[(int64) truth * set->n + best]++;
-		}
-	}
-	s->log_loss /= (double) data->matrix.rows;
-	s->brier /= (double) data->matrix.rows;
-}
-
-static Jsonb *
-per_class_json(const label_set *set, const lrn_class_metrics *per_class)
-{
-	JsonbParseState *state = NULL;
-
-	pushJsonbValue(&state, WJB_BEGIN_OBJECT, NULL);
-	for (int c = 0; c < set->n; c++)
-	{
-		if (per_class[c].support + per_class[c].predicted == 0)
-			continue;
-		json_push_key(&state, set->label[c]);
-		pushJsonbValue(&state, WJB_BEGIN_OBJECT, NULL);
-		json_push_number(&state, "precision", per_class[c].precision);
-		json_push_number(&state, "recall", per_class[c].recall);
-		json_push_number(&state, "f1", per_class[c].f1);
-		json_push_integer(&state, "support", per_class[c].support);
-		json_push_integer(&state, "predicted", per_class[c].predicted);
-		pushJsonbValue(&state, WJB_END_OBJECT, NULL);
-	}
-	return JsonbValueToJsonb(pushJsonbValue(&state, WJB_END_OBJECT, NULL));
-}
-
-static Jsonb *
-confusion_json(const label_set *set, const int64 *confusion)
-{
-	JsonbParseState *state = NULL;
-
-	pushJsonbValue(&state, WJB_BEGIN_OBJECT, NULL);
-	json_push_key(&state, "labels");
-	pushJsonbValue(&state, WJB_BEGIN_ARRAY, NULL);
-	for (int c = 0; c < set->n; c++)
-		json_push_element(&state, set->label[c]);
-	pushJsonbValue(&state, WJB_END_ARRAY, NULL);
-	json_push_key(&state, "counts");
-	pushJsonbValue(&state, WJB_BEGIN_ARRAY, NULL);
-	for (int c = 0; c < set->n; c++)
-	{
-		pushJsonbValue(&state, WJB_BEGIN_ARRAY, NULL);
-		for (int o = 0; o < set->n; o++)
-			json_push_integer_element(&state, confusion[(int64) c * set->n + o]);
-		pushJsonbValue(&state, WJB_END_ARRAY, NULL);
-	}
-	pushJsonbValue(&state, WJB_END_ARRAY, NULL);
-	return JsonbValueToJsonb(pushJsonbValue(&state, WJB_END_OBJECT, NULL));
-}
-
-/* {"store_metrics": bool}: whether the figures also go to millrace.models. */
-static bool
-read_options(Jsonb *options)
-{
-	JsonbIterator *it;
-	JsonbValue	v;
-	bool		store = false;
-
-	if (!JB_ROOT_IS_OBJECT(options))
+	e->points = 100;
+	reg_read_options(e->options, "evaluate_model()", list);
+	if (e->points > 0 && e->points < 3)
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-				 errmsg("options must be a JSON object")));
-	it = JsonbIteratorInit(&options->root);
-	(void) JsonbIteratorNext(&it, &v, true);
-	while (JsonbIteratorNext(&it, &v, true) == WJB_KEY)
-	{
-		char	   *name = pnstrdup(v.val.string.val, v.val.string.len);
-
-		(void) JsonbIteratorNext(&it, &v, true);
-		if (strcmp(name, "store_metrics") != 0)
-			ereport(ERROR,
-					(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-					 errmsg("evaluate_model() has no option \"%s\"", name),
-					 errhint("Known options: store_metrics.")));
-		if (v.type != jbvBool)
-			ereport(ERROR,
-					(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-					 errmsg("option \"%s\" must be true or false", name)));
-		store = v.val.boolean;
-	}
-	return store;
+				 errmsg("option \"points\" must be 0, for no curves, or at least 3")));
+	e->set.errors = (int) errors;
+	e->set.bins = (int) bins;
+	e->set.seed = (uint64) seed;
 }
 
-/* The row; returns its id. */
-static int64
-write_row(const reg_model *m, const char *query, const char *target, Jsonb *options, const lrn_metrics *f,
-		  const sums *s, Jsonb *per_class, Jsonb *confusion, const char *snapshot, bool store)
+/* The rows, and every one of them answered. */
+static void
+measure(evaluation *e)
 {
-	static const Oid types[] = {TEXTOID, INT4OID, TEXTOID, TEXTOID, JSONBOID, INT8OID, FLOAT8OID, FLOAT8OID,
-		FLOAT8OID, FLOAT8OID, FLOAT8OID, FLOAT8OID, FLOAT8OID, FLOAT8OID, JSONBOID, JSONBOID, TEXTOID,
-	FLOAT8OID, TEXTOID};
-	static const Oid update_types[] = {TEXTOID, INT4OID, INT8OID};
-	Datum		values[lengthof(types)];
-	char		nulls[lengthof(types) + 1] = "                   ";
-	reg_write	w;
-	int64		id;
+	const reg_model *m = e->model;
+	Size		limit = (Size) lrn_train_memory_kb * 1024;
+	train_data *data;
+	eval_source source = {0};
+
+	reg_progress_phase(REG_PHASE_READING);
+	e->data = data = train_read(&(train_request) {.query = e->query,.target = e->target,.regression = e->predictor.regression,
+								.id = e->id,.categories = true,.limit = limit,.algorithm = m->reference,.images = m});
+	if (data->images)
+		eval_predictor_of_answers(m, &e->predictor);
+	source.col = data->images ? data->matrix.col : reg_map_matrix(m, data);
+	source.rows = data->matrix.rows;
+	e->set.memory = limit > data->memory ? (limit - data->memory) / 2 : 0;
+	if (!e->predictor.regression)
+		eval_join_labels(m->labels, m->n_labels, data->labels, &e->labels);
+	reg_progress_phase(REG_PHASE_EVALUATING);
+	eval_tally_begin(&e->tally, e->predictor.regression ? NULL : &e->labels, &e->set, source.rows, data->y, data->value, NULL);
+	eval_run(&e->predictor, &source, eval_tally_take, &e->tally);
+	eval_figures_of(&e->tally, &e->figures);
+}
+
+static int64
+write_evaluation(const evaluation *e, const char *caller)
+{
+	static const Oid types[] = {TEXTOID, INT4OID, TEXTOID, TEXTOID, JSONBOID, INT8OID, TEXTOID, JSONBOID, JSONBOID,
+	JSONBOID, TEXTOID, FLOAT8OID, TEXTOID};
+	const reg_model *m = e->model;
+	bool		classes = !e->figures.regression;
+	Jsonb	   *confusion = classes ? eval_confusion_json(&e->tally) : NULL;
+	Datum		values[] = {
+		CStringGetTextDatum(m->name), Int32GetDatum(m->version), CStringGetTextDatum(e->query),
+		CStringGetTextDatum(e->target), JsonbPGetDatum(e->options), Int64GetDatum(e->figures.rows),
+		CStringGetTextDatum(classes ? "classification" : "regression"),
+		JsonbPGetDatum(eval_figures_json(&e->tally, &e->figures)),
+		classes ? JsonbPGetDatum(eval_per_class_json(&e->tally, &e->figures)) : (Datum) 0,
+		PointerGetDatum(confusion), CStringGetTextDatum(e->snapshot),
+		Float8GetDatum(e->predictor.seconds * 1e6 / (double) e->figures.rows), CStringGetTextDatum(caller)
+	};
+	char		nulls[] = "             ";
 	bool		isnull;
 
-	reg_write_begin(&w, "evaluate_model()");
-	values[0] = CStringGetTextDatum(m->name);
-	values[1] = Int32GetDatum(m->version);
-	values[2] = CStringGetTextDatum(query);
-	values[3] = CStringGetTextDatum(target);
-	values[4] = JsonbPGetDatum(options);
-	values[5] = Int64GetDatum(f->rows);
-	values[6] = Float8GetDatum(f->accuracy);
-	values[7] = Float8GetDatum(f->balanced_accuracy);
-	values[8] = Float8GetDatum(f->precision_macro);
-	values[9] = Float8GetDatum(f->recall_macro);
-	values[10] = Float8GetDatum(f->f1_macro);
-	values[11] = Float8GetDatum(f->f1_weighted);
-	values[12] = Float8GetDatum(s->log_loss);
-	values[13] = Float8GetDatum(s->brier);
-	values[14] = JsonbPGetDatum(per_class);
-	values[15] = PointerGetDatum(confusion);
-	nulls[15] = confusion ? ' ' : 'n';
-	values[16] = CStringGetTextDatum(snapshot);
-	values[17] = Float8GetDatum(s->seconds * 1e6 / (double) f->rows);
-	values[18] = CStringGetTextDatum(w.caller);
-	reg_execute("INSERT INTO millrace.evaluations (name, version, query, target, options, rows, accuracy, "
-				"balanced_accuracy, precision_macro, recall_macro, f1_macro, f1_weighted, log_loss, brier, "
-				"per_class, confusion, snapshot, predict_us, evaluated_by) VALUES ($1, $2, $3, $4, $5, $6, $7, "
-				"$8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19) RETURNING id",
+	StaticAssertStmt(lengthof(types) == lengthof(values), "one type a value");
+	nulls[8] = classes ? ' ' : 'n';
+	nulls[9] = confusion ? ' ' : 'n';
+	reg_execute("INSERT INTO millrace.evaluations (name, version, query, target, options, rows, task, metrics, per_class, "
+				"confusion, snapshot, predict_us, evaluated_by, accuracy, balanced_accuracy, precision_macro, recall_macro, "
+				"f1_macro, f1_weighted, log_loss, brier) "
+				"SELECT $1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, f.accuracy, f.balanced_accuracy, "
+				"f.precision_macro, f.recall_macro, f.f1_macro, f.f1_weighted, f.log_loss, f.brier "
+				"FROM jsonb_to_record($8) AS f(accuracy float8, balanced_accuracy float8, precision_macro float8, "
+				"recall_macro float8, f1_macro float8, f1_weighted float8, log_loss float8, brier float8) RETURNING id",
 				lengthof(types), types, values, nulls, SPI_OK_INSERT_RETURNING);
-	id = DatumGetInt64(reg_result(0, 1, &isnull));
-	if (store)
+	return DatumGetInt64(reg_result(0, 1, &isnull));
+}
+
+static Datum
+float8_array(const double *x, int64 n)
+{
+	Datum	   *d = palloc(Max(n, 1) * sizeof(Datum));
+
+	for (int64 i = 0; i < n; i++)
+		d[i] = Float8GetDatum(x[i]);
+	return PointerGetDatum(construct_array(d, n, FLOAT8OID, sizeof(float8), FLOAT8PASSBYVAL, TYPALIGN_DOUBLE));
+}
+
+/* label NULL: of all; columns by point: threshold or bin's end, x, y, rows. */
+static void
+write_curve(int64 id, const char *label, const char *curve, double *const column[4], int64 n)
+{
+	static const Oid types[] = {INT8OID, TEXTOID, TEXTOID, FLOAT8ARRAYOID, FLOAT8ARRAYOID, FLOAT8ARRAYOID, FLOAT8ARRAYOID};
+	Datum		values[7] = {Int64GetDatum(id), label ? CStringGetTextDatum(label) : (Datum) 0, CStringGetTextDatum(curve)};
+	char		nulls[8] = "       ";
+
+	if (n == 0)
+		return;
+	nulls[1] = label ? ' ' : 'n';
+	nulls[6] = column[3] ? ' ' : 'n';
+	for (int c = 0; c < 4; c++)
+		values[3 + c] = column[c] ? float8_array(column[c], n) : (Datum) 0;
+	reg_execute("INSERT INTO millrace.evaluation_curves (evaluation, label, curve, threshold, x, y, rows) "
+				"VALUES ($1, $2, $3, $4, $5, $6, $7::bigint[])", 7, types, values, nulls, SPI_OK_INSERT);
+}
+
+static void
+write_bins(int64 id, const char *label, const lrn_bin *bin, int bins)
+{
+	double	   *column[4];
+	int			n = 0;
+
+	for (int c = 0; c < 4; c++)
+		column[c] = palloc(bins * sizeof(double));
+	for (int b = 0; b < bins; b++)
+		if (bin[b].n > 0)
+		{
+			column[0][n] = (b + 1) * (1.0 / bins);
+			column[1][n] = bin[b].sum / (double) bin[b].n;
+			column[2][n] = (double) bin[b].right / (double) bin[b].n;
+			column[3][n++] = (double) bin[b].n;
+		}
+	write_curve(id, label, "calibration", column, n);
+}
+
+static void
+write_ranking(int64 id, const char *label, const lrn_ranking *r, lrn_curve kind, int64 points)
+{
+	lrn_curve_point *p = palloc(points * sizeof(lrn_curve_point));
+	double	   *column[4] = {0};
+	int64		n = lrn_curve_of(r, kind, points, p);
+
+	CHECK_FOR_INTERRUPTS();
+	for (int c = 0; c < 3; c++)
+		column[c] = palloc(points * sizeof(double));
+	for (int64 i = 0; i < n; i++)
 	{
-		values[2] = Int64GetDatum(id);
-		reg_execute("UPDATE millrace.models m SET metrics = m.metrics || (SELECT pg_catalog.jsonb_build_object("
-					"'evaluation', e.id, 'evaluation_rows', e.rows, 'accuracy', pg_catalog.round(e.accuracy::numeric, 6), "
-					"'f1_macro', pg_catalog.round(e.f1_macro::numeric, 6)) FROM millrace.evaluations e WHERE e.id = $3) "
-					"WHERE m.name = $1 AND m.version = $2", 3, update_types, values, NULL, SPI_OK_UPDATE);
+		column[0][i] = p[i].threshold;
+		column[1][i] = p[i].x;
+		column[2][i] = p[i].y;
 	}
-	reg_write_end(&w);
-	return id;
+	write_curve(id, label, kind == LRN_ROC ? "roc" : "pr", column, n);
+}
+
+static void
+write_curves(evaluation *e, int64 id)
+{
+	eval_tally *t = &e->tally;
+
+	if (e->points == 0 || e->figures.regression)
+		return;
+	write_bins(id, NULL, t->top, t->set.bins);
+	for (int c = 0; c < Min(e->labels.known, MAX_CURVES); c++)
+	{
+		const char *label = e->labels.label[c];
+		lrn_ranking r;
+		MemoryContext cxt,
+					old;
+
+		if (e->figures.per_class[c].support == 0)
+			continue;
+		cxt = AllocSetContextCreate(CurrentMemoryContext, "millrace curve", ALLOCSET_DEFAULT_SIZES);
+		old = MemoryContextSwitchTo(cxt);
+		if (eval_ranking(t, c, &r))
+		{
+			write_ranking(id, label, &r, LRN_ROC, e->points);
+			write_ranking(id, label, &r, LRN_PR, e->points);
+		}
+		mr_free(&t->env, unconstify(uint64 *, r.positive));
+		write_bins(id, label, t->of_label + (Size) c * t->set.bins, t->set.bins);
+		MemoryContextSwitchTo(old);
+		MemoryContextDelete(cxt);
+	}
+}
+
+static char *
+number_text(double x)
+{
+	return psprintf("%.9g", x);
+}
+
+static void
+write_errors(evaluation *e, int64 id)
+{
+	static const Oid types[] = {INT8OID, INT4OID, INT8OID, TEXTOID, TEXTOID, TEXTOID, FLOAT8OID, FLOAT8OID, FLOAT8OID};
+	bool		classes = !e->figures.regression;
+
+	eval_sort_errors(&e->tally);
+	for (int i = 0; i < e->tally.n_errors; i++)
+	{
+		const eval_error *x = &e->tally.error[i];
+		char		nulls[] = "         ";
+		Datum		values[] = {
+			Int64GetDatum(id), Int32GetDatum(i + 1), Int64GetDatum(x->row + 1),
+			e->id ? CStringGetTextDatum(e->data->id.bytes + e->data->id.at[x->row]) : (Datum) 0,
+			CStringGetTextDatum(classes ? e->labels.label[x->truth] : number_text(x->value)),
+			CStringGetTextDatum(classes ? e->labels.label[x->predicted] : number_text(x->answer)),
+			Float8GetDatum(x->weight), Float8GetDatum(x->given), Float8GetDatum(x->answer - x->value)
+		};
+
+		nulls[3] = e->id ? ' ' : 'n';
+		nulls[6] = nulls[7] = classes ? ' ' : 'n';
+		nulls[8] = classes ? 'n' : ' ';
+		reg_execute("INSERT INTO millrace.evaluation_errors (evaluation, rank, row_no, id, truth, predicted, confidence, "
+					"truth_probability, error) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)",
+					lengthof(types), types, values, nulls, SPI_OK_INSERT);
+	}
+}
+
+/* The main figures go to millrace.models as well. */
+static void
+store_metrics(const evaluation *e, int64 id)
+{
+	static const Oid types[] = {TEXTOID, INT4OID, INT8OID};
+	Datum		values[] = {CStringGetTextDatum(e->model->name), Int32GetDatum(e->model->version), Int64GetDatum(id)};
+
+	reg_execute("UPDATE millrace.models m SET metrics = m.metrics || (SELECT jsonb_strip_nulls(jsonb_build_object("
+				"'evaluation', e.id, 'evaluation_rows', e.rows, 'accuracy', e.metrics -> 'accuracy', "
+				"'f1_macro', e.metrics -> 'f1_macro', 'rmse', e.metrics -> 'rmse', 'r2', e.metrics -> 'r2')) "
+				"FROM millrace.evaluations e WHERE e.id = $3) WHERE m.name = $1 AND m.version = $2",
+				3, types, values, NULL, SPI_OK_UPDATE);
 }
 
 /* millrace.evaluate_model(model text, query text, target text, options jsonb) -> bigint */
@@ -307,18 +287,9 @@ Datum
 millrace_evaluate_model(PG_FUNCTION_ARGS)
 {
 	static const char *const argument[] = {"query", "target"};
-	const reg_model *m;
-	char	   *query,
-			   *target,
-			   *snapshot;
-	Jsonb	   *options;
-	reg_row		row;
-	train_data *data;
-	label_set	set;
-	sums		s = {0};
-	lrn_metrics figures;
-	lrn_class_metrics *per_class;
-	bool		store;
+	evaluation	e = {.set = EVAL_SETTINGS};
+	reg_write	w;
+	int64		id;
 
 	for (int i = 0; i < 2; i++)
 		if (PG_ARGISNULL(i + 1))
@@ -326,33 +297,24 @@ millrace_evaluate_model(PG_FUNCTION_ARGS)
 					(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
 					 errmsg("argument \"%s\" must not be null", argument[i])));
 	PreventCommandIfReadOnly("evaluate_model()");
-	query = text_to_cstring(PG_GETARG_TEXT_PP(1));
-	target = text_to_cstring(PG_GETARG_TEXT_PP(2));
-	options = PG_ARGISNULL(3) ? json_of("{}") : PG_GETARG_JSONB_P(3);
-	store = read_options(options);
-	m = reg_resolve(PG_ARGISNULL(0) ? NULL : text_to_cstring(PG_GETARG_TEXT_PP(0)), REG_CLASSIFY);
-	if (m->n_labels == 0)
-		ereport(ERROR,
-				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-				 errmsg("model \"%s\" is not a classifier", m->reference)));
-	if (!reg_read_version(m->name, m->version, GetActiveSnapshot(), &row))
-		elog(ERROR, "model \"%s\" has no row", m->reference);
-	snapshot = DatumGetCString(DirectFunctionCall1(pg_snapshot_out,
-												   DirectFunctionCall1(pg_current_snapshot, (Datum) 0)));
+	e.query = text_to_cstring(PG_GETARG_TEXT_PP(1));
+	e.target = text_to_cstring(PG_GETARG_TEXT_PP(2));
+	e.options = PG_ARGISNULL(3) ? json_of("{}") : PG_GETARG_JSONB_P(3);
+	read_options(&e);
+	e.model = reg_resolve(PG_ARGISNULL(0) ? NULL : text_to_cstring(PG_GETARG_TEXT_PP(0)), REG_CLASSIFY);
+	eval_predictor_of(e.model, &e.predictor);
+	e.snapshot = train_snapshot();
 
-	data = train_read(&(train_request) {.query = query,.target = target,.categories = true,
-					  .limit = (Size) lrn_train_memory_kb * 1024,.algorithm = m->reference});
-	if (data->matrix.cols != m->n_inputs)
-		ereport(ERROR,
-				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-				 errmsg("model \"%s\" takes %d numbers, the query has %d features",
-						m->reference, m->n_inputs, data->matrix.cols)));
-	map_categories(m, data, row.spec);
-	join_labels(m, data, &set);
-	s.confusion = palloc_extended((Size) set.n * set.n * sizeof(int64), MCXT_ALLOC_HUGE | MCXT_ALLOC_ZERO);
-	predict_all(m, data, &set, &s);
-	per_class = palloc(set.n * sizeof(lrn_class_metrics));
-	lrn_metrics_of(s.confusion, set.n, &figures, per_class);
-	PG_RETURN_INT64(write_row(m, query, target, options, &figures, &s, per_class_json(&set, per_class),
-							  set.n <= MAX_CONFUSION ? confusion_json(&set, s.confusion) : NULL, snapshot, store));
+	reg_progress_begin("evaluate_model", e.model->reference, NULL, 0);
+	measure(&e);
+	reg_progress_phase(REG_PHASE_STORING);
+	reg_write_begin(&w, "evaluate_model()");
+	id = write_evaluation(&e, w.caller);
+	write_curves(&e, id);
+	write_errors(&e, id);
+	if (e.store_metrics)
+		store_metrics(&e, id);
+	reg_write_end(&w);
+	reg_progress_end();
+	PG_RETURN_INT64(id);
 }

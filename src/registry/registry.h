@@ -61,6 +61,9 @@ extern const reg_model *reg_resolve(const char *reference, reg_task task);
  */
 extern const reg_model *reg_resolve_arg(FunctionCallInfo fcinfo, int argno, reg_task task);
 
+/* The same for who keeps more in fn_extra: *memory is NULL at first, then in cxt. */
+extern const reg_model *reg_resolve_site(void **memory, MemoryContext cxt, text *reference, reg_task task);
+
 /*
  * Descriptors of an encoded image: decode and resize by the model's spec, run,
  * project if the model is a PCA with a backbone.  out takes n_outputs floats.

@@ -431,10 +431,9 @@ same_snapshot(const call_site *site)
 }
 
 const reg_model *
-reg_resolve_arg(FunctionCallInfo fcinfo, int argno, reg_task task)
+reg_resolve_site(void **memory, MemoryContext cxt, text *given, reg_task task)
 {
-	call_site  *site = fcinfo->flinfo->fn_extra;
-	text	   *given = argno >= fcinfo->nargs || PG_ARGISNULL(argno) ? NULL : PG_GETARG_TEXT_PP(argno);
+	call_site  *site = *memory;
 	const char *text = given ? VARDATA_ANY(given) : default_reference(task);
 	size_t		len = given ? VARSIZE_ANY_EXHDR(given) : strlen(text);
 	Snapshot	s;
@@ -446,8 +445,7 @@ reg_resolve_arg(FunctionCallInfo fcinfo, int argno, reg_task task)
 		return site->model;
 
 	if (site == NULL)
-		fcinfo->flinfo->fn_extra = site =
-			MemoryContextAllocZero(fcinfo->flinfo->fn_mcxt, sizeof(call_site));
+		*memory = site = MemoryContextAllocZero(cxt, sizeof(call_site));
 	site->transaction = 0;		/* in case of an error below */
 	if (len >= REFERENCE_SIZE || len == 0)
 	{
@@ -465,4 +463,12 @@ reg_resolve_arg(FunctionCallInfo fcinfo, int argno, reg_task task)
 	site->curcid = s ? s->curcid : InvalidCommandId;
 	site->transaction = transactions;
 	return site->model;
+}
+
+const reg_model *
+reg_resolve_arg(FunctionCallInfo fcinfo, int argno, reg_task task)
+{
+	text	   *given = argno >= fcinfo->nargs || PG_ARGISNULL(argno) ? NULL : PG_GETARG_TEXT_PP(argno);
+
+	return reg_resolve_site(&fcinfo->flinfo->fn_extra, fcinfo->flinfo->fn_mcxt, given, task);
 }

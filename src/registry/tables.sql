@@ -138,30 +138,34 @@ CREATE TABLE millrace.evaluations (
 	target            text NOT NULL,
 	options           jsonb NOT NULL DEFAULT '{}',
 	rows              bigint NOT NULL,
-	accuracy          double precision NOT NULL,
-	balanced_accuracy double precision NOT NULL,
-	precision_macro   double precision NOT NULL,
-	recall_macro      double precision NOT NULL,
-	f1_macro          double precision NOT NULL,
-	f1_weighted       double precision NOT NULL,
-	log_loss          double precision NOT NULL,
-	brier             double precision NOT NULL,
-	per_class         jsonb NOT NULL,
+	task              text NOT NULL,
+	accuracy          double precision,
+	balanced_accuracy double precision,
+	precision_macro   double precision,
+	recall_macro      double precision,
+	f1_macro          double precision,
+	f1_weighted       double precision,
+	log_loss          double precision,
+	brier             double precision,
+	metrics           jsonb NOT NULL,
+	per_class         jsonb,
 	confusion         jsonb,
 	snapshot          text NOT NULL,
 	predict_us        double precision NOT NULL,
 	evaluated_at      timestamptz NOT NULL DEFAULT pg_catalog.clock_timestamp(),
-	evaluated_by      text NOT NULL DEFAULT CURRENT_USER
+	evaluated_by      text NOT NULL DEFAULT CURRENT_USER,
+	CONSTRAINT evaluations_task_check CHECK (task IN ('classification', 'regression'))
 );
 CREATE INDEX evaluations_name_version_idx ON millrace.evaluations (name, version, id);
-COMMENT ON TABLE millrace.evaluations IS 'how well a classifier did on the rows of a query, written by evaluate_model()';
+COMMENT ON TABLE millrace.evaluations IS 'how well a model did on the rows of a query, written by evaluate_model(); its curves and worst rows are in millrace.evaluation_curves and millrace.evaluation_errors';
 COMMENT ON COLUMN millrace.evaluations.id IS 'what evaluate_model() returned';
 COMMENT ON COLUMN millrace.evaluations.name IS 'model';
 COMMENT ON COLUMN millrace.evaluations.version IS 'version of the model';
 COMMENT ON COLUMN millrace.evaluations.query IS 'query that gave the rows';
 COMMENT ON COLUMN millrace.evaluations.target IS 'its column with the true labels';
 COMMENT ON COLUMN millrace.evaluations.options IS 'options of the call';
-COMMENT ON COLUMN millrace.evaluations.rows IS 'rows with a label';
+COMMENT ON COLUMN millrace.evaluations.rows IS 'rows with a target';
+COMMENT ON COLUMN millrace.evaluations.task IS 'classification, or regression, for which the columns of classes are null';
 COMMENT ON COLUMN millrace.evaluations.accuracy IS 'share of the rows classified right';
 COMMENT ON COLUMN millrace.evaluations.balanced_accuracy IS 'mean recall of the classes that have rows';
 COMMENT ON COLUMN millrace.evaluations.precision_macro IS 'mean precision of the classes';
@@ -170,7 +174,8 @@ COMMENT ON COLUMN millrace.evaluations.f1_macro IS 'mean F1 of the classes';
 COMMENT ON COLUMN millrace.evaluations.f1_weighted IS 'mean F1 of the classes, weighted by their rows';
 COMMENT ON COLUMN millrace.evaluations.log_loss IS 'mean of -ln of the probability given to the true label, at least 2.2e-16';
 COMMENT ON COLUMN millrace.evaluations.brier IS 'mean squared distance of the probabilities from the truth, 0 to 2';
-COMMENT ON COLUMN millrace.evaluations.per_class IS 'precision, recall, f1, support and predicted rows by label';
+COMMENT ON COLUMN millrace.evaluations.metrics IS 'all figures of the task; roc_auc and pr_auc are of one label against the rest, mean of the labels, taken from ranked_rows of the rows where that is given';
+COMMENT ON COLUMN millrace.evaluations.per_class IS 'precision, recall, f1, support, predicted rows, roc_auc, pr_auc and calibration_error by label';
 COMMENT ON COLUMN millrace.evaluations.confusion IS 'labels, and counts by true label (row) and predicted label (column); null past 200 labels';
 COMMENT ON COLUMN millrace.evaluations.snapshot IS 'what the query saw: pg_current_snapshot()';
 COMMENT ON COLUMN millrace.evaluations.predict_us IS 'mean microseconds a row, in sets';

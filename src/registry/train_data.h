@@ -8,6 +8,7 @@
 
 #include "learn/learn.h"
 #include "learn/split.h"
+#include "utils/array.h"
 #include "utils/jsonb.h"
 #include "utils/palloc.h"
 
@@ -33,6 +34,7 @@ typedef enum train_source
 	TRAIN_FLOAT8_ARRAY,
 	TRAIN_DATE,					/* TRAIN_ORDER only: days, microseconds */
 	TRAIN_TIMESTAMP,
+	TRAIN_IMAGE,				/* bytea: a network's answer to it */
 	TRAIN_CATEGORY				/* text: the number of its value */
 } train_source;
 
@@ -59,6 +61,7 @@ typedef struct train_column
 	train_dictionary *values;	/* TRAIN_CATEGORY */
 	Oid			out_function;	/* TRAIN_CATEGORY, TRAIN_TARGET, TRAIN_ID, TRAIN_GROUP */
 	bool		numeric_order;	/* labels sort as numbers */
+	bool		one_hot;		/* TRAIN_CATEGORY: spread over columns of 0 and 1 */
 } train_column;
 
 static inline bool
@@ -80,6 +83,8 @@ typedef struct train_request
 	bool		categories;		/* whether text columns may be features */
 	Size		limit;			/* bytes: 54000 past it */
 	const char *algorithm;		/* for messages */
+	const struct reg_model *images; /* the network that answers a column of
+								 * images, which must be the only feature; or NULL */
 } train_request;
 
 /* A text of each row, one after the other. */
@@ -105,6 +110,7 @@ typedef struct train_data
 	uint64	   *group;			/* a hash of the group's text */
 	double	   *order;			/* time in seconds, or the number */
 	train_texts id;
+	bool		images;			/* the matrix is a network's answers */
 	int64	   *label_counts;
 	int64		unlabelled;		/* rows left out: their target was NULL */
 	Size		memory;			/* bytes of all of it */
@@ -118,6 +124,14 @@ typedef struct train_data
  */
 extern train_data *train_read(const train_request *request);
 extern void train_data_free(train_data *data);
+
+/* What becomes of a column of this type; false when nothing can. */
+extern bool train_source_of(Oid type, train_source *source);
+
+/* A value of a TRAIN_BOOL .. TRAIN_NUMERIC column; NaN stands for missing, as
+ * NULL does.  And the elements of a real[] or double precision[]. */
+extern float train_scalar(train_source source, Datum value);
+extern void train_array(ArrayType *a, train_source source, float *out);
 
 /* ---- train_dictionary_pg.c ---- */
 

@@ -17,6 +17,8 @@
 #include "core/core_pg.h"
 #include "executor/spi.h"
 #include "miscadmin.h"
+#include "registry/progress.h"
+#include "registry/registry.h"
 #include "registry/train_data.h"
 #include "registry/train_json.h"
 #include "utils/array.h"
@@ -35,9 +37,8 @@
 
 static const char *const role_name[] = {"the target", "the target", "the weight", "the id", "the group", "the order"};
 
-/* What becomes of a column of this type; false when nothing can. */
-static bool
-source_of(Oid type, train_source *source)
+bool
+train_source_of(Oid type, train_source *source)
 {
 	char		category;
 	bool		preferred;
@@ -151,7 +152,7 @@ describe_role(train_data *d, int i, train_source role, Oid type)
 		default:
 			if (role == TRAIN_ORDER && (base == DATEOID || base == TIMESTAMPOID || base == TIMESTAMPTZOID))
 				c->number = base == DATEOID ? TRAIN_DATE : TRAIN_TIMESTAMP;
-			else if (!source_of(base, &c->number) || c->number > TRAIN_NUMERIC)
+			else if (!train_source_of(base, &c->number) || c->number > TRAIN_NUMERIC)
 				ereport(ERROR,
 						(errcode(ERRCODE_DATATYPE_MISMATCH),
 						 errmsg("column \"%s\" of type %s cannot be %s", c->name, format_type_be(type), role_name[role]),
@@ -188,7 +189,14 @@ describe_columns(train_data *d, TupleDesc desc, const train_request *q)
 			continue;
 		}
 		features++;
-		if (!source_of(getBaseType(att->atttypid), &c->source))
+		if (q->images && q->images->kind == REG_ONNX && getBaseType(att->atttypid) == BYTEAOID)
+		{
+			c->source = TRAIN_IMAGE;
+			c->width = q->images->n_outputs;
+			d->images = true;
+			continue;
+		}
+		if (!train_source_of(getBaseType(att->atttypid), &c->source))
 			ereport(ERROR,
 					(errcode(ERRCODE_DATATYPE_MISMATCH),
 					 errmsg("column \"%s\" of type %s cannot be a feature", c->name,
@@ -205,12 +213,17 @@ describe_columns(train_data *d, TupleDesc desc, const train_request *q)
 						(errcode(ERRCODE_DATATYPE_MISMATCH),
 						 errmsg("column \"%s\" of type %s cannot be a feature of %s", c->name,
 								format_type_be(att->atttypid), q->algorithm),
-						 errhint("Give one number a category, as in (kind = 'a')::int, or train a random_forest.")));
+						 errhint("Option \"one_hot\": true makes a number of each category; or train a random_forest.")));
 			c->values = train_dictionary_create(psprintf("column \"%s\"", c->name), MAX_CATEGORIES);
 			getTypeOutputInfo(att->atttypid, &c->out_function, &varlena);
 		}
 	}
 	check_roles(q, d);
+	if (d->images && features > 1)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("query has another feature beside an image"),
+				 errhint("Name a key of the rows by option \"id\".")));
 	if (features == 0)
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
@@ -329,7 +342,8 @@ place_features(builder *b)
 		if (n > LRN_MAX_FEATURES)
 			ereport(ERROR,
 					(errcode(ERRCODE_PROGRAM_LIMIT_EXCEEDED),
-					 errmsg("query has more than %d features", LRN_MAX_FEATURES)));
+					 errmsg("query has more than %d features", LRN_MAX_FEATURES),
+					 errhint("Select fewer columns, or a part of the array.")));
 	}
 	b->n_features = (int) n;
 	b->col = MemoryContextAllocZero(d->cxt, n * sizeof(float *));
@@ -347,14 +361,39 @@ elements_of(const train_column *c, ArrayType *a)
 	return ARR_NDIM(a) == 0 ? 0 : ARR_DIMS(a)[0];
 }
 
+void
+train_array(ArrayType *a, train_source source, float *out)
+{
+	int			n = ArrayGetNItems(ARR_NDIM(a), ARR_DIMS(a));
+	bits8	   *nulls = ARR_NULLBITMAP(a);
+	char	   *p = ARR_DATA_PTR(a);
+
+	for (int i = 0; i < n; i++, out++)
+	{
+		if (nulls && !(nulls[i / 8] & (1 << (i % 8))))
+			*out = NAN;
+		else if (source == TRAIN_FLOAT8_ARRAY)
+		{
+			float8		v;
+
+			memcpy(&v, p, sizeof(v));
+			*out = (float) v;
+			p += sizeof(v);
+		}
+		else
+		{
+			memcpy(out, p, sizeof(float));
+			p += sizeof(float);
+		}
+	}
+}
+
 static void
 put_array(builder *b, const train_column *c, Datum value)
 {
 	ArrayType  *a = DatumGetArrayTypeP(value);
 	int			n = elements_of(c, a);
-	bool		wide = c->source == TRAIN_FLOAT8_ARRAY;
-	bits8	   *nulls = ARR_NULLBITMAP(a);
-	char	   *p = ARR_DATA_PTR(a);
+	float	   *row;
 
 	if (n != c->width)
 		ereport(ERROR,
@@ -362,36 +401,17 @@ put_array(builder *b, const train_column *c, Datum value)
 				 errmsg("column \"%s\" holds arrays of different lengths", c->name),
 				 errdetail("Row " INT64_FORMAT " has %d elements, the rows before it have %d.",
 						   b->rows + 1, n, c->width)));
+	row = palloc(Max(n, 1) * sizeof(float));	/* of the batch's memory */
+	train_array(a, c->source, row);
 	for (int i = 0; i < n; i++)
-	{
-		float	   *cell = &b->col[c->first + i][b->rows];
-
-		if (nulls && !(nulls[i / 8] & (1 << (i % 8))))
-		{
-			*cell = NAN;
-			continue;
-		}
-		if (wide)
-		{
-			float8		v;
-
-			memcpy(&v, p, sizeof(v));
-			*cell = (float) v;
-			p += sizeof(v);
-		}
-		else
-		{
-			memcpy(cell, p, sizeof(float));
-			p += sizeof(float);
-		}
-	}
+		b->col[c->first + i][b->rows] = row[i];
+	pfree(row);
 }
 
-/* A NaN in the data stands for missing, as NULL does. */
-static float
-scalar(const train_column *c, Datum value)
+float
+train_scalar(train_source source, Datum value)
 {
-	switch (c->source)
+	switch (source)
 	{
 		case TRAIN_BOOL:
 			return DatumGetBool(value) ? 1 : 0;
@@ -410,6 +430,23 @@ scalar(const train_column *c, Datum value)
 		default:
 			return NAN;
 	}
+}
+
+static void
+put_image(builder *b, const train_column *c, Datum value)
+{
+	bytea	   *image = DatumGetByteaPP(value);
+	float	   *answer = palloc(c->width * sizeof(float));
+	mr_status	st = {0};
+
+	if (reg_extract(b->q->images, (const uint8 *) VARDATA_ANY(image), VARSIZE_ANY_EXHDR(image), answer, &st) != MR_OK)
+	{
+		if (st.code != MR_CANCELED && st.detail[0] == '\0')
+			mr_detail(&st, "This is row " INT64_FORMAT " of the query.", b->rows + 1);
+		mr_pg_raise(&st);
+	}
+	for (int i = 0; i < c->width; i++)
+		b->col[c->first + i][b->rows] = answer[i];
 }
 
 /* The same in double, for what is no feature; NaN only for NaN. */
@@ -572,11 +609,13 @@ read_batch(builder *b, SPITupleTable *table, uint64 n)
 					b->col[c->first + f][b->rows] = NAN;
 			else if (c->source == TRAIN_FLOAT4_ARRAY || c->source == TRAIN_FLOAT8_ARRAY)
 				put_array(b, c, values[i]);
+			else if (c->source == TRAIN_IMAGE)
+				put_image(b, c, values[i]);
 			else if (c->source == TRAIN_CATEGORY)
 				b->col[c->first][b->rows] =
 					(float) train_dictionary_id(c->values, OidOutputFunctionCall(c->out_function, values[i]));
 			else
-				b->col[c->first][b->rows] = scalar(c, values[i]);
+				b->col[c->first][b->rows] = train_scalar(c->source, values[i]);
 		}
 		b->rows++;
 	}
@@ -703,6 +742,7 @@ train_read(const train_request *q)
 				fetch = Min(MAX_BATCH, Max(1, BATCH_CELLS / Max(b.n_features, 1)));
 			}
 			read_batch(&b, SPI_tuptable, n);
+			reg_progress_rows(b.rows);
 			SPI_freetuptable(SPI_tuptable);
 			MemoryContextReset(batch_cxt);
 		}
@@ -731,43 +771,4 @@ void
 train_data_free(train_data *data)
 {
 	MemoryContextDelete(data->cxt);
-}
-
-void
-train_push_features(const train_data *data, JsonbParseState **state)
-{
-	pushJsonbValue(state, WJB_BEGIN_ARRAY, NULL);
-	for (int i = 0; i < data->n_columns; i++)
-	{
-		const train_column *c = &data->column[i];
-
-		if (!train_is_feature(c))
-			continue;
-		pushJsonbValue(state, WJB_BEGIN_OBJECT, NULL);
-		json_push_string(state, "name", c->name);
-		switch (c->source)
-		{
-			case TRAIN_BOOL:
-				json_push_string(state, "type", "boolean");
-				break;
-			case TRAIN_CATEGORY:
-				json_push_string(state, "type", "category");
-				json_push_key(state, "values");
-				pushJsonbValue(state, WJB_BEGIN_ARRAY, NULL);
-				for (int k = 0; k < c->values->n; k++)
-					json_push_element(state, c->values->text[k]);
-				pushJsonbValue(state, WJB_END_ARRAY, NULL);
-				break;
-			case TRAIN_FLOAT4_ARRAY:
-			case TRAIN_FLOAT8_ARRAY:
-				json_push_string(state, "type", "array");
-				json_push_integer(state, "length", c->width);
-				break;
-			default:
-				json_push_string(state, "type", "number");
-				break;
-		}
-		pushJsonbValue(state, WJB_END_OBJECT, NULL);
-	}
-	pushJsonbValue(state, WJB_END_ARRAY, NULL);
 }

@@ -13,6 +13,8 @@ extern void json_push_string(JsonbParseState **state, const char *key, const cha
 extern void json_push_integer(JsonbParseState **state, const char *key, int64 n);
 /* Rounded to six digits; NaN and infinity (not measured) leave the member out. */
 extern void json_push_number(JsonbParseState **state, const char *key, double x);
+/* The same with all its digits. */
+extern void json_push_double(JsonbParseState **state, const char *key, double x);
 extern void json_push_bool(JsonbParseState **state, const char *key, bool b);
 extern void json_push_json(JsonbParseState **state, const char *key, Jsonb *value);
 /* Elements of an array. */

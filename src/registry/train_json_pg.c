@@ -7,6 +7,7 @@
 
 #include <math.h>
 
+#include "registry/train_data.h"
 #include "registry/train_json.h"
 #include "utils/builtins.h"
 #include "utils/fmgrprotos.h"
@@ -88,6 +89,19 @@ json_push_number(JsonbParseState **state, const char *key, double x)
 }
 
 void
+json_push_double(JsonbParseState **state, const char *key, double x)
+{
+	JsonbValue	v;
+
+	if (isnan(x) || isinf(x))
+		return;
+	v.type = jbvNumeric;
+	v.val.numeric = DatumGetNumeric(DirectFunctionCall1(float8_numeric, Float8GetDatum(x)));
+	json_push_key(state, key);
+	pushJsonbValue(state, WJB_VALUE, &v);
+}
+
+void
 json_push_bool(JsonbParseState **state, const char *key, bool b)
 {
 	JsonbValue	v;
@@ -138,4 +152,45 @@ Jsonb *
 json_of(const char *text)
 {
 	return DatumGetJsonbP(DirectFunctionCall1(jsonb_in, CStringGetDatum(text)));
+}
+
+void
+train_push_features(const train_data *data, JsonbParseState **state)
+{
+	pushJsonbValue(state, WJB_BEGIN_ARRAY, NULL);
+	for (int i = 0; i < data->n_columns; i++)
+	{
+		const train_column *c = &data->column[i];
+
+		if (!train_is_feature(c))
+			continue;
+		pushJsonbValue(state, WJB_BEGIN_OBJECT, NULL);
+		json_push_string(state, "name", c->name);
+		switch (c->source)
+		{
+			case TRAIN_BOOL:
+				json_push_string(state, "type", "boolean");
+				break;
+			case TRAIN_CATEGORY:
+				json_push_string(state, "type", "category");
+				json_push_key(state, "values");
+				pushJsonbValue(state, WJB_BEGIN_ARRAY, NULL);
+				for (int k = 0; k < c->values->n; k++)
+					json_push_element(state, c->values->text[k]);
+				pushJsonbValue(state, WJB_END_ARRAY, NULL);
+				if (c->one_hot)
+					json_push_bool(state, "one_hot", true);
+				break;
+			case TRAIN_FLOAT4_ARRAY:
+			case TRAIN_FLOAT8_ARRAY:
+				json_push_string(state, "type", "array");
+				json_push_integer(state, "length", c->width);
+				break;
+			default:
+				json_push_string(state, "type", "number");
+				break;
+		}
+		pushJsonbValue(state, WJB_END_OBJECT, NULL);
+	}
+	pushJsonbValue(state, WJB_END_ARRAY, NULL);
 }

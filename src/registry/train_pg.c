@@ -9,153 +9,23 @@
 #include "postgres.h"
 
 #include <math.h>
+#include <time.h>
 
 #include "core/core_pg.h"
 #include "executor/spi.h"
 #include "fmgr.h"
 #include "learn/settings.h"
 #include "miscadmin.h"
-#include "portability/instr_time.h"
 #include "registry/model.h"
-#include "registry/registry.h"
-#include "registry/train_data.h"
+#include "registry/progress.h"
+#include "registry/train.h"
 #include "registry/train_json.h"
 #include "utils/array.h"
 #include "utils/builtins.h"
 #include "utils/fmgrprotos.h"
 #include "utils/memutils.h"
-#include "utils/numeric.h"
 
 PG_FUNCTION_INFO_V1(millrace_train_model);
-
-/* What the options say beyond the algorithm's parameters. */
-typedef struct train_options
-{
-	lrn_params	params;
-	JsonbContainer *class_weight_object;	/* weights by label, or NULL */
-	const reg_model *backbone;
-	const reg_model *descriptors_of;
-} train_options;
-
-static const reg_model *
-option_model(const char *name, const JsonbValue *v)
-{
-	if (v->type != jbvString)
-		ereport(ERROR,
-				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-				 errmsg("option \"%s\" must be a model reference", name),
-				 errhint("Write 'name', 'name@alias' or 'name:version'.")));
-	return reg_resolve(pnstrdup(v->val.string.val, v->val.string.len), REG_DESCRIBE);
-}
-
-/*
- * Names that are not scikit-learn's go to option_model(); all others to
- * lrn_params_set(), which knows them or raises.
- */
-static void
-read_options(Jsonb *options, lrn_algorithm algorithm, train_options *out)
-{
-	JsonbIterator *it;
-	JsonbValue	v;
-	JsonbIteratorToken token;
-
-	memset(out, 0, sizeof(*out));
-	lrn_params_init(&out->params, algorithm);
-	if (!JB_ROOT_IS_OBJECT(options))
-		ereport(ERROR,
-				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-				 errmsg("options must be a JSON object")));
-	it = JsonbIteratorInit(&options->root);
-	(void) JsonbIteratorNext(&it, &v, true);	/* the object itself */
-	while ((token = JsonbIteratorNext(&it, &v, true)) == WJB_KEY)
-	{
-		char	   *name = pnstrdup(v.val.string.val, v.val.string.len);
-		lrn_value	value = {LRN_TEXT, 0, NULL};
-		mr_status	st = {0};
-
-		(void) JsonbIteratorNext(&it, &v, true);
-		if (strcmp(name, "backbone") == 0 && algorithm == LRN_PCA)
-		{
-			out->backbone = option_model(name, &v);
-			continue;
-		}
-		if (strcmp(name, "descriptors_of") == 0)
-		{
-			out->descriptors_of = option_model(name, &v);
-			continue;
-		}
-		switch (v.type)
-		{
-			case jbvNull:
-				value.kind = LRN_NULL;
-				break;
-			case jbvBool:
-				value.kind = LRN_BOOL;
-				value.number = v.val.boolean;
-				break;
-			case jbvNumeric:
-				value.kind = LRN_NUMBER;
-				value.number = DatumGetFloat8(DirectFunctionCall1(numeric_float8,
-																  NumericGetDatum(v.val.numeric)));
-				break;
-			case jbvString:
-				value.text = pnstrdup(v.val.string.val, v.val.string.len);
-				break;
-			default:
-				/* Weights by label: known once the labels are. */
-				if (strcmp(name, "class_weight") == 0 && out->params.task == LRN_CLASSIFY &&
-					JsonContainerIsObject(v.val.binary.data))
-				{
-					out->class_weight_object = v.val.binary.data;
-					continue;
-				}
-				value.text = "(an array or object)";
-				break;
-		}
-		if (lrn_params_set(&out->params, name, &value, &st) != MR_OK)
-			mr_pg_raise(&st);
-	}
-}
-
-/* {"label": weight, ...} -> weights by class id; labels not named weigh 1. */
-static void
-class_weights(train_options *o, const train_data *data)
-{
-	double	   *weight;
-	JsonbIterator *it;
-	JsonbValue	v;
-
-	if (o->class_weight_object == NULL)
-		return;
-	weight = palloc(Max(data->labels->n, 1) * sizeof(double));
-	for (int c = 0; c < data->labels->n; c++)
-		weight[c] = 1;
-	it = JsonbIteratorInit(o->class_weight_object);
-	(void) JsonbIteratorNext(&it, &v, true);
-	while (JsonbIteratorNext(&it, &v, true) == WJB_KEY)
-	{
-		char	   *label = pnstrdup(v.val.string.val, v.val.string.len);
-		int			c = 0;
-		double		w = NAN;
-
-		(void) JsonbIteratorNext(&it, &v, true);
-		while (c < data->labels->n && strcmp(data->labels->text[c], label) != 0)
-			c++;
-		if (c == data->labels->n)
-			ereport(ERROR,
-					(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-					 errmsg("class_weight names label \"%s\", which no row has", label)));
-		if (v.type == jbvNumeric)
-			w = DatumGetFloat8(DirectFunctionCall1(numeric_float8, NumericGetDatum(v.val.numeric)));
-		if (!(w >= 0) || isinf(w))
-			ereport(ERROR,
-					(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-					 errmsg("class_weight of label \"%s\" must be a number of at least 0", label)));
-		weight[c] = w;
-	}
-	o->params.class_weight = LRN_WEIGHT_GIVEN;
-	o->params.class_weights = weight;
-}
 
 static void
 push_components(JsonbParseState **state, const lrn_report *r, const uint8 *bytes, size_t size)
@@ -175,15 +45,17 @@ push_components(JsonbParseState **state, const lrn_report *r, const uint8 *bytes
 }
 
 static Jsonb *
-make_metrics(const train_data *data, const lrn_report *r, const uint8 *bytes, size_t size,
-			 lrn_algorithm algorithm, double train_seconds)
+make_metrics(const train_result *t)
 {
+	const train_data *data = t->data;
+	const lrn_report *r = &t->report;
+	lrn_algorithm algorithm = t->o->params.algorithm;
 	JsonbParseState *state = NULL;
 
 	pushJsonbValue(&state, WJB_BEGIN_OBJECT, NULL);
 	json_push_integer(&state, "rows", data->matrix.rows);
 	json_push_integer(&state, "features", data->matrix.cols);
-	json_push_number(&state, "train_seconds", train_seconds);
+	json_push_number(&state, "train_seconds", t->train_seconds);
 	if (data->unlabelled)
 		json_push_integer(&state, "rows_without_label", data->unlabelled);
 	if (data->labels)
@@ -209,32 +81,41 @@ make_metrics(const train_data *data, const lrn_report *r, const uint8 *bytes, si
 		json_push_integer(&state, "iterations", r->iterations);
 		json_push_bool(&state, "converged", r->converged);
 	}
+	if (t->metric)
+	{
+		json_push_string(&state, "tuned_for", t->metric);
+		json_push_number(&state, "cv_score", t->score);
+	}
+	if (algorithm == LRN_KMEANS)
+		json_push_number(&state, "inertia", r->loss);
 	if (algorithm == LRN_PCA)
-		push_components(&state, r, bytes, size);
+		push_components(&state, r, t->bytes, t->size);
 	return JsonbValueToJsonb(pushJsonbValue(&state, WJB_END_OBJECT, NULL));
 }
 
 /* Enough to do it again, and to know which rows were seen. */
 static Jsonb *
-make_training(const char *algorithm, const char *query, const char *target, Jsonb *options,
-			  const lrn_params *params, const char *snapshot, const train_data *data,
-			  double read_seconds, double train_seconds)
+make_training(const train_result *t)
 {
 	JsonbParseState *state = NULL;
 	char		text[4096];
 
-	if (lrn_params_json(params, text, sizeof(text)) >= sizeof(text))
+	if (lrn_params_json(&t->o->params, text, sizeof(text)) >= sizeof(text))
 		elog(ERROR, "parameters do not fit");
 	pushJsonbValue(&state, WJB_BEGIN_OBJECT, NULL);
-	json_push_string(&state, "algorithm", algorithm);
-	json_push_string(&state, "query", query);
-	json_push_string(&state, "target", target);
-	json_push_json(&state, "options", options);
+	json_push_string(&state, "algorithm", lrn_algorithm_name(t->o->params.algorithm));
+	json_push_string(&state, "query", t->query);
+	json_push_string(&state, "target", t->target);
+	json_push_json(&state, "options", t->options);
 	json_push_json(&state, "parameters", json_of(text));
-	json_push_integer(&state, "rows", data->matrix.rows);
-	json_push_string(&state, "snapshot", snapshot);
-	json_push_number(&state, "read_seconds", read_seconds);
-	json_push_number(&state, "train_seconds", train_seconds);
+	json_push_integer(&state, "rows", t->data->matrix.rows);
+	json_push_string(&state, "snapshot", t->snapshot);
+	json_push_number(&state, "read_seconds", t->read_seconds);
+	json_push_number(&state, "train_seconds", t->train_seconds);
+	json_push_number(&state, "cpu_seconds", t->cpu_seconds);
+	json_push_integer(&state, "peak_bytes", (int64) (t->data->memory + t->report.memory));
+	if (t->tuning)
+		json_push_integer(&state, "tuning", t->tuning);
 	json_push_string(&state, "millrace", MILLRACE_VERSION);
 	return JsonbValueToJsonb(pushJsonbValue(&state, WJB_END_OBJECT, NULL));
 }
@@ -274,14 +155,82 @@ check_width(const reg_model *m, const char *option, int features)
 				 errdetail("Option \"%s\" says that the features are this model's descriptors.", option)));
 }
 
-static double
-seconds_since(instr_time start)
+double
+train_seconds_since(instr_time start)
 {
 	instr_time	now;
 
 	INSTR_TIME_SET_CURRENT(now);
 	INSTR_TIME_SUBTRACT(now, start);
 	return INSTR_TIME_GET_DOUBLE(now);
+}
+
+double
+train_cpu_seconds(void)
+{
+	struct timespec t;
+
+	(void) clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &t);
+	return (double) t.tv_sec + 1e-9 * (double) t.tv_nsec;
+}
+
+char *
+train_snapshot(void)
+{
+	return DatumGetCString(DirectFunctionCall1(pg_snapshot_out,
+											   DirectFunctionCall1(pg_current_snapshot, (Datum) 0)));
+}
+
+train_data *
+train_read_data(const train_options *o, train_request *request)
+{
+	lrn_algorithm algorithm = o->params.algorithm;
+	train_data *data;
+
+	request->limit = (Size) lrn_train_memory_kb * 1024;
+	request->algorithm = lrn_algorithm_name(algorithm);
+	request->regression = o->params.task == LRN_REGRESS;
+	request->weight = o->weight;
+	request->categories = o->one_hot || lrn_takes(algorithm, LRN_TAKES_CATEGORIES);
+	reg_progress_phase(REG_PHASE_READING);
+	data = train_read(request);
+	if (o->one_hot)
+		train_one_hot(data, request->limit);
+	check_width(o->backbone, "backbone", data->matrix.cols);
+	check_width(o->descriptors_of, "descriptors_of", data->matrix.cols);
+	return data;
+}
+
+lrn_target
+train_target(const train_data *data)
+{
+	return (lrn_target)
+	{
+		.class_id = data->y,.n_classes = data->labels ? data->labels->n : 0,.value = data->value,.weight = data->weight
+	};
+}
+
+int
+train_store(const train_result *r)
+{
+	const train_options *o = r->o;
+	reg_parent	parent[1];
+	reg_new		new = {.name = r->name,.bytes = r->bytes,.size = r->size,.origin = "train",.parents = parent};
+
+	reg_progress_phase(REG_PHASE_STORING);
+	if (!r->report.converged)
+		ereport(WARNING,
+				(errmsg("%s did not converge in %d iterations", lrn_algorithm_name(o->params.algorithm),
+						r->report.iterations),
+				 errhint("Raise \"max_iter\", or try \"standardize\": true.")));
+	new.spec = make_spec(r->data, o);
+	new.labels = r->data->labels ? make_labels(r->data) : NULL;
+	new.metrics = make_metrics(r);
+	new.training = make_training(r);
+	/* A backbone becomes a parent by the spec. */
+	if (o->descriptors_of)
+		parent[new.n_parents++] = (reg_parent) {o->descriptors_of->name, o->descriptors_of->version, "descriptors_of"};
+	return reg_register(&new);
 }
 
 /*
@@ -292,111 +241,69 @@ Datum
 millrace_train_model(PG_FUNCTION_ARGS)
 {
 	static const char *const argument[] = {"name", "algorithm", "query"};
-	char	   *name,
-			   *algorithm_name,
-			   *query,
-			   *target = NULL;
-	Jsonb	   *options;
+	char	   *algorithm_name;
 	lrn_algorithm algorithm;
 	train_options o;
+	train_result r = {.o = &o,.score = NAN};
 	train_data *data;
-	lrn_target	wanted = {0};
+	lrn_target	target;
 	bool		has_target;
-	lrn_report	report;
-	reg_new		new = {0};
-	reg_parent	parent[1];
 	mr_status	st = {0};
 	mr_env		env;
 	uint8_t    *bytes = NULL;
-	size_t		size = 0,
-				limit = (size_t) lrn_train_memory_kb * 1024;
 	instr_time	start;
-	double		read_seconds,
-				train_seconds;
-	char	   *snapshot;
-	MemoryContext cxt;
+	double		cpu = train_cpu_seconds();
+	size_t		limit = (size_t) lrn_train_memory_kb * 1024;
+	int			version;
 
 	for (int i = 0; i < 3; i++)
 		if (PG_ARGISNULL(i))
 			ereport(ERROR,
 					(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
 					 errmsg("argument \"%s\" must not be null", argument[i])));
-	name = text_to_cstring(PG_GETARG_TEXT_PP(0));
+	r.name = text_to_cstring(PG_GETARG_TEXT_PP(0));
 	algorithm_name = text_to_cstring(PG_GETARG_TEXT_PP(1));
-	query = text_to_cstring(PG_GETARG_TEXT_PP(2));
-	if (!PG_ARGISNULL(3))
-		target = text_to_cstring(PG_GETARG_TEXT_PP(3));
-	options = PG_ARGISNULL(4) ? json_of("{}") : PG_GETARG_JSONB_P(4);
+	r.query = text_to_cstring(PG_GETARG_TEXT_PP(2));
+	r.target = PG_ARGISNULL(3) ? NULL : text_to_cstring(PG_GETARG_TEXT_PP(3));
+	r.options = PG_ARGISNULL(4) ? json_of("{}") : PG_GETARG_JSONB_P(4);
 
 	/* What can be refused before the query runs is refused now. */
 	PreventCommandIfReadOnly("train_model()");
-	reg_check_name(name, "model name");
+	reg_check_name(r.name, "model name");
 	if (lrn_algorithm_find(algorithm_name, &algorithm, &st) != MR_OK)
 		mr_pg_raise(&st);
-	read_options(options, algorithm, &o);
-	has_target = o.params.task == LRN_CLASSIFY || o.params.task == LRN_REGRESS;
-	if (has_target && target == NULL)
-		ereport(ERROR,
-				(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
-				 errmsg("algorithm \"%s\" needs a target", algorithm_name),
-				 errhint("Name the query's column that holds the labels.")));
-	if (!has_target && target != NULL)
-		ereport(ERROR,
-				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-				 errmsg("algorithm \"%s\" takes no target", algorithm_name),
-				 errhint("Pass NULL, and leave column \"%s\" out of the query.", target)));
+	train_read_options(r.options, algorithm, &o);
+	has_target = train_check_target(&o.params, r.target);
 	if (o.backbone && o.backbone->kind != REG_ONNX)
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 				 errmsg("model \"%s\" cannot be a backbone", o.backbone->reference),
 				 errdetail("It is no network that turns images into numbers.")));
 
-	cxt = AllocSetContextCreate(CurrentMemoryContext, "millrace training", ALLOCSET_DEFAULT_SIZES);
-	snapshot = DatumGetCString(DirectFunctionCall1(pg_snapshot_out,
-												   DirectFunctionCall1(pg_current_snapshot, (Datum) 0)));
-
+	reg_progress_begin("train_model", r.name, algorithm_name, 0);
+	env = mr_pg_env(AllocSetContextCreate(CurrentMemoryContext, "millrace training", ALLOCSET_DEFAULT_SIZES));
+	r.snapshot = train_snapshot();
 	INSTR_TIME_SET_CURRENT(start);
-	data = train_read(&(train_request) {.query = query,.target = target,.regression = o.params.task == LRN_REGRESS,
-					  .limit = limit,.algorithm = algorithm_name,
-					  .categories = lrn_takes(algorithm, LRN_TAKES_CATEGORIES)});
-	read_seconds = seconds_since(start);
-	check_width(o.backbone, "backbone", data->matrix.cols);
-	check_width(o.descriptors_of, "descriptors_of", data->matrix.cols);
+	r.data = data = train_read_data(&o, &(train_request) {.query = r.query,.target = r.target});
+	r.read_seconds = train_seconds_since(start);
 	if (data->labels)
-		class_weights(&o, data);
-	o.params.max_memory = limit > data->memory ? limit - data->memory : 1;
+		train_class_weights(&o, data);
 
+	o.params.max_memory = limit > data->memory ? limit - data->memory : 1;
+	o.params.progress = reg_progress_step;
+	reg_progress_phase(REG_PHASE_TRAINING);
 	INSTR_TIME_SET_CURRENT(start);
-	env = mr_pg_env(cxt);
-	wanted.class_id = data->y;
-	wanted.value = data->value;
-	wanted.n_classes = data->labels ? data->labels->n : 0;
-	if (lrn_train(&env, &o.params, &data->matrix, has_target ? &wanted : NULL,
-				  &report, &bytes, &size, &st) != MR_OK)
+	target = train_target(data);
+	if (lrn_train(&env, &o.params, &data->matrix, has_target ? &target : NULL, &r.report, &bytes, &r.size, &st) != MR_OK)
 	{
 		if (st.code == MR_LIMIT && st.hint[0] == '\0')
 			mr_hint(&st, "Raise millrace.train_memory, or read fewer rows.");
 		mr_pg_raise(&st);
 	}
-	train_seconds = seconds_since(start);
-	if (!report.converged)
-		ereport(WARNING,
-				(errmsg("%s did not converge in %d iterations", algorithm_name, report.iterations),
-				 errhint("Raise \"max_iter\", or try \"standardize\": true.")));
-
-	new.name = name;
-	new.bytes = bytes;
-	new.size = size;
-	new.spec = make_spec(data, &o);
-	new.labels = data->labels ? make_labels(data) : NULL;
-	new.metrics = make_metrics(data, &report, bytes, size, algorithm, train_seconds);
-	new.training = make_training(algorithm_name, query, target, options, &o.params, snapshot, data,
-								 read_seconds, train_seconds);
-	new.origin = "train";
-	new.parents = parent;
-	/* A backbone becomes a parent by the spec. */
-	if (o.descriptors_of)
-		parent[new.n_parents++] = (reg_parent) {o.descriptors_of->name, o.descriptors_of->version, "descriptors_of"};
-	train_data_free(data);
-	PG_RETURN_INT32(reg_register(&new));
+	r.bytes = bytes;
+	r.train_seconds = train_seconds_since(start);
+	r.cpu_seconds = train_cpu_seconds() - cpu;
+	version = train_store(&r);
+	reg_progress_end();
+	PG_RETURN_INT32(version);
 }

@@ -6,11 +6,17 @@
  *	 lrn train ALGORITHM X ROWS COLS Y CLASSES MODEL [NAME=VALUE ...]
  *	 lrn predict MODEL X ROWS OUT [ISA]
  *	 lrn info MODEL
+ *	 lrn trees MODEL
+ *	 lrn shap MODEL X ROWS OUT
  *
- * X: float32 row-major; Y: int32 ("-" for pca); OUT: float32.  Each prints one
- * line of JSON, times included.
+ * X: float32 row-major; Y: int32 class ids, or float32 values where CLASSES is 0
+ * ("-" for none); OUT: float32, of shap float64: (features + 1) x outputs a row,
+ * the last feature being the expected value; sample_weight=FILE: float32.  Each
+ * prints one line of JSON, times included.
  */
 #include "learn/learn.h"
+#include "learn/shap.h"
+#include "learn/tree_view.h"
 #include "unit.h"
 
 #include <math.h>
@@ -111,7 +117,7 @@ train(int argc, char **argv)
 	size_t		len;
 	float	   *x,
 			  **col;
-	int32_t    *y = NULL;
+	lrn_target	t = {.n_classes = atoi(argv[5])};
 	uint8_t    *file;
 	double		start;
 
@@ -119,7 +125,10 @@ train(int argc, char **argv)
 		die(&st);
 	lrn_params_init(&p, a);
 	for (int i = 7; i < argc; i++)
-		set(&p, argv[i]);
+		if (strncmp(argv[i], "sample_weight=", 14) == 0)
+			t.weight = (float *) must_read(argv[i] + 14, &len);
+		else
+			set(&p, argv[i]);
 	x = (float *) must_read(argv[1], &len);
 	m.rows = atoll(argv[2]);
 	m.cols = atoi(argv[3]);
@@ -133,15 +142,18 @@ train(int argc, char **argv)
 			col[c][i] = x[i * m.cols + c];
 	}
 	m.col = col;
-	if (strcmp(argv[4], "-") != 0)
-		y = (int32_t *) must_read(argv[4], &len);
+	if (strcmp(argv[4], "-") != 0 && t.n_classes > 0)
+		t.class_id = (int32_t *) must_read(argv[4], &len);
+	else if (strcmp(argv[4], "-") != 0)
+		t.value = (float *) must_read(argv[4], &len);
 	start = now();
-	if (lrn_train(&mr_env_malloc, &p, &m, &(lrn_target) {.class_id = y, .n_classes = atoi(argv[5])}, &report, &file, &len, &st))
+	if (lrn_train(&mr_env_malloc, &p, &m, &t, &report, &file, &len, &st))
 		die(&st);
 	printf("{\"seconds\": %.6f, \"bytes\": %zu, \"nodes\": %lld, \"depth\": %d, \"iterations\": %d, \"converged\": %s, \"outputs\": %d",
 		   now() - start, len, (long long) report.nodes, report.depth, report.iterations,
 		   report.converged ? "true" : "false", report.outputs);
 	print_number("train_accuracy", report.train_accuracy);
+	print_number("train_rmse", report.train_rmse);
 	print_number("oob_score", report.oob_score);
 	print_number("loss", report.loss);
 	print_number("variance_kept", report.variance_kept);
@@ -232,6 +244,81 @@ info(char **argv)
 	return 0;
 }
 
+/* The trees as the view gives them, a list of arrays a tree. */
+static int
+trees(char **argv)
+{
+	lrn_trees	v;
+	const lrn_tree *t;
+	mr_status	st = {0};
+	size_t		len;
+	uint8_t    *bytes = must_read(argv[0], &len);
+
+	if (lrn_trees_open(&mr_env_malloc, bytes, len, &v, &st))
+		die(&st);
+	printf("{\"margins\": %d, \"scale\": %.17g, \"link\": %d, \"base\": [", v.n_margins, v.scale, (int) v.link);
+	for (int i = 0; i < v.n_margins; i++)
+		printf("%s%.17g", i ? ", " : "", v.base ? v.base[i] : 0);
+	printf("], \"trees\": [");
+	while (lrn_trees_next(&v, &t, &st) == MR_OK && t)
+	{
+		printf("%s{\"margin\": %d, \"nodes\": [", v.done > 1 ? ", " : "", t->margin);
+		for (uint32_t i = 0; i < t->n_nodes; i++)
+		{
+			const lrn_tree_node *n = &t->node[i];
+			int			k = t->margin < 0 ? v.n_margins : 1;
+
+			/* JSON has no infinity. */
+			printf("%s[%d, %.17g, %d, %u, %u, %.17g, %.17g, [", i ? ", " : "", n->feature,
+				   isinf(n->threshold) ? 3.5e38 : (double) n->threshold, n->missing_left, n->left, n->right, n->cover, n->gain);
+			for (int c = 0; c < k && n->feature < 0; c++)
+				printf("%s%.17g", c ? ", " : "", t->values[n->value + (uint32_t) c]);
+			printf("], [");
+			for (uint32_t c = 0; n->set && c < t->sets[n->set - 1]; c++)
+				printf("%s%u", c ? ", " : "", t->sets[n->set + c]);
+			printf("]]");
+		}
+		printf("]}");
+	}
+	if (st.code)
+		die(&st);
+	lrn_trees_close(&v);
+	printf("]}\n");
+	return 0;
+}
+
+static int
+shap(char **argv)
+{
+	lrn_trees	v;
+	mr_status	st = {0};
+	size_t		len,
+				bytes_len;
+	uint8_t    *bytes = must_read(argv[0], &bytes_len);
+	float	   *x = (float *) must_read(argv[1], &len);
+	int64_t		rows = atoll(argv[2]);
+	size_t		size;
+	double	   *out,
+				start;
+
+	if (lrn_trees_open(&mr_env_malloc, bytes, bytes_len, &v, &st))
+		die(&st);
+	size = (size_t) rows * (size_t) (v.info.n_features + 1) * (size_t) v.n_margins * sizeof(double);
+	out = malloc(size);
+	start = now();
+	if (lrn_shap(&v, x, rows, out, &st))
+		die(&st);
+	must_write(argv[3], out, size);
+	printf("{\"row_us\": %.3f, \"margins\": %d, \"importances\": [", (now() - start) * 1e6 / (double) rows, v.n_margins);
+	if (lrn_tree_importances(&v, out, &st))
+		die(&st);
+	for (int f = 0; f < v.info.n_features; f++)
+		printf("%s%.17g", f ? ", " : "", out[f]);
+	printf("]}\n");
+	lrn_trees_close(&v);
+	return 0;
+}
+
 int
 main(int argc, char **argv)
 {
@@ -241,6 +328,10 @@ main(int argc, char **argv)
 		return predict(argc - 2, argv + 2);
 	if (argc >= 3 && strcmp(argv[1], "info") == 0)
 		return info(argv + 2);
+	if (argc >= 3 && strcmp(argv[1], "trees") == 0)
+		return trees(argv + 2);
+	if (argc >= 6 && strcmp(argv[1], "shap") == 0)
+		return shap(argv + 2);
 	fprintf(stderr, "usage: see the head of unit/tools/lrn.c\n");
 	return 2;
 }
