@@ -14,6 +14,7 @@
 static float data[COLS][ROWS];
 static float *col[COLS] = {data[0], data[1], data[2]};
 static int32_t y[ROWS];
+static lrn_calibration calibration; /* of the models made next */
 
 static uint8_t *
 make_model(lrn_algorithm a, int n_classes, size_t *len)
@@ -39,6 +40,8 @@ make_model(lrn_algorithm a, int n_classes, size_t *len)
 	p.min_samples_leaf = 3;
 	if (a == LRN_KNN && n_classes == 0)
 		p.task = LRN_REGRESS;
+	p.calibration = calibration;
+	p.cv = 3;
 	if (lrn_train(&mr_env_malloc, &p, &m, &(lrn_target) {.class_id = y, .n_classes = n_classes, .value = data[1]},
 				  NULL, &bytes, len, &st) != MR_OK)
 	{
@@ -205,5 +208,11 @@ main(void)
 	test_model("knn, values", LRN_KNN, 0);
 	test_model("boosting, 2 classes", LRN_GRADIENT_BOOSTING, 2);
 	test_model("boosting, 3 classes", LRN_GRADIENT_BOOSTING, 3);
+	test_model("rbf_svm", LRN_RBF_SVM, 3);
+	calibration = LRN_CALIBRATION_SIGMOID;
+	test_model("rbf_svm, sigmoid", LRN_RBF_SVM, 3);
+	calibration = LRN_CALIBRATION_ISOTONIC;
+	test_model("forest, isotonic", LRN_RANDOM_FOREST, 3);
+	test_model("logistic, isotonic", LRN_LOGISTIC_REGRESSION, 2);
 	return done_testing();
 }

@@ -91,6 +91,7 @@ static const lrn_param params[] =
 	LRN_PARAM(n_iter_no_change, INT, .init = 10, .low = 1),
 	LRN_PARAM(tol, REAL, .init = 1e-7),
 	LRN_PARAM_CLASS_WEIGHTS,
+	LRN_PARAM_CALIBRATION(LRN_CALIBRATION_NONE),
 	{.name = "n_estimators", .type = LRN_PARAM_INT, .offset = offsetof(lrn_params, max_iter), .init = 100, .low = 1, .high = 100000},
 	LRN_PARAM_END
 };

@@ -5,15 +5,18 @@
  *
  * Model bytes: "MRLEARN" and a zero byte, u32 format (1), u32 algorithm, u32
  * features, u32 classes, u32 outputs, u32 task (0 = the algorithm's first, else
- * task + 1), u64 length of the body, u64
- * checksum of all before it and of the body, 16 zero bytes; then the body.
+ * task + 1; plus 256 where a calibration stands before the body), u64 length of
+ * what follows the header, u64 checksum of all before it and of that, 16 zero
+ * bytes; then the calibration (calibrate_file.c) and the body.
  */
+#include "learn/calibrate.h"
 #include "learn/learner.h"
 
 #include <string.h>
 
 #define FORMAT		1
 #define SUM_AT		40			/* offset of the checksum */
+#define CALIBRATED	256			/* bit of the task */
 
 static const char magic[8] = "MRLEARN";
 static const char flat_magic[8] = {'M', 'R', 'P', 'R', 'E', 'D', 'I', 'C'};
@@ -73,7 +76,8 @@ lrn_file_end(lrn_writer *w, const lrn_info *info, mr_status *st)
 	lrn_put_u32(&h, (uint32_t) info->n_features);
 	lrn_put_u32(&h, (uint32_t) info->n_classes);
 	lrn_put_u32(&h, (uint32_t) info->n_outputs);
-	lrn_put_u32(&h, info->task == lrn_first_task(info->algorithm) ? 0 : (uint32_t) info->task + 1);
+	lrn_put_u32(&h, (info->task == lrn_first_task(info->algorithm) ? 0 : (uint32_t) info->task + 1) |
+				(w->calibrated ? CALIBRATED : 0));
 	lrn_put_u64(&h, w->len - LRN_HEADER);
 	sum = lrn_checksum(0, w->data, SUM_AT);
 	sum = lrn_checksum(sum, w->data + LRN_HEADER, w->len - LRN_HEADER);
@@ -107,9 +111,11 @@ info_is_sane(const lrn_info *info)
 		(info->task == LRN_CLASSIFY) == (info->n_classes > 0) && l->sane(info);
 }
 
-mr_code
-lrn_file_open(const uint8_t *bytes, size_t len, lrn_info *info, lrn_reader *r, mr_status *st)
+/* The calibration's reader is empty if there is none. */
+static mr_code
+open_file(const uint8_t *bytes, size_t len, lrn_info *info, lrn_reader *calibration, lrn_reader *r, mr_status *st)
 {
+	bool		calibrated;
 	uint64_t	sum,
 				body;
 	uint32_t	number[6];
@@ -132,6 +138,8 @@ lrn_file_open(const uint8_t *bytes, size_t len, lrn_info *info, lrn_reader *r, m
 	sum = lrn_checksum(sum, bytes + LRN_HEADER, len - LRN_HEADER);
 	if (lrn_get_u64(r) != sum)
 		return lrn_corrupt(st, "Its checksum does not match");
+	calibrated = number[5] & CALIBRATED;
+	number[5] &= ~(uint32_t) CALIBRATED;
 	for (int i = 2; i < 6; i++)
 		if (number[i] > LRN_MAX_FEATURES || (i == 5 && number[i] > LRN_CLUSTER + 1))
 			return lrn_corrupt(st, "Its dimensions are out of range");
@@ -143,15 +151,36 @@ lrn_file_open(const uint8_t *bytes, size_t len, lrn_info *info, lrn_reader *r, m
 	if (!info_is_sane(info))
 		return lrn_corrupt(st, "Its dimensions are out of range");
 	*r = (lrn_reader) {bytes + LRN_HEADER, bytes + len, false};
+	*calibration = (lrn_reader) {0};
+	if (calibrated)
+	{
+		uint32_t	size = lrn_get_u32(r);
+
+		if (r->bad || size > (size_t) (r->end - r->p))
+			return lrn_corrupt(st, "Its calibration is longer than the file");
+		*calibration = (lrn_reader) {r->p, r->p + size, false};
+		r->p += size;
+	}
 	return MR_OK;
+}
+
+mr_code
+lrn_file_open(const uint8_t *bytes, size_t len, lrn_info *info, lrn_reader *r, mr_status *st)
+{
+	lrn_reader	calibration;
+
+	return open_file(bytes, len, info, &calibration, r, st);
 }
 
 mr_code
 lrn_check(const uint8_t *bytes, size_t len, lrn_info *info, mr_status *st)
 {
-	lrn_reader	r;
-	mr_code		code = lrn_file_open(bytes, len, info, &r, st);
+	lrn_reader	calibration,
+				r;
+	mr_code		code = open_file(bytes, len, info, &calibration, &r, st);
 
+	if (code == MR_OK && calibration.p)
+		code = lrn_calibration_check(calibration, info, st);
 	if (code)
 		return code;
 	return lrn_learner_of(info->algorithm)->check(&r, info, st);
@@ -162,15 +191,25 @@ lrn_compile(const mr_env *env, const uint8_t *bytes, size_t len,
 			uint8_t **file, size_t *file_len, mr_status *st)
 {
 	lrn_info	info;
-	lrn_reader	r;
+	lrn_reader	calibration,
+				r;
 	lrn_flat_header *h;
-	mr_code		code = lrn_file_open(bytes, len, &info, &r, st);
+	mr_code		code = open_file(bytes, len, &info, &calibration, &r, st);
 
 	if (code)
 		return code;
 	code = lrn_learner_of(info.algorithm)->compile(env, &r, &info, file, file_len, st);
 	if (code)
 		return code;
+	((lrn_flat_header *) *file)->calibration = 0;
+	if (calibration.p)
+		code = lrn_calibration_compile(env, calibration, &info, file, file_len, st);
+	if (code)
+	{
+		mr_free(env, *file);
+		*file = NULL;
+		return code;
+	}
 	h = (lrn_flat_header *) *file;
 	memcpy(h->magic, flat_magic, sizeof(flat_magic));
 	h->version = LRN_COMPILER_VERSION;
@@ -211,5 +250,12 @@ lrn_open(const void *file, size_t len, lrn_model *model, mr_status *st)
 	if (!info_is_sane(&model->info))
 		return lrn_corrupt(st, "Its dimensions are out of range");
 	model->learner = lrn_learner_of(model->info.algorithm);
+	if (h->calibration)
+	{
+		mr_code		code = lrn_calibration_open(h, model, st);
+
+		if (code)
+			return code;
+	}
 	return model->learner->open(h, model, st);
 }

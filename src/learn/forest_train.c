@@ -526,6 +526,7 @@ static const lrn_choice criteria[] =
 	LRN_PARAM(max_samples, COUNT_OR_SHARE, .low = 1, .nullable = true), \
 	LRN_PARAM(oob_score, MAYBE, .init = -1), \
 	LRN_PARAM_CLASS_WEIGHTS, \
+	LRN_PARAM_CALIBRATION(LRN_CALIBRATION_NONE), \
 	LRN_PARAM_END
 
 static const lrn_param forest_params[] = {PARAMS(true)};

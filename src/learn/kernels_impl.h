@@ -284,6 +284,8 @@ syr2(double *a, int ld, int n, const double *v, const double *w)
 #include "learn/kernels_cluster.h"
 #include "learn/kernels_knn.h"
 #include "learn/kernels_dense.h"
+#include "learn/kernels_svm.h"
+#include "learn/kernels_calibrate.h"
 
 const lrn_kernels LRN_KERNELS = {
 	.logistic_block = logistic_block,
@@ -303,4 +305,11 @@ const lrn_kernels LRN_KERNELS = {
 	.boost_gradients = boost_gradients,
 	.boost_losses = boost_losses,
 	.boost_rows = boost_rows,
+	.rbf_row = rbf_row,
+	.smo_update = smo_update,
+	.smo_pick = smo_pick,
+	.smo_add = smo_add,
+	.rbf_rows = rbf_rows,
+	.calibrate_rows = calibrate_rows,
+	.softmax_rows = softmax_rows,
 };

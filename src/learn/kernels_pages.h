@@ -111,7 +111,7 @@ margin_of_row(const lrn_model *m, const float *x, uint32_t first, uint32_t step)
 
 #else
 
-#define SIDE	8				/* trees that walk side by side */
+#define WALKS	8				/* trees that walk side by side */
 
 /* One step of a walk; at is a node, or BOOST_PAGE + a leaf and stays. */
 INLINE uint32_t
@@ -133,19 +133,19 @@ margin_of_row(const lrn_model *m, const float *x, uint32_t first, uint32_t step)
 	const bool	sets = m->n_sets > 0;
 	float		sum = 0;
 
-	for (uint32_t t = first; t < m->n_trees; t += SIDE * step)
+	for (uint32_t t = first; t < m->n_trees; t += WALKS * step)
 	{
-		const boost_page *p[SIDE];
-		uint32_t	at[SIDE],
+		const boost_page *p[WALKS];
+		uint32_t	at[WALKS],
 					all;
 		uint32_t	n = 0;
 
-		for (; n < SIDE && t + n * step < m->n_trees; n++)
+		for (; n < WALKS && t + n * step < m->n_trees; n++)
 		{
 			p[n] = &m->pages[m->roots[t + n * step + 1] - 1];
 			at[n] = p[n]->root;
 		}
-		for (uint32_t i = n; i < SIDE; i++)
+		for (uint32_t i = n; i < WALKS; i++)
 		{
 			p[i] = p[0];
 			at[i] = BOOST_PAGE;
@@ -153,12 +153,12 @@ margin_of_row(const lrn_model *m, const float *x, uint32_t first, uint32_t step)
 		do
 		{
 			all = BOOST_PAGE;
-			for (int i = 0; i < SIDE; i++)
+			for (int i = 0; i < WALKS; i++)
 			{
 				at[i] = sets ? step_down(m, p[i], at[i], x, true) : step_down(m, p[i], at[i], x, false);
 				all &= at[i];
 			}
-			for (int i = 0; all && i < SIDE; i++)
+			for (int i = 0; all && i < WALKS; i++)
 			{
 				const boost_page *next = page_behind(m, p[i], at[i] - BOOST_PAGE);
 

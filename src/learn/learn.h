@@ -26,6 +26,7 @@
 
 #define LRN_MAX_FEATURES	65535
 #define LRN_MAX_CLASSES		65535
+#define LRN_SVM_CLASSES		100		/* of rbf_svm: a machine for each pair */
 
 /* ---- algorithms and parameters (params.c) ---- */
 
@@ -63,6 +64,7 @@ extern lrn_task lrn_first_task(lrn_algorithm a);
 #define LRN_TAKES_CATEGORIES	2	/* columns may hold codes of categories */
 #define LRN_TAKES_WEIGHTS		4	/* lrn_target.weight */
 #define LRN_NO_TRAIN_SCORE		8	/* predicting the training rows tells nothing */
+#define LRN_GIVES_SCORES		16	/* learner's predict() gives scores, no probabilities */
 
 /* Whether an algorithm has all of these. */
 extern bool lrn_takes(lrn_algorithm a, unsigned what);
@@ -145,6 +147,23 @@ typedef enum lrn_metric
 	LRN_MANHATTAN
 } lrn_metric;
 
+/* What gamma stands for when it is no number. */
+#define LRN_GAMMA_SCALE		0	/* 1 / (columns x variance of all numbers) */
+#define LRN_GAMMA_AUTO		(-1)	/* 1 / columns */
+
+typedef enum lrn_loss
+{
+	LRN_HINGE,
+	LRN_SQUARED_HINGE
+} lrn_loss;
+
+typedef enum lrn_calibration
+{
+	LRN_CALIBRATION_NONE,
+	LRN_CALIBRATION_SIGMOID,	/* Platt */
+	LRN_CALIBRATION_ISOTONIC
+} lrn_calibration;
+
 /* done of total (trees, iterations, passes), loss NaN where there is none. */
 typedef void (*lrn_progress) (void *arg, int64_t done, int64_t total, double loss);
 
@@ -200,6 +219,15 @@ typedef struct lrn_params
 	bool		early_stopping; /* false */
 	double		validation_fraction;	/* 0.1 */
 	int			n_iter_no_change;	/* 10 */
+
+	/* linear_svm, rbf_svm */
+	double		gamma;			/* LRN_GAMMA_SCALE */
+	double		cache_size;		/* 200 MB of kernel rows */
+	lrn_loss	loss;			/* squared_hinge */
+
+	/* classifiers */
+	lrn_calibration calibration;	/* SVMs sigmoid, others none */
+	int			cv;				/* 5 folds whose scores it is learnt from */
 
 	/* pca */
 	double		n_components;	/* 0 = all; below 1 = variance to keep */
@@ -360,7 +388,7 @@ typedef struct lrn_model
 	int			padded;			/* outputs rounded up to 8 */
 	bool		softmax;
 	bool		sigmoid;		/* two classes from one margin */
-	/* kmeans (centres in weights) and knn: distances between (x - shift) * scale */
+	/* kmeans (centres in weights), knn, rbf_svm: distances between (x - shift) * scale */
 	const double *shift;		/* n_features */
 	const double *scale;
 	/* knn */
@@ -371,6 +399,25 @@ typedef struct lrn_model
 	int			n_neighbors;
 	int			metric;			/* lrn_metric */
 	bool		by_distance;	/* nearer ones weigh more */
+
+	/* rbf_svm; a class's support vectors fill whole tiles */
+	struct
+	{
+		const double *rho;		/* a pair */
+		const uint32_t *first_tile; /* n_classes + 1 */
+		const float *tiles;		/* n_features x LRN_TILE each */
+		const float *coef;		/* (n_classes - 1) x LRN_TILE each */
+	}			svm;
+	/* a map for the second of two classes, else for each */
+	struct
+	{
+		lrn_calibration kind;
+		const double *a;		/* sigmoid: padded to eights */
+		const double *b;
+		const uint32_t *first;	/* isotonic: of each map's points, and their number */
+		const double *x;
+		const double *y;
+	}			calibration;
 } lrn_model;
 
 /* MR_CORRUPT unless every index of the file is in range.  Linear in its size. */
@@ -404,5 +451,11 @@ extern int64_t lrn_slice(const lrn_model *m);
 
 /* rows: n x n_features row-major; out: n x n_outputs, what lrn_task says. */
 extern void lrn_predict(const lrn_model *m, const float *rows, int64_t n, float *out);
+
+/*
+ * The same before calibration: decision scores of an SVM (larger = more likely),
+ * uncalibrated probabilities of other classifiers; all else as lrn_predict().
+ */
+extern void lrn_scores(const lrn_model *m, const float *rows, int64_t n, float *out);
 
 #endif							/* MILLRACE_LEARN_H */

@@ -30,6 +30,7 @@ typedef struct lrn_writer
 	size_t		size;
 	size_t		limit;			/* 0 = none */
 	mr_code		failed;			/* MR_OK, MR_NOMEM or MR_LIMIT; sticky */
+	bool		calibrated;		/* model bytes begin with a calibration */
 } lrn_writer;
 
 extern void lrn_put(lrn_writer *w, const void *bytes, size_t n);
@@ -82,7 +83,7 @@ typedef struct lrn_flat_header
 	uint64_t	file_len;
 	uint64_t	checksum;		/* of everything after the header */
 	uint32_t	task;
-	uint32_t	unused;
+	uint32_t	calibration;	/* offset / 64 of its section, 0 = none */
 	/* offsets, 64-byte aligned; 0 = absent.  Forest: nodes, wide, roots,
 	 * shares; linear: mean, weights, bias */
 	uint64_t	section[LRN_FLAT_SECTIONS];
@@ -256,6 +257,16 @@ extern double lrn_solve_memory(int n);
 #define LRN_LANES	32			/* rows of a group in kernels_cluster.h */
 #define LRN_KNN_MOST	1000	/* neighbours of knn, kept on the stack */
 #define LRN_KNN_FEATURES	16384	/* of a query of knn, kept there too */
+#define LRN_TILE	32			/* rows side by side in a tile of an RBF machine */
+#define LRN_SVM_FAR	1e18f		/* its coordinates are held to this */
+
+/* The rows that violate the optimality conditions most. */
+typedef struct lrn_smo_best
+{
+	double		up;				/* largest of up - f */
+	double		low;			/* least of low - f */
+	int			i;				/* where up is */
+} lrn_smo_best;
 
 /* The best border of a column: a histogram's bins up to it go left. */
 typedef struct lrn_boost_scan
@@ -328,6 +339,21 @@ typedef struct lrn_kernels
 	void		(*kmeans_candidates) (const float *x, int64_t groups, int d, const float *candidate,
 									  const float *closest, float *out, size_t stride);
 	void		(*kmeans_rows) (const lrn_model *m, const float *rows, int64_t n, float *out);
+	/* A row of the kernel matrix 2^-|x - z|^2; tiles as kernels_svm.h says. */
+	void		(*rbf_row) (const float *tiles, int n_tiles, int d, const float *x, float *out);
+	/*
+	 * f[k] += step (ki[k] - kj[k]), then the row where up - f is largest, and
+	 * the least low - f.  n: a multiple of LRN_TILE.
+	 */
+	void		(*smo_update) (double *f, const float *ki, const float *kj, double step,
+							   const float *up, const float *low, int n, lrn_smo_best *best);
+	/* The row of largest (top + f - low)^2 / (2 - 2 ki), -1 if none is above 0. */
+	int			(*smo_pick) (const double *f, const float *ki, const float *low, double top, int n);
+	void		(*smo_add) (double *f, const float *row, double c, int n);
+	void		(*rbf_rows) (const lrn_model *m, const float *rows, int64_t n, float *out);
+	/* n rows of scores to probabilities, in place: calibrated, or by a softmax. */
+	void		(*calibrate_rows) (const lrn_model *m, int64_t n, float *out);
+	void		(*softmax_rows) (int k, int64_t n, float *out);
 
 	void		(*knn_rows) (const lrn_model *m, const float *rows, int64_t n, float *out);
 

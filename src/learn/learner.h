@@ -21,6 +21,7 @@ typedef enum lrn_param_type
 	LRN_PARAM_POSITIVE,			/* double above 0 */
 	LRN_PARAM_COUNT_OR_SHARE,	/* double: integer from low on, or in (0, 1) */
 	LRN_PARAM_CHOICE,			/* int: one of choices */
+	LRN_PARAM_CHOICE_OR_POSITIVE,	/* double: above 0, or one of choices, <= 0 */
 	LRN_PARAM_MAX_FEATURES,		/* max_features_kind and max_features */
 	LRN_PARAM_CLASS_WEIGHT		/* class_weight; objects are the caller's */
 } lrn_param_type;
@@ -49,9 +50,14 @@ typedef struct lrn_param
 
 /* What several algorithms have. */
 extern const lrn_choice lrn_task_choices[];
+extern const lrn_choice lrn_calibration_choices[];
 
 #define LRN_PARAM_RANDOM_STATE	LRN_PARAM(random_state, SEED)
 #define LRN_PARAM_TASK			LRN_PARAM(task, CHOICE, .init = LRN_CLASSIFY, .choices = lrn_task_choices)
+/* Of a classifier: lrn_train() does the rest (calibrate.c). */
+#define LRN_PARAM_CALIBRATION(kind) \
+	LRN_PARAM(calibration, CHOICE, .init = (kind), .choices = lrn_calibration_choices, .nullable = true), \
+	LRN_PARAM(cv, INT, .init = 5, .low = 2, .high = 100)
 #define LRN_PARAM_CLASS_WEIGHTS	{.name = "class_weight", .type = LRN_PARAM_CLASS_WEIGHT}
 
 /* ---- algorithms ---- */
@@ -115,6 +121,8 @@ extern const lrn_learner lrn_knn;
 extern const lrn_learner lrn_extra_trees;
 extern const lrn_learner lrn_kmeans;
 extern const lrn_learner lrn_ridge;
+extern const lrn_learner lrn_linear_svm;
+extern const lrn_learner lrn_rbf_svm;
 
 /* NULL if there is none. */
 extern const lrn_learner *lrn_learner_of(lrn_algorithm a);

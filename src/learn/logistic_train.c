@@ -266,6 +266,7 @@ static const lrn_param parameters[] =
 	LRN_PARAM(max_iter, INT, .init = 100, .low = 1, .high = 1000000),
 	LRN_PARAM(fit_intercept, BOOL, .init = true),
 	LRN_PARAM(standardize, BOOL),
+	LRN_PARAM_CALIBRATION(LRN_CALIBRATION_NONE),
 	LRN_PARAM_END
 };
 

@@ -18,6 +18,13 @@ const lrn_choice lrn_task_choices[] =
 	{NULL}
 };
 
+const lrn_choice lrn_calibration_choices[] =
+{
+	{"sigmoid", LRN_CALIBRATION_SIGMOID},
+	{"isotonic", LRN_CALIBRATION_ISOTONIC},
+	{NULL}
+};
+
 static const lrn_choice max_features_choices[] =
 {
 	{"sqrt", LRN_FEATURES_SQRT},
@@ -62,6 +69,7 @@ lrn_params_init(lrn_params *p, lrn_algorithm a)
 			case LRN_PARAM_REAL:
 			case LRN_PARAM_POSITIVE:
 			case LRN_PARAM_COUNT_OR_SHARE:
+			case LRN_PARAM_CHOICE_OR_POSITIVE:
 				*FIELD(p, d, double) = d->init;
 				break;
 			case LRN_PARAM_MAX_FEATURES:
@@ -158,6 +166,11 @@ bad_value(const lrn_params *p, const lrn_param *d, mr_status *st)
 			for (const lrn_choice *c = d->choices; c->name && used < sizeof(wanted); c++)
 				used += (size_t) snprintf(wanted + used, sizeof(wanted) - used, "%s\"%s\"",
 										  c == d->choices ? null : c[1].name ? ", " : " or ", c->name);
+			break;
+		case LRN_PARAM_CHOICE_OR_POSITIVE:
+			for (const lrn_choice *c = d->choices; c->name && used < sizeof(wanted); c++)
+				used += (size_t) snprintf(wanted + used, sizeof(wanted) - used, "\"%s\"%s", c->name,
+										  c[1].name ? ", " : " or a number above 0");
 			break;
 		case LRN_PARAM_MAX_FEATURES:
 			snprintf(wanted, sizeof(wanted), "null, \"sqrt\", \"log2\", an integer of at least 1 or a share between 0 and 1");
@@ -260,6 +273,12 @@ set_number(lrn_params *p, const lrn_param *d, const lrn_value *v)
 				return false;
 			*FIELD(p, d, int) = c->value;
 			return true;
+		case LRN_PARAM_CHOICE_OR_POSITIVE:
+			c = find_choice(d->choices, v);
+			if (c == NULL && (v->kind != LRN_NUMBER || !(v->number > 0) || isinf(v->number)))
+				return false;
+			*FIELD(p, d, double) = c ? c->value : v->number;
+			return true;
 		default:
 			return false;
 	}
@@ -329,6 +348,12 @@ value_json(const lrn_params *p, const lrn_param *d, char *out, size_t size)
 				snprintf(out, size, "%.17g", p->max_features);
 			else
 				snprintf(out, size, "null");
+			return;
+		case LRN_PARAM_CHOICE_OR_POSITIVE:
+			number = *FIELD(p, d, const double);
+			if (number > 0)
+				break;
+			snprintf(out, size, "\"%s\"", choice_name(d->choices, (int) number));
 			return;
 		case LRN_PARAM_INT:
 			number = *FIELD(p, d, const int);

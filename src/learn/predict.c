@@ -59,6 +59,16 @@ void
 lrn_predict(const lrn_model *m, const float *rows, int64_t n, float *out)
 {
 	m->learner->predict(m, rows, n, out);
+	if (m->calibration.kind)
+		lrn_kernels_for(m->isa)->calibrate_rows(m, n, out);
+	else if (m->learner->takes & LRN_GIVES_SCORES)
+		lrn_kernels_for(m->isa)->softmax_rows(m->info.n_classes, n, out);
+}
+
+void
+lrn_scores(const lrn_model *m, const float *rows, int64_t n, float *out)
+{
+	m->learner->predict(m, rows, n, out);
 }
 
 /* Generous: a deep tree takes 20 to 50 ns a row, a product 1 ns. */

@@ -4,6 +4,7 @@
  *	  the memory that will be needed, class weights, accuracy on the training
  *	  rows.
  */
+#include "learn/calibrate.h"
 #include "learn/learner.h"
 
 #include <math.h>
@@ -118,7 +119,8 @@ lrn_class_weights(const lrn_params *p, lrn_class_weight kind, const double *coun
 size_t
 lrn_train_memory(const lrn_params *p, int64_t rows, int cols, int n_classes)
 {
-	double		need = lrn_learner_of(p->algorithm)->memory(p, rows, cols, n_classes);
+	double		need = lrn_learner_of(p->algorithm)->memory(p, rows, cols, n_classes) +
+		lrn_calibration_memory(p, rows, cols, n_classes);
 
 	return need > (double) (SIZE_MAX / 4) ? SIZE_MAX : (size_t) need;
 }
@@ -248,6 +250,8 @@ lrn_train(const mr_env *env, const lrn_params *p, const lrn_matrix *m,
 		.variance_kept = NAN};
 	if (l == NULL)
 		return mr_fail(st, MR_INTERNAL, "algorithm %d does not exist", (int) p->algorithm);
+	if (p->calibration && p->task != LRN_CLASSIFY)
+		return mr_fail(st, MR_INVALID, "\"calibration\" is for classifiers, not for task \"regression\"");
 	report->outputs = p->task == LRN_CLASSIFY ? t->n_classes : 1;
 	code = check_matrix(env, p, m, st);
 	if (code == MR_OK)
@@ -257,7 +261,9 @@ lrn_train(const mr_env *env, const lrn_params *p, const lrn_matrix *m,
 	need = lrn_train_memory(p, m->rows, m->cols, t ? t->n_classes : 0);
 	if (p->max_memory && need > p->max_memory)
 		return lrn_over_limit(st, need, p->max_memory);
-	code = l->train(env, p, m, t, report, file, len, st);
+	code = p->calibration && p->task == LRN_CLASSIFY ?
+		lrn_train_calibrated(env, p, m, t, report, file, len, st) :
+		l->train(env, p, m, t, report, file, len, st);
 	if (code || p->task > LRN_REGRESS || p->fit_only || (l->takes & LRN_NO_TRAIN_SCORE))
 		return code;
 	code = score_training(env, m, t, *file, *len, report, st);

@@ -19,6 +19,8 @@ extern float reg_predict(const reg_model *model, const float *row, int d);
 
 /* n rows through a learner: n * n_outputs numbers, by its task. */
 extern void reg_infer_learner(const reg_model *model, const float *rows, int64 n, float *out);
+/* The same before calibration: decision scores of SVMs. */
+extern void reg_infer_scores(const reg_model *model, const float *rows, int64 n, float *out);
 
 /* A batch through a plan of a network, inputs and outputs in their own element
  * types; a NULL output is not wanted.  shapes, if not NULL: nn_run_shaped(). */

@@ -145,9 +145,11 @@ check_missing(const reg_model *m, const float *rows, int64 n)
 							   (int) (i % m->n_inputs) + 1, i / m->n_inputs + 1)));
 }
 
+typedef void (*learner_call) (const lrn_model *m, const float *rows, int64_t n, float *out);
+
 /* Run a learner over rows, in slices between which interrupts are served. */
 static void
-run_learner(const reg_model *m, const float *rows, int64 n, float *out)
+run_learner_by(learner_call call, const reg_model *m, const float *rows, int64 n, float *out)
 {
 	const lrn_model *l = &m->loaded->lrn;
 	int64		slice = Max(1, lrn_slice(l));
@@ -158,9 +160,15 @@ run_learner(const reg_model *m, const float *rows, int64 n, float *out)
 		int64		now = Min(slice, n - done);
 
 		CHECK_FOR_INTERRUPTS();
-		lrn_predict(l, rows + done * m->n_inputs, now, out + done * m->n_outputs);
+		call(l, rows + done * m->n_inputs, now, out + done * m->n_outputs);
 	}
 	reg_stat_end(m, n);
+}
+
+static void
+run_learner(const reg_model *m, const float *rows, int64 n, float *out)
+{
+	run_learner_by(lrn_predict, m, rows, n, out);
 }
 
 void
@@ -241,6 +249,14 @@ reg_infer_learner(const reg_model *m, const float *rows, int64 n, float *out)
 	reg_load(m);
 	check_missing(m, rows, n);
 	run_learner(m, rows, n, out);
+}
+
+void
+reg_infer_scores(const reg_model *m, const float *rows, int64 n, float *out)
+{
+	reg_load(m);
+	check_missing(m, rows, n);
+	run_learner_by(lrn_scores, m, rows, n, out);
 }
 
 void

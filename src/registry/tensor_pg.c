@@ -329,7 +329,7 @@ millrace_infer(PG_FUNCTION_ARGS)
 	{
 		batch = batch_of(m->reference, "input", n, m->n_inputs);
 		result = result_array(batch, m->n_outputs, NULL, shape != NULL, &answer);
-		reg_infer_learner(m, values, batch, answer);
+		reg_infer_scores(m, values, batch, answer);
 		PG_RETURN_POINTER(result);
 	}
 	else
@@ -610,7 +610,7 @@ millrace_infer_json(PG_FUNCTION_ARGS)
 		for (int64 i = 0; i < numbers.n; i++)
 			rows[i] = (float) numbers.d[i];
 		answer = alloc_elements((int64) batch * m->n_outputs, nn_float32, "output");
-		reg_infer_learner(m, rows, batch, answer);
+		reg_infer_scores(m, rows, batch, answer);
 		push_output(&state, "output", batch, &t, answer, NULL, 1);
 	}
 	else
