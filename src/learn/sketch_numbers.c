@@ -37,24 +37,70 @@ draw(sketch_numbers *d)
 
 /* ---- sorting ---- */
 
-/* Merge the runs a .. m .. b of x into out, without a branch on values. */
+/*
+ * Merge two sorted runs of n into out, from both ends at once: neither end can
+ * pass n values of a run, so there are no bounds to look at, and no branch.
+ */
 static void
-merge_runs(const double *x, int a, int m, int b, double *out)
+merge_equal(const double *x, ptrdiff_t n, double *out)
 {
-	int			i = a,
-				j = m,
-				o = a;
+	const double *l = x,
+			   *r = x + n,
+			   *last_l = x + n - 1,
+			   *last_r = x + 2 * n - 1;
 
-	while (i < m && j < b)
+	for (ptrdiff_t o = 0; o < n; o++)
 	{
-		bool		right = x[j] < x[i];
+		double		a = *l,
+					b = *r,
+					c = *last_l,
+					d = *last_r;
+		bool		right = b < a,
+					left = d < c;
 
-		out[o++] = right ? x[j] : x[i];
-		j += right;
-		i += !right;
+		out[o] = right ? b : a;
+		out[2 * n - 1 - o] = left ? c : d;
+		r += right;
+		l += !right;
+		last_l -= left;
+		last_r -= !left;
 	}
-	memcpy(out + o, x + i, (size_t) (m - i) * sizeof(double));
-	memcpy(out + o + (m - i), x + j, (size_t) (b - j) * sizeof(double));
+}
+
+/* The same for runs of n and m. */
+static void
+merge_any(const double *x, ptrdiff_t n, ptrdiff_t m, double *out)
+{
+	const double *l = x,
+			   *r = x + n,
+			   *end = x + n + m;
+
+	while (l < x + n && r < end)
+		*out++ = *r < *l ? *r++ : *l++;
+	memcpy(out, l, (size_t) (x + n - l) * sizeof(double));
+	memcpy(out + (x + n - l), r, (size_t) (end - r) * sizeof(double));
+}
+
+/* Batcher's network: 19 exchanges, each a minimum and a maximum. */
+static void
+sort_eight(double *x)
+{
+	double		v[SORT_RUN];
+
+#define EXCHANGE(i, j) do { \
+		double		a = v[i], b = v[j]; \
+		v[i] = b < a ? b : a; \
+		v[j] = a < b ? b : a; \
+	} while (0)
+
+	memcpy(v, x, sizeof(v));
+	EXCHANGE(0, 1); EXCHANGE(2, 3); EXCHANGE(4, 5); EXCHANGE(6, 7);
+	EXCHANGE(0, 2); EXCHANGE(1, 3); EXCHANGE(4, 6); EXCHANGE(5, 7);
+	EXCHANGE(1, 2); EXCHANGE(5, 6); EXCHANGE(0, 4); EXCHANGE(3, 7);
+	EXCHANGE(1, 5); EXCHANGE(2, 6); EXCHANGE(1, 4); EXCHANGE(3, 6);
+	EXCHANGE(2, 4); EXCHANGE(3, 5); EXCHANGE(3, 4);
+	memcpy(x, v, sizeof(v));
+#undef EXCHANGE
 }
 
 void
@@ -62,27 +108,32 @@ lrn_sort_doubles(double *x, double *tmp, int n)
 {
 	double	   *from = x,
 			   *to = tmp;
+	int			whole = 0;
 
-	for (int a = 0; a < n; a += SORT_RUN)
+	for (; whole + SORT_RUN <= n; whole += SORT_RUN)
+		sort_eight(x + whole);
+	for (int i = whole + 1; i < n; i++)
 	{
-		int			b = a + SORT_RUN < n ? a + SORT_RUN : n;
+		double		v = x[i];
+		int			j = i;
 
-		for (int i = a + 1; i < b; i++)
-		{
-			double		v = x[i];
-			int			j = i;
-
-			for (; j > a && v < x[j - 1]; j--)
-				x[j] = x[j - 1];
-			x[j] = v;
-		}
+		for (; j > whole && v < x[j - 1]; j--)
+			x[j] = x[j - 1];
+		x[j] = v;
 	}
 	for (int run = SORT_RUN; run < n; run *= 2)
 	{
 		double	   *swap = from;
 
 		for (int a = 0; a < n; a += 2 * run)
-			merge_runs(from, a, a + run < n ? a + run : n, a + 2 * run < n ? a + 2 * run : n, to);
+			if (a + 2 * run <= n)
+				merge_equal(from + a, run, to + a);
+			else
+			{
+				int			l = n - a < run ? n - a : run;
+
+				merge_any(from + a, l, n - a - l, to + a);
+			}
 		from = to;
 		to = swap;
 	}
@@ -131,15 +182,23 @@ insert_sorted(lrn_sketch *s, int level, const double *x, int n)
 	sketch_level *l = &s->numbers->level[level];
 	mr_code		rc = lrn_numbers_room(s, level, l->n + n);
 	int			i = l->n - 1,
+				j = n - 1,
 				o = l->n + n - 1;
 
 	if (rc != MR_OK)
 		return rc;
-	for (int j = n - 1; j >= 0; o--)
-		if (i >= 0 && l->x[i] > x[j])
-			l->x[o] = l->x[i--];
-		else
-			l->x[o] = x[j--];
+	while (i >= 0 && j >= 0)
+	{
+		double		a = l->x[i],
+					b = x[j];
+		bool		old = a > b;
+
+		l->x[o--] = old ? a : b;
+		i -= old;
+		j -= !old;
+	}
+	for (; j >= 0; j--)
+		l->x[j] = x[j];
 	l->n += n;
 	return MR_OK;
 }

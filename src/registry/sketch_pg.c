@@ -10,6 +10,8 @@
 #include <math.h>
 
 #include "access/htup_details.h"
+#include "catalog/namespace.h"
+#include "catalog/pg_type.h"
 #include "core/compat.h"
 #include "fmgr.h"
 #include "funcapi.h"
@@ -20,6 +22,7 @@
 #include "utils/builtins.h"
 #include "utils/fmgrprotos.h"
 #include "utils/memutils.h"
+#include "utils/syscache.h"
 #include "utils/tuplestore.h"
 
 PG_FUNCTION_INFO_V1(millrace_sketch_in);
@@ -79,6 +82,13 @@ reg_sketch_create(const mr_env *env, lrn_sketch_kind kind)
 	if (s == NULL)
 		reg_sketch_check(MR_NOMEM);
 	return s;
+}
+
+Oid
+reg_sketch_type(void)
+{
+	return GetSysCacheOid2(TYPENAMENSP, Anum_pg_type_oid, CStringGetDatum("sketch"),
+						   ObjectIdGetDatum(get_namespace_oid("millrace", false)));
 }
 
 static struct varlena *

@@ -8,6 +8,9 @@
 #include "core/core_pg.h"
 #include "learn/sketch.h"
 
+/* The type's OID. */
+extern Oid	reg_sketch_type(void);
+
 /* A varlena of type millrace.sketch, in the current context. */
 extern struct varlena *reg_sketch_to_datum(lrn_sketch *s);
 
