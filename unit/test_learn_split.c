@@ -86,7 +86,7 @@ test_groups(void)
 	bool		whole = true,
 				even = true;
 
-	ok(lrn_split_rows(env, &s, ROWS, part, &st) == MR_OK && spread(4, -1) < 60, "groups in four folds of near size");
+	ok(lrn_split_rows(env, &s, ROWS, part, &st) == MR_OK && spread(4, -1) < 100, "groups in four folds of near size");
 	memset(part_of, -1, sizeof(part_of));
 	for (int i = 0; i < ROWS; i++)
 	{
@@ -102,6 +102,12 @@ test_groups(void)
 	s.folds = 1;
 	s.test_share = 0.25;
 	ok(lrn_split_rows(env, &s, ROWS, part, &st) == MR_OK && llabs(in_part(0, -1) - ROWS / 4) < 100, "a hold-out of groups");
+	/* Each group a class of its own. */
+	for (int i = 0; i < ROWS; i++)
+		class_id[i] = (int32_t) group[i];
+	s.n_classes = 300;
+	s.folds = 4;
+	ok(lrn_split_rows(env, &s, ROWS, part, &st) == MR_OK && spread(4, -1) < 60, "classes that are groups spread too");
 	for (int i = 0; i < ROWS; i++)
 		group[i] = i % 2;
 	s.folds = 3;

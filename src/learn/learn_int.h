@@ -201,7 +201,7 @@ typedef struct lrn_column
 	double		mean;
 	double		square;			/* sum w (x - mean)^2 */
 	double		deviation;		/* 0 where nothing but rounding varies */
-	double		top;			/* largest |x - mean| */
+	double		top;			/* no |x - mean| is larger */
 } lrn_column;
 
 /* weight NULL = 1. */
@@ -281,6 +281,12 @@ typedef struct lrn_kernels
 	void		(*gram) (const double *a, const double *b, size_t stride, int len,
 						 int i0, int i1, int j0, int j1, double *c, size_t ld);
 	double		(*dot) (const double *a, const double *b, size_t n);
+	void		(*axpy) (double f, const double *x, double *y, size_t n);	/* y += f x */
+	/* Packed rows times l vectors, and their transpose; see kernels_dense.h. */
+	void		(*project) (const float *x, int64_t groups, int d, const float *w, int l,
+							float *y, size_t stride);
+	void		(*project_back) (const float *x, int64_t groups, int d, int j0, int j1,
+								 const float *y, size_t stride, double *z, int l);
 	/* y = A x for the lower n x n symmetric part, and A -= v w' + w v'. */
 	void		(*symv) (const double *a, int ld, int n, const double *x, double *y);
 	void		(*syr2) (double *a, int ld, int n, const double *v, const double *w);

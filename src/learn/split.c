@@ -17,6 +17,7 @@
 #include "learn/sort.h"
 
 #define SLICE	16384			/* rows between two interrupt checks */
+#define SPLIT_STREAM	0x73706c6974	/* of the seed */
 
 /* Whether card i of a row of cards belongs to the test share: of the first n
  * it takes n * share, rounded up, whatever n is. */
@@ -35,13 +36,14 @@ mix(uint64_t h)
 	return h ^ (h >> 31);
 }
 
-/* Fisher and Yates. */
-static mr_code
-shuffle(const mr_env *env, uint32_t *row, int64_t n, uint64_t seed, mr_status *st)
+mr_code
+lrn_shuffle(const mr_env *env, uint32_t *row, int64_t n, uint64_t seed, uint64_t stream, mr_status *st)
 {
 	lrn_rng		rng;
 
-	lrn_rng_seed(&rng, seed, 0x73706c6974);
+	for (int64_t i = 0; i < n; i++)
+		row[i] = (uint32_t) i;
+	lrn_rng_seed(&rng, seed, stream);
 	for (int64_t i = n - 1; i > 0; i--)
 	{
 		int64_t		j = lrn_rng_below(&rng, (uint32_t) (i + 1));
@@ -68,10 +70,7 @@ deal_rows(const mr_env *env, const lrn_split *s, int64_t rows, int32_t *part, mr
 	{
 		memset(next, 0, (size_t) k * sizeof(*next));
 		for (int64_t i = 0; i < rows; i++)
-		{
-			row[i] = (uint32_t) i;
 			next[s->class_id ? s->class_id[i] : 0]++;
-		}
 		for (int c = 0; c < k; c++)
 		{
 			int64_t		n = next[c];
@@ -79,7 +78,7 @@ deal_rows(const mr_env *env, const lrn_split *s, int64_t rows, int32_t *part, mr
 			next[c] = sum;
 			sum += n;
 		}
-		code = shuffle(env, row, rows, s->seed, st);
+		code = lrn_shuffle(env, row, rows, s->seed, SPLIT_STREAM, st);
 	}
 	/* next[c] is the place among all cards of the class's next one. */
 	for (int64_t i = 0; i < rows && code == MR_OK; i++)
@@ -105,9 +104,11 @@ typedef struct table
 	double	   *share;			/* of the rows that a fold should get */
 	int64_t    *have;			/* folds x n_classes */
 	int64_t    *own;			/* of the group at hand, zero between groups */
+	int64_t    *rows;			/* of each fold */
+	double		row_weight;		/* 1 / all rows */
 } table;
 
-/* The fold that would be least full of the group's classes with it. */
+/* The fold that would be least full, of the group's classes and of rows, with it. */
 static int
 best_fold(table *t, const uint32_t *row, int64_t n)
 {
@@ -119,7 +120,7 @@ best_fold(table *t, const uint32_t *row, int64_t n)
 	for (int f = 0; f < t->folds; f++)
 	{
 		const int64_t *have = t->have + (size_t) f * (size_t) t->n_classes;
-		double		load = 0;
+		double		load = (double) n * (double) (t->rows[f] + n) * t->row_weight;
 
 		for (int64_t i = 0; i < n; i++)
 		{
@@ -141,6 +142,7 @@ best_fold(table *t, const uint32_t *row, int64_t n)
 		t->own[c] = 0;
 		t->have[(size_t) best * (size_t) t->n_classes + (size_t) c]++;
 	}
+	t->rows[best] += n;
 	return best;
 }
 
@@ -189,7 +191,8 @@ deal_groups(const mr_env *env, const lrn_split *s, int64_t rows, int32_t *part, 
 {
 	int			folds = s->folds > 1 ? s->folds : 2;
 	int			k = s->class_id ? s->n_classes : 1;
-	table		t = {.folds = folds,.n_classes = k,.class_id = s->class_id};
+	table		t = {.folds = folds,.n_classes = k,.class_id = s->class_id,
+	.row_weight = 1 / (double) rows};
 	groups		g = {0};
 	int64_t		done = 0;
 	mr_code		code = MR_OK;
@@ -202,7 +205,8 @@ deal_groups(const mr_env *env, const lrn_split *s, int64_t rows, int32_t *part, 
 	t.share = mr_alloc(env, (size_t) folds * sizeof(*t.share));
 	t.have = mr_alloc(env, (size_t) folds * (size_t) k * sizeof(*t.have));
 	t.own = mr_alloc(env, (size_t) k * sizeof(*t.own));
-	if (!g.key || !g.row || !g.begin || !g.turn || !t.weight || !t.share || !t.have || !t.own)
+	t.rows = mr_alloc(env, (size_t) folds * sizeof(*t.rows));
+	if (!t.rows || !g.key || !g.row || !g.begin || !g.turn || !t.weight || !t.share || !t.have || !t.own)
 		code = lrn_out_of_memory(st);
 	if (code == MR_OK)
 		code = order_groups(env, s, rows, &g, st);
@@ -210,6 +214,7 @@ deal_groups(const mr_env *env, const lrn_split *s, int64_t rows, int32_t *part, 
 	{
 		memset(t.have, 0, (size_t) folds * (size_t) k * sizeof(*t.have));
 		memset(t.own, 0, (size_t) k * sizeof(*t.own));
+		memset(t.rows, 0, (size_t) folds * sizeof(*t.rows));
 		for (int64_t i = 0; i < rows; i++)
 			t.own[s->class_id ? s->class_id[i] : 0]++;
 		for (int c = 0; c < k; c++)
@@ -245,6 +250,7 @@ deal_groups(const mr_env *env, const lrn_split *s, int64_t rows, int32_t *part, 
 	mr_free(env, t.share);
 	mr_free(env, t.have);
 	mr_free(env, t.own);
+	mr_free(env, t.rows);
 	return code;
 }
 

@@ -56,6 +56,11 @@ lrn_split_role(const lrn_split *s, int32_t part, int fold)
 	return part == fold ? LRN_TEST : LRN_TRAIN;
 }
 
+/* The numbers 0 .. n-1 in random order (Fisher and Yates); n below 2^32.
+ * stream: independent orders of one seed.  MR_CANCELED. */
+extern mr_code lrn_shuffle(const mr_env *env, uint32_t *row, int64_t n, uint64_t seed,
+						   uint64_t stream, mr_status *st);
+
 /* A hash of bytes that never changes: frozen splits and groups depend on it. */
 extern uint64_t lrn_hash(const void *bytes, size_t n, uint64_t seed);
 

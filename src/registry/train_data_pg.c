@@ -754,16 +754,16 @@ train_read(const train_request *q)
 		XactReadOnly = was_read_only;
 	}
 	PG_END_TRY();
+	if (b.rows == 0)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 d->unlabelled ? errmsg("target column \"%s\" is NULL in all rows", q->target) :
+				 errmsg("query returned no rows")));
 	MemoryContextSwitchTo(cxt);
 	finish(&b);
 	SPI_finish();
 	MemoryContextDelete(batch_cxt);
 	MemoryContextSwitchTo(old);
-	if (d->matrix.rows == 0)
-		ereport(ERROR,
-				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-				 d->unlabelled ? errmsg("target column \"%s\" is NULL in all rows", q->target) :
-				 errmsg("query returned no rows")));
 	return d;
 }
 

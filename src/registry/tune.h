@@ -98,8 +98,8 @@ struct ParallelContext;
  * nothing, where there can be no workers.  In parallel mode until tune_end().
  */
 extern struct ParallelContext *tune_begin(tune_job *job, train_data *data, int workers);
-/* A rung: launch workers, work, wait for them; returns how many there were. */
-extern int	tune_rung(struct ParallelContext *pcxt, const tune_job *job);
+/* A rung: launch workers (again), work, wait for them; returns how many there were. */
+extern int	tune_rung(struct ParallelContext *pcxt, const tune_job *job, bool again);
 /* Ends the workers; what is in shared memory is gone, the job's rows and cells too. */
 extern void tune_end(struct ParallelContext *pcxt);
 

@@ -404,12 +404,14 @@ run_rungs(tuning *t, tune_job *job, struct ParallelContext *pcxt)
 	for (int rung = 0; rung < t->rungs && s->n_active > 0; rung++)
 	{
 		int			alive = 0;
-		int			asked = s->n_active;
+		int			asked = s->n_active,
+					launched;
 
 		give_resource(t, job, rung);
 		for (int i = 0; i < s->n_active; i++)
 			memset(&job->cell[(Size) job->active[i] * t->folds], 0, t->folds * sizeof(tune_cell));
-		t->workers_launched = Max(t->workers_launched, tune_rung(pcxt, job));
+		launched = tune_rung(pcxt, job, rung > 0);
+		t->workers_launched = Max(t->workers_launched, launched);
 		for (int i = 0; i < s->n_active; i++)
 			if (collect(t, job, job->active[i], rung))
 				job->active[alive++] = job->active[i];

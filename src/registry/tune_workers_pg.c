@@ -218,7 +218,7 @@ tune_begin(tune_job *job, train_data *data, int workers)
 }
 
 int
-tune_rung(ParallelContext *pcxt, const tune_job *job)
+tune_rung(ParallelContext *pcxt, const tune_job *job, bool again)
 {
 	pg_atomic_write_u32(&job->s->next, 0);
 	pg_atomic_write_u32(&job->s->finished, 0);
@@ -227,7 +227,7 @@ tune_rung(ParallelContext *pcxt, const tune_job *job)
 		tune_work(job);
 		return 0;
 	}
-	if (pcxt->nworkers_launched > 0)
+	if (again)
 		ReinitializeParallelDSM(pcxt);
 	LaunchParallelWorkers(pcxt);
 	tune_work(job);
