@@ -209,6 +209,7 @@ main(void)
 	test_model("boosting, 2 classes", LRN_GRADIENT_BOOSTING, 2);
 	test_model("boosting, 3 classes", LRN_GRADIENT_BOOSTING, 3);
 	test_model("rbf_svm", LRN_RBF_SVM, 3);
+	test_model("linear_svm, 2 classes", LRN_LINEAR_SVM, 2);
 	calibration = LRN_CALIBRATION_SIGMOID;
 	test_model("rbf_svm, sigmoid", LRN_RBF_SVM, 3);
 	calibration = LRN_CALIBRATION_ISOTONIC;

@@ -313,6 +313,9 @@ const lrn_kernels LRN_KERNELS = {
 	.smo_pick = smo_pick,
 	.smo_add = smo_add,
 	.rbf_rows = rbf_rows,
+	.hinge_block = hinge_block,
+	.row_dot = row_dot,
+	.row_axpy = row_axpy,
 	.calibrate_rows = calibrate_rows,
 	.softmax_rows = softmax_rows,
 };

@@ -357,6 +357,16 @@ typedef struct lrn_kernels
 	int			(*smo_pick) (const double *f, const float *ki, const float *low, double top, int n);
 	void		(*smo_add) (double *f, const float *row, double c, int n);
 	void		(*rbf_rows) (const lrn_model *m, const float *rows, int64_t n, float *out);
+	/*
+	 * Loss and gradient (d + 1, added to) of a linear machine's block: rows of
+	 * the class cost positive, others negative, times their weight (or NULL).
+	 */
+	double		(*hinge_block) (float *const *col, int64_t first, int n, int d, const int32_t *y, int32_t class,
+								const float *weight, double positive, double negative,
+								const double *w, double b, double *grad, double *scratch);
+	/* x.w, and w += c x; n: a multiple of 8, w 64-byte aligned. */
+	double		(*row_dot) (const float *x, const double *w, size_t n);
+	void		(*row_axpy) (double *w, const float *x, double c, size_t n);
 	/* n rows of scores to probabilities, in place: calibrated, or by a softmax. */
 	void		(*calibrate_rows) (const lrn_model *m, int64_t n, float *out);
 	void		(*softmax_rows) (int k, int64_t n, float *out);
