@@ -15,9 +15,9 @@
 #else
 #define W	4
 #endif
-typedef float vf __attribute__((vector_size(W * 4), may_alias));
+typedef float bvf __attribute__((vector_size(W * 4), may_alias));
 typedef float vfu __attribute__((vector_size(W * 4), aligned(4), may_alias));
-typedef int32_t vi __attribute__((vector_size(W * 4), may_alias));
+typedef int32_t bvi __attribute__((vector_size(W * 4), may_alias));
 typedef uint32_t vu __attribute__((vector_size(W * 4), may_alias));
 typedef int32_t viu __attribute__((vector_size(W * 4), aligned(4), may_alias));
 typedef double vd __attribute__((vector_size(W * 4), may_alias));
@@ -98,20 +98,20 @@ boost_scan(lrn_boost_scan *s, const int64_t *hist, int n_bins)
  * stays there.
  */
 INLINE void
-exp_floats(vf *x)
+exp_floats(bvf *x)
 {
 	const float shifter = 12582912.0f;	/* 1.5 * 2^23: rounds to an integer */
-	vf			v = *x,
+	bvf			v = *x,
 				n,
 				r,
 				p;
-	vi			low = v < -87.0f,
+	bvi			low = v < -87.0f,
 				high = v > 88.0f;
 
-	v = (vf) (((vi) v & ~low) | ((vi) ((vf) {0} - 87.0f) & low));
-	v = (vf) (((vi) v & ~high) | ((vi) ((vf) {0} + 88.0f) & high));
+	v = (bvf) (((bvi) v & ~low) | ((bvi) ((bvf) {0} - 87.0f) & low));
+	v = (bvf) (((bvi) v & ~high) | ((bvi) ((bvf) {0} + 88.0f) & high));
 	n = v * 1.44269504f + shifter;
-	vi			bits = ((vi) n + 127) << 23;
+	bvi			bits = ((bvi) n + 127) << 23;
 
 	n = n - shifter;
 	r = v - n * 0.693145752f;
@@ -123,32 +123,32 @@ exp_floats(vf *x)
 	p = p * r + 0.5f;
 	p = p * r + 1.0f;
 	p = p * r + 1.0f;
-	*x = p * (vf) bits;
+	*x = p * (bvf) bits;
 }
 
 /* ln() of positive floats: x = 2^n m, m from sqrt(1/2) to sqrt(2), a series in (m-1)/(m+1). */
 INLINE void
-log_floats(vf *x)
+log_floats(bvf *x)
 {
-	vi			bits = (vi) *x;
-	vi			n = (bits - 0x3f3504f3) >> 23;
-	vf			m = (vf) (bits - (n << 23));
-	vf			f = (m - 1.0f) / (m + 1.0f);
-	vf			s = f * f,
+	bvi			bits = (bvi) *x;
+	bvi			n = (bits - 0x3f3504f3) >> 23;
+	bvf			m = (bvf) (bits - (n << 23));
+	bvf			f = (m - 1.0f) / (m + 1.0f);
+	bvf			s = f * f,
 				p;
 
 	p = s * 0.111111111f + 0.142857143f;
 	p = p * s + 0.2f;
 	p = p * s + 0.333333333f;
 	p = p * s + 1.0f;
-	*x = p * f * 2.0f + __builtin_convertvector(n, vf) * 0.693147181f;
+	*x = p * f * 2.0f + __builtin_convertvector(n, bvf) * 0.693147181f;
 }
 
 INLINE void
-store_pairs(int32_t *pair, const vf *g, const vf *h, float g_scale, float h_scale)
+store_pairs(int32_t *pair, const bvf *g, const bvf *h, float g_scale, float h_scale)
 {
-	vi			gi = __builtin_convertvector(*g * g_scale, vi),
-				hi = __builtin_convertvector(*h * h_scale, vi);
+	bvi			gi = __builtin_convertvector(*g * g_scale, bvi),
+				hi = __builtin_convertvector(*h * h_scale, bvi);
 
 	for (int lane = 0; lane < W; lane++)
 	{
@@ -159,11 +159,11 @@ store_pairs(int32_t *pair, const vf *g, const vf *h, float g_scale, float h_scal
 
 /* 1 where y is the class, else 0. */
 INLINE void
-is_class(const int32_t *y, int32_t class, vf *out)
+is_class(const int32_t *y, int32_t class, bvf *out)
 {
-	vi			same = *(const viu *) y == class;
+	bvi			same = *(const viu *) y == class;
 
-	*out = (vf) ((vi) ((vf) {0} + 1.0f) & same);
+	*out = (bvf) ((bvi) ((bvf) {0} + 1.0f) & same);
 }
 
 /* Largest score and 1 / sum of exponentials of rows 0 .. n-1, n a multiple of 16. */
@@ -172,19 +172,19 @@ boost_softmax(const float *score, size_t stride, const double *base, int k, int6
 {
 	for (int64_t i = 0; i < n; i += W)
 	{
-		vf			most = *(const vfu *) (score + i) + (float) base[0],
-					sum = (vf) {0};
+		bvf			most = *(const vfu *) (score + i) + (float) base[0],
+					sum = (bvf) {0};
 
 		for (int c = 1; c < k; c++)
 		{
-			vf			s = *(const vfu *) (score + (size_t) c * stride + i) + (float) base[c];
-			vi			more = s > most;
+			bvf			s = *(const vfu *) (score + (size_t) c * stride + i) + (float) base[c];
+			bvi			more = s > most;
 
-			most = (vf) (((vi) s & more) | ((vi) most & ~more));
+			most = (bvf) (((bvi) s & more) | ((bvi) most & ~more));
 		}
 		for (int c = 0; c < k; c++)
 		{
-			vf			e = *(const vfu *) (score + (size_t) c * stride + i) + (float) base[c] - most;
+			bvf			e = *(const vfu *) (score + (size_t) c * stride + i) + (float) base[c] - most;
 
 			exp_floats(&e);
 			sum = sum + e;
@@ -200,7 +200,7 @@ boost_gradients(const lrn_boost_rows *a, int64_t n, int32_t *pair)
 {
 	for (int64_t i = 0; i < n; i += W)
 	{
-		vf			s = *(const vfu *) (a->score + i),
+		bvf			s = *(const vfu *) (a->score + i),
 					g,
 					h,
 					y;
@@ -208,11 +208,11 @@ boost_gradients(const lrn_boost_rows *a, int64_t n, int32_t *pair)
 		if (a->target)
 		{
 			g = s - *(const vfu *) (a->target + i);
-			h = (vf) {0} + 1.0f;
+			h = (bvf) {0} + 1.0f;
 		}
 		else
 		{
-			vf			p;
+			bvf			p;
 
 			is_class(a->class_id + i, a->class, &y);
 			s = s + a->base;
@@ -232,11 +232,11 @@ boost_gradients(const lrn_boost_rows *a, int64_t n, int32_t *pair)
 			g = p - y;
 			h = p * (1.0f - p) * a->h_factor;
 			/* Rounding may put the sum of exponentials below its largest term. */
-			h = (vf) ((vi) h & (vi) (h > 0.0f));
+			h = (bvf) ((bvi) h & (bvi) (h > 0.0f));
 		}
 		if (a->weight)
 		{
-			vf			w = *(const vfu *) (a->weight + i);
+			bvf			w = *(const vfu *) (a->weight + i);
 
 			g = g * w;
 			h = h * w;
@@ -251,7 +251,7 @@ boost_losses(const lrn_boost_rows *a, int64_t n, float *loss)
 {
 	for (int64_t i = 0; i < n; i += W)
 	{
-		vf			s = *(const vfu *) (a->score + i),
+		bvf			s = *(const vfu *) (a->score + i),
 					l;
 
 		if (a->target)
@@ -266,7 +266,7 @@ boost_losses(const lrn_boost_rows *a, int64_t n, float *loss)
 				l = 1.0f / *(const vfu *) (a->inverse + i);
 			else
 			{
-				vf			y;
+				bvf			y;
 
 				is_class(a->class_id + i, a->class, &y);
 				s = (s + a->base) * (1.0f - 2.0f * y);

@@ -229,7 +229,7 @@ project_back_tile(const float *x, int64_t groups, int d, const float *y, size_t 
 		LRN_UNROLL
 		for (int c = 0; c < GRAM; c++)
 		{
-			float		lane[16];
+			float		lane[16] __attribute__((aligned(64)));
 			double		half_sum[2] = {0, 0};
 
 			LRN_UNROLL

@@ -190,7 +190,7 @@ rule_out(vu *left, const float *x, const float *threshold, const uint32_t *clear
 
 	*left = (vu) _mm512_mask_andnot_epi32((__m512i) *left, right, _mm512_set1_epi32((int) *clear), (__m512i) *left);
 #else
-	vf			v = *(const vfu *) x;
+	bvf			v = *(const vfu *) x;
 	vu			right = missing_right ? (vu) ~(v <= *threshold) : (vu) (v > *threshold);
 
 	*left &= ~(right & *clear);
@@ -222,16 +222,16 @@ rule_out_set(vu *left, const float *x, const uint32_t *set, uint32_t clear)
 
 /* Number of the lowest bit and the value of that leaf. */
 INLINE void
-value_of_leaves(const boost_page *p, const vu *left, vi *leaf, vf *value)
+value_of_leaves(const boost_page *p, const vu *left, bvi *leaf, bvf *value)
 {
-	vi			lowest = (vi) (*left & -*left);
-	vi			bits = (vi) __builtin_convertvector(lowest, vf);
+	bvi			lowest = (bvi) (*left & -*left);
+	bvi			bits = (bvi) __builtin_convertvector(lowest, bvf);
 
 	*leaf = (((bits >> 23) & 255) - 127) & (BOOST_PAGE - 1);
 #if defined(__AVX512F__)
-	*value = (vf) _mm512_permutex2var_ps(_mm512_load_ps(p->value), (__m512i) *leaf, _mm512_load_ps(p->value + 16));
+	*value = (bvf) _mm512_permutex2var_ps(_mm512_load_ps(p->value), (__m512i) *leaf, _mm512_load_ps(p->value + 16));
 #elif defined(__AVX2__)
-	*value = (vf) _mm256_i32gather_ps(p->value, (__m256i) *leaf, 4);
+	*value = (bvf) _mm256_i32gather_ps(p->value, (__m256i) *leaf, 4);
 #else
 	for (int lane = 0; lane < W; lane++)
 		(*value)[lane] = p->value[(*leaf)[lane]];
@@ -266,17 +266,17 @@ page_of_rows(const lrn_model *m, const boost_page *p, uint32_t first, const floa
 							 m->sets[p->set + k - p->n_numbers], p->clear[k]);
 		for (int i = 0; i < vectors; i++)
 		{
-			vi			leaf;
-			vf			v;
+			bvi			leaf;
+			bvf			v;
 
 			value_of_leaves(p, &left[i], &leaf, &v);
 			for (uint32_t l = 0; l < p->n_links; l++)
 			{
 				const boost_link *link = &m->links[p->link + l];
-				vi			here = leaf == (int32_t) link->leaf;
-				vf			other = *(const vfu *) (below + (size_t) (link->page - first) * (size_t) size + row + i * W);
+				bvi			here = leaf == (int32_t) link->leaf;
+				bvf			other = *(const vfu *) (below + (size_t) (link->page - first) * (size_t) size + row + i * W);
 
-				v = (vf) (((vi) other & here) | ((vi) v & ~here));
+				v = (bvf) (((bvi) other & here) | ((bvi) v & ~here));
 			}
 			*(vfu *) (value + row + i * W) = v;
 		}
@@ -313,7 +313,7 @@ block_of_rows(const lrn_model *m, const float *rows, int n, const int size, cons
 				page_of_rows(m, &m->pages[at], first, x, size, vectors, below, value);
 			}
 			for (int i = 0; i < size; i += W)
-				*(vf *) (sum + i) = *(vf *) (sum + i) + *(const vfu *) (value + i);
+				*(bvf *) (sum + i) = *(bvf *) (sum + i) + *(const vfu *) (value + i);
 		}
 		for (int i = 0; i < n; i++)
 			out[(size_t) i * k + margin] = sum[i];
