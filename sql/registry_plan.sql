@@ -35,6 +35,19 @@ SELECT name, version, calls, rows, seconds > 0 AS time, cache_hits = calls - loa
 	work_bytes > 0 AS work, last_used BETWEEN since AND now() + '1 hour' AS used
 FROM millrace.stat_models ORDER BY name;
 
+-- errors: a bad input, one that is caught, a bad image; not what has nothing to do with the model
+SELECT millrace.stat_models_reset();
+\set VERBOSITY sqlstate
+SELECT classify('{1,2}', 'cifar10_fast');
+SELECT classify(array_fill('NaN'::real, ARRAY[20]), 'cifar10_fast');
+DO $$ BEGIN PERFORM infer('cifar10_fast', '{1}'); EXCEPTION WHEN invalid_parameter_value THEN NULL; END $$;
+SELECT classify(NULL, 'cifar10_fast'), classify(array_fill(0, ARRAY[20])::real[], 'cifar10_fast') IS NOT NULL AS ok, 1 / (random() * 0)::int;
+\set VERBOSITY default
+SELECT (millrace.try_extract_descriptors('no image', 'cifar10')).sqlstate;
+SELECT name, calls, errors, cpu_seconds >= 0 AS cpu, peak_bytes >= file_bytes AS peak FROM millrace.stat_models ORDER BY name;
+SELECT array_length(infer('cifar10', array_fill(0::real, ARRAY[3 * 32 * 32])), 1) > 0 AS one_image;
+SELECT errors, cpu_seconds > 0 AS cpu, peak_bytes > file_bytes AS peak FROM millrace.stat_models WHERE name = 'cifar10';
+
 -- memory of a run is known before it, and refused
 SET millrace.max_model_memory = '128kB';
 \set VERBOSITY sqlstate

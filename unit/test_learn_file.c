@@ -205,6 +205,7 @@ main(void)
 	test_model("knn, 3 classes", LRN_KNN, 3);
 	test_model("knn, values", LRN_KNN, 0);
 	test_model("rbf_svm", LRN_RBF_SVM, 3);
+	test_model("linear_svm, 2 classes", LRN_LINEAR_SVM, 2);
 	calibration = LRN_CALIBRATION_SIGMOID;
 	test_model("rbf_svm, sigmoid", LRN_RBF_SVM, 3);
 	calibration = LRN_CALIBRATION_ISOTONIC;

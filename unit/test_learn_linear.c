@@ -293,6 +293,149 @@ test_pca(bool whiten)
 	free(out);
 }
 
+/* Rows of rank `rank`, and noise beneath. */
+static void
+fill_low_rank(float **columns, int rows, int cols, int rank, double noise)
+{
+	lrn_rng		rng;
+	double		factor[8][64];
+
+	lrn_rng_seed(&rng, 21, 0);
+	for (int r = 0; r < rank; r++)
+		for (int c = 0; c < cols; c++)
+			factor[r][c] = normal(&rng) * (rank - r);
+	for (int i = 0; i < rows; i++)
+	{
+		double		t[8];
+
+		for (int r = 0; r < rank; r++)
+			t[r] = normal(&rng);
+		for (int c = 0; c < cols; c++)
+		{
+			double		v = 1000 + noise * normal(&rng);
+
+			for (int r = 0; r < rank; r++)
+				v += t[r] * factor[r][c];
+			columns[c][i] = (float) v;
+		}
+	}
+}
+
+/* The randomised solver against the exact one, and without anything to find. */
+static void
+test_pca_random(void)
+{
+	enum {N = 611, D = 37};
+	static float values[D][N];
+	float	   *columns[D];
+	lrn_matrix	wide = {N, D, columns, NULL, NULL};
+	lrn_params	p;
+	lrn_report	r;
+	mr_status	st = {0};
+	size_t		len[3];
+	uint8_t    *bytes[3],
+			   *flat[2];
+	lrn_model	model[2];
+	double		variance[2][4],
+				worst = 0;
+
+	for (int c = 0; c < D; c++)
+		columns[c] = values[c];
+	fill_low_rank(columns, N, D, 4, 0.5);
+	lrn_params_init(&p, LRN_PCA);
+	p.n_components = 4;
+	for (int i = 0; i < 3; i++)
+	{
+		p.svd_solver = i == 0 ? LRN_SVD_FULL : LRN_SVD_RANDOMIZED;
+		if (lrn_train(&mr_env_malloc, &p, &wide, NULL, &r, &bytes[i], &len[i], &st) != MR_OK)
+		{
+			ok(false, "training failed: %s", st.message);
+			return;
+		}
+	}
+	ok(len[1] == len[2] && memcmp(bytes[1], bytes[2], len[1]) == 0, "randomised twice gives the same bytes");
+	for (int i = 0; i < 2; i++)
+	{
+		open_model(bytes[i], len[i], &flat[i], &model[i]);
+		lrn_pca_variance(bytes[i], len[i], variance[i], NULL, &st);
+	}
+	for (int k = 0; k < 4; k++)
+	{
+		worst = fmax(worst, fabs(variance[1][k] / variance[0][k] - 1));
+		for (int j = 0; j < D; j++)
+			worst = fmax(worst, fabs((double) model[0].weights[j * model[0].padded + k] -
+									 (double) model[1].weights[j * model[1].padded + k]));
+	}
+	ok(worst < 1e-5, "randomised: variances and components as the exact ones (%.1e)", worst);
+	for (int i = 0; i < 3; i++)
+		free(bytes[i]);
+	free(flat[0]);
+	free(flat[1]);
+
+	/* Two directions only, five wanted. */
+	fill_low_rank(columns, N, D, 2, 0);
+	p.n_components = 5;
+	ok(lrn_train(&mr_env_malloc, &p, &wide, NULL, &r, &bytes[0], &len[0], &st) == MR_OK && r.variance_kept > 0.9999,
+	   "fewer directions than components");
+	free(bytes[0]);
+	wide.rows = 3;
+	p.n_components = 2;
+	ok(lrn_train(&mr_env_malloc, &p, &wide, NULL, &r, &bytes[0], &len[0], &st) == MR_OK && r.variance_kept > 0.9999, "three rows");
+	free(bytes[0]);
+	wide.rows = N;
+	p.n_components = 0.5;
+	ok(lrn_train(&mr_env_malloc, &p, &wide, NULL, &r, &bytes[0], &len[0], &st) == MR_INVALID && st.hint[0],
+	   "a share is refused: %s", st.message);
+	p.n_components = 2;
+	for (int c = 0; c < D; c++)
+		for (int i = 0; i < N; i++)
+			values[c][i] = (float) c;
+	ok(lrn_train(&mr_env_malloc, &p, &wide, NULL, &r, &bytes[0], &len[0], &st) == MR_INVALID, "constant columns: %s", st.message);
+}
+
+/* The kernels of training give the same bits on every instruction set. */
+static void
+test_kernels(void)
+{
+	enum {D = 12, N = 96, L = 16};
+	static float x[D * N] __attribute__((aligned(64))),
+				w[D * L],
+				y[3][L * N];
+	static double z[D * N] __attribute__((aligned(64))),
+				wide[3][N] __attribute__((aligned(64))),
+				c[3][D * L],
+				back[3][D * L],
+				sum[3],
+				line[3][N];
+	lrn_rng		rng;
+
+	lrn_rng_seed(&rng, 31, 0);
+	for (int i = 0; i < D * N; i++)
+		z[i] = x[i] = (float) normal(&rng);
+	for (int i = 0; i < D * L; i++)
+		w[i] = (float) normal(&rng);
+	for (int isa = LRN_ISA_PORTABLE; isa <= LRN_ISA_AVX512; isa++)
+	{
+		const lrn_kernels *k = lrn_kernels_for((lrn_isa) isa);
+		int			a = isa - LRN_ISA_PORTABLE;
+
+		k->widen(x, N - 3, 0.3, z, wide[a]);
+		k->gram(z, z, N, N, 0, D, 0, D, c[a], L);
+		sum[a] = k->dot(z, z + N, N - 1);
+		memcpy(line[a], z, sizeof(line[a]));
+		k->axpy(0.7, z + 2 * N, line[a], N - 1);
+		k->project(x, N / LRN_LANES, D, w, L, y[a], N);
+		k->project_back(x, N / LRN_LANES, D, 0, D, y[a], N, back[a], L);
+		for (int i = 0; i < D; i++)
+			for (int j = i + 1; j < D; j++)
+				c[a][i * L + j] = 0;	/* only the lower triangle is promised */
+		ok(memcmp(wide[0], wide[a], sizeof(wide[a])) == 0 && memcmp(c[0], c[a], sizeof(c[a])) == 0 &&
+		   sum[0] == sum[a] && memcmp(line[0], line[a], sizeof(line[a])) == 0 &&
+		   memcmp(y[0], y[a], sizeof(y[a])) == 0 && memcmp(back[0], back[a], sizeof(back[a])) == 0,
+		   "instruction set %d: equal bits in training", isa);
+	}
+}
+
 /*
  * At the minimum sum_i w_i r_i = 0 and sum_i w_i r_i x_ij = alpha s_j^2 beta_j
  * with residuals r and deviations s.  rows < COLS takes the dual way.
@@ -539,6 +682,8 @@ main(void)
 	test_logistic_options();
 	test_pca(false);
 	test_pca(true);
+	test_pca_random();
+	test_kernels();
 	test_ridge(ROWS, false, true, false, 1);
 	test_ridge(ROWS, true, true, true, 10);
 	test_ridge(ROWS, true, false, false, 0.5);

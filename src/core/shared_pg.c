@@ -97,9 +97,12 @@ mr_shared_block(const char *name, size_t size)
 {
 	mr_shared_head *head;
 	bool		found;
+	char		key[64];
 
+	/* A new library in a running server has its own block, not an ERROR. */
+	snprintf(key, sizeof(key), "%s %zu", name, size);
 	LWLockAcquire(AddinShmemInitLock, LW_EXCLUSIVE);
-	head = ShmemInitStruct(name, size, &found);
+	head = ShmemInitStruct(key, size, &found);
 	if (!found)
 	{
 		memset(head, 0, size);

@@ -51,26 +51,42 @@ add_leaf(lrn_trees *v, const forest_raw *raw, uint32_t at, mr_status *st)
 
 /*
  * Gains from the bottom up: the mean of a node's leaves, by cover, is what the
- * node held.  gain = score of left + score of right - score of the node, as
- * the splits were chosen (forest_split.c).  means: n_margins a waiting child.
+ * node held.  What a split takes away of Gini or the squared error, weighed:
+ * W_l W_r / W x the squared distance of the two means; of entropy: W H - W_l
+ * H_l - W_r H_r.
  */
 typedef struct gain_stack
 {
-	double	   *sum;			/* n_margins per entry: cover x mean */
+	double	   *sum;			/* n_margins an entry: cover x mean */
 	double	   *cover;
 	uint32_t	used;
 } gain_stack;
 
+/* Sum of w ln w over classes, less that of all: - W H. */
 static double
-score(const double *sum, double cover, int n, bool entropy)
+negentropy(const double *sum, double cover, int n)
+{
+	double		s = cover > 0 ? -cover * log(cover) : 0;
+
+	for (int c = 0; c < n; c++)
+		s += sum[c] > 0 ? sum[c] * log(sum[c]) : 0;
+	return s;
+}
+
+static double
+distance(const double *left, double w_left, const double *right, double w_right, int n)
 {
 	double		s = 0;
 
-	if (!(cover > 0))
+	if (!(w_left > 0) || !(w_right > 0))
 		return 0;
 	for (int c = 0; c < n; c++)
-		s += !entropy ? sum[c] * sum[c] : sum[c] > 0 ? sum[c] * log(sum[c]) : 0;
-	return entropy ? s - cover * log(cover) : s / cover;
+	{
+		double		d = left[c] / w_left - right[c] / w_right;
+
+		s += d * d;
+	}
+	return s * w_left * w_right / (w_left + w_right);
 }
 
 /* Nodes in preorder from the last to the first: children before parents, the
@@ -109,12 +125,13 @@ set_gains(lrn_trees *v, mr_status *st)
 			double		w_left = s.cover[s.used - 1],
 						w_right = s.cover[s.used - 2];
 
-			n->gain = score(left, w_left, k, entropy) + score(right, w_right, k, entropy);
+			n->gain = entropy ? negentropy(left, w_left, k) + negentropy(right, w_right, k) :
+				distance(left, w_left, right, w_right, k);
 			for (int c = 0; c < k; c++)
 				right[c] += left[c];
 			s.cover[--s.used - 1] = w_left + w_right;
-			n->gain -= score(right, w_left + w_right, k, entropy);
-			n->gain = n->gain > 0 ? n->gain : 0;
+			if (entropy)
+				n->gain = fmax(n->gain - negentropy(right, w_left + w_right, k), 0);
 		}
 	}
 	mr_free(v->env, s.sum);

@@ -115,3 +115,139 @@ dot(const double *a, const double *b, size_t n)
 		sum += a[i] * b[i];
 	return sum;
 }
+
+/* y += f x */
+static void
+axpy(double f, const double *x, double *y, size_t n)
+{
+	size_t		i = 0;
+
+	for (; i + 8 <= n; i += 8)
+		LRN_UNROLL
+		for (int h = 0; h < HALVES; h++)
+			((half_u *) (y + i))[h] = ((half_u *) (y + i))[h] + ((const half_u *) (x + i))[h] * f;
+	for (; i < n; i++)
+		y[i] += x[i] * f;
+}
+
+/* ---- products of a packed matrix with a few vectors, in float32 ---- */
+
+/*
+ * y[c][row] = sum over j of x[row][j] w[j][c], c < l; x in groups of LRN_LANES
+ * rows (kernels_cluster.h), l a multiple of 8.
+ */
+static void
+project(const float *x, int64_t groups, int d, const float *w, int l, float *y, size_t stride)
+{
+	for (int64_t at = 0; at < groups * LRN_LANES; at += VF * TILE)
+	{
+		const float *rows = x + (size_t) (at / LRN_LANES) * LRN_LANES * (size_t) d + at % LRN_LANES;
+
+		for (int c = 0; c < l; c += 8)
+		{
+			vf			sum[8][TILE];
+			const float *v = w + c;
+
+			LRN_UNROLL
+			for (int a = 0; a < 8; a++)
+				LRN_UNROLL
+				for (int r = 0; r < TILE; r++)
+					sum[a][r] = (vf) {0};
+			for (int j = 0; j < d; j++, v += l)
+				LRN_UNROLL
+				for (int r = 0; r < TILE; r++)
+				{
+					vf			e = *(const vf *) (rows + (size_t) j * LRN_LANES + r * VF);
+
+					LRN_UNROLL
+					for (int a = 0; a < 8; a++)
+						sum[a][r] = sum[a][r] + e * v[a];
+				}
+			LRN_UNROLL
+			for (int a = 0; a < 8; a++)
+				LRN_UNROLL
+				for (int r = 0; r < TILE; r++)
+					*(vf *) (y + (size_t) (c + a) * stride + at + r * VF) = sum[a][r];
+		}
+	}
+}
+
+#define SIXTEEN	(16 / VF)		/* vectors of sixteen lanes */
+
+/*
+ * z[j][c] += sum over rows of x[row][j] y[c][row], GRAM by GRAM, in sixteen
+ * lanes.  The first tile of its features fetches those of the next.
+ */
+INLINE void
+project_back_tile(const float *x, int64_t groups, int d, const float *y, size_t stride, double *z, int l,
+				  const bool first)
+{
+	vf			s[GRAM][GRAM][SIXTEEN];
+
+	LRN_UNROLL
+	for (int i = 0; i < GRAM; i++)
+		LRN_UNROLL
+		for (int c = 0; c < GRAM; c++)
+			LRN_UNROLL
+			for (int h = 0; h < SIXTEEN; h++)
+				s[i][c][h] = (vf) {0};
+	for (int64_t at = 0; at < groups * LRN_LANES; at += 16)
+	{
+		const float *rows = x + (size_t) (at / LRN_LANES) * LRN_LANES * (size_t) d + at % LRN_LANES;
+
+		LRN_UNROLL
+		for (int h = 0; h < SIXTEEN; h++)
+		{
+			vf			b[GRAM];
+
+			LRN_UNROLL
+			for (int c = 0; c < GRAM; c++)
+				b[c] = *(const vf *) (y + (size_t) c * stride + at + h * VF);
+			LRN_UNROLL
+			for (int i = 0; i < GRAM; i++)
+			{
+				vf			a = *(const vf *) (rows + i * LRN_LANES + h * VF);
+
+				if (first)
+					__builtin_prefetch(rows + (GRAM + i) * LRN_LANES + h * VF);
+				LRN_UNROLL
+				for (int c = 0; c < GRAM; c++)
+					s[i][c][h] = s[i][c][h] + a * b[c];
+			}
+		}
+	}
+	LRN_UNROLL
+	for (int i = 0; i < GRAM; i++)
+		LRN_UNROLL
+		for (int c = 0; c < GRAM; c++)
+		{
+			float		lane[16];
+			double		half_sum[2] = {0, 0};
+
+			LRN_UNROLL
+			for (int h = 0; h < SIXTEEN; h++)
+				*(vf *) (lane + h * VF) = s[i][c][h];
+			for (int k = 0; k < 16; k += 2)
+			{
+				half_sum[0] += (double) lane[k];
+				half_sum[1] += (double) lane[k + 1];
+			}
+			z[(size_t) i * (size_t) l + (size_t) c] += half_sum[0] + half_sum[1];
+		}
+}
+
+/* For features j0 .. j1-1 (multiples of 4 but for the last, up to which x may be read on). */
+static void
+project_back(const float *x, int64_t groups, int d, int j0, int j1, const float *y, size_t stride,
+			 double *z, int l)
+{
+	for (int j = j0; j < j1; j += GRAM)
+	{
+		const float *features = x + (size_t) j * LRN_LANES;
+		double	   *out = z + (size_t) j * (size_t) l;
+
+		project_back_tile(features, groups, d, y, stride, out, l, true);
+		for (int c = GRAM; c < l; c += GRAM)
+			project_back_tile(features, groups, d, y + (size_t) c * stride, stride, out + c, l, false);
+	}
+}

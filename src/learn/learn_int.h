@@ -201,7 +201,7 @@ typedef struct lrn_column
 	double		mean;
 	double		square;			/* sum w (x - mean)^2 */
 	double		deviation;		/* 0 where nothing but rounding varies */
-	double		top;			/* largest |x - mean| */
+	double		top;			/* no |x - mean| is larger */
 } lrn_column;
 
 /* weight NULL = 1. */
@@ -281,6 +281,12 @@ typedef struct lrn_kernels
 	void		(*gram) (const double *a, const double *b, size_t stride, int len,
 						 int i0, int i1, int j0, int j1, double *c, size_t ld);
 	double		(*dot) (const double *a, const double *b, size_t n);
+	void		(*axpy) (double f, const double *x, double *y, size_t n);	/* y += f x */
+	/* Packed rows times l vectors, and their transpose; see kernels_dense.h. */
+	void		(*project) (const float *x, int64_t groups, int d, const float *w, int l,
+							float *y, size_t stride);
+	void		(*project_back) (const float *x, int64_t groups, int d, int j0, int j1,
+								 const float *y, size_t stride, double *z, int l);
 	/* y = A x for the lower n x n symmetric part, and A -= v w' + w v'. */
 	void		(*symv) (const double *a, int ld, int n, const double *x, double *y);
 	void		(*syr2) (double *a, int ld, int n, const double *v, const double *w);
@@ -303,6 +309,16 @@ typedef struct lrn_kernels
 	int			(*smo_pick) (const double *f, const float *ki, const float *low, double top, int n);
 	void		(*smo_add) (double *f, const float *row, double c, int n);
 	void		(*rbf_rows) (const lrn_model *m, const float *rows, int64_t n, float *out);
+	/*
+	 * Loss and gradient (d + 1, added to) of a linear machine's block: rows of
+	 * the class cost positive, others negative, times their weight (or NULL).
+	 */
+	double		(*hinge_block) (float *const *col, int64_t first, int n, int d, const int32_t *y, int32_t class,
+								const float *weight, double positive, double negative,
+								const double *w, double b, double *grad, double *scratch);
+	/* x.w, and w += c x; n: a multiple of 8, w 64-byte aligned. */
+	double		(*row_dot) (const float *x, const double *w, size_t n);
+	void		(*row_axpy) (double *w, const float *x, double c, size_t n);
 	/* n rows of scores to probabilities, in place: calibrated, or by a softmax. */
 	void		(*calibrate_rows) (const lrn_model *m, int64_t n, float *out);
 	void		(*softmax_rows) (int k, int64_t n, float *out);

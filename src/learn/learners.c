@@ -16,6 +16,7 @@ static const lrn_learner *const learners[] =
 	&lrn_extra_trees,
 	&lrn_kmeans,
 	&lrn_ridge,
+	&lrn_linear_svm,
 	&lrn_rbf_svm,
 };
 

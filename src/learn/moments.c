@@ -24,45 +24,6 @@ lrn_moments_memory(int cols)
 	return (ld + 3) * STRIDE * 8 + ld * ld * 8 + 4 * ld * 8;
 }
 
-/* Rows of a column between interrupts. */
-#define COLUMN_ROWS	1000000
-
-mr_code
-lrn_column_of(const mr_env *env, const float *x, const float *weight, int64_t rows, lrn_column *c, mr_status *st)
-{
-	*c = (lrn_column) {0};
-	for (int pass = 0; pass < 2; pass++)
-	{
-		for (int64_t first = 0; first < rows; first += COLUMN_ROWS)
-		{
-			int64_t		end = first + COLUMN_ROWS < rows ? first + COLUMN_ROWS : rows;
-			double		sum[4] = {0, 0, 0, 0},
-						mass[4] = {0, 0, 0, 0};
-
-			for (int64_t i = first; i < end; i++)
-			{
-				double		w = weight ? (double) weight[i] : 1,
-							off = (double) x[i] - c->mean;
-
-				sum[i & 3] += pass == 0 ? w * off : w * off * off;
-				mass[i & 3] += w;
-				c->top = fabs(off) > c->top ? fabs(off) : c->top;
-			}
-			if (pass == 0)
-				c->mass += (mass[0] + mass[2]) + (mass[1] + mass[3]);
-			c->square += (sum[0] + sum[2]) + (sum[1] + sum[3]);
-			if (mr_interrupted(env))
-				return lrn_canceled(st);
-		}
-		if (pass == 0)
-			*c = (lrn_column) {.mass = c->mass, .mean = c->square / c->mass};
-	}
-	c->deviation = sqrt(c->square / c->mass);
-	if (!(c->deviation > 1e-12 * fabs(c->mean)))
-		c->deviation = 0;
-	return MR_OK;
-}
-
 static double
 provisional_mean(const float *x, int64_t rows)
 {
@@ -73,6 +34,49 @@ provisional_mean(const float *x, int64_t rows)
 	for (int64_t i = 0; i < rows; i += step, n++)
 		sum += (double) x[i];
 	return sum / (double) n;
+}
+
+mr_code
+lrn_column_of(const mr_env *env, const float *x, const float *weight, int64_t rows, lrn_column *c, mr_status *st)
+{
+	const lrn_kernels *kern = lrn_kernels_for(LRN_ISA_AUTO);
+	double		z[ROWS] __attribute__((aligned(64))),
+				root[ROWS] __attribute__((aligned(64))),
+				a = provisional_mean(x, rows),
+				sum = 0,
+				square = 0,
+				top = 0;
+
+	*c = (lrn_column) {0};
+	for (int r = 0; r < ROWS; r++)
+		root[r] = 1;
+	for (int64_t first = 0; first < rows; first += ROWS)
+	{
+		int			n = (int) (rows - first < ROWS ? rows - first : ROWS);
+		size_t		len = ((size_t) n + 7) & ~(size_t) 7;
+
+		for (int r = 0; r < n && weight; r++)
+			root[r] = sqrt((double) weight[first + r]);
+		for (size_t r = (size_t) n; r < len; r++)
+			root[r] = 0;
+		kern->widen(x + first, n, a, NULL, z);
+		for (int r = 0; r < n; r++)
+			top = fabs(z[r]) > top ? fabs(z[r]) : top;
+		if (weight)
+			kern->widen(x + first, n, a, root, z);
+		c->mass += kern->dot(root, root, len);
+		sum += kern->dot(z, root, len);
+		square += kern->dot(z, z, len);
+		if (first % (1024 * ROWS) == 0 && mr_interrupted(env))
+			return lrn_canceled(st);
+	}
+	c->mean = a + sum / c->mass;
+	c->square = fmax(square - sum * sum / c->mass, 0);
+	c->top = top + fabs(sum / c->mass);
+	c->deviation = sqrt(c->square / c->mass);
+	if (!(c->deviation > 1e-12 * fabs(c->mean)))
+		c->deviation = 0;
+	return MR_OK;
 }
 
 /* c += z z' for the lower triangle, panel by panel. */

@@ -338,7 +338,7 @@ BEGIN
 		END IF;
 	END LOOP;
 	IF best IS NULL THEN
-		RAISE EXCEPTION USING MESSAGE = format('no candidate of pipeline "%s" could be trained', @schema_literal@), DETAIL = candidates::text;
+		RAISE EXCEPTION USING MESSAGE = format('no candidate of pipeline "%s" could be trained: %s', @schema_literal@, message), DETAIL = candidates::text;
 	END IF;
 	challenge := millrace.challenge_model(@schema_literal@, best, holdout, 'label', rule);
 	-- Rows of versions stay, with their figures; bytes are kept of those that ever were champion.
@@ -393,7 +393,7 @@ BEGIN
 	r.seconds := r.seconds || jsonb_build_object('classify', EXTRACT(epoch FROM clock_timestamp() - mark));
 	mark := clock_timestamp();
 
-	IF to_regclass('millrace.monitors') IS NOT NULL AND @schema@.option('monitor', '{}') <> 'false' THEN
+	IF @schema@.option('monitor', '{}') <> 'false' THEN
 		r.drift := @schema@.watch(period + width);
 		r.seconds := r.seconds || jsonb_build_object('watch', EXTRACT(epoch FROM clock_timestamp() - mark));
 		mark := clock_timestamp();
@@ -546,12 +546,67 @@ BEGIN
 END $$;
 COMMENT ON FUNCTION @schema@.define_views() IS 'makes the views that show the pipeline';
 
+CREATE OR REPLACE VIEW @schema@.drift AS
+	SELECT d.window_start AS period, d.role, d.column_name, d.rows, d.psi, d.ks, d.shift, d.jensen_shannon, d.chi2, d.missing, d.new_categories, d.adjusted_p, d.alarm, d.reason
+	FROM millrace.drift d WHERE d.monitor = @schema_literal@;
+COMMENT ON VIEW @schema@.drift IS 'each feature and the prediction, period by period, against the reference';
+
+CREATE OR REPLACE VIEW @schema@.evaluation_curves AS
+	SELECT r.period, format('%s:%s', e.name, e.version) AS model, p.curve, p.label, p.point, p.threshold, p.x, p.y
+	FROM @schema@.runs r, jsonb_to_recordset(r.candidates) c(version int, evaluation bigint), millrace.evaluations e, millrace.evaluation_points p
+	WHERE e.id = c.evaluation AND p.evaluation = e.id AND e.name = @schema_literal@;
+COMMENT ON VIEW @schema@.evaluation_curves IS 'points of each candidate''s curves on the hold-out, one label against the rest; calibration too';
+CREATE OR REPLACE VIEW @schema@.roc_curve AS
+	SELECT c.period, c.model, c.label, c.threshold, c.x AS false_positive_rate, c.y AS true_positive_rate FROM @schema@.evaluation_curves c WHERE c.curve = 'roc';
+COMMENT ON VIEW @schema@.roc_curve IS 'receiver operating characteristic of each candidate on the hold-out';
+CREATE OR REPLACE VIEW @schema@.pr_curve AS
+	SELECT c.period, c.model, c.label, c.threshold, c.x AS recall, c.y AS precision FROM @schema@.evaluation_curves c WHERE c.curve = 'pr';
+COMMENT ON VIEW @schema@.pr_curve IS 'precision and recall of each candidate on the hold-out';
+
+-- The first four periods are what later ones are compared with, unless option "monitor" says otherwise.
 CREATE OR REPLACE FUNCTION @schema@.watch(until timestamptz) RETURNS jsonb
 	LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
 	AS $$
+DECLARE
+	width text := @schema@.option('window', '"1 week"') #>> '{}';
+	origin timestamptz := (SELECT min(r.period) FROM @schema@.runs r);
+	reference_end timestamptz := origin + 4 * width::interval;
+	message text;
 BEGIN
-	RETURN NULL;
+	IF NOT EXISTS (SELECT FROM millrace.monitors m WHERE m.name = @schema_literal@) THEN
+		IF until < reference_end THEN
+			RETURN NULL;
+		END IF;
+		BEGIN
+			PERFORM millrace.create_monitor(@schema_literal@,
+				format('SELECT f.period, %s, p.label AS predicted, f.label FROM @schema@.features f LEFT JOIN @schema@.predictions p USING (row_id)',
+					(SELECT string_agg('f.' || quote_ident(d.name), ', ' ORDER BY d.n) FROM @schema@.features_declared() d)),
+				jsonb_build_object('time', 'period', 'window', width, 'start', reference_end,
+					'reference', jsonb_build_object('from', origin, 'to', reference_end), 'prediction', '["predicted"]'::jsonb)
+				|| @schema@.option('monitor', '{}'));
+		EXCEPTION WHEN invalid_parameter_value THEN
+			-- Too few rows as yet: the next period tries again.
+			GET STACKED DIAGNOSTICS message = MESSAGE_TEXT;
+			RETURN jsonb_build_object('waiting', message);
+		END;
+	END IF;
+	PERFORM millrace.run_monitor(@schema_literal@, until);
+	RETURN COALESCE((SELECT jsonb_agg(jsonb_build_object('column', a.column_name, 'role', a.role, 'reason', a.reason) ORDER BY a.role, a.column_name)
+		FROM millrace.drift_alarms a WHERE a.monitor = @schema_literal@ AND a.window_end = until), '[]');
 END $$;
-COMMENT ON FUNCTION @schema@.watch(timestamptz) IS 'brings the monitor of the features up to date; returns the alarms';
+COMMENT ON FUNCTION @schema@.watch(timestamptz) IS 'brings the monitor of the features up to date; returns the alarms of the period that ends then';
+
+CREATE OR REPLACE FUNCTION @schema@.schedule() RETURNS void
+	LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
+	AS $$
+DECLARE
+	every jsonb := @schema@.option('schedule', '"1 day"');
+BEGIN
+	IF every <> 'false' THEN
+		PERFORM millrace.create_schedule(@schema_literal@, (every #>> '{}')::interval, 'SELECT FROM @schema@.catch_up()');
+	END IF;
+END $$;
+COMMENT ON FUNCTION @schema@.schedule() IS 'lets millrace.run_due() call catch_up() every so long: option "schedule"';
 
 SELECT @schema@.define();
+SELECT @schema@.schedule();

@@ -312,15 +312,23 @@ Datum
 millrace_drop_pipeline(PG_FUNCTION_ARGS)
 {
 	char	   *name = text_to_cstring(PG_GETARG_TEXT_PP(0));
+	char	   *kind;
 	Oid			types[1] = {TEXTOID};
 	Datum		values[1];
 
 	SPI_connect();
-	(void) owned_pipeline(name);
+	kind = owned_pipeline(name);
 	values[0] = CStringGetTextDatum(name);
 	run("SELECT millrace.drop_source(s.name) FROM millrace.sources s "
 		"WHERE pg_catalog.starts_with(s.target, pg_catalog.format('%I.', $1))",
 		1, types, values, NULL, SPI_OK_SELECT);
+	if (strcmp(kind, "tabular") == 0)
+	{
+		run("SELECT millrace.drop_schedule(s.name) FROM millrace.schedules s WHERE s.kind = 'sql' AND s.name = $1",
+			1, types, values, NULL, SPI_OK_SELECT);
+		run("SELECT millrace.drop_monitor(m.name) FROM millrace.monitors m WHERE m.name = $1",
+			1, types, values, NULL, SPI_OK_SELECT);
+	}
 	run_as_extension_owner("DELETE FROM millrace.pipelines WHERE name = $1", 1, types, values, NULL, SPI_OK_DELETE);
 	if (OidIsValid(get_namespace_oid(name, true)))
 		run(psprintf("DROP SCHEMA %s CASCADE", quote_identifier(name)), 0, NULL, NULL, NULL, SPI_OK_UTILITY);

@@ -90,7 +90,7 @@ COMMENT ON FUNCTION millrace.prewarm(text) IS
 
 CREATE FUNCTION millrace.model_statistics()
 	RETURNS TABLE (name text, version integer, calls bigint, "rows" bigint, seconds double precision, loads bigint,
-		builds bigint, file_bytes bigint, work_bytes bigint, last_used timestamptz, since timestamptz)
+		builds bigint, file_bytes bigint, work_bytes bigint, errors bigint, cpu_seconds double precision, peak_bytes bigint, last_used timestamptz, since timestamptz)
 	LANGUAGE c VOLATILE PARALLEL RESTRICTED ROWS 20
 	AS 'MODULE_PATHNAME', 'millrace_stat_models';
 COMMENT ON FUNCTION millrace.model_statistics() IS 'counters of this database''s models; see the view millrace.stat_models';

@@ -252,6 +252,7 @@ millrace_classify(PG_FUNCTION_ARGS)
 
 	if (PG_ARGISNULL(0))
 		PG_RETURN_NULL();
+	reg_stat_ask(m);
 	row = reg_floats(PG_GETARG_ARRAYTYPE_P(0), 1, !reg_takes_missing(m), "descriptors", &rows, &columns);
 	if (classified.valid && classified.columns == columns &&
 		memcmp(classified.model_sha, m->sha256, 32) == 0 &&
@@ -259,6 +260,7 @@ millrace_classify(PG_FUNCTION_ARGS)
 	{
 		label = classified.label;
 		confidence = classified.confidence;
+		reg_stat_ask(NULL);
 	}
 	else
 	{
@@ -294,6 +296,7 @@ millrace_predict(PG_FUNCTION_ARGS)
 
 	if (PG_ARGISNULL(0))
 		PG_RETURN_NULL();
+	reg_stat_ask(m);
 	row = reg_floats(PG_GETARG_ARRAYTYPE_P(0), 1, !reg_takes_missing(m), "features", &rows, &columns);
 	PG_RETURN_FLOAT4(reg_predict(m, row, columns));
 }
@@ -314,9 +317,13 @@ millrace_classify_rows(PG_FUNCTION_ARGS)
 	if (PG_ARGISNULL(0))
 		return (Datum) 0;
 	m = reg_resolve_arg(fcinfo, 1, REG_CLASSIFY);
+	reg_stat_ask(m);
 	values = reg_floats(PG_GETARG_ARRAYTYPE_P(0), 2, !reg_takes_missing(m), "descriptors", &rows, &columns);
 	if (rows == 0)
+	{
+		reg_stat_ask(NULL);
 		return (Datum) 0;
+	}
 	label = palloc_array(int32, rows);
 	confidence = palloc_array(float, rows);
 	reg_classify(m, values, rows, columns, label, confidence);
@@ -346,6 +353,7 @@ millrace_class_probabilities(PG_FUNCTION_ARGS)
 	if (PG_ARGISNULL(0))
 		return (Datum) 0;
 	m = reg_resolve_arg(fcinfo, 1, REG_CLASSIFY);
+	reg_stat_ask(m);
 	values = reg_floats(PG_GETARG_ARRAYTYPE_P(0), 1, !reg_takes_missing(m), "descriptors", &rows, &columns);
 	proba = palloc_array(float, Max(m->n_outputs, 1));
 	reg_class_probabilities(m, values, 1, columns, proba);

@@ -25,6 +25,7 @@
 
 static void *scratch = NULL;
 static size_t scratch_size = 0;
+static size_t scratch_asked = 0;
 static volatile sig_atomic_t scratch_busy = false;	/* used in this transaction */
 static TimeoutId idle_timeout = MAX_TIMEOUTS;
 
@@ -71,6 +72,7 @@ reg_scratch(size_t size)
 				(errcode(ERRCODE_PROGRAM_LIMIT_EXCEEDED),
 				 errmsg("a model needs %zu bytes to run, millrace.max_model_memory allows %zu", size, limit)));
 	scratch_busy = true;
+	scratch_asked = size;
 	if (size > scratch_size)
 	{
 		void	   *old = scratch;
@@ -98,9 +100,19 @@ reg_scratch_size(void)
 	return scratch_size;
 }
 
+size_t
+reg_scratch_taken(void)
+{
+	size_t		size = scratch_asked;
+
+	scratch_asked = 0;
+	return size;
+}
+
 void
 reg_scratch_end_of_transaction(void)
 {
+	scratch_asked = 0;
 	if (!scratch_busy)
 		return;
 	scratch_busy = false;

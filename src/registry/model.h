@@ -44,6 +44,9 @@ typedef struct reg_counts
 	uint64		calls;
 	uint64		rows;
 	uint64		ns;				/* of runs alone */
+	uint64		cpu_ns;			/* the same in CPU time */
+	uint64		errors;			/* calls that ended with one */
+	uint64		peak_work;		/* most bytes of work memory of a run */
 	uint64		loads;			/* maps; all other calls found it mapped */
 	uint64		builds;			/* of which compiled here */
 } reg_counts;
@@ -151,9 +154,23 @@ extern void reg_forget_plans(reg_loaded *loaded);
  * not beyond the transaction.  Raises 54000 past millrace.max_model_memory. */
 extern void *reg_scratch(size_t size);
 extern size_t reg_scratch_size(void);
+/* What the last reg_scratch() was asked for, since this was called. */
+extern size_t reg_scratch_taken(void);
 extern void reg_scratch_end_of_transaction(void);
 
 /* ---- stats_pg.c ---- */
+
+/* A call has asked for a model: if its transaction ends before reg_stat_end(),
+ * that is an error of the model's. */
+extern const reg_model *reg_stat_asked;
+static inline void
+reg_stat_ask(const reg_model *model)
+{
+	reg_stat_asked = model;
+}
+
+/* From the end of a transaction that failed; and for an input that is no good. */
+extern void reg_stat_failed(void);
 
 /* Before and after a run of rows; a few nanoseconds. */
 extern void reg_stat_start(const reg_model *model, int64 rows);

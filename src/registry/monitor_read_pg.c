@@ -34,20 +34,28 @@
 
 /* ---- whose query, and what it may do ---- */
 
+static void
+name_monitor(void *arg)
+{
+	errcontext("monitor \"%s\"", ((const monitor *) arg)->name);
+}
+
 void
-mon_become_owner(mon_user *save, Oid owner, const char *path)
+mon_become_owner(mon_user *save, const monitor *m)
 {
 	GetUserIdAndSecContext(&save->user, &save->context);
 	save->guc_level = NewGUCNestLevel();
-	SetUserIdAndSecContext(owner, save->context | SECURITY_RESTRICTED_OPERATION | SECURITY_LOCAL_USERID_CHANGE);
-	if (path)
-		(void) set_config_option("search_path", path, PGC_USERSET, PGC_S_SESSION, GUC_ACTION_SAVE, true, 0, false);
+	SetUserIdAndSecContext(m->owner, save->context | SECURITY_RESTRICTED_OPERATION | SECURITY_LOCAL_USERID_CHANGE);
+	(void) set_config_option("search_path", m->search_path, PGC_USERSET, PGC_S_SESSION, GUC_ACTION_SAVE, true, 0, false);
 	SPI_connect();
+	save->error = (ErrorContextCallback) {error_context_stack, name_monitor, unconstify(monitor *, m)};
+	error_context_stack = &save->error;
 }
 
 void
 mon_become_caller(const mon_user *save)
 {
+	error_context_stack = save->error.previous;
 	SPI_finish();
 	AtEOXact_GUC(false, save->guc_level);
 	SetUserIdAndSecContext(save->user, save->context);

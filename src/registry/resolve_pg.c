@@ -144,6 +144,9 @@ transaction_ended(XactEvent event, void *arg)
 		event != XACT_EVENT_PREPARE)
 		return;
 	transactions++;
+	if (event == XACT_EVENT_ABORT || event == XACT_EVENT_PARALLEL_ABORT)
+		reg_stat_failed();
+	reg_stat_ask(NULL);
 	reg_scratch_end_of_transaction();
 	while (*link)
 	{

@@ -65,6 +65,7 @@ reg_extract(const reg_model *m, const uint8 *image, size_t size, float *out, mr_
 	float	   *input;
 	float	   *features;
 
+	reg_stat_ask(m);
 	reg_load(network);
 	if (m != network)
 		reg_load(m);
@@ -84,7 +85,10 @@ reg_extract(const reg_model *m, const uint8 *image, size_t size, float *out, mr_
 	code = img_to_tensor(&env, image, size, limits, &l->spec.prep, input, st);
 	MemoryContextReset(image_cxt);
 	if (code == MR_INVALID || code == MR_LIMIT || code == MR_UNSUPPORTED || code == MR_CORRUPT)
+	{
+		reg_stat_failed();
 		return code;
+	}
 	if (code != MR_OK)
 		mr_pg_raise(st);
 

@@ -4,14 +4,19 @@
  *
  * A backend counts in its own reg_loaded.  At the end of a transaction, and
  * during a long one after a tenth of a second of work, the sums go into the
- * shared entry of (database, name, version).  When all entries are taken, the
+ * shared entry of (database, name, version).  A call that has asked for a model
+ * and was not through when its (sub)transaction ended is an error of it.  When all entries are taken, the
  * one used longest ago makes room.  Single-row calls of learners take less than
- * reading the clock twice, so one in SAMPLE is timed and counts for all.
+ * reading the clock twice, so one in SAMPLE is timed and counts for all; the
+ * CPU's clock is a system call, so one in CPU_SAMPLE.
  *
  * Lock: the block's LWLock, exclusively, for a scan of the entries.
  */
 #include "postgres.h"
 
+#include <time.h>
+
+#include "access/xact.h"
 #include "core/compat.h"
 #include "core/shared_pg.h"
 #include "fmgr.h"
@@ -27,6 +32,7 @@ PG_FUNCTION_INFO_V1(millrace_stat_models_reset);
 
 #define MAX_STATS 96
 #define SAMPLE 16
+#define CPU_SAMPLE 256			/* a multiple */
 #define MANY_ROWS 64			/* always timed */
 #define FLUSH_US 100000
 
@@ -52,12 +58,43 @@ StaticAssertDecl(sizeof(stat_block) < 28 * 1024, "the block must fit into the sl
 
 static stat_block *block;
 static instr_time started;		/* of the run at hand */
+static uint64 cpu_started;
+static int	cpu_timed;			/* weight of the run at hand; 0: not timed */
+
+const reg_model *reg_stat_asked = NULL;
+
+/* Nanoseconds of CPU that this thread has used. */
+static uint64
+cpu_ns(void)
+{
+	struct timespec t;
+
+	(void) clock_gettime(CLOCK_THREAD_CPUTIME_ID, &t);
+	return (uint64) t.tv_sec * UINT64CONST(1000000000) + (uint64) t.tv_nsec;
+}
+
+void
+reg_stat_failed(void)
+{
+	if (reg_stat_asked)
+		reg_stat_asked->loaded->counts.errors++;
+	reg_stat_asked = NULL;
+}
+
+/* An error that somebody catches. */
+static void
+subtransaction_ended(SubXactEvent event, SubTransactionId mine, SubTransactionId parent, void *arg)
+{
+	if (event == SUBXACT_EVENT_ABORT_SUB)
+		reg_stat_failed();
+}
 
 void
 reg_stat_init(void)
 {
 	if (process_shared_preload_libraries_in_progress)
 		mr_shared_reserve(sizeof(stat_block));
+	RegisterSubXactCallback(subtransaction_ended, NULL);
 }
 
 static void
@@ -75,11 +112,21 @@ attach(void)
 void
 reg_stat_start(const reg_model *m, int64 rows)
 {
-	reg_counts *c = &m->loaded->counts;
+	static uint32 tick = 0;
 
-	m->loaded->timed = m->kind == REG_ONNX || rows >= MANY_ROWS ? 1 : c->calls % SAMPLE == 0 ? SAMPLE : 0;
+	if (m->kind == REG_ONNX || rows >= MANY_ROWS)
+		m->loaded->timed = cpu_timed = 1;
+	else
+	{
+		tick++;
+		m->loaded->timed = tick % SAMPLE == 0 ? SAMPLE : 0;
+		cpu_timed = tick % CPU_SAMPLE == 0 ? CPU_SAMPLE : 0;
+	}
 	if (m->loaded->timed)
 		INSTR_TIME_SET_CURRENT(started);
+	if (cpu_timed)
+		cpu_started = cpu_ns();
+	reg_stat_asked = m;
 }
 
 void
@@ -87,6 +134,7 @@ reg_stat_end(const reg_model *m, int64 rows)
 {
 	reg_counts *c = &m->loaded->counts;
 	instr_time	now;
+	size_t		work;
 
 	if (m->loaded->timed)
 	{
@@ -94,6 +142,11 @@ reg_stat_end(const reg_model *m, int64 rows)
 		INSTR_TIME_SUBTRACT(now, started);
 		c->ns += (uint64) (INSTR_TIME_GET_DOUBLE(now) * 1e9) * m->loaded->timed;
 	}
+	if (cpu_timed)
+		c->cpu_ns += (cpu_ns() - cpu_started) * cpu_timed;
+	work = reg_scratch_taken();
+	c->peak_work = Max(c->peak_work, work);
+	reg_stat_asked = NULL;
 	c->calls++;
 	c->rows += rows;
 	if (c->ns > FLUSH_US * UINT64CONST(1000))
@@ -128,7 +181,7 @@ reg_stat_flush(const reg_model *m)
 	reg_counts *c = &m->loaded->counts;
 	stat_entry *e;
 
-	if (c->calls == 0 && c->loads == 0)
+	if (c->calls == 0 && c->loads == 0 && c->errors == 0)
 		return;
 	attach();
 	LWLockAcquire(&block->head.lock, LW_EXCLUSIVE);
@@ -136,6 +189,9 @@ reg_stat_flush(const reg_model *m)
 	e->counts.calls += c->calls;
 	e->counts.rows += c->rows;
 	e->counts.ns += c->ns;
+	e->counts.cpu_ns += c->cpu_ns;
+	e->counts.errors += c->errors;
+	e->counts.peak_work = Max(e->counts.peak_work, c->peak_work);
 	e->counts.loads += c->loads;
 	e->counts.builds += c->builds;
 	e->last_used = GetCurrentTimestamp();
@@ -170,6 +226,8 @@ millrace_stat_models(PG_FUNCTION_ARGS)
 			Float8GetDatum(1e-9 * (double) e->counts.ns),
 			Int64GetDatum(e->counts.loads), Int64GetDatum(e->counts.builds),
 			Int64GetDatum(e->file_bytes), Int64GetDatum(e->work_bytes),
+			Int64GetDatum(e->counts.errors), Float8GetDatum(1e-9 * (double) e->counts.cpu_ns),
+			Int64GetDatum(e->file_bytes + Max(e->work_bytes, e->counts.peak_work)),
 			TimestampTzGetDatum(e->last_used), TimestampTzGetDatum(reset)
 		};
 		bool		nulls[lengthof(values)] = {false};

@@ -322,6 +322,7 @@ millrace_infer(PG_FUNCTION_ARGS)
 	m = reg_resolve_arg(fcinfo, 0, REG_DESCRIBE);
 	array = PG_GETARG_ARRAYTYPE_P(1);
 	n = ArrayGetNItems(ARR_NDIM(array), ARR_DIMS(array));
+	reg_stat_ask(m);
 	values = reg_floats(array, MAXDIM, !reg_takes_missing(m), "input", &rows, &columns);
 	if (shape)
 		read_shape(shape, n, &given);
@@ -595,6 +596,7 @@ millrace_infer_json(PG_FUNCTION_ARGS)
 	if (PG_ARGISNULL(1))
 		PG_RETURN_NULL();
 	m = reg_resolve_arg(fcinfo, 0, REG_DESCRIBE);
+	reg_stat_ask(m);
 	inputs_json = PG_GETARG_JSONB_P(1);
 	pushJsonbValue(&state, WJB_BEGIN_OBJECT, NULL);
 	if (m->kind != REG_ONNX)

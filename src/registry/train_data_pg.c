@@ -400,7 +400,8 @@ put_array(builder *b, const train_column *c, Datum value)
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 				 errmsg("column \"%s\" holds arrays of different lengths", c->name),
 				 errdetail("Row " INT64_FORMAT " has %d elements, the rows before it have %d.",
-						   b->rows + 1, n, c->width)));
+						   b->rows + 1, n, c->width),
+				 errhint("Leave out such rows: WHERE cardinality(%s) = %d.", quote_identifier(c->name), c->width)));
 	row = palloc(Max(n, 1) * sizeof(float));	/* of the batch's memory */
 	train_array(a, c->source, row);
 	for (int i = 0; i < n; i++)
@@ -693,6 +694,14 @@ train_check_query(SPIPlanPtr plan)
 	}
 }
 
+/* Context of an error in the query: whatever it calls may not write either. */
+static void
+tell_read_only(void *unused)
+{
+	if (geterrcode() == ERRCODE_READ_ONLY_SQL_TRANSACTION)
+		errhint("The query is only read: neither it nor a function that it calls may write.");
+}
+
 train_data *
 train_read(const train_request *q)
 {
@@ -703,13 +712,14 @@ train_read(const train_request *q)
 	train_data *d = MemoryContextAllocZero(cxt, sizeof(train_data));
 	builder		b = {.d = d, .q = q};
 	bool		was_read_only = XactReadOnly;
+	ErrorContextCallback told = {error_context_stack, tell_read_only, NULL};
 
 	d->cxt = cxt;
 	d->target = -1;
 	if (SPI_connect() != SPI_OK_CONNECT)
 		elog(ERROR, "SPI_connect failed");
 
-	/* Whatever the query calls may not write either. */
+	error_context_stack = &told;
 	XactReadOnly = true;
 	PG_TRY();
 	{
@@ -753,11 +763,14 @@ train_read(const train_request *q)
 		XactReadOnly = was_read_only;
 	}
 	PG_END_TRY();
+	error_context_stack = told.previous;
 	if (b.rows == 0)
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 				 d->unlabelled ? errmsg("target column \"%s\" is NULL in all rows", q->target) :
-				 errmsg("query returned no rows")));
+				 errmsg("query returned no rows"),
+				 d->unlabelled ? errhint("Rows without a target are left out, and then there is none.") :
+				 errhint("Run it by itself, and see what its conditions leave.")));
 	MemoryContextSwitchTo(cxt);
 	finish(&b);
 	SPI_finish();

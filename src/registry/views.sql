@@ -66,10 +66,11 @@ COMMENT ON VIEW millrace.model_history IS
 CREATE VIEW millrace.stat_models AS
 SELECT s.name, s.version, s.calls, s.rows, s.seconds,
 	s.seconds * 1000 / NULLIF(s.rows, 0) AS ms_per_row,
-	s.loads, s.calls - LEAST(s.loads, s.calls) AS cache_hits, s.builds, s.file_bytes, s.work_bytes, s.last_used, s.since
+	s.loads, s.calls - LEAST(s.loads, s.calls) AS cache_hits, s.builds, s.file_bytes, s.work_bytes,
+	s.errors, s.cpu_seconds, s.peak_bytes, s.last_used, s.since
 FROM millrace.model_statistics() s;
 COMMENT ON VIEW millrace.stat_models IS
-	'what each model did since the counters were set to zero: calls, rows, seconds in its kernels; loads are sessions that mapped it, cache_hits calls that found it mapped';
+	'what each model did since the counters were set to zero: calls, rows, seconds in its kernels; loads are sessions that mapped it, cache_hits calls that found it mapped; errors are calls that failed, bad inputs too; cpu_seconds of those seconds were worked; peak_bytes is the most that its file and a run took';
 
 CREATE VIEW millrace.supported_operators AS
 SELECT o.domain, o.operator, o.since_opset, o.until_opset, o.kernel
