@@ -116,6 +116,7 @@ extern mr_code lrn_linear_coefficients(const mr_env *env, lrn_reader *r, const l
 extern const lrn_learner lrn_random_forest;
 extern const lrn_learner lrn_logistic_regression;
 extern const lrn_learner lrn_pca;
+extern const lrn_learner lrn_gradient_boosting;
 extern const lrn_learner lrn_knn;
 extern const lrn_learner lrn_extra_trees;
 extern const lrn_learner lrn_kmeans;

@@ -12,6 +12,7 @@ static const lrn_learner *const learners[] =
 	&lrn_random_forest,
 	&lrn_logistic_regression,
 	&lrn_pca,
+	&lrn_gradient_boosting,
 	&lrn_knn,
 	&lrn_extra_trees,
 	&lrn_kmeans,
