@@ -74,6 +74,7 @@ typedef struct mon_options
 	int			bins;
 	double		alpha;
 	lrn_correction correction;
+	bool		scheduled;		/* run_due() runs it; else its user does */
 	struct
 	{
 		double		psi,

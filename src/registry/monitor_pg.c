@@ -98,8 +98,9 @@ write_monitor(const monitor *m, Jsonb *options)
 				 errmsg("monitor \"%s\" already exists", m->name),
 				 errhint("Drop it with millrace.drop_monitor(), or choose another name.")));
 	/* Due at once; a run then says when it is due again. */
-	reg_execute("INSERT INTO millrace.schedules (name, kind, owner, every, next_run, search_path) "
-				"VALUES ($1, 'monitor', $2, $9, pg_catalog.now(), $7)", 9, types, values, nulls, SPI_OK_INSERT);
+	if (m->options.scheduled)
+		reg_execute("INSERT INTO millrace.schedules (name, kind, owner, every, next_run, search_path) "
+					"VALUES ($1, 'monitor', $2, $9, pg_catalog.now(), $7)", 9, types, values, nulls, SPI_OK_INSERT);
 	reg_write_end(&w);
 }
 
