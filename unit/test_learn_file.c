@@ -35,6 +35,8 @@ make_model(lrn_algorithm a, int n_classes, size_t *len)
 	}
 	lrn_params_init(&p, a);
 	p.n_estimators = 4;
+	if (a == LRN_GRADIENT_BOOSTING)
+		p.max_iter = 2;
 	p.min_samples_leaf = 3;
 	if (a == LRN_KNN && n_classes == 0)
 		p.task = LRN_REGRESS;
@@ -204,7 +206,10 @@ main(void)
 	test_model("ridge", LRN_RIDGE, 0);
 	test_model("knn, 3 classes", LRN_KNN, 3);
 	test_model("knn, values", LRN_KNN, 0);
+	test_model("boosting, 2 classes", LRN_GRADIENT_BOOSTING, 2);
+	test_model("boosting, 3 classes", LRN_GRADIENT_BOOSTING, 3);
 	test_model("rbf_svm", LRN_RBF_SVM, 3);
+	test_model("linear_svm, 2 classes", LRN_LINEAR_SVM, 2);
 	calibration = LRN_CALIBRATION_SIGMOID;
 	test_model("rbf_svm, sigmoid", LRN_RBF_SVM, 3);
 	calibration = LRN_CALIBRATION_ISOTONIC;

@@ -140,8 +140,8 @@ walk(const sketch_view *r, const sketch_view *c, double error, lrn_drift *out)
 				ties = 0,
 				at_r = 0,
 				at_c = 0,
-				variance,
-				auc;
+				auc,
+				variance;
 
 	for (int i = 0, j = 0; i < r->n || j < c->n;)
 	{
@@ -162,16 +162,16 @@ walk(const sketch_view *r, const sketch_view *c, double error, lrn_drift *out)
 		d = fmax(d, fabs(at_r / n - at_c / m));
 	}
 	out->ks = d;
+	out->shift = 0;
+	/* One value everywhere: nothing to test. */
+	if (r->n == 1 && c->n == 1 && r->x[0] == c->x[0])
+		return;
 	out->ks_p = lrn_kolmogorov_tail(fmax(d - 3 * error, 0), n * m / all);
 	auc = above;
 	variance = fmax((all + 1 - ties) / (12 * n * m), 0) + error * error;
-	if (variance > 1e-30)
-		out->shift_p = lrn_normal_two_sided((auc - 0.5) / sqrt(variance));
-	else
-		out->shift_p = fabs(auc - 0.5) < 1e-12 ? 1 : 0;
-	out->shift = fmin(fmax(M_SQRT2 * lrn_normal_quantile(fmin(fmax(auc, 0), 1)), -MOST_SHIFT), MOST_SHIFT);
-	if (fabs(auc - 0.5) < 1e-12)
-		out->shift = 0;
+	out->shift_p = lrn_normal_two_sided((auc - 0.5) / sqrt(variance));
+	if (fabs(auc - 0.5) >= 1e-12)
+		out->shift = fmin(fmax(M_SQRT2 * lrn_normal_quantile(fmin(fmax(auc, 0), 1)), -MOST_SHIFT), MOST_SHIFT);
 }
 
 static mr_code
@@ -221,9 +221,10 @@ lrn_drift_is_new(const lrn_sketch *reference, const char *text, int len)
 }
 
 /*
- * Rows of categories that the reference lacks, against what it makes likely:
- * the share of categories not seen yet is about that of those seen once (Good
- * and Turing, 1953), here with 2 standard errors and one row more.
+ * Rows of categories that the reference lacks, against what it makes likely.
+ * The share of categories not seen yet is about that of those seen once (Good
+ * and Turing, 1953): with once of them in n rows a gamma variable of shape
+ * once + 1 and rate n, so that their number in m rows is negative binomial.
  */
 static void
 compare_new(const lrn_sketch *reference, const lrn_sketch *current, lrn_drift *out)
@@ -242,7 +243,7 @@ compare_new(const lrn_sketch *reference, const lrn_sketch *current, lrn_drift *o
 		if (lrn_drift_is_new(reference, c->text + c->entry[i].offset, (int) c->entry[i].len))
 			fresh += (double) c->entry[i].count;
 	out->new_share = fresh / (double) current->count;
-	out->new_p = lrn_poisson_tail(fresh, (double) current->count * fmin((once + 2 * sqrt(once) + 1) / rows, 1));
+	out->new_p = fresh > 0 ? lrn_beta_i(fresh, once + 1, (double) current->count / (rows + (double) current->count)) : 1;
 }
 
 /* One category into the table, or into the pool, its bin 0. */
@@ -312,10 +313,9 @@ compare_missing(lrn_drift *out)
 				m = (double) out->rows[1],
 				p = (out->missing[0] * n + out->missing[1] * m) / (n + m);
 
-	if (n == 0 || m == 0)
-		return;
-	out->missing_p = p > 0 && p < 1 ?
-		lrn_normal_two_sided((out->missing[1] - out->missing[0]) / sqrt(p * (1 - p) * (1 / n + 1 / m))) : 1;
+	/* Where nothing or all is missing there is nothing to test. */
+	if (n > 0 && m > 0 && p > 0 && p < 1)
+		out->missing_p = lrn_normal_two_sided((out->missing[1] - out->missing[0]) / sqrt(p * (1 - p) * (1 / n + 1 / m)));
 }
 
 mr_code

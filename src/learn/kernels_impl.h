@@ -279,6 +279,8 @@ syr2(double *a, int ld, int n, const double *v, const double *w)
 }
 
 #include "learn/kernels_predict.h"
+#include "learn/kernels_boost.h"
+#include "learn/kernels_pages.h"
 #include "learn/kernels_cluster.h"
 #include "learn/kernels_knn.h"
 #include "learn/kernels_dense.h"
@@ -301,11 +303,19 @@ const lrn_kernels LRN_KERNELS = {
 	.knn_rows = knn_rows,
 	.forest_rows = forest_rows,
 	.linear_rows = linear_rows,
+	.boost_scan = boost_scan,
+	.boost_softmax = boost_softmax,
+	.boost_gradients = boost_gradients,
+	.boost_losses = boost_losses,
+	.boost_rows = boost_rows,
 	.rbf_row = rbf_row,
 	.smo_update = smo_update,
 	.smo_pick = smo_pick,
 	.smo_add = smo_add,
 	.rbf_rows = rbf_rows,
+	.hinge_block = hinge_block,
+	.row_dot = row_dot,
+	.row_axpy = row_axpy,
 	.calibrate_rows = calibrate_rows,
 	.softmax_rows = softmax_rows,
 };

@@ -1,6 +1,6 @@
 /*
  * kernels_svm.h
- *	  Loops of the RBF machine; part of kernels_impl.h.
+ *	  Loops of the support vector machines; part of kernels_impl.h.
  *
  * Rows lie in tiles of LRN_TILE: a tile has, feature by feature, its rows side
  * by side, so that a row of the kernel matrix is computed in registers and read
@@ -14,6 +14,7 @@
 #include <immintrin.h>
 #endif
 
+typedef int32_t y8u __attribute__((vector_size(32), aligned(4)));
 typedef uint32_t vu __attribute__((vector_size(VF * 4)));	/* wraps */
 
 #define PARTS	(LRN_TILE / VF)	/* registers a tile's rows take */
@@ -221,6 +222,65 @@ smo_add(double *f, const float *row, double c, int n)
 
 		*v = *v + __builtin_convertvector(*(const half_f *) (row + k), half) * c;
 	}
+}
+
+/* ---- linear machines ---- */
+
+/*
+ * Loss C_i max(0, 1 - y_i s_i)^2 and its gradient over a block of n <= LRN_BLOCK
+ * rows, one class against the rest.  Columns, y and weight may be read to the
+ * next multiple of 8.
+ */
+static double
+hinge_block(float *const *col, int64_t first, int n, int d, const int32_t *y, int32_t class,
+			const float *weight, double positive, double negative,
+			const double *w, double b, double *grad, double *scratch)
+{
+	int			n8 = (n + 7) & ~7;
+	v8			loss = (v8) {0};
+
+	scores(col, first, n8, d, w, &b, 0, 1, scratch);
+	for (int i = 0; i < n8; i += 8)
+	{
+		v8		   *s = (v8 *) (scratch + i);
+		v8			in = CVT(*(const y8u *) (y + first + i)) - (double) class,
+					cost = (v8) {0} + positive,
+					other = (v8) {0} + negative,
+					sign = (v8) {0} + 1.0,
+					gap;
+
+		/* in: 0 for rows of the class */
+		SELECT8(in == 0.0, cost, other);
+		SELECT8(in == 0.0, sign, -sign);
+		if (weight)
+			cost = cost * CVT(*(const f8u *) (weight + first + i));
+		for (int lane = n - i; lane < 8; lane++)
+			cost[lane] = 0;
+		gap = 1.0 - sign * *s;
+		gap = (v8) ((i8) gap & (i8) (gap > 0.0));
+		loss = loss + cost * gap * gap;
+		*s = -2.0 * cost * sign * gap;
+	}
+	gradients(col, first, n8, d, scratch, 0, 1, grad);
+	return sum8(&loss);
+}
+
+/* x.w and w += c x of n numbers, n a multiple of 8. */
+static double
+row_dot(const float *x, const double *w, size_t n)
+{
+	v8			sum = (v8) {0};
+
+	for (size_t j = 0; j < n; j += 8)
+		sum = sum + CVT(*(const f8u *) (x + j)) * *(const v8 *) (w + j);
+	return sum8(&sum);
+}
+
+static void
+row_axpy(double *w, const float *x, double c, size_t n)
+{
+	for (size_t j = 0; j < n; j += 8)
+		*(v8 *) (w + j) = *(v8 *) (w + j) + CVT(*(const f8u *) (x + j)) * c;
 }
 
 /* ---- prediction ---- */

@@ -112,6 +112,14 @@ typedef enum lrn_max_features
 	LRN_FEATURES_FRACTION		/* max_features is a share of the columns */
 } lrn_max_features;
 
+typedef enum lrn_isa
+{
+	LRN_ISA_AUTO,
+	LRN_ISA_PORTABLE,
+	LRN_ISA_AVX2,
+	LRN_ISA_AVX512
+} lrn_isa;
+
 typedef enum lrn_solver
 {
 	LRN_SOLVER_AUTO,			/* by the number of unknowns */
@@ -199,6 +207,19 @@ typedef struct lrn_params
 	/* ridge */
 	double		alpha;			/* 1 */
 
+	/* gradient_boosting */
+	double		learning_rate;	/* 0.1 */
+	int			max_leaf_nodes; /* 31; 0 = as many as there are rows */
+	double		min_child_weight;	/* 1e-3, sum of hessians */
+	double		min_split_gain; /* 0 */
+	double		l2_regularization;	/* 0 */
+	int			max_bins;		/* 255 */
+	double		subsample;		/* 1: share of the rows a round */
+	double		colsample_bytree;	/* 1: share of the columns a tree */
+	bool		early_stopping; /* false */
+	double		validation_fraction;	/* 0.1 */
+	int			n_iter_no_change;	/* 10 */
+
 	/* linear_svm, rbf_svm */
 	double		gamma;			/* LRN_GAMMA_SCALE */
 	double		cache_size;		/* 200 MB of kernel rows */
@@ -225,6 +246,7 @@ typedef struct lrn_params
 	int			metric;			/* lrn_metric: euclidean */
 
 	/* the caller's, never set by name */
+	lrn_isa		isa;			/* of the kernels; it does not show in the model */
 	bool		fit_only;		/* no figures of the training rows: they cost */
 	size_t		max_memory;		/* bytes beyond the matrix; 0 = no limit */
 	lrn_progress progress;		/* NULL = none */
@@ -298,14 +320,6 @@ extern mr_code lrn_train(const mr_env *env, const lrn_params *p, const lrn_matri
 
 /* ---- model bytes and prediction files (file.c, *_file.c) ---- */
 
-typedef enum lrn_isa
-{
-	LRN_ISA_AUTO,
-	LRN_ISA_PORTABLE,
-	LRN_ISA_AVX2,
-	LRN_ISA_AVX512
-} lrn_isa;
-
 /* Best of this processor; never LRN_ISA_AUTO. */
 extern lrn_isa lrn_isa_best(void);
 
@@ -356,6 +370,17 @@ typedef struct lrn_model
 	uint32_t	n_trees;
 	uint32_t	n_shares;
 	int			child_shift;	/* bits below the left child in a packed node */
+	/* boosting: boost_file.h; roots and bias are its too */
+	const struct boost_page *pages;
+	const struct boost_link *links;
+	const struct boost_used *used;
+	const uint8_t *map;
+	const uint32_t (*sets)[8];
+	uint32_t	n_pages;
+	uint32_t	most_pages;		/* of one tree */
+	uint32_t	n_used;
+	uint32_t	n_links;
+	uint32_t	n_sets;
 	/* linear: logistic regression and PCA */
 	const float *mean;			/* n_features, or NULL */
 	const float *weights;		/* n_features x padded outputs */

@@ -101,6 +101,15 @@ typedef struct lrn_flat_header
 			uint32_t	padded;
 			uint32_t	flags;	/* LRN_FLAT_* */
 		};
+		struct					/* boosting: boost_file.h */
+		{
+			uint32_t	n_pages;
+			uint32_t	n_boosted;	/* trees */
+			uint32_t	n_used;
+			uint32_t	n_links;
+			uint32_t	n_sets;
+			uint32_t	n_map;
+		};
 		struct					/* knn */
 		{
 			uint32_t	n_points;
@@ -259,6 +268,37 @@ typedef struct lrn_smo_best
 	int			i;				/* where up is */
 } lrn_smo_best;
 
+/* The best border of a column: a histogram's bins up to it go left. */
+typedef struct lrn_boost_scan
+{
+	int64_t		start[2];		/* what is left of the first bin: missing values, or 0 */
+	int64_t		total[2];
+	int			row_bits;
+	double		g_unit,
+				h_unit;
+	double		l2;
+	int64_t		min_rows;
+	double		min_hessian;
+	double		gain;			/* in: to be passed; out: the best */
+	int			bin;			/* -1: none passes */
+} lrn_boost_scan;
+
+/* A margin's rows. */
+typedef struct lrn_boost_rows
+{
+	const float *score;			/* without the base */
+	const float *target;		/* squared error: what the score should be; else NULL */
+	const int32_t *class_id;
+	int32_t		class;			/* the one the margin is for */
+	const float *weight;		/* or NULL */
+	const float *top;			/* softmax: largest score; else NULL */
+	const float *inverse;		/* and 1 / sum of exponentials */
+	float		base;
+	float		h_factor;
+	float		g_scale,
+				h_scale;		/* numbers to units */
+} lrn_boost_rows;
+
 typedef struct lrn_kernels
 {
 	/*
@@ -291,6 +331,14 @@ typedef struct lrn_kernels
 	void		(*symv) (const double *a, int ld, int n, const double *x, double *y);
 	void		(*syr2) (double *a, int ld, int n, const double *v, const double *w);
 
+	/* Gradient boosting; boost.h tells what the arrays are, n is a multiple of 16. */
+	void		(*boost_scan) (lrn_boost_scan *s, const int64_t *hist, int n_bins);
+	void		(*boost_softmax) (const float *score, size_t stride, const double *base, int k, int64_t n,
+								  float *top, float *inverse);
+	void		(*boost_gradients) (const lrn_boost_rows *a, int64_t n, int32_t *pair);
+	void		(*boost_losses) (const lrn_boost_rows *a, int64_t n, float *loss);
+	void		(*boost_rows) (const lrn_model *m, const float *rows, int64_t n, float *out);
+
 	/* k-means; see kernels_cluster.h. */
 	void		(*kmeans_assign) (const float *x, int64_t groups, int d, const float *centre,
 								  const float *half_norm, int kp, int32_t *label, float *score);
@@ -309,6 +357,16 @@ typedef struct lrn_kernels
 	int			(*smo_pick) (const double *f, const float *ki, const float *low, double top, int n);
 	void		(*smo_add) (double *f, const float *row, double c, int n);
 	void		(*rbf_rows) (const lrn_model *m, const float *rows, int64_t n, float *out);
+	/*
+	 * Loss and gradient (d + 1, added to) of a linear machine's block: rows of
+	 * the class cost positive, others negative, times their weight (or NULL).
+	 */
+	double		(*hinge_block) (float *const *col, int64_t first, int n, int d, const int32_t *y, int32_t class,
+								const float *weight, double positive, double negative,
+								const double *w, double b, double *grad, double *scratch);
+	/* x.w, and w += c x; n: a multiple of 8, w 64-byte aligned. */
+	double		(*row_dot) (const float *x, const double *w, size_t n);
+	void		(*row_axpy) (double *w, const float *x, double c, size_t n);
 	/* n rows of scores to probabilities, in place: calibrated, or by a softmax. */
 	void		(*calibrate_rows) (const lrn_model *m, int64_t n, float *out);
 	void		(*softmax_rows) (int k, int64_t n, float *out);

@@ -109,13 +109,14 @@ typedef struct lrn_learner
 	void		(*predict) (const lrn_model *m, const float *rows, int64_t n, float *out);
 } lrn_learner;
 
-/* linear_file.c: of logistic regression and ridge. */
+/* linear_file.c: of logistic regression, linear SVM and ridge. */
 extern mr_code lrn_linear_coefficients(const mr_env *env, lrn_reader *r, const lrn_info *info,
 									   lrn_coefficients *out, mr_status *st);
 
 extern const lrn_learner lrn_random_forest;
 extern const lrn_learner lrn_logistic_regression;
 extern const lrn_learner lrn_pca;
+extern const lrn_learner lrn_gradient_boosting;
 extern const lrn_learner lrn_knn;
 extern const lrn_learner lrn_extra_trees;
 extern const lrn_learner lrn_kmeans;

@@ -12,10 +12,12 @@ static const lrn_learner *const learners[] =
 	&lrn_random_forest,
 	&lrn_logistic_regression,
 	&lrn_pca,
+	&lrn_gradient_boosting,
 	&lrn_knn,
 	&lrn_extra_trees,
 	&lrn_kmeans,
 	&lrn_ridge,
+	&lrn_linear_svm,
 	&lrn_rbf_svm,
 };
 

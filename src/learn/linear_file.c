@@ -1,7 +1,8 @@
 /*
  * linear_file.c
- *	  Model bytes and prediction files of logistic regression, ridge and PCA:
- *	  outputs = bias + weights (x - mean), in the first followed by a softmax.
+ *	  Model bytes and prediction files of logistic regression, linear SVM, ridge
+ *	  and PCA: outputs = bias + weights (x - mean), in the first followed by a
+ *	  softmax.
  *
  * Body: u32 flags (1 = mean, 2 = variances), u32 rows of weights (1 for the
  * two-class model, else one an output); f64 mean a feature if flagged; f64
@@ -67,8 +68,7 @@ shape_of(lrn_reader *r, const lrn_info *info, linear_shape *s, mr_status *st)
 	s->flags = lrn_get_u32(r);
 	s->rows = lrn_get_u32(r);
 	if (r->bad || (s->flags & ~(uint32_t) (HAS_MEAN | HAS_VARIANCE)) ||
-		s->rows != (info->algorithm == LRN_LOGISTIC_REGRESSION && info->n_classes == 2 ?
-					1 : (uint32_t) info->n_outputs))
+		s->rows != (info->n_classes == 2 ? 1 : (uint32_t) info->n_outputs))
 		return lrn_corrupt(st, "Its shape is out of range");
 	s->mean = s->flags & HAS_MEAN ? (size_t) info->n_features : 0;
 	s->weights = (size_t) s->rows * (size_t) info->n_features;
@@ -119,9 +119,9 @@ lrn_linear_compile(const mr_env *env, lrn_reader *r, const lrn_info *info,
 	if (code)
 		return code;
 	memset(&h, 0, sizeof(h));
-	padded = ((size_t) s.rows + 7) & ~(size_t) 7;
-	h.padded = (uint32_t) padded;
 	h.flags = info->algorithm == LRN_LOGISTIC_REGRESSION && s.rows == 1 ? LRN_FLAT_SIGMOID : 0;
+	padded = ((h.flags & LRN_FLAT_SIGMOID ? 1 : (size_t) info->n_outputs) + 7) & ~(size_t) 7;
+	h.padded = (uint32_t) padded;
 	len = aligned(sizeof(h));
 	if (s.mean)
 	{
@@ -159,6 +159,17 @@ lrn_linear_compile(const mr_env *env, lrn_reader *r, const lrn_info *info,
 	}
 	for (size_t c = 0; c < s.rows; c++)
 		bias[c] += lrn_get_f64(r);
+	/* One machine tells two classes apart: the first's score is the negative. */
+	if (info->algorithm == LRN_LINEAR_SVM && s.rows == 1)
+	{
+		for (size_t j = 0; j < d; j++)
+		{
+			weights[j * padded + 1] = weights[j * padded];
+			weights[j * padded] = -weights[j * padded];
+		}
+		bias[1] = bias[0];
+		bias[0] = -bias[0];
+	}
 	*file = out;
 	*file_len = len;
 	return MR_OK;

@@ -125,8 +125,41 @@ lrn_kolmogorov_tail(double d, double n)
 	return fmin(fmax(2 * sum, 0), 1);
 }
 
+/*
+ * Lentz's continued fraction (Numerical Recipes 6.4, Abramowitz and Stegun
+ * 26.5.8); the number of terms grows with sqrt(max(a, b)).
+ */
 double
-lrn_poisson_tail(double k, double mean)
+lrn_beta_i(double a, double b, double x)
 {
-	return k <= 0 ? 1 : 1 - lrn_gamma_q(k, mean);
+	double		scale,
+				c = 1,
+				d,
+				h;
+
+	if (!(a > 0) || !(b > 0) || !(x >= 0 && x <= 1))
+		return NAN;
+	if (x == 0 || x == 1)
+		return x;
+	if (x > (a + 1) / (a + b + 2))
+		return 1 - lrn_beta_i(b, a, 1 - x);
+	scale = exp(lgamma(a + b) - lgamma(a) - lgamma(b) + a * log(x) + b * log1p(-x)) / a;
+	d = 1 / (1 - (a + b) * x / (a + 1));
+	h = d;
+	for (int m = 1; m < 10000; m++)
+	{
+		double		even = m * (b - m) * x / ((a + 2 * m - 1) * (a + 2 * m)),
+					odd = -(a + m) * (a + b + m) * x / ((a + 2 * m) * (a + 2 * m + 1)),
+					before = h;
+
+		d = 1 / (1 + even * d);
+		c = 1 + even / c;
+		h *= d * c;
+		d = 1 / (1 + odd * d);
+		c = 1 + odd / c;
+		h *= d * c;
+		if (fabs(h - before) < 1e-14 * fabs(h))
+			break;
+	}
+	return fmin(fmax(scale * h, 0), 1);
 }

@@ -132,6 +132,6 @@ extern double lrn_normal_quantile(double p);
 extern double lrn_gamma_q(double a, double x);	/* regularised upper incomplete gamma */
 extern double lrn_chi2_tail(double x, double df);
 extern double lrn_kolmogorov_tail(double d, double n);	/* n: effective sample */
-extern double lrn_poisson_tail(double k, double mean);	/* P(X >= k) */
+extern double lrn_beta_i(double a, double b, double x);	/* regularised incomplete beta */
 
 #endif							/* MILLRACE_LEARN_SKETCH_H */

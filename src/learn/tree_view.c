@@ -180,8 +180,10 @@ lrn_trees_close(lrn_trees *v)
 	mr_free(v->env, v->value);
 	mr_free(v->env, v->set);
 	mr_free(v->env, v->own_base);
+	mr_free(v->env, v->own);
 	v->node = NULL;
 	v->value = NULL;
 	v->set = NULL;
 	v->own_base = NULL;
+	v->own = NULL;
 }

@@ -78,6 +78,7 @@ typedef struct lrn_trees
 				n_values,
 				n_sets;
 	int			option;			/* the format's */
+	void	   *own;			/* the format's, from env; freed by lrn_trees_close() */
 } lrn_trees;
 
 /* MR_CORRUPT; MR_UNSUPPORTED if the model has no trees; MR_NOMEM.  bytes stay the caller's. */

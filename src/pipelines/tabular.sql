@@ -582,7 +582,7 @@ BEGIN
 				format('SELECT f.period, %s, p.label AS predicted, f.label FROM @schema@.features f LEFT JOIN @schema@.predictions p USING (row_id)',
 					(SELECT string_agg('f.' || quote_ident(d.name), ', ' ORDER BY d.n) FROM @schema@.features_declared() d)),
 				jsonb_build_object('time', 'period', 'window', width, 'start', reference_end,
-					'reference', jsonb_build_object('from', origin, 'to', reference_end), 'prediction', '["predicted"]'::jsonb)
+					'reference', jsonb_build_object('from', origin, 'to', reference_end), 'prediction', '["predicted"]'::jsonb, 'scheduled', false)
 				|| @schema@.option('monitor', '{}'));
 		EXCEPTION WHEN invalid_parameter_value THEN
 			-- Too few rows as yet: the next period tries again.

@@ -74,6 +74,7 @@ typedef struct mon_options
 	int			bins;
 	double		alpha;
 	lrn_correction correction;
+	bool		scheduled;		/* run_due() runs it; else its user does */
 	struct
 	{
 		double		psi,
@@ -122,10 +123,11 @@ typedef struct mon_user
 	Oid			user;
 	int			context;
 	int			guc_level;
+	ErrorContextCallback error;
 } mon_user;
 
-/* SPI is connected between these two; path NULL: as it is. */
-extern void mon_become_owner(mon_user *save, Oid owner, const char *path);
+/* Between these two SPI is connected, and errors say whose monitor's they are. */
+extern void mon_become_owner(mon_user *save, const monitor *m);
 extern void mon_become_caller(const mon_user *save);
 
 /* A query or a table's name as what may stand in parentheses in FROM. */

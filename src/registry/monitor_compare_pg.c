@@ -172,7 +172,7 @@ new_categories(const lrn_sketch *reference, const lrn_sketch *current, int *n)
 }
 
 static void
-add_reason(StringInfo reason, const char *fmt,...) pg_attribute_printf(2, 3);
+add_reason(StringInfo reason, const char *fmt,...) MR_PRINTF(2, 3);
 
 static void
 add_reason(StringInfo reason, const char *fmt,...)

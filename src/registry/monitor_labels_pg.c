@@ -95,7 +95,7 @@ measure(const monitor *m, int window, measured *out)
 	mon_user	save;
 
 	memset(out, 0, sizeof(*out));
-	mon_become_owner(&save, m->owner, m->search_path);
+	mon_become_owner(&save, m);
 	type = mon_time_type(m);
 	bound[0] = mon_bound(m, type, window < 0 ? o->from : mon_window(m, window), &types[0]);
 	bound[1] = mon_bound(m, type, window < 0 ? o->to : mon_window(m, window + 1), &types[1]);

@@ -234,12 +234,18 @@ set_option(mon_options *o, const char *name, const JsonbValue *v)
 		o->alpha = get_number(name, v, 1e-12, 0.5);
 	else if (strcmp(name, "correction") == 0)
 		set_correction(o, v);
+	else if (strcmp(name, "scheduled") == 0)
+	{
+		if (v->type != jbvBool)
+			bad_option(name, "true or false");
+		o->scheduled = v->val.boolean;
+	}
 	else
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 				 errmsg("create_monitor() has no option \"%s\"", name),
 				 errhint("Known options: time, window, start, timezone, lateness, reference, columns, prediction, key, label, "
-						 "label_query, label_delay, min_rows, bins, alpha, correction, thresholds.")));
+						 "label_query, label_delay, min_rows, bins, alpha, correction, thresholds, scheduled.")));
 }
 
 void
@@ -248,7 +254,7 @@ mon_parse_options(Jsonb *json, mon_options *o)
 	*o = (mon_options) {
 		.timezone = "UTC", .reference = MON_WINDOWS, .reference_windows = 4, .restart = true,
 		.from = DT_NOBEGIN, .to = DT_NOEND, .label = "label", .min_rows = 100, .bins = LRN_DRIFT_BINS,
-		.alpha = 0.001, .correction = LRN_CORRECT_HOLM,
+		.alpha = 0.001, .correction = LRN_CORRECT_HOLM, .scheduled = true,
 		.least = {.psi = 0.1, .ks = 0.1, .shift = 0.1, .missing = 0.02, .fresh = 0.01, .performance = 0.02}
 	};
 	o->window = palloc0(sizeof(Interval));

@@ -98,8 +98,9 @@ write_monitor(const monitor *m, Jsonb *options)
 				 errmsg("monitor \"%s\" already exists", m->name),
 				 errhint("Drop it with millrace.drop_monitor(), or choose another name.")));
 	/* Due at once; a run then says when it is due again. */
-	reg_execute("INSERT INTO millrace.schedules (name, kind, owner, every, next_run, search_path) "
-				"VALUES ($1, 'monitor', $2, $9, pg_catalog.now(), $7)", 9, types, values, nulls, SPI_OK_INSERT);
+	if (m->options.scheduled)
+		reg_execute("INSERT INTO millrace.schedules (name, kind, owner, every, next_run, search_path) "
+					"VALUES ($1, 'monitor', $2, $9, pg_catalog.now(), $7)", 9, types, values, nulls, SPI_OK_INSERT);
 	reg_write_end(&w);
 }
 
@@ -151,7 +152,7 @@ millrace_create_monitor(PG_FUNCTION_ARGS)
 		m->first_window = m->options.has_start ? m->options.start : m->options.to;
 	}
 
-	mon_become_owner(&save, m->owner, NULL);
+	mon_become_owner(&save, m);
 	mon_find_columns(m);
 	mon_time_type(m);
 	mon_become_caller(&save);
@@ -159,7 +160,7 @@ millrace_create_monitor(PG_FUNCTION_ARGS)
 	if (m->options.reference != MON_WINDOWS)
 	{
 		sketch = palloc(m->n_features * sizeof(lrn_sketch *));
-		mon_become_owner(&save, m->owner, NULL);
+		mon_become_owner(&save, m);
 		read_reference(m, &env, sketch);
 		mon_become_caller(&save);
 	}
@@ -261,7 +262,7 @@ find_start(monitor *m)
 
 	if (m->started)
 		return true;
-	mon_become_owner(&save, m->owner, m->search_path);
+	mon_become_owner(&save, m);
 	zone = mon_time_type(m) == TIMESTAMPTZOID ? "" :
 		psprintf("pg_catalog.timezone(%s, ", quote_literal_cstr(m->options.timezone));
 	mon_select(psprintf("SELECT %spg_catalog.min(q.%s)%s FROM %s WHERE pg_catalog.isfinite(q.%s)", zone, time,
@@ -300,7 +301,7 @@ run_windows(monitor *m, int n)
 
 	for (int i = 0; i <= n; i++)
 		bound[i] = mon_window(m, m->windows + i);
-	mon_become_owner(&save, m->owner, m->search_path);
+	mon_become_owner(&save, m);
 	mon_sketch_rows(m, mon_from_item(m->query), bound, n, &env, sketch);
 	mon_become_caller(&save);
 	reg_write_begin(&w, "run_monitor()");
