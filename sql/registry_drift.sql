@@ -44,6 +44,14 @@ SELECT millrace.create_monitor('rd_month', 'SELECT at::date AS day, y, c AS said
 SELECT millrace.run_monitor('rd_month', '2026-04-30 22:00+00');
 SELECT window_start, window_end, role, column_name, rows, alarm FROM millrace.drift WHERE monitor = 'rd_month' ORDER BY 1, 4;
 
+-- The rows a model was trained on as reference; a window waits for late rows.
+SELECT millrace.train_model('rd_model', 'logistic_regression', 'SELECT x, y, c FROM events WHERE id < 4000 AND c IS NOT NULL', 'c');
+SELECT millrace.create_monitor('rd_model', 'SELECT at, x, y FROM events',
+	'{"time": "at", "start": "2026-03-09", "reference": {"model": "rd_model"}, "lateness": "1 day"}');
+SELECT reference FROM millrace.monitors WHERE name = 'rd_model';
+SELECT millrace.run_monitor('rd_model', '2026-03-16 23:00'), millrace.run_monitor('rd_model', '2026-03-17');
+SELECT column_name, rows, reference_rows, alarm FROM millrace.drift WHERE monitor = 'rd_model' ORDER BY 1;
+
 -- Small windows raise no alarm, whatever they hold.
 SELECT millrace.create_monitor('rd_small', 'SELECT at, CASE WHEN id < 1000 THEN y ELSE y + 100 END AS y FROM events WHERE id < 1000 OR id % 15 = 0',
 	'{"time": "at", "reference": {"from": "2026-01-05", "to": "2026-01-19"}}');

@@ -14,7 +14,7 @@ import threading
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 from lib import tap
-from lib.cluster import Cluster, SqlError, find_pg_config, relocate
+from lib.cluster import Cluster, find_pg_config, relocate
 
 try:
     import numpy as np
@@ -217,20 +217,22 @@ def test_incremental(c, db):
     def reads():
         return one(db, "SELECT coalesce(idx_tup_fetch, 0) + seq_tup_read FROM pg_stat_all_tables WHERE relname = 'weeks'")[0]
 
-    cost, sketches = [], []
+    # What this session read while it made the table is to be counted before.
+    db.execute("SELECT pg_stat_force_next_flush()")
+    db.execute("SELECT 1")
+    cost, done = [], []
     for week in range(1, 13):
         # A session of its own: its statistics are there when it has ended.
         before = reads()
         with psycopg.connect(c.dsn(), autocommit=True) as other:
             other.execute("SET enable_seqscan = off; SET enable_bitmapscan = off")
-            done = one(other, f"SELECT millrace.run_monitor('weekly', timestamptz '{MONDAY}' + interval '{week} weeks')")[0]
+            done.append(one(other, f"SELECT millrace.run_monitor('weekly', timestamptz '{MONDAY}' + interval '{week} weeks')")[0])
             other.execute("SELECT pg_stat_force_next_flush()")
             other.execute("SELECT 1")
         db.execute("SELECT pg_stat_clear_snapshot()")
         cost.append(reads() - before)
-        sketches.append(done)
-    tap.ok(sketches == [1] * 12, "one window a week")
-    tap.ok(max(cost[1:]) <= 1001 and min(cost[1:]) >= 1000, f"a run reads the rows of its week and no others: {cost}")
+    tap.ok(done == [1] * 12, "one window a week")
+    tap.ok(max(cost) <= 1002 and min(cost) >= 1000, f"a run reads the rows of its week and no others: {cost}")
     one(db, f"SELECT millrace.run_monitor('late', timestamptz '{MONDAY}' + interval '12 weeks')")
     tap.ok(results(db, "weekly") == results(db, "late") and len(results(db, "late")) == 240, "twelve missed weeks give what weekly runs gave")
     tap.ok([a[:2] for a in alarms(db, "late")] == [(8, "normal0")], f"the alarm is in week 8: {alarms(db, 'late')}")

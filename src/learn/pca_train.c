@@ -106,7 +106,11 @@ train(const mr_env *env, const lrn_params *p, const lrn_matrix *m,
 	mr_code		code;
 
 	if (m->rows < 2)
-		return mr_fail(st, MR_INVALID, "pca needs at least 2 rows");
+	{
+		mr_fail(st, MR_INVALID, "pca needs at least 2 rows");
+		mr_hint(st, "Components are directions in which rows differ: read more of them.");
+		return MR_INVALID;
+	}
 	if (k > most)
 	{
 		mr_fail(st, MR_INVALID, "parameter \"n_components\" must be at most %d here", most);
@@ -136,7 +140,10 @@ train(const mr_env *env, const lrn_params *p, const lrn_matrix *m,
 	else
 		code = by_covariance(env, p, m, k, mean, values, vectors, &total, st);
 	if (code == MR_OK && !(total > 0))
+	{
 		code = mr_fail(st, MR_INVALID, "all columns are constant");
+		mr_hint(st, "There is no direction in which the rows differ: select other columns.");
+	}
 	if (code)
 		goto done;
 	k = choose(p->n_components, values, most, total);

@@ -5,7 +5,9 @@
  * Rows never become SPI tuples: the executor hands its slots to a receiver,
  * which puts numbers into one buffer a feature and adds them to the sketches
  * in blocks.  A block belongs to one window; it is added early when a row of
- * another window comes, so rows in about the order of time are cheapest.
+ * another window comes, so rows in about the order of time are cheapest.  No
+ * parallel plans: their order of rows is another each time, and beyond 1,024
+ * values a sketch depends on it.
  */
 #include "postgres.h"
 
@@ -47,6 +49,8 @@ mon_become_owner(mon_user *save, const monitor *m)
 	save->guc_level = NewGUCNestLevel();
 	SetUserIdAndSecContext(m->owner, save->context | SECURITY_RESTRICTED_OPERATION | SECURITY_LOCAL_USERID_CHANGE);
 	(void) set_config_option("search_path", m->search_path, PGC_USERSET, PGC_S_SESSION, GUC_ACTION_SAVE, true, 0, false);
+	/* Rows come in the order of the table, so that two runs make the same sketches. */
+	(void) set_config_option("synchronize_seqscans", "off", PGC_USERSET, PGC_S_SESSION, GUC_ACTION_SAVE, true, 0, false);
 	SPI_connect();
 	save->error = (ErrorContextCallback) {error_context_stack, name_monitor, unconstify(monitor *, m)};
 	error_context_stack = &save->error;
@@ -78,7 +82,7 @@ mon_from_item(const char *query)
 SPIPlanPtr
 mon_prepare(const char *sql, int nargs, const Oid *types)
 {
-	SPIPlanPtr	plan = SPI_prepare_cursor(sql, nargs, (Oid *) types, CURSOR_OPT_PARALLEL_OK);
+	SPIPlanPtr	plan = SPI_prepare(sql, nargs, (Oid *) types);
 
 	if (plan == NULL)
 		ereport(ERROR,

@@ -131,6 +131,8 @@ extern bool train_source_of(Oid type, train_source *source);
 /* A value of a TRAIN_BOOL .. TRAIN_NUMERIC column; NaN stands for missing, as
  * NULL does.  And the elements of a real[] or double precision[]. */
 extern float train_scalar(train_source source, Datum value);
+/* The same in double, and of dates and timestamps in seconds; NaN only for NaN. */
+extern double train_number(train_source source, Datum value);
 extern void train_array(ArrayType *a, train_source source, float *out);
 
 /* ---- train_dictionary_pg.c ---- */

@@ -450,11 +450,10 @@ put_image(builder *b, const train_column *c, Datum value)
 		b->col[c->first + i][b->rows] = answer[i];
 }
 
-/* The same in double, for what is no feature; NaN only for NaN. */
-static double
-number(const train_column *c, Datum value)
+double
+train_number(train_source source, Datum value)
 {
-	switch (c->number)
+	switch (source)
 	{
 		case TRAIN_BOOL:
 			return DatumGetBool(value) ? 1 : 0;
@@ -521,7 +520,7 @@ put_role(builder *b, const train_column *c, Datum value, bool isnull)
 				return true;
 			}
 		case TRAIN_VALUE:
-			x = isnull ? NAN : number(c, value);
+			x = isnull ? NAN : train_number(c->number, value);
 			if (isnan(x))
 				return false;
 			d->value[b->rows] = (float) x;
@@ -532,7 +531,7 @@ put_role(builder *b, const train_column *c, Datum value, bool isnull)
 						 errdetail("Row " INT64_FORMAT " is infinite or too large for real.", b->rows + 1)));
 			return true;
 		case TRAIN_WEIGHT:
-			x = isnull ? NAN : number(c, value);
+			x = isnull ? NAN : train_number(c->number, value);
 			if (!(x >= 0) || isinf((float) x))
 				ereport(ERROR,
 						(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
@@ -540,7 +539,7 @@ put_role(builder *b, const train_column *c, Datum value, bool isnull)
 			d->weight[b->rows] = (float) x;
 			return true;
 		default:
-			x = isnull ? NAN : number(c, value);
+			x = isnull ? NAN : train_number(c->number, value);
 			if (isnan(x))
 				break;
 			d->order[b->rows] = x;
