@@ -79,24 +79,11 @@ mon_from_item(const char *query)
 	return psprintf("(%s%.*s\n) AS q", one_word ? "TABLE " : "", len, query);
 }
 
-SPIPlanPtr
-mon_prepare(const char *sql, int nargs, const Oid *types)
-{
-	SPIPlanPtr	plan = SPI_prepare(sql, nargs, (Oid *) types);
-
-	if (plan == NULL)
-		ereport(ERROR,
-				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-				 errmsg("query cannot be prepared: %s", SPI_result_code_string(SPI_result))));
-	train_check_query(plan);
-	return plan;
-}
-
 /* With a snapshot of now, and without writing, whatever the query calls. */
 static void
 execute(const char *sql, int nargs, const Oid *types, const Datum *values, const char *nulls, DestReceiver *dest)
 {
-	SPIPlanPtr	plan = mon_prepare(sql, nargs, types);
+	SPIPlanPtr	plan = train_prepare(sql, nargs, types);
 	SPIExecuteOptions options = {.read_only = true, .dest = dest};
 	bool		was_read_only = XactReadOnly;
 	int			rc;
@@ -137,8 +124,8 @@ mon_select(const char *sql, int nargs, const Oid *types, const Datum *values, co
 Oid
 mon_time_type(const monitor *m)
 {
-	SPIPlanPtr	plan = mon_prepare(psprintf("SELECT q.%s FROM %s", quote_identifier(m->options.time), mon_from_item(m->query)),
-								   0, NULL);
+	SPIPlanPtr	plan = train_prepare(psprintf("SELECT q.%s FROM %s", quote_identifier(m->options.time), mon_from_item(m->query)),
+									 0, NULL);
 	CachedPlanSource *source = linitial(SPI_plan_get_plan_sources(plan));
 	Oid			type = getBaseType(TupleDescAttr(source->resultDesc, 0)->atttypid);
 
@@ -508,7 +495,7 @@ mon_find_columns(monitor *m)
 {
 	const mon_options *o = &m->options;
 	MemoryContext cxt = GetMemoryChunkContext(m);
-	SPIPlanPtr	plan = mon_prepare(psprintf("SELECT * FROM %s", mon_from_item(m->query)), 0, NULL);
+	SPIPlanPtr	plan = train_prepare(psprintf("SELECT * FROM %s", mon_from_item(m->query)), 0, NULL);
 	TupleDesc	desc = CreateTupleDescCopy(((CachedPlanSource *) linitial(SPI_plan_get_plan_sources(plan)))->resultDesc);
 	ListCell   *lc;
 
