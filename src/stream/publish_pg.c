@@ -252,20 +252,20 @@ changes_query(TriggerEvent event, bool whole_change, char **columns, int n)
 			if (TRIGGER_FIRED_BY_UPDATE(event))
 				appendStringInfo(&q, "SELECT k, NULL::pg_catalog.text FROM (SELECT %s AS k FROM old_rows o EXCEPT SELECT %s FROM new_rows n) g UNION ALL ",
 								 old_key.data, new_key.data);
-			appendStringInfo(&q, "SELECT %s, pg_catalog.to_jsonb(n)::pg_catalog.text FROM new_rows n", new_key.data);
+			appendStringInfo(&q, "SELECT %s, pg_catalog.to_jsonb(n.*)::pg_catalog.text FROM new_rows n", new_key.data);
 		}
 	}
 	else if (TRIGGER_FIRED_BY_INSERT(event))
-		appendStringInfo(&q, "SELECT %s, pg_catalog.jsonb_build_object('op', 'c', 'before', NULL, 'after', pg_catalog.to_jsonb(n))::pg_catalog.text FROM new_rows n",
+		appendStringInfo(&q, "SELECT %s, pg_catalog.jsonb_build_object('op', 'c', 'before', NULL, 'after', pg_catalog.to_jsonb(n.*))::pg_catalog.text FROM new_rows n",
 						 new_key.data);
 	else if (TRIGGER_FIRED_BY_DELETE(event))
-		appendStringInfo(&q, "SELECT %s, pg_catalog.jsonb_build_object('op', 'd', 'before', pg_catalog.to_jsonb(o), 'after', NULL)::pg_catalog.text FROM old_rows o",
+		appendStringInfo(&q, "SELECT %s, pg_catalog.jsonb_build_object('op', 'd', 'before', pg_catalog.to_jsonb(o.*), 'after', NULL)::pg_catalog.text FROM old_rows o",
 						 old_key.data);
 	else
 	{
 		/* The two tables hold the same rows in the same order: the n-th became the n-th. */
-		appendStringInfo(&q, "WITH old_n AS (SELECT %s AS k, pg_catalog.to_jsonb(o) AS j, pg_catalog.row_number() OVER () AS i FROM old_rows o), "
-						 "new_n AS (SELECT %s AS k, pg_catalog.to_jsonb(n) AS j, pg_catalog.row_number() OVER () AS i FROM new_rows n) "
+		appendStringInfo(&q, "WITH old_n AS (SELECT %s AS k, pg_catalog.to_jsonb(o.*) AS j, pg_catalog.row_number() OVER () AS i FROM old_rows o), "
+						 "new_n AS (SELECT %s AS k, pg_catalog.to_jsonb(n.*) AS j, pg_catalog.row_number() OVER () AS i FROM new_rows n) "
 						 "SELECT new_n.k, pg_catalog.jsonb_build_object('op', 'u', 'before', old_n.j, 'after', new_n.j)::pg_catalog.text "
 						 "FROM new_n JOIN old_n ON old_n.i OPERATOR(pg_catalog.=) new_n.i ORDER BY new_n.i",
 						 old_key.data, new_key.data);

@@ -22,7 +22,7 @@ struct kfk_producer
 	rd_kafka_t *rk;
 	rd_kafka_queue_t *events;
 	int64_t		refused;		/* mark of a record that will never be taken; -1: none */
-	char		why_refused[256];
+	char		why[512];		/* the first record of this transaction that failed did so */
 	bool		(*refuses) (const struct sockaddr *address);
 };
 
@@ -37,18 +37,19 @@ is_refusal(rd_kafka_resp_err_t err)
 }
 
 static void
-note_refusal(kfk_producer *producer, int64_t mark, rd_kafka_resp_err_t err)
+note_failure(kfk_producer *producer, const char *topic, int64_t mark, rd_kafka_resp_err_t err)
 {
-	if (producer->refused >= 0 || !is_refusal(err))
+	if (producer->refused < 0 && is_refusal(err))
+		producer->refused = mark;
+	else if (producer->why[0] != '\0')
 		return;
-	producer->refused = mark;
-	snprintf(producer->why_refused, sizeof(producer->why_refused), "%s", rd_kafka_err2str(err));
+	snprintf(producer->why, sizeof(producer->why), "topic \"%s\": %s", topic, rd_kafka_err2str(err));
 }
 
 static void
 not_delivered(rd_kafka_t *rk, const rd_kafka_message_t *m, void *opaque)
 {
-	note_refusal(opaque, (int64_t) (intptr_t) m->_private, m->err);
+	note_failure(opaque, m->rkt ? rd_kafka_topic_name(m->rkt) : "?", (int64_t) (intptr_t) m->_private, m->err);
 }
 
 static int
@@ -217,6 +218,7 @@ kfk_sent
 kfk_producer_begin(kfk_producer *producer, char *error, size_t error_size)
 {
 	producer->refused = -1;
+	producer->why[0] = '\0';
 	return judge(producer, rd_kafka_begin_transaction(producer->rk), error, error_size);
 }
 
@@ -247,7 +249,7 @@ kfk_producer_add(kfk_producer *producer, const kfk_record *r, int64_t mark, int 
 		return KFK_SENT_WAIT;
 	}
 	snprintf(error, error_size, "%s", rd_kafka_err2str(err));
-	note_refusal(producer, mark, err);
+	note_failure(producer, r->topic, mark, err);
 	return err == RD_KAFKA_RESP_ERR__FENCED ? KFK_SENT_FENCED : KFK_SENT_NO;
 }
 
@@ -260,7 +262,8 @@ kfk_producer_commit(kfk_producer *producer, int timeout_ms, char *error, size_t 
 int64_t
 kfk_producer_refused(kfk_producer *producer, char *error, size_t error_size)
 {
-	snprintf(error, error_size, "%s", producer->why_refused);
+	if (producer->why[0] != '\0')
+		snprintf(error, error_size, "%s", producer->why);
 	return producer->refused;
 }
 

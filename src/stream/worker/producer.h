@@ -61,7 +61,7 @@ extern kfk_sent kfk_producer_begin(kfk_producer *producer, char *error, size_t e
 extern kfk_sent kfk_producer_add(kfk_producer *producer, const kfk_record *record, int64_t mark, int timeout_ms, char *error, size_t error_size);
 extern kfk_sent kfk_producer_commit(kfk_producer *producer, int timeout_ms, char *error, size_t error_size);
 
-/* The mark of a refused record of this transaction, with the reason; -1: none. */
+/* The mark of a refused record of this transaction, -1: none.  error, if records failed: why the first, or the refused one, did. */
 extern int64_t kfk_producer_refused(kfk_producer *producer, char *error, size_t error_size);
 
 /* The next event of the library, if there is one; as kfk_next_event(). */
