@@ -14,6 +14,8 @@
 #include <math.h>
 #include <string.h>
 
+#define BLOCK	16384			/* nodes between interrupts */
+
 mr_code
 forest_read_head(lrn_reader *r, forest_head *head, mr_status *st)
 {
@@ -216,10 +218,11 @@ leaf_payload(layout *l, const lrn_info *info, const forest_raw *n, const lrn_rea
 }
 
 static mr_code
-lay_tree(layout *l, lrn_reader *r, const lrn_info *info, uint32_t *root, mr_status *st)
+lay_tree(const mr_env *env, layout *l, lrn_reader *r, const lrn_info *info, uint32_t *root, mr_status *st)
 {
 	uint32_t	n = (uint32_t) lrn_get_varint(r);
-	uint32_t	used = 0;
+	uint32_t	used = 0,
+				laid = 0;
 
 	/* Preorder: a node ends the left subtree of the innermost inner node
 	 * still waiting for its right child. */
@@ -231,6 +234,8 @@ lay_tree(layout *l, lrn_reader *r, const lrn_info *info, uint32_t *root, mr_stat
 			l->right[l->stack[--used]] = i;
 		if (!l->raw[i].leaf)
 			l->stack[used++] = i;
+		if (i % BLOCK == 0 && mr_interrupted(env))
+			return lrn_canceled(st);
 	}
 
 	*root = l->next_node;
@@ -245,6 +250,9 @@ lay_tree(layout *l, lrn_reader *r, const lrn_info *info, uint32_t *root, mr_stat
 					left,
 					a,
 					b;
+
+		if (++laid % BLOCK == 0 && mr_interrupted(env))
+			return lrn_canceled(st);
 
 		if (node->leaf)
 		{
@@ -327,11 +335,7 @@ lrn_forest_compile(const mr_env *env, lrn_reader *r, const lrn_info *info,
 		l.child_shift = (int) h.child_shift;
 		code = forest_read_head(&again, &l.head, st);
 		for (uint32_t t = 0; t < size.head.n_trees && code == MR_OK; t++)
-		{
-			code = lay_tree(&l, &again, info, &roots[t], st);
-			if (code == MR_OK && mr_interrupted(env))
-				code = lrn_canceled(st);
-		}
+			code = lay_tree(env, &l, &again, info, &roots[t], st);
 	}
 	mr_free(env, l.raw);
 	mr_free(env, l.right);
