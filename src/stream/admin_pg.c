@@ -22,6 +22,7 @@
 #include "fmgr.h"
 #include "foreign/foreign.h"
 #include "miscadmin.h"
+#include "stream/options.h"
 #include "stream/stream.h"
 #include "utils/acl.h"
 #include "utils/builtins.h"
@@ -44,135 +45,6 @@ run(const char *sql, int nargs, Oid *types, Datum *values, const char *nulls, in
 	if (ret != expected)
 		elog(ERROR, "unexpected SPI result %d from: %s", ret, sql);
 	return SPI_processed;
-}
-
-/* ---- options of create_source ---- */
-
-typedef struct option_rule
-{
-	const char *name;
-	const char *words;			/* "a|b" allowed, or NULL */
-	int64		low,
-				high;			/* a whole number within; low > high: no number */
-} option_rule;
-
-static const option_rule rules[] = {
-	{"owner", NULL, 1, 0},
-	{"columns", NULL, 1, 0},
-	{"unknown_keys", "ignore|refuse", 1, 0},
-	{"tombstones", "skip|dead_letter", 1, 0},
-	{"start", "earliest|latest", 0, PG_INT64_MAX},
-	{"workers", NULL, 1, KFK_MAX_WORKERS},
-	{"batch_rows", NULL, 1, 100000},
-	{"batch_bytes", NULL, 65536, 1 << 28},
-	{"batch_ms", NULL, 0, 60000},
-	{"batch_timeout_ms", NULL, 1000, 3600000},
-	{"max_message_bytes", NULL, 1024, 1 << 28},
-	{"max_dead_percent", NULL, 0, 100},
-};
-
-static bool
-is_number_within(const char *text, int64 low, int64 high)
-{
-	char	   *end;
-	int64		n;
-
-	errno = 0;
-	n = strtoi64(text, &end, 10);
-	return errno == 0 && end != text && *end == '\0' && n >= low && n <= high;
-}
-
-/* {"json key": "column", …}: every column must exist in the target. */
-static void
-check_columns(const JsonbValue *v, Oid target)
-{
-	JsonbIterator *it;
-	JsonbValue	member;
-	JsonbIteratorToken token;
-
-	if (v->type != jbvBinary || !JsonContainerIsObject(v->val.binary.data))
-		ereport(ERROR,
-				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-				 errmsg("source option \"columns\" must be an object"),
-				 errhint("It maps keys of the message to columns: {\"id\": \"image_id\"}.")));
-	it = JsonbIteratorInit(v->val.binary.data);
-	while ((token = JsonbIteratorNext(&it, &member, true)) != WJB_DONE)
-	{
-		char	   *column;
-
-		if (token != WJB_VALUE)
-			continue;
-		column = member.type == jbvString ? pnstrdup(member.val.string.val, member.val.string.len) : pstrdup("");
-		if (get_attnum(target, column) <= 0)
-			ereport(ERROR,
-					(errcode(ERRCODE_UNDEFINED_COLUMN),
-					 errmsg("column \"%s\" of source option \"columns\" does not exist in table \"%s\"", column, get_rel_name(target))));
-	}
-}
-
-static void
-check_option(const char *name, const JsonbValue *v, Oid target)
-{
-	StringInfoData known;
-	char	   *text;
-
-	for (int i = 0; i < (int) lengthof(rules); i++)
-	{
-		const option_rule *r = &rules[i];
-
-		if (strcmp(r->name, name) != 0)
-			continue;
-		if (strcmp(name, "columns") == 0)
-		{
-			check_columns(v, target);
-			return;
-		}
-		text = v->type == jbvString ? pnstrdup(v->val.string.val, v->val.string.len) :
-			v->type == jbvNumeric ? DatumGetCString(DirectFunctionCall1(numeric_out, NumericGetDatum(v->val.numeric))) : pstrdup("");
-		if (strcmp(name, "owner") == 0 ? *text != '\0' :
-			(r->words && kfk_is_one_of(text, r->words)) || (r->low <= r->high && is_number_within(text, r->low, r->high)))
-			return;
-		ereport(ERROR,
-				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-				 errmsg("invalid value for source option \"%s\"", name),
-				 r->words && r->low <= r->high ? errhint("Allowed are %s, or a whole number from " INT64_FORMAT ".", r->words, r->low) :
-				 r->words ? errhint("Allowed are %s.", r->words) :
-				 errhint("Allowed is a whole number from " INT64_FORMAT " to " INT64_FORMAT ".", r->low, r->high)));
-	}
-	initStringInfo(&known);
-	for (int i = 0; i < (int) lengthof(rules); i++)
-		appendStringInfo(&known, "%s%s", i ? ", " : "", rules[i].name);
-	ereport(ERROR,
-			(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-			 errmsg("unknown source option \"%s\"", name),
-			 errhint("Options are %s.", known.data)));
-}
-
-/* Check all options; returns the owner named among them, or NULL. */
-static char *
-check_options(Jsonb *options, Oid target)
-{
-	JsonbIterator *it;
-	JsonbValue	v;
-	JsonbIteratorToken token;
-	char	   *name = NULL;
-	char	   *owner = NULL;
-
-	if (!JB_ROOT_IS_OBJECT(options))
-		ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE), errmsg("options of a source must be a JSON object")));
-	it = JsonbIteratorInit(&options->root);
-	while ((token = JsonbIteratorNext(&it, &v, true)) != WJB_DONE)
-	{
-		if (token == WJB_KEY)
-			name = pnstrdup(v.val.string.val, v.val.string.len);
-		else if (token == WJB_VALUE)
-		{
-			check_option(name, &v, target);
-			if (strcmp(name, "owner") == 0)
-				owner = pnstrdup(v.val.string.val, v.val.string.len);
-		}
-	}
-	return owner;
 }
 
 /* ---- who may ---- */
@@ -309,7 +181,7 @@ millrace_create_source(PG_FUNCTION_ARGS)
 	if (get_rel_name(target) == NULL)
 		ereport(ERROR, (errcode(ERRCODE_UNDEFINED_TABLE), errmsg("relation with OID %u does not exist", target)));
 	check_target(target);
-	owner_name = check_options(options, target);
+	owner_name = kfk_check_options(options, target);
 	if (owner_name == NULL)
 		owner = default_owner(target);
 	else

@@ -85,13 +85,58 @@ option_is(Jsonb *options, const char *name, const char *word)
 	return text != NULL && strcmp(text, word) == 0;
 }
 
+/* Strings of an array, or keys and values of an object, as they come. */
+static List *
+strings_of(Jsonb *options, const char *name)
+{
+	JsonbValue	buffer;
+	JsonbValue *found = getKeyJsonValueFromContainer(&options->root, name, (int) strlen(name), &buffer);
+	List	   *list = NIL;
+
+	if (found != NULL && found->type == jbvBinary)
+	{
+		JsonbIterator *it = JsonbIteratorInit(found->val.binary.data);
+		JsonbValue	v;
+		JsonbIteratorToken token;
+
+		while ((token = JsonbIteratorNext(&it, &v, true)) != WJB_DONE)
+			if ((token == WJB_KEY || token == WJB_VALUE || token == WJB_ELEM) && v.type == jbvString)
+				list = lappend(list, pnstrdup(v.val.string.val, v.val.string.len));
+	}
+	return list;
+}
+
+/* The message format and what it may be told. */
+static void
+read_format(kfk_source *source, Jsonb *options)
+{
+	kfk_format_options *o = &source->format_options;
+	char	   *format = option_text(options, "format");
+	char	   *delimiter = option_text(options, "delimiter");
+	char	   *quote = option_text(options, "quote");
+	char	   *null = option_text(options, "null");
+
+	source->format = kfk_find_format(format ? format : "json");
+	if (source->format == NULL)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("unknown message format \"%s\"", format)));
+	o->array_rows = option_is(options, "array", "rows");
+	o->header = option_is(options, "header", "true");
+	o->delimiter = delimiter ? *delimiter : ',';
+	o->quote = quote ? *quote : '"';
+	o->null_text = null ? null : "";
+	o->null_len = strlen(o->null_text);
+	source->header = strings_of(options, "header");
+}
+
 static void
 read_options(kfk_source *source, Jsonb *options)
 {
-	JsonbValue	buffer;
-	JsonbValue *columns;
 	char	   *start = option_text(options, "start");
 
+	read_format(source, options);
+	source->columns = strings_of(options, "columns");
 	source->refuse_unknown = option_is(options, "unknown_keys", "refuse");
 	source->dead_tombstones = option_is(options, "tombstones", "dead_letter");
 	source->batch_rows = (int) option_number(options, "batch_rows", KFK_BATCH_ROWS, 1, 100000);
@@ -106,24 +151,6 @@ read_options(kfk_source *source, Jsonb *options)
 		source->start = KFK_START_LATEST;
 	else
 		source->start = option_number(options, "start", 0, 0, PG_INT64_MAX);
-
-	source->columns = NIL;
-	columns = getKeyJsonValueFromContainer(&options->root, "columns", 7, &buffer);
-	if (columns != NULL && columns->type == jbvBinary)
-	{
-		JsonbIterator *it = JsonbIteratorInit(columns->val.binary.data);
-		JsonbValue	v;
-		JsonbIteratorToken token;
-		char	   *key = NULL;
-
-		while ((token = JsonbIteratorNext(&it, &v, true)) != WJB_DONE)
-		{
-			if (token == WJB_KEY)
-				key = pnstrdup(v.val.string.val, v.val.string.len);
-			else if (token == WJB_VALUE && v.type == jbvString && key != NULL)
-				source->columns = lappend(lappend(source->columns, key), pnstrdup(v.val.string.val, v.val.string.len));
-		}
-	}
 }
 
 /*
