@@ -160,6 +160,18 @@ typedef struct forest_raw
 extern mr_code forest_read_head(lrn_reader *r, forest_head *head, mr_status *st);
 extern bool forest_read_node(lrn_reader *r, const lrn_info *info, const forest_head *head, forest_raw *n);
 
+/* What a body holds. */
+typedef struct forest_size
+{
+	forest_head head;
+	uint64_t	n_nodes;
+	uint64_t	max_nodes;		/* of one tree */
+	uint64_t	n_shares;		/* entries, counts included */
+} forest_size;
+
+/* The same file: check a whole body. */
+extern mr_code forest_measure(lrn_reader *r, const lrn_info *info, forest_size *size, mr_status *st);
+
 /* forest_view.c */
 extern const struct lrn_tree_format lrn_forest_trees;
 
