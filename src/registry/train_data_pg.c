@@ -417,16 +417,9 @@ train_read(const train_request *q)
 	XactReadOnly = true;
 	PG_TRY();
 	{
-		SPIPlanPtr	plan = SPI_prepare(q->query, 0, NULL);
-		Portal		portal;
+		Portal		portal = train_open(q->query);
 		long		fetch = FIRST_BATCH;
 
-		if (plan == NULL)
-			ereport(ERROR,
-					(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-					 errmsg("query cannot be prepared: %s", SPI_result_code_string(SPI_result))));
-		train_check_query(plan);
-		portal = SPI_cursor_open(NULL, plan, NULL, NULL, true);
 		MemoryContextSwitchTo(cxt);
 		train_describe_columns(d, portal->tupDesc, q);
 		for (;;)
@@ -450,7 +443,6 @@ train_read(const train_request *q)
 			MemoryContextReset(batch_cxt);
 		}
 		SPI_cursor_close(portal);
-		SPI_freeplan(plan);
 	}
 	PG_FINALLY();
 	{
