@@ -196,8 +196,12 @@ extern float forest_threshold(const forest_column *col, uint32_t rank, uint32_t 
 /* forest_tree.c: grow one tree from b->item; the result is in b->node. */
 extern mr_code forest_grow(forest_builder *b, mr_status *st);
 
-/* Allocation within p->max_memory. */
-extern void *forest_alloc(forest_builder *b, size_t count, size_t size, mr_status *st);
+/* Allocation within p->max_memory; NULL with st set. */
+static inline void *
+forest_alloc(forest_builder *b, size_t count, size_t size, mr_status *st)
+{
+	return lrn_budget_alloc(b->env, b->p->max_memory, &b->memory, count, size, st);
+}
 
 /* Account work; MR_CANCELED when asked to stop.  About 2 ns a unit. */
 static inline mr_code

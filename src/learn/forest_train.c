@@ -26,33 +26,6 @@
 #include <math.h>
 #include <string.h>
 
-void *
-forest_alloc(forest_builder *b, size_t count, size_t size, mr_status *st)
-{
-	size_t		bytes,
-				sum;
-	void	   *p;
-
-	if (!mr_mul_size(count, size, &bytes) || !mr_add_size(bytes, b->memory, &sum))
-	{
-		mr_fail(st, MR_LIMIT, "training would need more memory than can be addressed");
-		return NULL;
-	}
-	if (b->p->max_memory && sum > b->p->max_memory)
-	{
-		lrn_over_limit(st, sum, b->p->max_memory);
-		return NULL;
-	}
-	p = mr_alloc(b->env, bytes ? bytes : 1);
-	if (p == NULL)
-	{
-		lrn_out_of_memory(st);
-		return NULL;
-	}
-	b->memory = sum;
-	return p;
-}
-
 /* A count that is given as such or as a share of the rows. */
 static uint32_t
 count_of(double v, int64_t rows, uint32_t least)

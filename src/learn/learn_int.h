@@ -198,6 +198,11 @@ extern mr_code lrn_out_of_memory(mr_status *st);
 extern mr_code lrn_canceled(mr_status *st);
 extern mr_code lrn_over_limit(mr_status *st, size_t need, size_t limit);
 
+/* count x size bytes, counted in *memory (train.c); NULL with st set where that
+ * would pass limit bytes.  Limit 0: none. */
+extern void *lrn_budget_alloc(const mr_env *env, size_t limit, size_t *memory,
+							  size_t count, size_t size, mr_status *st);
+
 /*
  * Minimise a smooth function by L-BFGS (lbfgs.c).  fg() gives value and
  * gradient at x.  Stops when the largest gradient entry is <= tol, when no
