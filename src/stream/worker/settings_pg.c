@@ -280,19 +280,16 @@ private_allowed(const ForeignServer *server)
 }
 
 /*
- * A client for a foreign server, with the current user's mapping, which must
- * have USAGE on it; ERROR if that cannot be.  In a transaction; the client
- * outlives it.
+ * What librdkafka is to be told of a foreign server, with the current user's
+ * mapping, which must have USAGE on it; ERROR if that cannot be.  In a
+ * transaction, and in its memory: open the client there.
  */
-kfk_client *
-kfk_open_server(const char *name, const char *group, int prefetch_kb)
+void
+kfk_server_settings(const char *name, kfk_settings *settings)
 {
 	ForeignServer *server = GetForeignServerByName(name, false);
-	const char *names[KFK_N_OPTIONS];
-	const char *values[KFK_N_OPTIONS];
-	char		error[512];
-	kfk_settings settings = {names, values, 0, group, prefetch_kb, NULL};
-	kfk_client *client;
+	const char **names = palloc(sizeof(char *) * KFK_N_OPTIONS);
+	const char **values = palloc(sizeof(char *) * KFK_N_OPTIONS);
 
 	if (strcmp(GetForeignDataWrapper(server->fdwid)->fdwname, "millrace_kafka") != 0)
 		ereport(ERROR,
@@ -300,12 +297,28 @@ kfk_open_server(const char *name, const char *group, int prefetch_kb)
 				 errmsg("server \"%s\" does not belong to foreign-data wrapper millrace_kafka", name)));
 	if (compat_server_aclcheck(server->serverid, GetUserId(), ACL_USAGE) != ACLCHECK_OK)
 		aclcheck_error(ACLCHECK_NO_PRIV, OBJECT_FOREIGN_SERVER, name);
-	settings.n = add_options(server->options, KFK_ON_SERVER, names, values, 0);
+	memset(settings, 0, sizeof(*settings));
+	settings->names = names;
+	settings->values = values;
+	settings->n = add_options(server->options, KFK_ON_SERVER, names, values, 0);
 	if (SearchSysCacheExists2(USERMAPPINGUSERSERVER, ObjectIdGetDatum(GetUserId()), ObjectIdGetDatum(server->serverid)) ||
 		SearchSysCacheExists2(USERMAPPINGUSERSERVER, ObjectIdGetDatum(InvalidOid), ObjectIdGetDatum(server->serverid)))
-		settings.n = add_options(GetUserMapping(GetUserId(), server->serverid)->options, KFK_ON_MAPPING, names, values, settings.n);
+		settings->n = add_options(GetUserMapping(GetUserId(), server->serverid)->options, KFK_ON_MAPPING, names, values, settings->n);
 	if (!private_allowed(server))
-		settings.refuses = kfk_private_address;
+		settings->refuses = kfk_private_address;
+}
+
+/* A reading client for a foreign server; the rest as above.  The client outlives the transaction. */
+kfk_client *
+kfk_open_server(const char *name, const char *group, int prefetch_kb)
+{
+	char		error[512];
+	kfk_settings settings;
+	kfk_client *client;
+
+	kfk_server_settings(name, &settings);
+	settings.group = group;
+	settings.prefetch_kb = prefetch_kb;
 	client = kfk_open(&settings, error, sizeof(error));
 	if (client == NULL)
 		ereport(ERROR,

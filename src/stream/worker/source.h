@@ -116,6 +116,7 @@ typedef enum kfk_outcome
 
 /* settings_pg.c */
 extern bool kfk_load_source(kfk_source *source);	/* in a transaction; false: nothing to do here, end */
+extern void kfk_server_settings(const char *server, kfk_settings *settings);	/* in a transaction */
 extern kfk_client *kfk_open_server(const char *server, const char *group, int prefetch_kb);	/* in a transaction */
 extern kfk_client *kfk_open_source(const kfk_source *source);	/* in a transaction */
 extern bool kfk_source_unchanged(const kfk_source *source);
