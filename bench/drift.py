@@ -97,7 +97,7 @@ def main():
         with psycopg.connect(c.dsn(), autocommit=True) as db:
             ours = timed(db, f"monitor, {a.weeks} windows", f"SELECT millrace.run_monitor('big', timestamptz '2026-01-05' + interval '{a.weeks} weeks')", serial)
         with psycopg.connect(c.dsn(), autocommit=True) as db:
-            db.execute(f"CREATE INDEX ON big (at)")
+            db.execute("CREATE INDEX ON big (at)")
             db.execute(f"""INSERT INTO big SELECT at + interval '{a.weeks} weeks', {', '.join(COLUMNS)} FROM big
                 WHERE at < timestamptz '2026-01-12'""")
             timed(db, "one new week", f"SELECT millrace.run_monitor('big', timestamptz '2026-01-12' + interval '{a.weeks} weeks')", serial)

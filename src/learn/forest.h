@@ -124,6 +124,7 @@ typedef struct forest_builder
 
 	size_t		memory;			/* bytes taken */
 	int64_t		work;			/* since the last look at interrupts */
+	bool		stop;			/* interrupted within a sort */
 } forest_builder;
 
 /* Whether keys hold numbers of rows instead of classes and counts. */

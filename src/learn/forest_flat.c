@@ -13,6 +13,8 @@
 
 #include <string.h>
 
+#define BLOCK	16384			/* nodes between interrupts */
+
 static size_t
 aligned(size_t n)
 {
@@ -76,10 +78,11 @@ leaf_payload(layout *l, const lrn_info *info, const forest_raw *n, const lrn_rea
 }
 
 static mr_code
-lay_tree(layout *l, lrn_reader *r, const lrn_info *info, uint32_t *root, mr_status *st)
+lay_tree(const mr_env *env, layout *l, lrn_reader *r, const lrn_info *info, uint32_t *root, mr_status *st)
 {
 	uint32_t	n = (uint32_t) lrn_get_varint(r);
-	uint32_t	used = 0;
+	uint32_t	used = 0,
+				laid = 0;
 
 	/* Preorder: a node ends the left subtree of the innermost inner node
 	 * still waiting for its right child. */
@@ -91,6 +94,8 @@ lay_tree(layout *l, lrn_reader *r, const lrn_info *info, uint32_t *root, mr_stat
 			l->right[l->stack[--used]] = i;
 		if (!l->raw[i].leaf)
 			l->stack[used++] = i;
+		if (i % BLOCK == 0 && mr_interrupted(env))
+			return lrn_canceled(st);
 	}
 
 	*root = l->next_node;
@@ -106,6 +111,8 @@ lay_tree(layout *l, lrn_reader *r, const lrn_info *info, uint32_t *root, mr_stat
 					a,
 					b;
 
+		if (++laid % BLOCK == 0 && mr_interrupted(env))
+			return lrn_canceled(st);
 		if (node->leaf)
 		{
 			set_node(l, l->place[i], 0, leaf_payload(l, info, node, r), 0);
@@ -246,7 +253,7 @@ lrn_forest_compile(const mr_env *env, lrn_reader *r, const lrn_info *info,
 		code = forest_read_head(&again, &l.head, st);
 		for (uint32_t t = 0; t < size.head.n_trees && code == MR_OK; t++)
 		{
-			code = lay_tree(&l, &again, info, &roots[t], st);
+			code = lay_tree(env, &l, &again, info, &roots[t], st);
 			if (code == MR_OK)
 				lay_top(&l, &tops[t]);
 			if (code == MR_OK && mr_interrupted(env))

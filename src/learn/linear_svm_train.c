@@ -127,7 +127,7 @@ static const lrn_choice losses[] =
 {
 	{"squared_hinge", LRN_SQUARED_HINGE},
 	{"hinge", LRN_HINGE},
-	{NULL}
+	{.name = NULL}
 };
 
 static const lrn_param parameters[] =

@@ -254,7 +254,7 @@ static const lrn_choice solvers[] =
 	{"auto", LRN_SOLVER_AUTO},
 	{"lbfgs", LRN_SOLVER_LBFGS},
 	{"newton-cholesky", LRN_SOLVER_NEWTON},
-	{NULL}
+	{.name = NULL}
 };
 
 static const lrn_param parameters[] =
