@@ -39,7 +39,7 @@ def cpu(pid):
 
 
 def timed(db, name, sql, before=None):
-    """Run in a fresh backend's session db; seconds, CPU seconds and peak MB of the backend."""
+    """Run in a fresh backend's session db; prints seconds, CPU seconds and peak MB of the backend, returns the CPU's."""
     pid = db.info.backend_pid
     if before:
         db.execute(before)
@@ -48,7 +48,7 @@ def timed(db, name, sql, before=None):
     t, c = time.perf_counter() - t, cpu(pid) - c
     print(f"{name}: {t:.1f} s, {c:.1f} s CPU, peak {status(pid, 'VmHWM'):.0f} MB, shared buffers among them, "
           f"{status(pid, 'RssAnon'):.0f} MB of its own at the end", flush=True)
-    return t
+    return c
 
 
 def peer(rows, weeks):
@@ -107,7 +107,7 @@ def main():
                   "SET max_parallel_workers_per_gather = 2")
     if not a.no_peer:
         theirs = peer(a.rows, a.weeks)
-        print(f"peer's time / ours: {theirs / ours:.1f}")
+        print(f"peer's CPU / ours: {theirs / ours:.1f}")
 
 
 if __name__ == "__main__":
