@@ -59,6 +59,7 @@ CREATE TABLE millrace.source_offsets (
 	batches        bigint NOT NULL DEFAULT 0,
 	dead           bigint NOT NULL DEFAULT 0,
 	skipped        bigint NOT NULL DEFAULT 0,
+	deleted        bigint NOT NULL DEFAULT 0,
 	last_batch_at  timestamptz,
 	PRIMARY KEY (source, partition)
 ) WITH (fillfactor = 30, autovacuum_vacuum_threshold = 200, autovacuum_vacuum_scale_factor = 0);
@@ -74,11 +75,12 @@ COMMENT ON COLUMN millrace.source_offsets.last_offset IS 'offset of the last mes
 COMMENT ON COLUMN millrace.source_offsets.last_time IS 'its Kafka timestamp';
 COMMENT ON COLUMN millrace.source_offsets.last_crc IS 'CRC-32C of its key and value: another one there means another topic';
 COMMENT ON COLUMN millrace.source_offsets.high_watermark IS 'end of the partition when last heard of; lag is this less next_offset';
-COMMENT ON COLUMN millrace.source_offsets.rows IS 'rows inserted';
+COMMENT ON COLUMN millrace.source_offsets.rows IS 'messages that became rows';
 COMMENT ON COLUMN millrace.source_offsets.bytes IS 'bytes of keys and values read';
 COMMENT ON COLUMN millrace.source_offsets.batches IS 'transactions committed';
 COMMENT ON COLUMN millrace.source_offsets.dead IS 'messages written to dead_letters';
-COMMENT ON COLUMN millrace.source_offsets.skipped IS 'messages without a value (tombstones) that were passed over';
+COMMENT ON COLUMN millrace.source_offsets.skipped IS 'messages passed over: without a value (tombstones), or without a row in it';
+COMMENT ON COLUMN millrace.source_offsets.deleted IS 'tombstones whose keys were deleted';
 COMMENT ON COLUMN millrace.source_offsets.last_batch_at IS 'start of the last transaction committed';
 
 CREATE TABLE millrace.source_workers (
@@ -140,10 +142,26 @@ COMMENT ON COLUMN millrace.dead_letters.error IS 'what was wrong with it';
 COMMENT ON COLUMN millrace.dead_letters.detail IS 'more about the error';
 COMMENT ON COLUMN millrace.dead_letters.at IS 'when it was put aside';
 
+CREATE TABLE millrace.avro_schemas (
+	server text NOT NULL,
+	id     bigint NOT NULL,
+	schema text NOT NULL,
+	at     timestamptz NOT NULL DEFAULT now(),
+	PRIMARY KEY (server, id)
+);
+COMMENT ON TABLE millrace.avro_schemas IS 'Avro schemas that messages refer to by id; add_avro_schema() adds one';
+COMMENT ON COLUMN millrace.avro_schemas.server IS 'foreign server whose topics have such messages: ids are those of its registry';
+COMMENT ON COLUMN millrace.avro_schemas.id IS 'id in Confluent''s wire format';
+COMMENT ON COLUMN millrace.avro_schemas.schema IS 'the schema, in JSON; never changes';
+COMMENT ON COLUMN millrace.avro_schemas.at IS 'when it was added';
+
+GRANT SELECT, DELETE ON millrace.avro_schemas TO millrace_admin;
+GRANT SELECT ON millrace.avro_schemas TO millrace_monitor;
 GRANT SELECT ON millrace.sources, millrace.source_offsets, millrace.source_workers TO millrace_admin, millrace_monitor;
 GRANT SELECT, DELETE ON millrace.dead_letters TO millrace_admin;
 
 SELECT pg_catalog.pg_extension_config_dump('millrace.sources', '');
 SELECT pg_catalog.pg_extension_config_dump('millrace.source_offsets', '');
+SELECT pg_catalog.pg_extension_config_dump('millrace.avro_schemas', '');
 SELECT pg_catalog.pg_extension_config_dump('millrace.dead_letters', '');
 SELECT pg_catalog.pg_extension_config_dump('millrace.dead_letters_id_seq', '');
