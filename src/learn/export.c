@@ -10,7 +10,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "learn/learner.h"
 
 #define IR_VERSION	7			/* that of opset 13 */
 #define OPSET		13

@@ -17,7 +17,7 @@
 #define MILLRACE_LEARN_EXPORT_H
 
 #include "core/onnx_write.h"
-#include "learn/learn_int.h"
+#include "learn/learner.h"
 
 /* What a file says beside the numbers; texts are the caller's, in UTF-8. */
 typedef struct lrn_about
@@ -72,12 +72,24 @@ extern void lrn_onnx_softmax(lrn_export *e, const char *margins, const char *out
 /* 1 / (1 + exp(z)) in double. */
 extern void lrn_onnx_sigmoid(lrn_export *e, const char *z, const char *out);
 
-/* The hooks (export_*.c), and scores to probabilities (export_calibrate.c). */
-extern mr_code lrn_trees_export(lrn_export *e, const char *out);
-extern mr_code lrn_linear_export(lrn_export *e, const char *out);
-extern mr_code lrn_kmeans_export(lrn_export *e, const char *out);
-extern mr_code lrn_knn_export(lrn_export *e, const char *out);
-extern mr_code lrn_svm_export(lrn_export *e, const char *out);
+/* X in a model's own coordinates: (x - shift) * scale, in double. */
+extern void lrn_onnx_coordinates(lrn_export *e, const char *out);
+
+/* Points that distances are measured to (export_distance.c). */
+typedef struct lrn_onnx_points
+{
+	int64_t		n;
+	int			type;			/* of the sums: MR_ONNX_FLOAT or MR_ONNX_DOUBLE */
+	int			metric;			/* lrn_metric: sums of squares, of absolutes, or of products */
+	/* feature j of all points into out, as many numbers of that type */
+	void		(*feature) (const lrn_model *m, const void *arg, int j, void *out);
+	const void *arg;
+} lrn_onnx_points;
+
+/* From [N, features] to [N, points].  MR_NOMEM, MR_CANCELED. */
+extern mr_code lrn_onnx_distances(lrn_export *e, const lrn_onnx_points *p, const char *in, const char *out);
+
+/* Scores to probabilities (export_calibrate.c); the learners' hooks are in learner.h. */
 extern mr_code lrn_calibration_export(lrn_export *e, const char *in, const char *out);
 
 #endif							/* MILLRACE_LEARN_EXPORT_H */

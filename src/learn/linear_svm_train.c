@@ -163,6 +163,7 @@ const lrn_learner lrn_linear_svm = {
 	.compile = lrn_linear_compile,
 	.open = lrn_linear_open,
 	.coefficients = lrn_linear_coefficients,
+	.export = lrn_linear_export,
 	.row_ns = lrn_linear_row_ns,
 	.predict = lrn_linear_predict,
 };
