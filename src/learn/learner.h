@@ -125,6 +125,23 @@ extern mr_code lrn_kmeans_export(struct lrn_export *e, const char *out);
 extern mr_code lrn_knn_export(struct lrn_export *e, const char *out);
 extern mr_code lrn_svm_export(struct lrn_export *e, const char *out);
 
+/* The file, the weights and the answers of such a model. */
+#define LRN_LINEAR_MODEL \
+	.check = lrn_linear_check, \
+	.compile = lrn_linear_compile, \
+	.open = lrn_linear_open, \
+	.coefficients = lrn_linear_coefficients, \
+	.export = lrn_linear_export, \
+	.row_ns = lrn_linear_row_ns, \
+	.predict = lrn_linear_predict
+
+/* sane() of an algorithm that only classifies. */
+static inline bool
+lrn_classifier_sane(const lrn_info *info)
+{
+	return info->n_classes == info->n_outputs && info->n_classes >= 2;
+}
+
 extern const lrn_learner lrn_random_forest;
 extern const lrn_learner lrn_logistic_regression;
 extern const lrn_learner lrn_pca;

@@ -248,30 +248,6 @@ train_array(ArrayType *a, train_source source, float *out)
 	}
 }
 
-float
-train_scalar(train_source source, Datum value)
-{
-	switch (source)
-	{
-		case TRAIN_BOOL:
-			return DatumGetBool(value) ? 1 : 0;
-		case TRAIN_INT2:
-			return DatumGetInt16(value);
-		case TRAIN_INT4:
-			return (float) DatumGetInt32(value);
-		case TRAIN_INT8:
-			return (float) DatumGetInt64(value);
-		case TRAIN_FLOAT4:
-			return DatumGetFloat4(value);
-		case TRAIN_FLOAT8:
-			return (float) DatumGetFloat8(value);
-		case TRAIN_NUMERIC:
-			return (float) DatumGetFloat8(DirectFunctionCall1(numeric_float8, value));
-		default:
-			return NAN;
-	}
-}
-
 double
 train_number(train_source source, Datum value)
 {
@@ -296,4 +272,11 @@ train_number(train_source source, Datum value)
 		default:
 			return (double) DatumGetTimestamp(value) / (double) USECS_PER_SEC;
 	}
+}
+
+float
+train_scalar(train_source source, Datum value)
+{
+	/* From int8 straight: by way of double it would be rounded twice. */
+	return source == TRAIN_INT8 ? (float) DatumGetInt64(value) : (float) train_number(source, value);
 }

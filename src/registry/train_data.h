@@ -7,6 +7,7 @@
 #define MILLRACE_REGISTRY_TRAIN_DATA_H
 
 #include "access/tupdesc.h"
+#include "executor/spi.h"
 #include "learn/learn.h"
 #include "learn/split.h"
 #include "utils/array.h"
@@ -147,9 +148,10 @@ extern void train_array(ArrayType *a, train_source source, float *out);
 
 /* ---- train_query_pg.c ---- */
 
-/* One SELECT that neither writes nor locks rows?  Raises 22023 if not. */
-struct _SPI_plan;
-extern void train_check_query(struct _SPI_plan *plan);
+/* One SELECT that neither writes nor locks rows, else 22023 is raised; and a
+ * read-only cursor over it.  Between SPI_connect() and SPI_finish(). */
+extern SPIPlanPtr train_prepare(const char *query, int nargs, const Oid *types);
+extern Portal train_open(const char *query);
 
 /* ---- train_dictionary_pg.c ---- */
 

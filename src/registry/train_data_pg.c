@@ -96,7 +96,10 @@ grow(builder *b)
 
 	check_limit(b, size);
 	for (int f = 0; f < b->n_features; f++)
+	{
+		CHECK_FOR_INTERRUPTS();	/* copying them all takes long */
 		b->col[f] = grow_vector(b, b->col[f], size, sizeof(float));
+	}
 	for (int i = 0; i < d->n_columns; i++)
 		switch (d->column[i].source)
 		{
@@ -417,16 +420,9 @@ train_read(const train_request *q)
 	XactReadOnly = true;
 	PG_TRY();
 	{
-		SPIPlanPtr	plan = SPI_prepare(q->query, 0, NULL);
-		Portal		portal;
+		Portal		portal = train_open(q->query);
 		long		fetch = FIRST_BATCH;
 
-		if (plan == NULL)
-			ereport(ERROR,
-					(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-					 errmsg("query cannot be prepared: %s", SPI_result_code_string(SPI_result))));
-		train_check_query(plan);
-		portal = SPI_cursor_open(NULL, plan, NULL, NULL, true);
 		MemoryContextSwitchTo(cxt);
 		train_describe_columns(d, portal->tupDesc, q);
 		for (;;)
@@ -450,7 +446,6 @@ train_read(const train_request *q)
 			MemoryContextReset(batch_cxt);
 		}
 		SPI_cursor_close(portal);
-		SPI_freeplan(plan);
 	}
 	PG_FINALLY();
 	{

@@ -8,8 +8,8 @@
 #include "registry/train_data.h"
 #include "utils/plancache.h"
 
-void
-train_check_query(SPIPlanPtr plan)
+static void
+check_query(SPIPlanPtr plan)
 {
 	ListCell   *lc;
 
@@ -33,4 +33,27 @@ train_check_query(SPIPlanPtr plan)
 						 errmsg("query must be a SELECT that neither writes nor locks rows")));
 		}
 	}
+}
+
+SPIPlanPtr
+train_prepare(const char *query, int nargs, const Oid *types)
+{
+	SPIPlanPtr	plan = SPI_prepare(query, nargs, unconstify(Oid *, types));
+
+	if (plan == NULL)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("query cannot be prepared: %s", SPI_result_code_string(SPI_result))));
+	check_query(plan);
+	return plan;
+}
+
+Portal
+train_open(const char *query)
+{
+	SPIPlanPtr	plan = train_prepare(query, 0, NULL);
+	Portal		portal = SPI_cursor_open(NULL, plan, NULL, NULL, true);
+
+	SPI_freeplan(plan);			/* the portal has a copy */
+	return portal;
 }
