@@ -133,9 +133,6 @@ extern void mon_become_caller(const mon_user *save);
 /* A query or a table's name as what may stand in parentheses in FROM. */
 extern char *mon_from_item(const char *query);
 
-/* Prepare one SELECT that does not write; raises if it is something else. */
-extern SPIPlanPtr mon_prepare(const char *sql, int nargs, const Oid *types);
-
 /* Run a query whose rows are few; SPI_tuptable has them.  Within mon_become_owner(). */
 extern void mon_select(const char *sql, int nargs, const Oid *types, const Datum *values, const char *nulls);
 

@@ -79,24 +79,11 @@ mon_from_item(const char *query)
 	return psprintf("(%s%.*s\n) AS q", one_word ? "TABLE " : "", len, query);
 }
 
-SPIPlanPtr
-mon_prepare(const char *sql, int nargs, const Oid *types)
-{
-	SPIPlanPtr	plan = SPI_prepare(sql, nargs, (Oid *) types);
-
-	if (plan == NULL)
-		ereport(ERROR,
-				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-				 errmsg("query cannot be prepared: %s", SPI_result_code_string(SPI_result))));
-	train_check_query(plan);
-	return plan;
-}
-
 /* With a snapshot of now, and without writing, whatever the query calls. */
 static void
 execute(const char *sql, int nargs, const Oid *types, const Datum *values, const char *nulls, DestReceiver *dest)
 {
-	SPIPlanPtr	plan = mon_prepare(sql, nargs, types);
+	SPIPlanPtr	plan = train_prepare(sql, nargs, types);
 	SPIExecuteOptions options = {.read_only = true, .dest = dest};
 	bool		was_read_only = XactReadOnly;
 	int			rc;
@@ -137,8 +124,8 @@ mon_select(const char *sql, int nargs, const Oid *types, const Datum *values, co
 Oid
 mon_time_type(const monitor *m)
 {
-	SPIPlanPtr	plan = mon_prepare(psprintf("SELECT q.%s FROM %s", quote_identifier(m->options.time), mon_from_item(m->query)),
-								   0, NULL);
+	SPIPlanPtr	plan = train_prepare(psprintf("SELECT q.%s FROM %s", quote_identifier(m->options.time), mon_from_item(m->query)),
+									 0, NULL);
 	CachedPlanSource *source = linitial(SPI_plan_get_plan_sources(plan));
 	Oid			type = getBaseType(TupleDescAttr(source->resultDesc, 0)->atttypid);
 
@@ -162,27 +149,12 @@ mon_bound(const monitor *m, Oid time_type, TimestampTz t, Oid *type)
 
 /* ---- rows into sketches ---- */
 
-typedef enum source
-{
-	FROM_BOOL,
-	FROM_INT2,
-	FROM_INT4,
-	FROM_INT8,
-	FROM_FLOAT4,
-	FROM_FLOAT8,
-	FROM_NUMERIC,
-	FROM_FLOAT4_ARRAY,
-	FROM_FLOAT8_ARRAY,
-	FROM_TEXT,					/* a varlena of characters */
-	FROM_OUTPUT					/* its output function's text */
-} source;
-
 typedef struct reader
 {
 	DestReceiver pub;
 	const monitor *m;
-	source	   *source;			/* a column */
-	FmgrInfo   *output;			/* FROM_OUTPUT */
+	train_source *source;		/* a column */
+	FmgrInfo   *output;			/* of a category; fn_oid 0: the value is its text */
 	bool		date;			/* the time is a date */
 	const int64 *bound;			/* n_windows + 1 in the time's own type, or NULL */
 	int			n_windows;
@@ -266,9 +238,9 @@ put_category(reader *r, int column, int feature, Datum value, bool isnull)
 
 	if (isnull)
 		reg_sketch_check(lrn_sketch_add_text(s, NULL, 0, 1));
-	else if (r->source[column] == FROM_BOOL)
+	else if (r->source[column] == TRAIN_BOOL)
 		reg_sketch_check(lrn_sketch_add_text(s, DatumGetBool(value) ? "true" : "false", DatumGetBool(value) ? 4 : 5, 1));
-	else if (r->source[column] == FROM_TEXT)
+	else if (!OidIsValid(r->output[column].fn_oid))
 	{
 		text	   *t = DatumGetTextPP(value);
 
@@ -309,31 +281,15 @@ receive(TupleTableSlot *slot, DestReceiver *self)
 		else
 			switch (r->source[i])
 			{
-				case FROM_INT2:
-					*cell = DatumGetInt16(v);
+				case TRAIN_FLOAT4_ARRAY:
+				case TRAIN_FLOAT8_ARRAY:
+					put_array(r, c, r->source[i] == TRAIN_FLOAT8_ARRAY, DatumGetArrayTypeP(v), cell);
 					break;
-				case FROM_INT4:
-					*cell = DatumGetInt32(v);
-					break;
-				case FROM_INT8:
-					*cell = (double) DatumGetInt64(v);
-					break;
-				case FROM_FLOAT4:
-					*cell = DatumGetFloat4(v);
-					break;
-				case FROM_FLOAT8:
-					*cell = DatumGetFloat8(v);
-					break;
-				case FROM_NUMERIC:
+				case TRAIN_NUMERIC:	/* beyond a double it is infinite, no error */
 					*cell = DatumGetFloat8(DirectFunctionCall1(numeric_float8_no_overflow, v));
 					break;
-				case FROM_FLOAT4_ARRAY:
-				case FROM_FLOAT8_ARRAY:
-					put_array(r, c, r->source[i] == FROM_FLOAT8_ARRAY, DatumGetArrayTypeP(v), cell);
-					break;
 				default:
-					*cell = NAN;
-					break;
+					*cell = train_number(r->source[i], v);
 			}
 		feature += c->width;
 	}
@@ -345,51 +301,15 @@ receive(TupleTableSlot *slot, DestReceiver *self)
 
 /* What a type gives; false: nothing that can be watched. */
 static bool
-source_of(Oid type, source *from, mon_kind *kind)
+source_of(Oid type, train_source *source, mon_kind *kind)
 {
-	char		category;
-	bool		preferred;
+	bool		known = train_source_of(type, source);
 
-	*kind = MON_NUMBER;
-	switch (type)
-	{
-		case INT2OID:
-			*from = FROM_INT2;
-			return true;
-		case INT4OID:
-			*from = FROM_INT4;
-			return true;
-		case INT8OID:
-			*from = FROM_INT8;
-			return true;
-		case FLOAT4OID:
-			*from = FROM_FLOAT4;
-			return true;
-		case FLOAT8OID:
-			*from = FROM_FLOAT8;
-			return true;
-		case NUMERICOID:
-			*from = FROM_NUMERIC;
-			return true;
-		case FLOAT4ARRAYOID:
-		case FLOAT8ARRAYOID:
-			*from = type == FLOAT4ARRAYOID ? FROM_FLOAT4_ARRAY : FROM_FLOAT8_ARRAY;
-			*kind = MON_ARRAY;
-			return true;
-		case BOOLOID:
-			*from = FROM_BOOL;
-			*kind = MON_CATEGORY;
-			return true;
-		case TEXTOID:
-		case VARCHAROID:
-			*from = FROM_TEXT;
-			*kind = MON_CATEGORY;
-			return true;
-	}
-	get_type_category_preferred(type, &category, &preferred);
-	*from = FROM_OUTPUT;
-	*kind = MON_CATEGORY;
-	return category == TYPCATEGORY_STRING || category == TYPCATEGORY_ENUM;
+	if (*source == TRAIN_FLOAT4_ARRAY || *source == TRAIN_FLOAT8_ARRAY)
+		*kind = MON_ARRAY;
+	else
+		*kind = *source == TRAIN_BOOL || *source == TRAIN_CATEGORY ? MON_CATEGORY : MON_NUMBER;
+	return known;
 }
 
 /* The columns must still be what they were. */
@@ -401,14 +321,15 @@ startup(DestReceiver *self, int operation, TupleDesc desc)
 	for (int i = 0; i < r->m->n_columns; i++)
 	{
 		Oid			type = TupleDescAttr(desc, i)->atttypid;
+		Oid			base = getBaseType(type);
 		mon_kind	kind;
 
-		if (!source_of(getBaseType(type), &r->source[i], &kind) || kind != r->m->column[i].kind)
+		if (!source_of(base, &r->source[i], &kind) || kind != r->m->column[i].kind)
 			ereport(ERROR,
 					(errcode(ERRCODE_DATATYPE_MISMATCH),
 					 errmsg("column \"%s\" of monitor \"%s\" has become %s", r->m->column[i].name, r->m->name, format_type_be(type)),
 					 errhint("Cast it in the query, or drop the monitor and create it anew.")));
-		if (r->source[i] == FROM_OUTPUT)
+		if (r->source[i] == TRAIN_CATEGORY && base != TEXTOID && base != VARCHAROID)
 		{
 			Oid			function;
 			bool		varlena;
@@ -457,7 +378,7 @@ mon_sketch_rows(const monitor *m, const char *from, const TimestampTz *bound, in
 	}
 	else
 		appendStringInfo(&sql, " FROM %s", from);
-	r.source = palloc0(m->n_columns * sizeof(source));
+	r.source = palloc0(m->n_columns * sizeof(train_source));
 	r.output = palloc0(m->n_columns * sizeof(FmgrInfo));
 	r.buffer = palloc_extended((Size) m->n_features * LRN_SKETCH_BLOCK * sizeof(double), MCXT_ALLOC_HUGE);
 	r.row_cxt = AllocSetContextCreate(CurrentMemoryContext, "millrace monitor rows", ALLOCSET_DEFAULT_SIZES);
@@ -508,7 +429,7 @@ mon_find_columns(monitor *m)
 {
 	const mon_options *o = &m->options;
 	MemoryContext cxt = GetMemoryChunkContext(m);
-	SPIPlanPtr	plan = mon_prepare(psprintf("SELECT * FROM %s", mon_from_item(m->query)), 0, NULL);
+	SPIPlanPtr	plan = train_prepare(psprintf("SELECT * FROM %s", mon_from_item(m->query)), 0, NULL);
 	TupleDesc	desc = CreateTupleDescCopy(((CachedPlanSource *) linitial(SPI_plan_get_plan_sources(plan)))->resultDesc);
 	ListCell   *lc;
 
@@ -521,7 +442,7 @@ mon_find_columns(monitor *m)
 		mon_column *c = &m->column[m->n_columns];
 		bool		prediction = in_list(o->prediction, name);
 		bool		asked = prediction || in_list(o->columns, name);
-		source		from;
+		train_source source;
 
 		if (!asked && (o->columns || strcmp(name, o->time) == 0 || (o->key && strcmp(name, o->key) == 0)))
 			continue;
@@ -530,7 +451,7 @@ mon_find_columns(monitor *m)
 				ereport(ERROR,
 						(errcode(ERRCODE_AMBIGUOUS_COLUMN),
 						 errmsg("query has more than one column named \"%s\"", name)));
-		if (!source_of(getBaseType(TupleDescAttr(desc, i)->atttypid), &from, &c->kind))
+		if (!source_of(getBaseType(TupleDescAttr(desc, i)->atttypid), &source, &c->kind))
 		{
 			if (asked)
 				ereport(ERROR,

@@ -298,16 +298,9 @@ read_table(const char *query, table *t)
 	XactReadOnly = true;
 	PG_TRY();
 	{
-		SPIPlanPtr	plan = SPI_prepare(query, 0, NULL);
-		Portal		portal;
+		Portal		portal = train_open(query);
 		MemoryContext old;
 
-		if (plan == NULL)
-			ereport(ERROR,
-					(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-					 errmsg("query cannot be prepared: %s", SPI_result_code_string(SPI_result))));
-		train_check_query(plan);
-		portal = SPI_cursor_open(NULL, plan, NULL, NULL, true);
 		old = MemoryContextSwitchTo(cxt);
 		describe(t, portal->tupDesc);
 		MemoryContextSwitchTo(old);
@@ -321,7 +314,6 @@ read_table(const char *query, table *t)
 			SPI_freetuptable(SPI_tuptable);
 		}
 		SPI_cursor_close(portal);
-		SPI_freeplan(plan);
 	}
 	PG_FINALLY();
 	{

@@ -318,15 +318,8 @@ run_query(job *j, const char *query)
 	XactReadOnly = true;
 	PG_TRY();
 	{
-		SPIPlanPtr	plan = SPI_prepare(query, 0, NULL);
-		Portal		portal;
+		Portal		portal = train_open(query);
 
-		if (plan == NULL)
-			ereport(ERROR,
-					(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-					 errmsg("query cannot be prepared: %s", SPI_result_code_string(SPI_result))));
-		train_check_query(plan);
-		portal = SPI_cursor_open(NULL, plan, NULL, NULL, true);
 		check_columns(j, portal->tupDesc);
 		MemoryContextSwitchTo(caller);
 		j->desc = CreateTupleDescCopy(portal->tupDesc);
@@ -344,7 +337,6 @@ run_query(job *j, const char *query)
 			SPI_freetuptable(SPI_tuptable);
 		}
 		SPI_cursor_close(portal);
-		SPI_freeplan(plan);
 	}
 	PG_FINALLY();
 	{

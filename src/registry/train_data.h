@@ -6,6 +6,8 @@
 #ifndef MILLRACE_REGISTRY_TRAIN_DATA_H
 #define MILLRACE_REGISTRY_TRAIN_DATA_H
 
+#include "access/tupdesc.h"
+#include "executor/spi.h"
 #include "learn/learn.h"
 #include "learn/split.h"
 #include "utils/array.h"
@@ -125,8 +127,17 @@ typedef struct train_data
 extern train_data *train_read(const train_request *request);
 extern void train_data_free(train_data *data);
 
+/* ---- train_columns_pg.c ---- */
+
 /* What becomes of a column of this type; false when nothing can. */
 extern bool train_source_of(Oid type, train_source *source);
+
+/* "the target" and so on: what TRAIN_TARGET .. TRAIN_ORDER are called in messages. */
+extern const char *train_role_name(train_source role);
+
+/* The columns of the query, by the names that the request gives: d->column,
+ * target, labels, images; in the current context.  Raises as train_read(). */
+extern void train_describe_columns(train_data *d, TupleDesc desc, const train_request *request);
 
 /* A value of a TRAIN_BOOL .. TRAIN_NUMERIC column; NaN stands for missing, as
  * NULL does.  And the elements of a real[] or double precision[]. */
@@ -134,6 +145,13 @@ extern float train_scalar(train_source source, Datum value);
 /* The same in double, and of dates and timestamps in seconds; NaN only for NaN. */
 extern double train_number(train_source source, Datum value);
 extern void train_array(ArrayType *a, train_source source, float *out);
+
+/* ---- train_query_pg.c ---- */
+
+/* One SELECT that neither writes nor locks rows, else 22023 is raised; and a
+ * read-only cursor over it.  Between SPI_connect() and SPI_finish(). */
+extern SPIPlanPtr train_prepare(const char *query, int nargs, const Oid *types);
+extern Portal train_open(const char *query);
 
 /* ---- train_dictionary_pg.c ---- */
 
@@ -145,10 +163,6 @@ extern int	train_dictionary_id(train_dictionary *d, const char *text);
 
 /* Sort the texts; returns new number by old. */
 extern int32 *train_dictionary_sort(train_dictionary *d, bool as_numbers);
-
-/* One SELECT that neither writes nor locks rows?  Raises 22023 if not. */
-struct _SPI_plan;
-extern void train_check_query(struct _SPI_plan *plan);
 
 /* The features as jsonb, for the model's spec: [{"name","type",...}, ...]. */
 extern void train_push_features(const train_data *data, JsonbParseState **state);

@@ -13,222 +13,20 @@
 
 #include "access/htup_details.h"
 #include "access/xact.h"
-#include "catalog/pg_type.h"
 #include "core/core_pg.h"
 #include "executor/spi.h"
 #include "miscadmin.h"
 #include "registry/progress.h"
 #include "registry/registry.h"
 #include "registry/train_data.h"
-#include "registry/train_json.h"
 #include "utils/array.h"
 #include "utils/builtins.h"
-#include "utils/date.h"
 #include "utils/lsyscache.h"
 #include "utils/memutils.h"
-#include "utils/numeric.h"
-#include "utils/plancache.h"
-#include "utils/timestamp.h"
 
 #define FIRST_BATCH		100		/* rows of the first fetch, which tells their width */
 #define BATCH_CELLS		500000	/* about so many numbers a later one */
 #define MAX_BATCH		2000
-#define MAX_CATEGORIES	10000
-
-static const char *const role_name[] = {"the target", "the target", "the weight", "the id", "the group", "the order"};
-
-bool
-train_source_of(Oid type, train_source *source)
-{
-	char		category;
-	bool		preferred;
-
-	switch (type)
-	{
-		case BOOLOID:
-			*source = TRAIN_BOOL;
-			return true;
-		case INT2OID:
-			*source = TRAIN_INT2;
-			return true;
-		case INT4OID:
-			*source = TRAIN_INT4;
-			return true;
-		case INT8OID:
-			*source = TRAIN_INT8;
-			return true;
-		case FLOAT4OID:
-			*source = TRAIN_FLOAT4;
-			return true;
-		case FLOAT8OID:
-			*source = TRAIN_FLOAT8;
-			return true;
-		case NUMERICOID:
-			*source = TRAIN_NUMERIC;
-			return true;
-		case FLOAT4ARRAYOID:
-			*source = TRAIN_FLOAT4_ARRAY;
-			return true;
-		case FLOAT8ARRAYOID:
-			*source = TRAIN_FLOAT8_ARRAY;
-			return true;
-	}
-	get_type_category_preferred(type, &category, &preferred);
-	*source = TRAIN_CATEGORY;
-	return category == TYPCATEGORY_STRING || category == TYPCATEGORY_ENUM;
-}
-
-/* The part that a column plays by its name; TRAIN_BOOL: none, it is a feature. */
-static train_source
-role_of(const train_request *q, const char *name)
-{
-	const struct
-	{
-		const char *column;
-		train_source source;
-	}			role[] = {
-		{q->target, q->regression ? TRAIN_VALUE : TRAIN_TARGET},
-		{q->weight, TRAIN_WEIGHT},
-		{q->id, TRAIN_ID},
-		{q->group, TRAIN_GROUP},
-		{q->order, TRAIN_ORDER},
-	};
-	train_source found = TRAIN_BOOL;
-
-	for (int i = 0; i < (int) lengthof(role); i++)
-		if (role[i].column && strcmp(role[i].column, name) == 0)
-		{
-			if (found != TRAIN_BOOL)
-				ereport(ERROR,
-						(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-						 errmsg("column \"%s\" cannot be %s and %s at once", name, role_name[found],
-								role_name[role[i].source]),
-						 errhint("Select it twice, under two names.")));
-			found = role[i].source;
-		}
-	return found;
-}
-
-static void
-check_roles(const train_request *q, const train_data *d)
-{
-	const char *const column[] = {q->target, q->target, q->weight, q->id, q->group, q->order};
-
-	for (train_source role = TRAIN_TARGET; role <= TRAIN_ORDER; role++)
-	{
-		bool		found = false;
-
-		if (column[role] == NULL || (q->regression ? role == TRAIN_TARGET : role == TRAIN_VALUE))
-			continue;
-		for (int i = 0; i < d->n_columns; i++)
-			found |= d->column[i].source == role;
-		if (!found)
-			ereport(ERROR,
-					(errcode(ERRCODE_UNDEFINED_COLUMN),
-					 errmsg("query has no column \"%s\" to be %s", column[role], role_name[role])));
-	}
-}
-
-/* A column that is no feature. */
-static void
-describe_role(train_data *d, int i, train_source role, Oid type)
-{
-	train_column *c = &d->column[i];
-	Oid			base = getBaseType(type);
-	bool		varlena;
-
-	c->source = role;
-	switch (role)
-	{
-		case TRAIN_TARGET:
-			c->numeric_order = base == INT2OID || base == INT4OID || base == INT8OID ||
-				base == NUMERICOID || base == FLOAT4OID || base == FLOAT8OID;
-			d->labels = train_dictionary_create(psprintf("target column \"%s\"", c->name), LRN_MAX_CLASSES);
-			/* FALLTHROUGH */
-		case TRAIN_ID:
-		case TRAIN_GROUP:
-			getTypeOutputInfo(type, &c->out_function, &varlena);
-			break;
-		default:
-			if (role == TRAIN_ORDER && (base == DATEOID || base == TIMESTAMPOID || base == TIMESTAMPTZOID))
-				c->number = base == DATEOID ? TRAIN_DATE : TRAIN_TIMESTAMP;
-			else if (!train_source_of(base, &c->number) || c->number > TRAIN_NUMERIC)
-				ereport(ERROR,
-						(errcode(ERRCODE_DATATYPE_MISMATCH),
-						 errmsg("column \"%s\" of type %s cannot be %s", c->name, format_type_be(type), role_name[role]),
-						 errdetail("It must be %s.", role == TRAIN_ORDER ? "a number, a date or a timestamp" : "a number")));
-	}
-	if (role == TRAIN_TARGET || role == TRAIN_VALUE)
-		d->target = i;
-}
-
-static void
-describe_columns(train_data *d, TupleDesc desc, const train_request *q)
-{
-	int			features = 0;
-
-	d->n_columns = desc->natts;
-	d->column = palloc0(Max(desc->natts, 1) * sizeof(train_column));
-	for (int i = 0; i < desc->natts; i++)
-	{
-		Form_pg_attribute att = TupleDescAttr(desc, i);
-		train_column *c = &d->column[i];
-		train_source role;
-		bool		varlena;
-
-		c->name = pstrdup(NameStr(att->attname));
-		for (int other = 0; other < i; other++)
-			if (strcmp(d->column[other].name, c->name) == 0)
-				ereport(ERROR,
-						(errcode(ERRCODE_AMBIGUOUS_COLUMN),
-						 errmsg("query has more than one column named \"%s\"", c->name)));
-		role = role_of(q, c->name);
-		if (role != TRAIN_BOOL)
-		{
-			describe_role(d, i, role, att->atttypid);
-			continue;
-		}
-		features++;
-		if (q->images && q->images->kind == REG_ONNX && getBaseType(att->atttypid) == BYTEAOID)
-		{
-			c->source = TRAIN_IMAGE;
-			c->width = q->images->n_outputs;
-			d->images = true;
-			continue;
-		}
-		if (!train_source_of(getBaseType(att->atttypid), &c->source))
-			ereport(ERROR,
-					(errcode(ERRCODE_DATATYPE_MISMATCH),
-					 errmsg("column \"%s\" of type %s cannot be a feature", c->name,
-							format_type_be(att->atttypid)),
-					 errdetail("Features are numeric, boolean, text, real[] or double precision[]."),
-					 errhint("Cast it, or turn a date into a number with extract(epoch FROM ...).")));
-		c->width = 1;
-		if (c->source == TRAIN_FLOAT4_ARRAY || c->source == TRAIN_FLOAT8_ARRAY)
-			c->width = -1;
-		else if (c->source == TRAIN_CATEGORY)
-		{
-			if (!q->categories)
-				ereport(ERROR,
-						(errcode(ERRCODE_DATATYPE_MISMATCH),
-						 errmsg("column \"%s\" of type %s cannot be a feature of %s", c->name,
-								format_type_be(att->atttypid), q->algorithm),
-						 errhint("Option \"one_hot\": true makes a number of each category; or train a random_forest.")));
-			c->values = train_dictionary_create(psprintf("column \"%s\"", c->name), MAX_CATEGORIES);
-			getTypeOutputInfo(att->atttypid, &c->out_function, &varlena);
-		}
-	}
-	check_roles(q, d);
-	if (d->images && features > 1)
-		ereport(ERROR,
-				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-				 errmsg("query has another feature beside an image"),
-				 errhint("Name a key of the rows by option \"id\".")));
-	if (features == 0)
-		ereport(ERROR,
-				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-				 errmsg("query has no feature column")));
-}
 
 /* The matrix while it grows. */
 typedef struct builder
@@ -361,33 +159,6 @@ elements_of(const train_column *c, ArrayType *a)
 	return ARR_NDIM(a) == 0 ? 0 : ARR_DIMS(a)[0];
 }
 
-void
-train_array(ArrayType *a, train_source source, float *out)
-{
-	int			n = ArrayGetNItems(ARR_NDIM(a), ARR_DIMS(a));
-	bits8	   *nulls = ARR_NULLBITMAP(a);
-	char	   *p = ARR_DATA_PTR(a);
-
-	for (int i = 0; i < n; i++, out++)
-	{
-		if (nulls && !(nulls[i / 8] & (1 << (i % 8))))
-			*out = NAN;
-		else if (source == TRAIN_FLOAT8_ARRAY)
-		{
-			float8		v;
-
-			memcpy(&v, p, sizeof(v));
-			*out = (float) v;
-			p += sizeof(v);
-		}
-		else
-		{
-			memcpy(out, p, sizeof(float));
-			p += sizeof(float);
-		}
-	}
-}
-
 static void
 put_array(builder *b, const train_column *c, Datum value)
 {
@@ -409,30 +180,6 @@ put_array(builder *b, const train_column *c, Datum value)
 	pfree(row);
 }
 
-float
-train_scalar(train_source source, Datum value)
-{
-	switch (source)
-	{
-		case TRAIN_BOOL:
-			return DatumGetBool(value) ? 1 : 0;
-		case TRAIN_INT2:
-			return DatumGetInt16(value);
-		case TRAIN_INT4:
-			return (float) DatumGetInt32(value);
-		case TRAIN_INT8:
-			return (float) DatumGetInt64(value);
-		case TRAIN_FLOAT4:
-			return DatumGetFloat4(value);
-		case TRAIN_FLOAT8:
-			return (float) DatumGetFloat8(value);
-		case TRAIN_NUMERIC:
-			return (float) DatumGetFloat8(DirectFunctionCall1(numeric_float8, value));
-		default:
-			return NAN;
-	}
-}
-
 static void
 put_image(builder *b, const train_column *c, Datum value)
 {
@@ -448,32 +195,6 @@ put_image(builder *b, const train_column *c, Datum value)
 	}
 	for (int i = 0; i < c->width; i++)
 		b->col[c->first + i][b->rows] = answer[i];
-}
-
-double
-train_number(train_source source, Datum value)
-{
-	switch (source)
-	{
-		case TRAIN_BOOL:
-			return DatumGetBool(value) ? 1 : 0;
-		case TRAIN_INT2:
-			return DatumGetInt16(value);
-		case TRAIN_INT4:
-			return DatumGetInt32(value);
-		case TRAIN_INT8:
-			return (double) DatumGetInt64(value);
-		case TRAIN_FLOAT4:
-			return DatumGetFloat4(value);
-		case TRAIN_FLOAT8:
-			return DatumGetFloat8(value);
-		case TRAIN_NUMERIC:
-			return DatumGetFloat8(DirectFunctionCall1(numeric_float8, value));
-		case TRAIN_DATE:
-			return DatumGetDateADT(value) * (double) SECS_PER_DAY;
-		default:
-			return (double) DatumGetTimestamp(value) / (double) USECS_PER_SEC;
-	}
 }
 
 static void
@@ -547,7 +268,7 @@ put_role(builder *b, const train_column *c, Datum value, bool isnull)
 	}
 	ereport(ERROR,
 			(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-			 errmsg("row " INT64_FORMAT " is NULL in column \"%s\", which is %s", b->rows + 1, c->name, role_name[c->source]),
+			 errmsg("row " INT64_FORMAT " is NULL in column \"%s\", which is %s", b->rows + 1, c->name, train_role_name(c->source)),
 			 errhint("Leave out such rows: WHERE %s IS NOT NULL.", quote_identifier(c->name))));
 }
 
@@ -667,33 +388,6 @@ finish(builder *b)
 	d->memory = (Size) b->size * ((Size) b->n_features * sizeof(float) + row_bytes(d)) + d->id.size;
 }
 
-void
-train_check_query(SPIPlanPtr plan)
-{
-	ListCell   *lc;
-
-	if (!SPI_is_cursor_plan(plan))
-		ereport(ERROR,
-				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-				 errmsg("query must be a single statement that returns rows"),
-				 errhint("Write a SELECT.")));
-	foreach(lc, SPI_plan_get_plan_sources(plan))
-	{
-		CachedPlanSource *source = lfirst(lc);
-		ListCell   *q;
-
-		foreach(q, source->query_list)
-		{
-			Query	   *query = lfirst_node(Query, q);
-
-			if (query->commandType != CMD_SELECT || query->hasModifyingCTE || query->rowMarks != NIL)
-				ereport(ERROR,
-						(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-						 errmsg("query must be a SELECT that neither writes nor locks rows")));
-		}
-	}
-}
-
 /* Context of an error in the query: whatever it calls may not write either. */
 static void
 tell_read_only(void *unused)
@@ -723,18 +417,11 @@ train_read(const train_request *q)
 	XactReadOnly = true;
 	PG_TRY();
 	{
-		SPIPlanPtr	plan = SPI_prepare(q->query, 0, NULL);
-		Portal		portal;
+		Portal		portal = train_open(q->query);
 		long		fetch = FIRST_BATCH;
 
-		if (plan == NULL)
-			ereport(ERROR,
-					(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-					 errmsg("query cannot be prepared: %s", SPI_result_code_string(SPI_result))));
-		train_check_query(plan);
-		portal = SPI_cursor_open(NULL, plan, NULL, NULL, true);
 		MemoryContextSwitchTo(cxt);
-		describe_columns(d, portal->tupDesc, q);
+		train_describe_columns(d, portal->tupDesc, q);
 		for (;;)
 		{
 			uint64		n;
@@ -756,7 +443,6 @@ train_read(const train_request *q)
 			MemoryContextReset(batch_cxt);
 		}
 		SPI_cursor_close(portal);
-		SPI_freeplan(plan);
 	}
 	PG_FINALLY();
 	{

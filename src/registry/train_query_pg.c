@@ -1,0 +1,59 @@
+/*
+ * train_query_pg.c
+ *	  A query that is only read: one SELECT that neither writes nor locks rows.
+ */
+#include "postgres.h"
+
+#include "executor/spi.h"
+#include "registry/train_data.h"
+#include "utils/plancache.h"
+
+static void
+check_query(SPIPlanPtr plan)
+{
+	ListCell   *lc;
+
+	if (!SPI_is_cursor_plan(plan))
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("query must be a single statement that returns rows"),
+				 errhint("Write a SELECT.")));
+	foreach(lc, SPI_plan_get_plan_sources(plan))
+	{
+		CachedPlanSource *source = lfirst(lc);
+		ListCell   *q;
+
+		foreach(q, source->query_list)
+		{
+			Query	   *query = lfirst_node(Query, q);
+
+			if (query->commandType != CMD_SELECT || query->hasModifyingCTE || query->rowMarks != NIL)
+				ereport(ERROR,
+						(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+						 errmsg("query must be a SELECT that neither writes nor locks rows")));
+		}
+	}
+}
+
+SPIPlanPtr
+train_prepare(const char *query, int nargs, const Oid *types)
+{
+	SPIPlanPtr	plan = SPI_prepare(query, nargs, unconstify(Oid *, types));
+
+	if (plan == NULL)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("query cannot be prepared: %s", SPI_result_code_string(SPI_result))));
+	check_query(plan);
+	return plan;
+}
+
+Portal
+train_open(const char *query)
+{
+	SPIPlanPtr	plan = train_prepare(query, 0, NULL);
+	Portal		portal = SPI_cursor_open(NULL, plan, NULL, NULL, true);
+
+	SPI_freeplan(plan);			/* the portal has a copy */
+	return portal;
+}
