@@ -283,8 +283,10 @@ mr_code
 nn_find_answer(nn_graph *g, nn_summary *s)
 {
 	memset(&s->answer, 0, sizeof(s->answer));
+	/* Tables of rows; several of them are groups of columns, of known widths. */
 	for (int i = 0; i < s->n_inputs; i++)
-		if (s->inputs[i].rank < 1 || s->inputs[i].rank > 2)
+		if (s->inputs[i].rank < 1 || s->inputs[i].rank > 2 ||
+			(s->n_inputs > 1 && s->inputs[i].rank == 2 && s->inputs[i].declared[1] < 1))
 			return MR_OK;
 	nn_count_uses(g);
 	NN_TRY(find_classes(g, s));
