@@ -69,10 +69,46 @@ feature_of_vectors(const lrn_model *m, const void *arg, int j, void *out)
 	}
 }
 
-/* 2^-squares in double, a value for each class: "kernel_0" [N, its vectors], ... */
+/*
+ * 2^-squares by the polynomial of kernels_svm.h in float32, bit for bit: where an
+ * isotonic map is steep, more would show.
+ */
 static void
-put_kernels(lrn_export *e, const vectors *v, const char *squares)
+put_powers(lrn_export *e, const char *squares, const char *out)
 {
+	static const float polynomial[] = {
+		0.00132647273f, 0.00967151299f, 0.0555073358f, 0.240222424f, 0.693147004f, 1.0f
+	};
+	const float most = 126,		/* 2^-126 is still normal */
+				two = 2;
+	char		coefficient[40],
+				product[40],
+				sum[40] = "polynomial_0";
+
+	lrn_onnx_floats(e, "most", 0, NULL, &most);
+	lrn_onnx_floats(e, "two", 0, NULL, &two);
+	lrn_onnx_op(e, "Min", "held", squares, "most", NULL);
+	lrn_onnx_op(e, "Round", "whole", "held", NULL);
+	lrn_onnx_op(e, "Sub", "rest", "whole", "held", NULL);
+	lrn_onnx_floats(e, sum, 0, NULL, &polynomial[0]);
+	for (int i = 1; i < 6; i++)
+	{
+		snprintf(product, sizeof(product), "product_%d", i);
+		snprintf(coefficient, sizeof(coefficient), "coefficient_%d", i);
+		lrn_onnx_op(e, "Mul", product, sum, "rest", NULL);
+		lrn_onnx_floats(e, coefficient, 0, NULL, &polynomial[i]);
+		snprintf(sum, sizeof(sum), "polynomial_%d", i);
+		lrn_onnx_op(e, "Add", sum, product, coefficient, NULL);
+	}
+	lrn_onnx_op(e, "Pow", "power", "two", "whole", NULL);
+	lrn_onnx_op(e, "Div", out, sum, "power", NULL);
+}
+
+/* Kernels of each class: "kernel_0" [N, 1, its vectors], ... */
+static void
+put_kernels(lrn_export *e, const vectors *v)
+{
+	const int64_t axis = 1;
 	int			k = e->m->info.n_classes;
 	int64_t		count[LRN_SVM_CLASSES];
 	char		name[40];
@@ -80,56 +116,69 @@ put_kernels(lrn_export *e, const vectors *v, const char *squares)
 
 	for (int a = 0; a < k; a++)
 		count[a] = v->first[a + 1] - v->first[a];
-	lrn_onnx_double(e, "minus_ln_2", -0.69314718055994530942);
-	lrn_onnx_cast(e, "squares_wide", squares, MR_ONNX_DOUBLE);
-	lrn_onnx_op(e, "Mul", "exponents", "squares_wide", "minus_ln_2", NULL);
-	lrn_onnx_op(e, "Exp", "kernels", "exponents", NULL);
 	lrn_onnx_ints(e, "vectors_of_classes", k, count);
+	lrn_onnx_ints(e, "axis_1", 1, &axis);
+	lrn_onnx_op(e, "Unsqueeze", "kernels_apart", "kernels", "axis_1", NULL);
 	at = mr_onnx_begin(&e->w, 1);
-	mr_onnx_text(&e->w, 1, "kernels");
+	mr_onnx_text(&e->w, 1, "kernels_apart");
 	mr_onnx_text(&e->w, 1, "vectors_of_classes");
 	for (int a = 0; a < k; a++)
 	{
 		snprintf(name, sizeof(name), "kernel_%d", a);
 		mr_onnx_text(&e->w, 2, name);
 	}
-	mr_onnx_text(&e->w, 3, "kernels_apart");
+	mr_onnx_text(&e->w, 3, "kernels_by_class");
 	mr_onnx_text(&e->w, 4, "Split");
-	mr_onnx_attr_int(&e->w, "axis", 1);
+	mr_onnx_attr_int(&e->w, "axis", 2);
 	mr_onnx_end(&e->w, at);
 }
 
-/* What each class says against the others in order: "said" [N, k (k - 1)]. */
+/* What class a says against each other: "said_a" [N, k - 1], products in float32, sums in double. */
 static void
-put_sums(lrn_export *e, const vectors *v)
+put_sum(lrn_export *e, const vectors *v, int a)
 {
-	int			k = e->m->info.n_classes;
+	int			others = e->m->info.n_classes - 1;
+	int64_t		shape[2] = {others, v->first[a + 1] - v->first[a]};
 	char		kernel[40],
-				narrow[40],
+				coef[40],
+				product[40],
 				wide[40],
 				sum[40];
 	size_t		at;
 
-	for (int a = 0; a < k; a++)
-	{
-		int64_t		shape[2] = {v->first[a + 1] - v->first[a], k - 1};
-
-		snprintf(kernel, sizeof(kernel), "kernel_%d", a);
-		snprintf(narrow, sizeof(narrow), "coef_narrow_%d", a);
-		snprintf(wide, sizeof(wide), "coef_%d", a);
-		snprintf(sum, sizeof(sum), "said_%d", a);
-		at = mr_onnx_tensor_begin(&e->w, 5, narrow, MR_ONNX_FLOAT, 2, shape, (size_t) (shape[0] * shape[1]) * sizeof(float));
+	snprintf(kernel, sizeof(kernel), "kernel_%d", a);
+	snprintf(coef, sizeof(coef), "coef_%d", a);
+	snprintf(product, sizeof(product), "weighed_%d", a);
+	snprintf(wide, sizeof(wide), "weighed_wide_%d", a);
+	snprintf(sum, sizeof(sum), "said_%d", a);
+	at = mr_onnx_tensor_begin(&e->w, 5, coef, MR_ONNX_FLOAT, 2, shape, (size_t) (shape[0] * shape[1]) * sizeof(float));
+	for (int o = 0; o < others; o++)
 		for (int64_t i = v->first[a]; i < v->first[a + 1]; i++)
-			for (int o = 0; o < k - 1; o++)
-			{
-				float		c = coefficient(e->m, v->lane[i], o);
+		{
+			float		c = coefficient(e->m, v->lane[i], o);
 
-				mr_onnx_append(&e->w, &c, sizeof(c));
-			}
-		mr_onnx_end(&e->w, at);
-		lrn_onnx_cast(e, wide, narrow, MR_ONNX_DOUBLE);
-		lrn_onnx_op(e, "MatMul", sum, kernel, wide, NULL);
-	}
+			mr_onnx_append(&e->w, &c, sizeof(c));
+		}
+	mr_onnx_end(&e->w, at);
+	lrn_onnx_op(e, "Mul", product, kernel, coef, NULL);
+	lrn_onnx_cast(e, wide, product, MR_ONNX_DOUBLE);
+	at = lrn_onnx_node(e, "ReduceSum", sum, wide, "axis_2", NULL);
+	mr_onnx_attr_int(&e->w, "keepdims", 0);
+	mr_onnx_end(&e->w, at);
+}
+
+/* What all classes say, in order: "said" [N, k (k - 1)]. */
+static void
+put_sums(lrn_export *e, const vectors *v)
+{
+	const int64_t last = 2;
+	int			k = e->m->info.n_classes;
+	char		sum[40];
+	size_t		at;
+
+	lrn_onnx_ints(e, "axis_2", 1, &last);
+	for (int a = 0; a < k; a++)
+		put_sum(e, v, a);
 	at = mr_onnx_begin(&e->w, 1);
 	for (int a = 0; a < k; a++)
 	{
@@ -250,7 +299,8 @@ lrn_svm_export(lrn_export *e, const char *out)
 	code = lrn_onnx_distances(e, &p, "query", "squares");
 	if (code == MR_OK)
 	{
-		put_kernels(e, &v, "squares");
+		put_powers(e, "squares", "kernels");
+		put_kernels(e, &v);
 		put_sums(e, &v);
 		code = put_borders(e);
 	}
