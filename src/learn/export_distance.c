@@ -211,6 +211,8 @@ put_votes(lrn_export *e, const char *out)
 	{
 		int64_t		label = m->labels[i];
 
+		if (i % 65536 == 0 && mr_interrupted(e->env))
+			return lrn_canceled(e->st);
 		mr_onnx_append(&e->w, &label, sizeof(label));
 	}
 	mr_onnx_end(&e->w, at);

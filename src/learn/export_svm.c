@@ -168,7 +168,7 @@ put_sum(lrn_export *e, const vectors *v, int a)
 }
 
 /* What all classes say, in order: "said" [N, k (k - 1)]. */
-static void
+static mr_code
 put_sums(lrn_export *e, const vectors *v)
 {
 	const int64_t last = 2;
@@ -178,7 +178,11 @@ put_sums(lrn_export *e, const vectors *v)
 
 	lrn_onnx_ints(e, "axis_2", 1, &last);
 	for (int a = 0; a < k; a++)
+	{
+		if (mr_interrupted(e->env))
+			return lrn_canceled(e->st);
 		put_sum(e, v, a);
+	}
 	at = mr_onnx_begin(&e->w, 1);
 	for (int a = 0; a < k; a++)
 	{
@@ -190,6 +194,7 @@ put_sums(lrn_export *e, const vectors *v)
 	mr_onnx_text(&e->w, 4, "Concat");
 	mr_onnx_attr_int(&e->w, "axis", 1);
 	mr_onnx_end(&e->w, at);
+	return MR_OK;
 }
 
 /* "borders" [N, pairs]: what both classes of a pair say, less its rho. */
@@ -301,9 +306,10 @@ lrn_svm_export(lrn_export *e, const char *out)
 	{
 		put_powers(e, "squares", "kernels");
 		put_kernels(e, &v);
-		put_sums(e, &v);
-		code = put_borders(e);
+		code = put_sums(e, &v);
 	}
+	if (code == MR_OK)
+		code = put_borders(e);
 	mr_free(e->env, v.lane);
 	if (code)
 		return code;
