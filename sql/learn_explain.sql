@@ -46,12 +46,12 @@ GROUP BY name ORDER BY name;
 -- A missing value is explained as it is classified; names of arrays.
 SELECT millrace.train_model('lx_array', 'random_forest', $$SELECT parity, ARRAY[x, CASE WHEN id % 3 > 0 THEN y END]::real[] AS v, side FROM points$$,
 	'side', '{"n_estimators": 5}');
-SELECT feature, value FROM explain('lx_array', '{0, 1, NaN}') WHERE label = 'far';
+SELECT feature, value FROM explain('lx_array', '{0, 1, NULL}') WHERE label = 'far';
 
 -- What cannot be explained, and rows that are none.
 SELECT * FROM explain('lx_pca', '{1, 2, 3}');
 SELECT * FROM explain('lx_forest', '{1, 2}');
-SELECT * FROM explain('lx_forest', '{1, 2, NULL}');
+SELECT * FROM explain('lx_ridge', '{1, 2, NULL}');
 SELECT * FROM explain('lx_ridge', '{1, 2, NaN}');
 SELECT * FROM explain(NULL, '{1, 2, 3}');
 SELECT count(*) FROM explain('lx_forest', NULL);

@@ -34,6 +34,10 @@ SELECT (infer('pca', '{1, 2, 3}'))[1] = ((infer_json('pca', '{"input": [[1, 2, 3
 SELECT infer(NULL, NULL) IS NULL AS null_for_null;
 -- A forest knows missing values, a linear model does not.
 SELECT array_length(infer('rf', '{0.1, NaN, 0.5}'), 1);
+SELECT classify('{0.1, NULL, 0.5}', 'rf') = classify('{0.1, NaN, 0.5}', 'rf') AS null_is_missing,
+	(SELECT array_agg(c) FROM millrace.classify_rows('{{0.1, NULL, 0.5}, {NULL, -4, NULL}}', 'rf') c) =
+	ARRAY[classify('{0.1, NaN, 0.5}', 'rf'), classify('{NaN, -4, NaN}', 'rf')] AS in_many_rows,
+	infer('rf', '{NULL, NULL, NULL}') = infer('rf', '{NaN, NaN, NaN}') AS and_in_numbers;
 SELECT infer('lr', '{0.1, NaN, 0.5}');
 
 -- Parallel workers give what the leader gives.

@@ -40,6 +40,8 @@ SELECT millrace.quantize_model('q:1', 'SELECT x FROM quantize_rows', '{"bits": 4
 SELECT millrace.quantize_model('q:1', 'SELECT x FROM quantize_rows', '{"percentile": 20}');
 SELECT millrace.quantize_model('q:1', 'SELECT x FROM quantize_rows', '{"holdout": 0}');
 SELECT millrace.quantize_model('q:1', 'SELECT x FROM quantize_rows', '{"keep": "logits"}');
+SELECT millrace.quantize_model('q:1', 'SELECT x FROM quantize_rows', '{"keep": [1]}');
+SELECT millrace.quantize_model('q:1', 'SELECT x FROM quantize_rows', '{"max_layers_kept": 1.5}');
 SELECT millrace.quantize_model('q:1', 'SELECT x FROM quantize_rows', '{"keep": ["nothing"]}');
 SELECT millrace.quantize_model('q:1', 'SELECT x FROM quantize_rows', '[]');
 SELECT millrace.quantize_model('q:1', 'SELECT x FROM quantize_rows', '{"keep": ["r", "logits"]}');

@@ -37,6 +37,11 @@ SELECT millrace.create_source('regress_s', 'regress_k', 'topic', 'regress_target
 SELECT millrace.create_source('regress_s', 'regress_k', 'topic', 'regress_target', '{"unknown_keys": true}');
 SELECT millrace.create_source('regress_s', 'regress_k', 'topic', 'regress_target', '{"columns": {"x": "none"}}');
 SELECT millrace.create_source('regress_s', 'regress_k', 'topic', 'regress_target', '[]');
+SELECT millrace.create_source('regress_s', 'regress_k', 'topic', 'regress_target', '{"format": "xml"}');
+SELECT millrace.create_source('regress_s', 'regress_k', 'topic', 'regress_target', '{"delimiter": "ab"}');
+SELECT millrace.create_source('regress_s', 'regress_k', 'topic', 'regress_target', '{"quote": "\n"}');
+SELECT millrace.create_source('regress_s', 'regress_k', 'topic', 'regress_target', '{"header": ["a", 1]}');
+SELECT millrace.create_source('regress_s', 'regress_k', 'topic', 'regress_target', '{"null": 0}');
 SELECT millrace.create_source('regress_s', 'regress_k', '', 'regress_target');
 SELECT millrace.create_source('regress_s', 'regress_k', 'topic', 'pg_class', '{"owner": "regress_mill"}');
 SELECT millrace.create_source('regress_s', 'regress_k', 'topic', 'millrace.source_status');

@@ -7,7 +7,6 @@ What counts is the CPU time that the backend spends after the signal, since the 
 import os
 import pathlib
 import random
-import re
 import signal
 import sys
 import time
@@ -15,6 +14,7 @@ import time
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 from lib import tap
 from lib.cluster import Cluster, SqlError, find_pg_config
+from lib.training import algorithms
 
 TMP = pathlib.Path(os.environ.get("MILLRACE_TMP", "tmp/test_train_cancel")).resolve()
 ROUNDS = 12 if os.environ.get("MILLRACE_FULL") else 4
@@ -66,14 +66,6 @@ def check(session, pid, sql, name, longest):
         return
     worst = max(s[0] for s in seen)
     tap.ok(worst < LIMIT_MS, f"{name}: {worst:.0f} ms of CPU after a cancel at most ({max(s[1] for s in seen):.0f} ms by the clock)")
-
-
-def algorithms(c):
-    try:
-        c.psql("SELECT millrace.train_model('x', 'nothing', 'SELECT 1 AS x', NULL)")
-    except SqlError as e:
-        return re.search(r"Known algorithms: ([^.]*)\.", str(e)).group(1).split(", ")
-    raise AssertionError("an algorithm of the name \"nothing\"")
 
 
 def main():

@@ -62,6 +62,8 @@ forge(uint8_t *bytes, size_t len)
 		bytes[40 + i] = (uint8_t) (sum >> (8 * i));
 }
 
+#define SOME	70				/* a block of every kind of model */
+
 static void
 predict_something(const uint8_t *flat, size_t len)
 {
@@ -72,16 +74,16 @@ predict_something(const uint8_t *flat, size_t len)
 	{
 		int			d = lrn_n_features(&model),
 					k = lrn_n_outputs(&model);
-		float	   *rows = malloc(20 * (size_t) d * sizeof(float));
-		float	   *out = malloc(20 * (size_t) k * sizeof(float));
+		float	   *rows = malloc(SOME * (size_t) d * sizeof(float));
+		float	   *out = malloc(SOME * (size_t) k * sizeof(float));
 
-		for (int i = 0; i < 20 * d; i++)
+		for (int i = 0; i < SOME * d; i++)
 			rows[i] = (float) (i * 7 % 50);
 		rows[3] = NAN;
 		for (int isa = LRN_ISA_PORTABLE; isa <= LRN_ISA_AVX512; isa++)
 		{
 			lrn_set_isa(&model, (lrn_isa) isa);
-			lrn_predict(&model, rows, 20, out);
+			lrn_predict(&model, rows, SOME, out);
 			lrn_predict(&model, rows, 1, out);
 		}
 		free(rows);

@@ -331,6 +331,85 @@ test_refusals(void)
 	free(f);
 }
 
+/*
+ * Every way a forest is walked: by rows and in blocks of all sizes, few and many
+ * features and classes, children in an array of their own.
+ */
+static void
+test_sizes(int cols, int n_classes)
+{
+	enum { MOST = 1100 };
+	const int	sizes[] = {1, 2, 15, 16, 17, 63, 64, 65, 129, 511, 512, 513, MOST};
+	lrn_params	p;
+	lrn_report	report;
+	lrn_rng		rng;
+	lrn_model	model;
+	mr_status	st = {0};
+	float	  **column = malloc((size_t) cols * sizeof(float *));
+	float	   *x = malloc((size_t) (MOST * cols) * sizeof(float)),
+			   *one = malloc((size_t) (MOST * n_classes) * sizeof(float)),
+			   *out = malloc((size_t) (MOST * n_classes) * sizeof(float));
+	int32_t    *y = malloc(MOST * sizeof(int32_t));
+	lrn_matrix	all = {.rows = MOST,.cols = cols,.col = column};
+	lrn_target	target = {.class_id = y,.n_classes = n_classes};
+	size_t		len,
+				flat_len;
+	uint8_t    *file,
+			   *flat;
+	uint32_t   *wide;
+	int			differing = 0;
+
+	lrn_rng_seed(&rng, 8, (uint64_t) cols);
+	for (int c = 0; c < cols; c++)
+	{
+		column[c] = malloc(MOST * sizeof(float));
+		for (int i = 0; i < MOST; i++)
+		{
+			uint32_t	v = lrn_rng_below(&rng, 1000);
+
+			x[i * cols + c] = column[c][i] = v < 30 ? NAN : (float) v;
+		}
+	}
+	for (int i = 0; i < MOST; i++)
+		y[i] = (int32_t) lrn_rng_below(&rng, (uint32_t) n_classes);
+	lrn_params_init(&p, LRN_RANDOM_FOREST);
+	p.n_estimators = 3;
+	p.fit_only = true;
+	if (lrn_train(&mr_env_malloc, &p, &all, &target, &report, &file, &len, &st) ||
+		lrn_compile(&mr_env_malloc, file, len, &flat, &flat_len, &st) || lrn_open(flat, flat_len, &model, &st))
+	{
+		printf("# %s: %s\n", st.message, st.detail);
+		exit(1);
+	}
+	lrn_set_isa(&model, LRN_ISA_PORTABLE);
+	for (int i = 0; i < MOST; i++)
+		lrn_predict(&model, x + i * cols, 1, one + i * n_classes);
+	wide = malloc(model.n_nodes * sizeof(uint32_t));
+	for (uint32_t i = 0; i < model.n_nodes; i++)
+		wide[i] = (uint32_t) model.nodes[i] >> model.child_shift;
+	for (int isa = LRN_ISA_PORTABLE; isa <= (int) lrn_isa_best(); isa++)
+		for (size_t s = 0; s < 2 * sizeof(sizes) / sizeof(sizes[0]); s++)
+		{
+			int			n = sizes[s / 2];
+
+			model.wide = s % 2 ? wide : NULL;
+			lrn_set_isa(&model, (lrn_isa) isa);
+			lrn_predict(&model, x, n, out);
+			differing += memcmp(one, out, (size_t) (n * n_classes) * sizeof(float)) != 0;
+		}
+	ok(differing == 0, "%d features, %d classes: blocks of all sizes give a row's bits", cols, n_classes);
+	free(wide);
+	for (int c = 0; c < cols; c++)
+		free(column[c]);
+	free(column);
+	free(x);
+	free(one);
+	free(out);
+	free(y);
+	free(file);
+	free(flat);
+}
+
 int
 main(void)
 {
@@ -360,6 +439,10 @@ main(void)
 	p.max_depth = 4;
 	p.n_estimators = 2;
 	test_damage("regression", &p, false);
+	test_sizes(5, 3);
+	test_sizes(40, 3);
+	test_sizes(40, 20);
+	test_sizes(600, 2);
 	test_first_format();
 	test_refusals();
 	return done_testing();

@@ -9,7 +9,7 @@
 #include <math.h>
 #include <time.h>
 
-#include "stream/worker/decode.h"
+#include "stream/worker/format.h"
 #include "stream/worker/scalar.h"
 
 static void *pieces[100000];
@@ -45,17 +45,21 @@ enum {T, I2, I4, I8, F4, F8, B, TS, BY, J, AF4, AF8, AI4, AI8, AT, N};
 static kfk_value v[N];
 static kfk_fault fault;
 
-/* Decode from memory that ends exactly where the message does. */
+/* Decode from memory that ends exactly where the message does: one row, and then no other. */
 static bool
 decode_n(const char *json, size_t len, bool refuse)
 {
-	kfk_decoder d = {fields, N, refuse, &arena};
+	static const kfk_format_options plain;
+	kfk_decoder d = {fields, N, refuse, &arena, &plain, NULL, 0};
 	char	   *exact = malloc(len ? len : 1);
+	kfk_reader	r;
+	kfk_value	none[N];
 	bool		good;
 
 	memcpy(exact, json, len);
 	fault.message[0] = fault.sqlstate[0] = '\0';
-	good = kfk_decode(&d, exact, len, v, &fault);
+	r = kfk_read(&d, exact, len);
+	good = kfk_json_next(&r, v, &fault) == KFK_ROW && kfk_json_next(&r, none, &fault) == KFK_DONE;
 	free(exact);
 	return good;
 }
@@ -275,7 +279,8 @@ show_cost(void)
 	char		json[1024];
 	size_t		len = (size_t) sprintf(json, "{\"image_id\":\"img-00012345\",\"descriptors\":[");
 	static const kfk_field feature[] = {{"image_id", 8, KFK_TEXT}, {"descriptors", 11, KFK_FLOAT4_ARRAY}, {"descriptor_count", 16, KFK_INT4}};
-	kfk_decoder d = {feature, 3, false, &arena};
+	static const kfk_format_options plain;
+	kfk_decoder d = {feature, 3, false, &arena, &plain, NULL, 0};
 	clock_t		t;
 
 	for (int i = 0; i < 20; i++)
@@ -284,7 +289,9 @@ show_cost(void)
 	t = clock();
 	for (int i = 0; i < 200000; i++)
 	{
-		if (!kfk_decode(&d, json, len, v, &fault))
+		kfk_reader	r = kfk_read(&d, json, len);
+
+		if (kfk_json_next(&r, v, &fault) != KFK_ROW)
 			break;
 		if (i % 1000 == 0)
 			empty_arena();

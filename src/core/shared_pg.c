@@ -155,9 +155,9 @@ mr_change_count(mr_change what, Oid database)
 	return pg_atomic_read_u64(counter(what, database));
 }
 
-/* Set the latches of the workers of database, and of the launcher. */
+/* Set the latches of the workers of database that wait for such a change, and of the launcher. */
 static void
-wake(Oid database)
+wake(mr_change what, Oid database)
 {
 	LWLockAcquire(&block->lock, LW_SHARED);
 	for (int s = 0; s < MR_MAX_SLOTS; s++)
@@ -166,7 +166,8 @@ wake(Oid database)
 		PGPROC	   *proc;
 
 		if (i->state != MR_SLOT_RUNNING ||
-			(i->database != database && i->kind != MR_LAUNCHER))
+			(i->database != database && i->kind != MR_LAUNCHER) ||
+			(what == MR_CHANGE_OUTBOX && i->kind != MR_OUTBOX))
 			continue;
 		proc = BackendPidGetProc(i->pid);
 		if (proc)
@@ -200,7 +201,7 @@ at_end_of_transaction(XactEvent event, void *arg)
 			for (int p = 0; p < n_pending; p++)
 			{
 				pg_atomic_fetch_add_u64(counter(pending[p].what, pending[p].database), 1);
-				wake(pending[p].database);
+				wake(pending[p].what, pending[p].database);
 			}
 			n_pending = 0;
 			break;

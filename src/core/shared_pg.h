@@ -28,7 +28,8 @@ typedef enum mr_worker_kind
 {
 	MR_LAUNCHER = 1,
 	MR_SUPERVISOR,
-	MR_SOURCE
+	MR_SOURCE,
+	MR_OUTBOX
 } mr_worker_kind;
 
 /*
@@ -58,7 +59,8 @@ typedef enum mr_count
 typedef enum mr_change
 {
 	MR_CHANGE_WORKERS,			/* millrace.enabled, holds: launcher and supervisors */
-	MR_CHANGE_SOURCES,			/* millrace.sources: supervisors and source workers */
+	MR_CHANGE_SOURCES,			/* millrace.sources, outboxes: supervisors and their workers */
+	MR_CHANGE_OUTBOX,			/* messages in an outbox: outbox workers */
 	MR_CHANGE_MODELS,			/* aliases and models: the registry's caches */
 	MR_N_CHANGES
 } mr_change;

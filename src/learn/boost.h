@@ -213,7 +213,11 @@ extern mr_code boost_best_split(boost_builder *b, const boost_sum *hist, boost_l
 extern mr_code boost_grow(boost_builder *b, float *score, mr_status *st);
 
 /* Allocation within p->max_memory; NULL with st set. */
-extern void *boost_alloc(boost_builder *b, size_t count, size_t size, mr_status *st);
+static inline void *
+boost_alloc(boost_builder *b, size_t count, size_t size, mr_status *st)
+{
+	return lrn_budget_alloc(b->env, b->p->max_memory, &b->memory, count, size, st);
+}
 extern void boost_free(boost_builder *b, void *ptr, size_t count, size_t size);
 
 static inline double

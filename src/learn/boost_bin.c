@@ -347,7 +347,7 @@ bin_column(boost_builder *b, int feature, const scratch *s, mr_status *st)
 			missing += col->bin[r] == col->n_bins;
 			differ |= col->bin[r] != col->bin[first];
 		}
-		code = boost_work(b, (int64_t) n * 2, st);
+		code = boost_work(b, (int64_t) n * 40, st);
 	}
 	col->missing = missing > 0;
 	boost_free(b, bin_of, n_bytes, 1);

@@ -10,33 +10,6 @@
 
 #define BLOCK	1024			/* rows between interrupts in cheap loops */
 
-void *
-boost_alloc(boost_builder *b, size_t count, size_t size, mr_status *st)
-{
-	size_t		bytes,
-				sum;
-	void	   *p;
-
-	if (!mr_mul_size(count, size, &bytes) || !mr_add_size(bytes, b->memory, &sum))
-	{
-		mr_fail(st, MR_LIMIT, "training would need more memory than can be addressed");
-		return NULL;
-	}
-	if (b->p->max_memory && sum > b->p->max_memory)
-	{
-		lrn_over_limit(st, sum, b->p->max_memory);
-		return NULL;
-	}
-	p = mr_alloc(b->env, bytes ? bytes : 1);
-	if (p == NULL)
-	{
-		lrn_out_of_memory(st);
-		return NULL;
-	}
-	b->memory = sum;
-	return p;
-}
-
 void
 boost_free(boost_builder *b, void *ptr, size_t count, size_t size)
 {
@@ -87,6 +60,7 @@ boost_find_weights(boost_builder *b, mr_status *st)
 	double	   *count,
 			   *weight;
 	double		total = 0;
+	mr_code		code = MR_OK;
 
 	if (t->weight == NULL && !by_class)
 		return MR_OK;
@@ -97,22 +71,28 @@ boost_find_weights(boost_builder *b, mr_status *st)
 	for (uint32_t i = 0; i < b->rows; i++)
 		b->weight[i] = t->weight ? t->weight[i] : 1;
 	if (!by_class)
-		return MR_OK;
+		return boost_work(b, (int64_t) b->rows * 4, st);
 	count = boost_alloc(b, (size_t) t->n_classes * 2, sizeof(double), st);
 	if (count == NULL)
 		return st->code;
 	weight = count + t->n_classes;
 	memset(count, 0, (size_t) t->n_classes * sizeof(double));
-	for (uint32_t i = 0; i < b->rows; i++)
+	for (uint32_t i = 0; i < b->rows && code == MR_OK; i++)
 	{
 		count[t->class_id[i]] += b->weight[i];
 		total += b->weight[i];
+		if (i % BLOCK == 0)
+			code = boost_work(b, BLOCK * 4, st);
 	}
 	lrn_class_weights(p, p->class_weight, count, total, t->n_classes, weight);
-	for (uint32_t i = 0; i < b->rows; i++)
+	for (uint32_t i = 0; i < b->rows && code == MR_OK; i++)
+	{
 		b->weight[i] = fminf(b->weight[i] * (float) weight[t->class_id[i]], 3e38f);
+		if (i % BLOCK == 0)
+			code = boost_work(b, BLOCK * 4, st);
+	}
 	boost_free(b, count, (size_t) t->n_classes * 2, sizeof(double));
-	return MR_OK;
+	return code;
 }
 
 /* Selection sampling (Knuth, The Art of Computer Programming, 3.4.2, algorithm S). */
@@ -154,7 +134,7 @@ boost_hold_out(boost_builder *b, mr_status *st)
 	for (uint32_t i = 0; i < b->rows; i++)
 		b->base_row[i] = i;
 	if (!b->p->early_stopping)
-		return MR_OK;
+		return boost_work(b, (int64_t) b->rows * 2, st);
 
 	left = boost_alloc(b, (size_t) strata * 2, sizeof(uint32_t), st);
 	b->valid_weight = left ? boost_alloc(b, b->padded, sizeof(float), st) : NULL;
@@ -181,6 +161,11 @@ boost_hold_out(boost_builder *b, mr_status *st)
 		}
 		else
 			b->base_row[b->n_train++] = i;
+		if (i % BLOCK == 0 && boost_work(b, BLOCK * 16, st))
+		{
+			boost_free(b, left, (size_t) strata * 2, sizeof(uint32_t));
+			return MR_CANCELED;
+		}
 	}
 	memcpy(b->base_row + b->n_train, b->row, n_out * sizeof(uint32_t));
 	boost_free(b, left, (size_t) strata * 2, sizeof(uint32_t));
@@ -212,6 +197,8 @@ boost_find_base(boost_builder *b, mr_status *st)
 			b->base[b->t->class_id[r]] += w;
 		else
 			b->base[0] += w * b->t->class_id[r];
+		if (i % BLOCK == 0 && boost_work(b, BLOCK * 8, st))
+			return MR_CANCELED;
 	}
 	if (!(total > 0))
 		return mr_fail(st, MR_INVALID, "no row to learn from has a positive weight");
@@ -229,7 +216,7 @@ boost_find_base(boost_builder *b, mr_status *st)
 	if (b->loss == BOOST_SQUARED)
 		for (uint32_t i = 0; i < b->rows; i++)
 			b->target[i] = (float) (b->t->value[i] - b->base[0]);
-	return MR_OK;
+	return boost_work(b, (int64_t) b->rows * 2, st);
 }
 
 /* Units of this training: as fine as sums of all rows can be without overflow. */

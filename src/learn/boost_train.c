@@ -40,7 +40,7 @@ find_residual_unit(boost_builder *b, mr_status *st)
 		float		g = fabsf(b->score[i] - b->target[i]) * (b->weight ? b->weight[i] : 1);
 
 		most = g > most ? g : most;
-		if (i % 65536 == 0 && boost_work(b, 65536, st))
+		if (i % 65536 == 0 && boost_work(b, 65536 * 8, st))
 			return MR_CANCELED;
 	}
 	b->g_unit = 1 / boost_scale(most, 1 << 30);
@@ -75,7 +75,7 @@ find_softmax(boost_builder *b, mr_status *st)
 
 		b->kernels->boost_softmax(b->score + i, b->padded, b->base, b->n_margins, (int64_t) n,
 								  b->top + i, b->inverse + i);
-		if (boost_work(b, (int64_t) n * b->n_margins, st))
+		if (boost_work(b, (int64_t) n * b->n_margins * 8, st))
 			return MR_CANCELED;
 	}
 	return MR_OK;
@@ -115,7 +115,7 @@ find_loss(boost_builder *b, double *loss, mr_status *st)
 			sum += out[r];
 			total += weight ? weight[i + r] : 1;
 		}
-		if (boost_work(b, (int64_t) n * 4, st))
+		if (boost_work(b, (int64_t) n * 12, st))
 			return MR_CANCELED;
 	}
 	*loss = sum / total;
@@ -223,7 +223,7 @@ boost_round(boost_builder *b, int round, const uint32_t *rows, bool *grown, lrn_
 			size_t		n = b->padded - i < BLOCK ? b->padded - i : BLOCK;
 
 			b->kernels->boost_gradients(&a, (int64_t) n, &b->pair[i].g);
-			if (boost_work(b, (int64_t) n, st))
+			if (boost_work(b, (int64_t) n * 16, st))
 				return MR_CANCELED;
 		}
 		choose_columns(b, &rng);

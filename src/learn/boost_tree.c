@@ -174,7 +174,7 @@ split_leaf(boost_builder *b, int i, mr_status *st)
 		.start = parent.start + n_left, .n = parent.n - n_left, .node = node->right,
 		.depth = parent.depth + 1, .sum = parent.sum - parent.best.left
 	});
-	if (boost_work(b, parent.n, st))
+	if (boost_work(b, (int64_t) parent.n * 4, st))
 		return MR_CANCELED;
 	/* Nobody will split the children of the last split. */
 	if (b->n_leaves == b->max_leaves)
@@ -256,7 +256,7 @@ boost_grow(boost_builder *b, float *score, mr_status *st)
 	for (int s = 0; s < b->n_slots; s++)
 		b->free_slot[s] = s;
 	make_leaf(b, 0, (boost_leaf) {.n = b->n_row, .sum = boost_total(b, root_rows, b->n_row)});
-	if (boost_work(b, b->n_row, st))
+	if (boost_work(b, (int64_t) b->n_row * 4, st))
 		return MR_CANCELED;
 	if (may_split(b, &b->leaf[0]) && b->max_leaves > 1)
 	{
@@ -282,7 +282,7 @@ boost_grow(boost_builder *b, float *score, mr_status *st)
 		b->node[leaf->node].value = value;
 		for (uint32_t k = 0; k < leaf->n; k++)
 			score[row[k]] += value;
-		if (boost_work(b, leaf->n, st))
+		if (boost_work(b, (int64_t) leaf->n * 8, st))
 			return MR_CANCELED;
 	}
 	return score_others(b, score, st);

@@ -68,7 +68,7 @@ count_folds(folds *f)
 	return MR_OK;
 }
 
-/* Rows outside the fold, copied. */
+/* Rows outside the fold, copied; their number, or -1: canceled. */
 static int64_t
 copy_training_rows(folds *f, int fold)
 {
@@ -91,6 +91,8 @@ copy_training_rows(folds *f, int fold)
 		for (int64_t i = 0; i < rows; i++)
 			if (lrn_split_role(&f->split, f->part[i], fold) == LRN_TRAIN)
 				*to++ = f->m->col[c][i];
+		if (mr_interrupted(f->env))
+			return -1;
 	}
 	return n;
 }
@@ -144,6 +146,8 @@ train_fold(folds *f, int fold)
 				flat_len;
 	mr_code		code;
 
+	if (rows < 0)
+		return lrn_canceled(f->st);
 	p.calibration = LRN_CALIBRATION_NONE;
 	p.progress = NULL;
 	p.fit_only = true;

@@ -124,6 +124,7 @@ typedef struct forest_builder
 
 	size_t		memory;			/* bytes taken */
 	int64_t		work;			/* since the last look at interrupts */
+	bool		stop;			/* interrupted within a sort */
 } forest_builder;
 
 /* Whether keys hold numbers of rows instead of classes and counts. */
@@ -160,6 +161,18 @@ typedef struct forest_raw
 extern mr_code forest_read_head(lrn_reader *r, forest_head *head, mr_status *st);
 extern bool forest_read_node(lrn_reader *r, const lrn_info *info, const forest_head *head, forest_raw *n);
 
+/* What a body holds. */
+typedef struct forest_size
+{
+	forest_head head;
+	uint64_t	n_nodes;
+	uint64_t	max_nodes;		/* of one tree */
+	uint64_t	n_shares;		/* entries, counts included */
+} forest_size;
+
+/* The same file: check a whole body. */
+extern mr_code forest_measure(lrn_reader *r, const lrn_info *info, forest_size *size, mr_status *st);
+
 /* forest_view.c */
 extern const struct lrn_tree_format lrn_forest_trees;
 
@@ -183,8 +196,12 @@ extern float forest_threshold(const forest_column *col, uint32_t rank, uint32_t 
 /* forest_tree.c: grow one tree from b->item; the result is in b->node. */
 extern mr_code forest_grow(forest_builder *b, mr_status *st);
 
-/* Allocation within p->max_memory. */
-extern void *forest_alloc(forest_builder *b, size_t count, size_t size, mr_status *st);
+/* Allocation within p->max_memory; NULL with st set. */
+static inline void *
+forest_alloc(forest_builder *b, size_t count, size_t size, mr_status *st)
+{
+	return lrn_budget_alloc(b->env, b->p->max_memory, &b->memory, count, size, st);
+}
 
 /* Account work; MR_CANCELED when asked to stop.  About 2 ns a unit. */
 static inline mr_code

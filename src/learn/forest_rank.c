@@ -10,6 +10,8 @@
 #include <math.h>
 #include <string.h>
 
+#define BLOCK	4096			/* rows between interrupts */
+
 /* Order-preserving map of a float's bits; -0 and +0 are made equal before. */
 static inline uint32_t
 sortable(float x)
@@ -20,9 +22,9 @@ sortable(float x)
 	return u ^ ((uint32_t) ((int32_t) u >> 31) | 0x80000000u);
 }
 
-/* Sort n keys by their upper 32 bits: three passes of 11, 11 and 10 bits. */
+/* Sort n keys by their upper 32 bits: three passes of 11, 11 and 10 bits.  NULL: canceled. */
 static uint64_t *
-radix_sort(uint64_t *a, uint64_t *b, size_t n)
+radix_sort(forest_builder *builder, uint64_t *a, uint64_t *b, size_t n, mr_status *st)
 {
 	static const int shift[3] = {32, 43, 54};
 	size_t		count[2048];
@@ -44,7 +46,11 @@ radix_sort(uint64_t *a, uint64_t *b, size_t n)
 			sum += c;
 		}
 		for (size_t i = 0; i < n; i++)
+		{
 			b[count[(a[i] >> s) & 2047]++] = a[i];
+			if (i % BLOCK == 0 && forest_work(builder, BLOCK * 4, st))
+				return NULL;
+		}
 		swap = a;
 		a = b;
 		b = swap;
@@ -71,8 +77,12 @@ rank_column(forest_builder *b, int c, uint64_t *key, uint64_t *tmp, mr_status *s
 			col->rank[i] = FOREST_MISSING;
 		else
 			key[n++] = (uint64_t) sortable(x[i] + 0.0f) << 32 | (uint32_t) i;
+		if (i % BLOCK == 0 && forest_work(b, BLOCK * 2, st))
+			return MR_CANCELED;
 	}
-	sorted = radix_sort(key, tmp, n);
+	sorted = radix_sort(b, key, tmp, n, st);
+	if (sorted == NULL)
+		return MR_CANCELED;
 	for (size_t i = 0; i < n; i++)
 		distinct += i == 0 || (sorted[i] >> 32) != (sorted[i - 1] >> 32);
 	col->n_distinct = distinct;
@@ -87,8 +97,10 @@ rank_column(forest_builder *b, int c, uint64_t *key, uint64_t *tmp, mr_status *s
 		if (i == 0 || (sorted[i] >> 32) != (sorted[i - 1] >> 32))
 			col->value[distinct++] = x[row] + 0.0f;
 		col->rank[row] = distinct - 1;
+		if (i % BLOCK == 0 && forest_work(b, BLOCK * 6, st))
+			return MR_CANCELED;
 	}
-	return mr_interrupted(b->env) ? lrn_canceled(st) : MR_OK;
+	return MR_OK;
 }
 
 mr_code

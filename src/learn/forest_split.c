@@ -18,6 +18,14 @@
 #include <string.h>
 
 #define SMALL 24				/* insertion sort up to here */
+#define MANY 100000				/* keys that take long enough to ask for interrupts in between */
+
+static inline void
+look_for_stop(forest_builder *b, uint32_t n)
+{
+	if (n > MANY)
+		b->stop |= mr_interrupted(b->env);
+}
 
 static void
 insertion_sort(uint64_t *a, uint32_t n)
@@ -37,10 +45,10 @@ insertion_sort(uint64_t *a, uint32_t n)
  * Sort by rank.  Ranks of a node spread fairly evenly between their least
  * and greatest, so one scatter into about n buckets leaves little to do;
  * crowded buckets recurse over a narrower range, at most 32 / 4 times.
- * Returns where the sorted keys are: a or tmp.
+ * Returns where the sorted keys are: a or tmp; unsorted once b->stop is set.
  */
 static uint64_t *
-sort_keys(uint64_t *a, uint64_t *tmp, uint32_t n, uint32_t low, uint32_t high)
+sort_keys(forest_builder *b, uint64_t *a, uint64_t *tmp, uint32_t n, uint32_t low, uint32_t high)
 {
 	uint32_t	bucket[4097];
 	uint32_t	range = high - low;
@@ -72,7 +80,8 @@ sort_keys(uint64_t *a, uint64_t *tmp, uint32_t n, uint32_t low, uint32_t high)
 	}
 	for (uint32_t i = 0; i < n; i++)
 		tmp[bucket[((uint32_t) (a[i] >> 32) - low) >> shift]++] = a[i];
-	if (shift == 0)
+	look_for_stop(b, n);
+	if (shift == 0 || b->stop)
 		return tmp;
 	/* bucket[i] is now the end of bucket i. */
 	for (uint32_t i = 0, start = 0; i < n_buckets; i++)
@@ -82,9 +91,11 @@ sort_keys(uint64_t *a, uint64_t *tmp, uint32_t n, uint32_t low, uint32_t high)
 		if (end - start > SMALL)
 		{
 			uint32_t	first = low + (i << shift);
-			uint64_t   *s = sort_keys(tmp + start, a + start, end - start, first,
+			uint64_t   *s = sort_keys(b, tmp + start, a + start, end - start, first,
 									  first + ((1u << shift) - 1));
 
+			if (b->stop)
+				return tmp;
 			if (s != tmp + start)
 				memcpy(tmp + start, s, (end - start) * sizeof(uint64_t));
 		}
@@ -326,7 +337,12 @@ try_feature(forest_builder *b, const forest_item *items, uint32_t n, double weig
 	/* Missing ones wait at the tail of key while key_tmp is used. */
 	if (missing)
 		memcpy(key + present, b->key_tmp + present, missing * sizeof(uint64_t));
-	sorted = sort_keys(key, b->key_tmp, present, low, high);
+	look_for_stop(b, n);
+	sorted = sort_keys(b, key, b->key_tmp, present, low, high);
+
+	look_for_stop(b, n);
+	if (b->stop)
+		return true;
 
 	memset(b->left, 0, classes);
 	if (scan_any(b, items, sorted, present, n, weight, 0, best))
@@ -386,7 +402,7 @@ forest_best_split(forest_builder *b, const forest_item *items, uint32_t n, doubl
 			try_feature(b, items, n, weight, feature, best))
 			differs = true;
 		visited++;
-		code = forest_work(b, (int64_t) n * 6 + b->n_classes, st);
+		code = b->stop ? lrn_canceled(st) : forest_work(b, (int64_t) n * 6 + b->n_classes, st);
 		if (code)
 			return code;
 	}

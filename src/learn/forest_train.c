@@ -26,33 +26,6 @@
 #include <math.h>
 #include <string.h>
 
-void *
-forest_alloc(forest_builder *b, size_t count, size_t size, mr_status *st)
-{
-	size_t		bytes,
-				sum;
-	void	   *p;
-
-	if (!mr_mul_size(count, size, &bytes) || !mr_add_size(bytes, b->memory, &sum))
-	{
-		mr_fail(st, MR_LIMIT, "training would need more memory than can be addressed");
-		return NULL;
-	}
-	if (b->p->max_memory && sum > b->p->max_memory)
-	{
-		lrn_over_limit(st, sum, b->p->max_memory);
-		return NULL;
-	}
-	p = mr_alloc(b->env, bytes ? bytes : 1);
-	if (p == NULL)
-	{
-		lrn_out_of_memory(st);
-		return NULL;
-	}
-	b->memory = sum;
-	return p;
-}
-
 /* A count that is given as such or as a share of the rows. */
 static uint32_t
 count_of(double v, int64_t rows, uint32_t least)
@@ -115,7 +88,7 @@ draw_rows(forest_builder *b, const double *base_weight, double *tree_weight,
 		for (uint32_t i = 0; i < draws; i++)
 		{
 			count[lrn_rng_below(&b->rng, (uint32_t) rows)]++;
-			if ((i & 0xFFFFF) == 0xFFFFF && (code = forest_work(b, 1000000, st)) != MR_OK)
+			if ((i & 0xFFF) == 0xFFF && (code = forest_work(b, 4096 * 6, st)) != MR_OK)
 				return code;
 		}
 	}
@@ -133,6 +106,8 @@ draw_rows(forest_builder *b, const double *base_weight, double *tree_weight,
 		per_class[class] += n;
 		if (n > 0 && base_weight[class] > 0 && (sample_weight == NULL || sample_weight[i] > 0))
 			b->item[b->n_items++] = ITEM(i, class, n);
+		if ((i & 0xFFF) == 0xFFF && (code = forest_work(b, 4096 * 4, st)) != MR_OK)
+			return code;
 	}
 	memcpy(tree_weight, base_weight, (size_t) b->n_classes * sizeof(double));
 	if (b->p->class_weight == LRN_WEIGHT_BALANCED_SUBSAMPLE)
@@ -148,7 +123,7 @@ draw_rows(forest_builder *b, const double *base_weight, double *tree_weight,
 	for (int c = 0; c < b->n_classes && b->weighing == FOREST_COUNTS; c++)
 		if (tree_weight[c] != 1 && per_class[c] > 0)
 			b->weighing = FOREST_CLASS_WEIGHTS;
-	return forest_work(b, rows * 2, st);
+	return MR_OK;
 }
 
 static void
@@ -240,7 +215,7 @@ vote(forest_builder *b, const uint32_t *count, float *votes, mr_status *st)
 		else
 			for (int c = 0; c < b->n_classes; c++)
 				v[c] += b->dist[n->leaf + (uint32_t) c];
-		if ((i & 0xFFF) == 0 && forest_work(b, 4096 * 50, st) != MR_OK)
+		if ((i & 0xFFF) == 0 && forest_work(b, 4096 * 300, st) != MR_OK)
 			return MR_CANCELED;
 	}
 	return MR_OK;
@@ -508,7 +483,7 @@ static const lrn_choice criteria[] =
 	{"entropy", LRN_ENTROPY},
 	{"log_loss", LRN_ENTROPY},
 	{"squared_error", LRN_SQUARED_ERROR},
-	{NULL}
+	{.name = NULL}
 };
 
 /* One list but for the default of bootstrap. */

@@ -157,10 +157,11 @@ syr2(double *a, int ld, int n, const double *v, const double *w)
 	}
 }
 
-#include "learn/kernels_predict.h"
+#include "learn/kernels_linear.h"
 #include "learn/kernels_logistic.h"
 #include "learn/kernels_boost.h"
 #include "learn/kernels_pages.h"
+#include "learn/kernels_forest.h"
 #include "learn/kernels_cluster.h"
 #include "learn/kernels_knn.h"
 #include "learn/kernels_dense.h"

@@ -55,28 +55,55 @@ page_behind(const lrn_model *m, const boost_page *p, uint32_t leaf)
 
 #if defined(__AVX512F__)
 
-/* A page's leaf: 32 nodes in two vectors. */
-INLINE uint32_t
-leaf_of(const lrn_model *m, const boost_page *p, const float *x, const bool small, const __m512 *first)
+/* A row's features in registers. */
+typedef struct few_features
 {
-	uint32_t	numbers = (uint32_t) (((uint64_t) 1 << p->n_numbers) - 1),
-				missing_right = numbers & ~(uint32_t) (((uint64_t) 1 << p->n_left) - 1);
+	__m512		low,
+				high;
+} few_features;
+
+INLINE few_features
+few_load(const float *x, uint32_t n)
+{
+	uint32_t	mask = n < 32 ? ((uint32_t) 1 << n) - 1 : UINT32_MAX;
+
+	return (few_features) {_mm512_maskz_loadu_ps((__mmask16) mask, x),
+		_mm512_maskz_loadu_ps((__mmask16) (mask >> 16), x + 16)};
+}
+
+/*
+ * Leaves that up to 32 nodes rule out, asked in two vectors; those from n_left
+ * on send missing values right.  x: the features, unless few has them.
+ */
+INLINE uint32_t
+cleared_by(const float *threshold, const uint32_t *clear, const uint16_t *feature, uint32_t n_left, uint32_t n,
+		   const float *x, const few_features *few)
+{
+	uint32_t	numbers = (uint32_t) (((uint64_t) 1 << n) - 1),
+				missing_right = numbers & ~(uint32_t) (((uint64_t) 1 << n_left) - 1);
 	__m512i		out = _mm512_setzero_si512();
-	uint32_t	cleared;
 
 	for (int half = 0; half < 2; half++)
 	{
-		__m512i		feature = _mm512_cvtepu16_epi32(_mm256_load_si256((const __m256i *) (p->feature + 16 * half)));
-		__m512		v = small ? _mm512_permutexvar_ps(feature, *first) : _mm512_i32gather_ps(feature, x, 4);
+		__m512i		f = _mm512_cvtepu16_epi32(_mm256_load_si256((const __m256i *) (feature + 16 * half)));
+		__m512		v = few ? _mm512_permutex2var_ps(few->low, f, few->high) : _mm512_i32gather_ps(f, x, 4);
 		__mmask16	right = _mm512_mask_cmp_ps_mask((__mmask16) (numbers >> (16 * half)), v,
-													_mm512_load_ps(p->threshold + 16 * half), _CMP_GT_OQ);
+													_mm512_load_ps(threshold + 16 * half), _CMP_GT_OQ);
 
 		right |= _mm512_mask_cmp_ps_mask((__mmask16) (missing_right >> (16 * half)), v, v, _CMP_UNORD_Q);
-		out = _mm512_mask_or_epi32(out, right, out, _mm512_load_si512(p->clear + 16 * half));
-		if (p->n_nodes <= 16)
+		out = _mm512_mask_or_epi32(out, right, out, _mm512_load_si512(clear + 16 * half));
+		if (n <= 16)
 			break;
 	}
-	cleared = (uint32_t) _mm512_reduce_or_epi32(out);
+	return (uint32_t) _mm512_reduce_or_epi32(out);
+}
+
+/* A page's leaf. */
+INLINE uint32_t
+leaf_of(const lrn_model *m, const boost_page *p, const float *x, const few_features *few)
+{
+	uint32_t	cleared = cleared_by(p->threshold, p->clear, p->feature, p->n_left, p->n_numbers, x, few);
+
 	for (uint32_t k = p->n_numbers; k < p->n_nodes; k++)
 		if (!in_set(m, p, k, x[p->feature[k]]))
 			cleared |= p->clear[k];
@@ -87,8 +114,8 @@ leaf_of(const lrn_model *m, const boost_page *p, const float *x, const bool smal
 static float
 margin_of_row(const lrn_model *m, const float *x, uint32_t first, uint32_t step)
 {
-	const bool	small = m->n_used <= 16;
-	__m512		head = _mm512_maskz_loadu_ps((__mmask16) (small ? (1u << m->n_used) - 1 : 0xFFFF), x);
+	const bool	small = m->n_used <= 32;
+	const few_features few = few_load(x, small ? m->n_used : 0);
 	float		sum = 0;
 
 	for (uint32_t t = first; t < m->n_trees; t += step)
@@ -99,7 +126,7 @@ margin_of_row(const lrn_model *m, const float *x, uint32_t first, uint32_t step)
 
 		for (;;)
 		{
-			leaf = small ? leaf_of(m, p, x, true, &head) : leaf_of(m, p, x, false, &head);
+			leaf = small ? leaf_of(m, p, x, &few) : leaf_of(m, p, x, NULL);
 			if (p->n_links == 0 || (next = page_behind(m, p, leaf)) == NULL)
 				break;
 			p = next;

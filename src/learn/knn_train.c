@@ -91,7 +91,7 @@ static const lrn_choice weights_choices[] =
 {
 	{"uniform", LRN_WEIGHTS_UNIFORM},
 	{"distance", LRN_WEIGHTS_DISTANCE},
-	{NULL}
+	{.name = NULL}
 };
 
 static const lrn_choice metric_choices[] =
@@ -99,7 +99,7 @@ static const lrn_choice metric_choices[] =
 	{"euclidean", LRN_EUCLIDEAN},
 	{"cosine", LRN_COSINE},
 	{"manhattan", LRN_MANHATTAN},
-	{NULL}
+	{.name = NULL}
 };
 
 static const lrn_param parameters[] =

@@ -324,7 +324,7 @@ extern mr_code lrn_train(const mr_env *env, const lrn_params *p, const lrn_matri
 extern lrn_isa lrn_isa_best(void);
 
 /* Changes whenever prediction files do; part of their key. */
-#define LRN_COMPILER_VERSION 2
+#define LRN_COMPILER_VERSION 3
 
 typedef struct lrn_info
 {
@@ -349,6 +349,7 @@ extern mr_code lrn_pca_variance(const uint8_t *bytes, size_t len, double *varian
 /* ---- prediction (predict.c, forest_predict*.c, linear_predict*.c) ---- */
 
 struct lrn_share;
+struct lrn_top;
 struct lrn_learner;
 
 /*
@@ -365,6 +366,7 @@ typedef struct lrn_model
 	const uint64_t *nodes;		/* packed nodes of all trees */
 	const uint32_t *wide;		/* left children where they do not fit, or NULL */
 	const uint32_t *roots;		/* n_trees */
+	const struct lrn_top *tops; /* n_trees */
 	const struct lrn_share *shares; /* lists of mixed leaves */
 	uint32_t	n_nodes;
 	uint32_t	n_trees;

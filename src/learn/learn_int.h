@@ -85,7 +85,7 @@ typedef struct lrn_flat_header
 	uint32_t	task;
 	uint32_t	calibration;	/* offset / 64 of its section, 0 = none */
 	/* offsets, 64-byte aligned; 0 = absent.  Forest: nodes, wide, roots,
-	 * shares; linear: mean, weights, bias */
+	 * shares, tops; linear: mean, weights, bias */
 	uint64_t	section[LRN_FLAT_SECTIONS];
 	union
 	{
@@ -139,6 +139,28 @@ typedef struct lrn_share
 	float		share;
 } lrn_share;
 
+/*
+ * The top of a tree, up to 32 leaves of it: those nodes that most training
+ * rows met.  They are asked all at once: leaves are numbered from left to
+ * right, a bit each; a node whose answer is "right" rules out its left
+ * subtree, and the lowest leaf that remains is the row's (QuickScorer:
+ * Lucchese et al., 2015).  The last one nobody rules out.  A leaf of the top
+ * is one of the tree, or stands for the node where walking begins.
+ */
+#define LRN_TOP		32
+
+typedef struct lrn_top
+{
+	float		threshold[LRN_TOP];
+	uint32_t	clear[LRN_TOP]; /* leaves that "right" rules out */
+	uint32_t	next[LRN_TOP];	/* of a leaf: payload, or a node */
+	uint16_t	feature[LRN_TOP];
+	uint32_t	through;		/* leaves whose next is a payload */
+	uint16_t	n_left;			/* nodes whose missing values go left come first */
+	uint16_t	n_nodes;
+	uint8_t		reserved[56];
+} lrn_top;
+
 extern mr_code lrn_forest_check(lrn_reader *r, const lrn_info *info, mr_status *st);
 extern mr_code lrn_forest_compile(const mr_env *env, lrn_reader *r, const lrn_info *info,
 								  uint8_t **file, size_t *file_len, mr_status *st);
@@ -175,6 +197,11 @@ extern void lrn_class_weights(const lrn_params *p, lrn_class_weight kind,
 extern mr_code lrn_out_of_memory(mr_status *st);
 extern mr_code lrn_canceled(mr_status *st);
 extern mr_code lrn_over_limit(mr_status *st, size_t need, size_t limit);
+
+/* count x size bytes, counted in *memory (train.c); NULL with st set where that
+ * would pass limit bytes.  Limit 0: none. */
+extern void *lrn_budget_alloc(const mr_env *env, size_t limit, size_t *memory,
+							  size_t count, size_t size, mr_status *st);
 
 /*
  * Minimise a smooth function by L-BFGS (lbfgs.c).  fg() gives value and

@@ -113,6 +113,22 @@ typedef struct lrn_learner
 extern mr_code lrn_linear_coefficients(const mr_env *env, lrn_reader *r, const lrn_info *info,
 									   lrn_coefficients *out, mr_status *st);
 
+/* The file, the weights and the answers of such a model. */
+#define LRN_LINEAR_MODEL \
+	.check = lrn_linear_check, \
+	.compile = lrn_linear_compile, \
+	.open = lrn_linear_open, \
+	.coefficients = lrn_linear_coefficients, \
+	.row_ns = lrn_linear_row_ns, \
+	.predict = lrn_linear_predict
+
+/* sane() of an algorithm that only classifies. */
+static inline bool
+lrn_classifier_sane(const lrn_info *info)
+{
+	return info->n_classes == info->n_outputs && info->n_classes >= 2;
+}
+
 extern const lrn_learner lrn_random_forest;
 extern const lrn_learner lrn_logistic_regression;
 extern const lrn_learner lrn_pca;

@@ -12,6 +12,8 @@
 #include <math.h>
 #include <string.h>
 
+#define BLOCK	1024			/* rows between interrupts */
+
 typedef struct descent
 {
 	lsvm_problem *p;
@@ -41,7 +43,7 @@ lsvm_hinge_memory(int64_t rows, int cols)
 	return (double) rows * ((double) width_of(cols) * 4 + 32) + (double) width_of(cols) * 8 + 1024;
 }
 
-static void
+static mr_code
 gather_rows(descent *s)
 {
 	const lsvm_problem *p = s->p;
@@ -73,7 +75,10 @@ gather_rows(descent *s)
 		s->square[s->n] = square;
 		s->order[s->n] = s->n;
 		s->n++;
+		if (i % BLOCK == 0 && mr_interrupted(p->env))
+			return lrn_canceled(p->st);
 	}
+	return MR_OK;
 }
 
 /* All active rows once; rows that will not move, judged by the last epoch, go to the end. */
@@ -93,6 +98,8 @@ epoch(descent *s, int *active)
 
 		s->order[k] = s->order[other];
 		s->order[other] = swap;
+		if (k % (64 * BLOCK) == 0 && mr_interrupted(s->p->env))
+			return lrn_canceled(s->p->st);
 	}
 	for (int k = 0; k < *active; k++)
 	{
@@ -157,7 +164,9 @@ lsvm_solve_hinge(lsvm_problem *p, double *w, double *b, lrn_report *report)
 	s.square = s.a + n;
 	memset(s.w, 0, s.width * sizeof(double));
 	lrn_rng_seed(&s.rng, p->params->random_state, (uint64_t) p->class);
-	gather_rows(&s);
+	code = gather_rows(&s);
+	if (code)
+		goto done;
 	active = s.n;
 	while (epochs < p->params->max_iter && !converged)
 	{

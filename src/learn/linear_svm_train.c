@@ -123,17 +123,11 @@ train(const mr_env *env, const lrn_params *params, const lrn_matrix *m,
 	return code;
 }
 
-static bool
-is_sane(const lrn_info *info)
-{
-	return info->n_classes == info->n_outputs && info->n_classes >= 2;
-}
-
 static const lrn_choice losses[] =
 {
 	{"squared_hinge", LRN_SQUARED_HINGE},
 	{"hinge", LRN_HINGE},
-	{NULL}
+	{.name = NULL}
 };
 
 static const lrn_param parameters[] =
@@ -158,11 +152,6 @@ const lrn_learner lrn_linear_svm = {
 	.params = parameters,
 	.memory = memory_needed,
 	.train = train,
-	.sane = is_sane,
-	.check = lrn_linear_check,
-	.compile = lrn_linear_compile,
-	.open = lrn_linear_open,
-	.coefficients = lrn_linear_coefficients,
-	.row_ns = lrn_linear_row_ns,
-	.predict = lrn_linear_predict,
+	.sane = lrn_classifier_sane,
+	LRN_LINEAR_MODEL,
 };

@@ -249,18 +249,12 @@ memory_needed(const lrn_params *p, int64_t rows, int cols, int n_classes)
 	return both + (is_newton(p, (int) k, cols) ? lrn_newton_memory((int) k, cols) : (d + 1) * k * 8 * 24);
 }
 
-static bool
-is_sane(const lrn_info *info)
-{
-	return info->n_classes == info->n_outputs && info->n_classes >= 2;
-}
-
 static const lrn_choice solvers[] =
 {
 	{"auto", LRN_SOLVER_AUTO},
 	{"lbfgs", LRN_SOLVER_LBFGS},
 	{"newton-cholesky", LRN_SOLVER_NEWTON},
-	{NULL}
+	{.name = NULL}
 };
 
 static const lrn_param parameters[] =
@@ -285,11 +279,6 @@ const lrn_learner lrn_logistic_regression = {
 	.params = parameters,
 	.memory = memory_needed,
 	.train = train,
-	.sane = is_sane,
-	.check = lrn_linear_check,
-	.compile = lrn_linear_compile,
-	.open = lrn_linear_open,
-	.coefficients = lrn_linear_coefficients,
-	.row_ns = lrn_linear_row_ns,
-	.predict = lrn_linear_predict,
+	.sane = lrn_classifier_sane,
+	LRN_LINEAR_MODEL,
 };

@@ -15,28 +15,28 @@ const lrn_choice lrn_task_choices[] =
 {
 	{"classification", LRN_CLASSIFY},
 	{"regression", LRN_REGRESS},
-	{NULL}
+	{.name = NULL}
 };
 
 const lrn_choice lrn_calibration_choices[] =
 {
 	{"sigmoid", LRN_CALIBRATION_SIGMOID},
 	{"isotonic", LRN_CALIBRATION_ISOTONIC},
-	{NULL}
+	{.name = NULL}
 };
 
 static const lrn_choice max_features_choices[] =
 {
 	{"sqrt", LRN_FEATURES_SQRT},
 	{"log2", LRN_FEATURES_LOG2},
-	{NULL}
+	{.name = NULL}
 };
 
 static const lrn_choice class_weight_choices[] =
 {
 	{"balanced", LRN_WEIGHT_BALANCED},
 	{"balanced_subsample", LRN_WEIGHT_BALANCED_SUBSAMPLE},
-	{NULL}
+	{.name = NULL}
 };
 
 /* The field of p that a parameter is kept in, as a pointer to its type. */

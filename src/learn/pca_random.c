@@ -71,6 +71,8 @@ orthonormalise(finder *f, size_t n)
 					const double *other = f->basis + (size_t) o * n;
 
 					f->kernels->axpy(-f->kernels->dot(v, other, n), other, v, n);
+					if (mr_interrupted(f->env))
+						return lrn_canceled(f->st);
 				}
 			after = sqrt(f->kernels->dot(v, v, n));
 			if (after > 1e-6 * before && after > 0)
@@ -102,8 +104,13 @@ forward(finder *f, bool orthonormal)
 		if (mr_interrupted(f->env))
 			return lrn_canceled(f->st);
 	}
-	for (size_t i = 0; i < (size_t) f->l * n; i++)
-		f->basis[i] = (double) f->y[i];
+	for (size_t c = 0; c < (size_t) f->l; c++)
+	{
+		for (size_t i = c * n; i < (c + 1) * n; i++)
+			f->basis[i] = (double) f->y[i];
+		if (mr_interrupted(f->env))
+			return lrn_canceled(f->st);
+	}
 	if (orthonormal)
 	{
 		mr_code		code = orthonormalise(f, n);
@@ -113,7 +120,7 @@ forward(finder *f, bool orthonormal)
 		for (size_t i = 0; i < (size_t) f->l * n; i++)
 			f->y[i] = (float) f->basis[i];
 	}
-	return MR_OK;
+	return mr_interrupted(f->env) ? lrn_canceled(f->st) : MR_OK;
 }
 
 /* w = orthonormal basis of X' y. */
@@ -172,8 +179,12 @@ copy_rows(finder *f, const lrn_matrix *m, double *mean, double *total)
 		mean[j] = c.mean;
 		*total += c.square / (double) (m->rows - 1);
 		for (int64_t i = 0; i < m->rows; i++)
+		{
 			f->x[((size_t) (i / LRN_LANES) * d4 + j) * LRN_LANES + (size_t) (i % LRN_LANES)] =
 				(float) ((double) m->col[j][i] - c.mean);
+			if (i % 65536 == 0 && mr_interrupted(f->env))
+				return lrn_canceled(f->st);
+		}
 	}
 	return MR_OK;
 }

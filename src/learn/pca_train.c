@@ -188,7 +188,7 @@ static const lrn_choice solvers[] =
 	{"full", LRN_SVD_FULL},
 	{"covariance_eigh", LRN_SVD_FULL},
 	{"randomized", LRN_SVD_RANDOMIZED},
-	{NULL}
+	{.name = NULL}
 };
 
 static const lrn_param params[] =

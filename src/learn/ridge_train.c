@@ -230,10 +230,5 @@ const lrn_learner lrn_ridge = {
 	.memory = memory_needed,
 	.train = train,
 	.sane = is_sane,
-	.check = lrn_linear_check,
-	.compile = lrn_linear_compile,
-	.open = lrn_linear_open,
-	.coefficients = lrn_linear_coefficients,
-	.row_ns = lrn_linear_row_ns,
-	.predict = lrn_linear_predict,
+	LRN_LINEAR_MODEL,
 };

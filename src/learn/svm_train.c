@@ -335,7 +335,7 @@ static const lrn_choice gamma_choices[] =
 {
 	{"scale", LRN_GAMMA_SCALE},
 	{"auto", LRN_GAMMA_AUTO},
-	{NULL}
+	{.name = NULL}
 };
 
 static const lrn_param parameters[] =

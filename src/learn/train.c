@@ -125,6 +125,33 @@ lrn_train_memory(const lrn_params *p, int64_t rows, int cols, int n_classes)
 	return need > (double) (SIZE_MAX / 4) ? SIZE_MAX : (size_t) need;
 }
 
+void *
+lrn_budget_alloc(const mr_env *env, size_t limit, size_t *memory, size_t count, size_t size, mr_status *st)
+{
+	size_t		bytes,
+				sum;
+	void	   *p;
+
+	if (!mr_mul_size(count, size, &bytes) || !mr_add_size(bytes, *memory, &sum))
+	{
+		mr_fail(st, MR_LIMIT, "training would need more memory than can be addressed");
+		return NULL;
+	}
+	if (limit && sum > limit)
+	{
+		lrn_over_limit(st, sum, limit);
+		return NULL;
+	}
+	p = mr_alloc(env, bytes ? bytes : 1);
+	if (p == NULL)
+	{
+		lrn_out_of_memory(st);
+		return NULL;
+	}
+	*memory = sum;
+	return p;
+}
+
 /* The target must be whole: what can be wrong with it came from the query. */
 static mr_code
 check_target(const lrn_params *p, const lrn_matrix *m, const lrn_target *t, mr_status *st)

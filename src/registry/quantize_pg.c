@@ -24,13 +24,12 @@
 #include "nn/quantize.h"
 #include "portability/instr_time.h"
 #include "registry/model.h"
+#include "registry/options.h"
 #include "registry/train_data.h"
 #include "registry/train_json.h"
 #include "utils/array.h"
 #include "utils/builtins.h"
-#include "utils/fmgrprotos.h"
 #include "utils/memutils.h"
-#include "utils/numeric.h"
 #include "utils/snapmgr.h"
 #include "utils/tuplestore.h"
 
@@ -63,39 +62,7 @@ typedef struct job
 
 /* ---- options ---- */
 
-static double
-number_option(const char *name, const JsonbValue *v, double low, double high)
-{
-	double		d = v->type == jbvNumeric ?
-		DatumGetFloat8(DirectFunctionCall1(numeric_float8, NumericGetDatum(v->val.numeric))) : NAN;
-
-	if (!(d >= low && d <= high))
-		ereport(ERROR,
-				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-				 errmsg("option \"%s\" must be a number from %g to %g", name, low, high)));
-	return d;
-}
-
-static char *
-text_option(const char *name, const JsonbValue *v)
-{
-	if (v->type != jbvString)
-		ereport(ERROR,
-				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-				 errmsg("option \"%s\" must be a string", name)));
-	return pnstrdup(v->val.string.val, v->val.string.len);
-}
-
-static bool
-bool_option(const char *name, const JsonbValue *v)
-{
-	if (v->type != jbvBool)
-		ereport(ERROR,
-				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-				 errmsg("option \"%s\" must be true or false", name)));
-	return v->val.boolean;
-}
-
+/* Names of layers; in the current context. */
 static void
 keep_option(const JsonbValue *v, nn_quant_options *o)
 {
@@ -109,60 +76,47 @@ keep_option(const JsonbValue *v, nn_quant_options *o)
 	o->n_keep = JsonContainerSize(array);
 	names = palloc(Max(o->n_keep, 1) * sizeof(char *));
 	for (int i = 0; i < o->n_keep; i++)
-		names[i] = text_option("keep", getIthJsonbValueFromContainer(array, i));
+	{
+		JsonbValue *name = getIthJsonbValueFromContainer(array, i);
+
+		if (name->type != jbvString)
+			ereport(ERROR,
+					(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+					 errmsg("option \"keep\" must be an array of layer names")));
+		names[i] = pnstrdup(name->val.string.val, name->val.string.len);
+	}
 	o->keep = names;
 }
 
 static void
 read_options(Jsonb *options, quantize_options *o)
 {
-	JsonbIterator *it;
-	JsonbValue	v;
+	int64		max_kept = nn_quant_defaults.max_kept;
+	JsonbValue	keep = {.type = jbvNull};
+	const reg_option list[] = {
+		REG_OPTION("method", TEXT, &o->method),
+		REG_OPTION_IN("percentile", NUMBER, &o->nn.percentile, 50, 100),
+		REG_OPTION_IN("holdout", NUMBER, &o->holdout, 0.001, 0.9),
+		REG_OPTION_IN("min_cosine", NUMBER, &o->nn.min_cosine, -1, 1),
+		REG_OPTION_IN("max_layers_kept", INTEGER, &max_kept, 0, 1000000),
+		REG_OPTION("keep", JSON, &keep),
+		REG_OPTION("keep_first", BOOL, &o->nn.keep_first),
+		REG_OPTION("keep_last", BOOL, &o->nn.keep_last),
+		REG_OPTION("description", TEXT, &o->description),
+		REG_OPTION_END
+	};
 
 	o->nn = nn_quant_defaults;
 	o->method = "percentile";
 	o->holdout = 0.2;
-	if (!JB_ROOT_IS_OBJECT(options))
+	reg_read_options(options, "quantize_model()", list);
+	o->nn.max_kept = (int) max_kept;
+	if (!nn_quant_method_by_name(o->method, &o->nn.method))
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-				 errmsg("options must be a JSON object")));
-	it = JsonbIteratorInit(&options->root);
-	(void) JsonbIteratorNext(&it, &v, true);
-	while (JsonbIteratorNext(&it, &v, true) == WJB_KEY)
-	{
-		char	   *name = pnstrdup(v.val.string.val, v.val.string.len);
-
-		(void) JsonbIteratorNext(&it, &v, true);
-		if (strcmp(name, "method") == 0)
-		{
-			o->method = text_option(name, &v);
-			if (!nn_quant_method_by_name(o->method, &o->nn.method))
-				ereport(ERROR,
-						(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-						 errmsg("option \"method\" must be minmax, percentile or entropy")));
-		}
-		else if (strcmp(name, "percentile") == 0)
-			o->nn.percentile = number_option(name, &v, 50, 100);
-		else if (strcmp(name, "holdout") == 0)
-			o->holdout = number_option(name, &v, 0.001, 0.9);
-		else if (strcmp(name, "min_cosine") == 0)
-			o->nn.min_cosine = number_option(name, &v, -1, 1);
-		else if (strcmp(name, "max_layers_kept") == 0)
-			o->nn.max_kept = (int) number_option(name, &v, 0, 1000000);
-		else if (strcmp(name, "keep") == 0)
-			keep_option(&v, &o->nn);
-		else if (strcmp(name, "keep_first") == 0)
-			o->nn.keep_first = bool_option(name, &v);
-		else if (strcmp(name, "keep_last") == 0)
-			o->nn.keep_last = bool_option(name, &v);
-		else if (strcmp(name, "description") == 0)
-			o->description = text_option(name, &v);
-		else
-			ereport(ERROR,
-					(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-					 errmsg("quantize_model() has no option \"%s\"", name),
-					 errhint("Known options: method, percentile, holdout, min_cosine, max_layers_kept, keep, keep_first, keep_last, description.")));
-	}
+				 errmsg("option \"method\" must be minmax, percentile or entropy")));
+	if (keep.type != jbvNull)
+		keep_option(&keep, &o->nn);
 }
 
 /* ---- rows to samples ---- */

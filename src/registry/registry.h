@@ -86,9 +86,9 @@ extern void reg_classify(const reg_model *model, const float *rows, int64 n, int
 						 int32 *label, float *confidence);
 
 /*
- * The numbers of a real[] as they lie in the datum (no copy when possible).
- * Raises 22004 for NULL elements (22023 for NaN and infinity when finite is
- * asked), 22023 for more than max_dims dimensions.
+ * The numbers of a real[] as they lie in the datum, or a palloc'd copy in which
+ * NaN stands for NULL.  Raises 22004 for NULL and 22023 for NaN when finite is
+ * asked; 22023 for infinity and for more than max_dims dimensions.
  */
 extern const float *reg_floats(ArrayType *array, int max_dims, bool finite, const char *what,
 							   int64 *rows, int *columns);

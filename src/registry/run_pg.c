@@ -15,10 +15,12 @@
 #include "image/image_pg.h"
 #include "miscadmin.h"
 #include "registry/run.h"
+#include "registry/train_data.h"
 #include "utils/memutils.h"
 
 #define NETWORK_SLICE 1024		/* rows whose probabilities are at hand at once */
 #define ALIGN64(n) (((n) + 63) & ~(size_t) 63)
+#define MISSING_HINT "Models of trees take NULL as a missing value; others need a number, say of coalesce()."
 
 /* Holds a decoded image while it is turned into a tensor. */
 static MemoryContext image_cxt = NULL;
@@ -152,7 +154,8 @@ check_missing(const reg_model *m, const float *rows, int64 n)
 					(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 					 errmsg("model \"%s\" (%s) does not take missing values", m->reference, reg_kind_name(m->kind)),
 					 errdetail("Number %d of row " INT64_FORMAT " is NaN.",
-							   (int) (i % m->n_inputs) + 1, i / m->n_inputs + 1)));
+							   (int) (i % m->n_inputs) + 1, i / m->n_inputs + 1),
+					 errhint(MISSING_HINT)));
 }
 
 typedef void (*learner_call) (const lrn_model *m, const float *rows, int64_t n, float *out);
@@ -316,15 +319,25 @@ reg_floats(ArrayType *array, int max_dims, bool finite, const char *what,
 						max_dims == 1 ? "one" : "one or two", max_dims == 1 ? "" : "s", ndim),
 				 max_dims == 1 ? errhint("millrace.classify_rows() takes many rows at once.") : 0));
 	if (array_contains_nulls(array))
-		ereport(ERROR,
-				(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
-				 errmsg("%s must not contain nulls", what)));
+	{
+		float	   *copy;
+
+		if (finite)
+			ereport(ERROR,
+					(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
+					 errmsg("%s must not contain nulls", what),
+					 errhint(MISSING_HINT)));
+		copy = palloc_extended(n * sizeof(float), MCXT_ALLOC_HUGE);
+		train_array(array, TRAIN_FLOAT4_ARRAY, copy);
+		values = copy;
+	}
 	for (int64 i = 0; i < n; i++)
 		if (isinf(values[i]) || (finite && isnan(values[i])))
 			ereport(ERROR,
 					(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 					 errmsg("%s must not contain %s", what, isinf(values[i]) ? "infinity" : "NaN"),
-					 errdetail("Number " INT64_FORMAT " is %s.", i + 1, isinf(values[i]) ? "infinite" : "NaN")));
+					 errdetail("Number " INT64_FORMAT " is %s.", i + 1, isinf(values[i]) ? "infinite" : "NaN"),
+					 isinf(values[i]) ? 0 : errhint(MISSING_HINT)));
 	*rows = ndim == 2 ? ARR_DIMS(array)[0] : ndim > 0;
 	*columns = ndim == 2 ? ARR_DIMS(array)[1] : (int) n;
 	return values;

@@ -96,7 +96,10 @@ grow(builder *b)
 
 	check_limit(b, size);
 	for (int f = 0; f < b->n_features; f++)
+	{
+		CHECK_FOR_INTERRUPTS();	/* copying them all takes long */
 		b->col[f] = grow_vector(b, b->col[f], size, sizeof(float));
+	}
 	for (int i = 0; i < d->n_columns; i++)
 		switch (d->column[i].source)
 		{

@@ -22,6 +22,8 @@
 #include "fmgr.h"
 #include "foreign/foreign.h"
 #include "miscadmin.h"
+#include "stream/admin.h"
+#include "stream/options.h"
 #include "stream/stream.h"
 #include "utils/acl.h"
 #include "utils/builtins.h"
@@ -36,8 +38,8 @@ PG_FUNCTION_INFO_V1(millrace_resume_source);
 PG_FUNCTION_INFO_V1(millrace_rewind_source);
 PG_FUNCTION_INFO_V1(millrace_drop_source);
 
-static uint64
-run(const char *sql, int nargs, Oid *types, Datum *values, const char *nulls, int expected)
+uint64
+kfk_run(const char *sql, int nargs, Oid *types, Datum *values, const char *nulls, int expected)
 {
 	int			ret = SPI_execute_with_args(sql, nargs, types, values, nulls, false, 0);
 
@@ -46,136 +48,19 @@ run(const char *sql, int nargs, Oid *types, Datum *values, const char *nulls, in
 	return SPI_processed;
 }
 
-/* ---- options of create_source ---- */
-
-typedef struct option_rule
-{
-	const char *name;
-	const char *words;			/* "a|b" allowed, or NULL */
-	int64		low,
-				high;			/* a whole number within; low > high: no number */
-} option_rule;
-
-static const option_rule rules[] = {
-	{"owner", NULL, 1, 0},
-	{"columns", NULL, 1, 0},
-	{"unknown_keys", "ignore|refuse", 1, 0},
-	{"tombstones", "skip|dead_letter", 1, 0},
-	{"start", "earliest|latest", 0, PG_INT64_MAX},
-	{"workers", NULL, 1, KFK_MAX_WORKERS},
-	{"batch_rows", NULL, 1, 100000},
-	{"batch_bytes", NULL, 65536, 1 << 28},
-	{"batch_ms", NULL, 0, 60000},
-	{"batch_timeout_ms", NULL, 1000, 3600000},
-	{"max_message_bytes", NULL, 1024, 1 << 28},
-	{"max_dead_percent", NULL, 0, 100},
-};
-
-static bool
-is_number_within(const char *text, int64 low, int64 high)
-{
-	char	   *end;
-	int64		n;
-
-	errno = 0;
-	n = strtoi64(text, &end, 10);
-	return errno == 0 && end != text && *end == '\0' && n >= low && n <= high;
-}
-
-/* {"json key": "column", …}: every column must exist in the target. */
-static void
-check_columns(const JsonbValue *v, Oid target)
-{
-	JsonbIterator *it;
-	JsonbValue	member;
-	JsonbIteratorToken token;
-
-	if (v->type != jbvBinary || !JsonContainerIsObject(v->val.binary.data))
-		ereport(ERROR,
-				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-				 errmsg("source option \"columns\" must be an object"),
-				 errhint("It maps keys of the message to columns: {\"id\": \"image_id\"}.")));
-	it = JsonbIteratorInit(v->val.binary.data);
-	while ((token = JsonbIteratorNext(&it, &member, true)) != WJB_DONE)
-	{
-		char	   *column;
-
-		if (token != WJB_VALUE)
-			continue;
-		column = member.type == jbvString ? pnstrdup(member.val.string.val, member.val.string.len) : pstrdup("");
-		if (get_attnum(target, column) <= 0)
-			ereport(ERROR,
-					(errcode(ERRCODE_UNDEFINED_COLUMN),
-					 errmsg("column \"%s\" of source option \"columns\" does not exist in table \"%s\"", column, get_rel_name(target))));
-	}
-}
-
-static void
-check_option(const char *name, const JsonbValue *v, Oid target)
-{
-	StringInfoData known;
-	char	   *text;
-
-	for (int i = 0; i < (int) lengthof(rules); i++)
-	{
-		const option_rule *r = &rules[i];
-
-		if (strcmp(r->name, name) != 0)
-			continue;
-		if (strcmp(name, "columns") == 0)
-		{
-			check_columns(v, target);
-			return;
-		}
-		text = v->type == jbvString ? pnstrdup(v->val.string.val, v->val.string.len) :
-			v->type == jbvNumeric ? DatumGetCString(DirectFunctionCall1(numeric_out, NumericGetDatum(v->val.numeric))) : pstrdup("");
-		if (strcmp(name, "owner") == 0 ? *text != '\0' :
-			(r->words && kfk_is_one_of(text, r->words)) || (r->low <= r->high && is_number_within(text, r->low, r->high)))
-			return;
-		ereport(ERROR,
-				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-				 errmsg("invalid value for source option \"%s\"", name),
-				 r->words && r->low <= r->high ? errhint("Allowed are %s, or a whole number from " INT64_FORMAT ".", r->words, r->low) :
-				 r->words ? errhint("Allowed are %s.", r->words) :
-				 errhint("Allowed is a whole number from " INT64_FORMAT " to " INT64_FORMAT ".", r->low, r->high)));
-	}
-	initStringInfo(&known);
-	for (int i = 0; i < (int) lengthof(rules); i++)
-		appendStringInfo(&known, "%s%s", i ? ", " : "", rules[i].name);
-	ereport(ERROR,
-			(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-			 errmsg("unknown source option \"%s\"", name),
-			 errhint("Options are %s.", known.data)));
-}
-
-/* Check all options; returns the owner named among them, or NULL. */
-static char *
-check_options(Jsonb *options, Oid target)
-{
-	JsonbIterator *it;
-	JsonbValue	v;
-	JsonbIteratorToken token;
-	char	   *name = NULL;
-	char	   *owner = NULL;
-
-	if (!JB_ROOT_IS_OBJECT(options))
-		ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE), errmsg("options of a source must be a JSON object")));
-	it = JsonbIteratorInit(&options->root);
-	while ((token = JsonbIteratorNext(&it, &v, true)) != WJB_DONE)
-	{
-		if (token == WJB_KEY)
-			name = pnstrdup(v.val.string.val, v.val.string.len);
-		else if (token == WJB_VALUE)
-		{
-			check_option(name, &v, target);
-			if (strcmp(name, "owner") == 0)
-				owner = pnstrdup(v.val.string.val, v.val.string.len);
-		}
-	}
-	return owner;
-}
-
 /* ---- who may ---- */
+
+ForeignServer *
+kfk_kafka_server(const char *name)
+{
+	ForeignServer *server = GetForeignServerByName(name, false);
+
+	if (strcmp(GetForeignDataWrapper(server->fdwid)->fdwname, "millrace_kafka") != 0)
+		ereport(ERROR,
+				(errcode(ERRCODE_WRONG_OBJECT_TYPE),
+				 errmsg("server \"%s\" is not a server of wrapper millrace_kafka", name)));
+	return server;
+}
 
 /* Whom a source belongs to if nobody is named: the caller; for a superuser the target's owner. */
 static Oid
@@ -194,9 +79,9 @@ default_owner(Oid target)
 	return owner;
 }
 
-/* The role whose rights the workers get: it must be able to connect and to do the work, and no superuser. */
-static void
-check_owner(Oid owner, ForeignServer *server, Oid target)
+/* The role whose rights a worker gets. */
+void
+kfk_check_owner(Oid owner, ForeignServer *server, const char *what)
 {
 	HeapTuple	row = SearchSysCache1(AUTHOID, ObjectIdGetDatum(owner));
 	bool		login = ((Form_pg_authid) GETSTRUCT(row))->rolcanlogin;
@@ -206,22 +91,28 @@ check_owner(Oid owner, ForeignServer *server, Oid target)
 	if (superuser_arg(owner))
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_ROLE_SPECIFICATION),
-				 errmsg("superuser \"%s\" cannot own a source", name),
-				 errdetail("What messages set off, triggers and defaults of the target included, would run with every right."),
-				 errhint("Name another role: options => '{\"owner\": \"role\"}', or give it the target table.")));
+				 errmsg("superuser \"%s\" cannot own %s", name, what),
+				 errdetail("Its workers, and what they set off, would run with every right."),
+				 errhint("Name another role: options => '{\"owner\": \"role\"}'.")));
 	if (!login)
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_ROLE_SPECIFICATION),
-				 errmsg("role \"%s\" cannot own a source: it cannot log in", name),
-				 errdetail("The source's workers connect as this role."),
+				 errmsg("role \"%s\" cannot own %s: it cannot log in", name, what),
+				 errdetail("Its workers connect as this role."),
 				 errhint("ALTER ROLE %s LOGIN CONNECTION LIMIT 0 keeps people out and lets workers in.", quote_identifier(name))));
 	if (compat_server_aclcheck(server->serverid, owner, ACL_USAGE) != ACLCHECK_OK)
 		aclcheck_error(ACLCHECK_NO_PRIV, OBJECT_FOREIGN_SERVER, server->servername);
+}
+
+/* And it must be able to write to the target. */
+static void
+check_may_insert(Oid owner, Oid target)
+{
 	if (pg_class_aclcheck(target, owner, ACL_INSERT) != ACLCHECK_OK)
 		ereport(ERROR,
 				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
 				 errmsg("permission denied for table %s", get_rel_name(target)),
-				 errdetail("Role \"%s\", which the source's workers connect as, lacks INSERT on it.", name)));
+				 errdetail("Role \"%s\", which the source's workers connect as, lacks INSERT on it.", GetUserNameFromId(owner, false))));
 }
 
 static void
@@ -249,7 +140,7 @@ lock_source(const char *name, Oid caller)
 	char	   *owner;
 	Oid			role;
 
-	if (run("SELECT owner FROM millrace.sources WHERE name = $1 FOR NO KEY UPDATE", 1, types, values, NULL, SPI_OK_SELECT) == 0)
+	if (kfk_run("SELECT owner FROM millrace.sources WHERE name = $1 FOR NO KEY UPDATE", 1, types, values, NULL, SPI_OK_SELECT) == 0)
 		ereport(ERROR,
 				(errcode(ERRCODE_UNDEFINED_OBJECT),
 				 errmsg("source \"%s\" does not exist", name),
@@ -271,7 +162,7 @@ fence(const char *name)
 	Oid			types[1] = {TEXTOID};
 	Datum		values[1] = {CStringGetTextDatum(name)};
 
-	run("UPDATE millrace.source_offsets SET epoch = epoch + 1 WHERE source = $1", 1, types, values, NULL, SPI_OK_UPDATE);
+	kfk_run("UPDATE millrace.source_offsets SET epoch = epoch + 1 WHERE source = $1", 1, types, values, NULL, SPI_OK_UPDATE);
 }
 
 /* ---- the functions ---- */
@@ -285,17 +176,13 @@ millrace_create_source(PG_FUNCTION_ARGS)
 	char	   *topic = text_to_cstring(PG_GETARG_TEXT_PP(2));
 	Oid			target = PG_GETARG_OID(3);
 	Jsonb	   *options = PG_GETARG_JSONB_P(4);
-	ForeignServer *server = GetForeignServerByName(server_name, false);
+	ForeignServer *server = kfk_kafka_server(server_name);
 	Oid			caller = GetUserId();
 	Oid			owner;
 	char	   *owner_name;
 	char	   *qualified;
 	mr_owner_save save;
 
-	if (strcmp(GetForeignDataWrapper(server->fdwid)->fdwname, "millrace_kafka") != 0)
-		ereport(ERROR,
-				(errcode(ERRCODE_WRONG_OBJECT_TYPE),
-				 errmsg("server \"%s\" is not a server of wrapper millrace_kafka", server_name)));
 	if (name[0] == '\0' || strlen(name) >= NAMEDATALEN)
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_NAME),
@@ -309,7 +196,7 @@ millrace_create_source(PG_FUNCTION_ARGS)
 	if (get_rel_name(target) == NULL)
 		ereport(ERROR, (errcode(ERRCODE_UNDEFINED_TABLE), errmsg("relation with OID %u does not exist", target)));
 	check_target(target);
-	owner_name = check_options(options, target);
+	owner_name = kfk_check_options(options, target);
 	if (owner_name == NULL)
 		owner = default_owner(target);
 	else
@@ -320,7 +207,8 @@ millrace_create_source(PG_FUNCTION_ARGS)
 					(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
 					 errmsg("must be a member of role \"%s\" to create a source for it", owner_name)));
 	}
-	check_owner(owner, server, target);
+	kfk_check_owner(owner, server, "a source");
+	check_may_insert(owner, target);
 	qualified = quote_qualified_identifier(get_namespace_name(get_rel_namespace(target)), get_rel_name(target));
 
 	mr_owner_begin(&save);
@@ -331,7 +219,7 @@ millrace_create_source(PG_FUNCTION_ARGS)
 			CStringGetTextDatum(qualified), CStringGetTextDatum(GetUserNameFromId(owner, false)),
 		JsonbPGetDatum(options), CStringGetTextDatum(mr_source_binding())};
 
-		if (run("INSERT INTO millrace.sources (name, server, topic, target, owner, options, bound_to) "
+		if (kfk_run("INSERT INTO millrace.sources (name, server, topic, target, owner, options, bound_to) "
 				"VALUES ($1, $2, $3, $4, $5, $6, $7) ON CONFLICT (name) DO NOTHING",
 				lengthof(types), types, values, NULL, SPI_OK_INSERT) == 0)
 			ereport(ERROR,
@@ -356,7 +244,7 @@ set_state(const char *name, const char *state, const char *reason)
 	mr_owner_begin(&save);
 	SPI_connect();
 	lock_source(name, caller);
-	run("UPDATE millrace.sources SET state = $2, reason = $3, sqlstate = NULL, state_since = pg_catalog.now(), "
+	kfk_run("UPDATE millrace.sources SET state = $2, reason = $3, sqlstate = NULL, state_since = pg_catalog.now(), "
 		"generation = generation + 1, bound_to = CASE WHEN $2 = 'running' THEN $4 ELSE bound_to END WHERE name = $1",
 		lengthof(types), types, values, reason ? NULL : "  n ", SPI_OK_UPDATE);
 	fence(name);
@@ -419,7 +307,7 @@ millrace_rewind_source(PG_FUNCTION_ARGS)
 	mr_owner_begin(&save);
 	SPI_connect();
 	lock_source(name, caller);
-	moved = run("UPDATE millrace.source_offsets SET epoch = epoch + 1, next_offset = COALESCE($2, next_offset), rewind_to = $3, "
+	moved = kfk_run("UPDATE millrace.source_offsets SET epoch = epoch + 1, next_offset = COALESCE($2, next_offset), rewind_to = $3, "
 				"last_offset = NULL, last_time = NULL, last_crc = NULL "
 				"WHERE source = $1 AND ($4 IS NULL OR partition = $4)",
 				lengthof(types), types, values, nulls, SPI_OK_UPDATE);
@@ -428,7 +316,7 @@ millrace_rewind_source(PG_FUNCTION_ARGS)
 				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
 				 errmsg("source \"%s\" has no such partition yet", name),
 				 errhint("Partitions appear in millrace.source_offsets once a worker has claimed them; for a new source use option start.")));
-	run("UPDATE millrace.sources SET generation = generation + 1, cluster_id = CASE WHEN $5 THEN NULL ELSE cluster_id END, "
+	kfk_run("UPDATE millrace.sources SET generation = generation + 1, cluster_id = CASE WHEN $5 THEN NULL ELSE cluster_id END, "
 		"state = CASE WHEN state = 'halted' THEN 'running' ELSE state END, reason = CASE WHEN state = 'halted' THEN NULL ELSE reason END, "
 		"sqlstate = NULL WHERE name = $1",
 		lengthof(types), types, values, nulls, SPI_OK_UPDATE);
@@ -451,9 +339,9 @@ millrace_drop_source(PG_FUNCTION_ARGS)
 	SPI_connect();
 	lock_source(name, caller);
 	/* A claim in progress holds the source's row: past this line its offsets can be seen. */
-	run("DELETE FROM millrace.sources WHERE name = $1", 1, types, values, NULL, SPI_OK_DELETE);
-	run("DELETE FROM millrace.source_offsets WHERE source = $1", 1, types, values, NULL, SPI_OK_DELETE);
-	run("DELETE FROM millrace.source_workers WHERE source = $1", 1, types, values, NULL, SPI_OK_DELETE);
+	kfk_run("DELETE FROM millrace.sources WHERE name = $1", 1, types, values, NULL, SPI_OK_DELETE);
+	kfk_run("DELETE FROM millrace.source_offsets WHERE source = $1", 1, types, values, NULL, SPI_OK_DELETE);
+	kfk_run("DELETE FROM millrace.source_workers WHERE source = $1", 1, types, values, NULL, SPI_OK_DELETE);
 	SPI_finish();
 	mr_owner_end(&save);
 	PG_RETURN_VOID();

@@ -41,6 +41,23 @@ cpu(void)
 	return (double) t.tv_sec + (double) t.tv_nsec * 1e-9;
 }
 
+/*
+ * How long a cancel would have to wait: the longest CPU time between two
+ * questions whether to stop.
+ */
+static double last_asked,
+			longest_gap;
+
+static bool
+note_gap(void *arg)
+{
+	double		t = cpu();
+
+	longest_gap = fmax(longest_gap, t - last_asked);
+	last_asked = t;
+	return false;
+}
+
 static void
 die(const mr_status *st)
 {
@@ -124,6 +141,7 @@ train(int argc, char **argv)
 	lrn_matrix	m = {0};
 	lrn_report	report;
 	mr_status	st = {0};
+	mr_env		env = mr_env_malloc;
 	size_t		len;
 	float	   *x,
 			  **col;
@@ -157,10 +175,12 @@ train(int argc, char **argv)
 		t.class_id = (int32_t *) must_read(argv[4], &len);
 	else if (strcmp(argv[4], "-") != 0)
 		t.value = (float *) must_read(argv[4], &len);
+	env.interrupted = note_gap;
 	start = now();
-	cpu_start = cpu();
-	if (lrn_train(&mr_env_malloc, &p, &m, &t, &report, &file, &len, &st))
+	cpu_start = last_asked = cpu();
+	if (lrn_train(&env, &p, &m, &t, &report, &file, &len, &st))
 		die(&st);
+	(void) note_gap(NULL);
 	printf("{\"seconds\": %.6f, \"cpu_seconds\": %.6f, \"bytes\": %zu, \"nodes\": %lld, \"depth\": %d, \"iterations\": %d, \"converged\": %s, \"outputs\": %d",
 		   now() - start, cpu() - cpu_start, len, (long long) report.nodes, report.depth, report.iterations,
 		   report.converged ? "true" : "false", report.outputs);
@@ -169,6 +189,7 @@ train(int argc, char **argv)
 	print_number("oob_score", report.oob_score);
 	print_number("loss", report.loss);
 	print_number("variance_kept", report.variance_kept);
+	print_number("longest_gap_ms", longest_gap * 1e3);
 	printf("}\n");
 	must_write(argv[6], file, len);
 	return 0;

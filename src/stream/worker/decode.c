@@ -8,11 +8,8 @@
  * from any one producer.  Nothing recurses: unwanted values are skipped with a
  * bit per level.
  */
-#include "stream/worker/decode.h"
+#include "stream/worker/format.h"
 
-#include <stdarg.h>
-#include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 
 #include "stream/worker/scalar.h"
@@ -26,48 +23,8 @@ typedef struct parser
 	kfk_fault  *fault;
 } parser;
 
-void *
-kfk_take(kfk_arena *arena, size_t bytes)
-{
-	char	   *taken;
-
-	bytes = (bytes + 7) & ~(size_t) 7;
-	if ((size_t) (arena->end - arena->next) < bytes)
-	{
-		size_t		piece = bytes > 65536 / 4 ? bytes : 65536;
-
-		taken = arena->more(arena->arg, piece);
-		if (taken == NULL)
-			return NULL;
-		/* A large value has a piece of its own; the current one goes on. */
-		if (piece == bytes)
-			return taken;
-		arena->next = taken;
-		arena->end = taken + piece;
-	}
-	taken = arena->next;
-	arena->next += bytes;
-	return taken;
-}
-
-/* Set the fault; always false. */
-static bool __attribute__((format(printf, 3, 4), cold))
-fail(parser *ps, const char *sqlstate, const char *fmt,...)
-{
-	va_list		args;
-	size_t		n;
-
-	snprintf(ps->fault->sqlstate, sizeof(ps->fault->sqlstate), "%s", sqlstate);
-	va_start(args, fmt);
-	vsnprintf(ps->fault->message, sizeof(ps->fault->message), fmt, args);
-	va_end(args);
-
-	/* A key may have been cut within a character. */
-	n = strlen(ps->fault->message);
-	while (n > 0 && !kfk_utf8(ps->fault->message, n))
-		ps->fault->message[--n] = '\0';
-	return false;
-}
+#define fail(ps, ...) kfk_fail((ps)->fault, __VA_ARGS__)
+#define shown(len) kfk_shown(len)
 
 static bool __attribute__((cold))
 fail_syntax(parser *ps, const char *expected)
@@ -75,19 +32,6 @@ fail_syntax(parser *ps, const char *expected)
 	if (ps->p >= ps->end)
 		return fail(ps, "22P02", "invalid JSON: the message ends after %zu bytes, expected %s", (size_t) (ps->end - ps->start), expected);
 	return fail(ps, "22P02", "invalid JSON at byte %zu: expected %s", (size_t) (ps->p - ps->start) + 1, expected);
-}
-
-static bool __attribute__((cold))
-fail_memory(parser *ps)
-{
-	return fail(ps, "53200", "out of memory while decoding a message of %zu bytes", (size_t) (ps->end - ps->start));
-}
-
-/* Length of a key as printed in an error. */
-static int
-shown(size_t len)
-{
-	return len < 80 ? (int) len : 80;
 }
 
 static inline void
@@ -287,7 +231,7 @@ read_string(parser *ps, size_t reserve, char **data, size_t *len)
 		return false;
 	piece = kfk_take(ps->decoder->arena, reserve + content_len + 1);
 	if (piece == NULL)
-		return fail_memory(ps);
+		return kfk_fail_memory(ps->fault);
 	*data = piece + reserve;
 	if (!escaped)
 	{
@@ -406,7 +350,7 @@ read_raw(parser *ps, size_t reserve, char **data, size_t *len)
 	*len = (size_t) (ps->p - from);
 	piece = kfk_take(ps->decoder->arena, reserve + *len + 1);
 	if (piece == NULL)
-		return fail_memory(ps);
+		return kfk_fail_memory(ps->fault);
 	*data = piece + reserve;
 	memcpy(*data, from, *len);
 	(*data)[*len] = '\0';
@@ -467,7 +411,7 @@ grow(parser *ps, char **data, bool **nulls, size_t used, size_t *room, size_t wi
 	char	   *more = kfk_take(ps->decoder->arena, KFK_ARRAY_RESERVE + *room * 2 * width);
 
 	if (more == NULL)
-		return fail_memory(ps);
+		return kfk_fail_memory(ps->fault);
 	memcpy(more + KFK_ARRAY_RESERVE, *data, used * width);
 	*data = more + KFK_ARRAY_RESERVE;
 	if (*nulls)
@@ -475,7 +419,7 @@ grow(parser *ps, char **data, bool **nulls, size_t used, size_t *room, size_t wi
 		bool	   *flags = kfk_take(ps->decoder->arena, *room * 2);
 
 		if (flags == NULL)
-			return fail_memory(ps);
+			return kfk_fail_memory(ps->fault);
 		memcpy(flags, *nulls, used);
 		*nulls = flags;
 	}
@@ -495,7 +439,7 @@ read_array(parser *ps, const kfk_field *field, kfk_value *value)
 	bool	   *nulls = NULL;
 
 	if (data == NULL)
-		return fail_memory(ps);
+		return kfk_fail_memory(ps->fault);
 	data += KFK_ARRAY_RESERVE;
 	ps->p++;
 	skip_space(ps);
@@ -514,7 +458,7 @@ read_array(parser *ps, const kfk_field *field, kfk_value *value)
 				{
 					nulls = kfk_take(ps->decoder->arena, room);
 					if (nulls == NULL)
-						return fail_memory(ps);
+						return kfk_fail_memory(ps->fault);
 					memset(nulls, 0, n);
 				}
 				if (nulls)
@@ -672,93 +616,141 @@ read_value(parser *ps, const kfk_field *field, kfk_value *value)
 	return true;
 }
 
-/* Index of the field with this key, looking at guess first; -1 if none. */
-static int
-find_field(const kfk_decoder *decoder, const char *key, size_t len, int guess)
+/* The object at p into values. */
+static bool
+read_object(parser *ps, kfk_value *values)
 {
-	for (int i = 0; i < decoder->n_fields; i++)
-	{
-		const kfk_field *f;
-
-		if (guess >= decoder->n_fields)
-			guess = 0;
-		f = &decoder->fields[guess];
-		if (f->key_len == len && memcmp(f->key, key, len) == 0)
-			return guess;
-		guess++;
-	}
-	return -1;
-}
-
-bool
-kfk_decode(const kfk_decoder *decoder, const char *json, size_t len,
-		   kfk_value *values, kfk_fault *fault)
-{
-	parser		ps = {decoder, json, json, json + len, fault};
+	const kfk_decoder *decoder = ps->decoder;
 	int			guess = 0;
 
 	for (int i = 0; i < decoder->n_fields; i++)
 		values[i].state = KFK_ABSENT;
-	if (!kfk_utf8(json, len))
-		return fail(&ps, "22021", memchr(json, 0, len) ? "the message contains a zero byte" : "the message is not valid UTF-8");
-	skip_space(&ps);
-	if (ps.p >= ps.end || *ps.p != '{')
-		return fail_syntax(&ps, "a JSON object");
-	ps.p++;
-	skip_space(&ps);
-	if (ps.p < ps.end && *ps.p == '}')
-		ps.p++;
-	else
-		for (;;)
+	skip_space(ps);
+	if (ps->p >= ps->end || *ps->p != '{')
+		return fail_syntax(ps, "a JSON object");
+	ps->p++;
+	skip_space(ps);
+	if (ps->p < ps->end && *ps->p == '}')
+	{
+		ps->p++;
+		return true;
+	}
+	for (;;)
+	{
+		const char *key;
+		size_t		key_len;
+		bool		escaped;
+		int			f;
+
+		skip_space(ps);
+		if (ps->p >= ps->end || *ps->p != '"')
+			return fail_syntax(ps, "a key");
+		if (!scan_string(ps, &key, &key_len, &escaped))
+			return false;
+		if (escaped)
 		{
-			const char *key;
-			size_t		key_len;
-			bool		escaped;
-			int			f;
+			char	   *copy = kfk_take(decoder->arena, key_len + 1);
 
-			skip_space(&ps);
-			if (ps.p >= ps.end || *ps.p != '"')
-				return fail_syntax(&ps, "a key");
-			if (!scan_string(&ps, &key, &key_len, &escaped))
+			if (copy == NULL)
+				return kfk_fail_memory(ps->fault);
+			if (!unescape(ps, key, key_len, copy, &key_len))
 				return false;
-			if (escaped)
-			{
-				char	   *copy = kfk_take(decoder->arena, key_len + 1);
-
-				if (copy == NULL)
-					return fail_memory(&ps);
-				if (!unescape(&ps, key, key_len, copy, &key_len))
-					return false;
-				key = copy;
-			}
-			skip_space(&ps);
-			if (ps.p >= ps.end || *ps.p != ':')
-				return fail_syntax(&ps, "a colon");
-			ps.p++;
-			f = find_field(decoder, key, key_len, guess);
-			if (f >= 0)
-			{
-				if (!read_value(&ps, &decoder->fields[f], &values[f]))
-					return false;
-				guess = f + 1;
-			}
-			else if (decoder->refuse_unknown)
-				return fail(&ps, "22023", "key \"%.*s\" is no column of the target", shown(key_len), key);
-			else if (!skip_value(&ps))
-				return false;
-			skip_space(&ps);
-			if (ps.p < ps.end && *ps.p == ',')
-				ps.p++;
-			else if (ps.p < ps.end && *ps.p == '}')
-			{
-				ps.p++;
-				break;
-			}
-			else
-				return fail_syntax(&ps, "a comma or }");
+			key = copy;
 		}
-	skip_space(&ps);
-	if (ps.p < ps.end)
-		return fail_syntax(&ps, "the end of the message");
-	return true;
+		skip_space(ps);
+		if (ps->p >= ps->end || *ps->p != ':')
+			return fail_syntax(ps, "a colon");
+		ps->p++;
+		f = kfk_find_field(decoder, key, key_len, guess);
+		if (f >= 0)
+		{
+			if (!read_value(ps, &decoder->fields[f], &values[f]))
+				return false;
+			guess = f + 1;
+		}
+		else if (decoder->refuse_unknown)
+			return fail(ps, "22023", "key \"%.*s\" is no column of the target", shown(key_len), key);
+		else if (!skip_value(ps))
+			return false;
+		skip_space(ps);
+		if (ps->p < ps->end && *ps->p == ',')
+			ps->p++;
+		else if (ps->p < ps->end && *ps->p == '}')
+		{
+			ps->p++;
+			return true;
+		}
+		else
+			return fail_syntax(ps, "a comma or }");
+	}
+}
+
+/* Between the objects of an array: true with *more if another follows. */
+static bool
+next_element(parser *ps, bool first, bool *more)
+{
+	skip_space(ps);
+	*more = ps->p < ps->end && *ps->p == ',' && !first;
+	if (*more)
+	{
+		ps->p++;
+		return true;
+	}
+	if (ps->p < ps->end && *ps->p == ']')
+	{
+		ps->p++;
+		return true;
+	}
+	*more = first;
+	return first ? true : fail_syntax(ps, "a comma or ]");
+}
+
+static bool
+read_end(parser *ps)
+{
+	skip_space(ps);
+	return ps->p < ps->end ? fail_syntax(ps, "the end of the message") : true;
+}
+
+/* One object; with option array_rows also an array of them, one row each. */
+static bool
+read_row(parser *ps, kfk_reader *reader, kfk_value *values, bool *done)
+{
+	bool		first = reader->rows == 0;
+	bool		more = true;
+
+	*done = false;
+	if (first)
+	{
+		if (!kfk_utf8(ps->start, (size_t) (ps->end - ps->start)))
+			return fail(ps, "22021", memchr(ps->start, 0, (size_t) (ps->end - ps->start)) ? "the message contains a zero byte" : "the message is not valid UTF-8");
+		skip_space(ps);
+		if (!ps->decoder->options->array_rows || ps->p >= ps->end || *ps->p != '[')
+			return read_object(ps, values) && read_end(ps);
+		reader->in_array = true;
+		ps->p++;
+	}
+	else if (!reader->in_array)
+	{
+		*done = true;
+		return true;
+	}
+	if (!next_element(ps, first, &more))
+		return false;
+	if (more)
+		return read_object(ps, values);
+	*done = true;
+	return read_end(ps);
+}
+
+kfk_step
+kfk_json_next(kfk_reader *reader, kfk_value *values, kfk_fault *fault)
+{
+	parser		ps = {reader->decoder, reader->start, reader->p, reader->end, fault};
+	bool		done;
+	bool		good = read_row(&ps, reader, values, &done);
+
+	reader->p = ps.p;
+	reader->rows++;
+	return !good ? KFK_FAULT : done ? KFK_DONE : KFK_ROW;
 }

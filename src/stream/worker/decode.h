@@ -1,8 +1,9 @@
 /*
  * decode.h
- *	  A JSON object to typed column values.  Knows no PostgreSQL.
+ *	  What a message's decoder is told and gives: typed column values.  Knows no
+ *	  PostgreSQL.  The formats are in format.h, JSON is decode.c.
  *
- * The caller lists the fields it wants (JSON key and kind) and gets one value
+ * The caller lists the fields it wants (key and kind) and gets one value
  * per field.  Scalars of the fixed kinds come ready; whatever is better left to
  * a type's own input function comes as text.  Memory comes from an arena that
  * the caller empties between batches; texts and arrays leave room for
@@ -95,23 +96,39 @@ typedef struct kfk_fault
 	char		message[256];	/* valid UTF-8 */
 } kfk_fault;
 
+/* What a format may be told. */
+typedef struct kfk_format_options
+{
+	bool		array_rows;		/* json: an array of objects is as many rows */
+	bool		header;			/* csv: the first line of a message names its fields */
+	char		delimiter;		/* csv */
+	char		quote;			/* csv; '\0': there are no quotes */
+	const char *null_text;		/* csv: NULL, where it stands without quotes */
+	size_t		null_len;
+} kfk_format_options;
+
 typedef struct kfk_decoder
 {
 	const kfk_field *fields;
 	int			n_fields;
 	bool		refuse_unknown; /* a key that is no field is a fault */
 	kfk_arena  *arena;
+	const kfk_format_options *options;
+	const int  *positions;		/* csv without header: the field at each place of a line, -1: none */
+	int			n_positions;
+	const struct kfk_avro *(*schema) (void *arg, uint32_t id);	/* avro: the schema of this id, or NULL */
+	void	   *schema_arg;
 } kfk_decoder;
 
 /*
- * Decode one message into values[n_fields].  True if all is well; else the
- * fault says why and values are undefined.  A key that occurs twice counts with
+ * A format decodes a row into values[n_fields], or says in the fault why there
+ * is none; values are undefined then.  A JSON key that occurs twice counts with
  * its last value, as in jsonb.  SQLSTATEs: 22P02 syntax or a value of the wrong
- * kind, 22021 not UTF-8, 22P05 \u0000, 22003 number out of range, 22023 unknown
- * key, 54001 nested too deeply, 53200 out of memory (no fault of the message).
+ * kind, 22P04 syntax of CSV, 22021 not UTF-8, 22P05 \u0000, 22003 number out of
+ * range, 22023 unknown key, 54001 nested too deeply, 53200 out of memory (no
+ * fault of the message), 42704 an Avro schema that is not known (nor that),
+ * 54000 what a few bytes claim to hold.
  */
-extern bool kfk_decode(const kfk_decoder *decoder, const char *json, size_t len,
-					   kfk_value *values, kfk_fault *fault);
 
 /* True if the bytes are UTF-8 without NUL. */
 extern bool kfk_utf8(const char *data, size_t len);

@@ -27,7 +27,7 @@ typedef enum kfk_property
 typedef struct kfk_column
 {
 	char	   *name;
-	char	   *key;			/* of the JSON object */
+	char	   *key;			/* of the message's field */
 	kfk_property property;		/* or this, and no key */
 	Oid			type;
 	Oid			base;			/* type itself, or what the domain is over */
@@ -59,6 +59,8 @@ struct kfk_target
 	kfk_field  *fields;			/* the keys to decode ... */
 	int		   *field_column;	/* ... and their columns */
 	int			n_fields;
+	int		   *positions;		/* csv: the field at each place of a line, -1 none */
+	int			n_positions;
 	int			width;			/* columns and flags */
 	TupleDesc	desc;			/* of the batch relation */
 	EphemeralNamedRelation batch;

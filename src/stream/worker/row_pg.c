@@ -279,16 +279,19 @@ property(work *w, kfk_column *c, const kfk_message *m, bool *null)
 	elog(ERROR, "unexpected property of a message");
 }
 
-/* Fill the item's values from w->values. */
-static void
-fill(work *w, kfk_item *item)
+/* A row of w->values for the item; NULL if it must not be, noted as the item's fault. */
+static kfk_row *
+make_row(work *w, kfk_item *item)
 {
 	kfk_target *t = w->target;
+	kfk_row    *row = palloc(sizeof(kfk_row) + (sizeof(Datum) + sizeof(bool)) * (size_t) t->width);
 
-	item->values = palloc0(sizeof(Datum) * (size_t) t->width);
-	item->nulls = palloc(sizeof(bool) * (size_t) t->width);
-	memset(item->nulls, true, (size_t) t->n_columns);
-	memset(item->nulls + t->n_columns, false, (size_t) (t->width - t->n_columns));
+	row->next = NULL;
+	row->values = (Datum *) (row + 1);
+	row->nulls = (bool *) (row->values + t->width);
+	memset(row->values, 0, sizeof(Datum) * (size_t) t->width);
+	memset(row->nulls, true, (size_t) t->n_columns);
+	memset(row->nulls + t->n_columns, false, (size_t) (t->width - t->n_columns));
 	for (int f = 0; f < t->n_fields; f++)
 	{
 		int			i = t->field_column[f];
@@ -297,11 +300,11 @@ fill(work *w, kfk_item *item)
 
 		if (v->state == KFK_SET || v->state == KFK_AS_TEXT)
 		{
-			item->nulls[i] = false;
-			item->values[i] = convert(w, c, v);
+			row->nulls[i] = false;
+			row->values[i] = convert(w, c, v);
 		}
 		if (c->default_sql)
-			item->values[c->flag] = BoolGetDatum(v->state != KFK_ABSENT);
+			row->values[c->flag] = BoolGetDatum(v->state != KFK_ABSENT);
 	}
 	for (int i = 0; i < t->n_columns; i++)
 	{
@@ -309,31 +312,36 @@ fill(work *w, kfk_item *item)
 
 		if (c->property != KFK_NO_PROPERTY)
 		{
-			item->nulls[i] = false;
-			item->values[i] = property(w, c, &item->message, &item->nulls[i]);
+			row->nulls[i] = false;
+			row->values[i] = property(w, c, &item->message, &row->nulls[i]);
 		}
-		if (c->domain && (c->default_sql == NULL || DatumGetBool(item->values[c->flag])))
+		if (c->domain && (c->default_sql == NULL || DatumGetBool(row->values[c->flag])))
 		{
 			protect(w);
-			domain_check(item->values[i], item->nulls[i], c->type, &c->domain_cache, t->cxt);
+			domain_check(row->values[i], row->nulls[i], c->type, &c->domain_cache, t->cxt);
 		}
-		if (c->not_null && item->nulls[i])
+		if (c->not_null && row->nulls[i])
 		{
 			char		message[256];
 
 			snprintf(message, sizeof(message), "null value for column \"%s\", which is not null", c->name);
 			fault(item, w->cxt, "23502", message, NULL);
-			return;
+			return NULL;
 		}
 	}
+	return row;
 }
 
-/* JSON of one message into w->values; false: noted as the item's fault. */
-static bool
-decode(work *w, kfk_decoder *decoder, kfk_item *item)
+/* The message's rows; without any it is passed over.  What is wrong with it is noted as its fault. */
+static void
+decode(work *w, const kfk_decoder *decoder, kfk_item *item)
 {
 	kfk_fault	why;
 	const kfk_message *m = &item->message;
+	kfk_reader	reader = kfk_read(decoder, m->value, m->value_len);
+	kfk_row   **next = &item->rows;
+	kfk_step	step;
+	int			sqlstate;
 
 	if (m->value_len > (size_t) w->source->max_message_bytes)
 	{
@@ -342,16 +350,28 @@ decode(work *w, kfk_decoder *decoder, kfk_item *item)
 		snprintf(message, sizeof(message), "message of %zu bytes exceeds max_message_bytes (" INT64_FORMAT ")",
 				 m->value_len, w->source->max_message_bytes);
 		fault(item, w->cxt, "54000", message, NULL);
-		return false;
+		return;
 	}
-	if (kfk_decode(decoder, m->value, m->value_len, w->values, &why))
-		return true;
-	if (strcmp(why.sqlstate, "53200") == 0)
+	item->rows = NULL;
+	while ((step = w->source->format->next(&reader, w->values, &why)) == KFK_ROW)
+	{
+		*next = make_row(w, item);
+		if (*next == NULL)
+			return;
+		next = &(*next)->next;
+		if (reader.rows % 256 == 0)
+			CHECK_FOR_INTERRUPTS();
+	}
+	item->skipped = item->rows == NULL;
+	if (step == KFK_DONE)
+		return;
+	sqlstate = MAKE_SQLSTATE(why.sqlstate[0], why.sqlstate[1], why.sqlstate[2], why.sqlstate[3], why.sqlstate[4]);
+	if (!kfk_is_data_error(sqlstate))
 		ereport(ERROR,
-				(errcode(ERRCODE_OUT_OF_MEMORY),
+				(errcode(sqlstate),
 				 errmsg("%s", why.message)));
+	item->skipped = false;
 	fault(item, w->cxt, why.sqlstate, why.message, NULL);
-	return false;
 }
 
 /*
@@ -363,7 +383,8 @@ kfk_target_decode(kfk_target *target, const kfk_source *source, kfk_item *items,
 {
 	MemoryContext old = MemoryContextSwitchTo(cxt);
 	kfk_arena	arena = {NULL, NULL, more_memory, cxt};
-	kfk_decoder decoder = {target->fields, target->n_fields, source->refuse_unknown, &arena};
+	kfk_decoder decoder = {target->fields, target->n_fields, source->refuse_unknown, &arena,
+	&source->format_options, target->positions, target->n_positions, kfk_schema, unconstify(kfk_source *, source)};
 	work		w = {target, source, cxt, CurrentResourceOwner, false, NULL};
 	volatile int i = 0;
 	work	   *volatile pw = &w;
@@ -379,15 +400,15 @@ kfk_target_decode(kfk_target *target, const kfk_source *source, kfk_item *items,
 
 				if (item->version == target->version || item->rejected)
 					continue;
-				item->version = target->version;
 				item->sqlstate = NULL;
 				item->skipped = item->message.end || (item->message.value == NULL && !source->dead_tombstones);
-				if (item->skipped)
-					continue;
-				if (item->message.value == NULL)
+				if (!item->skipped && item->message.value == NULL)
 					fault(item, cxt, "22004", "the message has no value (a tombstone)", NULL);
-				else if (decode(&w, &decoder, item))
-					fill(&w, item);
+				else if (!item->skipped)
+					decode(&w, &decoder, item);
+
+				/* Not before: an error that is not the item's fault leaves it to be decoded again. */
+				item->version = target->version;
 				if (i % 256 == 255)
 					CHECK_FOR_INTERRUPTS();
 			}
@@ -406,7 +427,7 @@ kfk_target_decode(kfk_target *target, const kfk_source *source, kfk_item *items,
 			CurrentResourceOwner = pw->owner;
 			pw->protected = false;
 			fault(&items[i], cxt, unpack_sql_state(error->sqlerrcode), error->message, error->detail);
-			i++;
+			items[i++].version = target->version;
 		}
 		PG_END_TRY();
 	}

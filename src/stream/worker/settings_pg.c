@@ -85,13 +85,58 @@ option_is(Jsonb *options, const char *name, const char *word)
 	return text != NULL && strcmp(text, word) == 0;
 }
 
+/* Strings of an array, or keys and values of an object, as they come. */
+static List *
+strings_of(Jsonb *options, const char *name)
+{
+	JsonbValue	buffer;
+	JsonbValue *found = getKeyJsonValueFromContainer(&options->root, name, (int) strlen(name), &buffer);
+	List	   *list = NIL;
+
+	if (found != NULL && found->type == jbvBinary)
+	{
+		JsonbIterator *it = JsonbIteratorInit(found->val.binary.data);
+		JsonbValue	v;
+		JsonbIteratorToken token;
+
+		while ((token = JsonbIteratorNext(&it, &v, true)) != WJB_DONE)
+			if ((token == WJB_KEY || token == WJB_VALUE || token == WJB_ELEM) && v.type == jbvString)
+				list = lappend(list, pnstrdup(v.val.string.val, v.val.string.len));
+	}
+	return list;
+}
+
+/* The message format and what it may be told. */
+static void
+read_format(kfk_source *source, Jsonb *options)
+{
+	kfk_format_options *o = &source->format_options;
+	char	   *format = option_text(options, "format");
+	char	   *delimiter = option_text(options, "delimiter");
+	char	   *quote = option_text(options, "quote");
+	char	   *null = option_text(options, "null");
+
+	source->format = kfk_find_format(format ? format : "json");
+	if (source->format == NULL)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("unknown message format \"%s\"", format)));
+	o->array_rows = option_is(options, "array", "rows");
+	o->header = option_is(options, "header", "true");
+	o->delimiter = delimiter ? *delimiter : ',';
+	o->quote = quote ? *quote : '"';
+	o->null_text = null ? null : "";
+	o->null_len = strlen(o->null_text);
+	source->header = strings_of(options, "header");
+}
+
 static void
 read_options(kfk_source *source, Jsonb *options)
 {
-	JsonbValue	buffer;
-	JsonbValue *columns;
 	char	   *start = option_text(options, "start");
 
+	read_format(source, options);
+	source->columns = strings_of(options, "columns");
 	source->refuse_unknown = option_is(options, "unknown_keys", "refuse");
 	source->dead_tombstones = option_is(options, "tombstones", "dead_letter");
 	source->batch_rows = (int) option_number(options, "batch_rows", KFK_BATCH_ROWS, 1, 100000);
@@ -106,24 +151,6 @@ read_options(kfk_source *source, Jsonb *options)
 		source->start = KFK_START_LATEST;
 	else
 		source->start = option_number(options, "start", 0, 0, PG_INT64_MAX);
-
-	source->columns = NIL;
-	columns = getKeyJsonValueFromContainer(&options->root, "columns", 7, &buffer);
-	if (columns != NULL && columns->type == jbvBinary)
-	{
-		JsonbIterator *it = JsonbIteratorInit(columns->val.binary.data);
-		JsonbValue	v;
-		JsonbIteratorToken token;
-		char	   *key = NULL;
-
-		while ((token = JsonbIteratorNext(&it, &v, true)) != WJB_DONE)
-		{
-			if (token == WJB_KEY)
-				key = pnstrdup(v.val.string.val, v.val.string.len);
-			else if (token == WJB_VALUE && v.type == jbvString && key != NULL)
-				source->columns = lappend(lappend(source->columns, key), pnstrdup(v.val.string.val, v.val.string.len));
-		}
-	}
 }
 
 /*
@@ -253,19 +280,16 @@ private_allowed(const ForeignServer *server)
 }
 
 /*
- * A client for a foreign server, with the current user's mapping, which must
- * have USAGE on it; ERROR if that cannot be.  In a transaction; the client
- * outlives it.
+ * What librdkafka is to be told of a foreign server, with the current user's
+ * mapping, which must have USAGE on it; ERROR if that cannot be.  In a
+ * transaction, and in its memory: open the client there.
  */
-kfk_client *
-kfk_open_server(const char *name, const char *group, int prefetch_kb)
+void
+kfk_server_settings(const char *name, kfk_settings *settings)
 {
 	ForeignServer *server = GetForeignServerByName(name, false);
-	const char *names[KFK_N_OPTIONS];
-	const char *values[KFK_N_OPTIONS];
-	char		error[512];
-	kfk_settings settings = {names, values, 0, group, prefetch_kb, NULL};
-	kfk_client *client;
+	const char **names = palloc(sizeof(char *) * KFK_N_OPTIONS);
+	const char **values = palloc(sizeof(char *) * KFK_N_OPTIONS);
 
 	if (strcmp(GetForeignDataWrapper(server->fdwid)->fdwname, "millrace_kafka") != 0)
 		ereport(ERROR,
@@ -273,12 +297,28 @@ kfk_open_server(const char *name, const char *group, int prefetch_kb)
 				 errmsg("server \"%s\" does not belong to foreign-data wrapper millrace_kafka", name)));
 	if (compat_server_aclcheck(server->serverid, GetUserId(), ACL_USAGE) != ACLCHECK_OK)
 		aclcheck_error(ACLCHECK_NO_PRIV, OBJECT_FOREIGN_SERVER, name);
-	settings.n = add_options(server->options, KFK_ON_SERVER, names, values, 0);
+	memset(settings, 0, sizeof(*settings));
+	settings->names = names;
+	settings->values = values;
+	settings->n = add_options(server->options, KFK_ON_SERVER, names, values, 0);
 	if (SearchSysCacheExists2(USERMAPPINGUSERSERVER, ObjectIdGetDatum(GetUserId()), ObjectIdGetDatum(server->serverid)) ||
 		SearchSysCacheExists2(USERMAPPINGUSERSERVER, ObjectIdGetDatum(InvalidOid), ObjectIdGetDatum(server->serverid)))
-		settings.n = add_options(GetUserMapping(GetUserId(), server->serverid)->options, KFK_ON_MAPPING, names, values, settings.n);
+		settings->n = add_options(GetUserMapping(GetUserId(), server->serverid)->options, KFK_ON_MAPPING, names, values, settings->n);
 	if (!private_allowed(server))
-		settings.refuses = kfk_private_address;
+		settings->refuses = kfk_private_address;
+}
+
+/* A reading client for a foreign server; the rest as above.  The client outlives the transaction. */
+kfk_client *
+kfk_open_server(const char *name, const char *group, int prefetch_kb)
+{
+	char		error[512];
+	kfk_settings settings;
+	kfk_client *client;
+
+	kfk_server_settings(name, &settings);
+	settings.group = group;
+	settings.prefetch_kb = prefetch_kb;
 	client = kfk_open(&settings, error, sizeof(error));
 	if (client == NULL)
 		ereport(ERROR,

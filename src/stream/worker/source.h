@@ -11,6 +11,7 @@
  *	batch_pg.c		  one transaction for a run of messages
  *	isolate_pg.c	  errors: retried, or narrowed down to a dead letter
  *	dead_pg.c		  rows of dead_letters
+ *	schemas_pg.c	  Avro schemas
  */
 #ifndef MILLRACE_STREAM_SOURCE_H
 #define MILLRACE_STREAM_SOURCE_H
@@ -24,7 +25,7 @@
 #include "utils/elog.h"
 #include "utils/palloc.h"
 
-#include "stream/worker/decode.h"
+#include "stream/worker/format.h"
 #include "stream/worker/kafka.h"
 
 /* A row of millrace.sources, with its options as numbers. */
@@ -41,7 +42,10 @@ typedef struct kfk_source
 	int			partitions;		/* of the topic when first seen, 0 before that */
 	int			worker;			/* we are this one */
 	int			workers;		/* of so many */
-	List	   *columns;		/* JSON key, column name, ... of option columns */
+	const kfk_format *format;
+	kfk_format_options format_options;
+	List	   *header;			/* names of the fields of a line, of option header */
+	List	   *columns;		/* key, column name, ... of option columns */
 	bool		refuse_unknown;
 	bool		dead_tombstones;
 	int			batch_rows;
@@ -78,18 +82,25 @@ typedef struct kfk_partition
 	int			last;			/* index of its last message, -1 none */
 } kfk_partition;
 
-/* A message on its way to being a row. */
+/* A row: the columns of the batch relation. */
+typedef struct kfk_row
+{
+	struct kfk_row *next;		/* of the same message */
+	Datum	   *values;
+	bool	   *nulls;
+} kfk_row;
+
+/* A message on its way to being a row, or several. */
 typedef struct kfk_item
 {
 	kfk_message message;
 	kfk_partition *partition;
-	uint64		version;		/* of the target that values and fault are for; 0: not decoded */
-	Datum	   *values;			/* columns of the batch relation */
-	bool	   *nulls;
+	uint64		version;		/* of the target that rows and fault are for; 0: not decoded */
+	kfk_row    *rows;
 	char	   *sqlstate;		/* not NULL: it is no row, for this reason */
 	char	   *error;
 	char	   *detail;
-	bool		skipped;		/* a tombstone */
+	bool		skipped;		/* a tombstone, or no row in it */
 	bool		rejected;		/* the fault came from INSERT, not from decoding */
 } kfk_item;
 
@@ -105,6 +116,7 @@ typedef enum kfk_outcome
 
 /* settings_pg.c */
 extern bool kfk_load_source(kfk_source *source);	/* in a transaction; false: nothing to do here, end */
+extern void kfk_server_settings(const char *server, kfk_settings *settings);	/* in a transaction */
 extern kfk_client *kfk_open_server(const char *server, const char *group, int prefetch_kb);	/* in a transaction */
 extern kfk_client *kfk_open_source(const kfk_source *source);	/* in a transaction */
 extern bool kfk_source_unchanged(const kfk_source *source);
@@ -138,6 +150,10 @@ extern kfk_outcome kfk_run_slice(const kfk_source *source, kfk_partition *partit
 extern kfk_outcome kfk_batch(const kfk_source *source, kfk_partition *partitions, int n_partitions,
 							 kfk_item *items, int n, MemoryContext cxt);
 extern bool kfk_is_data_error(int sqlstate);
+
+/* schemas_pg.c */
+extern const struct kfk_avro *kfk_schema(void *source, uint32 id);	/* in a transaction; NULL: not known */
+extern void kfk_store_schema(const char *server, uint32 id, const char *text);	/* in a transaction */
 
 /* dead_pg.c */
 extern void kfk_add_headers(struct StringInfoData *out, const kfk_message *m);

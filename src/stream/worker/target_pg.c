@@ -220,6 +220,44 @@ batch_desc(kfk_target *target)
 	return desc;
 }
 
+/* The column that takes a whole message must be there, and fit. */
+static void
+check_whole(const kfk_target *target, const kfk_source *source, Relation rel)
+{
+	if (target->n_fields == 0)
+		ereport(ERROR,
+				(errcode(ERRCODE_UNDEFINED_COLUMN),
+				 errmsg("no column of table %s takes the value of a message", RelationGetRelationName(rel)),
+				 errdetail("Format \"%s\" puts it into column \"%s\".", source->format->name, source->format->whole),
+				 errhint("Name a column so, or another one in option \"columns\": {\"%s\": \"column\"}.", source->format->whole)));
+	for (int f = 0; f < target->n_fields; f++)
+		if (strcmp(source->format->name, "bytes") == 0 && target->fields[f].kind != KFK_BYTEA)
+			ereport(ERROR,
+					(errcode(ERRCODE_DATATYPE_MISMATCH),
+					 errmsg("column \"%s\" of table %s is not of type bytea", target->columns[target->field_column[f]].name, RelationGetRelationName(rel)),
+					 errdetail("Format \"bytes\" puts the value of a message into it.")));
+}
+
+/* Which field stands at which place of a line: as option header says, else as the columns are. */
+static void
+map_positions(kfk_target *target, const kfk_source *source, Relation rel)
+{
+	kfk_decoder decoder = {.fields = target->fields,.n_fields = target->n_fields};
+
+	target->n_positions = source->header != NIL ? list_length(source->header) : target->n_fields;
+	target->positions = palloc(sizeof(int) * (size_t) (target->n_positions + 1));
+	for (int i = 0; i < target->n_positions; i++)
+	{
+		const char *name = source->header != NIL ? list_nth(source->header, i) : NULL;
+
+		target->positions[i] = name ? kfk_find_field(&decoder, name, strlen(name), i) : i;
+		if (target->positions[i] < 0 && source->refuse_unknown)
+			ereport(ERROR,
+					(errcode(ERRCODE_UNDEFINED_COLUMN),
+					 errmsg("field \"%s\" of option \"header\" is no column of table %s", name, RelationGetRelationName(rel))));
+	}
+}
+
 /* Columns that messages may fill; ERROR if the owner may insert into none. */
 static void
 map_columns(kfk_target *target, const kfk_source *source, Relation rel)
@@ -245,6 +283,9 @@ map_columns(kfk_target *target, const kfk_source *source, Relation rel)
 		if (key == NULL && (att->attidentity != '\0' ||
 							(property_of(NameStr(att->attname)) == KFK_NO_PROPERTY && key_taken(source, NameStr(att->attname)))))
 			continue;
+		if (source->format->whole != NULL && strcmp(key ? key : NameStr(att->attname), source->format->whole) != 0 &&
+			property_of(NameStr(att->attname)) == KFK_NO_PROPERTY)
+			continue;
 		map_column(c, source, rel, att);
 		c->not_null = c->not_null && !before_row && c->default_sql == NULL;
 		if (c->property == KFK_NO_PROPERTY)
@@ -258,6 +299,8 @@ map_columns(kfk_target *target, const kfk_source *source, Relation rel)
 		}
 		target->n_columns++;
 	}
+	if (source->format->whole != NULL)
+		check_whole(target, source, rel);
 	if (target->n_columns == 0)
 		ereport(ERROR,
 				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
@@ -276,6 +319,7 @@ map_columns(kfk_target *target, const kfk_source *source, Relation rel)
 					 errmsg("column \"%s\" of table %s cannot be filled", column, RelationGetRelationName(rel)),
 					 errdetail("Option \"columns\" maps key \"%s\" to it.", (char *) list_nth(source->columns, i))));
 	}
+	map_positions(target, source, rel);
 	target->width = target->n_columns;
 	for (int i = 0; i < target->n_columns; i++)
 		if (target->columns[i].default_sql)
@@ -367,10 +411,11 @@ kfk_target_insert(kfk_target *target, kfk_item *items, int n)
 
 	for (int i = 0; i < n; i++)
 		if (items[i].sqlstate == NULL && !items[i].skipped)
-		{
-			tuplestore_putvalues(store, target->desc, items[i].values, items[i].nulls);
-			rows++;
-		}
+			for (kfk_row *row = items[i].rows; row != NULL; row = row->next)
+			{
+				tuplestore_putvalues(store, target->desc, row->values, row->nulls);
+				rows++;
+			}
 	if (rows > 0)
 	{
 		SPI_connect();

@@ -1,0 +1,19 @@
+/*
+ * admin.h
+ *	  What the SQL functions of sources and outboxes share.
+ */
+#ifndef MILLRACE_STREAM_ADMIN_H
+#define MILLRACE_STREAM_ADMIN_H
+
+#include "foreign/foreign.h"
+
+/* One fixed statement of ours, within SPI and as the extension's owner; its row count.  ERROR unless it ends as expected. */
+extern uint64 kfk_run(const char *sql, int nargs, Oid *types, Datum *values, const char *nulls, int expected);
+
+/* ERROR unless owner can own what its workers serve ("a source"): it can log in, may use server, is no superuser. */
+extern void kfk_check_owner(Oid owner, ForeignServer *server, const char *what);
+
+/* The server of that name; ERROR unless it belongs to wrapper millrace_kafka. */
+extern ForeignServer *kfk_kafka_server(const char *name);
+
+#endif							/* MILLRACE_STREAM_ADMIN_H */

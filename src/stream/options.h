@@ -1,0 +1,15 @@
+/*
+ * options.h
+ *	  Options of create_source, for the function that takes them.
+ */
+#ifndef MILLRACE_STREAM_OPTIONS_H
+#define MILLRACE_STREAM_OPTIONS_H
+
+#include "postgres.h"
+
+#include "utils/jsonb.h"
+
+/* ERROR if one is wrong for a source into this target.  Returns the owner named among them, or NULL. */
+extern char *kfk_check_options(Jsonb *options, Oid target);
+
+#endif							/* MILLRACE_STREAM_OPTIONS_H */

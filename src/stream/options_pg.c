@@ -1,0 +1,208 @@
+/*
+ * options_pg.c
+ *	  The options of create_source, checked by name, kind and range, so that a
+ *	  mistake is told to who makes it and not to a worker's log.  What they mean:
+ *	  worker/settings_pg.c.
+ */
+#include "postgres.h"
+
+#include "lib/stringinfo.h"
+#include "stream/options.h"
+#include "stream/stream.h"
+#include "utils/builtins.h"
+#include "utils/jsonb.h"
+#include "utils/lsyscache.h"
+
+typedef struct option_rule
+{
+	const char *name;
+	const char *words;			/* "a|b" allowed, or NULL */
+	int64		low,
+				high;			/* a whole number within; low > high: no number */
+	void		(*check) (const char *name, const JsonbValue *v, Oid target);	/* instead of all that */
+} option_rule;
+
+static void check_name(const char *name, const JsonbValue *v, Oid target);
+static void check_columns(const char *name, const JsonbValue *v, Oid target);
+static void check_character(const char *name, const JsonbValue *v, Oid target);
+static void check_text(const char *name, const JsonbValue *v, Oid target);
+static void check_header(const char *name, const JsonbValue *v, Oid target);
+
+static const option_rule rules[] = {
+	{"owner", NULL, 1, 0, check_name},
+	{"format", "json|csv|avro|text|bytes", 1, 0, NULL},
+	{"columns", NULL, 1, 0, check_columns},
+	{"unknown_keys", "ignore|refuse", 1, 0, NULL},
+	{"array", "refuse|rows", 1, 0, NULL},
+	{"header", NULL, 1, 0, check_header},
+	{"delimiter", NULL, 1, 0, check_character},
+	{"quote", NULL, 1, 0, check_character},
+	{"null", NULL, 1, 0, check_text},
+	{"tombstones", "skip|dead_letter", 1, 0, NULL},
+	{"start", "earliest|latest", 0, PG_INT64_MAX, NULL},
+	{"workers", NULL, 1, KFK_MAX_WORKERS, NULL},
+	{"batch_rows", NULL, 1, 100000, NULL},
+	{"batch_bytes", NULL, 65536, 1 << 28, NULL},
+	{"batch_ms", NULL, 0, 60000, NULL},
+	{"batch_timeout_ms", NULL, 1000, 3600000, NULL},
+	{"max_message_bytes", NULL, 1024, 1 << 28, NULL},
+	{"max_dead_percent", NULL, 0, 100, NULL},
+};
+
+static void
+invalid(const char *name, const char *allowed)
+{
+	ereport(ERROR,
+			(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+			 errmsg("invalid value for source option \"%s\"", name),
+			 errhint("Allowed %s.", allowed)));
+}
+
+static void
+check_name(const char *name, const JsonbValue *v, Oid target)
+{
+	if (v->type != jbvString || v->val.string.len == 0)
+		invalid(name, "is the name of a role");
+}
+
+static void
+check_text(const char *name, const JsonbValue *v, Oid target)
+{
+	if (v->type != jbvString)
+		invalid(name, "is a text");
+}
+
+/* One byte that is no line break; the quote may also be empty. */
+static void
+check_character(const char *name, const JsonbValue *v, Oid target)
+{
+	bool		good = v->type == jbvString && (v->val.string.len == 1 || (v->val.string.len == 0 && strcmp(name, "quote") == 0));
+
+	if (!good || (v->val.string.len == 1 && strchr("\r\n", v->val.string.val[0]) != NULL) ||
+		(v->val.string.len == 1 && IS_HIGHBIT_SET(v->val.string.val[0])))
+		invalid(name, strcmp(name, "quote") == 0 ? "is one ASCII character other than a line break, or none" : "is one ASCII character other than a line break");
+}
+
+/* true, false or the names of the fields in order. */
+static void
+check_header(const char *name, const JsonbValue *v, Oid target)
+{
+	JsonbIterator *it;
+	JsonbValue	member;
+	JsonbIteratorToken token;
+	bool		good = v->type == jbvBinary && JsonContainerIsArray(v->val.binary.data);
+
+	if (v->type == jbvBool)
+		return;
+	if (good)
+	{
+		it = JsonbIteratorInit(v->val.binary.data);
+		while ((token = JsonbIteratorNext(&it, &member, true)) != WJB_DONE)
+			good = good && (token != WJB_ELEM || member.type == jbvString);
+	}
+	if (!good)
+		invalid(name, "are true, false and an array of the fields' names");
+}
+
+static bool
+is_number_within(const char *text, int64 low, int64 high)
+{
+	char	   *end;
+	int64		n;
+
+	errno = 0;
+	n = strtoi64(text, &end, 10);
+	return errno == 0 && end != text && *end == '\0' && n >= low && n <= high;
+}
+
+/* {"json key": "column", …}: every column must exist in the target. */
+static void
+check_columns(const char *name, const JsonbValue *v, Oid target)
+{
+	JsonbIterator *it;
+	JsonbValue	member;
+	JsonbIteratorToken token;
+
+	if (v->type != jbvBinary || !JsonContainerIsObject(v->val.binary.data))
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("source option \"columns\" must be an object"),
+				 errhint("It maps keys of the message to columns: {\"id\": \"image_id\"}.")));
+	it = JsonbIteratorInit(v->val.binary.data);
+	while ((token = JsonbIteratorNext(&it, &member, true)) != WJB_DONE)
+	{
+		char	   *column;
+
+		if (token != WJB_VALUE)
+			continue;
+		column = member.type == jbvString ? pnstrdup(member.val.string.val, member.val.string.len) : pstrdup("");
+		if (get_attnum(target, column) <= 0)
+			ereport(ERROR,
+					(errcode(ERRCODE_UNDEFINED_COLUMN),
+					 errmsg("column \"%s\" of source option \"columns\" does not exist in table \"%s\"", column, get_rel_name(target))));
+	}
+}
+
+static void
+check_option(const char *name, const JsonbValue *v, Oid target)
+{
+	StringInfoData known;
+	char	   *text;
+
+	for (int i = 0; i < (int) lengthof(rules); i++)
+	{
+		const option_rule *r = &rules[i];
+
+		if (strcmp(r->name, name) != 0)
+			continue;
+		if (r->check)
+		{
+			r->check(name, v, target);
+			return;
+		}
+		text = v->type == jbvString ? pnstrdup(v->val.string.val, v->val.string.len) :
+			v->type == jbvNumeric ? DatumGetCString(DirectFunctionCall1(numeric_out, NumericGetDatum(v->val.numeric))) : pstrdup("");
+		if ((r->words && kfk_is_one_of(text, r->words)) || (r->low <= r->high && is_number_within(text, r->low, r->high)))
+			return;
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("invalid value for source option \"%s\"", name),
+				 r->words && r->low <= r->high ? errhint("Allowed are %s, or a whole number from " INT64_FORMAT ".", r->words, r->low) :
+				 r->words ? errhint("Allowed are %s.", r->words) :
+				 errhint("Allowed is a whole number from " INT64_FORMAT " to " INT64_FORMAT ".", r->low, r->high)));
+	}
+	initStringInfo(&known);
+	for (int i = 0; i < (int) lengthof(rules); i++)
+		appendStringInfo(&known, "%s%s", i ? ", " : "", rules[i].name);
+	ereport(ERROR,
+			(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+			 errmsg("unknown source option \"%s\"", name),
+			 errhint("Options are %s.", known.data)));
+}
+
+/* Check all options; returns the owner named among them, or NULL. */
+char *
+kfk_check_options(Jsonb *options, Oid target)
+{
+	JsonbIterator *it;
+	JsonbValue	v;
+	JsonbIteratorToken token;
+	char	   *name = NULL;
+	char	   *owner = NULL;
+
+	if (!JB_ROOT_IS_OBJECT(options))
+		ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE), errmsg("options of a source must be a JSON object")));
+	it = JsonbIteratorInit(&options->root);
+	while ((token = JsonbIteratorNext(&it, &v, true)) != WJB_DONE)
+	{
+		if (token == WJB_KEY)
+			name = pnstrdup(v.val.string.val, v.val.string.len);
+		else if (token == WJB_VALUE)
+		{
+			check_option(name, &v, target);
+			if (strcmp(name, "owner") == 0)
+				owner = pnstrdup(v.val.string.val, v.val.string.len);
+		}
+	}
+	return owner;
+}
