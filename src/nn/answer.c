@@ -7,7 +7,8 @@
  * A classifier has two outputs: the label of a row, and scores or probabilities
  * of all classes.  Labels are read where the first comes from: attributes of a
  * classifier of ai.onnx.ml, a table that ArrayFeatureExtractor picks from, a
- * LabelEncoder behind either, or the keys that a ZipMap gives to the second.  The
+ * LabelEncoder behind either or behind positions, positions alone (ArgMax of the
+ * second), or the keys that a ZipMap gives to the second.  The
  * label itself is not needed: it is where the scores are highest.
  *
  * Nothing here fails but for want of memory; what is not recognised has no task.
@@ -150,6 +151,21 @@ list_encoded(nn_graph *g, const nn_node *n, label_list *out)
 	return MR_OK;
 }
 
+/* Classes that have no names but their positions. */
+static mr_code
+list_positions(nn_graph *g, int64_t n, label_list *out)
+{
+	int64_t    *ints = n < 1 || n > INT32_MAX ? NULL : nn_heap_alloc(g->heap, (size_t) n, sizeof(*ints));
+
+	if (ints == NULL)
+		return n < 1 || n > INT32_MAX ? MR_OK : g->st->code;
+	for (int64_t i = 0; i < n; i++)
+		ints[i] = i;
+	out->ints = ints;
+	out->n = (int) n;
+	return MR_OK;
+}
+
 /* What a value that is a label may be; n = 0: no label, as far as one can see. */
 static mr_code
 list_labels(nn_graph *g, int value, label_list *out)
@@ -165,6 +181,8 @@ list_labels(nn_graph *g, int value, label_list *out)
 		list_table(g, n->in[0], out);
 	else if (is_op(n, "LabelEncoder"))
 		return list_encoded(g, n, out);
+	else if (is_op(n, "ArgMax") && nn_is_output(g, n->in[0]))
+		return list_positions(g, g->values[n->in[0]].elements, out);
 	return MR_OK;
 }
 

@@ -195,7 +195,8 @@ reg_infer_rows(const reg_model *m, const float *rows, int64 n, float *out)
 
 /* ---- answers ---- */
 
-/* What is no distribution becomes one. */
+/* What is no distribution becomes one.  Sums of float32 may be a little beside 0
+ * and 1: that is a distribution still, without what is below 0. */
 void
 reg_softmax_if_logits(float *p, int k)
 {
@@ -207,10 +208,14 @@ reg_softmax_if_logits(float *p, int k)
 	{
 		sum += p[c];
 		top = fmaxf(top, p[c]);
-		distribution &= p[c] >= 0;
+		distribution &= p[c] >= -1e-5f;
 	}
 	if (distribution && fabs(sum - 1) < 1e-3)
+	{
+		for (int c = 0; c < k; c++)
+			p[c] = fmaxf(p[c], 0);
 		return;
+	}
 	sum = 0;
 	for (int c = 0; c < k; c++)
 		sum += p[c] = (float) exp((double) p[c] - (double) top);
