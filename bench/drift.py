@@ -39,7 +39,7 @@ def cpu(pid):
 
 
 def timed(db, name, sql, before=None):
-    """Run in a fresh backend's session db; seconds, CPU seconds and peak MB of the backend."""
+    """Run in a fresh backend's session db; prints seconds, CPU seconds and peak MB of the backend, returns the CPU's."""
     pid = db.info.backend_pid
     if before:
         db.execute(before)
@@ -48,7 +48,7 @@ def timed(db, name, sql, before=None):
     t, c = time.perf_counter() - t, cpu(pid) - c
     print(f"{name}: {t:.1f} s, {c:.1f} s CPU, peak {status(pid, 'VmHWM'):.0f} MB, shared buffers among them, "
           f"{status(pid, 'RssAnon'):.0f} MB of its own at the end", flush=True)
-    return t
+    return c
 
 
 def peer(rows, weeks):
@@ -97,7 +97,7 @@ def main():
         with psycopg.connect(c.dsn(), autocommit=True) as db:
             ours = timed(db, f"monitor, {a.weeks} windows", f"SELECT millrace.run_monitor('big', timestamptz '2026-01-05' + interval '{a.weeks} weeks')", serial)
         with psycopg.connect(c.dsn(), autocommit=True) as db:
-            db.execute(f"CREATE INDEX ON big (at)")
+            db.execute("CREATE INDEX ON big (at)")
             db.execute(f"""INSERT INTO big SELECT at + interval '{a.weeks} weeks', {', '.join(COLUMNS)} FROM big
                 WHERE at < timestamptz '2026-01-12'""")
             timed(db, "one new week", f"SELECT millrace.run_monitor('big', timestamptz '2026-01-12' + interval '{a.weeks} weeks')", serial)
@@ -107,7 +107,7 @@ def main():
                   "SET max_parallel_workers_per_gather = 2")
     if not a.no_peer:
         theirs = peer(a.rows, a.weeks)
-        print(f"peer's time / ours: {theirs / ours:.1f}")
+        print(f"peer's CPU / ours: {theirs / ours:.1f}")
 
 
 if __name__ == "__main__":

@@ -3,18 +3,14 @@
 # timeout: 600
 """What has one right answer against scikit-learn: logistic regression and ridge with weights, nearest neighbours, k-means, PCA by projections.
 
-unit/bin/lrn trains and predicts; both sides get the same float32 numbers.  k-means and the randomised PCA
+Both sides get the same float32 numbers.  k-means and the randomised PCA
 draw other random numbers: their results are held against the best there is.
 """
-import csv
-import json
 import os
-import subprocess
 import sys
-import tempfile
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
-from lib.tap import data, done, note, ok, skip_all
+from lib.tap import done, note, ok, skip_all
 
 try:
     import numpy as np
@@ -24,46 +20,23 @@ try:
     from sklearn.linear_model import LogisticRegression, Ridge
     from sklearn.neighbors import KNeighborsClassifier, KNeighborsRegressor
     from sklearn.preprocessing import StandardScaler
+    from lib.learn import predict, sdss17, train
 except ImportError as e:
     skip_all(str(e))
 
-TOOL = os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), 'unit/bin/lrn')
-tmp = tempfile.TemporaryDirectory()
 rng = np.random.default_rng(0)
 
 
 def ours(algorithm, x, y, q, outputs, weight=None, **params):
-    """Report of a training on x and y, and answers to q.  y: classes (int), values (float) or None."""
-    path = {n: os.path.join(tmp.name, n) for n in ('x', 'y', 'q', 'w', 'model', 'out')}
-    x.astype(np.float32).tofile(path['x'])
-    q.astype(np.float32).tofile(path['q'])
-    classes = 0
-    if y is not None:
-        classes = int(y.max()) + 1 if y.dtype.kind == 'i' else 0
-        y.astype(np.int32 if classes else np.float32).tofile(path['y'])
-    if weight is not None:
-        weight.astype(np.float32).tofile(path['w'])
-        params['sample_weight'] = path['w']
-    args = ['%s=%s' % (k, {True: 'true', False: 'false'}.get(v, v) if isinstance(v, bool) else v) for k, v in params.items()]
-    report = json.loads(subprocess.check_output(
-        [TOOL, 'train', algorithm, path['x'], str(x.shape[0]), str(x.shape[1]), '-' if y is None else path['y'], str(classes), path['model']] + args))
-    subprocess.check_output([TOOL, 'predict', path['model'], path['q'], str(q.shape[0]), path['out']])
-    return report, np.fromfile(path['out'], np.float32).reshape(q.shape[0], outputs).astype(float)
+    """Report of a training on x and y, and answers to q, rows x outputs."""
+    report = train(algorithm, x, y, weight, **params)
+    return report, predict(q, outputs).reshape(len(q), outputs).astype(float)
 
 
 def worst(name, a, b, limit, scale=1.0):
     difference = abs(np.asarray(a) - np.asarray(b)).max() / scale
     note('%s: largest difference %.1e' % (name, difference))
     ok(difference <= limit, '%s: within %g' % (name, limit))
-
-
-def sdss17():
-    file = data('sdss17/star_classification.csv')
-    if not file:
-        return None
-    rows = list(csv.DictReader(open(file)))[:12000]
-    x = np.array([[r[c] for c in 'u g r i z redshift alpha delta'.split()] for r in rows], dtype=np.float32)
-    return x, np.unique([r['class'] for r in rows], return_inverse=True)[1]
 
 
 def scaled(x, q, weight, standardize):
@@ -90,7 +63,7 @@ def neighbours(name, x, y, q, **params):
     classes = y.dtype.kind == 'i'
     extra = {} if classes else {'task': 'regression'}
     if classes:
-        extra['calibration'] = 'null'
+        extra['calibration'] = None
     _, p = ours('knn', x, y, q, int(y.max()) + 1 if classes else 1, **params, **extra)
     m = (KNeighborsClassifier if classes else KNeighborsRegressor)(algorithm='brute', **params).fit(x.astype(float), y)
     right = m.predict_proba(q.astype(float)) if classes else m.predict(q.astype(float))[:, None]
@@ -102,7 +75,7 @@ def neighbours(name, x, y, q, **params):
 
 stars = sdss17()
 if stars:
-    x, y = stars
+    x, y = stars[0][:12000, [2, 3, 4, 5, 6, 7, 0, 1]], stars[1][:12000]
     a, b, ya = x[:9000], x[9000:], y[:9000]
     weight = rng.exponential(size=len(a)).astype(np.float32)
     weight[::10] = 0

@@ -4,11 +4,8 @@
 """TreeSHAP against the shap package, on the very same trees: unit/bin/lrn dumps what the view of a model's
 trees gives, shap explains that, and both explain the same rows.  Within 1e-6, sums are the model's answers.
 """
-import json
 import os
-import subprocess
 import sys
-import tempfile
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 from lib.tap import done, note, ok, skip_all
@@ -16,33 +13,9 @@ from lib.tap import done, note, ok, skip_all
 try:
     import numpy as np
     import shap
+    from lib.learn import path, predict, run, train
 except ImportError as e:
     skip_all(str(e))
-
-TOOL = os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), 'unit/bin/lrn')
-tmp = tempfile.TemporaryDirectory()
-
-
-def path(name):
-    return os.path.join(tmp.name, name)
-
-
-def run(*args):
-    return json.loads(subprocess.check_output([TOOL] + [str(a) for a in args]))
-
-
-def train(algorithm, x, y, weights=None, **params):
-    x.astype(np.float32).tofile(path('x'))
-    regression = params.get('task') == 'regression'
-    y.astype(np.float32 if regression else np.int32).tofile(path('y'))
-    text = {True: 'true', False: 'false', None: 'null'}
-    args = ['%s=%s' % (k, text[v] if v is None or isinstance(v, bool) else v) for k, v in params.items()]
-    if weights is not None:
-        weights.astype(np.float32).tofile(path('w'))
-        args.append('sample_weight=' + path('w'))
-    return run('train', algorithm, path('x'), len(x), x.shape[1], path('y'), 0 if regression else y.max() + 1,
-               path('model'), *args)
-
 
 def as_shap(view):
     """shap's own form of a model: each tree as arrays by node."""
@@ -83,8 +56,7 @@ def compare(name, x, q, answers=None):
     worst = abs(ours[:, :-1] - theirs).max()
     expected = abs(ours[0, -1] - np.ravel(explainer.expected_value)).max()
     if answers is None:
-        run('predict', path('model'), path('q'), len(q), path('p'))
-        answers = np.fromfile(path('p'), np.float32).reshape(len(q), k)
+        answers = predict(q, k).reshape(len(q), k)
     gap = (abs(ours.sum(1) - answers) / np.maximum(1, abs(answers))).max()
     note('%s: largest difference %.1e, of the expected value %.1e, of the sum %.1e; %.0f us a row' %
          (name, worst, expected, gap, told['row_us']))

@@ -7,15 +7,11 @@ unit/bin/lrn trains and predicts; both sides get the same float32 numbers.  Fore
 numbers, so accuracy is compared over seeds: within 0.5 points.  Logistic regression and PCA have one
 right answer: probabilities and projections within 1e-4.
 """
-import csv
-import json
 import os
-import subprocess
 import sys
-import tempfile
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
-from lib.tap import data, done, note, ok, skip_all
+from lib.tap import done, note, ok, skip_all
 
 try:
     import numpy as np
@@ -26,42 +22,9 @@ try:
     from sklearn.metrics import f1_score
     from sklearn.model_selection import train_test_split
     from sklearn.preprocessing import StandardScaler
+    from lib.learn import path, predict, run, sdss17, train
 except ImportError as e:
     skip_all(str(e))
-
-TOOL = os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), 'unit/bin/lrn')
-tmp = tempfile.TemporaryDirectory()
-
-
-def path(name):
-    return os.path.join(tmp.name, name)
-
-
-def train(algorithm, x, y=None, **params):
-    x.astype(np.float32).tofile(path('x'))
-    if y is not None:
-        y.astype(np.int32).tofile(path('y'))
-    text = {True: 'true', False: 'false', None: 'null'}
-    args = ['%s=%s' % (k, text[v] if v is None or isinstance(v, bool) else v) for k, v in params.items()]
-    return json.loads(subprocess.check_output(
-        [TOOL, 'train', algorithm, path('x'), str(x.shape[0]), str(x.shape[1]), '-' if y is None else path('y'),
-         '0' if y is None else str(y.max() + 1), path('model')] + args))
-
-
-def predict(x, outputs):
-    x.astype(np.float32).tofile(path('q'))
-    subprocess.check_output([TOOL, 'predict', path('model'), path('q'), str(x.shape[0]), path('out')])
-    return np.fromfile(path('out'), np.float32).reshape(x.shape[0], outputs)
-
-
-def sdss17():
-    file = data('sdss17/star_classification.csv')
-    if not file:
-        return None
-    rows = list(csv.DictReader(open(file)))
-    x = np.array([[r[c] for c in 'alpha delta u g r i z redshift'.split()] for r in rows], dtype=np.float32)
-    return x, np.unique([r['class'] for r in rows], return_inverse=True)[1]
-
 
 def compare_forest(name, x, y, seeds, points, **params):
     ours, theirs = [], []
@@ -102,7 +65,7 @@ def compare_pca(name, x, k, whiten=False, **params):
     m = PCA(k, whiten=whiten, svd_solver='full').fit(x.astype(float))
     p, q = predict(x, report['outputs']), m.transform(x.astype(float))
     ok(report['outputs'] == m.n_components_, '%s: %d components' % (name, m.n_components_))
-    stored = json.loads(subprocess.check_output([TOOL, 'info', path('model')]))
+    stored = run('info', path('model'))
     ok(np.allclose(stored['explained_variance'], m.explained_variance_, rtol=1e-7) and
        np.allclose(stored['explained_variance_ratio'], m.explained_variance_ratio_, rtol=1e-7),
        '%s: explained variance' % name)

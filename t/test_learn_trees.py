@@ -6,15 +6,11 @@
 Random trees draw other numbers than scikit-learn's, so they are compared over seeds; a single tree on all
 rows and features has one right answer (but for ties), so it is compared row by row.
 """
-import csv
-import json
 import os
-import subprocess
 import sys
-import tempfile
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
-from lib.tap import data, done, note, ok, skip_all
+from lib.tap import done, note, ok, skip_all
 
 try:
     import numpy as np
@@ -24,40 +20,9 @@ try:
     from sklearn.metrics import f1_score, r2_score
     from sklearn.model_selection import train_test_split
     from sklearn.tree import DecisionTreeClassifier, DecisionTreeRegressor
+    from lib.learn import path, predict, run, sdss17, train
 except ImportError as e:
     skip_all(str(e))
-
-TOOL = os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), 'unit/bin/lrn')
-tmp = tempfile.TemporaryDirectory()
-
-
-def path(name):
-    return os.path.join(tmp.name, name)
-
-
-def run(*args):
-    return json.loads(subprocess.check_output([TOOL] + [str(a) for a in args]))
-
-
-def train(algorithm, x, y, weights=None, **params):
-    regression = params.get('task') == 'regression'
-    x.astype(np.float32).tofile(path('x'))
-    y.astype(np.float32 if regression else np.int32).tofile(path('y'))
-    text = {True: 'true', False: 'false', None: 'null'}
-    args = ['%s=%s' % (k, text[v] if v is None or isinstance(v, bool) else v) for k, v in params.items()]
-    if weights is not None:
-        weights.astype(np.float32).tofile(path('w'))
-        args.append('sample_weight=' + path('w'))
-    return run('train', algorithm, path('x'), len(x), x.shape[1], path('y'), 0 if regression else y.max() + 1,
-               path('model'), *args)
-
-
-def predict(x, outputs):
-    x.astype(np.float32).tofile(path('q'))
-    run('predict', path('model'), path('q'), len(x), path('out'))
-    out = np.fromfile(path('out'), np.float32).reshape(len(x), outputs)
-    return out[:, 0] if outputs == 1 else out
-
 
 def importances(x):
     x[:1].astype(np.float32).tofile(path('q'))
@@ -164,11 +129,9 @@ gappy = diabetes.data.copy()
 gappy[rng.random(gappy.shape) < .1] = np.nan
 regress_over_seeds('diabetes extra trees with missing values', 'extra_trees', ExtraTreesRegressor, gappy, diabetes.target, range(10), .03)
 
-file = data('sdss17/star_classification.csv')
-if file:
-    rows = list(csv.DictReader(open(file)))
-    x = np.array([[r[c] for c in 'alpha delta u g r i z redshift'.split()] for r in rows], dtype=np.float32)
-    y = np.unique([r['class'] for r in rows], return_inverse=True)[1]
+stars = sdss17()
+if stars:
+    x, y = stars
     classify_over_seeds('SDSS17 extra trees', 'extra_trees', ExtraTreesClassifier, x, y, range(3), .003)
     classify_over_seeds('SDSS17 forest with weights', 'random_forest', RandomForestClassifier, x, y, range(2), .003,
                         weights=rng.random(len(y)), n_estimators=50)

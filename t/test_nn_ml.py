@@ -22,7 +22,7 @@ if not table:
 try:
     import numpy as np
     import onnxruntime
-    from onnx import TensorProto, helper, numpy_helper
+    from onnx import helper, numpy_helper
     from skl2onnx import to_onnx
     from sklearn import ensemble, linear_model, naive_bayes, neural_network, preprocessing, svm, tree
     from sklearn.impute import SimpleImputer

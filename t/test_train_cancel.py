@@ -9,7 +9,6 @@ a million rows of 30 features.
 import os
 import pathlib
 import random
-import re
 import signal
 import sys
 import time
@@ -17,6 +16,7 @@ import time
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 from lib import tap
 from lib.cluster import Cluster, SqlError, find_pg_config
+from lib.training import algorithms
 
 TMP = pathlib.Path(os.environ.get("MILLRACE_TMP", "tmp/test_train_cancel")).resolve()
 FULL = bool(os.environ.get("MILLRACE_FULL"))
@@ -70,14 +70,6 @@ def check(session, pid, sql, name, longest):
         return
     worst = max(s[0] for s in seen)
     tap.ok(worst < LIMIT_MS, f"{name}: {worst:.0f} ms of CPU after a cancel at most ({max(s[1] for s in seen):.0f} ms by the clock)")
-
-
-def algorithms(c):
-    try:
-        c.psql("SELECT millrace.train_model('x', 'nothing', 'SELECT 1 AS x', NULL)")
-    except SqlError as e:
-        return re.search(r"Known algorithms: ([^.]*)\.", str(e)).group(1).split(", ")
-    raise AssertionError("an algorithm of the name \"nothing\"")
 
 
 # What is done with models and rows, but for training: (name, statement).  It is repeated within the statement where it is short.

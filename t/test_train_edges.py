@@ -12,6 +12,7 @@ import sys
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 from lib import tap
 from lib.cluster import Cluster, SqlError, find_pg_config
+from lib.training import algorithms
 
 TMP = pathlib.Path(os.environ.get("MILLRACE_TMP", "tmp/test_train_edges")).resolve()
 WITHOUT_TARGET = ("pca", "kmeans")
@@ -47,14 +48,6 @@ CASES = [
 ]
 # What people can act on; 22012 is the query's own error.
 EXPECTED = ("22023", "22004", "22012", "25006", "42703", "42804", "54000")
-
-
-def algorithms(c):
-    try:
-        c.psql("SELECT millrace.train_model('x', 'nothing', 'SELECT 1 AS x', NULL)")
-    except SqlError as e:
-        return re.search(r"Known algorithms: ([^.]*)\.", str(e)).group(1).split(", ")
-    raise AssertionError("an algorithm of the name \"nothing\"")
 
 
 def answer(c, name, algorithm, regression):

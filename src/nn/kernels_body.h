@@ -40,7 +40,7 @@ act_vec(vf x, const nn_act_kind kind, vf a, vf b)
 		case nn_act_hardswish:
 			return x * vf_min(vf_set1(1), vf_max(zero, vf_fma(x, vf_set1(1.0f / 6), vf_set1(0.5f))));
 		case nn_act_gelu:
-			return vf_set1(0.5f) * x * (vf_set1(1) + vf_erf(x * vf_set1(0.70710678f)));
+			return vf_gelu(x);
 		case nn_act_elu:
 			return vf_select((vi) (x < zero), a * vf_expm1(vf_min(zero, x)), x);
 		case nn_act_exp:

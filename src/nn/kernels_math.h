@@ -1,11 +1,11 @@
 /*
  * kernels_math.h
- *	  exp, expm1, tanh, sigmoid and erf of a vector, compiled in each instruction
+ *	  exp, expm1, tanh, sigmoid and GELU of a vector, compiled in each instruction
  *	  set's file.
  *
  * exp follows Cephes (range reduction by ln 2 in two parts, polynomial of
  * degree 6 on +-ln(2)/2; about 1 ulp), tanh its polynomial for small arguments,
- * erf a rational approximation on [-4, 4] as Eigen's (2 to 3 ulp).  Infinities and NaNs
+ * GELU's erf a rational approximation on [-4, 4] as Eigen's (2 to 3 ulp).  Infinities and NaNs
  * come out as C's functions give them; results below 2^-126 are 0.
  */
 
@@ -81,23 +81,29 @@ vf_expm1(vf x)
 	return (t + t) / (vf_set1(1) - t);
 }
 
+/* x (1 + erf(x / sqrt 2)) / 2; the 2 of z = x^2 / 2 and the root are in the constants */
 NN_INLINE vf
-vf_erf(vf x)
+vf_gelu(vf x)
 {
-	vf			c = vf_min(vf_set1(4), vf_max(vf_set1(-4), x));
+#define P(k, c) vf_set1((float) (0.70710678118654752 * (c) / (1 << (k))))
+#define Q(k, c) vf_set1((float) ((c) / (1 << (k))))
+	const float most = 5.65685424949238f;	/* 4 sqrt 2 */
+	vf			c = vf_min(vf_set1(most), vf_max(vf_set1(-most), x));
 	vf			z = c * c;
-	vf			p = vf_set1(-2.72614225801306e-10f);
-	vf			q = vf_set1(-1.45660718464996e-05f);
+	vf			p = P(6, -2.72614225801306e-10);
+	vf			q = Q(4, -1.45660718464996e-05);
 
-	p = vf_fma(p, z, vf_set1(2.77068142495902e-08f));
-	p = vf_fma(p, z, vf_set1(-2.10102402082508e-06f));
-	p = vf_fma(p, z, vf_set1(-5.69250639462346e-05f));
-	p = vf_fma(p, z, vf_set1(-7.34990630326855e-04f));
-	p = vf_fma(p, z, vf_set1(-2.95459980854025e-03f));
-	p = vf_fma(p, z, vf_set1(-1.60960333262415e-02f));
-	q = vf_fma(q, z, vf_set1(-2.13374055278905e-04f));
-	q = vf_fma(q, z, vf_set1(-1.68282697438203e-03f));
-	q = vf_fma(q, z, vf_set1(-7.37332916720468e-03f));
-	q = vf_fma(q, z, vf_set1(-1.42647390514189e-02f));
-	return c * p / q;
+	p = vf_fma(p, z, P(5, 2.77068142495902e-08));
+	q = vf_fma(q, z, Q(3, -2.13374055278905e-04));
+	p = vf_fma(p, z, P(4, -2.10102402082508e-06));
+	q = vf_fma(q, z, Q(2, -1.68282697438203e-03));
+	p = vf_fma(p, z, P(3, -5.69250639462346e-05));
+	q = vf_fma(q, z, Q(1, -7.37332916720468e-03));
+	p = vf_fma(p, z, P(2, -7.34990630326855e-04));
+	q = vf_fma(q, z, Q(0, -1.42647390514189e-02));
+	p = vf_fma(p, z, P(1, -2.95459980854025e-03));
+	p = vf_fma(p, z, P(0, -1.60960333262415e-02));
+	return vf_set1(0.5f) * x * (vf_set1(1) + c * p / q);
+#undef P
+#undef Q
 }

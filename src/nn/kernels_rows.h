@@ -27,7 +27,8 @@ typedef struct rows_job
 				ldy,
 				ldres;
 	const float *bias;			/* start from it; NULL: from what y holds */
-	bool		last;			/* add the residual, clip to [lo, hi] */
+	bool		last,			/* add the residual */
+				clip;			/* to [lo, hi] */
 	float		lo,
 				hi;
 	const char *ahead;			/* B's next chunk: this much of it to fetch at each k */
@@ -92,21 +93,21 @@ rows_run(const rows_job *j, const float *a, float *y, const float *res, const in
 			__asm__("" : "+r"(p[g]));
 		}
 	}
-	if (j->last)
+	if (j->last && res)
+	{
+		NN_UNROLL
+		for (int i = 0; i < mr; i++)
+		{
+			NN_UNROLL
+			for (int v = 0; v < nv; v++)
+				acc[i * nv + v] = acc[i * nv + v] + vf_load(res + i * j->ldres + v * VW);
+		}
+	}
+	if (j->clip)
 	{
 		vf			lo = vf_set1(j->lo),
 					hi = vf_set1(j->hi);
 
-		if (res)
-		{
-			NN_UNROLL
-			for (int i = 0; i < mr; i++)
-			{
-				NN_UNROLL
-				for (int v = 0; v < nv; v++)
-					acc[i * nv + v] = acc[i * nv + v] + vf_load(res + i * j->ldres + v * VW);
-			}
-		}
 		NN_UNROLL
 		for (int i = 0; i < mr * nv; i++)
 			acc[i] = vf_min(hi, vf_max(lo, acc[i]));
@@ -205,6 +206,8 @@ rows_panel(const float *b, const float *bias, int nb, int k, int mm, const float
 		rows_job	j = {.b = b, .ldb = (size_t) nb * NN_LANES, .k = kc, .lda = lda, .ldy = ldy, .ldres = ldres,
 			.bias = k0 ? NULL : bias, .last = k0 + kc == k, .lo = lo, .hi = hi};
 
+		j.clip = j.last && (lo > -INFINITY || hi < INFINITY);
+
 		for (int t = 0, i = 0; t < count; t++)
 		{
 			int			mr = t < big ? size : size - 1;
@@ -219,12 +222,13 @@ rows_panel(const float *b, const float *bias, int nb, int k, int mm, const float
 				j.ahead_step = 0;
 			rows_tile[nb - 1][mr - 1] (&j, a + (size_t) i * lda + k0, y + (size_t) i * ldy,
 									   res ? res + (size_t) i * ldres : NULL);
-			if (j.last && !clip)
-				activate_rows(y + (size_t) i * ldy, ldy, y + (size_t) i * ldy, ldy, (size_t) mr, (size_t) nb * NN_LANES, act);
 			i += mr;
 		}
 		b = (const float *) next;
 	}
+	/* all rows at once: a tile's few vectors would wait for their own chains */
+	if (!clip)
+		activate_rows(y, ldy, y, ldy, (size_t) mm, (size_t) nb * NN_LANES, act);
 }
 
 static void

@@ -148,3 +148,12 @@ COMMENT ON FUNCTION millrace.peek(text, text, int, int) IS
 	'shows about the newest n messages of a topic, shared out over its partitions, and consumes nothing; what is no text stands in hexadecimal';
 REVOKE EXECUTE ON FUNCTION millrace.peek(text, text, int, int) FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION millrace.peek(text, text, int, int) TO millrace_admin;
+
+-- There too: the worker library has the parser.
+CREATE FUNCTION millrace.add_avro_schema(server text, id bigint, schema text) RETURNS void
+	LANGUAGE c STRICT VOLATILE PARALLEL UNSAFE
+	AS '$libdir/millrace_worker', 'millrace_add_avro_schema';
+COMMENT ON FUNCTION millrace.add_avro_schema(text, bigint, text) IS
+	'tells the Avro schema that messages of this server''s topics call by this id; a source that waits for it goes on';
+REVOKE EXECUTE ON FUNCTION millrace.add_avro_schema(text, bigint, text) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION millrace.add_avro_schema(text, bigint, text) TO millrace_admin;

@@ -30,7 +30,7 @@ static void check_header(const char *name, const JsonbValue *v, Oid target);
 
 static const option_rule rules[] = {
 	{"owner", NULL, 1, 0, check_name},
-	{"format", "json|csv|text|bytes", 1, 0, NULL},
+	{"format", "json|csv|avro|text|bytes", 1, 0, NULL},
 	{"columns", NULL, 1, 0, check_columns},
 	{"unknown_keys", "ignore|refuse", 1, 0, NULL},
 	{"array", "refuse|rows", 1, 0, NULL},

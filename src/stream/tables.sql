@@ -140,10 +140,26 @@ COMMENT ON COLUMN millrace.dead_letters.error IS 'what was wrong with it';
 COMMENT ON COLUMN millrace.dead_letters.detail IS 'more about the error';
 COMMENT ON COLUMN millrace.dead_letters.at IS 'when it was put aside';
 
+CREATE TABLE millrace.avro_schemas (
+	server text NOT NULL,
+	id     bigint NOT NULL,
+	schema text NOT NULL,
+	at     timestamptz NOT NULL DEFAULT now(),
+	PRIMARY KEY (server, id)
+);
+COMMENT ON TABLE millrace.avro_schemas IS 'Avro schemas that messages refer to by id; add_avro_schema() adds one';
+COMMENT ON COLUMN millrace.avro_schemas.server IS 'foreign server whose topics have such messages: ids are those of its registry';
+COMMENT ON COLUMN millrace.avro_schemas.id IS 'id in Confluent''s wire format';
+COMMENT ON COLUMN millrace.avro_schemas.schema IS 'the schema, in JSON; never changes';
+COMMENT ON COLUMN millrace.avro_schemas.at IS 'when it was added';
+
+GRANT SELECT, DELETE ON millrace.avro_schemas TO millrace_admin;
+GRANT SELECT ON millrace.avro_schemas TO millrace_monitor;
 GRANT SELECT ON millrace.sources, millrace.source_offsets, millrace.source_workers TO millrace_admin, millrace_monitor;
 GRANT SELECT, DELETE ON millrace.dead_letters TO millrace_admin;
 
 SELECT pg_catalog.pg_extension_config_dump('millrace.sources', '');
 SELECT pg_catalog.pg_extension_config_dump('millrace.source_offsets', '');
+SELECT pg_catalog.pg_extension_config_dump('millrace.avro_schemas', '');
 SELECT pg_catalog.pg_extension_config_dump('millrace.dead_letters', '');
 SELECT pg_catalog.pg_extension_config_dump('millrace.dead_letters_id_seq', '');

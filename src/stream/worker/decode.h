@@ -116,6 +116,8 @@ typedef struct kfk_decoder
 	const kfk_format_options *options;
 	const int  *positions;		/* csv without header: the field at each place of a line, -1: none */
 	int			n_positions;
+	const struct kfk_avro *(*schema) (void *arg, uint32_t id);	/* avro: the schema of this id, or NULL */
+	void	   *schema_arg;
 } kfk_decoder;
 
 /*
@@ -124,7 +126,8 @@ typedef struct kfk_decoder
  * its last value, as in jsonb.  SQLSTATEs: 22P02 syntax or a value of the wrong
  * kind, 22P04 syntax of CSV, 22021 not UTF-8, 22P05 \u0000, 22003 number out of
  * range, 22023 unknown key, 54001 nested too deeply, 53200 out of memory (no
- * fault of the message).
+ * fault of the message), 42704 an Avro schema that is not known (nor that),
+ * 54000 what a few bytes claim to hold.
  */
 
 /* True if the bytes are UTF-8 without NUL. */

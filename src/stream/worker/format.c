@@ -178,6 +178,7 @@ bytes_next(kfk_reader *reader, kfk_value *values, kfk_fault *fault)
 static const kfk_format formats[] = {
 	{"json", NULL, kfk_json_next},
 	{"csv", NULL, kfk_csv_next},
+	{"avro", NULL, kfk_avro_next},
 	{"text", "value", text_next},
 	{"bytes", "value", bytes_next},
 };

@@ -51,6 +51,7 @@ kfk_read(const kfk_decoder *decoder, const char *data, size_t len)
 /* The formats' functions; see kfk_format. */
 extern kfk_step kfk_json_next(kfk_reader *reader, kfk_value *values, kfk_fault *fault);
 extern kfk_step kfk_csv_next(kfk_reader *reader, kfk_value *values, kfk_fault *fault);
+extern kfk_step kfk_avro_next(kfk_reader *reader, kfk_value *values, kfk_fault *fault);
 
 /* Set the fault; always false.  The message is cut to valid UTF-8. */
 extern bool kfk_fail(kfk_fault *fault, const char *sqlstate, const char *fmt,...) __attribute__((format(printf, 3, 4), cold));

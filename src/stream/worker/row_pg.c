@@ -341,6 +341,7 @@ decode(work *w, const kfk_decoder *decoder, kfk_item *item)
 	kfk_reader	reader = kfk_read(decoder, m->value, m->value_len);
 	kfk_row   **next = &item->rows;
 	kfk_step	step;
+	int			sqlstate;
 
 	if (m->value_len > (size_t) w->source->max_message_bytes)
 	{
@@ -364,9 +365,10 @@ decode(work *w, const kfk_decoder *decoder, kfk_item *item)
 	item->skipped = item->rows == NULL;
 	if (step == KFK_DONE)
 		return;
-	if (strcmp(why.sqlstate, "53200") == 0)
+	sqlstate = MAKE_SQLSTATE(why.sqlstate[0], why.sqlstate[1], why.sqlstate[2], why.sqlstate[3], why.sqlstate[4]);
+	if (!kfk_is_data_error(sqlstate))
 		ereport(ERROR,
-				(errcode(ERRCODE_OUT_OF_MEMORY),
+				(errcode(sqlstate),
 				 errmsg("%s", why.message)));
 	item->skipped = false;
 	fault(item, w->cxt, why.sqlstate, why.message, NULL);
@@ -382,7 +384,7 @@ kfk_target_decode(kfk_target *target, const kfk_source *source, kfk_item *items,
 	MemoryContext old = MemoryContextSwitchTo(cxt);
 	kfk_arena	arena = {NULL, NULL, more_memory, cxt};
 	kfk_decoder decoder = {target->fields, target->n_fields, source->refuse_unknown, &arena,
-	&source->format_options, target->positions, target->n_positions};
+	&source->format_options, target->positions, target->n_positions, kfk_schema, unconstify(kfk_source *, source)};
 	work		w = {target, source, cxt, CurrentResourceOwner, false, NULL};
 	volatile int i = 0;
 	work	   *volatile pw = &w;
@@ -398,15 +400,15 @@ kfk_target_decode(kfk_target *target, const kfk_source *source, kfk_item *items,
 
 				if (item->version == target->version || item->rejected)
 					continue;
-				item->version = target->version;
 				item->sqlstate = NULL;
 				item->skipped = item->message.end || (item->message.value == NULL && !source->dead_tombstones);
-				if (item->skipped)
-					continue;
-				if (item->message.value == NULL)
+				if (!item->skipped && item->message.value == NULL)
 					fault(item, cxt, "22004", "the message has no value (a tombstone)", NULL);
-				else
+				else if (!item->skipped)
 					decode(&w, &decoder, item);
+
+				/* Not before: an error that is not the item's fault leaves it to be decoded again. */
+				item->version = target->version;
 				if (i % 256 == 255)
 					CHECK_FOR_INTERRUPTS();
 			}
@@ -425,7 +427,7 @@ kfk_target_decode(kfk_target *target, const kfk_source *source, kfk_item *items,
 			CurrentResourceOwner = pw->owner;
 			pw->protected = false;
 			fault(&items[i], cxt, unpack_sql_state(error->sqlerrcode), error->message, error->detail);
-			i++;
+			items[i++].version = target->version;
 		}
 		PG_END_TRY();
 	}

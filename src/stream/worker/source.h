@@ -11,6 +11,7 @@
  *	batch_pg.c		  one transaction for a run of messages
  *	isolate_pg.c	  errors: retried, or narrowed down to a dead letter
  *	dead_pg.c		  rows of dead_letters
+ *	schemas_pg.c	  Avro schemas
  */
 #ifndef MILLRACE_STREAM_SOURCE_H
 #define MILLRACE_STREAM_SOURCE_H
@@ -149,6 +150,10 @@ extern kfk_outcome kfk_run_slice(const kfk_source *source, kfk_partition *partit
 extern kfk_outcome kfk_batch(const kfk_source *source, kfk_partition *partitions, int n_partitions,
 							 kfk_item *items, int n, MemoryContext cxt);
 extern bool kfk_is_data_error(int sqlstate);
+
+/* schemas_pg.c */
+extern const struct kfk_avro *kfk_schema(void *source, uint32 id);	/* in a transaction; NULL: not known */
+extern void kfk_store_schema(const char *server, uint32 id, const char *text);	/* in a transaction */
 
 /* dead_pg.c */
 extern void kfk_add_headers(struct StringInfoData *out, const kfk_message *m);
