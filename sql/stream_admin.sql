@@ -42,6 +42,9 @@ SELECT millrace.create_source('regress_s', 'regress_k', 'topic', 'regress_target
 SELECT millrace.create_source('regress_s', 'regress_k', 'topic', 'regress_target', '{"quote": "\n"}');
 SELECT millrace.create_source('regress_s', 'regress_k', 'topic', 'regress_target', '{"header": ["a", 1]}');
 SELECT millrace.create_source('regress_s', 'regress_k', 'topic', 'regress_target', '{"null": 0}');
+SELECT millrace.create_source('regress_s', 'regress_k', 'topic', 'regress_target', '{"columns": {"$thing": "a"}}');
+SELECT millrace.create_source('regress_s', 'regress_k', 'topic', 'regress_target', '{"tombstones": "delete"}');
+SELECT millrace.create_source('regress_s', 'regress_k', 'topic', 'regress_target', '{"on_conflict": "update"}');
 SELECT millrace.create_source('regress_s', 'regress_k', '', 'regress_target');
 SELECT millrace.create_source('regress_s', 'regress_k', 'topic', 'pg_class', '{"owner": "regress_mill"}');
 SELECT millrace.create_source('regress_s', 'regress_k', 'topic', 'millrace.source_status');

@@ -6,6 +6,7 @@
  */
 #include "postgres.h"
 
+#include "catalog/pg_constraint.h"
 #include "lib/stringinfo.h"
 #include "stream/options.h"
 #include "stream/stream.h"
@@ -38,7 +39,9 @@ static const option_rule rules[] = {
 	{"delimiter", NULL, 1, 0, check_character},
 	{"quote", NULL, 1, 0, check_character},
 	{"null", NULL, 1, 0, check_text},
-	{"tombstones", "skip|dead_letter", 1, 0, NULL},
+	{"tombstones", "skip|dead_letter|delete", 1, 0, NULL},
+	{"on_conflict", "update|nothing", 1, 0, NULL},
+	{"key_format", "text|bytes|json|avro", 1, 0, NULL},
 	{"start", "earliest|latest", 0, PG_INT64_MAX, NULL},
 	{"workers", NULL, 1, KFK_MAX_WORKERS, NULL},
 	{"batch_rows", NULL, 1, 100000, NULL},
@@ -133,6 +136,12 @@ check_columns(const char *name, const JsonbValue *v, Oid target)
 	{
 		char	   *column;
 
+		if (token == WJB_KEY && member.val.string.len > 0 && member.val.string.val[0] == '$' &&
+			!kfk_is_one_of(pnstrdup(member.val.string.val, member.val.string.len), KFK_PROPERTIES))
+			ereport(ERROR,
+					(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+					 errmsg("unknown property \"%.*s\" in source option \"columns\"", member.val.string.len, member.val.string.val),
+					 errhint("Properties of a message are %s.", KFK_PROPERTIES)));
 		if (token != WJB_VALUE)
 			continue;
 		column = member.type == jbvString ? pnstrdup(member.val.string.val, member.val.string.len) : pstrdup("");
@@ -180,6 +189,29 @@ check_option(const char *name, const JsonbValue *v, Oid target)
 			 errhint("Options are %s.", known.data)));
 }
 
+/* What an option needs of the others and of the target. */
+static void
+check_together(Jsonb *options, Oid target)
+{
+	JsonbValue	buffer;
+	JsonbValue *tombstones = getKeyJsonValueFromContainer(&options->root, "tombstones", 10, &buffer);
+	bool		deletes = tombstones && tombstones->type == jbvString && tombstones->val.string.len == 6;
+	bool		conflict = getKeyJsonValueFromContainer(&options->root, "on_conflict", 11, &buffer) != NULL;
+	bool		key = getKeyJsonValueFromContainer(&options->root, "key_format", 10, &buffer) != NULL;
+	Oid			constraint;
+
+	if (deletes && !conflict)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("source option \"tombstones\": \"delete\" needs option \"on_conflict\""),
+				 errhint("A key that is deleted may come again: {\"on_conflict\": \"update\", \"tombstones\": \"delete\"}.")));
+	if ((conflict || key) && get_primary_key_attnos(target, false, &constraint) == NULL)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_TABLE_DEFINITION),
+				 errmsg("table \"%s\" has no primary key", get_rel_name(target)),
+				 errdetail("Source option \"%s\" needs one that is not deferrable.", conflict ? "on_conflict" : "key_format")));
+}
+
 /* Check all options; returns the owner named among them, or NULL. */
 char *
 kfk_check_options(Jsonb *options, Oid target)
@@ -204,5 +236,6 @@ kfk_check_options(Jsonb *options, Oid target)
 				owner = pnstrdup(v.val.string.val, v.val.string.len);
 		}
 	}
+	check_together(options, target);
 	return owner;
 }

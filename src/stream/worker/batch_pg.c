@@ -150,7 +150,7 @@ add_up(kfk_partition *partitions, int n_partitions, const kfk_item *items, int n
 		kfk_partition *p = &partitions[i];
 
 		p->new_offset = p->next_offset;
-		p->rows = p->bytes = p->dead = p->skipped = 0;
+		p->rows = p->bytes = p->dead = p->skipped = p->deleted = 0;
 		p->last = -1;
 	}
 	for (int i = 0; i < n; i++)
@@ -170,6 +170,8 @@ add_up(kfk_partition *partitions, int n_partitions, const kfk_item *items, int n
 			p->dead++;
 		else if (item->skipped)
 			p->skipped++;
+		else if (item->deletes)
+			p->deleted++;
 		else
 			p->rows++;
 	}

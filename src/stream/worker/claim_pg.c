@@ -290,7 +290,8 @@ kfk_evict(const kfk_source *source)
 }
 
 #define FENCE_SQL "UPDATE millrace.source_offsets SET next_offset = $5, rows = rows OPERATOR(pg_catalog.+) $6, bytes = bytes OPERATOR(pg_catalog.+) $7, " \
-	"dead = dead OPERATOR(pg_catalog.+) $8, skipped = skipped OPERATOR(pg_catalog.+) $9, batches = batches OPERATOR(pg_catalog.+) 1, " \
+	"dead = dead OPERATOR(pg_catalog.+) $8, skipped = skipped OPERATOR(pg_catalog.+) $9, " \
+	"deleted = deleted OPERATOR(pg_catalog.+) $14, batches = batches OPERATOR(pg_catalog.+) 1, " \
 	"last_offset = coalesce($10, last_offset), last_time = CASE WHEN $10 IS NULL THEN last_time ELSE $11 END, last_crc = coalesce($12, last_crc), " \
 	"high_watermark = coalesce($13, high_watermark), last_batch_at = pg_catalog.now() " \
 	"WHERE %s source OPERATOR(pg_catalog.=) $1 AND partition OPERATOR(pg_catalog.=) $2 " \
@@ -309,11 +310,11 @@ kfk_fence(const kfk_source *source, kfk_partition *p, const kfk_item *last)
 	static SPIPlanPtr by_version = NULL;
 	static SPIPlanPtr by_key = NULL;
 	static const Oid types[] = {TEXTOID, INT4OID, INT8OID, INT8OID, INT8OID, INT8OID, INT8OID, INT8OID, INT8OID,
-	INT8OID, TIMESTAMPTZOID, INT8OID, INT8OID, TIDOID};
+	INT8OID, TIMESTAMPTZOID, INT8OID, INT8OID, INT8OID, TIDOID};
 	Datum		args[] = {CStringGetTextDatum(source->name), Int32GetDatum(p->partition), Int64GetDatum(p->epoch),
 		Int64GetDatum(p->next_offset), Int64GetDatum(p->new_offset), Int64GetDatum(p->rows), Int64GetDatum(p->bytes),
-	Int64GetDatum(p->dead), Int64GetDatum(p->skipped), 0, 0, 0, Int64GetDatum(p->high), PointerGetDatum(&p->version)};
-	char		nulls[] = "         nnn  ";
+	Int64GetDatum(p->dead), Int64GetDatum(p->skipped), 0, 0, 0, Int64GetDatum(p->high), Int64GetDatum(p->deleted), PointerGetDatum(&p->version)};
+	char		nulls[] = "         nnn   ";
 
 	if (last != NULL)
 	{
@@ -329,8 +330,8 @@ kfk_fence(const kfk_source *source, kfk_partition *p, const kfk_item *last)
 		nulls[12] = 'n';
 	if (by_key == NULL)
 	{
-		prepare(&by_version, psprintf(FENCE_SQL, "ctid OPERATOR(pg_catalog.=) $14 AND"), 14, types);
-		prepare(&by_key, psprintf(FENCE_SQL, ""), 13, types);
+		prepare(&by_version, psprintf(FENCE_SQL, "ctid OPERATOR(pg_catalog.=) $15 AND"), 15, types);
+		prepare(&by_key, psprintf(FENCE_SQL, ""), 14, types);
 	}
 	SPI_execute_plan(by_version, args, nulls, false, 0);
 	if (SPI_processed != 1)
