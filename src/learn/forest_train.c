@@ -516,6 +516,7 @@ static const lrn_param extra_params[] = {PARAMS(false)};
 	.compile = lrn_forest_compile, \
 	.open = lrn_forest_open, \
 	.trees = &lrn_forest_trees, \
+	.export = lrn_trees_export, \
 	.row_ns = lrn_forest_row_ns, \
 	.predict = lrn_forest_predict
 

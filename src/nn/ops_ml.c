@@ -489,10 +489,11 @@ nn_run_ml_onehot(nn_run_call *c)
 
 /* ---- LabelEncoder: one number for another ----
  *
- * Attached: keys, values, and the default as one more value.
+ * Attached: keys, values, and the default as one more value.  Values that are
+ * strings are their positions, -1 for the default: answer.c knows the strings.
  */
 
-/* The list keys_* or values_*: int64s, floats or tensor. */
+/* The list keys_* or values_*: int64s, floats, tensor, or strings as values. */
 static mr_code
 label_list(nn_infer_call *c, const char *what, nn_tensor *t)
 {
@@ -505,8 +506,19 @@ label_list(nn_infer_call *c, const char *what, nn_tensor *t)
 
 	snprintf(name, sizeof(name), "%s_strings", what);
 	NN_TRY(nn_ml_strings(c, name, &strings, &n_strings));
-	if (n_strings || nn_find_attr(c->n, "classes_strings"))
-		return nn_infer_fail(c, MR_UNSUPPORTED, "labels of strings are not supported");
+	if (nn_find_attr(c->n, "classes_strings") || (n_strings && strcmp(what, "values") != 0))
+		return nn_infer_fail(c, MR_UNSUPPORTED, "keys that are strings are not supported");
+	if (n_strings)
+	{
+		int64_t    *positions = nn_heap_alloc(c->g->heap, (size_t) n_strings, sizeof(int64_t));
+
+		if (positions == NULL)
+			return c->g->st->code;
+		for (int i = 0; i < n_strings; i++)
+			positions[i] = i;
+		*t = (nn_tensor) {.dtype = nn_int64,.elements = n_strings,.data = positions};
+		return MR_OK;
+	}
 	snprintf(name, sizeof(name), "%s_tensor", what);
 	NN_TRY(nn_ml_tensor(c, name, t));
 	if (t->elements)

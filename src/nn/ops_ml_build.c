@@ -266,6 +266,19 @@ read_weights(nn_infer_call *c, draft *d, const node_id *ids, bool classifier)
 	return MR_OK;
 }
 
+/*
+ * Is a node one of a chain of comparisons for equality that all lead to the same
+ * yes?  So exporters write a set of categories (LightGBM's, ours).
+ */
+static bool
+continues(const draft *d, const draft_node *t)
+{
+	const draft_node *next = &d->nodes[t->to[0]];
+
+	return !t->leaf && !next->leaf && (t->how & ~(uint32_t) ml_unordered) == ml_equal && next->how == t->how &&
+		next->feature == t->feature && next->to[1] == t->to[1];
+}
+
 mr_code
 nn_ml_build_trees(nn_infer_call *c, bool classifier, int64_t n_targets)
 {
@@ -339,6 +352,8 @@ nn_ml_build_trees(nn_infer_call *c, bool classifier, int64_t n_targets)
 		for (int k = 0; k < 2 && !d.nodes[i].leaf; k++)
 			if ((d.nodes[i].to[k] = find_node(ids, n[0], list[0][i], list[4 - k][i])) < 0)
 				return nn_infer_fail(c, MR_INVALID, "node %d leads nowhere", i);
+	for (int i = 0; i < n[0]; i++)
+		d.nodes[i].chained = continues(&d, &d.nodes[i]);
 	NN_TRY(read_weights(c, &d, ids, classifier));
 	return attach_trees(c, &d);
 }

@@ -126,7 +126,8 @@ explained_model(FunctionCallInfo fcinfo)
 		ereport(ERROR,
 				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
 				 errmsg("model \"%s\" (%s) cannot be explained", m->reference, reg_kind_name(m->kind)),
-				 errdetail("Networks have neither trees nor coefficients of their features.")));
+				 errdetail("What is imported from ONNX runs as a network, whose trees and coefficients are not told apart."),
+				 errhint("millrace.permutation_importance() and millrace.partial_dependence() take any model.")));
 	if (last.cxt == NULL || memcmp(last.sha256, m->sha256, sizeof(last.sha256)) != 0 ||
 		last.spec_hash != m->loaded->spec_hash)
 		remember(m);

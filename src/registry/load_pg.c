@@ -13,7 +13,7 @@
 #include "core/core_pg.h"
 #include "core/mapfile_pg.h"
 #include "nn/nn_pg.h"
-#include "registry/model.h"
+#include "registry/run.h"
 #include "utils/memutils.h"
 #include "utils/snapmgr.h"
 
@@ -146,7 +146,7 @@ open_map(const reg_model *m, reg_loaded *l, const void *file, size_t len, mr_sta
 		return code;
 	l->output = l->spec.output ? nn_find_output(&l->nn, l->spec.output) : 0;
 	if (l->output < 0 || nn_output(&l->nn, l->output)->elements != m->n_outputs ||
-		nn_input(&l->nn, 0)->elements != m->n_inputs)
+		reg_row_elements(&l->nn, l->spec.task) != m->n_inputs)
 		return mr_fail(st, MR_CORRUPT, "the compiled model does not have the inputs and outputs that the catalogue says");
 	reg_spec_complete(&l->spec, nn_input(&l->nn, 0));
 	return MR_OK;

@@ -19,8 +19,8 @@
 PG_FUNCTION_INFO_V1(millrace_infer);
 PG_FUNCTION_INFO_V1(millrace_infer_json);
 
-static size_t
-element_size(int32 dtype, const char *tensor)
+size_t
+reg_element_size(int32 dtype, const char *tensor)
 {
 	switch (dtype)
 	{
@@ -53,8 +53,8 @@ element_size(int32 dtype, const char *tensor)
 	X(nn_int32, int32) X(nn_uint32, uint32) X(nn_int16, int16) X(nn_uint16, uint16) \
 	X(nn_int8, int8) X(nn_uint8, uint8) X(nn_bool, uint8)
 
-static double
-get_element(const void *data, int32 dtype, int64 i)
+double
+reg_get_element(const void *data, int32 dtype, int64 i)
 {
 	switch (dtype)
 	{
@@ -66,8 +66,8 @@ get_element(const void *data, int32 dtype, int64 i)
 }
 
 /* Store a number as an element; false if it is not one of that type. */
-static bool
-set_element(void *data, int32 dtype, int64 i, double d)
+bool
+reg_set_element(void *data, int32 dtype, int64 i, double d)
 {
 	double		back;
 
@@ -91,14 +91,14 @@ set_element(void *data, int32 dtype, int64 i, double d)
 			FOR_EACH_TYPE(X)
 #undef X
 	}
-	back = get_element(data, dtype, i);
+	back = reg_get_element(data, dtype, i);
 	return back == d && (dtype != nn_bool || d <= 1);
 }
 
 static void *
 alloc_elements(int64 n, int32 dtype, const char *tensor)
 {
-	size_t		size = element_size(dtype, tensor);
+	size_t		size = reg_element_size(dtype, tensor);
 
 	if ((uint64) n > MaxAllocHugeSize / size)
 		ereport(ERROR,
@@ -228,7 +228,7 @@ dynamic_array(const nn_tensor_info *t, const nn_shape *found, const void *data, 
 	memcpy(ARR_LBOUND(result), lbs, ndim * sizeof(int));
 	values = (float *) ARR_DATA_PTR(result);
 	for (int64 i = 0; i < n; i++)
-		values[i] = (float) get_element(data, t->dtype, i);
+		values[i] = (float) reg_get_element(data, t->dtype, i);
 	return result;
 }
 
@@ -287,7 +287,7 @@ convert_reals(const float *values, int64 n, const nn_tensor_info *t)
 	void	   *data = alloc_elements(n, t->dtype, t->name);
 
 	for (int64 i = 0; i < n; i++)
-		if (!set_element(data, t->dtype, i, values[i]))
+		if (!reg_set_element(data, t->dtype, i, values[i]))
 			ereport(ERROR,
 					(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 					 errmsg("input \"%s\": %g is out of range for type %s", t->name,
@@ -344,6 +344,13 @@ millrace_infer(PG_FUNCTION_ARGS)
 
 		reg_load(m);
 		in = nn_input(nn, 0);
+		if (nn_n_inputs(nn) > 1 && m->loaded->spec.task != nn_task_none && shape == NULL)
+		{
+			batch = batch_of(m->reference, in->name, n, m->n_inputs);
+			result = result_array(batch, m->n_outputs, NULL, false, &answer);
+			reg_infer_rows(m, values, batch, answer);
+			PG_RETURN_POINTER(result);
+		}
 		if (nn_n_inputs(nn) != 1)
 			ereport(ERROR,
 					(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
@@ -373,7 +380,7 @@ millrace_infer(PG_FUNCTION_ARGS)
 		reg_infer_network(m, nn, batch, inputs, outputs, NULL);
 		if (out->dtype != nn_float32)
 			for (int64 i = 0; i < batch * out->elements; i++)
-				answer[i] = (float) get_element(outputs[m->loaded->output], out->dtype, i);
+				answer[i] = (float) reg_get_element(outputs[m->loaded->output], out->dtype, i);
 		PG_RETURN_POINTER(result);
 	}
 }
@@ -495,7 +502,7 @@ json_elements(const nn_tensor_info *t, number_list *list)
 	void	   *data = alloc_elements(list->n, t->dtype, t->name);
 
 	for (int64 i = 0; i < list->n; i++)
-		if (!set_element(data, t->dtype, i, list->d[i]))
+		if (!reg_set_element(data, t->dtype, i, list->d[i]))
 			ereport(ERROR,
 					(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 					 errmsg("input \"%s\": %g is out of range for type %s", t->name, list->d[i],
@@ -535,7 +542,7 @@ push_tensor(JsonbParseState **state, const int64 *dims, int rank, const void *da
 {
 	if (rank == 0)
 	{
-		push_number(state, WJB_ELEM, get_element(data, dtype, *at), dtype == nn_float32);
+		push_number(state, WJB_ELEM, reg_get_element(data, dtype, *at), dtype == nn_float32);
 		(*at)++;
 		return;
 	}
@@ -574,7 +581,7 @@ push_output(JsonbParseState **state, const char *name, int batch, const nn_tenso
 	}
 	batch_dims(t, batch, dims);
 	if (t->rank == 0)
-		push_number(state, WJB_VALUE, get_element(data, t->dtype, 0), t->dtype == nn_float32);
+		push_number(state, WJB_VALUE, reg_get_element(data, t->dtype, 0), t->dtype == nn_float32);
 	else
 		push_tensor(state, dims, t->rank, data, t->dtype, &at);
 }
