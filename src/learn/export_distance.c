@@ -8,15 +8,6 @@
  */
 #include "learn/export.h"
 
-#include <stdio.h>
-#include <string.h>
-
-static const char *
-numbered(char out[40], const char *what, int i)
-{
-	snprintf(out, 40, "%s_%d", what, i);
-	return out;
-}
 
 void
 lrn_onnx_coordinates(lrn_export *e, const char *out)
@@ -30,62 +21,47 @@ lrn_onnx_coordinates(lrn_export *e, const char *out)
 	lrn_onnx_op(e, "Mul", out, "shifted", "scale", NULL);
 }
 
-/* Column j of a split value against the points, added to the sum so far. */
+/* Column j of the rows against the points', added to the sum so far. */
 static void
 put_feature(lrn_export *e, const lrn_onnx_points *p, int j, const void *column, const char *out)
 {
 	int64_t		shape[2] = {1, p->n};
 	size_t		size = p->type == MR_ONNX_DOUBLE ? sizeof(double) : sizeof(float);
-	char		x[40],
-				point[40],
-				off[40],
-				term[40],
-				sum[40],
-				before[40];
+	lrn_onnx_name row = lrn_onnx_numbered("row", j),
+				point = lrn_onnx_numbered("points", j),
+				off = lrn_onnx_numbered("off", j),
+				term = lrn_onnx_numbered("term", j);
 
-	numbered(x, "row", j);
-	numbered(off, "off", j);
-	mr_onnx_tensor(&e->w, 5, numbered(point, "points", j), p->type, 2, shape, column, (size_t) p->n * size);
-	numbered(term, "term", j);
+	mr_onnx_tensor(&e->w, 5, point.s, p->type, 2, shape, column, (size_t) p->n * size);
 	if (p->metric == LRN_COSINE)
-		lrn_onnx_op(e, "Mul", term, x, point, NULL);
+		lrn_onnx_op(e, "Mul", term.s, row.s, point.s, NULL);
 	else
 	{
-		lrn_onnx_op(e, "Sub", off, point, x, NULL);
+		lrn_onnx_op(e, "Sub", off.s, point.s, row.s, NULL);
 		if (p->metric == LRN_EUCLIDEAN)
-			lrn_onnx_op(e, "Mul", term, off, off, NULL);
+			lrn_onnx_op(e, "Mul", term.s, off.s, off.s, NULL);
 		else
-			lrn_onnx_op(e, "Abs", term, off, NULL);
+			lrn_onnx_op(e, "Abs", term.s, off.s, NULL);
 	}
-	numbered(sum, "sum", j);
-	numbered(before, "sum", j - 1);
 	if (j == 0)
-		lrn_onnx_op(e, "Identity", out ? out : sum, term, NULL);
+		lrn_onnx_op(e, "Identity", out, term.s, NULL);
 	else
-		lrn_onnx_op(e, "Add", out ? out : sum, before, term, NULL);
+		lrn_onnx_op(e, "Add", out, lrn_onnx_numbered("sum", j - 1).s, term.s, NULL);
 }
 
 mr_code
 lrn_onnx_distances(lrn_export *e, const lrn_onnx_points *p, const char *in, const char *out)
 {
 	int			d = e->m->info.n_features;
-	char		name[40];
-	size_t		at = mr_onnx_begin(&e->w, 1);
 	void	   *column = mr_alloc(e->env, (size_t) p->n * sizeof(double));
 
 	if (column == NULL)
 		return lrn_out_of_memory(e->st);
-	mr_onnx_text(&e->w, 1, in);
-	for (int j = 0; j < d; j++)
-		mr_onnx_text(&e->w, 2, numbered(name, "row", j));
-	mr_onnx_text(&e->w, 3, "rows");
-	mr_onnx_text(&e->w, 4, "Split");
-	mr_onnx_attr_int(&e->w, "axis", 1);
-	mr_onnx_end(&e->w, at);
+	lrn_onnx_split(e, "row", d, in, NULL, 1);
 	for (int j = 0; j < d; j++)
 	{
 		p->feature(e->m, p->arg, j, column);
-		put_feature(e, p, j, column, j == d - 1 ? out : NULL);
+		put_feature(e, p, j, column, j == d - 1 ? out : lrn_onnx_numbered("sum", j).s);
 		if (mr_interrupted(e->env))
 		{
 			mr_free(e->env, column);
