@@ -12,7 +12,9 @@
 #include "stream/stream.h"
 #include "utils/builtins.h"
 #include "utils/jsonb.h"
+#include "utils/json.h"
 #include "utils/lsyscache.h"
+#include "utils/regproc.h"
 
 typedef struct option_rule
 {
@@ -27,12 +29,14 @@ static void check_name(const char *name, const JsonbValue *v, Oid target);
 static void check_columns(const char *name, const JsonbValue *v, Oid target);
 static void check_character(const char *name, const JsonbValue *v, Oid target);
 static void check_text(const char *name, const JsonbValue *v, Oid target);
+static void check_transform(const char *name, const JsonbValue *v, Oid target);
 static void check_header(const char *name, const JsonbValue *v, Oid target);
 
 static const option_rule rules[] = {
 	{"owner", NULL, 1, 0, check_name},
 	{"format", "json|csv|avro|text|bytes", 1, 0, NULL},
 	{"columns", NULL, 1, 0, check_columns},
+	{"transform", NULL, 1, 0, check_transform},
 	{"unknown_keys", "ignore|refuse", 1, 0, NULL},
 	{"array", "refuse|rows", 1, 0, NULL},
 	{"header", NULL, 1, 0, check_header},
@@ -84,6 +88,30 @@ check_character(const char *name, const JsonbValue *v, Oid target)
 	if (!good || (v->val.string.len == 1 && strchr("\r\n", v->val.string.val[0]) != NULL) ||
 		(v->val.string.len == 1 && IS_HIGHBIT_SET(v->val.string.val[0])))
 		invalid(name, strcmp(name, "quote") == 0 ? "is one ASCII character other than a line break, or none" : "is one ASCII character other than a line break");
+}
+
+/* "s.f" or "s.f(type)" */
+static Oid
+find_function(const char *text)
+{
+	return DatumGetObjectId(strchr(text, '(') ? DirectFunctionCall1(regprocedurein, CStringGetDatum(text)) : DirectFunctionCall1(regprocin, CStringGetDatum(text)));
+}
+
+/* A function of one argument that returns rows of the target. */
+static void
+check_transform(const char *name, const JsonbValue *v, Oid target)
+{
+	char	   *text = v->type == jbvString ? pnstrdup(v->val.string.val, v->val.string.len) : pstrdup("");
+	Oid			function;
+
+	if (*text == '\0')
+		invalid(name, "is the name of a function");
+	function = find_function(text);
+	if (get_func_rettype(function) != get_rel_type_id(target) || get_func_nargs(function) != 1)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_FUNCTION_DEFINITION),
+				 errmsg("function %s cannot be a transform for table \"%s\"", text, get_rel_name(target)),
+				 errdetail("It must take one argument and return %s or a set of it.", format_type_be(get_rel_type_id(target)))));
 }
 
 /* true, false or the names of the fields in order. */
@@ -148,7 +176,8 @@ check_columns(const char *name, const JsonbValue *v, Oid target)
 		if (get_attnum(target, column) <= 0)
 			ereport(ERROR,
 					(errcode(ERRCODE_UNDEFINED_COLUMN),
-					 errmsg("column \"%s\" of source option \"columns\" does not exist in table \"%s\"", column, get_rel_name(target))));
+					 errmsg("column \"%s\" of source option \"columns\" does not exist in table \"%s\"", column,
+							OidIsValid(target) ? get_rel_name(target) : "?")));
 	}
 }
 
@@ -212,10 +241,38 @@ check_together(Jsonb *options, Oid target)
 				 errdetail("Source option \"%s\" needs one that is not deferrable.", conflict ? "on_conflict" : "key_format")));
 }
 
-/* Check all options; returns the owner named among them, or NULL. */
-char *
-kfk_check_options(Jsonb *options, Oid target)
+/*
+ * Look up option transform: its name is replaced by one that means the same
+ * wherever it is read, and *columns_of becomes the row type it takes.
+ */
+static Jsonb *
+resolve_transform(Jsonb *options, Oid target, Oid *columns_of)
 {
+	JsonbValue	buffer;
+	JsonbValue *v = getKeyJsonValueFromContainer(&options->root, "transform", 9, &buffer);
+	StringInfoData qualified;
+	Oid			function;
+	Oid		   *types;
+	int			n;
+
+	if (v == NULL)
+		return options;
+	check_transform("transform", v, target);
+	function = find_function(pnstrdup(v->val.string.val, v->val.string.len));
+	(void) get_func_signature(function, &types, &n);
+	*columns_of = get_typ_typrelid(types[0]);
+	initStringInfo(&qualified);
+	appendStringInfoString(&qualified, "{\"transform\": ");
+	escape_json(&qualified, format_procedure_qualified(function));
+	appendStringInfoChar(&qualified, '}');
+	return DatumGetJsonbP(DirectFunctionCall2(jsonb_concat, JsonbPGetDatum(options), DirectFunctionCall1(jsonb_in, CStringGetDatum(qualified.data))));
+}
+
+char *
+kfk_check_options(Jsonb **given, Oid target)
+{
+	Jsonb	   *options = *given;
+	Oid			columns_of = target;
 	JsonbIterator *it;
 	JsonbValue	v;
 	JsonbIteratorToken token;
@@ -224,6 +281,7 @@ kfk_check_options(Jsonb *options, Oid target)
 
 	if (!JB_ROOT_IS_OBJECT(options))
 		ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE), errmsg("options of a source must be a JSON object")));
+	*given = options = resolve_transform(options, target, &columns_of);
 	it = JsonbIteratorInit(&options->root);
 	while ((token = JsonbIteratorNext(&it, &v, true)) != WJB_DONE)
 	{
@@ -231,7 +289,10 @@ kfk_check_options(Jsonb *options, Oid target)
 			name = pnstrdup(v.val.string.val, v.val.string.len);
 		else if (token == WJB_VALUE)
 		{
-			check_option(name, &v, target);
+			if (strcmp(name, "columns") == 0)
+				check_columns(name, &v, columns_of);
+			else
+				check_option(name, &v, target);
 			if (strcmp(name, "owner") == 0)
 				owner = pnstrdup(v.val.string.val, v.val.string.len);
 		}

@@ -5,7 +5,7 @@
  *
  * Order within it: the extension is locked so that it cannot be dropped under
  * us (not waited for: DROP EXTENSION goes first), the target is locked,
- * messages are decoded, offsets move on under the fence, dead letters and rows
+ * messages are decoded and transformed, offsets move on under the fence, dead letters and rows
  * are written, deferred constraints are checked.
  */
 #include "postgres.h"
@@ -168,7 +168,7 @@ add_up(kfk_partition *partitions, int n_partitions, const kfk_item *items, int n
 		p->bytes += (int64) (item->message.key_len + item->message.value_len);
 		if (item->sqlstate)
 			p->dead++;
-		else if (item->skipped)
+		else if (item->skipped || item->passed_over)
 			p->skipped++;
 		else if (item->deletes)
 			p->deleted++;
@@ -192,6 +192,8 @@ transact(const kfk_source *source, kfk_partition *partitions, int n_partitions, 
 	MemoryContextSwitchTo(TopTransactionContext);
 	target = kfk_target_prepare(source);
 	kfk_target_decode(target, source, items, n, cxt);
+	if (source->transform != NULL)
+		kfk_target_transform(target, items, n);
 	add_up(partitions, n_partitions, items, n);
 
 	kfk_owner_begin(&save);
@@ -215,7 +217,7 @@ transact(const kfk_source *source, kfk_partition *partitions, int n_partitions, 
 		if (items[i].sqlstate)
 			kfk_bury(source, &items[i]);
 		else
-			any = any || !items[i].skipped;
+			any = any || !(items[i].skipped || items[i].passed_over);
 	}
 	kfk_owner_end(&save);
 

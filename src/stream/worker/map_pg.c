@@ -18,6 +18,7 @@
 #include "utils/acl.h"
 #include "utils/builtins.h"
 #include "utils/lsyscache.h"
+#include "utils/typcache.h"
 
 /* Properties of a message: the columns that take them by their names, and their names in option columns. */
 static const struct
@@ -114,7 +115,7 @@ default_of(Relation rel, int attnum)
 	return NULL;
 }
 
-/* Fill a column of the map. */
+/* Fill a column of the map; rel NULL: an attribute of a row type. */
 static void
 map_column(kfk_column *c, const kfk_source *source, Relation rel, Form_pg_attribute att)
 {
@@ -142,7 +143,7 @@ map_column(kfk_column *c, const kfk_source *source, Relation rel, Form_pg_attrib
 		fmgr_info(input, &c->element_input);
 	}
 	/* NULL would be wrong where the key is missing; a property always has a value. */
-	c->default_sql = c->property == KFK_NO_PROPERTY ? default_of(rel, att->attnum) : NULL;
+	c->default_sql = rel != NULL && c->property == KFK_NO_PROPERTY ? default_of(rel, att->attnum) : NULL;
 }
 
 /* The column that takes a whole message must be there, and fit. */
@@ -245,48 +246,118 @@ check_key(const kfk_target *target, const kfk_source *source, Relation rel)
 				 errdetail("Format \"bytes\" puts the key of a message into it.")));
 }
 
-/* Columns that messages may fill; ERROR if the owner may insert into none. */
-void
-kfk_map_target(kfk_target *target, const kfk_source *source, Relation rel)
+/* May the owner insert into this column, and does it take values? */
+static bool
+insertable(Relation rel, Form_pg_attribute att)
+{
+	return !att->attisdropped && att->attgenerated == '\0' && att->attidentity != ATTRIBUTE_IDENTITY_ALWAYS &&
+		(pg_class_aclcheck(RelationGetRelid(rel), GetUserId(), ACL_INSERT) == ACLCHECK_OK ||
+		 pg_attribute_aclcheck(RelationGetRelid(rel), att->attnum, GetUserId(), ACL_INSERT) == ACLCHECK_OK);
+}
+
+/* Give the shape its flags, place and deleted, and its tuples. */
+static void
+finish_shape(kfk_shape *shape, bool place, const char *name)
+{
+	shape->width = shape->n_columns;
+	for (int i = 0; i < shape->n_columns; i++)
+		if (shape->columns[i].default_sql)
+			shape->columns[i].flag = shape->width++;
+	shape->place = place ? shape->width : -1;
+	shape->width += place ? 2 : 0;
+	describe(shape, name);
+}
+
+/* With a transform: columns of the target, all of which it fills, and from tombstones' keys those of the primary key. */
+static void
+map_result(kfk_target *target, const kfk_source *source, Relation rel, const Bitmapset *primary)
+{
+	TupleDesc	desc = RelationGetDescr(rel);
+	kfk_shape  *out = palloc0(sizeof(*out));
+
+	target->out = out;
+	out->columns = palloc0(sizeof(kfk_column) * (size_t) desc->natts);
+	for (int i = 0; i < desc->natts; i++)
+	{
+		Form_pg_attribute att = TupleDescAttr(desc, i);
+		kfk_column *c = &out->columns[out->n_columns];
+
+		if (!insertable(rel, att))
+			continue;
+		map_column(c, source, rel, att);
+		c->default_sql = NULL;
+		c->in_primary = bms_is_member(att->attnum - FirstLowInvalidHeapAttributeNumber, primary);
+		if (c->in_primary && source->key_format != NULL)
+			add_field(target->key_fields, target->key_field_column, &target->n_key_fields, source->key_format, c, out->n_columns);
+		out->n_columns++;
+	}
+	finish_shape(out, true, "millrace_batch");
+}
+
+/* With a transform: its argument, a row whose columns are filled as the target's would be, or the whole value. */
+static void
+map_argument(kfk_target *target, const kfk_source *source)
+{
+	kfk_shape  *in = &target->in;
+	TupleDesc	desc;
+
+	if (OidIsValid(target->argument_relation))
+		desc = lookup_rowtype_tupdesc_copy(target->argument, -1);
+	else
+	{
+		desc = CreateTemplateTupleDesc(1);
+		TupleDescInitEntry(desc, 1, "value", target->argument, -1, 0);
+		target->whole = true;
+		if (strcmp(source->format->name, "bytes") != 0 && strcmp(source->format->name, "avro") != 0)
+			target->format = kfk_find_format("text");
+	}
+	in->columns = palloc0(sizeof(kfk_column) * (size_t) desc->natts);
+	target->fields = palloc0(sizeof(kfk_field) * (size_t) desc->natts);
+	target->field_column = palloc0(sizeof(int) * (size_t) desc->natts);
+	for (int i = 0; i < desc->natts; i++)
+	{
+		kfk_column *c = &in->columns[in->n_columns];
+
+		if (TupleDescAttr(desc, i)->attisdropped)
+			continue;
+		map_column(c, source, NULL, TupleDescAttr(desc, i));
+		c->not_null = false;
+		if (c->property == KFK_NO_PROPERTY && (target->format->whole == NULL || strcmp(c->key, target->format->whole) == 0))
+			add_field(target->fields, target->field_column, &target->n_fields, target->format, c, in->n_columns);
+		in->n_columns++;
+	}
+	finish_shape(in, true, "millrace_messages");
+}
+
+/* Without a transform: columns of the target that messages may fill. */
+static void
+map_columns(kfk_target *target, const kfk_source *source, Relation rel, const Bitmapset *primary)
 {
 	kfk_shape  *in = &target->in;
 	TupleDesc	desc = RelationGetDescr(rel);
-	bool		all = pg_class_aclcheck(RelationGetRelid(rel), GetUserId(), ACL_INSERT) == ACLCHECK_OK;
 	bool		before_row = rel->trigdesc != NULL && (rel->trigdesc->trig_insert_before_row || rel->trigdesc->trig_insert_instead_row);
-	bool		keyed = source->on_conflict != KFK_REFUSE || source->key_format != NULL;
-	Oid			constraint;
-	Bitmapset  *primary = keyed ? get_primary_key_attnos(RelationGetRelid(rel), false, &constraint) : NULL;
 	int			n_primary = 0;
 
-	if (keyed && primary == NULL)
-		ereport(ERROR,
-				(errcode(ERRCODE_INVALID_TABLE_DEFINITION),
-				 errmsg("table %s has no primary key", RelationGetRelationName(rel)),
-				 errdetail("Source options \"on_conflict\" and \"key_format\" need one that is not deferrable.")));
 	target->out = in;
 	in->columns = palloc0(sizeof(kfk_column) * (size_t) desc->natts);
 	target->fields = palloc0(sizeof(kfk_field) * (size_t) desc->natts);
 	target->field_column = palloc0(sizeof(int) * (size_t) desc->natts);
-	target->key_fields = palloc0(sizeof(kfk_field) * (size_t) desc->natts);
-	target->key_field_column = palloc0(sizeof(int) * (size_t) desc->natts);
 	for (int i = 0; i < desc->natts; i++)
 	{
 		Form_pg_attribute att = TupleDescAttr(desc, i);
+		const char *name = NameStr(att->attname);
 		kfk_column *c = &in->columns[in->n_columns];
 		bool		in_primary = bms_is_member(att->attnum - FirstLowInvalidHeapAttributeNumber, primary);
 		bool		from_key = in_primary && source->key_format != NULL;
-		const char *key;
+		const char *key = mapped_key(source, name);
 
-		if (att->attisdropped || att->attgenerated != '\0' || att->attidentity == ATTRIBUTE_IDENTITY_ALWAYS)
+		if (!insertable(rel, att))
 			continue;
-		if (!all && pg_attribute_aclcheck(RelationGetRelid(rel), att->attnum, GetUserId(), ACL_INSERT) != ACLCHECK_OK)
+		if (key == NULL && !from_key &&
+			(att->attidentity != '\0' || (property_of(name, NULL) == KFK_NO_PROPERTY && key_taken(source, name))))
 			continue;
-		key = mapped_key(source, NameStr(att->attname));
-		if (key == NULL && !from_key && (att->attidentity != '\0' ||
-							(property_of(NameStr(att->attname), NULL) == KFK_NO_PROPERTY && key_taken(source, NameStr(att->attname)))))
-			continue;
-		if (source->format->whole != NULL && !from_key && strcmp(key ? key : NameStr(att->attname), source->format->whole) != 0 &&
-			property_of(NameStr(att->attname), key) == KFK_NO_PROPERTY)
+		if (target->format->whole != NULL && !from_key && strcmp(key ? key : name, target->format->whole) != 0 &&
+			property_of(name, key) == KFK_NO_PROPERTY)
 			continue;
 		map_column(c, source, rel, att);
 		c->in_primary = in_primary;
@@ -298,43 +369,73 @@ kfk_map_target(kfk_target *target, const kfk_source *source, Relation rel)
 			add_field(target->key_fields, target->key_field_column, &target->n_key_fields, source->key_format, c, in->n_columns);
 		}
 		else if (c->property == KFK_NO_PROPERTY)
-			add_field(target->fields, target->field_column, &target->n_fields, source->format, c, in->n_columns);
+			add_field(target->fields, target->field_column, &target->n_fields, target->format, c, in->n_columns);
 		c->not_null = c->not_null && !before_row && c->default_sql == NULL;
 		in->n_columns++;
 	}
-	if (source->format->whole != NULL)
+	if (target->format->whole != NULL)
 		check_whole(target, source, rel);
-	if (in->n_columns == 0)
-		ereport(ERROR,
-				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
-				 errmsg("permission denied for table %s", RelationGetRelationName(rel)),
-				 errdetail("Role \"%s\" may insert into none of its columns.", GetUserNameFromId(GetUserId(), false))));
 	if (n_primary < bms_num_members(primary))
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_TABLE_DEFINITION),
 				 errmsg("messages do not fill the primary key of table %s", RelationGetRelationName(rel)),
 				 errdetail("Source options \"on_conflict\" and \"key_format\" need all its columns.")));
-	if (source->key_format != NULL)
-		check_key(target, source, rel);
+	finish_shape(in, source->on_conflict != KFK_REFUSE, "millrace_batch");
+}
+
+/* ERROR if a column that option columns names is not there to be filled. */
+static void
+check_mapped(const kfk_target *target, const kfk_source *source, Relation rel)
+{
 	for (int i = 0; i + 1 < list_length(source->columns); i += 2)
 	{
 		const char *column = list_nth(source->columns, i + 1);
 		bool		there = false;
 
-		for (int k = 0; k < in->n_columns; k++)
-			there = there || strcmp(in->columns[k].name, column) == 0;
+		for (int k = 0; k < target->in.n_columns; k++)
+			there = there || strcmp(target->in.columns[k].name, column) == 0;
 		if (!there)
 			ereport(ERROR,
 					(errcode(ERRCODE_UNDEFINED_COLUMN),
 					 errmsg("column \"%s\" of table %s cannot be filled", column, RelationGetRelationName(rel)),
 					 errdetail("Option \"columns\" maps key \"%s\" to it.", (char *) list_nth(source->columns, i))));
 	}
+}
+
+/*
+ * Fill the target's map; transform: the argument's type has been looked up, and
+ * is what messages are decoded into.  ERROR if the owner may insert into no column.
+ */
+void
+kfk_map_target(kfk_target *target, const kfk_source *source, Relation rel)
+{
+	bool		keyed = source->on_conflict != KFK_REFUSE || source->key_format != NULL;
+	Oid			constraint;
+	Bitmapset  *primary = keyed ? get_primary_key_attnos(RelationGetRelid(rel), false, &constraint) : NULL;
+	int			natts = RelationGetDescr(rel)->natts;
+
+	if (keyed && primary == NULL)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_TABLE_DEFINITION),
+				 errmsg("table %s has no primary key", RelationGetRelationName(rel)),
+				 errdetail("Source options \"on_conflict\" and \"key_format\" need one that is not deferrable.")));
+	target->format = source->format;
+	target->key_fields = palloc0(sizeof(kfk_field) * (size_t) natts);
+	target->key_field_column = palloc0(sizeof(int) * (size_t) natts);
+	if (source->transform != NULL)
+	{
+		map_result(target, source, rel, primary);
+		map_argument(target, source);
+	}
+	else
+		map_columns(target, source, rel, primary);
+	if (target->out->n_columns == 0)
+		ereport(ERROR,
+				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
+				 errmsg("permission denied for table %s", RelationGetRelationName(rel)),
+				 errdetail("Role \"%s\" may insert into none of its columns.", GetUserNameFromId(GetUserId(), false))));
+	if (source->key_format != NULL)
+		check_key(target, source, rel);
+	check_mapped(target, source, rel);
 	map_positions(target, source, rel);
-	in->width = in->n_columns;
-	for (int i = 0; i < in->n_columns; i++)
-		if (in->columns[i].default_sql)
-			in->columns[i].flag = in->width++;
-	in->place = source->on_conflict != KFK_REFUSE ? in->width : -1;
-	in->width += in->place >= 0 ? 2 : 0;
-	describe(in, "millrace_batch");
 }

@@ -70,6 +70,8 @@ struct kfk_target
 	uint64		version;
 	kfk_shape	in;				/* what messages are decoded into */
 	kfk_shape  *out;			/* what the INSERT takes */
+	const kfk_format *format;	/* of values */
+	bool		whole;			/* a value is one field, whatever it holds */
 	kfk_field  *fields;			/* what is decoded from a message's value ... */
 	int		   *field_column;	/* ... into these columns of in */
 	int			n_fields;
@@ -80,13 +82,26 @@ struct kfk_target
 	int			n_key_fields;
 	SPIPlanPtr	insert;
 	SPIPlanPtr	delete;			/* of the keys of tombstones; NULL: not wanted */
+
+	/* With option transform: in and out differ, and this leads from one to the other. */
+	SPIPlanPtr	transform;
+	Oid			argument;		/* type of the function's argument ... */
+	Oid			argument_relation;	/* ... and the relation behind it, if it is a row */
+	Tuplestorestate *transformed;	/* rows of the transaction at hand */
 };
 
 /* map_pg.c */
 extern void kfk_map_target(kfk_target *target, const kfk_source *source, Relation rel);
 
+/* transform_pg.c */
+extern Oid	kfk_find_transform(kfk_target *target, const kfk_source *source, Relation rel);
+
+/* target_pg.c */
+extern int64 kfk_put_rows(Tuplestorestate *store, const kfk_shape *shape, const kfk_item *items, int n, bool deletes, bool rows, int64 *deleted);
+
 /* statement_pg.c */
 extern char *kfk_insert_sql(const kfk_target *target, const kfk_source *source, Relation rel);
+extern char *kfk_transform_sql(const kfk_target *target, Relation rel, Oid function);
 extern char *kfk_delete_sql(const kfk_target *target, Relation rel);
 
 #endif							/* MILLRACE_STREAM_ROW_H */

@@ -450,6 +450,7 @@ decode_key(work *w, const kfk_decoder *value_decoder, kfk_item *item)
 	decoder.n_fields = w->target->n_key_fields;
 	decoder.refuse_unknown = false;
 	decoder.options = &plain;
+	decoder.whole = false;
 	reader = kfk_read(&decoder, m->key, m->key_len);
 	if (m->key == NULL)
 	{
@@ -504,7 +505,7 @@ decode(work *w, const kfk_decoder *decoder, kfk_item *item)
 		fault(item, w->cxt, "54000", message, NULL);
 		return;
 	}
-	while ((step = w->source->format->next(&reader, w->values, &why)) == KFK_ROW)
+	while ((step = w->target->format->next(&reader, w->values, &why)) == KFK_ROW)
 	{
 		*next = make_row(w, item);
 		if (*next == NULL)
@@ -545,7 +546,8 @@ kfk_target_decode(kfk_target *target, const kfk_source *source, kfk_item *items,
 	MemoryContext old = MemoryContextSwitchTo(cxt);
 	kfk_arena	arena = {NULL, NULL, more_memory, cxt};
 	kfk_decoder decoder = {target->fields, target->n_fields, source->refuse_unknown, &arena,
-	&source->format_options, target->positions, target->n_positions, kfk_schema, unconstify(kfk_source *, source)};
+	&source->format_options, target->positions, target->n_positions, target->whole,
+	kfk_schema, unconstify(kfk_source *, source)};
 	work		w = {target, source, cxt, CurrentResourceOwner, false, NULL, NULL};
 	volatile int i = 0;
 	work	   *volatile pw = &w;

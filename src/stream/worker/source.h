@@ -7,6 +7,7 @@
  *	settings_pg.c	  the sources row and what its options mean
  *	claim_pg.c		  partitions claimed, fenced and reported on
  *	target_pg.c		  the target, locked and up to date, and rows into it
+ *	transform_pg.c	  option transform: rows made of messages by a function
  *	map_pg.c		  what of a message goes into which of its columns
  *	statement_pg.c	  the SQL that moves a batch
  *	row_pg.c		  a message as a row of it
@@ -65,6 +66,7 @@ typedef struct kfk_source
 	List	   *header;			/* names of the fields of a line, of option header */
 	List	   *columns;		/* key, column name, ... of option columns */
 	const kfk_format *key_format;	/* how the message's key becomes the primary key; NULL: it does not */
+	char	   *transform;		/* function between messages and target, "s.f(s.type)"; or NULL */
 	bool		refuse_unknown;
 	kfk_tombstones tombstones;
 	kfk_conflict on_conflict;
@@ -123,6 +125,7 @@ typedef struct kfk_item
 	char	   *detail;
 	bool		skipped;		/* a tombstone, or no row in it */
 	bool		deletes;		/* a tombstone that deletes: its one row holds the key */
+	bool		passed_over;	/* this time the transform made no row of it */
 	bool		rejected;		/* the fault came from INSERT, not from decoding */
 } kfk_item;
 
@@ -156,6 +159,7 @@ extern uint32 kfk_message_crc(const kfk_message *message);
 /* target_pg.c */
 typedef struct kfk_target kfk_target;
 extern kfk_target *kfk_target_prepare(const kfk_source *source);	/* in a transaction: locked and up to date */
+extern void kfk_target_transform(kfk_target *target, kfk_item *items, int n);
 extern void kfk_target_insert(kfk_target *target, kfk_item *items, int n);
 
 /* row_pg.c */

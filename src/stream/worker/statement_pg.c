@@ -110,6 +110,42 @@ table_name(Relation rel)
 	return quote_qualified_identifier(get_namespace_name(RelationGetNamespace(rel)), RelationGetRelationName(rel));
 }
 
+/*
+ * "SELECT r.c0, r.c1, m.place + r.n - 1, false FROM millrace_messages m,
+ * LATERAL s.f(ROW(m.c0, m.c1)::s.argument) WITH ORDINALITY r (c0, c1, n)
+ * WHERE NOT (ROW(r.c0, r.c1) IS NULL)": columns of the target that cannot be
+ * inserted into are left out.
+ */
+char *
+kfk_transform_sql(const kfk_target *target, Relation rel, Oid function)
+{
+	TupleDesc	desc = RelationGetDescr(rel);
+	StringInfoData argument;
+	StringInfoData aliases;
+	StringInfoData result;
+	int			next = 0;
+
+	initStringInfo(&argument);
+	initStringInfo(&aliases);
+	initStringInfo(&result);
+	for (int i = 0; i < target->in.n_columns; i++)
+		appendStringInfo(&argument, "%sm.c%d", i ? ", " : "", i);
+	for (int i = 0; i < desc->natts; i++)
+	{
+		Form_pg_attribute att = TupleDescAttr(desc, i);
+
+		if (att->attisdropped)
+			continue;
+		appendStringInfo(&aliases, "a%d, ", i);
+		if (next < target->out->n_columns && strcmp(target->out->columns[next].name, NameStr(att->attname)) == 0)
+			appendStringInfo(&result, "%sr.a%d", next++ ? ", " : "", i);
+	}
+	return psprintf("SELECT %s, m.place + r.n - 1 AS place, false AS deleted FROM millrace_messages m, LATERAL %s(%s%s%s%s) WITH ORDINALITY r (%sn) WHERE NOT (ROW(%s) IS NULL)",
+					result.data, quote_qualified_identifier(get_namespace_name(get_func_namespace(function)), get_func_name(function)),
+					OidIsValid(target->argument_relation) ? "ROW(" : "", argument.data, OidIsValid(target->argument_relation) ? ")::" : "",
+					OidIsValid(target->argument_relation) ? format_type_be_qualified(target->argument) : "", aliases.data, result.data);
+}
+
 /* "INSERT INTO s.t (a, b) SELECT c0 AS a, CASE WHEN given2 THEN c1 ELSE now() END AS b FROM millrace_batch" */
 char *
 kfk_insert_sql(const kfk_target *target, const kfk_source *source, Relation rel)

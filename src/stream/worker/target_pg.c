@@ -33,6 +33,7 @@
 #include "utils/lsyscache.h"
 #include "utils/memutils.h"
 #include "utils/rel.h"
+#include "utils/syscache.h"
 #include "utils/tuplestore.h"
 #include "utils/varlena.h"
 
@@ -45,7 +46,15 @@ static bool stale = true;
 static void
 target_invalidated(Datum arg, Oid relation)
 {
-	if (current == NULL || relation == InvalidOid || relation == current->relation)
+	if (current == NULL || relation == InvalidOid || relation == current->relation || relation == current->argument_relation)
+		stale = true;
+}
+
+/* A function was made anew, perhaps the transform. */
+static void
+function_invalidated(Datum arg, int cache, uint32 hash)
+{
+	if (current != NULL && current->transform != NULL)
 		stale = true;
 }
 
@@ -69,6 +78,8 @@ make_target(const kfk_source *source, Oid relation)
 	kfk_target *target = palloc0(sizeof(*target));
 	char	   *insert;
 	char	   *delete;
+	char	   *transform = NULL;
+	Oid			function = InvalidOid;
 	int			guc_level = NewGUCNestLevel();
 
 	if (rel->rd_rel->relkind != RELKIND_RELATION && rel->rd_rel->relkind != RELKIND_PARTITIONED_TABLE &&
@@ -82,7 +93,11 @@ make_target(const kfk_source *source, Oid relation)
 
 	/* Defaults are printed, and the INSERT parsed, with every name qualified. */
 	(void) set_config_option("search_path", "pg_catalog", PGC_USERSET, PGC_S_SESSION, GUC_ACTION_SAVE, true, 0, false);
+	if (source->transform != NULL)
+		function = kfk_find_transform(target, source, rel);
 	kfk_map_target(target, source, rel);
+	if (source->transform != NULL)
+		transform = kfk_transform_sql(target, rel, function);
 	insert = kfk_insert_sql(target, source, rel);
 	delete = source->tombstones == KFK_DELETE ? kfk_delete_sql(target, rel) : NULL;
 	table_close(rel, NoLock);
@@ -91,6 +106,9 @@ make_target(const kfk_source *source, Oid relation)
 	SPI_connect();
 	if (SPI_register_relation(target->out->enr) != SPI_OK_REL_REGISTER)
 		elog(ERROR, "SPI_register_relation failed: %s", SPI_result_code_string(SPI_result));
+	if (transform && SPI_register_relation(target->in.enr) != SPI_OK_REL_REGISTER)
+		elog(ERROR, "SPI_register_relation failed: %s", SPI_result_code_string(SPI_result));
+	target->transform = transform ? prepare(transform) : NULL;
 	target->insert = prepare(insert);
 	target->delete = delete ? prepare(delete) : NULL;
 	SPI_finish();
@@ -113,6 +131,7 @@ kfk_target_prepare(const kfk_source *source)
 	if (!registered)
 	{
 		CacheRegisterRelcacheCallback(target_invalidated, 0);
+		CacheRegisterSyscacheCallback(PROCOID, function_invalidated, 0);
 		registered = true;
 	}
 	if (current != NULL && (stale || current->relation != relation))
@@ -120,6 +139,8 @@ kfk_target_prepare(const kfk_source *source)
 		SPI_freeplan(current->insert);
 		if (current->delete)
 			SPI_freeplan(current->delete);
+		if (current->transform)
+			SPI_freeplan(current->transform);
 		MemoryContextDelete(current->cxt);
 		current = NULL;
 	}
@@ -128,20 +149,24 @@ kfk_target_prepare(const kfk_source *source)
 		stale = false;
 		current = make_target(source, relation);
 	}
+	current->transformed = NULL;	/* of a transaction that failed */
 	return current;
 }
 
-/* Rows of the items as tuples of a shape; how many there are, and *deleted, of them tombstones. */
-static int64
-put_rows(Tuplestorestate *store, const kfk_shape *shape, const kfk_item *items, int n, int64 *deleted)
+/*
+ * Tuples of a shape from the items: tombstones that delete, rows, or both.  How
+ * many there are, and *deleted of them tombstones.
+ */
+int64
+kfk_put_rows(Tuplestorestate *store, const kfk_shape *shape, const kfk_item *items, int n, bool deletes, bool rows, int64 *deleted)
 {
-	int64		rows = 0;
+	int64		put = 0;
 
 	for (int i = 0; i < n; i++)
 	{
 		int64		place = (int64) i << 32;
 
-		if (items[i].sqlstate != NULL || items[i].skipped)
+		if (items[i].sqlstate != NULL || items[i].skipped || !(items[i].deletes ? deletes : rows))
 			continue;
 		for (kfk_row *row = items[i].rows; row != NULL; row = row->next)
 		{
@@ -151,11 +176,11 @@ put_rows(Tuplestorestate *store, const kfk_shape *shape, const kfk_item *items, 
 				row->values[shape->place + 1] = BoolGetDatum(items[i].deletes);
 			}
 			tuplestore_putvalues(store, shape->desc, row->values, row->nulls);
-			rows++;
+			put++;
 		}
 		*deleted += items[i].deletes;
 	}
-	return rows;
+	return put;
 }
 
 static void
@@ -175,9 +200,21 @@ execute(SPIPlanPtr plan, int expected)
 void
 kfk_target_insert(kfk_target *target, kfk_item *items, int n)
 {
-	Tuplestorestate *store = tuplestore_begin_heap(false, false, work_mem > 1024 * 1024 ? work_mem : 1024 * 1024);
+	Tuplestorestate *store = target->transformed;
 	int64		deleted = 0;
-	int64		rows = put_rows(store, target->out, items, n, &deleted);
+	int64		rows;
+
+	if (store == NULL)
+	{
+		store = tuplestore_begin_heap(false, false, Max(work_mem, 1024 * 1024));
+		rows = kfk_put_rows(store, target->out, items, n, true, true, &deleted);
+	}
+	else
+	{
+		rows = tuplestore_tuple_count(store);
+		for (int i = 0; i < n; i++)
+			deleted += items[i].sqlstate == NULL && items[i].deletes;
+	}
 
 	if (rows > 0)
 	{
@@ -194,4 +231,5 @@ kfk_target_insert(kfk_target *target, kfk_item *items, int n)
 		SPI_finish();
 	}
 	tuplestore_end(store);
+	target->transformed = NULL;
 }
