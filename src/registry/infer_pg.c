@@ -333,6 +333,7 @@ millrace_classify_rows(PG_FUNCTION_ARGS)
 		Float4GetDatum(confidence[i]), PointerGetDatum(m->reference_text)};
 		bool		nulls[3] = {false};
 
+		CHECK_FOR_INTERRUPTS();
 		tuplestore_putvalues(rsinfo->setResult, rsinfo->setDesc, row, nulls);
 	}
 	return (Datum) 0;

@@ -18,6 +18,7 @@
 #include "registry/train_data.h"
 #include "utils/memutils.h"
 
+#define MANY (1 << 20)			/* numbers looked at between interrupts */
 #define NETWORK_SLICE 1024		/* rows whose probabilities are at hand at once */
 #define ALIGN64(n) (((n) + 63) & ~(size_t) 63)
 #define MISSING_HINT "Models of trees take NULL as a missing value; others need a number, say of coalesce()."
@@ -149,6 +150,9 @@ check_missing(const reg_model *m, const float *rows, int64 n)
 	if (lrn_takes_missing(&m->loaded->lrn))
 		return;
 	for (int64 i = 0; i < n * m->n_inputs; i++)
+	{
+		if (i % MANY == 0)
+			CHECK_FOR_INTERRUPTS();
 		if (isnan(rows[i]))
 			ereport(ERROR,
 					(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
@@ -156,6 +160,7 @@ check_missing(const reg_model *m, const float *rows, int64 n)
 					 errdetail("Number %d of row " INT64_FORMAT " is NaN.",
 							   (int) (i % m->n_inputs) + 1, i / m->n_inputs + 1),
 					 errhint(MISSING_HINT)));
+	}
 }
 
 typedef void (*learner_call) (const lrn_model *m, const float *rows, int64_t n, float *out);
@@ -332,12 +337,16 @@ reg_floats(ArrayType *array, int max_dims, bool finite, const char *what,
 		values = copy;
 	}
 	for (int64 i = 0; i < n; i++)
+	{
+		if (i % MANY == 0)
+			CHECK_FOR_INTERRUPTS();
 		if (isinf(values[i]) || (finite && isnan(values[i])))
 			ereport(ERROR,
 					(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 					 errmsg("%s must not contain %s", what, isinf(values[i]) ? "infinity" : "NaN"),
 					 errdetail("Number " INT64_FORMAT " is %s.", i + 1, isinf(values[i]) ? "infinite" : "NaN"),
 					 isinf(values[i]) ? 0 : errhint(MISSING_HINT)));
+	}
 	*rows = ndim == 2 ? ARR_DIMS(array)[0] : ndim > 0;
 	*columns = ndim == 2 ? ARR_DIMS(array)[1] : (int) n;
 	return values;
