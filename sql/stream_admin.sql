@@ -33,7 +33,12 @@ DROP ROLE regress_super;
 -- Options are checked by name, kind and range.
 SELECT millrace.create_source('regress_s', 'regress_k', 'topic', 'regress_target', '{"worker": 2}');
 SELECT millrace.create_source('regress_s', 'regress_k', 'topic', 'regress_target', '{"workers": 0}');
-SELECT millrace.create_source('regress_s', 'regress_k', 'topic', 'regress_target', '{"start": "yesterday"}');
+SELECT millrace.create_source('regress_s', 'regress_k', 'topic', 'regress_target', '{"start": "soon"}');
+SELECT millrace.create_source('regress_s', 'regress_k', 'topic', 'regress_target', '{"start": "-5"}');
+SELECT millrace.create_source('regress_s', 'regress_k', 'topic', 'regress_target', '{"start": "infinity"}');
+SELECT millrace.create_source('regress_time', 'regress_k', 'topic', 'regress_target', '{"start": "2026-11-21 12:00:00.5+02"}');
+SELECT options FROM millrace.sources WHERE name = 'regress_time';
+SELECT millrace.drop_source('regress_time');
 SELECT millrace.create_source('regress_s', 'regress_k', 'topic', 'regress_target', '{"unknown_keys": true}');
 SELECT millrace.create_source('regress_s', 'regress_k', 'topic', 'regress_target', '{"columns": {"x": "none"}}');
 SELECT millrace.create_source('regress_s', 'regress_k', 'topic', 'regress_target', '[]');
@@ -42,6 +47,9 @@ SELECT millrace.create_source('regress_s', 'regress_k', 'topic', 'regress_target
 SELECT millrace.create_source('regress_s', 'regress_k', 'topic', 'regress_target', '{"quote": "\n"}');
 SELECT millrace.create_source('regress_s', 'regress_k', 'topic', 'regress_target', '{"header": ["a", 1]}');
 SELECT millrace.create_source('regress_s', 'regress_k', 'topic', 'regress_target', '{"null": 0}');
+SELECT millrace.create_source('regress_s', 'regress_k', 'topic', 'regress_target', '{"columns": {"$thing": "a"}}');
+SELECT millrace.create_source('regress_s', 'regress_k', 'topic', 'regress_target', '{"tombstones": "delete"}');
+SELECT millrace.create_source('regress_s', 'regress_k', 'topic', 'regress_target', '{"on_conflict": "update"}');
 SELECT millrace.create_source('regress_s', 'regress_k', '', 'regress_target');
 SELECT millrace.create_source('regress_s', 'regress_k', 'topic', 'pg_class', '{"owner": "regress_mill"}');
 SELECT millrace.create_source('regress_s', 'regress_k', 'topic', 'millrace.source_status');

@@ -1,9 +1,9 @@
 # lane: unit
 # timeout: 900
-"""The operator cases of the installed onnx package, made from its own definitions, as models of opset 21.
+"""The operator cases of the installed onnx package, made from its own definitions, as models of opset 22.
 
 Twice as many as the archive of unit/test_nn_conformance.c holds, and newer; that program runs them.  A case whose
-operator has no form in opset 21 is left out.
+operator has no form in opset 22 is left out.
 """
 import os
 import subprocess
@@ -24,7 +24,7 @@ folder = os.environ.get('MILLRACE_TMP', 'tmp/full_nn_cases')
 
 
 def fits(model):
-    """Does every node exist in opset 21 with the attributes and inputs it has?"""
+    """Does every node exist in opset 22 with the attributes and inputs it has?"""
     for node in model.graph.node:
         if node.domain == '':
             try:
@@ -46,7 +46,7 @@ for case in collect_testcases(None):
     if not fits(case.model):
         continue
     for opset in case.model.opset_import:
-        opset.version = min(opset.version, 21 if opset.domain == '' else 5)
+        opset.version = min(opset.version, 22 if opset.domain == '' else 5)
     home = '%s/%s' % (folder, case.name)
     try:
         tensors = [[(kind, k, t if isinstance(t, TensorProto) else numpy_helper.from_array(t)) for kind, part in zip(('input', 'output'), both)

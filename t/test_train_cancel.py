@@ -1,8 +1,10 @@
 #!/usr/bin/env python3
-# timeout: 900
-"""A cancel stops a training within 100 ms: every algorithm, at random moments, in reading, tuning and challenges.
+# timeout: 1800
+"""A cancel stops within 100 ms, at random moments: every algorithm's training; reading, tuning, challenges; evaluation,
+importances, metrics, monitors, pictures.
 
-What counts is the CPU time that the backend spends after the signal, since the machine may be busy.
+What counts is the CPU time that the backend spends after the signal, since the machine may be busy.  The full form takes
+a million rows of 30 features.
 """
 import os
 import pathlib
@@ -17,7 +19,9 @@ from lib.cluster import Cluster, SqlError, find_pg_config
 from lib.training import algorithms
 
 TMP = pathlib.Path(os.environ.get("MILLRACE_TMP", "tmp/test_train_cancel")).resolve()
-ROUNDS = 12 if os.environ.get("MILLRACE_FULL") else 4
+FULL = bool(os.environ.get("MILLRACE_FULL"))
+ROUNDS = 5 if FULL else 4
+ROWS, FEATURES = (1000000, 30) if FULL else (20000, 20)
 LIMIT_MS = 100
 finished = []                   # statements that were through before their cancel
 
@@ -68,14 +72,32 @@ def check(session, pid, sql, name, longest):
     tap.ok(worst < LIMIT_MS, f"{name}: {worst:.0f} ms of CPU after a cancel at most ({max(s[1] for s in seen):.0f} ms by the clock)")
 
 
+# What is done with models and rows, but for training: (name, statement).  It is repeated within the statement where it is short.
+ROWS_OF = "SELECT y, x FROM rows"
+OTHERS = [
+    ("evaluate_model", f"SELECT millrace.evaluate_model('duel', '{ROWS_OF}', 'y') FROM generate_series(1, 50)"),
+    ("cross_validate", f"SELECT count(*) FROM millrace.cross_validate('logistic_regression', '{ROWS_OF}', 'y', '{{\"folds\": 20}}')"),
+    ("permutation_importance", f"SELECT count(*) FROM millrace.permutation_importance('duel', '{ROWS_OF}', 'y')"),
+    ("partial_dependence", f"SELECT count(*) FROM millrace.partial_dependence('duel', '{ROWS_OF}', 'x[1]')"),
+    ("classify_rows", "SELECT count(*) FROM millrace.classify_rows((SELECT array_agg(x) FROM rows), 'duel'), generate_series(1, 50)"),
+    ("roc_auc", "SELECT millrace.roc_auc(y = 1, x[1] + x[2] / 1000 + i / 1e9) FROM rows, generate_series(1, 50) i"),
+    ("roc_curve", "SELECT millrace.roc_curve(y = 1, x[1] + x[2] / 1000 + i / 1e9) FROM rows, generate_series(1, 50) i"),
+    ("confusion_matrix", "SELECT millrace.confusion_matrix(y::text, i::text) FROM rows, generate_series(1, 50) i"),
+    ("sketch_agg", "SELECT millrace.sketch_agg(x[1] * i) FROM rows, generate_series(1, 50) i"),
+    ("plot_histogram", "SELECT length(millrace.plot_histogram('SELECT x[1] * i FROM rows, generate_series(1, 50) i'))"),
+    ("plot_lines", "SELECT length(millrace.plot_lines('SELECT x[1] * i, x[2], x[3] FROM rows, generate_series(1, 50) i'))"),
+    ("create_monitor", """SELECT millrace.create_monitor('watch', 'SELECT x, y, now() - y * ''1 day''::interval AS t FROM rows, generate_series(1, 50)',
+        '{"time": "t", "window": "1 day", "reference": {"query": "SELECT x, y, now() AS t FROM rows, generate_series(1, 50)"}}')"""),
+]
+
+
 def main():
     random.seed()
     with Cluster(find_pg_config(), TMP / "cluster", conf={"max_worker_processes": 12, "autovacuum": "off", "jit": "off"}) as c:
         c.psql("CREATE EXTENSION millrace")
-        c.psql("""CREATE TABLE rows AS SELECT ARRAY(SELECT (hashint4(i * 31 + k) % 1000)::real FROM generate_series(1, 20) k) AS x,
-            i % 7 AS y FROM generate_series(1, 20000) i;
-            CREATE TABLE wide AS SELECT ARRAY(SELECT (hashint4(i * 31 + k) % 1000)::real FROM generate_series(1, 600) k) AS x,
-            i % 7 AS y FROM generate_series(1, 3000) i""")
+        for table, rows, features in (("rows", ROWS, FEATURES), ("wide", 3000, 600)):
+            c.psql(f"""CREATE TABLE {table} AS SELECT ARRAY(SELECT (hashint4(i * 31 + k) % 1000)::real FROM generate_series(1, {features}) k) AS x,
+                i % 7 AS y FROM generate_series(1, {rows}) i""")
         s = c.session()
         s.run("SET millrace.train_memory = '4GB'; SET client_min_messages = error")
         pid = s.pid()
@@ -86,7 +108,7 @@ def main():
             query = f"SELECT x{'' if target == 'NULL' else ', y'} FROM {table}"
             options = f'{{"{option}": {value}}}' if option else "{}"
             sql = f"SELECT millrace.train_model('no', '{name}', '{query}', {target}, '{options}')"
-            check(s, pid, sql, name, 1.5)
+            check(s, pid, sql, name, 10 if FULL and table == "rows" else 1.5)
         read = "SELECT millrace.train_model('no', 'pca', 'SELECT i AS a, i * 2 AS b, i::text AS c FROM generate_series(1, 100000000) i', NULL)"
         check(s, pid, read.replace(", i::text AS c", ""), "reading numbers", 1)
         check(s, pid, read.replace("'pca'", "'random_forest'").replace("NULL", "'c'").replace("i::text", "i % 60000"), "reading labels", 1)
@@ -98,12 +120,14 @@ def main():
         c.wait_for("SELECT count(*) = 0 FROM pg_stat_activity WHERE backend_type = 'parallel worker'", timeout=10)
         tap.ok(True, "and its workers end")
 
-        c.psql("SELECT millrace.train_model('duel', 'random_forest', 'SELECT x, y FROM rows', 'y', '{\"n_estimators\": 20, \"oob_score\": false}')"
-               " FROM generate_series(1, 2); SELECT millrace.promote_model('duel', 1)")
+        c.psql("SELECT millrace.train_model('duel', 'random_forest', 'SELECT x, y FROM rows', 'y', '{\"n_estimators\": 20, \"max_depth\": 12, \"oob_score\": false}')"
+               " FROM generate_series(1, 2); SELECT millrace.promote_model('duel', 1)", timeout=600)
         check(s, pid, "SELECT millrace.challenge_model('duel', 2, 'SELECT x, y FROM rows', 'y', '{\"resamples\": 100000}')", "a challenge", 2)
         tap.same(c.value("SELECT count(*) FROM millrace.models WHERE name = 'no'"), str(len(finished)), "nothing is stored but what was through before")
         tap.same(c.value("SELECT count(*) FROM millrace.tunings"), "0", "no tuning either")
         tap.same(c.value("SELECT count(*) FROM millrace.training_progress"), "0", "and nothing is shown as at work")
+        for name, sql in OTHERS:
+            check(s, pid, sql, name, 5 if FULL else 2)
     tap.done()
 
 

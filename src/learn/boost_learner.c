@@ -109,6 +109,7 @@ const lrn_learner lrn_gradient_boosting = {
 	.compile = lrn_boost_compile,
 	.open = lrn_boost_open,
 	.trees = &lrn_boost_trees,
+	.export = lrn_trees_export,
 	.row_ns = row_ns,
 	.predict = predict,
 };

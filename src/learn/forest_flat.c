@@ -298,11 +298,11 @@ top_fault(const lrn_model *m, const lrn_top *top)
 		return "The top of a tree has more nodes than there are";
 	for (uint32_t k = 0; k < LRN_TOP; k++)
 	{
-		/* Unused ones are read with the others. */
+		/* Unused nodes are asked with the others. */
 		if (top->feature[k] >= m->info.n_features)
 			return "A node points outside its forest";
 		/* The last leaf remains, so that there is a lowest one. */
-		if (k < top->n_nodes && top->clear[k] >> top->n_nodes)
+		if (k < top->n_nodes ? top->clear[k] >> top->n_nodes : top->clear[k])
 			return "A node rules out the last leaf";
 	}
 	for (uint32_t j = 0; j <= top->n_nodes; j++)

@@ -214,28 +214,50 @@ only_counts(const lrn_model *m)
 
 /* ---- one row ---- */
 
+#if defined(__AVX512F__)
 /* A row passes the tops of n trees from first on: walkers, and leaves of those that are through. */
 INLINE void
-tops_of_row(const lrn_model *m, walk *k, const float *row, uint32_t first, uint32_t n)
+tops_of_row(const lrn_model *m, walk *k, const asked *a, uint32_t first, uint32_t n, const bool missing)
+{
+	const few_features few = few_load(a->x, (uint32_t) m->info.n_features);
+
+	k->n = 0;
+	for (uint32_t t = 0; t < n; t += 16)
+	{
+		const lrn_top *p = &m->tops[first + t];
+		uint32_t	leaf[16] __attribute__((aligned(64)));
+		uint32_t	left = n - t < 16 ? n - t : 16;
+		__m512i		cleared[16];
+
+		LRN_UNROLL
+		for (uint32_t i = 0; i < 16; i++)
+		{
+			const lrn_top *top = &p[i < left ? i : 0];
+
+			cleared[i] = cleared_by(top->threshold, top->clear, top->feature, top->n_left, &few, missing);
+		}
+		_mm512_store_si512(leaf, lowest_left(cleared));
+		for (uint32_t i = 0; i < left; i++)
+		{
+			k->node[k->n] = k->payload[t + i] = p[i].next[leaf[i]];
+			k->slot[k->n] = t + i;
+			k->n += !(p[i].through >> leaf[i] & 1);
+		}
+	}
+}
+#endif
+
+/* The walkers of a row in n trees from first on. */
+INLINE void
+start_row(const lrn_model *m, walk *k, const asked *a, uint32_t first, uint32_t n)
 {
 #if defined(__AVX512F__)
-	const int	d = m->info.n_features;
-
-	if (d <= 32)
+	if (m->info.n_features <= 32)
 	{
-		const few_features few = few_load(row, d);
-
-		k->n = 0;
-		for (uint32_t i = 0; i < n; i++)
-		{
-			const lrn_top *p = &m->tops[first + i];
-			uint32_t	leaf = (uint32_t) __builtin_ctz(~cleared_by(p->threshold, p->clear, p->feature, p->n_left,
-																	p->n_nodes, NULL, &few));
-
-			k->node[k->n] = k->payload[i] = p->next[leaf];
-			k->slot[k->n] = i;
-			k->n += !(p->through >> leaf & 1);
-		}
+		if (a->missing)
+			tops_of_row(m, k, a, first, n, true);
+		else
+			tops_of_row(m, k, a, first, n, false);
 		return;
 	}
 #endif
@@ -279,7 +301,7 @@ forest_row(const lrn_model *m, walk *k, const float *row, float *sum)
 	{
 		uint32_t	n = m->n_trees - first < WALKERS ? m->n_trees - first : WALKERS;
 
-		tops_of_row(m, k, row, first, n);
+		start_row(m, k, &a, first, n);
 		walk_down(m, k, &a);
 		if (sum == NULL)
 			for (uint32_t i = 0; i < n; i++)
@@ -307,16 +329,20 @@ top_of_rows(const lrn_top *p, walk *k, const asked *a, int n)
 		vu			left[TOP_VECTORS];
 		uint32_t	node = 0;
 
+		LRN_UNROLL
 		for (int i = 0; i < TOP_VECTORS; i++)
 			left[i] = ~(vu) {0};
 		for (; node < p->n_left; node++)
+		LRN_UNROLL
 			for (int i = 0; i < TOP_VECTORS; i++)
 				rule_out(&left[i], a->x + ((size_t) p->feature[node] << a->shift) + row + i * W,
 						 &p->threshold[node], &p->clear[node], false);
 		for (; node < p->n_nodes; node++)
+		LRN_UNROLL
 			for (int i = 0; i < TOP_VECTORS; i++)
 				rule_out(&left[i], a->x + ((size_t) p->feature[node] << a->shift) + row + i * W,
 						 &p->threshold[node], &p->clear[node], true);
+		LRN_UNROLL
 		for (int i = 0; i < TOP_VECTORS; i++)
 		{
 			int			at = row + i * W;

@@ -10,10 +10,6 @@
  */
 #include "learn/boost_file.h"
 
-#if defined(__AVX2__)
-#include <immintrin.h>
-#endif
-
 #define MOST_BLOCK	64			/* rows of a block */
 #define MOST_X		8192		/* floats of a block */
 #define MOST_PAGES	64			/* of a tree in blocks */
@@ -72,52 +68,130 @@ few_load(const float *x, uint32_t n)
 }
 
 /*
- * Leaves that up to 32 nodes rule out, asked in two vectors; those from n_left
- * on send missing values right.  x: the features, unless few has them.
+ * Leaves that up to 32 nodes rule out, a node a lane, the nodes in two vectors:
+ * or them.  Those from n_left on send missing values right, if there may be
+ * any.  Unused nodes rule out nothing, whatever they are asked.
  */
-INLINE uint32_t
-cleared_by(const float *threshold, const uint32_t *clear, const uint16_t *feature, uint32_t n_left, uint32_t n,
-		   const float *x, const few_features *few)
+INLINE __m512i
+cleared_by(const float *threshold, const uint32_t *clear, const uint16_t *feature, uint32_t n_left,
+		   const few_features *few, const bool missing)
 {
-	uint32_t	numbers = (uint32_t) (((uint64_t) 1 << n) - 1),
-				missing_right = numbers & ~(uint32_t) (((uint64_t) 1 << n_left) - 1);
 	__m512i		out = _mm512_setzero_si512();
 
+	LRN_UNROLL
 	for (int half = 0; half < 2; half++)
 	{
 		__m512i		f = _mm512_cvtepu16_epi32(_mm256_load_si256((const __m256i *) (feature + 16 * half)));
-		__m512		v = few ? _mm512_permutex2var_ps(few->low, f, few->high) : _mm512_i32gather_ps(f, x, 4);
-		__mmask16	right = _mm512_mask_cmp_ps_mask((__mmask16) (numbers >> (16 * half)), v,
-													_mm512_load_ps(threshold + 16 * half), _CMP_GT_OQ);
+		__m512		v = _mm512_permutex2var_ps(few->low, f, few->high);
+		__mmask16	right = _mm512_cmp_ps_mask(v, _mm512_load_ps(threshold + 16 * half), _CMP_GT_OQ);
 
-		right |= _mm512_mask_cmp_ps_mask((__mmask16) (missing_right >> (16 * half)), v, v, _CMP_UNORD_Q);
+		if (missing)
+			right |= _mm512_cmp_ps_mask(v, v, _CMP_UNORD_Q) &
+				(__mmask16) (~(((uint64_t) 1 << n_left) - 1) >> (16 * half));
 		out = _mm512_mask_or_epi32(out, right, out, _mm512_load_si512(clear + 16 * half));
-		if (n <= 16)
-			break;
 	}
-	return (uint32_t) _mm512_reduce_or_epi32(out);
+	return out;
 }
 
-/* A page's leaf. */
-INLINE uint32_t
-leaf_of(const lrn_model *m, const boost_page *p, const float *x, const few_features *few)
+/*
+ * For each of 16 vectors the number of the lowest bit that no lane of it has:
+ * they are or-ed and transposed at once.
+ */
+INLINE __m512i
+lowest_left(const __m512i *v)
 {
-	uint32_t	cleared = cleared_by(p->threshold, p->clear, p->feature, p->n_left, p->n_numbers, x, few);
+	__m512i		w[8],
+				u[4],
+				t[2],
+				all,
+				lowest;
 
+	LRN_UNROLL
+	for (int i = 0; i < 8; i++)
+		w[i] = _mm512_or_si512(_mm512_unpacklo_epi32(v[2 * i], v[2 * i + 1]), _mm512_unpackhi_epi32(v[2 * i], v[2 * i + 1]));
+	LRN_UNROLL
+	for (int i = 0; i < 4; i++)
+		u[i] = _mm512_or_si512(_mm512_unpacklo_epi64(w[2 * i], w[2 * i + 1]), _mm512_unpackhi_epi64(w[2 * i], w[2 * i + 1]));
+	LRN_UNROLL
+	for (int i = 0; i < 2; i++)
+		t[i] = _mm512_or_si512(_mm512_shuffle_i32x4(u[2 * i], u[2 * i + 1], 0x44), _mm512_shuffle_i32x4(u[2 * i], u[2 * i + 1], 0xEE));
+	all = _mm512_or_si512(_mm512_shuffle_i32x4(t[0], t[1], 0x88), _mm512_shuffle_i32x4(t[0], t[1], 0xDD));
+	lowest = _mm512_andnot_si512(all, _mm512_add_epi32(all, _mm512_set1_epi32(1)));
+	/* The exponent of 2^n; the last bit stands for none at all. */
+	return _mm512_and_si512(_mm512_sub_epi32(_mm512_srli_epi32(_mm512_castps_si512(_mm512_cvtepu32_ps(lowest)), 23),
+											 _mm512_set1_epi32(127)),
+							_mm512_set1_epi32(31));
+}
+
+/* A page's leaf, whatever its nodes are. */
+INLINE uint32_t
+leaf_of(const lrn_model *m, const boost_page *p, const float *x)
+{
+	uint32_t	numbers = (uint32_t) (((uint64_t) 1 << p->n_numbers) - 1),
+				missing_right = numbers & ~(uint32_t) (((uint64_t) 1 << p->n_left) - 1);
+	__m512i		out = _mm512_setzero_si512();
+	uint32_t	cleared;
+
+	for (int half = 0; half < 2; half++)
+	{
+		__m512i		feature = _mm512_cvtepu16_epi32(_mm256_load_si256((const __m256i *) (p->feature + 16 * half)));
+		__m512		v = _mm512_i32gather_ps(feature, x, 4);
+		__mmask16	right = _mm512_mask_cmp_ps_mask((__mmask16) (numbers >> (16 * half)), v,
+													_mm512_load_ps(p->threshold + 16 * half), _CMP_GT_OQ);
+
+		right |= _mm512_mask_cmp_ps_mask((__mmask16) (missing_right >> (16 * half)), v, v, _CMP_UNORD_Q);
+		out = _mm512_mask_or_epi32(out, right, out, _mm512_load_si512(p->clear + 16 * half));
+		if (p->n_nodes <= 16)
+			break;
+	}
+	cleared = (uint32_t) _mm512_reduce_or_epi32(out);
 	for (uint32_t k = p->n_numbers; k < p->n_nodes; k++)
 		if (!in_set(m, p, k, x[p->feature[k]]))
 			cleared |= p->clear[k];
 	return (uint32_t) __builtin_ctzll(~(uint64_t) cleared) & (BOOST_PAGE - 1);
 }
 
+/* Trees of one page, numbers only, few features: 16 at once. */
+INLINE float
+margin_of_pages(const lrn_model *m, const float *x, uint32_t first, uint32_t step, const bool missing)
+{
+	const few_features few = few_load(x, m->n_used);
+	float		sum = 0;
+
+	for (uint32_t t = first; t < m->n_trees; t += 16 * step)
+	{
+		uint32_t	leaf[16] __attribute__((aligned(64)));
+		uint32_t	n = (m->n_trees - t + step - 1) / step;
+		__m512i		cleared[16];
+
+		LRN_UNROLL
+		for (uint32_t i = 0; i < 16; i++)
+		{
+			const boost_page *p = &m->pages[i < n ? t + i * step : t];
+
+			cleared[i] = cleared_by(p->threshold, p->clear, p->feature, p->n_left, &few, missing);
+		}
+		_mm512_store_si512(leaf, lowest_left(cleared));
+		for (uint32_t i = 0; i < (n < 16 ? n : 16); i++)
+			sum += m->pages[t + i * step].value[leaf[i]];
+	}
+	return sum;
+}
+
 /* Leaf values of margin first, and then every step-th tree, added up. */
 static float
 margin_of_row(const lrn_model *m, const float *x, uint32_t first, uint32_t step)
 {
-	const bool	small = m->n_used <= 32;
-	const few_features few = few_load(x, small ? m->n_used : 0);
 	float		sum = 0;
 
+	if (m->n_used <= 32 && m->n_sets == 0 && m->n_pages == m->n_trees)
+	{
+		bool		missing = false;
+
+		for (uint32_t i = 0; i < m->n_used; i++)
+			missing |= x[i] != x[i];
+		return missing ? margin_of_pages(m, x, first, step, true) : margin_of_pages(m, x, first, step, false);
+	}
 	for (uint32_t t = first; t < m->n_trees; t += step)
 	{
 		const boost_page *p = &m->pages[m->roots[t + 1] - 1],
@@ -126,7 +200,7 @@ margin_of_row(const lrn_model *m, const float *x, uint32_t first, uint32_t step)
 
 		for (;;)
 		{
-			leaf = small ? leaf_of(m, p, x, &few) : leaf_of(m, p, x, NULL);
+			leaf = leaf_of(m, p, x);
 			if (p->n_links == 0 || (next = page_behind(m, p, leaf)) == NULL)
 				break;
 			p = next;
@@ -279,18 +353,23 @@ page_of_rows(const lrn_model *m, const boost_page *p, uint32_t first, const floa
 		vu			left[4];
 		uint32_t	k = 0;
 
+LRN_UNROLL
 		for (int i = 0; i < vectors; i++)
 			left[i] = ~(vu) {0};
 		for (; k < p->n_left; k++)
+LRN_UNROLL
 			for (int i = 0; i < vectors; i++)
 				rule_out(&left[i], x + p->feature[k] * size + row + i * W, &p->threshold[k], &p->clear[k], false);
 		for (; k < p->n_numbers; k++)
+LRN_UNROLL
 			for (int i = 0; i < vectors; i++)
 				rule_out(&left[i], x + p->feature[k] * size + row + i * W, &p->threshold[k], &p->clear[k], true);
 		for (; k < p->n_nodes; k++)
+LRN_UNROLL
 			for (int i = 0; i < vectors; i++)
 				rule_out_set(&left[i], x + p->feature[k] * size + row + i * W,
 							 m->sets[p->set + k - p->n_numbers], p->clear[k]);
+LRN_UNROLL
 		for (int i = 0; i < vectors; i++)
 		{
 			bvi			leaf;
@@ -355,6 +434,7 @@ answer_row(const lrn_model *m, float *out)
 	int			k = m->info.n_outputs;
 	float		top;
 	double		sum = 0;
+	v8			powers;
 
 	if (m->info.task == LRN_REGRESS)
 	{
@@ -381,16 +461,18 @@ answer_row(const lrn_model *m, float *out)
 	for (int pass = 0; pass < 2; pass++)
 		for (int c = 0; c < k; c += 8)
 		{
-			v8			e = (v8) {0};
-
-			for (int lane = 0; lane < 8 && c + lane < k; lane++)
-				e[lane] = (double) (out[c + lane] - top);
-			exp8(&e);
+			if (pass == 0 || k > 8)
+			{
+				powers = (v8) {0};
+				for (int lane = 0; lane < 8 && c + lane < k; lane++)
+					powers[lane] = (double) (out[c + lane] - top);
+				exp8(&powers);
+			}
 			for (int lane = 0; lane < 8 && c + lane < k; lane++)
 				if (pass == 0)
-					sum += e[lane];
+					sum += powers[lane];
 				else
-					out[c + lane] = (float) (e[lane] / sum);
+					out[c + lane] = (float) (powers[lane] / sum);
 		}
 }
 
@@ -427,7 +509,7 @@ boost_rows(const lrn_model *m, const float *rows, int64_t n, float *out)
 		float	   *answer = out + (size_t) i * k;
 		int			take = 1;
 
-		if (blocks && n - i > 16 && m->n_used <= MOST_X / MOST_BLOCK)
+		if (blocks && n - i >= 48 && m->n_used <= MOST_X / MOST_BLOCK)
 		{
 			take = n - i < MOST_BLOCK ? (int) (n - i) : MOST_BLOCK;
 			block_of_rows(m, row, take, MOST_BLOCK, 4, answer);

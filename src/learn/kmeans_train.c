@@ -425,6 +425,7 @@ const lrn_learner lrn_kmeans = {
 	.check = lrn_kmeans_check,
 	.compile = lrn_kmeans_compile,
 	.open = lrn_kmeans_open,
+	.export = lrn_kmeans_export,
 	.row_ns = lrn_linear_row_ns,
 	.predict = lrn_kmeans_predict,
 };

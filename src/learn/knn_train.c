@@ -126,6 +126,7 @@ const lrn_learner lrn_knn = {
 	.check = lrn_knn_check,
 	.compile = lrn_knn_compile,
 	.open = lrn_knn_open,
+	.export = lrn_knn_export,
 	.row_ns = lrn_knn_row_ns,
 	.predict = lrn_knn_predict,
 };

@@ -73,6 +73,8 @@ typedef struct lrn_coefficients
 	double	   *mean;			/* n_features, or NULL: zeros */
 } lrn_coefficients;
 
+struct lrn_export;
+
 typedef struct lrn_learner
 {
 	lrn_algorithm algorithm;
@@ -103,6 +105,9 @@ typedef struct lrn_learner
 	mr_code		(*coefficients) (const mr_env *env, lrn_reader *r, const lrn_info *info,
 								 lrn_coefficients *out, mr_status *st);
 
+	/* Its nodes in an ONNX file (export.h). */
+	mr_code		(*export) (struct lrn_export *e, const char *out);
+
 	/* Generous nanoseconds of one row: the slice between interrupts. */
 	double		(*row_ns) (const lrn_model *m);
 	/* rows: n x n_features row-major; out: n x n_outputs. */
@@ -113,12 +118,20 @@ typedef struct lrn_learner
 extern mr_code lrn_linear_coefficients(const mr_env *env, lrn_reader *r, const lrn_info *info,
 									   lrn_coefficients *out, mr_status *st);
 
+/* export_*.c: of forests and boosting, of linear models, ... */
+extern mr_code lrn_trees_export(struct lrn_export *e, const char *out);
+extern mr_code lrn_linear_export(struct lrn_export *e, const char *out);
+extern mr_code lrn_kmeans_export(struct lrn_export *e, const char *out);
+extern mr_code lrn_knn_export(struct lrn_export *e, const char *out);
+extern mr_code lrn_svm_export(struct lrn_export *e, const char *out);
+
 /* The file, the weights and the answers of such a model. */
 #define LRN_LINEAR_MODEL \
 	.check = lrn_linear_check, \
 	.compile = lrn_linear_compile, \
 	.open = lrn_linear_open, \
 	.coefficients = lrn_linear_coefficients, \
+	.export = lrn_linear_export, \
 	.row_ns = lrn_linear_row_ns, \
 	.predict = lrn_linear_predict
 

@@ -104,6 +104,7 @@ standardise(lrn_logistic *p, const lrn_params *params)
 {
 	double		share = p->k == 1 ? 0.5 : 1.0 / p->k,
 				curvature = share * (1 - share);	/* of the loss, a row */
+	bool		centred = p->intercept || params->standardize;
 
 	for (int j = 0; j < p->d; j++)
 	{
@@ -114,11 +115,11 @@ standardise(lrn_logistic *p, const lrn_params *params)
 
 		if (code)
 			return code;
-		/* Without an intercept nothing may be shifted. */
-		p->mean[j] = p->intercept ? c.mean : 0;
+		/* Without an intercept only a StandardScaler may shift. */
+		p->mean[j] = centred ? c.mean : 0;
 		penalty = params->standardize && c.deviation > 0 ? c.deviation * c.deviation / params->C : 1 / params->C;
 		/* What the loss sees: squares about the mean, or about 0. */
-		square = c.deviation * c.deviation + (p->intercept ? 0 : c.mean * c.mean);
+		square = c.deviation * c.deviation + (centred ? 0 : c.mean * c.mean);
 		p->scale[j] = sqrt(square + penalty / (p->sum_weight * curvature));
 		p->penalty[j] = penalty / (p->scale[j] * p->scale[j]);
 	}

@@ -213,6 +213,7 @@ const lrn_learner lrn_pca = {
 	.check = lrn_linear_check,
 	.compile = lrn_linear_compile,
 	.open = lrn_linear_open,
+	.export = lrn_linear_export,
 	.row_ns = lrn_linear_row_ns,
 	.predict = lrn_linear_predict,
 };

@@ -25,7 +25,8 @@ typedef struct problem
 	const lrn_params *params;
 	const lrn_matrix *m;
 	const lrn_target *t;
-	double	   *mean;			/* cols; 0 without intercept */
+	double	   *mean;			/* cols; 0 unless centred */
+	bool		centred;		/* for the intercept, or as a StandardScaler does */
 	double	   *scale;			/* cols: deviation with "standardize", else 1 */
 	double	   *beta;			/* cols */
 	double		bias;			/* what a row of means answers */
@@ -59,12 +60,12 @@ solve_primal(problem *p)
 			p->scale[i] = sqrt(row[i] / s.mass);
 		else
 			p->scale[i] = 1;
-		/* Without an intercept the sums are about 0. */
-		for (int j = 0; j <= i && !p->params->fit_intercept; j++)
+		/* Sums about 0. */
+		for (int j = 0; j <= i && !p->centred; j++)
 			row[j] += s.mass * s.mean[i] * s.mean[j];
-		if (!p->params->fit_intercept)
+		if (!p->centred)
 			s.cross[i] += s.mass * s.mean[i] * s.extra_mean;
-		p->mean[i] = p->params->fit_intercept ? s.mean[i] : 0;
+		p->mean[i] = p->centred ? s.mean[i] : 0;
 		row[i] += p->params->alpha * p->scale[i] * p->scale[i];
 		/* A constant column without penalty: its weight is 0. */
 		size[i] = row[i] > 0 ? sqrt(row[i]) : 1;
@@ -134,7 +135,7 @@ solve_dual(problem *p)
 		for (int j = first; j < first + part && code == MR_OK; j++)
 		{
 			code = lrn_column_of(p->env, p->m->col[j], p->t->weight, n, &c, p->st);
-			p->mean[j] = p->params->fit_intercept ? c.mean : 0;
+			p->mean[j] = p->centred ? c.mean : 0;
 			p->scale[j] = p->params->standardize && c.deviation > 0 ? c.deviation : 1;
 		}
 		if (code)
@@ -184,7 +185,8 @@ train(const mr_env *env, const lrn_params *params, const lrn_matrix *m,
 	  const lrn_target *t, lrn_report *report, uint8_t **file, size_t *len, mr_status *st)
 {
 	lrn_info	info = {LRN_RIDGE, LRN_REGRESS, m->cols, 0, 1};
-	problem		p = {.env = env, .params = params, .m = m, .t = t, .st = st};
+	problem		p = {.env = env, .params = params, .m = m, .t = t,
+	.centred = params->fit_intercept || params->standardize, .st = st};
 	size_t		d = (size_t) m->cols;
 	mr_code		code;
 

@@ -364,6 +364,7 @@ const lrn_learner lrn_rbf_svm = {
 	.check = svm_check,
 	.compile = svm_compile,
 	.open = svm_open,
+	.export = lrn_svm_export,
 	.row_ns = svm_row_ns,
 	.predict = svm_predict,
 };

@@ -92,6 +92,8 @@ merge_input(nn_graph *g, int i, const nn_class *c, symbols *t)
 	nn_printable(v->name, buf);
 	if (given == NULL && !d->shaped)
 		return mr_fail(g->st, MR_UNSUPPORTED, "input \"%s\" has no shape", buf);
+	if (given && c->open_only && d->shaped && given->rank != d->shape.rank)
+		given = NULL;
 	if (given && (given->rank > NN_MAX_RANK || (d->shaped && given->rank != d->shape.rank)))
 		return mr_fail(g->st, MR_INVALID, "input \"%s\" has %d dimensions, not %d", buf, d->shape.rank, given->rank);
 	v->shape = d->shaped ? d->shape : *given;

@@ -257,6 +257,8 @@ nn_check(const mr_env *env, const uint8_t *onnx, size_t len, const nn_options *o
 		*options.need = rc == MR_UNSUPPORTED ? g.need : -1;
 	if (rc == MR_OK)
 		rc = summarize(&g, out);
+	if (rc == MR_OK)
+		rc = nn_find_answer(&g, out);
 	nn_heap_free(&heap);
 	if (rc != MR_OK)
 		nn_summary_free(env, out);
@@ -270,5 +272,8 @@ nn_summary_free(const mr_env *env, nn_summary *s)
 	mr_free(env, s->outputs);
 	mr_free(env, (void *) s->operators);
 	mr_free(env, s->producer);
+	for (int i = 0; i < s->answer.n_labels; i++)
+		mr_free(env, s->answer.labels[i]);
+	mr_free(env, s->answer.labels);
 	memset(s, 0, sizeof(*s));
 }

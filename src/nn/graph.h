@@ -181,7 +181,8 @@ typedef struct nn_graph
 	int			n_slots;		/* sizes that depend on data */
 	int			need;			/* input whose value a shape rule asked for, -1: none */
 	int64_t		n_parameters;
-	bool		has_names;		/* a table of strings, kept as positions */
+	int64_t		n_texts;		/* a table of strings, kept as positions: */
+	const pb_bytes *texts;		/* NULL: there is none */
 	struct nn_names *names;
 } nn_graph;
 
@@ -216,6 +217,9 @@ extern mr_code nn_infer(nn_graph *g, int64_t batch);
  * stay.  The heap is to be freed in any case. */
 extern mr_code nn_graph_open(nn_graph *g, nn_heap *heap, const mr_env *env, const uint8_t *onnx, size_t len,
 							 const nn_options *opt, mr_status *st);
+
+/* answer.c: fills in summary->answer. */
+extern mr_code nn_find_answer(nn_graph *g, nn_summary *summary);
 
 /* fuse.c: fold batch norm, activations, residuals, pads; drop identities. */
 extern mr_code nn_fuse(nn_graph *g);

@@ -22,7 +22,7 @@
 #include "nn/isa.h"
 
 /* Part of a compiled file's name: raised whenever its bytes may differ. */
-#define NN_COMPILER_VERSION 12
+#define NN_COMPILER_VERSION 13
 
 #define NN_MAX_RANK 8
 #define NN_NAME_SIZE 256		/* names of inputs and outputs, with the NUL */
@@ -113,6 +113,23 @@ typedef struct nn_tensor_info
 	uint8_t		dynamic[NN_MAX_RANK];	/* outputs: not 0: depends on data, dims has the most */
 } nn_tensor_info;
 
+/* What a model over rows of numbers answers. */
+typedef enum nn_task
+{
+	nn_task_none,				/* cannot be told */
+	nn_task_classify,			/* a score for each class, or one for the second of two */
+	nn_task_regress,			/* one number */
+	nn_task_cluster				/* a distance from each centre */
+} nn_task;
+
+typedef struct nn_answer
+{
+	nn_task		task;
+	int			output;			/* that has it */
+	int			n_labels;		/* of classes, in the order of the scores */
+	char	  **labels;			/* UTF-8; integers as decimal numbers */
+} nn_answer;
+
 /* What nn_check() found; nn_summary_free() releases it. */
 typedef struct nn_summary
 {
@@ -127,6 +144,7 @@ typedef struct nn_summary
 	int			n_operators;	/* distinct ones, in order of first use */
 	const char **operators;
 	char	   *producer;		/* "pytorch 2.1.0", may be empty */
+	nn_answer	answer;			/* as scikit-learn's and similar exports show it */
 } nn_summary;
 
 /* An opened compiled file.  Points into it; needs no release. */

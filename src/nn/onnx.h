@@ -8,7 +8,7 @@
 #include "nn/graph.h"
 
 #define NN_MIN_OPSET 7
-#define NN_MAX_OPSET 21
+#define NN_MAX_OPSET 22
 
 extern mr_code nn_onnx_malformed(nn_graph *g, const char *what);
 

@@ -223,21 +223,32 @@ read_names(nn_graph *g, pb_bytes message, nn_tensor *t)
 {
 	pb_reader	r = pb_open(message);
 	pb_field	f;
+	pb_bytes   *texts;
 	int64_t		n = 0;
 
-	if (g->has_names)
+	if (g->texts)
 		return mr_fail(g->st, MR_UNSUPPORTED, "the ONNX model has two tables of strings; one, of class labels, is supported");
-	g->has_names = true;
 	while (pb_next(&r, &f))
 		n += f.number == 6;
 	if (r.bad || n != t->elements)
 		return nn_onnx_malformed(g, "tensor: its data do not match its shape");
 	t->dtype = nn_int64;
 	t->data = nn_heap_alloc(g->heap, (size_t) n + (n == 0), sizeof(int64_t));
-	if (t->data == NULL)
+	texts = nn_heap_alloc(g->heap, (size_t) n + (n == 0), sizeof(pb_bytes));
+	if (t->data == NULL || texts == NULL)
 		return g->st->code;
-	for (int64_t i = 0; i < n; i++)
-		((int64_t *) t->data)[i] = i;
+	r = pb_open(message);
+	for (int64_t i = 0; i < n && pb_next(&r, &f);)
+		if (f.number == 6)
+		{
+			if (f.wire != pb_length)
+				return nn_onnx_malformed(g, "tensor of strings");
+			texts[i] = f.bytes;
+			((int64_t *) t->data)[i] = i;
+			i++;
+		}
+	g->texts = texts;
+	g->n_texts = n;
 	return MR_OK;
 }
 

@@ -12,7 +12,7 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "nn/onnx_write.h"
+#include "core/onnx_write.h"
 #include "nn/quantize_impl.h"
 
 #define MIN_OPSET 13
@@ -21,7 +21,7 @@ typedef struct writing
 {
 	nn_quantizer *q;
 	nn_graph   *g;
-	nn_writer	w;
+	mr_onnx		w;
 	nn_heap		heap;			/* names and weights on their way */
 	bool	   *written;		/* by value: constants that are there */
 	const nn_node *n;			/* at work */
@@ -86,21 +86,70 @@ name_of(writing *c, int value)
 /* ---- pieces ---- */
 
 static void
+put_tensor(writing *c, const char *name, int dtype, const nn_shape *shape, const void *data)
+{
+	int64_t		elements = 0;
+
+	nn_shape_elements(shape, &elements);
+	mr_onnx_tensor(&c->w, 5, name, dtype, shape->rank, shape->dims, data, (size_t) elements * nn_dtype_size(dtype));
+}
+
+static void
+put_port(writing *c, uint32_t field, const nn_value *v)
+{
+	mr_onnx_port(&c->w, field, v->name, v->dtype, v->shape.rank, v->shape.dims, v->batch);
+}
+
+/* An attribute as it was read. */
+static void
+put_attr(writing *c, const nn_attr *a)
+{
+	size_t		at = mr_onnx_attr_begin(&c->w, a->name, a->type);
+
+	switch (a->type)
+	{
+		case nn_attr_float:
+			mr_onnx_float(&c->w, 2, a->f);
+			break;
+		case nn_attr_int:
+			mr_onnx_int(&c->w, 3, a->i);
+			break;
+		case nn_attr_string:
+			mr_onnx_bytes(&c->w, 4, a->s.p, a->s.len);
+			break;
+		case nn_attr_tensor:
+			mr_onnx_bytes(&c->w, 5, a->s.p, a->s.len);
+			break;
+		case nn_attr_floats:
+			for (int i = 0; i < a->n; i++)
+				mr_onnx_float(&c->w, 7, a->floats[i]);
+			break;
+		case nn_attr_ints:
+			for (int i = 0; i < a->n; i++)
+				mr_onnx_int(&c->w, 8, a->ints[i]);
+			break;
+		default:
+			break;
+	}
+	mr_onnx_end(&c->w, at);
+}
+
+static void
 put_scalar(writing *c, const char *name, int dtype, const void *data)
 {
 	const nn_shape scalar = {0, {0}};
 
-	nn_write_tensor(&c->w, 5, name, dtype, &scalar, data);
+	put_tensor(c, name, dtype, &scalar, data);
 }
 
 static size_t
 begin_node(writing *c, const char *op, const char *name)
 {
-	size_t		at = nn_write_begin(&c->w, 1);
+	size_t		at = mr_onnx_begin(&c->w, 1);
 
-	nn_write_text(&c->w, 4, op);
+	mr_onnx_text(&c->w, 4, op);
 	if (name[0])
-		nn_write_text(&c->w, 3, name);
+		mr_onnx_text(&c->w, 3, name);
 	return at;
 }
 
@@ -120,17 +169,17 @@ put_pair(writing *c, int value)
 	put_scalar(c, scale, nn_float32, &q->scale[group]);
 	put_scalar(c, zero, nn_uint8, &z);
 	at = begin_node(c, "QuantizeLinear", x8);
-	nn_write_text(&c->w, 1, x);
-	nn_write_text(&c->w, 1, scale);
-	nn_write_text(&c->w, 1, zero);
-	nn_write_text(&c->w, 2, x8);
-	nn_write_end(&c->w, at);
+	mr_onnx_text(&c->w, 1, x);
+	mr_onnx_text(&c->w, 1, scale);
+	mr_onnx_text(&c->w, 1, zero);
+	mr_onnx_text(&c->w, 2, x8);
+	mr_onnx_end(&c->w, at);
 	at = begin_node(c, "DequantizeLinear", back);
-	nn_write_text(&c->w, 1, x8);
-	nn_write_text(&c->w, 1, scale);
-	nn_write_text(&c->w, 1, zero);
-	nn_write_text(&c->w, 2, back);
-	nn_write_end(&c->w, at);
+	mr_onnx_text(&c->w, 1, x8);
+	mr_onnx_text(&c->w, 1, scale);
+	mr_onnx_text(&c->w, 1, zero);
+	mr_onnx_text(&c->w, 2, back);
+	mr_onnx_end(&c->w, at);
 }
 
 /* What a node reads for a value: a constant is written when first needed. */
@@ -145,7 +194,7 @@ read_name(writing *c, int value)
 	if (v->data)
 	{
 		if (!c->written[value])
-			nn_write_tensor(&c->w, 5, name_of(c, value), v->dtype, &v->shape, v->data);
+			put_tensor(c, name_of(c, value), v->dtype, &v->shape, v->data);
 		c->written[value] = true;
 		return name_of(c, value);
 	}
@@ -219,14 +268,14 @@ put_dequantized(writing *c, const char *name, const char *q, const char *scale_n
 	nn_shape	vector = {1, {channels}};
 	size_t		at;
 
-	nn_write_tensor(&c->w, 5, q, dtype, shape, data);
-	nn_write_tensor(&c->w, 5, scale_name, nn_float32, &vector, scale);
+	put_tensor(c, q, dtype, shape, data);
+	put_tensor(c, scale_name, nn_float32, &vector, scale);
 	at = begin_node(c, "DequantizeLinear", name);
-	nn_write_text(&c->w, 1, q);
-	nn_write_text(&c->w, 1, scale_name);
-	nn_write_text(&c->w, 2, name);
-	nn_write_attr_int(&c->w, "axis", axis);
-	nn_write_end(&c->w, at);
+	mr_onnx_text(&c->w, 1, q);
+	mr_onnx_text(&c->w, 1, scale_name);
+	mr_onnx_text(&c->w, 2, name);
+	mr_onnx_attr_int(&c->w, "axis", axis);
+	mr_onnx_end(&c->w, at);
 }
 
 /* Names of weights and bias as the layer reads them, written before it. */
@@ -291,16 +340,16 @@ put_window(writing *c, const nn_node *n)
 	int			rank = 2 - from;
 	int64_t		pads[4];
 
-	nn_write_attr_ints(&c->w, "kernel_shape", rank, p + nn_w_kh + from);
-	nn_write_attr_ints(&c->w, "strides", rank, p + nn_w_sh + from);
-	nn_write_attr_ints(&c->w, "dilations", rank, p + nn_w_dh + from);
+	mr_onnx_attr_ints(&c->w, "kernel_shape", rank, p + nn_w_kh + from);
+	mr_onnx_attr_ints(&c->w, "strides", rank, p + nn_w_sh + from);
+	mr_onnx_attr_ints(&c->w, "dilations", rank, p + nn_w_dh + from);
 	for (int i = 0; i < rank; i++)
 	{
 		pads[i] = p[nn_w_pt + from + i];
 		pads[rank + i] = p[nn_w_pb + from + i];
 	}
-	nn_write_attr_ints(&c->w, "pads", 2 * rank, pads);
-	nn_write_attr_int(&c->w, "group", p[nn_w_groups]);
+	mr_onnx_attr_ints(&c->w, "pads", 2 * rank, pads);
+	mr_onnx_attr_int(&c->w, "group", p[nn_w_groups]);
 }
 
 /* A constant list of integers, named after the node's output. */
@@ -310,7 +359,7 @@ put_ints(writing *c, const char *suffix, int n, const int64_t *v)
 	nn_shape	s = {1, {n}};
 	const char *name = derived(c, c->n->out[0], suffix);
 
-	nn_write_tensor(&c->w, 5, name, nn_int64, &s, v);
+	put_tensor(c, name, nn_int64, &s, v);
 	return name;
 }
 
@@ -424,13 +473,13 @@ put_attrs(writing *c, const nn_node *n, const changes *ch)
 			wanted = wanted && strcmp(a->name, ch->without[k]) != 0;
 		/* half types are float32 here */
 		if (strcmp(n->op_type, "Cast") == 0 && strcmp(a->name, "to") == 0)
-			nn_write_attr_int(&c->w, "to", a->i == nn_float16 || a->i == nn_bfloat16 || a->i == nn_float64 ?
+			mr_onnx_attr_int(&c->w, "to", a->i == nn_float16 || a->i == nn_bfloat16 || a->i == nn_float64 ?
 							  nn_float32 : a->i);
 		else if (wanted)
-			nn_write_attr(&c->w, a);
+			put_attr(c, a);
 	}
 	if (ch->axis_1)
-		nn_write_attr_int(&c->w, "axis", 1);
+		mr_onnx_attr_int(&c->w, "axis", 1);
 }
 
 static void
@@ -446,13 +495,13 @@ put_activation(writing *c, const nn_node *n, const char *from)
 	if (clip && isfinite(n->act.b))
 		put_scalar(c, high, nn_float32, &n->act.b);
 	at = begin_node(c, clip ? "Clip" : "Relu", derived(c, n->out[0], "act"));
-	nn_write_text(&c->w, 1, from);
+	mr_onnx_text(&c->w, 1, from);
 	if (clip && (isfinite(n->act.a) || isfinite(n->act.b)))
-		nn_write_text(&c->w, 1, isfinite(n->act.a) ? low : "");
+		mr_onnx_text(&c->w, 1, isfinite(n->act.a) ? low : "");
 	if (clip && isfinite(n->act.b))
-		nn_write_text(&c->w, 1, high);
-	nn_write_text(&c->w, 2, name_of(c, n->out[0]));
-	nn_write_end(&c->w, at);
+		mr_onnx_text(&c->w, 1, high);
+	mr_onnx_text(&c->w, 2, name_of(c, n->out[0]));
+	mr_onnx_end(&c->w, at);
 }
 
 static mr_code
@@ -494,18 +543,18 @@ put_node(writing *c, int index)
 			read_name(c, n->in[k]);
 	at = begin_node(c, n->op_type, n->name);
 	for (int k = 0; k < n_in; k++)
-		nn_write_text(&c->w, 1, k < 5 && in[k] ? in[k] : k < n->n_in ? read_name(c, n->in[k]) : "");
+		mr_onnx_text(&c->w, 1, k < 5 && in[k] ? in[k] : k < n->n_in ? read_name(c, n->in[k]) : "");
 	for (int k = 0; k < n->n_out; k++)
-		nn_write_text(&c->w, 2, n->out[k] < 0 ? "" : k == 0 ? out : name_of(c, n->out[k]));
+		mr_onnx_text(&c->w, 2, n->out[k] < 0 ? "" : k == 0 ? out : name_of(c, n->out[k]));
 	if (n->op->kind == nn_kind_conv)
 		put_window(c, n);
 	else if (layer && n->op->kind == nn_kind_gemm)
-		nn_write_attr_int(&c->w, "transB", n->params.i[1]);
+		mr_onnx_attr_int(&c->w, "transB", n->params.i[1]);
 	else if (!layer)
 		put_attrs(c, n, &ch);
 	if (n->op->domain[0])
-		nn_write_text(&c->w, 7, n->op->domain);
-	nn_write_end(&c->w, at);
+		mr_onnx_text(&c->w, 7, n->op->domain);
+	mr_onnx_end(&c->w, at);
 	if (act)
 		put_activation(c, n, out);
 	for (int k = 0; k < n->n_out; k++)
@@ -519,12 +568,12 @@ put_graph(writing *c)
 {
 	nn_graph   *g = c->g;
 
-	nn_write_text(&c->w, 2, "quantized");
+	mr_onnx_text(&c->w, 2, "quantized");
 	for (int i = 0; i < g->n_inputs; i++)
 	{
 		const nn_value *v = &g->values[g->inputs[i]];
 
-		nn_write_port(&c->w, 11, v->name, v->dtype, &v->shape, v->batch);
+		put_port(c, 11, v);
 		if (c->q->value[g->inputs[i]])
 			put_pair(c, g->inputs[i]);
 	}
@@ -541,19 +590,9 @@ put_graph(writing *c)
 
 		if (v->data)
 			read_name(c, g->outputs[i]);
-		nn_write_port(&c->w, 12, v->name, v->dtype, &v->shape, v->batch);
+		put_port(c, 12, v);
 	}
 	return MR_OK;
-}
-
-static void
-put_opset(nn_writer *w, const char *domain, int version)
-{
-	size_t		at = nn_write_begin(w, 8);
-
-	nn_write_text(w, 1, domain);
-	nn_write_int(w, 2, version);
-	nn_write_end(w, at);
 }
 
 mr_code
@@ -564,21 +603,21 @@ nn_quant_write(nn_quantizer *q, uint8_t **onnx, size_t *len)
 	size_t		graph;
 
 	*onnx = NULL;
-	nn_write_init(&c.w, q->env, q->opt.max_model_bytes);
+	mr_onnx_init(&c.w, q->env, q->opt.max_model_bytes);
 	nn_heap_init(&c.heap, q->env, SIZE_MAX / 4, q->g.st);
 	c.written = nn_heap_alloc(&c.heap, (size_t) q->g.n_values + 1, sizeof(bool));
 	if (c.written == NULL)
 		return q->g.st->code;
-	nn_write_int(&c.w, 1, 8);	/* IR version */
-	nn_write_text(&c.w, 2, "millrace");
-	graph = nn_write_begin(&c.w, 7);
+	mr_onnx_int(&c.w, 1, 8);	/* IR version */
+	mr_onnx_text(&c.w, 2, "millrace");
+	graph = mr_onnx_begin(&c.w, 7);
 	rc = put_graph(&c);
-	nn_write_end(&c.w, graph);
-	put_opset(&c.w, "", q->g.opset > MIN_OPSET ? q->g.opset : MIN_OPSET);
+	mr_onnx_end(&c.w, graph);
+	mr_onnx_opset(&c.w, "", q->g.opset > MIN_OPSET ? q->g.opset : MIN_OPSET);
 	if (q->g.opset_ml)
-		put_opset(&c.w, "ai.onnx.ml", q->g.opset_ml);
+		mr_onnx_opset(&c.w, "ai.onnx.ml", q->g.opset_ml);
 	if (rc == MR_OK)
-		rc = nn_write_code(&c.w, q->g.st);
+		rc = mr_onnx_code(&c.w, q->g.st);
 	nn_heap_free(&c.heap);
 	if (rc != MR_OK)
 	{

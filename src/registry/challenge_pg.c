@@ -17,6 +17,7 @@
 #include "learn/score.h"
 #include "learn/settings.h"
 #include "miscadmin.h"
+#include "registry/evaluate.h"
 #include "registry/features.h"
 #include "registry/options.h"
 #include "registry/progress.h"
@@ -99,18 +100,6 @@ read_rule(Jsonb *options, challenge_rule *r)
 	reg_check_name(r->alias, "alias");
 }
 
-static lrn_task
-task_of(const reg_model *m)
-{
-	if (m->kind == REG_ONNX)
-		ereport(ERROR,
-				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
-				 errmsg("model \"%s\" (%s) cannot be in a challenge", m->reference, "onnx"),
-				 errdetail("Only models that millrace.train_model() can train are compared.")));
-	reg_load(m);
-	return m->loaded->lrn.info.task;
-}
-
 /* Both, under the active snapshot.  version 0: the newest. */
 static void
 find_models(challenge *c, int version)
@@ -118,7 +107,7 @@ find_models(challenge *c, int version)
 	int			champion = reg_read_alias(c->name, c->rule.alias, GetActiveSnapshot());
 	reg_row		row;
 	bool		any;
-	lrn_task	task;
+	nn_task		task;
 	mr_status	st = {0};
 
 	if (version == 0 && reg_read_newest(c->name, GetActiveSnapshot(), &row, &any))
@@ -126,20 +115,21 @@ find_models(challenge *c, int version)
 	c->challenger.model = reg_resolve(version ? psprintf("%s:%d", c->name, version) : c->name, REG_CLASSIFY);
 	if (champion)
 		c->champion.model = reg_resolve(psprintf("%s:%d", c->name, champion), REG_CLASSIFY);
-	task = task_of(c->challenger.model);
-	if (task != LRN_CLASSIFY && task != LRN_REGRESS)
+	task = reg_task_of(c->challenger.model);
+	if (task != nn_task_classify && task != nn_task_regress)
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 				 errmsg("model \"%s\" (%s) predicts nothing that could be right or wrong", c->challenger.model->reference,
-						lrn_algorithm_name((lrn_algorithm) c->challenger.model->kind))));
-	if (champion && task_of(c->champion.model) != task)
+						reg_kind_name(c->challenger.model->kind)),
+				 c->challenger.model->kind == REG_ONNX ? reg_hint_task() : 0));
+	if (champion && reg_task_of(c->champion.model) != task)
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 				 errmsg("models \"%s\" and \"%s\" cannot be compared", c->champion.model->reference, c->challenger.model->reference),
 				 errdetail("One classifies, the other predicts a number.")));
 	if (c->rule.metric_name == NULL)
-		c->rule.metric = task == LRN_REGRESS ? LRN_SCORE_RMSE : LRN_SCORE_ACCURACY;
-	else if (lrn_score_find(c->rule.metric_name, task == LRN_REGRESS, &c->rule.metric, &st) != MR_OK)
+		c->rule.metric = task == nn_task_regress ? LRN_SCORE_RMSE : LRN_SCORE_ACCURACY;
+	else if (lrn_score_find(c->rule.metric_name, task == nn_task_regress, &c->rule.metric, &st) != MR_OK)
 		mr_pg_raise(&st);
 	if (c->rule.metric == LRN_SCORE_ROC_AUC)
 		ereport(ERROR,
@@ -174,11 +164,13 @@ answer(challenge_side *side, const train_data *data, lrn_score_kind metric)
 	const reg_model *m = side->model;
 	float *const *col = reg_map_matrix(m, data);
 	int64		rows = data->matrix.rows;
-	int			d = m->n_inputs,
-				k = m->n_outputs;
+	int			d = m->n_inputs;
+	eval_predictor p;
 	float	   *in = palloc_extended((Size) SLICE * d * sizeof(float), MCXT_ALLOC_HUGE);
-	float	   *out = palloc_extended((Size) SLICE * k * sizeof(float), MCXT_ALLOC_HUGE);
+	float	   *out;
 
+	eval_predictor_of(m, &p);
+	out = palloc_extended((Size) SLICE * p.k * sizeof(float), MCXT_ALLOC_HUGE);
 	side->s = (lrn_scored) {.rows = rows,.n_classes = m->n_labels,.value = data->value};
 	side->s.loss = palloc_extended(rows * sizeof(double), MCXT_ALLOC_HUGE);
 	if (m->n_labels)
@@ -194,7 +186,7 @@ answer(challenge_side *side, const train_data *data, lrn_score_kind metric)
 		for (int c = 0; c < d; c++)
 			for (int64 i = 0; i < n; i++)
 				in[i * d + c] = col[c][first + i];
-		reg_infer_learner(m, in, n, out);
+		p.answer(p.arg, in, n, out);
 		lrn_score_enter(metric, &side->s, first, n, out);
 		reg_progress_step(NULL, first + n, rows, NAN);
 	}

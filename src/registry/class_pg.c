@@ -14,6 +14,7 @@
 #include "core/core_pg.h"
 #include "core/mapfile_pg.h"
 #include "lib/stringinfo.h"
+#include "registry/features.h"
 #include "registry/model.h"
 #include "utils/builtins.h"
 #include "utils/numeric.h"
@@ -128,6 +129,30 @@ reg_image_class(reg_spec *spec)
 	spec->classes->open_only = true;
 	spec->n_classes = 1;
 	spec->shapes = psprintf("image %dx%d", spec->prep.width, spec->prep.height);
+}
+
+void
+reg_features_class(Jsonb *json, reg_spec *spec)
+{
+	int64		width = spec->n_classes ? 0 : reg_features_width(json);
+	nn_shape   *shape;
+
+	if (width < 0)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("model specification: \"features\" must be an array of names, or of objects with \"name\" and \"type\"")));
+	if (width == 0)
+		return;
+	shape = palloc0(sizeof(nn_shape));
+	shape->rank = 2;
+	shape->dims[0] = -1;
+	shape->dims[1] = width;
+	spec->classes = palloc0(sizeof(nn_class));
+	spec->classes->n_inputs = 1;
+	spec->classes->shapes = shape;
+	spec->classes->open_only = true;
+	spec->n_classes = 1;
+	spec->shapes = psprintf("features " INT64_FORMAT, width);
 }
 
 /* ---- plans ---- */

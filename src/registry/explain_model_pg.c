@@ -78,11 +78,7 @@ remember(const reg_model *m)
 	if (last.cxt)
 		MemoryContextDelete(last.cxt);
 	memset(&last, 0, sizeof(last));
-	if (!reg_read_bytes(m->sha256, snapshot, &bytes, &size))
-		ereport(ERROR,
-				(errcode(ERRCODE_UNDEFINED_OBJECT),
-				 errmsg("the bytes of model \"%s\" are not in millrace.model_files", m->reference),
-				 errdetail("It was dropped, or restored without its data.")));
+	reg_model_bytes(m, snapshot, &bytes, &size);
 	UnregisterSnapshot(snapshot);
 	last.env = mr_pg_env(cxt);
 	code = lrn_trees_open(&last.env, bytes, size, &last.trees, &st);
@@ -126,7 +122,8 @@ explained_model(FunctionCallInfo fcinfo)
 		ereport(ERROR,
 				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
 				 errmsg("model \"%s\" (%s) cannot be explained", m->reference, reg_kind_name(m->kind)),
-				 errdetail("Networks have neither trees nor coefficients of their features.")));
+				 errdetail("What is imported from ONNX runs as a network, whose trees and coefficients are not told apart."),
+				 errhint("millrace.permutation_importance() and millrace.partial_dependence() take any model.")));
 	if (last.cxt == NULL || memcmp(last.sha256, m->sha256, sizeof(last.sha256)) != 0 ||
 		last.spec_hash != m->loaded->spec_hash)
 		remember(m);

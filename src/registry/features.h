@@ -16,7 +16,8 @@ typedef enum reg_feature_type
 	REG_FEATURE_ARRAY
 } reg_feature_type;
 
-/* A column of the query that the model was trained on. */
+/* A column of the query that the model was trained on, or of the rows that an
+ * imported one takes. */
 typedef struct reg_feature
 {
 	const char *name;
@@ -38,6 +39,10 @@ typedef struct reg_features
 /* In the current context; NULL: the specification does not say.  Raises XX001
  * where it does not fit the model. */
 extern reg_features *reg_features_of(const reg_model *m);
+
+/* Numbers that a specification's features make up; 0: it has none, -1: they are
+ * not what features look like. */
+extern int64 reg_features_width(Jsonb *spec);
 
 /* Number of a category; -1: the model was not trained with it. */
 extern int	reg_feature_code(const reg_feature *f, const char *text);

@@ -69,7 +69,8 @@ read_values(const JsonbValue *array, reg_feature *f)
 	pfree(v);
 }
 
-/* One of {"name", "type", "values", "one_hot", "length"}; false: it is not. */
+/* One of {"name", "type", "values", "one_hot", "length"}, or the name of a
+ * number alone; false: it is neither. */
 static bool
 read_feature(const JsonbValue *j, int first, reg_feature *f)
 {
@@ -77,6 +78,11 @@ read_feature(const JsonbValue *j, int first, reg_feature *f)
 			   *type,
 			   *v;
 
+	if (j->type == jbvString)
+	{
+		*f = (reg_feature) {.name = pnstrdup(j->val.string.val, j->val.string.len),.first = first,.width = 1};
+		return true;
+	}
 	if (j->type != jbvBinary || !JsonContainerIsObject(j->val.binary.data))
 		return false;
 	name = member(j, "name");
@@ -113,6 +119,27 @@ read_feature(const JsonbValue *j, int first, reg_feature *f)
 			return true;
 	}
 	return false;
+}
+
+int64
+reg_features_width(Jsonb *spec)
+{
+	JsonbValue *list = getKeyJsonValueFromContainer(&spec->root, "features", 8, NULL);
+	int64		width = 0;
+
+	if (list == NULL || list->type == jbvNull)
+		return 0;
+	if (list->type != jbvBinary || !JsonContainerIsArray(list->val.binary.data))
+		return -1;
+	for (uint32 i = 0; i < JsonContainerSize(list->val.binary.data); i++)
+	{
+		reg_feature f;
+
+		if (!read_feature(getIthJsonbValueFromContainer(list->val.binary.data, i), 0, &f))
+			return -1;
+		width += f.width;
+	}
+	return width;
 }
 
 reg_features *
@@ -292,6 +319,39 @@ typedef struct row_map
 	bool	   *nulls;
 } row_map;
 
+/* A network whose specification names no features takes all columns of a row, in
+ * their order, if there are as many as it takes numbers. */
+static reg_features *
+features_in_order(const reg_model *m, TupleDesc desc)
+{
+	reg_features *all = palloc(sizeof(*all));
+
+	all->n = 0;
+	all->feature = palloc0(Max(desc->natts, 1) * sizeof(reg_feature));
+	for (int i = 0; i < desc->natts; i++)
+	{
+		Form_pg_attribute att = TupleDescAttr(desc, i);
+
+		if (!att->attisdropped)
+		{
+			all->feature[all->n] = (reg_feature) {.name = NameStr(att->attname),.first = all->n,.width = 1};
+			all->n++;
+		}
+	}
+	if (m->kind != REG_ONNX)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("model \"%s\" does not say which columns it takes", m->reference),
+				 errdetail("Its specification has no \"features\": it was not trained by train_model().")));
+	if (all->n != m->n_inputs)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("model \"%s\" does not say which columns it takes", m->reference),
+				 errdetail("It takes %d numbers, the row has %d columns.", m->n_inputs, all->n),
+				 errhint("Import it with their names, {\"features\": [\"...\"]}, or give a row of just these columns.")));
+	return all;
+}
+
 static void
 map_row_type(row_map *map, const reg_model *m, Oid type, int32 typmod)
 {
@@ -310,10 +370,7 @@ map_row_type(row_map *map, const reg_model *m, Oid type, int32 typmod)
 	map->nulls = palloc(Max(map->desc->natts, 1) * sizeof(bool));
 	map->features = reg_features_of(m);
 	if (map->features == NULL)
-		ereport(ERROR,
-				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-				 errmsg("model \"%s\" does not say which columns it takes", m->reference),
-				 errdetail("Its specification has no \"features\": it was not trained by train_model().")));
+		map->features = features_in_order(m, map->desc);
 	map->source = palloc0(Max(map->features->n, 1) * sizeof(row_source));
 	for (int i = 0; i < map->features->n; i++)
 	{

@@ -34,7 +34,7 @@ CREATE FUNCTION @extschema@.predict(features real[], model text DEFAULT NULL) RE
 	LANGUAGE c STABLE PARALLEL SAFE COST 100
 	AS 'MODULE_PATHNAME', 'millrace_predict';
 COMMENT ON FUNCTION @extschema@.predict(real[], text) IS
-	'value that a regression model gives for one row, or the number of the nearest centre of a k-means model';
+	'value that a regression model gives for one row, or the number of the nearest centre of a clustering';
 
 CREATE FUNCTION @extschema@.infer(model text, input real[], shape integer[] DEFAULT NULL) RETURNS real[]
 	LANGUAGE c STABLE PARALLEL SAFE COST 1000
@@ -106,7 +106,7 @@ CREATE FUNCTION millrace.import_model(name text, content bytea, spec jsonb DEFAU
 	LANGUAGE c VOLATILE PARALLEL UNSAFE
 	AS 'MODULE_PATHNAME', 'millrace_import_model';
 COMMENT ON FUNCTION millrace.import_model(text, bytea, jsonb) IS
-	'register an ONNX file, or the bytes of a model trained elsewhere by Millrace, as a new version; returns its number';
+	'register an ONNX file, or the bytes of a model trained elsewhere by Millrace, as a new version; returns its number. Labels and task of a classifier or regressor are found in the graph, unless the specification has them';
 
 CREATE FUNCTION millrace.import_model_files(name text, files jsonb, spec jsonb DEFAULT '{}') RETURNS integer
 	LANGUAGE c VOLATILE PARALLEL UNSAFE

@@ -13,7 +13,7 @@
 #include "core/core_pg.h"
 #include "core/mapfile_pg.h"
 #include "nn/nn_pg.h"
-#include "registry/model.h"
+#include "registry/run.h"
 #include "utils/memutils.h"
 #include "utils/snapmgr.h"
 
@@ -39,6 +39,16 @@ reg_sha256(const void *data, size_t size, uint8 out[32])
 				(errcode(ERRCODE_INTERNAL_ERROR),
 				 errmsg("could not compute a SHA-256: %s", pg_cryptohash_error(ctx))));
 	pg_cryptohash_free(ctx);
+}
+
+void
+reg_model_bytes(const reg_model *m, Snapshot snapshot, uint8 **bytes, size_t *size)
+{
+	if (!reg_read_bytes(m->sha256, snapshot, bytes, size))
+		ereport(ERROR,
+				(errcode(ERRCODE_UNDEFINED_OBJECT),
+				 errmsg("the bytes of model \"%s\" are not in millrace.model_files", m->reference),
+				 errdetail("It was dropped, or restored without its data.")));
 }
 
 /* classes: of shapes, as text; "": none. */
@@ -76,11 +86,7 @@ build(void *arg, MemoryContext cxt, const void **bytes, size_t *len)
 	uint8	   *file;
 	uint8		sha[32];
 
-	if (!reg_read_bytes(m->sha256, snapshot, &source, &size))
-		ereport(ERROR,
-				(errcode(ERRCODE_UNDEFINED_OBJECT),
-				 errmsg("the bytes of model \"%s\" are not in millrace.model_files", m->reference),
-				 errdetail("It was dropped, or restored without its data.")));
+	reg_model_bytes(m, snapshot, &source, &size);
 	UnregisterSnapshot(snapshot);
 	reg_sha256(source, size, sha);
 	if (memcmp(sha, m->sha256, sizeof(sha)) != 0)
@@ -146,7 +152,7 @@ open_map(const reg_model *m, reg_loaded *l, const void *file, size_t len, mr_sta
 		return code;
 	l->output = l->spec.output ? nn_find_output(&l->nn, l->spec.output) : 0;
 	if (l->output < 0 || nn_output(&l->nn, l->output)->elements != m->n_outputs ||
-		nn_input(&l->nn, 0)->elements != m->n_inputs)
+		reg_row_elements(&l->nn, l->spec.task) != m->n_inputs)
 		return mr_fail(st, MR_CORRUPT, "the compiled model does not have the inputs and outputs that the catalogue says");
 	reg_spec_complete(&l->spec, nn_input(&l->nn, 0));
 	return MR_OK;

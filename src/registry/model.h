@@ -19,6 +19,7 @@ typedef struct reg_spec
 	img_prep	prep;			/* width, height 0: as the network's input */
 	const char *output;			/* NULL: the first output */
 	const char *backbone;		/* NULL, or a reference */
+	nn_task		task;			/* of a network over rows of numbers */
 	nn_dtype	precision;		/* of a network: nn_float32 or nn_bfloat16 */
 	ArrayType  *labels;			/* NULL: none given */
 	int			n_classes;		/* of shapes: the network's compiled plans */
@@ -84,6 +85,8 @@ extern void reg_spec_parse(Jsonb *spec, reg_spec *out);
  * it.  Raises 22023. */
 extern void reg_spec_complete(reg_spec *spec, const nn_tensor_info *input);
 
+extern const char *reg_task_name(nn_task task);
+
 /* The same text with "key" set to value. */
 extern Jsonb *reg_jsonb_set_text(Jsonb *object, const char *key, const char *value);
 
@@ -116,6 +119,9 @@ extern void reg_resolve_init(void);
 
 /* ---- load_pg.c ---- */
 
+/* All stored bytes of a model, in the current context; raises 42704 where they are gone. */
+extern void reg_model_bytes(const reg_model *model, Snapshot snapshot, uint8 **bytes, size_t *size);
+
 /* Map the weights (compiling them when no file exists) and open them. */
 extern void reg_load(const reg_model *model);
 
@@ -136,6 +142,10 @@ extern void reg_parse_shapes(const JsonbValue *v, reg_spec *out);
 
 /* The class of an image's size, for networks that leave it open. */
 extern void reg_image_class(reg_spec *spec);
+
+/* The class of a table of so many columns as the specification's features are,
+ * likewise.  Raises 22023. */
+extern void reg_features_class(Jsonb *json, reg_spec *spec);
 
 /*
  * The plan of a network that reg_load() has mapped for inputs of these shapes

@@ -25,83 +25,28 @@ answer_learner(void *arg, const float *rows, int64 n, float *out)
 	reg_infer_learner(arg, rows, n, out);
 }
 
-/* What is no distribution becomes one. */
-static void
-softmax_if_logits(float *p, int k)
-{
-	double		sum = 0;
-	float		top = p[0];
-	bool		distribution = true;
-
-	for (int c = 0; c < k; c++)
-	{
-		sum += p[c];
-		top = fmaxf(top, p[c]);
-		distribution &= p[c] >= 0;
-	}
-	if (distribution && fabs(sum - 1) < 1e-3)
-		return;
-	sum = 0;
-	for (int c = 0; c < k; c++)
-		sum += p[c] = (float) exp((double) p[c] - (double) top);
-	for (int c = 0; c < k; c++)
-		p[c] = (float) (p[c] / sum);
-}
-
 static void
 answer_network(void *arg, const float *rows, int64 n, float *out)
 {
-	const reg_model *m = arg;
-	const nn_model *nn = &m->loaded->nn;
-	const void *inputs[NN_MAX_PORTS] = {rows};
-	void	   *outputs[NN_MAX_PORTS] = {0};
-
-	outputs[m->loaded->output] = out;
-	reg_infer_network(m, nn, (int) n, inputs, outputs, NULL);
-	for (int64 i = 0; i < n; i++)
-		softmax_if_logits(out + i * m->n_outputs, m->n_outputs);
-}
-
-static void
-check_network(const reg_model *m)
-{
-	const nn_model *nn = &m->loaded->nn;
-	const nn_tensor_info *in = nn_input(nn, 0),
-			   *out = nn_output(nn, m->loaded->output);
-
-	if (nn_n_inputs(nn) != 1 || in->dtype != nn_float32 || out->dtype != nn_float32 || out->elements != m->n_outputs)
-		ereport(ERROR,
-				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-				 errmsg("model \"%s\" (%s) cannot be evaluated", m->reference, reg_kind_name(m->kind)),
-				 errdetail("It must take one input of real numbers and answer with real numbers.")));
+	reg_answer_rows(arg, rows, n, out);
 }
 
 void
 eval_predictor_of(const reg_model *m, eval_predictor *p)
 {
-	bool		classifier = m->n_labels > 0 && m->n_labels == m->n_outputs;
+	nn_task		task = reg_task_of(m);
 
-	*p = (eval_predictor) {.d = m->n_inputs,.k = m->n_outputs,.arg = unconstify(reg_model *, m)};
+	*p = (eval_predictor) {.d = m->n_inputs,.k = task == nn_task_classify ? m->n_labels : m->n_outputs,
+		.regression = task == nn_task_regress,.arg = unconstify(reg_model *, m)};
 	reg_load(m);
-	if (m->kind == REG_ONNX)
-	{
-		if (!classifier)
-			ereport(ERROR,
-					(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-					 errmsg("model \"%s\" is not a classifier", m->reference),
-					 m->n_labels ? errdetail("It has %d labels and %d outputs.", m->n_labels, m->n_outputs) :
-					 errhint("Import it with \"labels\" in its specification, one for each output.")));
-		check_network(m);
-		p->answer = answer_network;
-		return;
-	}
-	p->regression = m->loaded->lrn.info.task == LRN_REGRESS;
-	if (!classifier && !p->regression)
+	if (task != nn_task_classify && task != nn_task_regress)
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 				 errmsg("model \"%s\" is not a classifier", m->reference),
-				 errdetail("It predicts neither labels nor values.")));
-	p->answer = answer_learner;
+				 m->kind != REG_ONNX ? errdetail("It predicts neither labels nor values.") :
+				 m->n_labels ? errdetail("It has %d labels and %d outputs.", m->n_labels, m->n_outputs) :
+				 reg_hint_task()));
+	p->answer = m->kind == REG_ONNX ? answer_network : answer_learner;
 }
 
 static void
@@ -131,7 +76,7 @@ answer_answered(void *arg, const float *rows, int64 n, float *out)
 
 	memcpy(out, rows, n * m->n_outputs * sizeof(float));
 	for (int64 i = 0; i < n; i++)
-		softmax_if_logits(out + i * m->n_outputs, m->n_outputs);
+		reg_softmax_if_logits(out + i * m->n_outputs, m->n_outputs);
 }
 
 void

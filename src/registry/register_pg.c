@@ -12,7 +12,9 @@
 #include "core/core_pg.h"
 #include "core/mapfile_pg.h"
 #include "miscadmin.h"
+#include "mb/pg_wchar.h"
 #include "nn/nn_pg.h"
+#include "registry/features.h"
 #include "registry/write.h"
 #include "utils/builtins.h"
 #include "utils/memutils.h"
@@ -31,6 +33,16 @@ typedef struct found
 } found;
 
 static int
+count_labels(ArrayType *labels)
+{
+	if (ARR_NDIM(labels) != 1 || array_contains_nulls(labels))
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("labels must be a one-dimensional array without nulls")));
+	return ARR_DIMS(labels)[0];
+}
+
+static int
 checked_count(int64 n, const char *tensor)
 {
 	if (n < 1 || n > PG_INT32_MAX)
@@ -40,17 +52,153 @@ checked_count(int64 n, const char *tensor)
 	return (int) n;
 }
 
-/* An ONNX file: the answer is spec.output, else the first output. */
+/* Index of an output by its name; raises 22023. */
+static int
+find_output(const nn_summary *s, const char *name)
+{
+	StringInfoData names;
+
+	initStringInfo(&names);
+	for (int i = 0; i < s->n_outputs; i++)
+	{
+		if (strcmp(s->outputs[i].name, name) == 0)
+			return i;
+		appendStringInfo(&names, "%s%s", i ? ", " : "", s->outputs[i].name);
+	}
+	ereport(ERROR,
+			(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+			 errmsg("model specification: the model has no output \"%s\"", name),
+			 errdetail("It has: %s.", names.data)));
+	return -1;
+}
+
+/* Labels that the graph itself has, as text[]. */
+static ArrayType *
+labels_of_graph(const nn_answer *a)
+{
+	Datum	   *labels = palloc(Max(a->n_labels, 1) * sizeof(Datum));
+
+	for (int i = 0; i < a->n_labels; i++)
+		labels[i] = CStringGetTextDatum(pg_any_to_server(a->labels[i], strlen(a->labels[i]), PG_UTF8));
+	return construct_array(labels, a->n_labels, TEXTOID, -1, false, TYPALIGN_INT);
+}
+
+/* Inputs of one column each: their names are the features. */
+static Jsonb *
+set_features(Jsonb *json, const nn_summary *s)
+{
+	JsonbParseState *state = NULL;
+	Jsonb	   *one;
+	JsonbValue	v;
+
+	for (int i = 0; i < s->n_inputs; i++)
+		if (s->n_inputs < 2 || s->inputs[i].elements != 1)
+			return json;
+	pushJsonbValue(&state, WJB_BEGIN_OBJECT, NULL);
+	v.type = jbvString;
+	v.val.string.val = "features";
+	v.val.string.len = 8;
+	pushJsonbValue(&state, WJB_KEY, &v);
+	pushJsonbValue(&state, WJB_BEGIN_ARRAY, NULL);
+	for (int i = 0; i < s->n_inputs; i++)
+	{
+		v.val.string.val = pg_any_to_server(s->inputs[i].name, strlen(s->inputs[i].name), PG_UTF8);
+		v.val.string.len = strlen(v.val.string.val);
+		pushJsonbValue(&state, WJB_ELEM, &v);
+	}
+	pushJsonbValue(&state, WJB_END_ARRAY, NULL);
+	one = JsonbValueToJsonb(pushJsonbValue(&state, WJB_END_OBJECT, NULL));
+	return DatumGetJsonbP(DirectFunctionCall2(jsonb_concat, JsonbPGetDatum(json), JsonbPGetDatum(one)));
+}
+
+/*
+ * What the network answers: the specification's word, else what the graph shows
+ * of that output.  Output and task found in the graph go into *json, so that
+ * the version says them itself; labels likewise.
+ */
+static int
+choose_answer(const nn_summary *s, reg_spec *spec, Jsonb **json, ArrayType **labels)
+{
+	const nn_answer *a = &s->answer;
+	bool		found = a->task != nn_task_none && (spec->task == nn_task_none || spec->task == a->task);
+	int			output = spec->output ? find_output(s, spec->output) : found ? a->output : 0;
+
+	found = found && output == a->output;
+	if (found && a->task == nn_task_regress && *labels)
+		found = false;
+	if (found && *labels == NULL && a->n_labels)
+		*labels = labels_of_graph(a);
+	if (found && spec->task == nn_task_none)
+	{
+		spec->task = a->task;
+		*json = reg_jsonb_set_text(*json, "task", reg_task_name(a->task));
+	}
+	if (spec->output == NULL && (output != 0 || found))
+		*json = reg_jsonb_set_text(*json, "output", s->outputs[output].name);
+	return output;
+}
+
+/* Raises unless the answer is what its task wants. */
 static void
-check_network(const reg_new *new, reg_spec *spec, int n_labels, found *f)
+check_answer(const reg_spec *spec, int n_labels, const nn_tensor_info *output)
+{
+	bool		fits = true;
+
+	if (spec->task == nn_task_classify && n_labels == 0)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("model specification: a classifier needs labels, and the model itself has none"),
+				 errhint("Give them in the order of output \"%s\": {\"labels\": [...]}.", output->name)));
+	switch (spec->task)
+	{
+		case nn_task_classify:
+			fits = output->elements == n_labels || (output->elements == 1 && n_labels == 2);
+			break;
+		case nn_task_regress:
+			fits = output->elements == 1;
+			break;
+		case nn_task_cluster:
+			fits = output->elements > 1;
+			break;
+		case nn_task_none:
+			break;
+	}
+	if (!fits)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("model specification: output \"%s\" has " INT64_FORMAT " numbers a row, which is not what \"%s\" %s",
+						output->name, output->elements, reg_task_name(spec->task),
+						spec->task == nn_task_classify ? psprintf("with %d labels answers", n_labels) : "answers"),
+				 errhint("Name another output: {\"output\": \"...\"}.")));
+}
+
+/* Raises unless the features are the numbers that the model takes. */
+static void
+check_features(Jsonb *json, int n_inputs)
+{
+	int64		width = reg_features_width(json);
+
+	if (width != 0 && width != n_inputs)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("model specification: the features are " INT64_FORMAT " numbers, the model takes %d", width, n_inputs)));
+}
+
+/* An ONNX file: the answer is spec.output, else the one that the graph shows,
+ * else the first. */
+static void
+check_network(const reg_new *new, reg_spec *spec, Jsonb **json, ArrayType **labels, found *f)
 {
 	nn_options	opt = nn_pg_options();
 	mr_env		env = mr_pg_env(NULL);
 	nn_summary	s;
 	mr_status	st;
-	int			output = 0;
-	bool		labels_fit = n_labels == 0;
+	int			output;
+	int			n_labels;
+	bool		labels_fit;
+	int64		elements;
 
+	reg_features_class(*json, spec);
 	opt.n_classes = spec->n_classes;
 	opt.classes = spec->classes;
 	if (nn_check(&env, new->bytes, new->size, &opt, &s, &st) != MR_OK)
@@ -63,23 +211,10 @@ check_network(const reg_new *new, reg_spec *spec, int n_labels, found *f)
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 				 errmsg("the model has %d inputs and %d outputs", s.n_inputs, s.n_outputs)));
-	if (spec->output)
-	{
-		StringInfoData names;
-
-		initStringInfo(&names);
-		for (output = 0; output < s.n_outputs; output++)
-		{
-			if (strcmp(s.outputs[output].name, spec->output) == 0)
-				break;
-			appendStringInfo(&names, "%s%s", output ? ", " : "", s.outputs[output].name);
-		}
-		if (output == s.n_outputs)
-			ereport(ERROR,
-					(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-					 errmsg("model specification: the model has no output \"%s\"", spec->output),
-					 errdetail("It has: %s.", names.data)));
-	}
+	output = choose_answer(&s, spec, json, labels);
+	n_labels = *labels ? count_labels(*labels) : 0;
+	check_answer(spec, n_labels, &s.outputs[output]);
+	labels_fit = n_labels == 0 || spec->task == nn_task_classify;
 	for (int i = 0; i < s.n_outputs; i++)
 		labels_fit |= s.outputs[i].elements == n_labels;
 	if (!labels_fit)
@@ -88,8 +223,14 @@ check_network(const reg_new *new, reg_spec *spec, int n_labels, found *f)
 				 errmsg("there are %d labels, but no output of the model has as many numbers", n_labels)));
 	reg_spec_complete(spec, &s.inputs[0]);
 	f->kind = REG_ONNX;
-	f->n_inputs = checked_count(s.inputs[0].elements, s.inputs[0].name);
+	elements = s.inputs[0].elements;
+	for (int i = 1; i < s.n_inputs && spec->task != nn_task_none; i++)
+		elements += s.inputs[i].elements;
+	f->n_inputs = checked_count(elements, s.inputs[0].name);
 	f->n_outputs = checked_count(s.outputs[output].elements, s.outputs[output].name);
+	if (spec->task != nn_task_none && reg_features_width(*json) == 0)
+		*json = set_features(*json, &s);
+	check_features(*json, f->n_inputs);
 	nn_summary_free(&env, &s);
 }
 
@@ -111,12 +252,12 @@ check_learner(const reg_new *new, reg_spec *spec, Jsonb **spec_json, int n_label
 	f->kind = (reg_kind) info.algorithm;
 	f->n_inputs = info.n_features;
 	f->n_outputs = info.n_outputs;
-	if (spec->has_input || spec->output || spec->n_classes || spec->precision != nn_float32)
+	if (spec->has_input || spec->output || spec->n_classes || spec->task != nn_task_none || spec->precision != nn_float32)
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 				 errmsg("model specification: \"%s\" is for networks, not for a model of kind \"%s\"",
 						spec->has_input ? "input" : spec->output ? "output" :
-						spec->n_classes ? "shapes" : "precision", reg_kind_name(f->kind))));
+						spec->n_classes ? "shapes" : spec->task != nn_task_none ? "task" : "precision", reg_kind_name(f->kind))));
 	if (n_labels != info.n_classes)
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
@@ -226,7 +367,7 @@ reg_register(const reg_new *new)
 	reg_spec	spec;
 	Jsonb	   *spec_json = new->spec ? new->spec : empty_object();
 	ArrayType  *labels;
-	int			n_labels = 0;
+	int			n_labels;
 	found		f;
 	const reg_model *backbone = NULL;
 	reg_row		row = {0};
@@ -236,18 +377,11 @@ reg_register(const reg_new *new)
 	reg_check_name(new->name, "model name");
 	reg_spec_parse(spec_json, &spec);
 	labels = new->labels ? new->labels : spec.labels;
-	if (labels)
-	{
-		if (ARR_NDIM(labels) != 1 || array_contains_nulls(labels))
-			ereport(ERROR,
-					(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-					 errmsg("labels must be a one-dimensional array without nulls")));
-		n_labels = ARR_DIMS(labels)[0];
-	}
+	n_labels = labels ? count_labels(labels) : 0;
 	if (new->size >= sizeof(learner_magic) && memcmp(new->bytes, learner_magic, sizeof(learner_magic)) == 0)
 		backbone = check_learner(new, &spec, &spec_json, n_labels, &f);
 	else
-		check_network(new, &spec, n_labels, &f);
+		check_network(new, &spec, &spec_json, &labels, &f);
 
 	row.name = unconstify(char *, new->name);
 	row.kind = unconstify(char *, reg_kind_name(f.kind));

@@ -246,6 +246,8 @@ reg_model_of_row(const reg_row *row)
 	m->n_inputs = row->n_inputs;
 	m->n_outputs = row->n_outputs;
 	reg_spec_parse(row->spec, &loaded->spec);
+	if (kind == REG_ONNX)
+		reg_features_class(row->spec, &loaded->spec);
 	if (row->labels)
 	{
 		const char **labels;

@@ -18,6 +18,8 @@
 #include "registry/train_data.h"
 #include "utils/memutils.h"
 
+#define MANY (1 << 20)			/* numbers looked at between interrupts */
+#define NETWORK_SLICE 1024		/* rows whose probabilities are at hand at once */
 #define ALIGN64(n) (((n) + 63) & ~(size_t) 63)
 #define MISSING_HINT "Models of trees take NULL as a missing value; others need a number, say of coalesce()."
 
@@ -114,7 +116,10 @@ reg_extract(const reg_model *m, const uint8 *image, size_t size, float *out, mr_
 bool
 reg_takes_missing(const reg_model *m)
 {
-	return m->kind != REG_ONNX && lrn_takes((lrn_algorithm) m->kind, LRN_TAKES_MISSING);
+	/* an imputer or trees within a network may know what to do */
+	if (m->kind == REG_ONNX)
+		return m->loaded->spec.task != nn_task_none;
+	return lrn_takes((lrn_algorithm) m->kind, LRN_TAKES_MISSING);
 }
 
 void
@@ -130,19 +135,48 @@ reg_check_columns(const reg_model *m, int64 columns)
 static void
 check_classifier(const reg_model *m)
 {
-	if (m->kind == REG_ONNX || m->n_labels == 0 || m->n_labels != m->n_outputs)
+	if (m->kind == REG_ONNX ? reg_task_of(m) != nn_task_classify : m->n_labels == 0 || m->n_labels != m->n_outputs)
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-				 errmsg("model \"%s\" (%s) is not a classifier", m->reference, reg_kind_name(m->kind))));
+				 errmsg("model \"%s\" (%s) is not a classifier", m->reference, reg_kind_name(m->kind)),
+				 m->kind != REG_ONNX ? 0 :
+				 m->loaded->spec.task == nn_task_none ? reg_hint_task() : errhint("Use predict().")));
+}
+
+/* Neither infinity nor NaN among n numbers?  Two at once: adding 1 to an exponent of all ones carries into the sign's bit. */
+static bool
+all_finite(const float *x, int64 n)
+{
+	const uint64 exponents = UINT64CONST(0x7F8000007F800000),
+				ones = UINT64CONST(0x0080000000800000);
+	uint64		carried = 0;
+
+	for (int64 first = 0; first < n; first += MANY)
+	{
+		int64		end = Min(n, first + MANY);
+
+		CHECK_FOR_INTERRUPTS();
+		for (int64 i = first; i + 2 <= end; i += 2)
+		{
+			uint64		two;
+
+			memcpy(&two, x + i, sizeof(two));
+			carried |= (two & exponents) + ones;
+		}
+	}
+	return !(carried & UINT64CONST(0x8000000080000000)) && (n % 2 == 0 || isfinite(x[n - 1]));
 }
 
 /* A learner that does not know missing values would answer NaN. */
 static void
 check_missing(const reg_model *m, const float *rows, int64 n)
 {
-	if (lrn_takes_missing(&m->loaded->lrn))
+	if (lrn_takes_missing(&m->loaded->lrn) || all_finite(rows, n * m->n_inputs))
 		return;
 	for (int64 i = 0; i < n * m->n_inputs; i++)
+	{
+		if (i % MANY == 0)
+			CHECK_FOR_INTERRUPTS();
 		if (isnan(rows[i]))
 			ereport(ERROR,
 					(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
@@ -150,6 +184,7 @@ check_missing(const reg_model *m, const float *rows, int64 n)
 					 errdetail("Number %d of row " INT64_FORMAT " is NaN.",
 							   (int) (i % m->n_inputs) + 1, i / m->n_inputs + 1),
 					 errhint(MISSING_HINT)));
+	}
 }
 
 typedef void (*learner_call) (const lrn_model *m, const float *rows, int64_t n, float *out);
@@ -159,7 +194,7 @@ static void
 run_learner_by(learner_call call, const reg_model *m, const float *rows, int64 n, float *out)
 {
 	const lrn_model *l = &m->loaded->lrn;
-	int64		slice = Max(1, lrn_slice(l));
+	int64		slice = n == 1 ? 1 : Max(1, lrn_slice(l));
 
 	reg_stat_start(m, n);
 	for (int64 done = 0; done < n; done += slice)
@@ -183,6 +218,11 @@ reg_class_probabilities(const reg_model *m, const float *rows, int64 n, int d, f
 {
 	check_classifier(m);
 	reg_check_columns(m, d);
+	if (m->kind == REG_ONNX)
+	{
+		reg_answer_rows(m, rows, n, proba);
+		return;
+	}
 	reg_load(m);
 	check_missing(m, rows, n);
 	run_learner(m, rows, n, proba);
@@ -192,21 +232,27 @@ void
 reg_classify(const reg_model *m, const float *rows, int64 n, int d,
 			 int32 *label, float *confidence)
 {
+	bool		network = m->kind == REG_ONNX;
 	int64		slice;
-	int			k = m->n_outputs;
+	int			k = m->n_labels;
 	float	   *proba;
 
 	check_classifier(m);
 	reg_check_columns(m, d);
 	reg_load(m);
-	check_missing(m, rows, n);
-	slice = Max(1, Min(lrn_slice(&m->loaded->lrn), 4096));
-	proba = reg_scratch(sizeof(float) * k * slice);
+	if (!network)
+		check_missing(m, rows, n);
+	slice = Min(n, n == 1 ? 1 : network ? NETWORK_SLICE : Max(1, Min(lrn_slice(&m->loaded->lrn), 4096)));
+	/* a network's own work is the scratch */
+	proba = network ? palloc(sizeof(float) * k * slice) : reg_scratch(sizeof(float) * k * slice);
 	for (int64 done = 0; done < n; done += slice)
 	{
 		int64		now = Min(slice, n - done);
 
-		run_learner(m, rows + done * d, now, proba);
+		if (network)
+			reg_answer_rows(m, rows + done * d, now, proba);
+		else
+			run_learner(m, rows + done * d, now, proba);
 		for (int64 r = 0; r < now; r++)
 		{
 			const float *p = proba + r * k;
@@ -219,30 +265,35 @@ reg_classify(const reg_model *m, const float *rows, int64 n, int d,
 			confidence[done + r] = p[best];
 		}
 	}
+	if (network)
+		pfree(proba);
 }
 
 float
 reg_predict(const reg_model *m, const float *row, int d)
 {
+	nn_task		task = reg_task_of(m);
 	float	   *out;
 	int			best = 0;
 
-	if (m->kind == REG_ONNX)
-		ereport(ERROR,
-				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-				 errmsg("model \"%s\" (%s) does not predict a number", m->reference, reg_kind_name(m->kind)),
-				 errhint("Use infer().")));
 	reg_check_columns(m, d);
-	reg_load(m);
-	if (m->loaded->lrn.info.task != LRN_REGRESS && m->loaded->lrn.info.task != LRN_CLUSTER)
+	if (task != nn_task_regress && task != nn_task_cluster)
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 				 errmsg("model \"%s\" (%s) does not predict a number", m->reference, reg_kind_name(m->kind)),
-				 m->n_labels ? errhint("Use classify().") : errhint("Use infer().")));
-	check_missing(m, row, 1);
-	out = reg_scratch(sizeof(float) * m->n_outputs);
-	run_learner(m, row, 1, out);
-	if (m->loaded->lrn.info.task == LRN_REGRESS)
+				 m->n_labels ? errhint("Use classify().") : m->kind == REG_ONNX ? reg_hint_task() : errhint("Use infer().")));
+	if (m->kind == REG_ONNX)
+	{
+		out = palloc(sizeof(float) * m->n_outputs);
+		reg_answer_rows(m, row, 1, out);
+	}
+	else
+	{
+		check_missing(m, row, 1);
+		out = reg_scratch(sizeof(float) * m->n_outputs);
+		run_learner(m, row, 1, out);
+	}
+	if (task == nn_task_regress)
 		return out[0];
 	for (int c = 1; c < m->n_outputs; c++)
 		if (out[c] < out[best])
@@ -309,13 +360,17 @@ reg_floats(ArrayType *array, int max_dims, bool finite, const char *what,
 		train_array(array, TRAIN_FLOAT4_ARRAY, copy);
 		values = copy;
 	}
-	for (int64 i = 0; i < n; i++)
+	for (int64 i = all_finite(values, n) ? n : 0; i < n; i++)
+	{
+		if (i % MANY == 0)
+			CHECK_FOR_INTERRUPTS();
 		if (isinf(values[i]) || (finite && isnan(values[i])))
 			ereport(ERROR,
 					(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 					 errmsg("%s must not contain %s", what, isinf(values[i]) ? "infinity" : "NaN"),
 					 errdetail("Number " INT64_FORMAT " is %s.", i + 1, isinf(values[i]) ? "infinite" : "NaN"),
 					 isinf(values[i]) ? 0 : errhint(MISSING_HINT)));
+	}
 	*rows = ndim == 2 ? ARR_DIMS(array)[0] : ndim > 0;
 	*columns = ndim == 2 ? ARR_DIMS(array)[1] : (int) n;
 	return values;

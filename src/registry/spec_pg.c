@@ -6,7 +6,7 @@
  *	            "filter": "bilinear", "channels": "rgb", "range": [0, 1],
  *	            "mean": [0.485, 0.456, 0.406], "std": [0.229, 0.224, 0.225], "pad": 114},
  *	 "output": "features", "precision": "bfloat16", "labels": ["cat", "dog"], "backbone": "cifar10:1",
- *	 "shapes": [[1, 3, 320, 320], [1, 3, 640, 640]]}
+ *	 "task": "classification", "features": ["u", "g", "r"], "shapes": [[1, 3, 320, 320], [1, 3, 640, 640]]}
  *
  * Every key is optional, an unknown one is an error: a typing mistake must not
  * silently change what a network sees.
@@ -22,7 +22,7 @@
 #include "utils/builtins.h"
 #include "utils/numeric.h"
 
-static const char *const top_keys[] = {"input", "output", "precision", "labels", "backbone", "features", "shapes", "description", "licence", "license", "source", NULL};
+static const char *const top_keys[] = {"input", "output", "precision", "labels", "backbone", "features", "task", "shapes", "description", "licence", "license", "source", NULL};
 static const char *const input_keys[] = {"width", "height", "fit", "resize", "filter", "channels", "range", "mean", "std", "pad", NULL};
 
 static void
@@ -232,6 +232,26 @@ parse_precision(const char *s)
 			 strcmp(s, "int8") == 0 ? errhint("millrace.quantize_model() makes an int8 version of a model.") : 0));
 }
 
+static const char *const task_names[] = {"none", "classification", "regression", "clustering"};
+
+const char *
+reg_task_name(nn_task task)
+{
+	return task_names[task];
+}
+
+static nn_task
+parse_task(const char *s)
+{
+	if (s == NULL)
+		return nn_task_none;
+	for (nn_task task = nn_task_classify; task <= nn_task_cluster; task++)
+		if (strcmp(s, task_names[task]) == 0)
+			return task;
+	bad_spec("", "task", "classification, regression or clustering");
+	return nn_task_none;
+}
+
 void
 reg_spec_parse(Jsonb *jsonb, reg_spec *out)
 {
@@ -251,6 +271,7 @@ reg_spec_parse(Jsonb *jsonb, reg_spec *out)
 	out->output = reg_jsonb_text(&jsonb->root, "output", "");
 	out->backbone = reg_jsonb_text(&jsonb->root, "backbone", "");
 	out->precision = parse_precision(reg_jsonb_text(&jsonb->root, "precision", ""));
+	out->task = parse_task(reg_jsonb_text(&jsonb->root, "task", ""));
 	if (member(&jsonb->root, "labels", &v))
 		out->labels = parse_labels(&v);
 	if (member(&jsonb->root, "input", &v))

@@ -15,6 +15,64 @@
 #define TUNE_MAX_TRIALS 10000
 #define TUNE_MAX_FOLDS	100
 
+/* ---- a tuning ---- */
+
+typedef enum tune_search
+{
+	TUNE_RANDOM,
+	TUNE_GRID,
+	TUNE_HALVING
+} tune_search;
+
+extern const char *const tune_search_names[];
+
+typedef struct tune_trial
+{
+	Jsonb	   *parameters;
+	const char *state;			/* NULL: in the race */
+	char	   *error;
+	int			rung;			/* of scores */
+	double		resource;		/* NaN: none */
+	double	   *scores;			/* per fold; NULL: none yet */
+	double		mean;
+	double		sd;
+	double		seconds;
+} tune_trial;
+
+typedef struct tuning
+{
+	const char *name;
+	const char *query;
+	const char *target;
+	Jsonb	   *space;
+	Jsonb	   *options;
+	Jsonb	   *train_options;	/* those of them that are train_model()'s */
+	train_options o;
+	tune_search search;
+	int64		n_trials;
+	int64		folds;
+	double		holdout;		/* 0: folds */
+	bool		stratify;
+	char	   *group;
+	char	   *order;
+	char	   *metric_name;
+	lrn_score_kind metric;
+	int64		seed;
+	double		timeout;		/* seconds, 0: none */
+	int64		max_memory;		/* bytes of a trial, 0: what train_memory leaves */
+	int64		workers;
+	int64		factor;
+	char	   *resource;		/* "rows" or a parameter */
+	double		min_resource;
+	double		max_resource;
+	int			rungs;
+	tune_trial *trials;
+	train_data *data;
+	int			workers_launched;
+	instr_time	start;
+	TimestampTz started;
+} tuning;
+
 /* ---- tune_space_pg.c ---- */
 
 typedef struct tune_space tune_space;
@@ -102,5 +160,26 @@ extern struct ParallelContext *tune_begin(tune_job *job, train_data *data, int w
 extern int	tune_rung(struct ParallelContext *pcxt, const tune_job *job, bool again);
 /* Ends the workers; what is in shared memory is gone, the job's rows and cells too. */
 extern void tune_end(struct ParallelContext *pcxt);
+
+/* ---- tune_rungs_pg.c ---- */
+
+/* How many rungs, so that the first has enough of the resource. */
+extern void tune_plan_rungs(tuning *t);
+
+/* Run them all: each trial has its state then. */
+extern void tune_run_rungs(tuning *t, tune_job *job, struct ParallelContext *pcxt);
+
+/* The resource of a rung into the active trials' parameters, or the share of rows. */
+extern void tune_give_resource(const tuning *t, tune_job *job, int rung);
+
+/* Raises 22023 where all trials failed, 57014 where none was through in time. */
+extern int	tune_best_trial(const tuning *t);
+
+/* ---- tune_write_pg.c ---- */
+
+extern int64 tune_next_id(void);
+
+/* The rows; a warning tells of trials that failed. */
+extern void tune_write(const tuning *t, int64 id, int version, int best, const char *snapshot);
 
 #endif							/* MILLRACE_REGISTRY_TUNE_H */

@@ -5,16 +5,13 @@
  *
  * The query is read once, as the caller.  Every trial trains and is scored on
  * the same folds, with the same seed; the outcome does not depend on the number
- * of workers.  Successive halving (Jamieson and Talwalkar 2016) gives all trials
- * a small resource, and each further rung gives the better ones factor times as
- * much.  All rows of the tuning are written at its end, in the caller's
- * transaction: an error or a cancel leaves nothing.
+ * of workers.  The rows of the tuning are written at its end: an error or a
+ * cancel leaves nothing.
  */
 #include "postgres.h"
 
 #include <math.h>
 
-#include "catalog/pg_type.h"
 #include "core/core_pg.h"
 #include "fmgr.h"
 #include "learn/learn_int.h"
@@ -25,7 +22,6 @@
 #include "registry/progress.h"
 #include "registry/train_json.h"
 #include "registry/tune.h"
-#include "registry/write.h"
 #include "utils/builtins.h"
 #include "utils/fmgrprotos.h"
 #include "utils/memutils.h"
@@ -35,61 +31,7 @@ PG_FUNCTION_INFO_V1(millrace_tune_model);
 
 #define MAX_WORKERS 64
 
-typedef enum tune_search
-{
-	TUNE_RANDOM,
-	TUNE_GRID,
-	TUNE_HALVING
-} tune_search;
-
-static const char *const search_names[] = {"random", "grid", "halving"};
-
-typedef struct trial
-{
-	Jsonb	   *parameters;
-	const char *state;			/* NULL: in the race */
-	char	   *error;
-	int			rung;			/* of scores */
-	double		resource;		/* NaN: none */
-	double	   *scores;			/* per fold; NULL: none yet */
-	double		mean;
-	double		sd;
-	double		seconds;
-} trial;
-
-typedef struct tuning
-{
-	const char *name;
-	const char *query;
-	const char *target;
-	Jsonb	   *space;
-	Jsonb	   *options;
-	Jsonb	   *train_options;	/* those of them that are train_model()'s */
-	train_options o;
-	tune_search search;
-	int64		n_trials;
-	int64		folds;
-	double		holdout;		/* 0: folds */
-	bool		stratify;
-	char	   *group;
-	char	   *order;
-	char	   *metric_name;
-	lrn_score_kind metric;
-	int64		seed;
-	double		timeout;		/* seconds, 0: none */
-	int64		max_memory;		/* bytes of a trial, 0: what train_memory leaves */
-	int64		workers;
-	int64		factor;
-	char	   *resource;		/* "rows" or a parameter */
-	double		min_resource;
-	double		max_resource;
-	int			rungs;
-	trial	   *trials;
-	train_data *data;
-	int			workers_launched;
-	instr_time	start;
-	TimestampTz started;
-} tuning;
+const char *const tune_search_names[] = {"random", "grid", "halving"};
 
 /* Options of train_model() that tune_model() hands on. */
 static const char *const handed_on[] = {"task", "sample_weight", "one_hot", "class_weight", "descriptors_of"};
@@ -151,7 +93,7 @@ read_options(tuning *t)
 	reg_read_options(t->options, "tune_model()", list);
 	if (t->holdout > 0)
 		t->folds = 1;
-	while (t->search <= TUNE_HALVING && strcmp(search_names[t->search], search) != 0)
+	while (t->search <= TUNE_HALVING && strcmp(tune_search_names[t->search], search) != 0)
 		t->search++;
 	if (t->search > TUNE_HALVING)
 		ereport(ERROR,
@@ -194,7 +136,7 @@ check_resource(tuning *t, const tune_space *space)
 
 /* Parameters of a combination; false: it is no good, and the trial says why. */
 static bool
-set_params(const tuning *t, trial *tr, lrn_params *p)
+set_params(const tuning *t, tune_trial *tr, lrn_params *p)
 {
 	JsonbIterator *it = JsonbIteratorInit(&tr->parameters->root);
 	JsonbValue	v;
@@ -225,10 +167,10 @@ make_trials(tuning *t, const tune_space *space)
 	lrn_params *params = palloc0(n * sizeof(lrn_params));
 
 	t->n_trials = n;
-	t->trials = palloc0(n * sizeof(trial));
+	t->trials = palloc0(n * sizeof(tune_trial));
 	for (int i = 0; i < n; i++)
 	{
-		trial	   *tr = &t->trials[i];
+		tune_trial *tr = &t->trials[i];
 
 		tr->parameters = all[i];
 		tr->mean = tr->sd = tr->resource = NAN;
@@ -267,188 +209,9 @@ split_rows(tuning *t, tune_job *job)
 	job->draw = draw;
 }
 
-/* How many rungs, so that the first has enough of the resource. */
-static void
-plan_rungs(tuning *t)
-{
-	double		most,
-				least;
-
-	t->rungs = 1;
-	if (t->search != TUNE_HALVING)
-		return;
-	if (strcmp(t->resource, "rows") == 0)
-	{
-		int			classes = t->data->labels ? t->data->labels->n : 1;
-
-		most = (double) t->data->matrix.rows * (t->holdout > 0 ? 1 - t->holdout : 1 - 1.0 / (double) t->folds);
-		least = t->min_resource > 0 ? t->min_resource : fmax(50, 2.0 * (double) t->folds * classes);
-	}
-	else
-	{
-		most = t->max_resource;
-		least = fmax(t->min_resource, 1);
-	}
-	for (double trials = (double) t->n_trials; trials >= (double) t->factor && most / (double) t->factor >= least; t->rungs++)
-	{
-		trials = floor(trials / (double) t->factor);
-		most /= (double) t->factor;
-	}
-}
-
-/* What a rung gives to its trials. */
-static double
-resource_of(const tuning *t, int rung)
-{
-	double		share = pow((double) t->factor, rung - (t->rungs - 1));
-
-	return strcmp(t->resource, "rows") == 0 ? share : fmax(1, round(t->max_resource * share));
-}
-
-static void
-give_resource(const tuning *t, tune_job *job, int rung)
-{
-	double		r = resource_of(t, rung);
-	JsonbValue	v = {.type = jbvNumeric};
-	mr_status	st = {0};
-
-	if (t->search != TUNE_HALVING)
-		return;
-	if (strcmp(t->resource, "rows") == 0)
-	{
-		job->s->share = r;
-		return;
-	}
-	v.val.numeric = DatumGetNumeric(DirectFunctionCall1(float8_numeric, Float8GetDatum(r)));
-	for (int i = 0; i < job->s->n_active; i++)
-		if (train_set_param(&job->params[job->active[i]], t->resource, &v, &st) != MR_OK)
-			mr_pg_raise(&st);
-}
-
-/* A rung's cells into the trial; false: it is out of the race. */
-static bool
-collect(tuning *t, const tune_job *job, int i, int rung)
-{
-	trial	   *tr = &t->trials[i];
-	const tune_cell *cell = &job->cell[(Size) i * t->folds];
-	double		sum = 0,
-				square = 0;
-	bool		late = false;
-
-	for (int f = 0; f < t->folds; f++)
-	{
-		tr->seconds += cell[f].seconds;
-		late |= cell[f].state == TUNE_TIMEOUT || cell[f].state == TUNE_OPEN;
-		sum += cell[f].score;
-		if (cell[f].state == TUNE_FAILED && tr->error == NULL)
-			tr->error = pstrdup(cell[f].error);
-	}
-	if (tr->error || late)
-	{
-		tr->state = tr->error ? "failed" : "timeout";
-		return false;
-	}
-	if (tr->scores == NULL)
-		tr->scores = palloc(t->folds * sizeof(double));
-	tr->rung = rung;
-	tr->resource = t->search == TUNE_HALVING ? resource_of(t, rung) : NAN;
-	tr->mean = sum / (double) t->folds;
-	for (int f = 0; f < t->folds; f++)
-	{
-		tr->scores[f] = cell[f].score;
-		square += (cell[f].score - tr->mean) * (cell[f].score - tr->mean);
-	}
-	tr->sd = sqrt(square / (double) t->folds);
-	return true;
-}
-
-/* Whether trial a is to be preferred: further, better, earlier. */
-static bool
-is_better(const tuning *t, int a, int b)
-{
-	const trial *x = &t->trials[a],
-			   *y = &t->trials[b];
-	int			sign = lrn_score_sign(t->metric);
-
-	if (x->rung != y->rung)
-		return x->rung > y->rung;
-	return x->mean != y->mean ? sign * x->mean > sign * y->mean : a < b;
-}
-
-/* Keep the best of the active trials: an insertion sort, they are few. */
-static void
-keep_best(tuning *t, tune_job *job, int keep)
-{
-	for (int i = 1; i < job->s->n_active; i++)
-		for (int k = i; k > 0 && is_better(t, job->active[k], job->active[k - 1]); k--)
-		{
-			int32		swap = job->active[k];
-
-			job->active[k] = job->active[k - 1];
-			job->active[k - 1] = swap;
-		}
-	for (int i = keep; i < job->s->n_active; i++)
-		t->trials[job->active[i]].state = "stopped";
-	job->s->n_active = Min(keep, job->s->n_active);
-}
-
-static void
-run_rungs(tuning *t, tune_job *job, struct ParallelContext *pcxt)
-{
-	tune_shared *s = job->s;
-
-	s->n_active = 0;
-	for (int i = 0; i < t->n_trials; i++)
-		if (t->trials[i].state == NULL)
-			job->active[s->n_active++] = i;
-	for (int rung = 0; rung < t->rungs && s->n_active > 0; rung++)
-	{
-		int			alive = 0;
-		int			asked = s->n_active,
-					launched;
-
-		give_resource(t, job, rung);
-		for (int i = 0; i < s->n_active; i++)
-			memset(&job->cell[(Size) job->active[i] * t->folds], 0, t->folds * sizeof(tune_cell));
-		launched = tune_rung(pcxt, job, rung > 0);
-		t->workers_launched = Max(t->workers_launched, launched);
-		for (int i = 0; i < s->n_active; i++)
-			if (collect(t, job, job->active[i], rung))
-				job->active[alive++] = job->active[i];
-		s->n_active = alive;
-		if (rung < t->rungs - 1)
-			keep_best(t, job, Max(1, asked / (int) t->factor));
-	}
-	for (int i = 0; i < s->n_active; i++)
-		t->trials[job->active[i]].state = "done";
-}
-
-static int
-best_trial(const tuning *t)
-{
-	int			best = -1;
-
-	for (int i = 0; i < t->n_trials; i++)
-		if (t->trials[i].scores && strcmp(t->trials[i].state, "failed") != 0 && (best < 0 || is_better(t, i, best)))
-			best = i;
-	if (best >= 0)
-		return best;
-	for (int i = 0; i < t->n_trials; i++)
-		if (t->trials[i].error)
-			ereport(ERROR,
-					(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-					 errmsg("all trials failed"),
-					 errdetail("Trial %d: %s", i + 1, t->trials[i].error)));
-	ereport(ERROR,
-			(errcode(ERRCODE_QUERY_CANCELED),
-			 errmsg("no trial was finished within the timeout of %g seconds", t->timeout),
-			 errhint("Raise \"timeout\", or read fewer rows.")));
-	return -1;
-}
-
 /* Options with which train_model() makes the same model. */
 static Jsonb *
-options_of_best(const tuning *t, const trial *best)
+options_of_best(const tuning *t, const tune_trial *best)
 {
 	JsonbParseState *state = NULL;
 	Jsonb	   *part[] = {t->train_options, best->parameters};
@@ -471,98 +234,6 @@ options_of_best(const tuning *t, const trial *best)
 		json_push_integer(&state, t->resource, (int64) t->max_resource);
 	json_push_integer(&state, "random_state", (int64) t->o.params.random_state);
 	return JsonbValueToJsonb(pushJsonbValue(&state, WJB_END_OBJECT, NULL));
-}
-
-static int64
-next_tuning(void)
-{
-	reg_write	w;
-	int64		id;
-	bool		isnull;
-
-	reg_write_begin(&w, "tune_model()");
-	reg_execute("SELECT pg_catalog.nextval('millrace.tunings_id_seq')", 0, NULL, NULL, NULL, SPI_OK_SELECT);
-	id = DatumGetInt64(reg_result(0, 1, &isnull));
-	reg_write_end(&w);
-	return id;
-}
-
-static void
-write_trial(const tuning *t, int64 id, int i)
-{
-	static const Oid types[] = {INT8OID, INT4OID, JSONBOID, INT8OID, TEXTOID, INT4OID, FLOAT8OID, FLOAT8ARRAYOID,
-	FLOAT8OID, FLOAT8OID, FLOAT8OID, TEXTOID};
-	const trial *tr = &t->trials[i];
-	Datum		values[lengthof(types)];
-	char		nulls[] = "            ";
-	Datum	   *score = palloc(t->folds * sizeof(Datum));
-
-	for (int f = 0; f < t->folds; f++)
-		score[f] = Float8GetDatum(tr->scores ? tr->scores[f] : 0);
-	values[0] = Int64GetDatum(id);
-	values[1] = Int32GetDatum(i + 1);
-	values[2] = JsonbPGetDatum(tr->parameters);
-	values[3] = Int64GetDatum((int64) t->o.params.random_state);
-	values[4] = CStringGetTextDatum(tr->state);
-	values[5] = Int32GetDatum(tr->rung);
-	values[6] = Float8GetDatum(tr->resource);
-	nulls[6] = isnan(tr->resource) ? 'n' : ' ';
-	values[7] = PointerGetDatum(construct_array(score, (int) t->folds, FLOAT8OID, sizeof(float8), true, TYPALIGN_DOUBLE));
-	values[8] = Float8GetDatum(tr->mean);
-	values[9] = Float8GetDatum(tr->sd);
-	nulls[7] = nulls[8] = nulls[9] = tr->scores ? ' ' : 'n';
-	values[10] = Float8GetDatum(tr->seconds);
-	values[11] = tr->error ? CStringGetTextDatum(tr->error) : (Datum) 0;
-	nulls[11] = tr->error ? ' ' : 'n';
-	reg_execute("INSERT INTO millrace.trials (tuning, trial, parameters, seed, state, rung, resource, scores, mean, sd, seconds, error) "
-				"VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)",
-				lengthof(types), types, values, nulls, SPI_OK_INSERT);
-}
-
-static void
-write_tuning(const tuning *t, int64 id, int version, int best, const char *snapshot)
-{
-	static const Oid types[] = {INT8OID, TEXTOID, INT4OID, TEXTOID, TEXTOID, TEXTOID, JSONBOID, JSONBOID, TEXTOID, TEXTOID,
-	INT8OID, INT8OID, INT4OID, INT4OID, INT4OID, INT4OID, FLOAT8OID, INT4OID, TEXTOID, FLOAT8OID, TEXTOID};
-	Datum		values[lengthof(types)];
-	reg_write	w;
-	int			failed = 0;
-
-	for (int i = 0; i < t->n_trials; i++)
-		failed += t->trials[i].error != NULL;
-	reg_write_begin(&w, "tune_model()");
-	values[0] = Int64GetDatum(id);
-	values[1] = CStringGetTextDatum(t->name);
-	values[2] = Int32GetDatum(version);
-	values[3] = CStringGetTextDatum(lrn_algorithm_name(t->o.params.algorithm));
-	values[4] = CStringGetTextDatum(t->query);
-	values[5] = CStringGetTextDatum(t->target);
-	values[6] = JsonbPGetDatum(t->space);
-	values[7] = JsonbPGetDatum(t->options);
-	values[8] = CStringGetTextDatum(search_names[t->search]);
-	values[9] = CStringGetTextDatum(lrn_score_name(t->metric));
-	values[10] = Int64GetDatum(t->seed);
-	values[11] = Int64GetDatum(t->data->matrix.rows);
-	values[12] = Int32GetDatum((int32) t->folds);
-	values[13] = Int32GetDatum((int32) t->n_trials);
-	values[14] = Int32GetDatum(failed);
-	values[15] = Int32GetDatum(best + 1);
-	values[16] = Float8GetDatum(t->trials[best].mean);
-	values[17] = Int32GetDatum(t->workers_launched);
-	values[18] = CStringGetTextDatum(snapshot);
-	values[19] = Float8GetDatum(train_seconds_since(t->start));
-	values[20] = CStringGetTextDatum(w.caller);
-	reg_execute("INSERT INTO millrace.tunings (id, name, version, algorithm, query, target, space, options, search, metric, seed, "
-				"rows, folds, trials, failed, best_trial, best_score, workers, snapshot, seconds, tuned_by) OVERRIDING SYSTEM VALUE "
-				"VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21)",
-				lengthof(types), types, values, NULL, SPI_OK_INSERT);
-	for (int i = 0; i < t->n_trials; i++)
-		write_trial(t, id, i);
-	reg_write_end(&w);
-	if (failed)
-		ereport(WARNING,
-				(errmsg("%d of " INT64_FORMAT " trials failed", failed, t->n_trials),
-				 errhint("SELECT * FROM millrace.trials WHERE tuning = " INT64_FORMAT " AND state = 'failed' says why.", id)));
 }
 
 /* What a process may take beyond the rows; raises when not even a fold fits. */
@@ -614,14 +285,14 @@ search(tuning *t, lrn_params *params, train_result *r)
 	pg_atomic_init_u32(&s->finished, 0);
 	s->max_memory = memory_of_trial(t, &job);
 	split_rows(t, &job);
-	plan_rungs(t);
+	tune_plan_rungs(t);
 	job.active = palloc(t->n_trials * sizeof(int32));
 	job.cell = palloc_extended(t->n_trials * t->folds * sizeof(tune_cell), MCXT_ALLOC_HUGE | MCXT_ALLOC_ZERO);
 
 	reg_progress_phase(REG_PHASE_TUNING);
 	pcxt = tune_begin(&job, t->data, (int) t->workers);
-	run_rungs(t, &job, pcxt);
-	best = best_trial(t);
+	tune_run_rungs(t, &job, pcxt);
+	best = tune_best_trial(t);
 
 	reg_progress_phase(REG_PHASE_TRAINING);
 	p = job.params[best];
@@ -629,7 +300,7 @@ search(tuning *t, lrn_params *params, train_result *r)
 	{
 		job.s->n_active = 1;
 		job.active[0] = best;
-		give_resource(t, &job, t->rungs - 1);
+		tune_give_resource(t, &job, t->rungs - 1);
 		p = job.params[best];
 	}
 	p.max_memory = (size_t) lrn_train_memory_kb * 1024 - t->data->memory;
@@ -737,11 +408,11 @@ millrace_tune_model(PG_FUNCTION_ARGS)
 	r.target = t.target;
 	r.options = options_of_best(&t, &t.trials[best]);
 	r.cpu_seconds = train_cpu_seconds() - cpu;
-	r.tuning = next_tuning();
+	r.tuning = tune_next_id();
 	r.metric = lrn_score_name(t.metric);
 	r.score = t.trials[best].mean;
 	version = train_store(&r);
-	write_tuning(&t, r.tuning, version, best, r.snapshot);
+	tune_write(&t, r.tuning, version, best, r.snapshot);
 	reg_progress_end();
 	PG_RETURN_INT32(version);
 }

@@ -196,7 +196,7 @@ millrace_create_source(PG_FUNCTION_ARGS)
 	if (get_rel_name(target) == NULL)
 		ereport(ERROR, (errcode(ERRCODE_UNDEFINED_TABLE), errmsg("relation with OID %u does not exist", target)));
 	check_target(target);
-	owner_name = kfk_check_options(options, target);
+	owner_name = kfk_check_options(&options, target);
 	if (owner_name == NULL)
 		owner = default_owner(target);
 	else

@@ -9,7 +9,11 @@
 
 #include "utils/jsonb.h"
 
-/* ERROR if one is wrong for a source into this target.  Returns the owner named among them, or NULL. */
-extern char *kfk_check_options(Jsonb *options, Oid target);
+/*
+ * ERROR if one is wrong for a source into this target; *options may become
+ * another object that means the same in any session.  Returns the owner named
+ * among them, or NULL.
+ */
+extern char *kfk_check_options(Jsonb **options, Oid target);
 
 #endif							/* MILLRACE_STREAM_OPTIONS_H */

@@ -6,12 +6,16 @@
  */
 #include "postgres.h"
 
+#include "catalog/pg_constraint.h"
 #include "lib/stringinfo.h"
 #include "stream/options.h"
 #include "stream/stream.h"
 #include "utils/builtins.h"
 #include "utils/jsonb.h"
+#include "utils/json.h"
 #include "utils/lsyscache.h"
+#include "utils/regproc.h"
+#include "utils/timestamp.h"
 
 typedef struct option_rule
 {
@@ -26,20 +30,25 @@ static void check_name(const char *name, const JsonbValue *v, Oid target);
 static void check_columns(const char *name, const JsonbValue *v, Oid target);
 static void check_character(const char *name, const JsonbValue *v, Oid target);
 static void check_text(const char *name, const JsonbValue *v, Oid target);
+static void check_transform(const char *name, const JsonbValue *v, Oid target);
+static void check_start(const char *name, const JsonbValue *v, Oid target);
 static void check_header(const char *name, const JsonbValue *v, Oid target);
 
 static const option_rule rules[] = {
 	{"owner", NULL, 1, 0, check_name},
 	{"format", "json|csv|avro|text|bytes", 1, 0, NULL},
 	{"columns", NULL, 1, 0, check_columns},
+	{"transform", NULL, 1, 0, check_transform},
 	{"unknown_keys", "ignore|refuse", 1, 0, NULL},
 	{"array", "refuse|rows", 1, 0, NULL},
 	{"header", NULL, 1, 0, check_header},
 	{"delimiter", NULL, 1, 0, check_character},
 	{"quote", NULL, 1, 0, check_character},
 	{"null", NULL, 1, 0, check_text},
-	{"tombstones", "skip|dead_letter", 1, 0, NULL},
-	{"start", "earliest|latest", 0, PG_INT64_MAX, NULL},
+	{"tombstones", "skip|dead_letter|delete", 1, 0, NULL},
+	{"on_conflict", "update|nothing", 1, 0, NULL},
+	{"key_format", "text|bytes|json|avro", 1, 0, NULL},
+	{"start", NULL, 1, 0, check_start},
 	{"workers", NULL, 1, KFK_MAX_WORKERS, NULL},
 	{"batch_rows", NULL, 1, 100000, NULL},
 	{"batch_bytes", NULL, 65536, 1 << 28, NULL},
@@ -48,6 +57,17 @@ static const option_rule rules[] = {
 	{"max_message_bytes", NULL, 1024, 1 << 28, NULL},
 	{"max_dead_percent", NULL, 0, 100, NULL},
 };
+
+static bool
+is_number_within(const char *text, int64 low, int64 high)
+{
+	char	   *end;
+	int64		n;
+
+	errno = 0;
+	n = strtoi64(text, &end, 10);
+	return errno == 0 && end != text && *end == '\0' && n >= low && n <= high;
+}
 
 static void
 invalid(const char *name, const char *allowed)
@@ -83,6 +103,56 @@ check_character(const char *name, const JsonbValue *v, Oid target)
 		invalid(name, strcmp(name, "quote") == 0 ? "is one ASCII character other than a line break, or none" : "is one ASCII character other than a line break");
 }
 
+/* A time as text that reads the same in any session; NULL for earliest, latest or an offset; ERROR for anything else. */
+static char *
+start_time(const JsonbValue *v)
+{
+	char	   *text = v->type == jbvString ? pnstrdup(v->val.string.val, v->val.string.len) :
+		v->type == jbvNumeric ? DatumGetCString(DirectFunctionCall1(numeric_out, NumericGetDatum(v->val.numeric))) : pstrdup("");
+	TimestampTz time;
+	struct pg_tm tm;
+	fsec_t		fsec;
+
+	if (kfk_is_one_of(text, "earliest|latest") || is_number_within(text, 0, PG_INT64_MAX))
+		return NULL;
+	if (v->type != jbvString || strspn(text, "+-.0123456789") == strlen(text))
+		invalid("start", "are earliest, latest, an offset and a time");
+	time = DatumGetTimestampTz(DirectFunctionCall3(timestamptz_in, CStringGetDatum(text), ObjectIdGetDatum(InvalidOid), Int32GetDatum(-1)));
+	if (TIMESTAMP_NOT_FINITE(time) || time < SetEpochTimestamp() || timestamp2tm(time, NULL, &tm, &fsec, NULL, NULL) != 0 || tm.tm_year > 9999)
+		invalid("start", "is a time from 1970 to 9999");
+	return psprintf("%04d-%02d-%02dT%02d:%02d:%02d.%06dZ", tm.tm_year, tm.tm_mon, tm.tm_mday, tm.tm_hour, tm.tm_min, tm.tm_sec, (int) fsec);
+}
+
+static void
+check_start(const char *name, const JsonbValue *v, Oid target)
+{
+	(void) start_time(v);
+}
+
+/* "s.f" or "s.f(type)" */
+static Oid
+find_function(const char *text)
+{
+	return DatumGetObjectId(strchr(text, '(') ? DirectFunctionCall1(regprocedurein, CStringGetDatum(text)) : DirectFunctionCall1(regprocin, CStringGetDatum(text)));
+}
+
+/* A function of one argument that returns rows of the target. */
+static void
+check_transform(const char *name, const JsonbValue *v, Oid target)
+{
+	char	   *text = v->type == jbvString ? pnstrdup(v->val.string.val, v->val.string.len) : pstrdup("");
+	Oid			function;
+
+	if (*text == '\0')
+		invalid(name, "is the name of a function");
+	function = find_function(text);
+	if (get_func_rettype(function) != get_rel_type_id(target) || get_func_nargs(function) != 1)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_FUNCTION_DEFINITION),
+				 errmsg("function %s cannot be a transform for table \"%s\"", text, get_rel_name(target)),
+				 errdetail("It must take one argument and return %s or a set of it.", format_type_be(get_rel_type_id(target)))));
+}
+
 /* true, false or the names of the fields in order. */
 static void
 check_header(const char *name, const JsonbValue *v, Oid target)
@@ -104,17 +174,6 @@ check_header(const char *name, const JsonbValue *v, Oid target)
 		invalid(name, "are true, false and an array of the fields' names");
 }
 
-static bool
-is_number_within(const char *text, int64 low, int64 high)
-{
-	char	   *end;
-	int64		n;
-
-	errno = 0;
-	n = strtoi64(text, &end, 10);
-	return errno == 0 && end != text && *end == '\0' && n >= low && n <= high;
-}
-
 /* {"json key": "column", …}: every column must exist in the target. */
 static void
 check_columns(const char *name, const JsonbValue *v, Oid target)
@@ -133,13 +192,20 @@ check_columns(const char *name, const JsonbValue *v, Oid target)
 	{
 		char	   *column;
 
+		if (token == WJB_KEY && member.val.string.len > 0 && member.val.string.val[0] == '$' &&
+			!kfk_is_one_of(pnstrdup(member.val.string.val, member.val.string.len), KFK_PROPERTIES))
+			ereport(ERROR,
+					(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+					 errmsg("unknown property \"%.*s\" in source option \"columns\"", member.val.string.len, member.val.string.val),
+					 errhint("Properties of a message are %s.", KFK_PROPERTIES)));
 		if (token != WJB_VALUE)
 			continue;
 		column = member.type == jbvString ? pnstrdup(member.val.string.val, member.val.string.len) : pstrdup("");
 		if (get_attnum(target, column) <= 0)
 			ereport(ERROR,
 					(errcode(ERRCODE_UNDEFINED_COLUMN),
-					 errmsg("column \"%s\" of source option \"columns\" does not exist in table \"%s\"", column, get_rel_name(target))));
+					 errmsg("column \"%s\" of source option \"columns\" does not exist in table \"%s\"", column,
+							OidIsValid(target) ? get_rel_name(target) : "?")));
 	}
 }
 
@@ -180,10 +246,80 @@ check_option(const char *name, const JsonbValue *v, Oid target)
 			 errhint("Options are %s.", known.data)));
 }
 
-/* Check all options; returns the owner named among them, or NULL. */
-char *
-kfk_check_options(Jsonb *options, Oid target)
+/* What an option needs of the others and of the target. */
+static void
+check_together(Jsonb *options, Oid target)
 {
+	JsonbValue	buffer;
+	JsonbValue *tombstones = getKeyJsonValueFromContainer(&options->root, "tombstones", 10, &buffer);
+	bool		deletes = tombstones && tombstones->type == jbvString && tombstones->val.string.len == 6;
+	bool		conflict = getKeyJsonValueFromContainer(&options->root, "on_conflict", 11, &buffer) != NULL;
+	bool		key = getKeyJsonValueFromContainer(&options->root, "key_format", 10, &buffer) != NULL;
+	Oid			constraint;
+
+	if (deletes && !conflict)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("source option \"tombstones\": \"delete\" needs option \"on_conflict\""),
+				 errhint("A key that is deleted may come again: {\"on_conflict\": \"update\", \"tombstones\": \"delete\"}.")));
+	if ((conflict || key) && get_primary_key_attnos(target, false, &constraint) == NULL)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_TABLE_DEFINITION),
+				 errmsg("table \"%s\" has no primary key", get_rel_name(target)),
+				 errdetail("Source option \"%s\" needs one that is not deferrable.", conflict ? "on_conflict" : "key_format")));
+}
+
+/* The options with this text for one of them. */
+static Jsonb *
+replace(Jsonb *options, const char *name, const char *text)
+{
+	StringInfoData one;
+
+	initStringInfo(&one);
+	appendStringInfo(&one, "{\"%s\": ", name);
+	escape_json(&one, text);
+	appendStringInfoChar(&one, '}');
+	return DatumGetJsonbP(DirectFunctionCall2(jsonb_concat, JsonbPGetDatum(options), DirectFunctionCall1(jsonb_in, CStringGetDatum(one.data))));
+}
+
+/*
+ * Look up option transform: its name is replaced by one that means the same
+ * wherever it is read, and *columns_of becomes the row type it takes.
+ */
+static Jsonb *
+resolve_transform(Jsonb *options, Oid target, Oid *columns_of)
+{
+	JsonbValue	buffer;
+	JsonbValue *v = getKeyJsonValueFromContainer(&options->root, "transform", 9, &buffer);
+	Oid			function;
+	Oid		   *types;
+	int			n;
+
+	if (v == NULL)
+		return options;
+	check_transform("transform", v, target);
+	function = find_function(pnstrdup(v->val.string.val, v->val.string.len));
+	(void) get_func_signature(function, &types, &n);
+	*columns_of = get_typ_typrelid(types[0]);
+	return replace(options, "transform", format_procedure_qualified(function));
+}
+
+/* The same for a time in option start. */
+static Jsonb *
+resolve_start(Jsonb *options)
+{
+	JsonbValue	buffer;
+	JsonbValue *v = getKeyJsonValueFromContainer(&options->root, "start", 5, &buffer);
+	char	   *time = v ? start_time(v) : NULL;
+
+	return time ? replace(options, "start", time) : options;
+}
+
+char *
+kfk_check_options(Jsonb **given, Oid target)
+{
+	Jsonb	   *options = *given;
+	Oid			columns_of = target;
 	JsonbIterator *it;
 	JsonbValue	v;
 	JsonbIteratorToken token;
@@ -192,6 +328,7 @@ kfk_check_options(Jsonb *options, Oid target)
 
 	if (!JB_ROOT_IS_OBJECT(options))
 		ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE), errmsg("options of a source must be a JSON object")));
+	*given = options = resolve_start(resolve_transform(options, target, &columns_of));
 	it = JsonbIteratorInit(&options->root);
 	while ((token = JsonbIteratorNext(&it, &v, true)) != WJB_DONE)
 	{
@@ -199,10 +336,14 @@ kfk_check_options(Jsonb *options, Oid target)
 			name = pnstrdup(v.val.string.val, v.val.string.len);
 		else if (token == WJB_VALUE)
 		{
-			check_option(name, &v, target);
+			if (strcmp(name, "columns") == 0)
+				check_columns(name, &v, columns_of);
+			else
+				check_option(name, &v, target);
 			if (strcmp(name, "owner") == 0)
 				owner = pnstrdup(v.val.string.val, v.val.string.len);
 		}
 	}
+	check_together(options, target);
 	return owner;
 }

@@ -29,6 +29,9 @@
 #define KFK_MAX_MESSAGE_BYTES (16 * 1024 * 1024)
 #define KFK_MAX_DEAD_PERCENT 50 /* of the last thousand messages: the source halts past it; 100: never */
 
+/* Keys of option columns that stand for a property of the message, not for a part of its value. */
+#define KFK_PROPERTIES "$source|$topic|$partition|$offset|$time|$key|$headers"
+
 /* Is word one of the alternatives "a|b|c"?  (validator_pg.c) */
 extern bool kfk_is_one_of(const char *word, const char *alternatives);
 

@@ -59,6 +59,7 @@ CREATE TABLE millrace.source_offsets (
 	batches        bigint NOT NULL DEFAULT 0,
 	dead           bigint NOT NULL DEFAULT 0,
 	skipped        bigint NOT NULL DEFAULT 0,
+	deleted        bigint NOT NULL DEFAULT 0,
 	last_batch_at  timestamptz,
 	PRIMARY KEY (source, partition)
 ) WITH (fillfactor = 30, autovacuum_vacuum_threshold = 200, autovacuum_vacuum_scale_factor = 0);
@@ -74,11 +75,12 @@ COMMENT ON COLUMN millrace.source_offsets.last_offset IS 'offset of the last mes
 COMMENT ON COLUMN millrace.source_offsets.last_time IS 'its Kafka timestamp';
 COMMENT ON COLUMN millrace.source_offsets.last_crc IS 'CRC-32C of its key and value: another one there means another topic';
 COMMENT ON COLUMN millrace.source_offsets.high_watermark IS 'end of the partition when last heard of; lag is this less next_offset';
-COMMENT ON COLUMN millrace.source_offsets.rows IS 'rows inserted';
+COMMENT ON COLUMN millrace.source_offsets.rows IS 'messages that became rows';
 COMMENT ON COLUMN millrace.source_offsets.bytes IS 'bytes of keys and values read';
 COMMENT ON COLUMN millrace.source_offsets.batches IS 'transactions committed';
 COMMENT ON COLUMN millrace.source_offsets.dead IS 'messages written to dead_letters';
-COMMENT ON COLUMN millrace.source_offsets.skipped IS 'messages without a value (tombstones) that were passed over';
+COMMENT ON COLUMN millrace.source_offsets.skipped IS 'messages passed over: without a value (tombstones), or without a row in it';
+COMMENT ON COLUMN millrace.source_offsets.deleted IS 'tombstones whose keys were deleted';
 COMMENT ON COLUMN millrace.source_offsets.last_batch_at IS 'start of the last transaction committed';
 
 CREATE TABLE millrace.source_workers (

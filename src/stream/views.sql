@@ -7,7 +7,7 @@ CREATE VIEW millrace.source_status AS
 		   COALESCE(CASE WHEN s.state = 'running' AND s.bound_to <> millrace.source_binding()
 					 THEN 'restored or copied from another database: resume_source() starts it here' END,
 				s.reason, w.reason) AS reason, COALESCE(s.sqlstate, w.sqlstate) AS sqlstate,
-		   w.workers, w.pids, o.partitions, o.messages_behind, o.rows, o.dead, o.skipped, o.batches, o.last_batch_at,
+		   w.workers, w.pids, o.partitions, o.messages_behind, o.rows, o.dead, o.skipped, o.deleted, o.batches, o.last_batch_at,
 		   w.errors, w.last_error
 	FROM millrace.sources s
 	LEFT JOIN (SELECT source, pg_catalog.count(*) AS workers, pg_catalog.array_agg(pid ORDER BY worker) AS pids,
@@ -24,7 +24,7 @@ CREATE VIEW millrace.source_status AS
 			   GROUP BY source) w ON w.source = s.name
 	LEFT JOIN (SELECT source, pg_catalog.count(*) AS partitions,
 					  pg_catalog.sum(GREATEST(high_watermark - next_offset, 0)) AS messages_behind,
-					  pg_catalog.sum(rows) AS rows, pg_catalog.sum(dead) AS dead, pg_catalog.sum(skipped) AS skipped,
+					  pg_catalog.sum(rows) AS rows, pg_catalog.sum(dead) AS dead, pg_catalog.sum(skipped) AS skipped, pg_catalog.sum(deleted) AS deleted,
 					  pg_catalog.sum(batches) AS batches, pg_catalog.max(last_batch_at) AS last_batch_at
 			   FROM millrace.source_offsets GROUP BY source) o ON o.source = s.name;
 COMMENT ON VIEW millrace.source_status IS 'one row a source: what it does, why it does not, how far behind it is';

@@ -25,16 +25,16 @@ def run(*args):
     return json.loads(subprocess.check_output([TOOL] + [str(a) for a in args]))
 
 
-def train(algorithm, x, y=None, weights=None, **params):
-    """y: class ids, with task='regression' values, None where there is nothing to learn.  Returns the report."""
-    regression = params.get('task') == 'regression'
+def train(algorithm, x, y=None, sample_weight=None, **params):
+    """y: class ids, values (floats), None where there is nothing to learn.  Returns the report."""
+    regression = y is not None and y.dtype.kind == 'f'
     x.astype(np.float32).tofile(path('x'))
     if y is not None:
         y.astype(np.float32 if regression else np.int32).tofile(path('y'))
     text = {True: 'true', False: 'false', None: 'null'}
     args = ['%s=%s' % (k, text[v] if v is None or isinstance(v, bool) else v) for k, v in params.items()]
-    if weights is not None:
-        weights.astype(np.float32).tofile(path('w'))
+    if sample_weight is not None:
+        sample_weight.astype(np.float32).tofile(path('w'))
         args.append('sample_weight=' + path('w'))
     return run('train', algorithm, path('x'), len(x), x.shape[1], '-' if y is None else path('y'),
                0 if regression or y is None else y.max() + 1, path('model'), *args)

@@ -8,12 +8,14 @@
  *	 lrn info MODEL
  *	 lrn trees MODEL
  *	 lrn shap MODEL X ROWS OUT
+ *	 lrn export MODEL OUT [LABEL ...]	ONNX
  *
  * X: float32 row-major; Y: int32 class ids, or float32 values where CLASSES is 0
  * ("-" for none); OUT: float32, of shap float64: (features + 1) x outputs a row,
  * the last feature being the expected value; sample_weight=FILE: float32.  Each
  * prints one line of JSON, times included.
  */
+#include "learn/export.h"
 #include "learn/learn.h"
 #include "learn/shap.h"
 #include "learn/tree_view.h"
@@ -352,6 +354,33 @@ shap(char **argv)
 	return 0;
 }
 
+static int
+export(int argc, char **argv)
+{
+	lrn_about	about = {.name = "model", .version = 1, .producer_version = "tool"};
+	lrn_model	m;
+	mr_status	st = {0};
+	size_t		len,
+				flat_len,
+				onnx_len;
+	uint8_t    *bytes = must_read(argv[0], &len),
+			   *flat,
+			   *onnx;
+	double		start = now();
+
+	if (lrn_compile(&mr_env_malloc, bytes, len, &flat, &flat_len, &st) || lrn_open(flat, flat_len, &m, &st))
+		die(&st);
+	if (argc > 2)
+		about.labels = (const char *const *) argv + 2;
+	if (about.labels && argc - 2 != lrn_n_classes(&m))
+		return 1;
+	if (lrn_export_onnx(&mr_env_malloc, bytes, len, &m, &about, SIZE_MAX / 4, &onnx, &onnx_len, &st))
+		die(&st);
+	must_write(argv[1], onnx, onnx_len);
+	printf("{\"seconds\": %.6f, \"bytes\": %zu}\n", now() - start, onnx_len);
+	return 0;
+}
+
 int
 main(int argc, char **argv)
 {
@@ -365,6 +394,8 @@ main(int argc, char **argv)
 		return trees(argv + 2);
 	if (argc >= 6 && strcmp(argv[1], "shap") == 0)
 		return shap(argv + 2);
+	if (argc >= 4 && strcmp(argv[1], "export") == 0)
+		return export(argc - 2, argv + 2);
 	fprintf(stderr, "usage: see the head of unit/tools/lrn.c\n");
 	return 2;
 }

@@ -51,6 +51,22 @@ die(const mr_status *st, const char *what)
 }
 
 static void
+describe_answer(const uint8_t *onnx, size_t len, const nn_options *options)
+{
+	static const char *const task[] = {"unknown", "classification", "regression", "clustering"};
+	nn_summary	s;
+	mr_status	st = {0};
+
+	if (nn_check(&mr_env_malloc, onnx, len, options, &s, &st) != MR_OK)
+		die(&st, "check");
+	printf("answer %s, %s", s.outputs[s.answer.output].name, task[s.answer.task]);
+	for (int i = 0; i < s.answer.n_labels; i++)
+		printf("%s%s", i ? ", " : ": ", s.answer.labels[i]);
+	printf("\n");
+	nn_summary_free(&mr_env_malloc, &s);
+}
+
+static void
 describe(const char *kind, const nn_tensor_info *info)
 {
 	printf("%s %s %s", kind, info->name, nn_dtype_name((nn_dtype) info->dtype));
@@ -186,6 +202,7 @@ main(int argc, char **argv)
 			describe("input", nn_input(&model, i));
 		for (int i = 0; i < nn_n_outputs(&model); i++)
 			describe("output", nn_output(&model, i));
+		describe_answer(onnx, len, &options);
 		printf("isa %s\nfile %zu\nworkspace %zu\n", nn_isa_name(nn_model_isa(&model)), file_len, nn_workspace(&model));
 		return 0;
 	}

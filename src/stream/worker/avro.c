@@ -534,6 +534,7 @@ kfk_avro_decode(const kfk_avro *schema, const kfk_decoder *decoder, const uint8_
 	decoding	d = {schema, decoder, data, data + len, fault, STEPS + (int64_t) len * STEPS_PER_BYTE, KFK_MAX_DEPTH};
 	int			type = schema->root;
 	const avro_node *node;
+	bool		fields;
 	int			guess = 0;
 
 	for (int i = 0; i < decoder->n_fields; i++)
@@ -541,11 +542,12 @@ kfk_avro_decode(const kfk_avro *schema, const kfk_decoder *decoder, const uint8_
 	if (!resolve(&d, &type))
 		return false;
 	node = &schema->nodes[type];
-	for (int i = 0; i < (node->type == AVRO_RECORD ? node->n : 1); i++)
+	fields = node->type == AVRO_RECORD && !decoder->whole;
+	for (int i = 0; i < (fields ? node->n : 1); i++)
 	{
-		const avro_name key = node->type == AVRO_RECORD ? node->names[i] : (avro_name) {"value", 5};
-		int			of = node->type == AVRO_RECORD ? node->of[i] : type;
-		int			f = kfk_find_field(decoder, key.text, key.len, guess);
+		const avro_name key = fields ? node->names[i] : (avro_name) {"value", 5};
+		int			of = fields ? node->of[i] : type;
+		int			f = decoder->whole ? 0 : kfk_find_field(decoder, key.text, key.len, guess);
 
 		if (f >= 0)
 		{

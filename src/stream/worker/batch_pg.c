@@ -5,7 +5,7 @@
  *
  * Order within it: the extension is locked so that it cannot be dropped under
  * us (not waited for: DROP EXTENSION goes first), the target is locked,
- * messages are decoded, offsets move on under the fence, dead letters and rows
+ * messages are decoded and transformed, offsets move on under the fence, dead letters and rows
  * are written, deferred constraints are checked.
  */
 #include "postgres.h"
@@ -150,7 +150,7 @@ add_up(kfk_partition *partitions, int n_partitions, const kfk_item *items, int n
 		kfk_partition *p = &partitions[i];
 
 		p->new_offset = p->next_offset;
-		p->rows = p->bytes = p->dead = p->skipped = 0;
+		p->rows = p->bytes = p->dead = p->skipped = p->deleted = 0;
 		p->last = -1;
 	}
 	for (int i = 0; i < n; i++)
@@ -168,8 +168,10 @@ add_up(kfk_partition *partitions, int n_partitions, const kfk_item *items, int n
 		p->bytes += (int64) (item->message.key_len + item->message.value_len);
 		if (item->sqlstate)
 			p->dead++;
-		else if (item->skipped)
+		else if (item->skipped || item->passed_over)
 			p->skipped++;
+		else if (item->deletes)
+			p->deleted++;
 		else
 			p->rows++;
 	}
@@ -190,6 +192,8 @@ transact(const kfk_source *source, kfk_partition *partitions, int n_partitions, 
 	MemoryContextSwitchTo(TopTransactionContext);
 	target = kfk_target_prepare(source);
 	kfk_target_decode(target, source, items, n, cxt);
+	if (source->transform != NULL)
+		kfk_target_transform(target, items, n);
 	add_up(partitions, n_partitions, items, n);
 
 	kfk_owner_begin(&save);
@@ -213,7 +217,7 @@ transact(const kfk_source *source, kfk_partition *partitions, int n_partitions, 
 		if (items[i].sqlstate)
 			kfk_bury(source, &items[i]);
 		else
-			any = any || !items[i].skipped;
+			any = any || !(items[i].skipped || items[i].passed_over);
 	}
 	kfk_owner_end(&save);
 

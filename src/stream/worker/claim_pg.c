@@ -156,7 +156,7 @@ claim_row(const kfk_source *source, kfk_partition *p, int64 first_offset, Timest
 
 /* Where a partition seen for the first time is read from. */
 static int64
-first_offset(const kfk_source *source, int partition, int64 low, int64 high)
+first_offset(const kfk_source *source, int partition, int64 low, int64 high, int64 at_time)
 {
 	/* A partition added later: whatever is in it came after the source. */
 	if (source->partitions > 0 && partition >= source->partitions)
@@ -165,7 +165,7 @@ first_offset(const kfk_source *source, int partition, int64 low, int64 high)
 		return low;
 	if (source->start == KFK_START_LATEST)
 		return high;
-	return source->start;
+	return source->start == KFK_START_TIME ? at_time : source->start;
 }
 
 /*
@@ -182,11 +182,12 @@ kfk_claim(const kfk_source *source, kfk_client *client, kfk_partition **claimed,
 	ListCell   *lc;
 	kfk_partition *p;
 	int64	   *low;
-	int64	   *rewound;
+	int64	   *rewound;		/* offset of rewind_to; of a partition never seen, that of option start's time */
 	TimestampTz *rewind_to;
 	int32	   *numbers;
 	int64	   *offsets;
 	int			mine = 0;
+	bool		seen;
 
 	if (!kfk_describe(client, source->topic, ASK_MS, total, error, error_size))
 		return false;
@@ -222,10 +223,12 @@ kfk_claim(const kfk_source *source, kfk_client *client, kfk_partition **claimed,
 		if (!kfk_watermarks(client, source->topic, i, ASK_MS, &low[mine], &one->high, error, error_size))
 			return false;
 		CHECK_FOR_INTERRUPTS();
+		seen = false;
 		foreach(lc, rows)
 		{
 			known	   *k = lfirst(lc);
 
+			seen = seen || k->partition == i;
 			if (k->partition == i && k->rewind_ms >= 0)
 			{
 				if (!kfk_offset_at(client, source->topic, i, k->rewind_ms, ASK_MS, &rewound[mine], error, error_size))
@@ -233,6 +236,9 @@ kfk_claim(const kfk_source *source, kfk_client *client, kfk_partition **claimed,
 				rewind_to[mine] = k->rewind_to;
 			}
 		}
+		if (!seen && source->start == KFK_START_TIME &&
+			!kfk_offset_at(client, source->topic, i, source->start_ms, ASK_MS, &rewound[mine], error, error_size))
+			return false;
 		mine++;
 	}
 
@@ -245,7 +251,7 @@ kfk_claim(const kfk_source *source, kfk_client *client, kfk_partition **claimed,
 
 		kfk_owner_begin(&save);
 		for (int i = 0; i < mine; i++)
-			claim_row(source, &p[i], first_offset(source, p[i].partition, low[i], p[i].high), rewind_to[i], rewound[i]);
+			claim_row(source, &p[i], first_offset(source, p[i].partition, low[i], p[i].high, rewound[i]), rewind_to[i], rewound[i]);
 		kfk_owner_end(&save);
 	}
 	kfk_commit();
@@ -290,7 +296,8 @@ kfk_evict(const kfk_source *source)
 }
 
 #define FENCE_SQL "UPDATE millrace.source_offsets SET next_offset = $5, rows = rows OPERATOR(pg_catalog.+) $6, bytes = bytes OPERATOR(pg_catalog.+) $7, " \
-	"dead = dead OPERATOR(pg_catalog.+) $8, skipped = skipped OPERATOR(pg_catalog.+) $9, batches = batches OPERATOR(pg_catalog.+) 1, " \
+	"dead = dead OPERATOR(pg_catalog.+) $8, skipped = skipped OPERATOR(pg_catalog.+) $9, " \
+	"deleted = deleted OPERATOR(pg_catalog.+) $14, batches = batches OPERATOR(pg_catalog.+) 1, " \
 	"last_offset = coalesce($10, last_offset), last_time = CASE WHEN $10 IS NULL THEN last_time ELSE $11 END, last_crc = coalesce($12, last_crc), " \
 	"high_watermark = coalesce($13, high_watermark), last_batch_at = pg_catalog.now() " \
 	"WHERE %s source OPERATOR(pg_catalog.=) $1 AND partition OPERATOR(pg_catalog.=) $2 " \
@@ -309,11 +316,11 @@ kfk_fence(const kfk_source *source, kfk_partition *p, const kfk_item *last)
 	static SPIPlanPtr by_version = NULL;
 	static SPIPlanPtr by_key = NULL;
 	static const Oid types[] = {TEXTOID, INT4OID, INT8OID, INT8OID, INT8OID, INT8OID, INT8OID, INT8OID, INT8OID,
-	INT8OID, TIMESTAMPTZOID, INT8OID, INT8OID, TIDOID};
+	INT8OID, TIMESTAMPTZOID, INT8OID, INT8OID, INT8OID, TIDOID};
 	Datum		args[] = {CStringGetTextDatum(source->name), Int32GetDatum(p->partition), Int64GetDatum(p->epoch),
 		Int64GetDatum(p->next_offset), Int64GetDatum(p->new_offset), Int64GetDatum(p->rows), Int64GetDatum(p->bytes),
-	Int64GetDatum(p->dead), Int64GetDatum(p->skipped), 0, 0, 0, Int64GetDatum(p->high), PointerGetDatum(&p->version)};
-	char		nulls[] = "         nnn  ";
+	Int64GetDatum(p->dead), Int64GetDatum(p->skipped), 0, 0, 0, Int64GetDatum(p->high), Int64GetDatum(p->deleted), PointerGetDatum(&p->version)};
+	char		nulls[] = "         nnn   ";
 
 	if (last != NULL)
 	{
@@ -329,8 +336,8 @@ kfk_fence(const kfk_source *source, kfk_partition *p, const kfk_item *last)
 		nulls[12] = 'n';
 	if (by_key == NULL)
 	{
-		prepare(&by_version, psprintf(FENCE_SQL, "ctid OPERATOR(pg_catalog.=) $14 AND"), 14, types);
-		prepare(&by_key, psprintf(FENCE_SQL, ""), 13, types);
+		prepare(&by_version, psprintf(FENCE_SQL, "ctid OPERATOR(pg_catalog.=) $15 AND"), 15, types);
+		prepare(&by_key, psprintf(FENCE_SQL, ""), 14, types);
 	}
 	SPI_execute_plan(by_version, args, nulls, false, 0);
 	if (SPI_processed != 1)

@@ -116,6 +116,7 @@ typedef struct kfk_decoder
 	const kfk_format_options *options;
 	const int  *positions;		/* csv without header: the field at each place of a line, -1: none */
 	int			n_positions;
+	bool		whole;			/* avro: the value is the first field, whatever it holds */
 	const struct kfk_avro *(*schema) (void *arg, uint32_t id);	/* avro: the schema of this id, or NULL */
 	void	   *schema_arg;
 } kfk_decoder;

@@ -10,6 +10,7 @@
 #include "executor/spi.h"
 #include "fmgr.h"
 #include "utils/queryenvironment.h"
+#include "utils/rel.h"
 
 #include "stream/worker/source.h"
 
@@ -21,7 +22,8 @@ typedef enum kfk_property
 	KFK_PARTITION,
 	KFK_OFFSET,
 	KFK_TIME,
-	KFK_KEY
+	KFK_KEY,
+	KFK_HEADERS
 } kfk_property;
 
 typedef struct kfk_column
@@ -29,6 +31,7 @@ typedef struct kfk_column
 	char	   *name;
 	char	   *key;			/* of the message's field */
 	kfk_property property;		/* or this, and no key */
+	bool		in_primary;		/* a column of the primary key */
 	Oid			type;
 	Oid			base;			/* type itself, or what the domain is over */
 	int32		typmod;			/* of the base type */
@@ -49,23 +52,56 @@ typedef struct kfk_column
 	int			flag;			/* then: position of the flag "it was given" */
 } kfk_column;
 
+/* Tuples of an ephemeral relation: columns, flags of those with defaults, then maybe place and deleted. */
+typedef struct kfk_shape
+{
+	kfk_column *columns;
+	int			n_columns;
+	int			place;			/* position of "place" (int8: where the row came in the batch), -1: none; "deleted" is behind it */
+	int			width;
+	TupleDesc	desc;
+	EphemeralNamedRelation enr;
+} kfk_shape;
+
 struct kfk_target
 {
 	MemoryContext cxt;
 	Oid			relation;
 	uint64		version;
-	kfk_column *columns;
-	int			n_columns;
-	kfk_field  *fields;			/* the keys to decode ... */
-	int		   *field_column;	/* ... and their columns */
+	kfk_shape	in;				/* what messages are decoded into */
+	kfk_shape  *out;			/* what the INSERT takes */
+	const kfk_format *format;	/* of values */
+	bool		whole;			/* a value is one field, whatever it holds */
+	kfk_field  *fields;			/* what is decoded from a message's value ... */
+	int		   *field_column;	/* ... into these columns of in */
 	int			n_fields;
 	int		   *positions;		/* csv: the field at each place of a line, -1 none */
 	int			n_positions;
-	int			width;			/* columns and flags */
-	TupleDesc	desc;			/* of the batch relation */
-	EphemeralNamedRelation batch;
-	char	   *sql;
-	SPIPlanPtr	plan;
+	kfk_field  *key_fields;		/* what is decoded from its key ... */
+	int		   *key_field_column;	/* ... into these columns of out */
+	int			n_key_fields;
+	SPIPlanPtr	insert;
+	SPIPlanPtr	delete;			/* of the keys of tombstones; NULL: not wanted */
+
+	/* With option transform: in and out differ, and this leads from one to the other. */
+	SPIPlanPtr	transform;
+	Oid			argument;		/* type of the function's argument ... */
+	Oid			argument_relation;	/* ... and the relation behind it, if it is a row */
+	Tuplestorestate *transformed;	/* rows of the transaction at hand */
 };
+
+/* map_pg.c */
+extern void kfk_map_target(kfk_target *target, const kfk_source *source, Relation rel);
+
+/* transform_pg.c */
+extern Oid	kfk_find_transform(kfk_target *target, const kfk_source *source, Relation rel);
+
+/* target_pg.c */
+extern int64 kfk_put_rows(Tuplestorestate *store, const kfk_shape *shape, const kfk_item *items, int n, bool deletes, bool rows, int64 *deleted);
+
+/* statement_pg.c */
+extern char *kfk_insert_sql(const kfk_target *target, const kfk_source *source, Relation rel);
+extern char *kfk_transform_sql(const kfk_target *target, Relation rel, Oid function);
+extern char *kfk_delete_sql(const kfk_target *target, Relation rel);
 
 #endif							/* MILLRACE_STREAM_ROW_H */

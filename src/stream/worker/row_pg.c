@@ -16,6 +16,7 @@
 #include "catalog/pg_type.h"
 #include "mb/pg_wchar.h"
 #include "miscadmin.h"
+#include "lib/stringinfo.h"
 #include "utils/array.h"
 #include "utils/builtins.h"
 #include "utils/memutils.h"
@@ -34,6 +35,7 @@ typedef struct work
 	ResourceOwner owner;
 	bool		protected;		/* in the subtransaction */
 	kfk_value  *values;
+	kfk_value  *key_values;
 } work;
 
 /* Before anything that may raise an error. */
@@ -224,6 +226,67 @@ from_text(work *w, kfk_column *c, const char *text)
 	return InputFunctionCall(&c->input, unconstify(char *, text), c->ioparam, c->typmod);
 }
 
+/* Names and values of a message's headers in turn, as texts. */
+typedef struct header_list
+{
+	Datum	   *elements;
+	bool	   *nulls;
+	int			n;
+	int			room;
+} header_list;
+
+/* Bytes as text: as they are, or in hexadecimal as bytea shows them. */
+static Datum
+readable(const void *data, size_t len)
+{
+	char	   *hex;
+
+	if (len <= MaxAllocSize / 4 && pg_verify_mbstr(GetDatabaseEncoding(), data, (int) len, true))
+		return PointerGetDatum(cstring_to_text_with_len(data, (int) len));
+	hex = palloc(2 * len + 3);
+	memcpy(hex, "\\x", 2);
+	hex[2 + hex_encode(data, len, hex + 2)] = '\0';
+	return CStringGetTextDatum(hex);
+}
+
+static bool
+add_header(void *arg, const char *name, const void *value, size_t len)
+{
+	header_list *list = arg;
+
+	if (list->n + 2 > list->room)
+	{
+		list->room = list->room ? list->room * 2 : 16;
+		list->elements = list->elements ? repalloc(list->elements, sizeof(Datum) * (size_t) list->room) : palloc(sizeof(Datum) * (size_t) list->room);
+		list->nulls = list->nulls ? repalloc(list->nulls, (size_t) list->room) : palloc((size_t) list->room);
+	}
+	list->nulls[list->n] = false;
+	list->elements[list->n++] = readable(name, strlen(name));
+	list->nulls[list->n] = value == NULL;
+	list->elements[list->n++] = value ? readable(value, len) : 0;
+	return true;
+}
+
+/* The headers in order: an array of names and values in turn, or JSON as in dead_letters. */
+static Datum
+headers(work *w, kfk_column *c, const kfk_message *m)
+{
+	header_list list = {NULL, NULL, 0, 0};
+	StringInfoData json;
+	int			lower = 1;
+
+	if (c->kind == KFK_TEXT_ARRAY && c->element == TEXTOID)
+	{
+		kfk_headers(m, add_header, &list);
+		if (list.n == 0)
+			return PointerGetDatum(construct_empty_array(TEXTOID));
+		return PointerGetDatum(construct_md_array(list.elements, list.nulls, 1, &list.n, &lower, TEXTOID, -1, false, TYPALIGN_INT));
+	}
+	initStringInfo(&json);
+	kfk_add_headers(&json, m);
+	return from_text(w, c, json.data);
+}
+
 /* A property of the message for a column; *null if it has none. */
 static Datum
 property(work *w, kfk_column *c, const kfk_message *m, bool *null)
@@ -273,30 +336,38 @@ property(work *w, kfk_column *c, const kfk_message *m, bool *null)
 					return varlena(copy, len);
 				return from_text(w, c, copy);
 			}
+		case KFK_HEADERS:
+			return headers(w, c, m);
 		case KFK_NO_PROPERTY:
 			break;
 	}
 	elog(ERROR, "unexpected property of a message");
 }
 
-/* A row of w->values for the item; NULL if it must not be, noted as the item's fault. */
+/* An empty row of a shape: all columns NULL, and no default asked for. */
 static kfk_row *
-make_row(work *w, kfk_item *item)
+new_row(const kfk_shape *shape)
 {
-	kfk_target *t = w->target;
-	kfk_row    *row = palloc(sizeof(kfk_row) + (sizeof(Datum) + sizeof(bool)) * (size_t) t->width);
+	kfk_row    *row = palloc(sizeof(kfk_row) + (sizeof(Datum) + sizeof(bool)) * (size_t) shape->width);
 
 	row->next = NULL;
 	row->values = (Datum *) (row + 1);
-	row->nulls = (bool *) (row->values + t->width);
-	memset(row->values, 0, sizeof(Datum) * (size_t) t->width);
-	memset(row->nulls, true, (size_t) t->n_columns);
-	memset(row->nulls + t->n_columns, false, (size_t) (t->width - t->n_columns));
-	for (int f = 0; f < t->n_fields; f++)
+	row->nulls = (bool *) (row->values + shape->width);
+	memset(row->values, 0, sizeof(Datum) * (size_t) shape->width);
+	memset(row->nulls, true, (size_t) shape->n_columns);
+	memset(row->nulls + shape->n_columns, false, (size_t) (shape->width - shape->n_columns));
+	return row;
+}
+
+/* Decoded values into the columns of a row that they are for. */
+static void
+fill(work *w, const kfk_shape *shape, kfk_row *row, const int *field_column, int n_fields, kfk_value *values)
+{
+	for (int f = 0; f < n_fields; f++)
 	{
-		int			i = t->field_column[f];
-		kfk_column *c = &t->columns[i];
-		kfk_value  *v = &w->values[f];
+		int			i = field_column[f];
+		kfk_column *c = &shape->columns[i];
+		kfk_value  *v = &values[f];
 
 		if (v->state == KFK_SET || v->state == KFK_AS_TEXT)
 		{
@@ -306,30 +377,113 @@ make_row(work *w, kfk_item *item)
 		if (c->default_sql)
 			row->values[c->flag] = BoolGetDatum(v->state != KFK_ABSENT);
 	}
-	for (int i = 0; i < t->n_columns; i++)
+}
+
+/* Domains' checks and NOT NULL for a column; false: noted as the item's fault. */
+static bool
+check_column(work *w, kfk_column *c, kfk_row *row, int i, kfk_item *item)
+{
+	char		message[256];
+
+	if (c->domain && (c->default_sql == NULL || DatumGetBool(row->values[c->flag])))
 	{
-		kfk_column *c = &t->columns[i];
+		protect(w);
+		domain_check(row->values[i], row->nulls[i], c->type, &c->domain_cache, w->target->cxt);
+	}
+	if (!c->not_null || !row->nulls[i])
+		return true;
+	snprintf(message, sizeof(message), "null value for column \"%s\", which is not null", c->name);
+	fault(item, w->cxt, "23502", message, NULL);
+	return false;
+}
+
+/* A row of w->values for the item; NULL if it must not be, noted as the item's fault. */
+static kfk_row *
+make_row(work *w, kfk_item *item)
+{
+	kfk_target *t = w->target;
+	kfk_shape  *shape = &t->in;
+	kfk_row    *row = new_row(shape);
+
+	fill(w, shape, row, t->field_column, t->n_fields, w->values);
+	if (t->out == shape)
+		fill(w, shape, row, t->key_field_column, t->n_key_fields, w->key_values);
+	for (int i = 0; i < shape->n_columns; i++)
+	{
+		kfk_column *c = &shape->columns[i];
 
 		if (c->property != KFK_NO_PROPERTY)
 		{
 			row->nulls[i] = false;
 			row->values[i] = property(w, c, &item->message, &row->nulls[i]);
 		}
-		if (c->domain && (c->default_sql == NULL || DatumGetBool(row->values[c->flag])))
-		{
-			protect(w);
-			domain_check(row->values[i], row->nulls[i], c->type, &c->domain_cache, t->cxt);
-		}
-		if (c->not_null && row->nulls[i])
-		{
-			char		message[256];
-
-			snprintf(message, sizeof(message), "null value for column \"%s\", which is not null", c->name);
-			fault(item, w->cxt, "23502", message, NULL);
+		if (!check_column(w, c, row, i, item))
 			return NULL;
-		}
 	}
 	return row;
+}
+
+/* A fault of decoding is the item's, unless it lies elsewhere. */
+static void
+take_fault(work *w, kfk_item *item, const kfk_fault *why, const char *detail)
+{
+	int			sqlstate = MAKE_SQLSTATE(why->sqlstate[0], why->sqlstate[1], why->sqlstate[2], why->sqlstate[3], why->sqlstate[4]);
+
+	if (!kfk_is_data_error(sqlstate))
+		ereport(ERROR,
+				(errcode(sqlstate),
+				 errmsg("%s", why->message)));
+	fault(item, w->cxt, why->sqlstate, why->message, detail);
+}
+
+/* The message's key into w->key_values; false: noted as the item's fault. */
+static bool
+decode_key(work *w, const kfk_decoder *value_decoder, kfk_item *item)
+{
+	static const kfk_format_options plain;
+	const kfk_message *m = &item->message;
+	kfk_decoder decoder = *value_decoder;
+	kfk_reader	reader;
+	kfk_fault	why;
+
+	decoder.fields = w->target->key_fields;
+	decoder.n_fields = w->target->n_key_fields;
+	decoder.refuse_unknown = false;
+	decoder.options = &plain;
+	decoder.whole = false;
+	reader = kfk_read(&decoder, m->key, m->key_len);
+	if (m->key == NULL)
+	{
+		fault(item, w->cxt, "23502", "the message has no key", "Option key_format makes the primary key of it.");
+		return false;
+	}
+	if (w->source->key_format->next(&reader, w->key_values, &why) == KFK_ROW &&
+		w->source->key_format->next(&reader, NULL, &why) == KFK_DONE)
+		return true;
+	take_fault(w, item, &why, "This is about the message's key.");
+	return false;
+}
+
+/* The row that a tombstone deletes: its key alone. */
+static void
+decode_tombstone(work *w, kfk_item *item)
+{
+	kfk_target *t = w->target;
+	kfk_row    *row = new_row(t->out);
+
+	/* Where a default could be asked for, NULL is given. */
+	for (int i = t->out->n_columns; i < t->out->place; i++)
+		row->values[i] = BoolGetDatum(true);
+	fill(w, t->out, row, t->key_field_column, t->n_key_fields, w->key_values);
+	for (int f = 0; f < t->n_key_fields; f++)
+	{
+		int			i = t->key_field_column[f];
+
+		if (!check_column(w, &t->out->columns[i], row, i, item))
+			return;
+	}
+	item->rows = row;
+	item->deletes = true;
 }
 
 /* The message's rows; without any it is passed over.  What is wrong with it is noted as its fault. */
@@ -341,7 +495,6 @@ decode(work *w, const kfk_decoder *decoder, kfk_item *item)
 	kfk_reader	reader = kfk_read(decoder, m->value, m->value_len);
 	kfk_row   **next = &item->rows;
 	kfk_step	step;
-	int			sqlstate;
 
 	if (m->value_len > (size_t) w->source->max_message_bytes)
 	{
@@ -352,8 +505,7 @@ decode(work *w, const kfk_decoder *decoder, kfk_item *item)
 		fault(item, w->cxt, "54000", message, NULL);
 		return;
 	}
-	item->rows = NULL;
-	while ((step = w->source->format->next(&reader, w->values, &why)) == KFK_ROW)
+	while ((step = w->target->format->next(&reader, w->values, &why)) == KFK_ROW)
 	{
 		*next = make_row(w, item);
 		if (*next == NULL)
@@ -362,16 +514,26 @@ decode(work *w, const kfk_decoder *decoder, kfk_item *item)
 		if (reader.rows % 256 == 0)
 			CHECK_FOR_INTERRUPTS();
 	}
-	item->skipped = item->rows == NULL;
 	if (step == KFK_DONE)
+		item->skipped = item->rows == NULL;
+	else
+		take_fault(w, item, &why, NULL);
+}
+
+/* A message to rows, to a row that is deleted, or to a fault. */
+static void
+decode_item(work *w, const kfk_decoder *decoder, kfk_item *item)
+{
+	bool		tombstone = item->message.value == NULL;
+
+	if (tombstone && w->source->tombstones == KFK_DEAD_LETTER)
+		fault(item, w->cxt, "22004", "the message has no value (a tombstone)", NULL);
+	else if ((tombstone || w->target->out == &w->target->in) && w->target->n_key_fields > 0 && !decode_key(w, decoder, item))
 		return;
-	sqlstate = MAKE_SQLSTATE(why.sqlstate[0], why.sqlstate[1], why.sqlstate[2], why.sqlstate[3], why.sqlstate[4]);
-	if (!kfk_is_data_error(sqlstate))
-		ereport(ERROR,
-				(errcode(sqlstate),
-				 errmsg("%s", why.message)));
-	item->skipped = false;
-	fault(item, w->cxt, why.sqlstate, why.message, NULL);
+	else if (tombstone)
+		decode_tombstone(w, item);
+	else
+		decode(w, decoder, item);
 }
 
 /*
@@ -384,12 +546,14 @@ kfk_target_decode(kfk_target *target, const kfk_source *source, kfk_item *items,
 	MemoryContext old = MemoryContextSwitchTo(cxt);
 	kfk_arena	arena = {NULL, NULL, more_memory, cxt};
 	kfk_decoder decoder = {target->fields, target->n_fields, source->refuse_unknown, &arena,
-	&source->format_options, target->positions, target->n_positions, kfk_schema, unconstify(kfk_source *, source)};
-	work		w = {target, source, cxt, CurrentResourceOwner, false, NULL};
+	&source->format_options, target->positions, target->n_positions, target->whole,
+	kfk_schema, unconstify(kfk_source *, source)};
+	work		w = {target, source, cxt, CurrentResourceOwner, false, NULL, NULL};
 	volatile int i = 0;
 	work	   *volatile pw = &w;
 
 	w.values = palloc(sizeof(kfk_value) * (size_t) (target->n_fields + 1));
+	w.key_values = palloc(sizeof(kfk_value) * (size_t) (target->n_key_fields + 1));
 	while (i < n)
 	{
 		PG_TRY();
@@ -401,11 +565,11 @@ kfk_target_decode(kfk_target *target, const kfk_source *source, kfk_item *items,
 				if (item->version == target->version || item->rejected)
 					continue;
 				item->sqlstate = NULL;
-				item->skipped = item->message.end || (item->message.value == NULL && !source->dead_tombstones);
-				if (!item->skipped && item->message.value == NULL)
-					fault(item, cxt, "22004", "the message has no value (a tombstone)", NULL);
-				else if (!item->skipped)
-					decode(&w, &decoder, item);
+				item->rows = NULL;
+				item->deletes = false;
+				item->skipped = item->message.end || (item->message.value == NULL && source->tombstones == KFK_SKIP);
+				if (!item->skipped)
+					decode_item(&w, &decoder, item);
 
 				/* Not before: an error that is not the item's fault leaves it to be decoded again. */
 				item->version = target->version;

@@ -26,6 +26,7 @@
 #include "stream/kafka_options.h"
 #include "stream/stream.h"
 #include "stream/worker/owner.h"
+#include "stream/worker/scalar.h"
 
 /*
  * Messages that librdkafka may keep ready, over all partitions of a worker, and
@@ -106,6 +107,18 @@ strings_of(Jsonb *options, const char *name)
 	return list;
 }
 
+static const kfk_format *
+find_format(const char *name)
+{
+	const kfk_format *format = kfk_find_format(name);
+
+	if (format == NULL)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("unknown message format \"%s\"", name)));
+	return format;
+}
+
 /* The message format and what it may be told. */
 static void
 read_format(kfk_source *source, Jsonb *options)
@@ -116,11 +129,7 @@ read_format(kfk_source *source, Jsonb *options)
 	char	   *quote = option_text(options, "quote");
 	char	   *null = option_text(options, "null");
 
-	source->format = kfk_find_format(format ? format : "json");
-	if (source->format == NULL)
-		ereport(ERROR,
-				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-				 errmsg("unknown message format \"%s\"", format)));
+	source->format = find_format(format ? format : "json");
 	o->array_rows = option_is(options, "array", "rows");
 	o->header = option_is(options, "header", "true");
 	o->delimiter = delimiter ? *delimiter : ',';
@@ -134,11 +143,18 @@ static void
 read_options(kfk_source *source, Jsonb *options)
 {
 	char	   *start = option_text(options, "start");
+	int64_t		micros;
 
 	read_format(source, options);
 	source->columns = strings_of(options, "columns");
+	source->transform = option_text(options, "transform");
 	source->refuse_unknown = option_is(options, "unknown_keys", "refuse");
-	source->dead_tombstones = option_is(options, "tombstones", "dead_letter");
+	source->tombstones = option_is(options, "tombstones", "delete") ? KFK_DELETE :
+		option_is(options, "tombstones", "dead_letter") ? KFK_DEAD_LETTER : KFK_SKIP;
+	source->on_conflict = option_is(options, "on_conflict", "update") ? KFK_UPDATE :
+		option_is(options, "on_conflict", "nothing") ? KFK_NOTHING : KFK_REFUSE;
+	source->key_format = option_text(options, "key_format") ? find_format(option_text(options, "key_format")) :
+		source->tombstones == KFK_DELETE ? find_format("text") : NULL;
 	source->batch_rows = (int) option_number(options, "batch_rows", KFK_BATCH_ROWS, 1, 100000);
 	source->batch_bytes = option_number(options, "batch_bytes", KFK_BATCH_BYTES, 1, 1 << 30);
 	source->batch_ms = (int) option_number(options, "batch_ms", KFK_BATCH_MS, 0, 60000);
@@ -149,6 +165,11 @@ read_options(kfk_source *source, Jsonb *options)
 		source->start = KFK_START_EARLIEST;
 	else if (strcmp(start, "latest") == 0)
 		source->start = KFK_START_LATEST;
+	else if (kfk_timestamp(start, strlen(start), &micros))
+	{
+		source->start = KFK_START_TIME;
+		source->start_ms = micros / 1000 + (POSTGRES_EPOCH_JDATE - UNIX_EPOCH_JDATE) * INT64CONST(86400000);
+	}
 	else
 		source->start = option_number(options, "start", 0, 0, PG_INT64_MAX);
 }

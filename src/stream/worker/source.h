@@ -6,7 +6,10 @@
  *	source_main_pg.c  life of the process: open, loop, close
  *	settings_pg.c	  the sources row and what its options mean
  *	claim_pg.c		  partitions claimed, fenced and reported on
- *	target_pg.c		  the target's columns and the INSERT
+ *	target_pg.c		  the target, locked and up to date, and rows into it
+ *	transform_pg.c	  option transform: rows made of messages by a function
+ *	map_pg.c		  what of a message goes into which of its columns
+ *	statement_pg.c	  the SQL that moves a batch
  *	row_pg.c		  a message as a row of it
  *	batch_pg.c		  one transaction for a run of messages
  *	isolate_pg.c	  errors: retried, or narrowed down to a dead letter
@@ -28,6 +31,22 @@
 #include "stream/worker/format.h"
 #include "stream/worker/kafka.h"
 
+/* What becomes of a message without a value. */
+typedef enum kfk_tombstones
+{
+	KFK_SKIP,
+	KFK_DEAD_LETTER,
+	KFK_DELETE					/* the row of its key is deleted */
+} kfk_tombstones;
+
+/* A row whose key is there already. */
+typedef enum kfk_conflict
+{
+	KFK_REFUSE,					/* an error, hence a dead letter */
+	KFK_UPDATE,
+	KFK_NOTHING
+} kfk_conflict;
+
 /* A row of millrace.sources, with its options as numbers. */
 typedef struct kfk_source
 {
@@ -46,19 +65,24 @@ typedef struct kfk_source
 	kfk_format_options format_options;
 	List	   *header;			/* names of the fields of a line, of option header */
 	List	   *columns;		/* key, column name, ... of option columns */
+	const kfk_format *key_format;	/* how the message's key becomes the primary key; NULL: it does not */
+	char	   *transform;		/* function between messages and target, "s.f(s.type)"; or NULL */
 	bool		refuse_unknown;
-	bool		dead_tombstones;
+	kfk_tombstones tombstones;
+	kfk_conflict on_conflict;
 	int			batch_rows;
 	int64		batch_bytes;
 	int			batch_ms;
 	int			batch_timeout_ms;
 	int64		max_message_bytes;
 	int			max_dead_percent;
-	int64		start;			/* offset, or one of the two below */
+	int64		start;			/* offset, or one of the three below */
+	int64		start_ms;		/* KFK_START_TIME: milliseconds since 1970 */
 } kfk_source;
 
 #define KFK_START_EARLIEST (-2)
 #define KFK_START_LATEST (-1)
+#define KFK_START_TIME (-3)
 
 /* A partition we hold. */
 typedef struct kfk_partition
@@ -79,6 +103,7 @@ typedef struct kfk_partition
 	int64		bytes;
 	int64		dead;
 	int64		skipped;
+	int64		deleted;
 	int			last;			/* index of its last message, -1 none */
 } kfk_partition;
 
@@ -101,6 +126,8 @@ typedef struct kfk_item
 	char	   *error;
 	char	   *detail;
 	bool		skipped;		/* a tombstone, or no row in it */
+	bool		deletes;		/* a tombstone that deletes: its one row holds the key */
+	bool		passed_over;	/* this time the transform made no row of it */
 	bool		rejected;		/* the fault came from INSERT, not from decoding */
 } kfk_item;
 
@@ -134,7 +161,8 @@ extern uint32 kfk_message_crc(const kfk_message *message);
 /* target_pg.c */
 typedef struct kfk_target kfk_target;
 extern kfk_target *kfk_target_prepare(const kfk_source *source);	/* in a transaction: locked and up to date */
-extern int64 kfk_target_insert(kfk_target *target, kfk_item *items, int n);
+extern void kfk_target_transform(kfk_target *target, kfk_item *items, int n);
+extern void kfk_target_insert(kfk_target *target, kfk_item *items, int n);
 
 /* row_pg.c */
 extern void kfk_target_decode(kfk_target *target, const kfk_source *source, kfk_item *items, int n, MemoryContext cxt);
