@@ -40,7 +40,7 @@ LLVMFuzzerTestOneInput(const uint8_t *data, size_t len)
 	static const int positions[N] = {0, 1, 2, 3, -1, 5, 6, 7, 8, 9};
 	kfk_arena	arena = {NULL, NULL, more, NULL};
 	kfk_format_options options;
-	kfk_decoder decoder = {fields, N, false, &arena, &options, positions, N};
+	kfk_decoder decoder = {.fields = fields,.n_fields = N,.arena = &arena,.options = &options,.positions = positions,.n_positions = N};
 	kfk_value	values[N];
 	kfk_fault	fault = {"", ""};
 	kfk_reader	reader;

@@ -202,6 +202,39 @@ test_exact(void)
 	free(f);
 }
 
+/* Rows that a tree did not draw are judged by the tree that is stored: by its thresholds, between the values it saw. */
+static void
+test_out_of_bag(void)
+{
+	enum
+	{
+		DRAWN = 14
+	};
+	lrn_params	p;
+	lrn_report	r;
+	mr_status	st = {0};
+	size_t		len;
+	bool		same = true;
+
+	make_data(9);
+	for (int i = 0; i < ROWS; i++)
+		y[i] = data[0][i] > 5;
+	lrn_params_init(&p, LRN_RANDOM_FOREST);
+	p.n_estimators = 1;
+	p.max_features_kind = LRN_FEATURES_ALL;
+	p.max_samples = DRAWN;
+	for (p.random_state = 0; p.random_state < 20; p.random_state++)
+	{
+		uint8_t    *f = train(&p, 2, &len, &r, &st);
+
+		/* At most DRAWN rows were drawn, and those are right. */
+		same &= f && r.oob_score <= r.train_accuracy &&
+			r.oob_score >= (r.train_accuracy * ROWS - DRAWN) / (ROWS - DRAWN) - 1e-9;
+		free(f);
+	}
+	ok(same, "out of bag is judged by thresholds");
+}
+
 /* The class depends on whether column 3 is missing. */
 static void
 test_missing(void)
@@ -368,6 +401,7 @@ main(void)
 	make_data(1);
 	test_reproducible();
 	test_exact();
+	test_out_of_bag();
 	test_missing();
 	test_weights();
 	test_refusals();

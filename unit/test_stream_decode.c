@@ -50,7 +50,7 @@ static bool
 decode_n(const char *json, size_t len, bool refuse)
 {
 	static const kfk_format_options plain;
-	kfk_decoder d = {fields, N, refuse, &arena, &plain, NULL, 0, NULL, NULL};
+	kfk_decoder d = {.fields = fields,.n_fields = N,.refuse_unknown = refuse,.arena = &arena,.options = &plain};
 	char	   *exact = malloc(len ? len : 1);
 	kfk_reader	r;
 	kfk_value	none[N];
@@ -280,7 +280,7 @@ show_cost(void)
 	size_t		len = (size_t) sprintf(json, "{\"image_id\":\"img-00012345\",\"descriptors\":[");
 	static const kfk_field feature[] = {{"image_id", 8, KFK_TEXT}, {"descriptors", 11, KFK_FLOAT4_ARRAY}, {"descriptor_count", 16, KFK_INT4}};
 	static const kfk_format_options plain;
-	kfk_decoder d = {feature, 3, false, &arena, &plain, NULL, 0, NULL, NULL};
+	kfk_decoder d = {.fields = feature,.n_fields = 3,.arena = &arena,.options = &plain};
 	clock_t		t;
 
 	for (int i = 0; i < 20; i++)

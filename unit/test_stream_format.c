@@ -29,7 +29,7 @@ empty_arena(void)
 static const kfk_field fields[] = {{"t", 1, KFK_TEXT}, {"n", 1, KFK_INT4}, {"f", 1, KFK_FLOAT8}, {"ts", 2, KFK_TIMESTAMPTZ}};
 static const int in_order[] = {0, 1, 2, 3};
 static kfk_format_options options = {false, false, ',', '"', "", 0};
-static kfk_decoder decoder = {fields, 4, false, &arena, &options, in_order, 4, NULL, NULL};
+static kfk_decoder decoder = {.fields = fields,.n_fields = 4,.arena = &arena,.options = &options,.positions = in_order,.n_positions = 4};
 static kfk_fault fault;
 
 /* All rows of a message as text: states and values, "|" between fields, "/" behind rows; or the SQLSTATE of its fault. */

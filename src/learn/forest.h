@@ -2,10 +2,10 @@
  * forest.h
  *	  Growing of trees: data shared by the forest_*.c files.
  *
- * Every column is replaced once by ranks: the position of each value among
- * the column's distinct values.  Splits are then exact CART splits found by
- * sorting integers, or random cuts (extra trees) found by comparing them;
- * thresholds come back from the table of distinct values.
+ * A random forest replaces every column once by ranks: the position of each
+ * value among the column's distinct values.  Splits are then exact CART splits
+ * found by sorting integers; thresholds come back from the table of distinct
+ * values.  The random cuts of extra trees need the values alone.
  *
  * A regression is one class whose weight is weight x value: the sums of
  * squares that Gini compares are then those of the squared error.
@@ -49,8 +49,8 @@ typedef enum forest_weighing
 typedef struct forest_split
 {
 	int			feature;		/* -1 = none found */
-	uint32_t	rank;			/* up to this rank goes left */
-	float		threshold;
+	uint32_t	rank;			/* up to this rank goes left; not of a random cut */
+	float		threshold;		/* the same as a value */
 	bool		missing_left;
 	double		score;			/* the larger the better; scale by criterion */
 } forest_split;
@@ -58,7 +58,6 @@ typedef struct forest_split
 typedef struct forest_node
 {
 	int32_t		feature;		/* -1 = leaf */
-	uint32_t	rank;
 	float		threshold;
 	bool		missing_left;
 	uint32_t	right;			/* left child is the next node */
@@ -86,7 +85,7 @@ typedef struct forest_builder
 	bool		entropy;
 	bool		random_cuts;	/* extra trees */
 	double		centre;			/* taken from values before they are summed */
-	forest_column *column;		/* m->cols */
+	forest_column *column;		/* m->cols; empty for extra trees */
 
 	/* limits of this training */
 	uint32_t	min_leaf;
@@ -111,6 +110,7 @@ typedef struct forest_builder
 	int		   *feature_order;	/* m->cols, shuffled further at each split */
 	double	   *total;			/* n_classes: weights of the node in hand */
 	double	   *left;			/* n_classes */
+	uint32_t   *count;			/* 2 x n_classes: scratch of random cuts */
 	double	   *nlogn;			/* x ln x for integers, or NULL */
 	uint32_t	n_nlogn;
 
@@ -132,6 +132,13 @@ static inline bool
 forest_by_row(const forest_builder *b)
 {
 	return b->weighing >= FOREST_ROW_WEIGHTS;
+}
+
+/* 1: a value goes to the left of a cut.  Without a branch: nothing could predict it. */
+static inline uint32_t
+forest_goes_left(float value, float threshold, bool missing_left)
+{
+	return (uint32_t) (value <= threshold) | ((uint32_t) missing_left & (uint32_t) (value != value));
 }
 
 #define FOREST_FLAG_WEIGHTS		1	/* covers are f32: weights of classes or rows */

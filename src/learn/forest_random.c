@@ -3,27 +3,13 @@
  *	  The split of an extra tree (Geurts, Ernst and Wehenkel, 2006): of each
  *	  feature looked at, one cut drawn evenly between the node's least and
  *	  greatest value; missing values go to a side drawn as well, as in
- *	  scikit-learn.  Two passes over the node's ranks, nothing is sorted.
+ *	  scikit-learn.  Two passes over the node's values, nothing is sorted or
+ *	  ranked.
  */
 #include "learn/forest.h"
 
+#include <math.h>
 #include <string.h>
-
-/* The last rank in low .. high whose value is at most t. */
-static uint32_t
-rank_below(const forest_column *col, uint32_t low, uint32_t high, float t)
-{
-	while (low < high)
-	{
-		uint32_t	middle = low + (high - low + 1) / 2;
-
-		if (col->value[middle] <= t)
-			low = middle;
-		else
-			high = middle - 1;
-	}
-	return low;
-}
 
 /* Evenly from low to below high. */
 static float
@@ -35,10 +21,10 @@ draw_cut(lrn_rng *rng, float low, float high)
 	return t >= low && t < high ? t : low;
 }
 
-/* Weigh the rows of rank at most cut into b->left; returns how many they are. */
+/* Weigh the rows on the left of the cut into b->left; returns how many they are. */
 static uint32_t
-weigh_left(forest_builder *b, const forest_item *items, uint32_t n, const uint32_t *rank,
-		   uint32_t cut, bool missing_left, double *weight)
+weigh_left(forest_builder *b, const forest_item *items, uint32_t n, const float *value,
+		   float threshold, bool missing_left, double *weight)
 {
 	uint32_t	n_left = 0;
 
@@ -47,15 +33,40 @@ weigh_left(forest_builder *b, const forest_item *items, uint32_t n, const uint32
 	for (uint32_t i = 0; i < n; i++)
 	{
 		uint32_t	c = ITEM_CLASS(items[i]);
-		double		w;
+		uint32_t	in = forest_goes_left(value[i], threshold, missing_left);
+		double		w = forest_by_row(b) ? b->row_weight[i] : b->class_weight[c] * ITEM_COUNT(items[i]);
 
-		if (rank[i] > cut && !(missing_left && rank[i] == FOREST_MISSING))
-			continue;
-		w = forest_by_row(b) ? b->row_weight[i] : b->class_weight[c] * ITEM_COUNT(items[i]);
-		b->left[c] += b->regress ? b->row_value[i] : w;
-		*weight += w;
-		n_left++;
+		b->left[c] += in * (b->regress ? b->row_value[i] : w);
+		*weight += in * w;
+		n_left += in;
 	}
+	return n_left;
+}
+
+/* The same where weights are how often rows were drawn: whole numbers. */
+static uint32_t
+count_left(forest_builder *b, const forest_item *items, uint32_t n, const float *value,
+		   float threshold, bool missing_left, double *weight)
+{
+	uint32_t   *count = b->count,
+				n_left = 0,
+				sum = 0;
+
+	memset(count, 0, 2 * (size_t) b->n_classes * sizeof(uint32_t));
+	for (uint32_t i = 0; i < n; i++)
+	{
+		uint32_t	in = forest_goes_left(value[i], threshold, missing_left);
+
+		/* Two sums a class, which do not wait for each other. */
+		count[2 * ITEM_CLASS(items[i]) + i % 2] += -in & ITEM_COUNT(items[i]);
+		n_left += in;
+	}
+	for (int c = 0; c < b->n_classes; c++)
+	{
+		b->left[c] = count[2 * c] + count[2 * c + 1];
+		sum += count[2 * c] + count[2 * c + 1];
+	}
+	*weight = sum;
 	return n_left;
 }
 
@@ -63,39 +74,35 @@ bool
 forest_try_random(forest_builder *b, const forest_item *items, uint32_t n, double weight,
 				  int feature, forest_split *best)
 {
-	const forest_column *col = &b->column[feature];
-	uint32_t   *rank = (uint32_t *) b->key;
-	uint32_t	low = UINT32_MAX,
-				high = 0,
-				missing = 0,
-				cut,
+	const float *x = b->m->col[feature];
+	float	   *value = (float *) b->key,
+				low = INFINITY,
+				high = -INFINITY,
+				threshold;
+	uint32_t	missing = 0,
 				n_left;
 	bool		missing_left = false;
-	float		threshold;
 	double		w_left,
 				score;
 
 	for (uint32_t i = 0; i < n; i++)
 	{
-		uint32_t	r = col->rank[ITEM_ROW(items[i])];
+		float		v = x[ITEM_ROW(items[i])] + 0.0f;	/* no -0 */
 
-		rank[i] = r;
-		if (r == FOREST_MISSING)
-		{
-			missing++;
-			continue;
-		}
-		low = r < low ? r : low;
-		high = r > high ? r : high;
+		value[i] = v;
+		missing += v != v;
+		low = v < low ? v : low;
+		high = v > high ? v : high;
 	}
 	if (missing == n || (missing == 0 && low == high))
 		return false;
-	threshold = draw_cut(&b->rng, col->value[low], col->value[high]);
+	threshold = draw_cut(&b->rng, low, high);
 	if (missing)
 		missing_left = lrn_rng_below(&b->rng, 2);
-	cut = rank_below(col, low, high, threshold);
 
-	n_left = weigh_left(b, items, n, rank, cut, missing_left, &w_left);
+	n_left = b->weighing == FOREST_COUNTS ?
+		count_left(b, items, n, value, threshold, missing_left, &w_left) :
+		weigh_left(b, items, n, value, threshold, missing_left, &w_left);
 	if (n_left < b->min_leaf || n - n_left < b->min_leaf)
 		return true;
 	score = forest_score(b, b->left, w_left, weight);
@@ -103,7 +110,6 @@ forest_try_random(forest_builder *b, const forest_item *items, uint32_t n, doubl
 	{
 		best->score = score;
 		best->feature = feature;
-		best->rank = cut;
 		best->threshold = threshold;
 		best->missing_left = missing ? missing_left : n_left > n - n_left;
 	}

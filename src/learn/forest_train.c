@@ -199,12 +199,7 @@ vote(forest_builder *b, const uint32_t *count, float *votes, mr_status *st)
 		if (count[i] > 0)
 			continue;
 		while (n->feature >= 0)
-		{
-			uint32_t	r = b->column[n->feature].rank[i];
-			bool		left = r == FOREST_MISSING ? n->missing_left : r <= n->rank;
-
-			n = left ? n + 1 : b->node + n->right;
-		}
+			n = forest_goes_left(b->m->col[n->feature][i], n->threshold, n->missing_left) ? n + 1 : b->node + n->right;
 		if (b->regress)
 		{
 			v[0] += (float) ((double) b->dist[n->leaf] - b->centre);
@@ -288,7 +283,7 @@ grow_all(forest_builder *b, lrn_report *report, lrn_writer *w, mr_status *st)
 	uint32_t	flags;
 	size_t		rows = (size_t) b->m->rows;
 	size_t		classes = (size_t) b->n_classes;
-	double	   *scratch;		/* 5 x n_classes */
+	double	   *scratch;		/* 6 x n_classes */
 	double	   *base_weight,
 			   *tree_weight,
 			   *per_class;
@@ -307,9 +302,12 @@ grow_all(forest_builder *b, lrn_report *report, lrn_writer *w, mr_status *st)
 	if (b->column == NULL)
 		return st->code;
 	memset(b->column, 0, (size_t) b->m->cols * sizeof(forest_column));
-	code = forest_rank_columns(b, st);
-	if (code)
-		return code;
+	if (!b->random_cuts)
+	{
+		code = forest_rank_columns(b, st);
+		if (code)
+			return code;
+	}
 
 #define NEW(ptr, n, size) if (((ptr) = forest_alloc(b, (n), (size), st)) == NULL) return st->code
 	NEW(b->item, rows, sizeof(forest_item));
@@ -321,13 +319,14 @@ grow_all(forest_builder *b, lrn_report *report, lrn_writer *w, mr_status *st)
 	if (b->regress)
 		NEW(b->row_value, rows, sizeof(double));
 	NEW(b->feature_order, (size_t) b->m->cols, sizeof(int));
-	NEW(b->total, classes * 5, sizeof(double));
+	NEW(b->total, classes * 6, sizeof(double));
 	/* item_tmp serves a partition, count a whole tree: they cannot share. */
 	scratch = b->total;
 	b->left = scratch + classes;
 	base_weight = scratch + 2 * classes;
 	tree_weight = scratch + 3 * classes;
 	per_class = scratch + 4 * classes;
+	b->count = (uint32_t *) (scratch + 5 * classes);
 	if (b->entropy)
 	{
 		b->n_nlogn = (uint32_t) (rows < 1048576 ? rows + 1 : 1048576);
@@ -463,7 +462,7 @@ memory_needed(const lrn_params *p, int64_t rows, int cols, int n_classes)
 
 	/* ranks and distinct values; items and keys twice; draws; weights and
 	 * values of a node's rows; votes */
-	need = r * d * 8 + r * 36 + r * 8 + (regress ? r * 8 : 0) + k * 40;
+	need = (p->algorithm == LRN_EXTRA_TREES ? 0 : r * d * 8) + r * 36 + r * 8 + (regress ? r * 8 : 0) + k * 48;
 	if (p->bootstrap && (p->oob_score > 0 || (p->oob_score < 0 && r * k * 4 <= 256.0 * 1048576)))
 		need += r * k * 4;
 	if (p->criterion == LRN_ENTROPY)

@@ -4,7 +4,7 @@
  *	  the order in which model bytes hold them.
  *
  * The rows of a node are a stretch of b->item; a split partitions the stretch
- * stably, so that rows stay in ascending order and the gathers of ranks run
+ * stably, so that rows stay in ascending order and the gathers of values run
  * forward through memory.
  */
 #include "learn/forest.h"
@@ -24,7 +24,7 @@ typedef struct todo
 static uint32_t
 partition(forest_builder *b, forest_item *items, uint32_t n, const forest_split *s)
 {
-	const uint32_t *rank = b->column[s->feature].rank;
+	const float *x = b->m->col[s->feature];
 	forest_item *tmp = b->item_tmp;
 	uint32_t	l = 0,
 				r = 0;
@@ -32,8 +32,7 @@ partition(forest_builder *b, forest_item *items, uint32_t n, const forest_split 
 	for (uint32_t i = 0; i < n; i++)
 	{
 		forest_item it = items[i];
-		uint32_t	k = rank[ITEM_ROW(it)];
-		bool		left = k == FOREST_MISSING ? s->missing_left : k <= s->rank;
+		bool		left = forest_goes_left(x[ITEM_ROW(it)], s->threshold, s->missing_left);
 
 		items[l] = it;
 		tmp[r] = it;
@@ -221,7 +220,6 @@ forest_grow(forest_builder *b, mr_status *st)
 			continue;
 		}
 		node->feature = split.feature;
-		node->rank = split.rank;
 		node->threshold = split.threshold;
 		node->missing_left = split.missing_left;
 		node->pure = false;

@@ -6,6 +6,7 @@
  * with positions.  Both become a draft; then every tree is walked once, which
  * proves that it is a tree and finds its depth.
  */
+#include <float.h>
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -77,11 +78,40 @@ measure(nn_infer_call *c, draft *d, int root, int *stack, uint32_t *depths, uint
 	return MR_OK;
 }
 
-/* Is that the comparison everybody has? */
+/*
+ * Whatever compares by order asks x <= value: >= and > change their branches, x < value
+ * is x <= the float below.  Runs flush denormals: what is below zero, to them, is
+ * the least normal number.
+ */
+static void
+make_plain(draft_node *t)
+{
+	uint32_t	order = t->how & (ml_less | ml_equal | ml_greater);
+
+	if (t->leaf || isnan(t->value) || (order == ml_less && t->value == -INFINITY))
+		return;
+	if (order == ml_greater || order == (ml_greater | ml_equal))
+	{
+		int			yes = t->to[1];
+
+		if (order == (ml_greater | ml_equal) && t->value == -INFINITY)
+			return;
+		t->to[1] = t->to[0];
+		t->to[0] = yes;
+		t->how ^= ml_less | ml_equal | ml_greater | ml_unordered;
+		order ^= ml_less | ml_equal | ml_greater;
+	}
+	if (order == ml_less)
+	{
+		t->value = fabsf(t->value) < FLT_MIN ? -FLT_MIN : nextafterf(t->value, -INFINITY);
+		t->how |= ml_equal;
+	}
+}
+
 static bool
 is_plain(const draft_node *t)
 {
-	return t->leaf || t->how == (ml_less | ml_equal);
+	return t->leaf || (t->how & (ml_less | ml_equal | ml_greater)) == (ml_less | ml_equal);
 }
 
 static mr_code
@@ -107,8 +137,9 @@ attach_trees(nn_infer_call *c, draft *d)
 	h->plain = 1;
 	for (int i = 0; i < d->n_nodes; i++)
 	{
-		const draft_node *t = &d->nodes[i];
+		draft_node *t = &d->nodes[i];
 
+		make_plain(t);
 		h->plain = h->plain && is_plain(t);
 		if (!t->leaf && t->feature >= h->columns)
 			h->columns = t->feature + 1;

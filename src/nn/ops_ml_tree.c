@@ -53,7 +53,9 @@ step(const forest *f, uint32_t at, const float *x)
 {
 	const ml_node *n = &f->nodes[at];
 	uint32_t	col = n->feature & ML_COUNT_MASK;
-	uint32_t	to = n->to[x[col < f->columns ? col : 0] <= n->u.value];
+	float		v = x[col < f->columns ? col : 0];
+	uint32_t	nan_is_yes = n->feature / (ml_unordered << ML_COUNT_BITS) & 1;
+	uint32_t	to = n->to[(v <= n->u.value) | (nan_is_yes & (v != v))];
 
 	return to < f->t->n_nodes ? to : 0;
 }
@@ -71,6 +73,9 @@ step_any(const forest *f, uint32_t at, int64_t row)
 
 	return to < f->t->n_nodes ? to : 0;
 }
+
+/* One step from a node; a leaf stays where it is. */
+#define ADVANCE(at) do { uint32_t to_ = step(f, at, x); moved |= to_ ^ at; at = to_; } while (0)
 
 /* Leaves of the trees first .. first + n - 1 for the row that starts at element `row`. */
 static void
@@ -100,14 +105,18 @@ walk(const forest *f, uint32_t first, uint32_t n, int64_t row, uint32_t leaf[TOG
 
 		for (; depth; depth--)
 		{
-			a = step(f, a, x);
-			b = step(f, b, x);
-			c = step(f, c, x);
-			d = step(f, d, x);
-			e = step(f, e, x);
-			g = step(f, g, x);
-			h = step(f, h, x);
-			i = step(f, i, x);
+			uint32_t	moved = 0;
+
+			ADVANCE(a);
+			ADVANCE(b);
+			ADVANCE(c);
+			ADVANCE(d);
+			ADVANCE(e);
+			ADVANCE(g);
+			ADVANCE(h);
+			ADVANCE(i);
+			if (moved == 0)
+				break;			/* at leaves, all of them */
 		}
 		leaf[0] = a;
 		leaf[1] = b;

@@ -61,7 +61,7 @@ typedef struct ml_trees
 	uint32_t	columns;		/* that the input must have at least */
 	uint32_t	aggregate;		/* ml_aggregate */
 	uint32_t	post;			/* nn_ml_post */
-	uint32_t	plain;			/* all comparisons are x <= threshold, NaN goes to no */
+	uint32_t	plain;			/* all comparisons are x <= threshold; NaN goes where its bit says */
 	uint32_t	one_class;		/* classifier of two classes with weights for one */
 	uint32_t	positive;		/* classifier: no weight is negative */
 	uint32_t	reserved;

@@ -78,11 +78,7 @@ remember(const reg_model *m)
 	if (last.cxt)
 		MemoryContextDelete(last.cxt);
 	memset(&last, 0, sizeof(last));
-	if (!reg_read_bytes(m->sha256, snapshot, &bytes, &size))
-		ereport(ERROR,
-				(errcode(ERRCODE_UNDEFINED_OBJECT),
-				 errmsg("the bytes of model \"%s\" are not in millrace.model_files", m->reference),
-				 errdetail("It was dropped, or restored without its data.")));
+	reg_model_bytes(m, snapshot, &bytes, &size);
 	UnregisterSnapshot(snapshot);
 	last.env = mr_pg_env(cxt);
 	code = lrn_trees_open(&last.env, bytes, size, &last.trees, &st);

@@ -85,22 +85,12 @@ describe(const reg_model *m, const reg_row *row, lrn_about *about)
 	about->notes = notes;
 }
 
-/* All of a model's stored bytes. */
-static void
-read_bytes(const reg_model *m, uint8 **bytes, size_t *size)
-{
-	if (!reg_read_bytes(m->sha256, GetActiveSnapshot(), bytes, size))
-		ereport(ERROR,
-				(errcode(ERRCODE_UNDEFINED_OBJECT),
-				 errmsg("the bytes of model \"%s\" are not in millrace.model_files", m->reference),
-				 errdetail("It was dropped, or restored without its data.")));
-}
-
 /* millrace.export_onnx(model text) -> bytea */
 Datum
 millrace_export_onnx(PG_FUNCTION_ARGS)
 {
-	const reg_model *m;
+	char	   *reference = text_to_cstring(PG_GETARG_TEXT_PP(0));
+	const reg_model *m = reg_resolve(reference, REG_CLASSIFY);
 	reg_row		row;
 	lrn_about	about = {0};
 	mr_env		env = mr_pg_env(CurrentMemoryContext);
@@ -108,14 +98,8 @@ millrace_export_onnx(PG_FUNCTION_ARGS)
 	uint8	   *bytes,
 			   *onnx;
 	size_t		size;
-	bytea	   *result;
 
-	if (PG_ARGISNULL(0))
-		ereport(ERROR,
-				(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
-				 errmsg("model must not be null")));
-	m = reg_resolve_arg(fcinfo, 0, REG_CLASSIFY);
-	read_bytes(m, &bytes, &size);
+	reg_model_bytes(m, GetActiveSnapshot(), &bytes, &size);
 	onnx = bytes;
 	if (m->kind != REG_ONNX)
 	{
@@ -131,10 +115,5 @@ millrace_export_onnx(PG_FUNCTION_ARGS)
 		}
 		pfree(bytes);
 	}
-	if (!AllocSizeIsValid(size + VARHDRSZ))
-		ereport(ERROR,
-				(errcode(ERRCODE_PROGRAM_LIMIT_EXCEEDED),
-				 errmsg("model \"%s\" has %zu bytes, more than a bytea can hold", m->reference, size)));
-	result = reg_bytea(onnx, size);
-	PG_RETURN_BYTEA_P(result);
+	PG_RETURN_BYTEA_P(reg_bytea(onnx, size));
 }

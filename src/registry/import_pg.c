@@ -12,7 +12,6 @@
 #include "registry/write.h"
 #include "utils/builtins.h"
 #include "utils/fmgrprotos.h"
-#include "utils/memutils.h"
 #include "utils/numeric.h"
 #include "utils/snapmgr.h"
 
@@ -135,13 +134,6 @@ millrace_model_bytes(PG_FUNCTION_ARGS)
 	uint8	   *bytes;
 	size_t		size;
 
-	if (!reg_read_bytes(m->sha256, GetActiveSnapshot(), &bytes, &size))
-		ereport(ERROR,
-				(errcode(ERRCODE_UNDEFINED_OBJECT),
-				 errmsg("the bytes of model \"%s\" are not in millrace.model_files", m->reference)));
-	if (!AllocSizeIsValid(size + VARHDRSZ))
-		ereport(ERROR,
-				(errcode(ERRCODE_PROGRAM_LIMIT_EXCEEDED),
-				 errmsg("model \"%s\" has %zu bytes, more than a bytea can hold", m->reference, size)));
+	reg_model_bytes(m, GetActiveSnapshot(), &bytes, &size);
 	PG_RETURN_BYTEA_P(reg_bytea(bytes, size));
 }

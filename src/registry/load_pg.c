@@ -41,6 +41,16 @@ reg_sha256(const void *data, size_t size, uint8 out[32])
 	pg_cryptohash_free(ctx);
 }
 
+void
+reg_model_bytes(const reg_model *m, Snapshot snapshot, uint8 **bytes, size_t *size)
+{
+	if (!reg_read_bytes(m->sha256, snapshot, bytes, size))
+		ereport(ERROR,
+				(errcode(ERRCODE_UNDEFINED_OBJECT),
+				 errmsg("the bytes of model \"%s\" are not in millrace.model_files", m->reference),
+				 errdetail("It was dropped, or restored without its data.")));
+}
+
 /* classes: of shapes, as text; "": none. */
 static void
 map_key(const reg_model *m, nn_isa isa, const char *classes, uint8 key[32])
@@ -76,11 +86,7 @@ build(void *arg, MemoryContext cxt, const void **bytes, size_t *len)
 	uint8	   *file;
 	uint8		sha[32];
 
-	if (!reg_read_bytes(m->sha256, snapshot, &source, &size))
-		ereport(ERROR,
-				(errcode(ERRCODE_UNDEFINED_OBJECT),
-				 errmsg("the bytes of model \"%s\" are not in millrace.model_files", m->reference),
-				 errdetail("It was dropped, or restored without its data.")));
+	reg_model_bytes(m, snapshot, &source, &size);
 	UnregisterSnapshot(snapshot);
 	reg_sha256(source, size, sha);
 	if (memcmp(sha, m->sha256, sizeof(sha)) != 0)

@@ -119,6 +119,9 @@ extern void reg_resolve_init(void);
 
 /* ---- load_pg.c ---- */
 
+/* All stored bytes of a model, in the current context; raises 42704 where they are gone. */
+extern void reg_model_bytes(const reg_model *model, Snapshot snapshot, uint8 **bytes, size_t *size);
+
 /* Map the weights (compiling them when no file exists) and open them. */
 extern void reg_load(const reg_model *model);
 

@@ -406,10 +406,7 @@ open_quantizer(job *j, MemoryContext cxt)
 	size_t		size;
 	const nn_model *network;
 
-	if (!reg_read_bytes(j->model->sha256, GetActiveSnapshot(), &bytes, &size))
-		ereport(ERROR,
-				(errcode(ERRCODE_UNDEFINED_OBJECT),
-				 errmsg("the bytes of model \"%s\" are not in millrace.model_files", j->model->reference)));
+	reg_model_bytes(j->model, GetActiveSnapshot(), &bytes, &size);
 	/* open dimensions become those of the first class */
 	opt.n_classes = Min(j->model->loaded->spec.n_classes, 1);
 	opt.classes = j->model->loaded->spec.classes;

@@ -50,6 +50,19 @@ extern size_t reg_element_size(int32 dtype, const char *tensor);
 extern double reg_get_element(const void *data, int32 dtype, int64 i);
 extern bool reg_set_element(void *data, int32 dtype, int64 i, double d);
 
+/* Room for n of them.  Raises 54000. */
+extern void *reg_alloc_elements(int64 n, int32 dtype, const char *tensor);
+
+/* How many rows (images) of a given size make up n numbers.  Raises 22023. */
+extern int	reg_batch_of(const char *reference, const char *tensor, int64 n, int64 elements);
+
+/* Dimensions of a tensor that holds a batch: where the model's first is fixed
+ * at 1, several runs make it the batch too. */
+extern void reg_batch_dims(const nn_tensor_info *t, int batch, int64 *dims);
+
+/* Whether its size depends on the data. */
+extern bool reg_has_dynamic(const nn_tensor_info *t);
+
 /* A batch through a plan of a network, inputs and outputs in their own element
  * types; a NULL output is not wanted.  shapes, if not NULL: nn_run_shaped(). */
 extern void reg_infer_network(const reg_model *model, const nn_model *plan, int batch,

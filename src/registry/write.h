@@ -41,6 +41,7 @@ extern Datum reg_result(int row, int column, bool *isnull);
 extern void reg_lock_name(const char *name);
 extern void reg_lock_bytes(const uint8 sha256[32]);
 
+/* Raises 54000 for more than 1 GB. */
 extern bytea *reg_bytea(const void *data, size_t size);
 
 /* Point an alias at a version (0: remove it) and write its history; does

@@ -14,6 +14,7 @@
 #include "tcop/utility.h"
 #include "utils/builtins.h"
 #include "utils/guc.h"
+#include "utils/memutils.h"
 #include "utils/rel.h"
 #include "utils/timestamp.h"
 
@@ -92,8 +93,13 @@ reg_lock_bytes(const uint8 sha256[32])
 bytea *
 reg_bytea(const void *data, size_t size)
 {
-	bytea	   *b = palloc(VARHDRSZ + size);
+	bytea	   *b;
 
+	if (!AllocSizeIsValid(VARHDRSZ + size))
+		ereport(ERROR,
+				(errcode(ERRCODE_PROGRAM_LIMIT_EXCEEDED),
+				 errmsg("a model of %zu bytes is more than a bytea can hold", size)));
+	b = palloc(VARHDRSZ + size);
 	SET_VARSIZE(b, VARHDRSZ + size);
 	memcpy(VARDATA(b), data, size);
 	return b;

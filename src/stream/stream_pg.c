@@ -156,7 +156,7 @@ millrace_stop(PG_FUNCTION_ARGS)
 Datum
 millrace_worker_slots(PG_FUNCTION_ARGS)
 {
-	static const char *const kinds[] = {"?", "launcher", "supervisor", "source"};
+	static const char *const kinds[] = {"?", "launcher", "supervisor", "source", "outbox"};
 	ReturnSetInfo *result = (ReturnSetInfo *) fcinfo->resultinfo;
 	mr_slot_info *slots;
 	int			n;
@@ -174,8 +174,8 @@ millrace_worker_slots(PG_FUNCTION_ARGS)
 		values[0] = CStringGetTextDatum(kinds[s->kind]);
 		nulls[1] = s->kind == MR_LAUNCHER;
 		if (!nulls[1])
-			values[1] = CStringGetTextDatum(s->kind == MR_SOURCE ? s->name : get_database_name(s->database));
-		nulls[2] = s->kind != MR_SOURCE;
+			values[1] = CStringGetTextDatum(s->kind >= MR_SOURCE ? s->name : get_database_name(s->database));
+		nulls[2] = s->kind < MR_SOURCE;
 		values[2] = Int32GetDatum(s->index);
 		nulls[3] = s->pid == 0;
 		values[3] = Int32GetDatum(s->pid);

@@ -1,7 +1,7 @@
 /*
  * supervisor_pg.c
- *	  `millrace supervisor`: one per database that takes part; keeps the source
- *	  workers that millrace.sources asks for.
+ *	  `millrace supervisor`: one per database that takes part; keeps the workers
+ *	  that millrace.sources and millrace.outboxes ask for.
  *
  * It is dynamic and never restarted by the postmaster.  Nobody can log in as a
  * role made for it (workers obey NOLOGIN), so it connects as the bootstrap
@@ -32,6 +32,8 @@
 #include "storage/ipc.h"
 #include "storage/latch.h"
 #include "storage/lmgr.h"
+#include "stream/outbox.h"
+#include "stream/stream.h"
 #include "stream/workers.h"
 #include "utils/builtins.h"
 #include "utils/guc.h"
@@ -41,14 +43,15 @@
 
 extern PGDLLEXPORT void millrace_supervisor_main(Datum arg);
 
-/* A worker that some source wants, or that still runs. */
+/* A worker that some source or outbox wants, or that still runs. */
 typedef struct child
 {
-	char		source[NAMEDATALEN];
+	mr_worker_kind kind;		/* MR_SOURCE or MR_OUTBOX */
+	char		name[NAMEDATALEN];	/* of the source; server of the outbox */
 	int			index;
 	int			nworkers;
 	Oid			role;
-	int64		config;			/* sources.generation */
+	int64		config;			/* generation of its row */
 	bool		wanted;			/* by this turn's look at the table */
 	BackgroundWorkerHandle *handle; /* NULL: not running */
 	int			slot;
@@ -57,13 +60,13 @@ typedef struct child
 	TimestampTz started;
 	TimestampTz retry_at;
 	int			failures;
-	char		reason[192];	/* as written to source_workers; "" if none */
+	char		reason[192];	/* as written to the table; "" if none */
 } child;
 
 static List *children = NIL;	/* of child *, in TopMemoryContext */
 
 /*
- * One row a source that should run, with what stands against it.  Privileges
+ * One row a source or outbox that should run, with what stands against it.  Privileges
  * that only the INSERT can show (schema, columns, policies) are the worker's
  * to report.
  */
@@ -71,7 +74,7 @@ static const char sources_query[] =
 "SELECT s.name, r.oid, s.generation,"
 "       CASE WHEN s.options->>'workers' ~ '^[0-9]{1,2}$' THEN greatest((s.options->>'workers')::int4, 1) ELSE 1 END,"
 "       CASE WHEN s.bound_to <> $1 THEN"
-"              'restored or copied from another database: resume_source() starts it here'"
+"              pg_catalog.format('restored or copied from another database: %s() starts it here', s.resume)"
 "            WHEN r.oid IS NULL THEN pg_catalog.format('role \"%s\" does not exist', s.owner)"
 "            WHEN r.rolsuper THEN pg_catalog.format('owner \"%s\" is a superuser, which workers never are', s.owner)"
 "            WHEN NOT r.rolcanlogin THEN pg_catalog.format('role \"%s\" is not permitted to log in', s.owner)"
@@ -80,14 +83,17 @@ static const char sources_query[] =
 "            WHEN f.oid IS NULL THEN pg_catalog.format('server \"%s\" does not exist', s.server)"
 "            WHEN NOT pg_catalog.has_server_privilege(r.oid, f.oid, 'USAGE') THEN"
 "              pg_catalog.format('role \"%s\" has no USAGE on server \"%s\"', s.owner, s.server)"
+"            WHEN s.outbox THEN NULL"
 "            WHEN pg_catalog.to_regclass(s.target) IS NULL THEN pg_catalog.format('table %s does not exist', s.target)"
 "            WHEN NOT pg_catalog.has_any_column_privilege(r.oid, pg_catalog.to_regclass(s.target)::oid, 'INSERT') THEN"
 "              pg_catalog.format('role \"%s\" may not insert into %s', s.owner, s.target)"
-"       END"
-"  FROM millrace.sources s"
+"       END, s.outbox"
+"  FROM (SELECT false AS outbox, name, server, target, owner, options, state, generation, bound_to, 'resume_source' AS resume FROM millrace.sources"
+"        UNION ALL"
+"        SELECT true, server, server, NULL, owner, options, state, generation, bound_to, 'resume_outbox' FROM millrace.outboxes) s"
 "  LEFT JOIN pg_catalog.pg_roles r ON r.rolname = s.owner"
 "  LEFT JOIN pg_catalog.pg_foreign_server f ON f.srvname = s.server"
-" WHERE s.state = 'running' ORDER BY s.name";
+" WHERE s.state = 'running' ORDER BY s.outbox, s.name";
 
 static const char reason_query[] =
 "INSERT INTO millrace.source_workers AS w (source, worker, workers, pid, state, reason, sqlstate, since)"
@@ -95,6 +101,10 @@ static const char reason_query[] =
 " ON CONFLICT (source, worker) DO UPDATE SET workers = excluded.workers, pid = 0, state = excluded.state,"
 "   reason = excluded.reason, sqlstate = excluded.sqlstate, since = excluded.since"
 " WHERE (w.pid, w.state, w.reason) IS DISTINCT FROM (0, excluded.state, excluded.reason)";
+
+static const char outbox_reason_query[] =
+"UPDATE millrace.outbox_progress SET pid = 0, state = 'waiting', reason = $4, sqlstate = $5, since = pg_catalog.now()"
+" WHERE server = $1 AND (pid, state, reason) IS DISTINCT FROM (0, 'waiting', $4)";
 
 static SPIPlanPtr
 keep(const char *query, int n, Oid *types)
@@ -110,28 +120,29 @@ keep(const char *query, int n, Oid *types)
 static void
 explain(child *c, const char *reason, const char *sqlstate)
 {
-	static SPIPlanPtr plan = NULL;
+	static SPIPlanPtr plans[2];
 	static Oid	types[] = {TEXTOID, INT4OID, INT4OID, TEXTOID, TEXTOID};
+	SPIPlanPtr *plan = &plans[c->kind == MR_OUTBOX];
 	Datum		args[5];
 
-	mr_slot_wait(MR_SOURCE, MyDatabaseId, c->source, c->index, reason);
+	mr_slot_wait(c->kind, MyDatabaseId, c->name, c->index, reason);
 	if (strncmp(c->reason, reason, sizeof(c->reason) - 1) == 0)
 		return;
 	strlcpy(c->reason, reason, sizeof(c->reason));
-	if (plan == NULL)
-		plan = keep(reason_query, 5, types);
-	args[0] = CStringGetTextDatum(c->source);
+	if (*plan == NULL)
+		*plan = keep(c->kind == MR_OUTBOX ? outbox_reason_query : reason_query, 5, types);
+	args[0] = CStringGetTextDatum(c->name);
 	args[1] = Int32GetDatum(c->index);
 	args[2] = Int32GetDatum(c->nworkers);
 	args[3] = CStringGetTextDatum(reason);
 	args[4] = CStringGetTextDatum(sqlstate);
-	SPI_execute_plan(plan, args, NULL, false, 0);
+	SPI_execute_plan(*plan, args, NULL, false, 0);
 	ereport(LOG,
-			(errmsg("source \"%s\", worker %d does not run: %s", c->source, c->index, reason)));
+			(errmsg("%s \"%s\", worker %d does not run: %s", c->kind == MR_OUTBOX ? "outbox" : "source", c->name, c->index, reason)));
 }
 
 static child *
-find_child(const char *source, int index)
+find_child(mr_worker_kind kind, const char *name, int index)
 {
 	ListCell   *cell;
 
@@ -139,7 +150,7 @@ find_child(const char *source, int index)
 	{
 		child	   *c = lfirst(cell);
 
-		if (c->index == index && strcmp(c->source, source) == 0)
+		if (c->kind == kind && c->index == index && strcmp(c->name, name) == 0)
 			return c;
 	}
 	return NULL;
@@ -169,14 +180,15 @@ start_child(child *c, TimestampTz now)
 	mr_worker_args args;
 	MemoryContext old;
 
-	if (!mr_slot_reserve(MR_SOURCE, MyDatabaseId, c->role, c->source, c->index, c->nworkers, c->config, &args))
+	if (!mr_slot_reserve(c->kind, MyDatabaseId, c->role, c->name, c->index, c->nworkers, c->config, &args))
 	{
 		if (args.slot == -2)
 			explain(c, "all slots for Millrace's workers are taken", "53400");
 		return;					/* a worker of an earlier supervisor is leaving */
 	}
 	old = MemoryContextSwitchTo(TopMemoryContext);
-	c->handle = mr_register(&args, "millrace_worker", "millrace_source_main", "millrace source");
+	c->handle = mr_register(&args, KFK_WORKER_LIBRARY, c->kind == MR_OUTBOX ? KFK_OUTBOX_MAIN : KFK_SOURCE_MAIN,
+							c->kind == MR_OUTBOX ? KFK_OUTBOX_TYPE : KFK_SOURCE_TYPE);
 	MemoryContextSwitchTo(old);
 	if (c->handle == NULL)
 	{
@@ -199,9 +211,9 @@ stop_strangers(void)
 	int			n = mr_slots(MyDatabaseId, &slots);
 
 	for (int k = 0; k < n; k++)
-		if (slots[k].kind == MR_SOURCE && slots[k].state == MR_SLOT_RUNNING && !slots[k].stopping)
+		if ((slots[k].kind == MR_SOURCE || slots[k].kind == MR_OUTBOX) && slots[k].state == MR_SLOT_RUNNING && !slots[k].stopping)
 		{
-			child	   *c = find_child(slots[k].name, slots[k].index);
+			child	   *c = find_child(slots[k].kind, slots[k].name, slots[k].index);
 
 			if (c == NULL || c->handle == NULL || c->generation != slots[k].generation)
 				mr_slot_stop(slots[k].slot, slots[k].generation);
@@ -231,6 +243,7 @@ reconcile(void)
 	{
 		/* What workers of an earlier supervisor, or before a crash, said of themselves. */
 		SPI_execute("DELETE FROM millrace.source_workers", false, 0);
+		SPI_execute("UPDATE millrace.outbox_progress SET pid = 0, state = 'stopped', reason = NULL WHERE state <> 'stopped'", false, 0);
 		cleaned = true;
 	}
 
@@ -249,17 +262,19 @@ reconcile(void)
 		int64		config = DatumGetInt64(SPI_getbinval(row, desc, 3, &null));
 		int			nworkers = DatumGetInt32(SPI_getbinval(row, desc, 4, &null));
 		char	   *against = SPI_getvalue(row, desc, 5);
+		mr_worker_kind kind = DatumGetBool(SPI_getbinval(row, desc, 6, &null)) ? MR_OUTBOX : MR_SOURCE;
 
 		for (int index = 0; index < nworkers; index++)
 		{
-			child	   *c = find_child(name, index);
+			child	   *c = find_child(kind, name, index);
 
 			if (c == NULL)
 			{
 				MemoryContext old = MemoryContextSwitchTo(TopMemoryContext);
 
 				c = palloc0(sizeof(child));
-				strlcpy(c->source, name, sizeof(c->source));
+				c->kind = kind;
+				strlcpy(c->name, name, sizeof(c->name));
 				c->index = index;
 				children = lappend(children, c);
 				MemoryContextSwitchTo(old);
@@ -305,10 +320,15 @@ reconcile(void)
 		bool		listed = false;
 
 		for (uint64 k = 0; k < n && !listed; k++)
-			listed = strcmp(SPI_getvalue(rows->vals[k], rows->tupdesc, 1), c->source) == 0 && c->index < c->nworkers;
+		{
+			bool		null;
+
+			listed = strcmp(SPI_getvalue(rows->vals[k], rows->tupdesc, 1), c->name) == 0 && c->index < c->nworkers &&
+				DatumGetBool(SPI_getbinval(rows->vals[k], rows->tupdesc, 6, &null)) == (c->kind == MR_OUTBOX);
+		}
 		if (listed || c->handle)
 			continue;
-		mr_slot_forget_waiting(MR_SOURCE, MyDatabaseId, c->source, c->index);
+		mr_slot_forget_waiting(c->kind, MyDatabaseId, c->name, c->index);
 		children = foreach_delete_current(children, cell);
 		pfree(c);
 	}

@@ -1,0 +1,603 @@
+/*
+ * outbox_claim_pg.c
+ *	  What of an outbox has left, and what leaves next.
+ *
+ * Messages leave by ticks: a tick is what the snapshot `upto` sees and `done`
+ * did not, so that a transaction that commits late is in the next one, whatever
+ * its ids.  Of a tick, batches leave in the order of ids: (after_id, batch_id]
+ * is the batch claimed last.  Claimed is committed, and flushed, before the
+ * first byte goes to Kafka: a batch that may have left is read again as it was,
+ * and no message leaves that a crash could still undo.
+ *
+ * Each function here is one transaction, made of fixed statements run as the
+ * extension's owner; search_path is pg_catalog.  The fence: every write asks
+ * for the epoch this worker took.
+ */
+#include "postgres.h"
+
+#include "stream/worker/outbox_worker.h"
+
+#include "access/table.h"
+#include "access/xact.h"
+#include "catalog/namespace.h"
+#include "catalog/pg_type.h"
+#include "executor/spi.h"
+#include "miscadmin.h"
+#include "pgstat.h"
+#include "storage/bufmgr.h"
+#include "storage/ipc.h"
+#include "storage/lmgr.h"
+#include "utils/array.h"
+#include "utils/builtins.h"
+#include "utils/lsyscache.h"
+#include "utils/memutils.h"
+#include "utils/rel.h"
+#include "utils/relcache.h"
+#include "utils/timestamp.h"
+
+#include "core/shared_pg.h"
+#include "stream/outbox.h"
+#include "stream/worker/owner.h"
+#include "stream/worker/source.h"
+
+#define FETCH_ROWS 1000
+
+/* Messages that a snapshot $n did not see: few ids and one range, both by outbox_xid_idx. */
+#define BEYOND(n) \
+	"SELECT id FROM millrace.outbox WHERE server = $1 AND xid >= pg_snapshot_xmax(" n ") " \
+	"UNION ALL SELECT id FROM millrace.outbox WHERE server = $1 AND xid = ANY (ARRAY(SELECT pg_snapshot_xip(" n ")))"
+
+static SPIPlanPtr
+prepared(SPIPlanPtr *plan, const char *sql, int nargs, const Oid *types)
+{
+	if (*plan == NULL)
+	{
+		*plan = SPI_prepare(sql, nargs, (Oid *) types);
+		if (*plan == NULL || SPI_keepplan(*plan) != 0)
+			elog(ERROR, "SPI_prepare failed: %s", SPI_result_code_string(SPI_result));
+	}
+	return *plan;
+}
+
+static void
+fenced(const kfk_outbox *outbox)
+{
+	ereport(LOG, (errmsg("outbox of server \"%s\": another worker has taken over, or it was changed: this one ends", outbox->server)));
+	proc_exit(0);
+}
+
+/* Column of the first row as text, palloc'd in the caller's context; NULL if null. */
+static char *
+text_column(int column)
+{
+	return SPI_getvalue(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, column);
+}
+
+static int64
+number_column(int column, int64 if_null)
+{
+	bool		null;
+	Datum		d = SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, column, &null);
+
+	return null ? if_null : DatumGetInt64(d);
+}
+
+static bool
+bool_column(int column)
+{
+	bool		null;
+
+	return DatumGetBool(SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, column, &null)) && !null;
+}
+
+/* Read the row and raise its epoch: whoever held it before is fenced. */
+bool
+kfk_outbox_load(kfk_outbox *outbox)
+{
+	static SPIPlanPtr read_plan = NULL;
+	static SPIPlanPtr take_plan = NULL;
+	static const Oid types[] = {TEXTOID, INT8OID, TEXTOID, INT4OID};
+	Datum		args[] = {CStringGetTextDatum(outbox->server), Int64GetDatum(outbox->generation), 0, Int32GetDatum(MyProcPid)};
+	kfk_owner	save;
+	bool		found;
+
+	kfk_begin("take over the outbox");
+	args[2] = CStringGetTextDatum(mr_source_binding());
+	kfk_owner_begin(&save);
+	prepared(&read_plan,
+			 "SELECT transactional_id, coalesce(options->>'progress_topic', '" KFK_OUTBOX_TOPIC "'), "
+			 "(options->>'batch_rows')::int8, (options->>'batch_bytes')::int8 "
+			 "FROM millrace.outboxes WHERE server = $1 AND generation = $2 AND bound_to = $3 AND state = 'running'", 3, types);
+	SPI_execute_plan(read_plan, args, NULL, false, 1);
+	found = SPI_processed == 1;
+	if (found)
+	{
+		MemoryContext old = MemoryContextSwitchTo(outbox->cxt);
+
+		outbox->id = text_column(1);
+		outbox->progress_topic = text_column(2);
+		outbox->batch_rows = (int) number_column(3, KFK_OUTBOX_ROWS);
+		outbox->batch_bytes = number_column(4, KFK_OUTBOX_BYTES);
+		MemoryContextSwitchTo(old);
+		prepared(&take_plan, "UPDATE millrace.outbox_progress SET epoch = epoch + 1, pid = $4 WHERE server = $1 RETURNING epoch", 4, types);
+		SPI_execute_plan(take_plan, args, NULL, false, 0);
+		found = SPI_processed == 1;
+		if (found)
+			outbox->epoch = number_column(1, 0);
+	}
+	kfk_owner_end(&save);
+	kfk_commit();
+	return found;
+}
+
+/* Is the row still as it was loaded? */
+bool
+kfk_outbox_unchanged(const kfk_outbox *outbox)
+{
+	static SPIPlanPtr plan = NULL;
+	kfk_owner	save;
+	bool		unchanged;
+
+	kfk_begin("look at the outbox");
+	kfk_owner_begin(&save);
+	prepared(&plan, "SELECT 1 FROM millrace.outboxes WHERE server = $1 AND generation = $2 AND state = 'running'",
+			 2, (const Oid[]) {TEXTOID, INT8OID});
+	{
+		Datum		args[] = {CStringGetTextDatum(outbox->server), Int64GetDatum(outbox->generation)};
+
+		SPI_execute_plan(plan, args, NULL, true, 1);
+	}
+	unchanged = SPI_processed == 1;
+	kfk_owner_end(&save);
+	kfk_commit();
+	return unchanged;
+}
+
+/* The progress record of a batch: the same bytes whenever it is made. */
+static char *
+make_mark(int64 number, int64 last_id, const char *upto)
+{
+	return psprintf("{\"batch\": " INT64_FORMAT ", \"last_id\": " INT64_FORMAT ", \"upto\": \"%s\"}", number, last_id, upto);
+}
+
+/* The record that the batch claimed last has, or would have, in the progress topic; NULL before the first. */
+char *
+kfk_outbox_last_mark(const kfk_outbox *outbox, int64 *batch, bool *confirmed, bool *adopt)
+{
+	static SPIPlanPtr plan = NULL;
+	MemoryContext caller = CurrentMemoryContext;
+	char	   *mark = NULL;
+	kfk_owner	save;
+
+	kfk_begin("look at the progress");
+	kfk_owner_begin(&save);
+	prepared(&plan, "SELECT batch, confirmed, adopt, batch_id, last_upto FROM millrace.outbox_progress WHERE server = $1 AND epoch = $2",
+			 2, (const Oid[]) {TEXTOID, INT8OID});
+	{
+		Datum		args[] = {CStringGetTextDatum(outbox->server), Int64GetDatum(outbox->epoch)};
+
+		SPI_execute_plan(plan, args, NULL, true, 1);
+	}
+	if (SPI_processed != 1)
+		fenced(outbox);
+	*batch = number_column(1, 0);
+	*confirmed = bool_column(2);
+	*adopt = bool_column(3);
+	if (text_column(5) != NULL)
+	{
+		char	   *made = make_mark(*batch, number_column(4, 0), text_column(5));
+
+		mark = MemoryContextStrdup(caller, made);
+	}
+	kfk_owner_end(&save);
+	kfk_commit();
+	return mark;
+}
+
+/* Go on after batch, whatever became of the one claimed: what it held is claimed again. */
+void
+kfk_outbox_adopt(const kfk_outbox *outbox, int64 batch)
+{
+	static SPIPlanPtr plan = NULL;
+	Datum		args[] = {CStringGetTextDatum(outbox->server), Int64GetDatum(outbox->epoch), Int64GetDatum(batch)};
+	kfk_owner	save;
+
+	kfk_begin("adopt the progress topic");
+	kfk_owner_begin(&save);
+	prepared(&plan, "UPDATE millrace.outbox_progress SET batch = greatest(batch, $3), confirmed = true, adopt = false, batch_id = NULL, last_upto = NULL "
+			 "WHERE server = $1 AND epoch = $2", 3, (const Oid[]) {TEXTOID, INT8OID, INT8OID});
+	SPI_execute_plan(plan, args, NULL, false, 0);
+	if (SPI_processed != 1)
+		fenced(outbox);
+	kfk_owner_end(&save);
+	kfk_commit();
+}
+
+/* ---- the next batch ---- */
+
+/* A row of outbox_progress on its way to the next. */
+typedef struct place
+{
+	int64		batch;
+	bool		confirmed;
+	char	   *done;
+	char	   *upto;			/* NULL: no tick */
+	char	   *last_upto;		/* of the batch claimed last */
+	int64		after_id;
+	int64		batch_id;
+	int64		last_id;
+	int64		batch_messages;
+	int64		batch_bytes;
+} place;
+
+static void
+read_place(const kfk_outbox *outbox, place *p)
+{
+	static SPIPlanPtr plan = NULL;
+	Datum		args[] = {CStringGetTextDatum(outbox->server), Int64GetDatum(outbox->epoch)};
+
+	prepared(&plan, "SELECT batch, confirmed, done::text, upto::text, after_id, batch_id, last_id, last_upto, batch_messages, batch_bytes FROM millrace.outbox_progress "
+			 "WHERE server = $1 AND epoch = $2", 2, (const Oid[]) {TEXTOID, INT8OID});
+	SPI_execute_plan(plan, args, NULL, false, 1);
+	if (SPI_processed != 1)
+		fenced(outbox);
+	p->batch = number_column(1, 0);
+	p->confirmed = bool_column(2);
+	p->done = text_column(3);
+	p->upto = text_column(4);
+	p->after_id = number_column(5, 0);
+	p->batch_id = number_column(6, 0);
+	p->last_id = number_column(7, 0);
+	p->last_upto = text_column(8);
+	p->batch_messages = number_column(9, 0);
+	p->batch_bytes = number_column(10, 0);
+}
+
+/* messages and bytes: what is confirmed with this. */
+static void
+write_place(const kfk_outbox *outbox, const place *p, int64 messages, int64 bytes)
+{
+	static SPIPlanPtr plan = NULL;
+	static const Oid types[] = {TEXTOID, INT8OID, INT8OID, BOOLOID, TEXTOID, TEXTOID, INT8OID, INT8OID, INT8OID, TEXTOID, INT8OID, INT8OID, INT8OID, INT8OID};
+	Datum		args[] = {CStringGetTextDatum(outbox->server), Int64GetDatum(outbox->epoch), Int64GetDatum(p->batch), BoolGetDatum(p->confirmed),
+		CStringGetTextDatum(p->done), p->upto ? CStringGetTextDatum(p->upto) : (Datum) 0, Int64GetDatum(p->after_id), Int64GetDatum(p->batch_id),
+		Int64GetDatum(p->last_id), p->last_upto ? CStringGetTextDatum(p->last_upto) : (Datum) 0,
+	Int64GetDatum(p->batch_messages), Int64GetDatum(p->batch_bytes), Int64GetDatum(messages), Int64GetDatum(bytes)};
+	char		nulls[] = "              ";
+
+	nulls[5] = p->upto ? ' ' : 'n';
+	nulls[9] = p->last_upto ? ' ' : 'n';
+	prepared(&plan, "UPDATE millrace.outbox_progress SET batch = $3, confirmed = $4, done = $5::pg_snapshot, upto = $6::pg_snapshot, after_id = $7, "
+			 "batch_id = $8, last_id = $9, last_upto = $10, batch_messages = $11, batch_bytes = $12, messages = messages + $13, bytes = bytes + $14, "
+			 "last_batch_at = CASE WHEN $13 > 0 THEN clock_timestamp() ELSE last_batch_at END WHERE server = $1 AND epoch = $2", 14, types);
+	SPI_execute_plan(plan, args, nulls, false, 0);
+	if (SPI_processed != 1)
+		fenced(outbox);
+}
+
+/* Begin a tick with what has been committed since done.  False: nothing has. */
+static bool
+begin_tick(const kfk_outbox *outbox, place *p)
+{
+	static SPIPlanPtr plan = NULL;
+	Datum		args[] = {CStringGetTextDatum(outbox->server), CStringGetTextDatum(p->done)};
+
+	prepared(&plan, "SELECT pg_current_snapshot()::text, min(id), max(id) FROM (" BEYOND("$2::pg_snapshot") ") m", 2, (const Oid[]) {TEXTOID, TEXTOID});
+	SPI_execute_plan(plan, args, NULL, false, 1);
+	if (number_column(3, -1) < 0)
+		return false;
+	p->upto = text_column(1);
+	p->after_id = number_column(2, 0) - 1;
+	p->last_id = number_column(3, 0);
+	return true;
+}
+
+/* text[] name, value, ... as headers of a record; in the current context. */
+static void
+read_headers(kfk_record *record, ArrayType *array)
+{
+	Datum	   *values;
+	bool	   *nulls;
+	int			n;
+	const char **names,
+			  **texts;
+
+	deconstruct_array(array, TEXTOID, -1, false, TYPALIGN_INT, &values, &nulls, &n);
+	n /= 2;
+	names = palloc(sizeof(char *) * (size_t) Max(n, 1));
+	texts = palloc(sizeof(char *) * (size_t) Max(n, 1));
+	for (int i = 0; i < n; i++)
+	{
+		names[i] = nulls[2 * i] ? "" : TextDatumGetCString(values[2 * i]);
+		texts[i] = nulls[2 * i + 1] ? NULL : TextDatumGetCString(values[2 * i + 1]);
+	}
+	record->header_names = names;
+	record->header_values = texts;
+	record->n_headers = n;
+}
+
+/* A column of bytes, copied into the current context. */
+static const void *
+read_bytes(HeapTuple row, TupleDesc desc, int column, size_t *len)
+{
+	bool		null;
+	Datum		d = SPI_getbinval(row, desc, column, &null);
+	struct varlena *bytes;
+
+	*len = 0;
+	if (null)
+		return NULL;
+	bytes = PG_DETOAST_DATUM_COPY(d);
+	*len = VARSIZE(bytes) - VARHDRSZ;
+	return VARDATA(bytes);
+}
+
+static void
+add_message(kfk_outbatch *batch, HeapTuple row, TupleDesc desc)
+{
+	MemoryContext old = MemoryContextSwitchTo(batch->cxt);
+	kfk_record *r = &batch->records[batch->n];
+	bool		null;
+	Datum		d;
+
+	memset(r, 0, sizeof(*r));
+	batch->ids[batch->n] = DatumGetInt64(SPI_getbinval(row, desc, 1, &null));
+	r->topic = SPI_getvalue(row, desc, 2);
+	r->key = read_bytes(row, desc, 3, &r->key_len);
+	r->value = read_bytes(row, desc, 4, &r->value_len);
+	d = SPI_getbinval(row, desc, 5, &null);
+	if (!null)
+		read_headers(r, DatumGetArrayTypeP(d));
+	d = SPI_getbinval(row, desc, 6, &null);
+	r->time_ms = DatumGetTimestampTz(d) / 1000 + (POSTGRES_EPOCH_JDATE - UNIX_EPOCH_JDATE) * INT64CONST(86400000);
+	batch->bytes += (int64) (r->key_len + r->value_len);
+	batch->n++;
+	MemoryContextSwitchTo(old);
+}
+
+/* Messages of the tick after after_id and up to last_id, as many as a batch may hold. */
+static void
+read_messages(const kfk_outbox *outbox, const place *p, int64 last_id, kfk_outbatch *batch)
+{
+	static SPIPlanPtr plan = NULL;
+	Datum		args[] = {CStringGetTextDatum(outbox->server), Int64GetDatum(p->after_id), Int64GetDatum(last_id),
+	CStringGetTextDatum(p->upto), CStringGetTextDatum(p->done)};
+	Portal		portal;
+	bool		full = false;
+
+	MemoryContextReset(batch->cxt);
+	batch->n = 0;
+	batch->bytes = 0;
+	batch->records = MemoryContextAlloc(batch->cxt, sizeof(kfk_record) * (size_t) outbox->batch_rows);
+	batch->ids = MemoryContextAlloc(batch->cxt, sizeof(int64) * (size_t) outbox->batch_rows);
+	prepared(&plan, "SELECT id, topic, key, value, headers, at FROM millrace.outbox m WHERE server = $1 AND id > $2 AND id <= $3 "
+			 "AND pg_visible_in_snapshot(xid, $4::pg_snapshot) AND NOT pg_visible_in_snapshot(xid, $5::pg_snapshot) "
+			 "AND NOT EXISTS (SELECT FROM millrace.outbox_dead_letters d WHERE d.server = m.server AND d.id = m.id) ORDER BY id",
+			 5, (const Oid[]) {TEXTOID, INT8OID, INT8OID, TEXTOID, TEXTOID});
+	portal = SPI_cursor_open(NULL, plan, args, NULL, false);
+	while (!full)
+	{
+		SPI_cursor_fetch(portal, true, FETCH_ROWS);
+		if (SPI_processed == 0)
+			break;
+		for (uint64 i = 0; i < SPI_processed && !full; i++)
+		{
+			add_message(batch, SPI_tuptable->vals[i], SPI_tuptable->tupdesc);
+			full = batch->n >= outbox->batch_rows || batch->bytes >= outbox->batch_bytes;
+		}
+		SPI_freetuptable(SPI_tuptable);
+		CHECK_FOR_INTERRUPTS();
+	}
+	SPI_cursor_close(portal);
+}
+
+/* The batch that was claimed has left. */
+static void
+confirm_batch(place *p)
+{
+	p->confirmed = true;
+	p->after_id = p->batch_id;
+}
+
+/*
+ * Confirm the batch before, if that is to be said, and claim the next; or read
+ * the one that is claimed and not confirmed once more.  False: nothing waits.
+ */
+bool
+kfk_outbox_next(const kfk_outbox *outbox, bool confirm, kfk_outbatch *batch)
+{
+	place		p;
+	kfk_owner	save;
+	int64		messages = 0;
+	int64		bytes = 0;
+	bool		some = false;
+	bool		moved = confirm;
+
+	kfk_begin("claim a batch");
+	kfk_owner_begin(&save);
+	read_place(outbox, &p);
+	if (!p.confirmed && !confirm)
+	{
+		read_messages(outbox, &p, p.batch_id, batch);
+		some = batch->n > 0;
+		if (!some)				/* the last of them became a dead letter */
+		{
+			confirm_batch(&p);
+			moved = true;
+		}
+	}
+	else if (confirm)
+	{
+		messages = p.batch_messages;
+		bytes = p.batch_bytes;
+		confirm_batch(&p);
+	}
+	while (!some && (p.upto || begin_tick(outbox, &p)))
+	{
+		moved = true;
+		batch->n = 0;
+		if (p.after_id < p.last_id)
+			read_messages(outbox, &p, p.last_id, batch);
+		some = batch->n > 0;
+		if (some)
+		{
+			p.batch++;
+			p.batch_id = batch->ids[batch->n - 1];
+			p.last_upto = p.upto;
+			p.confirmed = false;
+		}
+		else
+		{
+			p.done = p.upto;
+			p.upto = NULL;
+		}
+	}
+	if (some)
+	{
+		moved = moved || batch->n != p.batch_messages;	/* fewer, where one became a dead letter */
+		p.batch_messages = batch->n;
+		p.batch_bytes = batch->bytes;
+		batch->number = p.batch;
+		batch->mark = MemoryContextStrdup(batch->cxt, make_mark(p.batch, p.batch_id, p.last_upto));
+	}
+	if (moved)
+		write_place(outbox, &p, messages, bytes);
+	kfk_owner_end(&save);
+	kfk_commit();
+	return some;
+}
+
+/* A message that the brokers will never take: put aside, and never read again. */
+void
+kfk_outbox_bury(const kfk_outbox *outbox, int64 id, const char *error)
+{
+	static SPIPlanPtr plan = NULL;
+	static const Oid types[] = {TEXTOID, INT8OID, TEXTOID, INT8OID};
+	Datum		args[] = {CStringGetTextDatum(outbox->server), Int64GetDatum(id), CStringGetTextDatum(error), Int64GetDatum(outbox->epoch)};
+	kfk_owner	save;
+
+	kfk_begin("put a message aside");
+	kfk_owner_begin(&save);
+	prepared(&plan, "WITH mine AS (UPDATE millrace.outbox_progress SET dead = dead + 1 WHERE server = $1 AND epoch = $4 RETURNING server) "
+			 "INSERT INTO millrace.outbox_dead_letters (server, id, topic, key, value, headers, at, error) "
+			 "SELECT m.server, m.id, m.topic, m.key, m.value, m.headers, m.at, $3 FROM millrace.outbox m, mine "
+			 "WHERE m.server = mine.server AND m.id = $2 ON CONFLICT DO NOTHING", 4, types);
+	SPI_execute_plan(plan, args, NULL, false, 0);
+	kfk_owner_end(&save);
+	kfk_commit();
+	ereport(LOG, (errmsg("outbox of server \"%s\": message " INT64_FORMAT " was refused: %s", outbox->server, id, error)));
+}
+
+/*
+ * Empty a leaf, if everything in it has left and nobody is at it.  Its lock
+ * excludes transactions that have published into it and are still open.
+ */
+bool
+kfk_outbox_rotate(int leaf)
+{
+	char		name[NAMEDATALEN];
+	bool		empty;
+	kfk_owner	save;
+	Oid			oid;
+	Relation	rel;
+
+	snprintf(name, sizeof(name), "outbox_%d", leaf);
+	kfk_begin("rotate the outbox");
+	kfk_owner_begin(&save);
+	oid = get_relname_relid(name, get_namespace_oid("millrace", false));
+	empty = false;
+	if (ConditionalLockRelationOid(oid, AccessExclusiveLock))
+	{
+		rel = table_open(oid, NoLock);
+		empty = RelationGetNumberOfBlocks(rel) == 0;
+		table_close(rel, NoLock);
+		if (!empty)
+		{
+			SPI_execute(psprintf("SELECT 1 FROM millrace.outbox_progress p WHERE EXISTS (SELECT 1 FROM millrace.outbox_%d m WHERE m.server = p.server "
+								 "AND m.xid >= pg_snapshot_xmax(p.done)) OR EXISTS (SELECT 1 FROM millrace.outbox_%d m WHERE m.server = p.server "
+								 "AND m.xid = ANY (ARRAY(SELECT pg_snapshot_xip(p.done))))", leaf, leaf), false, 1);
+			empty = SPI_processed == 0;
+			if (empty)
+				SPI_execute(psprintf("TRUNCATE millrace.outbox_%d", leaf), false, 0);
+		}
+	}
+	kfk_owner_end(&save);
+	kfk_commit();
+	return empty;
+}
+
+/* ---- what the worker is doing ---- */
+
+/* As kfk_report(): written when it is news, errors at most once a second; failing to say so is no failure. */
+void
+kfk_outbox_report(const kfk_outbox *outbox, const char *state, const char *sqlstate, const char *reason)
+{
+	static char said[600];
+	static TimestampTz said_at = 0;
+	static SPIPlanPtr plan = NULL;
+	static const Oid types[] = {TEXTOID, INT4OID, TEXTOID, TEXTOID, TEXTOID};
+	char		now[600];
+	TimestampTz at = GetCurrentTimestamp();
+	MemoryContext caller = CurrentMemoryContext;
+
+	if (sqlstate != NULL)
+		mr_worker_count(MR_COUNT_ERRORS, 1);
+	snprintf(now, sizeof(now), "%s %s %s", state, sqlstate ? sqlstate : "", reason ? reason : "");
+	if (strcmp(said, now) == 0 && (sqlstate == NULL || at - said_at < USECS_PER_SEC))
+		return;
+	if (strcmp(said, now) != 0 && reason != NULL)
+		ereport(LOG, (errmsg("outbox of server \"%s\": %s: %s", outbox->server, state, reason)));
+	pgstat_report_appname(psprintf("millrace outbox %s: %s", outbox->server, state));
+	mr_worker_state(state, reason);
+	PG_TRY();
+	{
+		Datum		args[] = {CStringGetTextDatum(outbox->server), Int32GetDatum(MyProcPid), CStringGetTextDatum(state),
+		reason ? CStringGetTextDatum(reason) : 0, sqlstate ? CStringGetTextDatum(sqlstate) : 0};
+		char		nulls[] = "     ";
+		kfk_owner	save;
+
+		nulls[3] = reason ? ' ' : 'n';
+		nulls[4] = sqlstate ? ' ' : 'n';
+		if (kfk_try_begin("report"))
+		{
+			kfk_owner_begin(&save);
+			prepared(&plan, "UPDATE millrace.outbox_progress SET pid = $2, since = CASE WHEN state = $3 AND pid = $2 THEN since ELSE now() END, "
+					 "state = $3, reason = $4, sqlstate = $5, errors = errors + CASE WHEN $5 IS NULL THEN 0 ELSE 1 END, "
+					 "last_error = CASE WHEN $5 IS NULL THEN last_error ELSE $4 END, last_error_at = CASE WHEN $5 IS NULL THEN last_error_at ELSE now() END "
+					 "WHERE server = $1", 5, types);
+			SPI_execute_plan(plan, args, nulls, false, 0);
+			kfk_owner_end(&save);
+			kfk_commit();
+			strlcpy(said, now, sizeof(said));
+			said_at = at;
+		}
+	}
+	PG_CATCH();
+	{
+		MemoryContextSwitchTo(caller);
+		FlushErrorState();
+		AbortCurrentTransaction();
+		MemoryContextSwitchTo(caller);
+	}
+	PG_END_TRY();
+}
+
+/* Halt the outbox, with the reason for its users, and end this worker. */
+void
+kfk_outbox_halt(const kfk_outbox *outbox, const char *reason)
+{
+	static SPIPlanPtr plan = NULL;
+	static const Oid types[] = {TEXTOID, TEXTOID, INT8OID};
+	Datum		args[] = {CStringGetTextDatum(outbox->server), CStringGetTextDatum(reason), Int64GetDatum(outbox->generation)};
+	kfk_owner	save;
+
+	kfk_begin("halt");
+	kfk_owner_begin(&save);
+	prepared(&plan, "UPDATE millrace.outboxes SET state = 'halted', reason = $2, state_since = now(), generation = generation + 1 "
+			 "WHERE server = $1 AND generation = $3 AND state = 'running'", 3, types);
+	SPI_execute_plan(plan, args, NULL, false, 0);
+	kfk_owner_end(&save);
+	kfk_commit();
+	kfk_outbox_report(outbox, "stopped", NULL, reason);
+	proc_exit(0);
+}
