@@ -6,7 +6,7 @@ FROM (SELECT i, ((i * 7919) % 601) / 100.0 - 3 AS x, ((i * 104729) % 599) / 100.
 
 -- Ridge finds the line that is there; a penalty shrinks it, with "standardize" whatever the unit.
 SELECT millrace.train_model('ll_ridge', 'ridge', 'SELECT x, y, z FROM t', 'z', '{"alpha": 0.000001}');
-SELECT feature, round((contribution / value)::numeric, 3) AS weight, round(contribution::numeric, 1) AS contribution FROM explain('ll_ridge', '{1, 1}') WHERE feature IS NOT NULL;
+SELECT feature, round((b.contribution - a.contribution)::numeric, 3) AS weight FROM explain('ll_ridge', '{0, 0}') a JOIN explain('ll_ridge', '{1, 1}') b USING (feature);
 SELECT round(predict('{0, 0}', 'll_ridge')::numeric, 3) AS intercept;
 SELECT millrace.train_model('ll_unit', 'ridge', 'SELECT x, y, z FROM t', 'z', '{"alpha": 900, "standardize": true}');
 SELECT millrace.train_model('ll_unit', 'ridge', 'SELECT far, y, z FROM t', 'z', '{"alpha": 900, "standardize": true}');
