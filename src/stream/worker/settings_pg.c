@@ -26,6 +26,7 @@
 #include "stream/kafka_options.h"
 #include "stream/stream.h"
 #include "stream/worker/owner.h"
+#include "stream/worker/scalar.h"
 
 /*
  * Messages that librdkafka may keep ready, over all partitions of a worker, and
@@ -142,6 +143,7 @@ static void
 read_options(kfk_source *source, Jsonb *options)
 {
 	char	   *start = option_text(options, "start");
+	int64_t		micros;
 
 	read_format(source, options);
 	source->columns = strings_of(options, "columns");
@@ -163,6 +165,11 @@ read_options(kfk_source *source, Jsonb *options)
 		source->start = KFK_START_EARLIEST;
 	else if (strcmp(start, "latest") == 0)
 		source->start = KFK_START_LATEST;
+	else if (kfk_timestamp(start, strlen(start), &micros))
+	{
+		source->start = KFK_START_TIME;
+		source->start_ms = micros / 1000 + (POSTGRES_EPOCH_JDATE - UNIX_EPOCH_JDATE) * INT64CONST(86400000);
+	}
 	else
 		source->start = option_number(options, "start", 0, 0, PG_INT64_MAX);
 }

@@ -76,11 +76,13 @@ typedef struct kfk_source
 	int			batch_timeout_ms;
 	int64		max_message_bytes;
 	int			max_dead_percent;
-	int64		start;			/* offset, or one of the two below */
+	int64		start;			/* offset, or one of the three below */
+	int64		start_ms;		/* KFK_START_TIME: milliseconds since 1970 */
 } kfk_source;
 
 #define KFK_START_EARLIEST (-2)
 #define KFK_START_LATEST (-1)
+#define KFK_START_TIME (-3)
 
 /* A partition we hold. */
 typedef struct kfk_partition
