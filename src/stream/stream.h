@@ -7,10 +7,6 @@
 #ifndef MILLRACE_STREAM_H
 #define MILLRACE_STREAM_H
 
-#define KFK_WORKER_LIBRARY "millrace_worker"
-#define KFK_SOURCE_MAIN "millrace_source_main"
-#define KFK_SOURCE_TYPE "millrace source"	/* bgw_type, so backend_type */
-
 /*
  * A source worker gets mr_worker_args (core/shared_pg.h) in bgw_extra and reads
  * everything else from millrace.sources.  Exit code 0: there is nothing to do
