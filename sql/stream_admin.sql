@@ -33,7 +33,12 @@ DROP ROLE regress_super;
 -- Options are checked by name, kind and range.
 SELECT millrace.create_source('regress_s', 'regress_k', 'topic', 'regress_target', '{"worker": 2}');
 SELECT millrace.create_source('regress_s', 'regress_k', 'topic', 'regress_target', '{"workers": 0}');
-SELECT millrace.create_source('regress_s', 'regress_k', 'topic', 'regress_target', '{"start": "yesterday"}');
+SELECT millrace.create_source('regress_s', 'regress_k', 'topic', 'regress_target', '{"start": "soon"}');
+SELECT millrace.create_source('regress_s', 'regress_k', 'topic', 'regress_target', '{"start": "-5"}');
+SELECT millrace.create_source('regress_s', 'regress_k', 'topic', 'regress_target', '{"start": "infinity"}');
+SELECT millrace.create_source('regress_time', 'regress_k', 'topic', 'regress_target', '{"start": "2026-11-21 12:00:00.5+02"}');
+SELECT options FROM millrace.sources WHERE name = 'regress_time';
+SELECT millrace.drop_source('regress_time');
 SELECT millrace.create_source('regress_s', 'regress_k', 'topic', 'regress_target', '{"unknown_keys": true}');
 SELECT millrace.create_source('regress_s', 'regress_k', 'topic', 'regress_target', '{"columns": {"x": "none"}}');
 SELECT millrace.create_source('regress_s', 'regress_k', 'topic', 'regress_target', '[]');

@@ -4,7 +4,7 @@
         s.copy('train', x, labels)                      # a temporary table: f real[], y text
         s.clock('ours', lambda: s.one('SELECT millrace.train_model(...)'))
         s.clock('theirs', lambda: peer.fit(x, y))
-        s.least('ours').cpu / s.least('theirs').cpu     # seconds; .wall alike; mean() for what differs from call to call
+        s.least('ours').cpu / s.least('theirs').cpu     # seconds; .wall alike; median(); mean() for what differs from call to call
 
 Import it before numpy and the peers: it gives them one thread.  The server is that of PGHOST, else a private cluster
 of PG_CONFIG under tmp/.  Both processes are pinned to the same core, the last one that this process may use.
@@ -77,6 +77,9 @@ class Side:
 
     def least(self, key):
         return Seconds(*np.min(self.runs[key], 0))
+
+    def median(self, key):
+        return Seconds(*np.median(self.runs[key], 0))
 
     def mean(self, key):
         return Seconds(*np.mean(self.runs[key], 0))

@@ -85,10 +85,52 @@ calibrate_rows(const lrn_model *m, int64_t n, float *out)
 	}
 }
 
+#define SOFTMAX_AT_ONCE	256		/* numbers of whole rows */
+
+/* n rows of few classes. */
+static void
+softmax_block(int k, int n, float *out)
+{
+	double		e[SOFTMAX_AT_ONCE] __attribute__((aligned(64)));
+	int			all = n * k;
+
+	for (int r = 0; r < n; r++)
+	{
+		const float *score = out + r * k;
+		float		top = score[0];
+
+		for (int c = 1; c < k; c++)
+			top = score[c] > top ? score[c] : top;
+		for (int c = 0; c < k; c++)
+			e[r * k + c] = (double) score[c] - top;
+	}
+	for (int i = all; i % 8 != 0; i++)
+		e[i] = 0;
+	for (int i = 0; i < all; i += 8)
+		exp8((v8 *) (e + i));
+	for (int r = 0; r < n; r++)
+	{
+		double		sum = 0;
+
+		for (int c = 0; c < k; c++)
+			sum += e[r * k + c];
+		for (int c = 0; c < k; c++)
+			out[r * k + c] = (float) ((float) e[r * k + c] / sum);
+	}
+}
+
 /* The same for scores that nothing was learnt about: their order is kept. */
 static void
 softmax_rows(int k, int64_t n, float *out)
 {
+	if (k <= SOFTMAX_AT_ONCE)
+	{
+		int			most = SOFTMAX_AT_ONCE / k;
+
+		for (int64_t i = 0; i < n; i += most)
+			softmax_block(k, n - i < most ? (int) (n - i) : most, out + i * k);
+		return;
+	}
 	for (int64_t i = 0; i < n; i++, out += k)
 	{
 		float		top = out[0];

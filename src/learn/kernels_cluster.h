@@ -130,6 +130,7 @@ square_sums(const lrn_model *m, const float *rows, const int n, int o, v8 *out)
 	const float *w = m->weights + o;
 	half		sum[4][HALVES];
 
+	LRN_UNROLL
 	for (int r = 0; r < n; r++)
 		LRN_UNROLL
 		for (int h = 0; h < HALVES; h++)
@@ -138,6 +139,7 @@ square_sums(const lrn_model *m, const float *rows, const int n, int o, v8 *out)
 	{
 		double		x[4];
 
+		LRN_UNROLL
 		for (int r = 0; r < n; r++)
 			x[r] = ((double) rows[(size_t) r * (size_t) d + (size_t) j] - m->shift[j]) * m->scale[j];
 		LRN_UNROLL
@@ -145,6 +147,7 @@ square_sums(const lrn_model *m, const float *rows, const int n, int o, v8 *out)
 		{
 			half		centre = __builtin_convertvector(((const half_f *) w)[h], half);
 
+			LRN_UNROLL
 			for (int r = 0; r < n; r++)
 			{
 				half		off = x[r] - centre;
@@ -153,6 +156,7 @@ square_sums(const lrn_model *m, const float *rows, const int n, int o, v8 *out)
 			}
 		}
 	}
+	LRN_UNROLL
 	for (int r = 0; r < n; r++)
 		LRN_UNROLL
 		for (int h = 0; h < HALVES; h++)
@@ -179,8 +183,10 @@ kmeans_rows(const lrn_model *m, const float *rows, int64_t n, float *out)
 				for (int r = 0; r < take; r++)
 					square_sums(m, rows + (size_t) (i + r) * d, 1, o, &s[r]);
 			for (int r = 0; r < take; r++)
-				for (int lane = 0; lane < 8 && o + lane < k; lane++)
-					out[(size_t) (i + r) * (size_t) k + (size_t) (o + lane)] = (float) sqrt(s[r][lane]);
+			{
+				sqrt8(&s[r]);
+				put8(out + (size_t) (i + r) * (size_t) k + (size_t) o, &s[r], k - o);
+			}
 		}
 	}
 }

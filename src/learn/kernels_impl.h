@@ -12,6 +12,9 @@
 
 #include <math.h>
 #include <string.h>
+#if defined(__SSE2__)
+#include <immintrin.h>
+#endif
 
 typedef double v8 __attribute__((vector_size(64)));
 typedef double v8u __attribute__((vector_size(64), aligned(8)));	/* unaligned */
@@ -95,6 +98,40 @@ log8(v8 *x)
 	p = p * z;
 	*x = k * 6.93147180369123816490e-01 -
 		((half_square - (s * (half_square + p) + k * 1.90821492927058770002e-10)) - f);
+}
+
+/* Square roots of eight numbers: correctly rounded, whatever the set. */
+INLINE void
+sqrt8(v8 *x)
+{
+#if defined(__AVX512F__)
+	*x = (v8) _mm512_sqrt_pd((__m512d) *x);
+#elif defined(__SSE2__)
+	for (int i = 0; i < 4; i++)
+		((__m128d *) x)[i] = _mm_sqrt_pd(((const __m128d *) x)[i]);
+#else
+	for (int lane = 0; lane < 8; lane++)
+		(*x)[lane] = sqrt((*x)[lane]);
+#endif
+}
+
+/* The first n of eight numbers, rounded to float. */
+INLINE void
+put8(float *out, const v8 *x, int n)
+{
+	f8u			v = __builtin_convertvector(*x, f8u);
+
+	if (n >= 8)
+	{
+		*(f8u *) out = v;
+		return;
+	}
+#if defined(__AVX512F__)
+	_mm256_mask_storeu_ps(out, (__mmask8) ((1u << n) - 1), (__m256) v);
+#else
+	for (int lane = 0; lane < n; lane++)
+		out[lane] = v[lane];
+#endif
 }
 
 /* Sum of the lanes in a fixed order. */

@@ -29,7 +29,9 @@ affine(const lrn_model *m, const float *rows, const int n, int o, v8 *out)
 	const float *w = m->weights + o;
 	half		sum[4][HALVES];
 
+	LRN_UNROLL
 	for (int r = 0; r < n; r++)
+		LRN_UNROLL
 		for (int h = 0; h < HALVES; h++)
 			sum[r][h] = ((const half *) (m->bias + o))[h];
 	for (int j = 0; j < d; j++, w += m->padded)
@@ -37,17 +39,22 @@ affine(const lrn_model *m, const float *rows, const int n, int o, v8 *out)
 		double		mean = m->mean ? (double) m->mean[j] : 0;
 		double		x[4];
 
+		LRN_UNROLL
 		for (int r = 0; r < n; r++)
 			x[r] = (double) rows[(size_t) r * (size_t) d + (size_t) j] - mean;
+		LRN_UNROLL
 		for (int h = 0; h < HALVES; h++)
 		{
 			half		weight = __builtin_convertvector(((const half_f *) w)[h], half);
 
+			LRN_UNROLL
 			for (int r = 0; r < n; r++)
 				sum[r][h] = sum[r][h] + weight * x[r];
 		}
 	}
+	LRN_UNROLL
 	for (int r = 0; r < n; r++)
+		LRN_UNROLL
 		for (int h = 0; h < HALVES; h++)
 			((half *) &out[r])[h] = sum[r][h];
 }
@@ -58,6 +65,7 @@ softmax_row(const double *score, int k, float *out)
 {
 	double		top = score[0],
 				sum = 0;
+	v8			e;
 
 	for (int c = 1; c < k; c++)
 		top = score[c] > top ? score[c] : top;
@@ -65,9 +73,11 @@ softmax_row(const double *score, int k, float *out)
 	for (int pass = 0; pass < 2; pass++)
 		for (int c = 0; c < k; c += 8)
 		{
-			v8			e = *(const v8 *) (score + c) - top;
-
-			exp8(&e);
+			if (pass == 0 || k > 8)
+			{
+				e = *(const v8 *) (score + c) - top;
+				exp8(&e);
+			}
 			for (int lane = 0; lane < 8 && c + lane < k; lane++)
 				if (pass == 0)
 					sum += e[lane];
@@ -113,8 +123,7 @@ linear_rows(const lrn_model *m, const float *rows, int64_t n, float *out)
 				if (m->softmax || m->sigmoid)
 					*(v8 *) (score[r] + o) = s[r];
 				else
-					for (int lane = 0; lane < 8 && o + lane < k; lane++)
-						out[(size_t) (i + r) * (size_t) k + (size_t) (o + lane)] = (float) s[r][lane];
+					put8(out + (size_t) (i + r) * (size_t) k + (size_t) o, &s[r], k - o);
 			}
 		}
 		for (int r = 0; r < take; r++)

@@ -10,10 +10,6 @@
  */
 #include "learn/boost_file.h"
 
-#if defined(__AVX2__)
-#include <immintrin.h>
-#endif
-
 #define MOST_BLOCK	64			/* rows of a block */
 #define MOST_X		8192		/* floats of a block */
 #define MOST_PAGES	64			/* of a tree in blocks */
@@ -438,6 +434,7 @@ answer_row(const lrn_model *m, float *out)
 	int			k = m->info.n_outputs;
 	float		top;
 	double		sum = 0;
+	v8			powers;
 
 	if (m->info.task == LRN_REGRESS)
 	{
@@ -464,16 +461,18 @@ answer_row(const lrn_model *m, float *out)
 	for (int pass = 0; pass < 2; pass++)
 		for (int c = 0; c < k; c += 8)
 		{
-			v8			e = (v8) {0};
-
-			for (int lane = 0; lane < 8 && c + lane < k; lane++)
-				e[lane] = (double) (out[c + lane] - top);
-			exp8(&e);
+			if (pass == 0 || k > 8)
+			{
+				powers = (v8) {0};
+				for (int lane = 0; lane < 8 && c + lane < k; lane++)
+					powers[lane] = (double) (out[c + lane] - top);
+				exp8(&powers);
+			}
 			for (int lane = 0; lane < 8 && c + lane < k; lane++)
 				if (pass == 0)
-					sum += e[lane];
+					sum += powers[lane];
 				else
-					out[c + lane] = (float) (e[lane] / sum);
+					out[c + lane] = (float) (powers[lane] / sum);
 		}
 }
 

@@ -53,13 +53,6 @@ new_descriptors(int n, float **values)
 	return array;
 }
 
-/* Row type of a function that returns one. */
-static TupleDesc
-result_desc(FunctionCallInfo fcinfo)
-{
-	return lookup_rowtype_tupdesc(get_func_rettype(fcinfo->flinfo->fn_oid), -1);
-}
-
 /* millrace.resolve_model(model text, task text) -> text 'name:version' */
 Datum
 millrace_resolve_model(PG_FUNCTION_ARGS)
@@ -216,13 +209,37 @@ millrace_try_extract_descriptors(PG_FUNCTION_ARGS)
 		values[4] = CStringGetTextDatum(unpack_sql_state(mr_pg_sqlstate(extraction.st.code)));
 		values[5] = CStringGetTextDatum(extraction.st.message);
 	}
-	desc = result_desc(fcinfo);
+	desc = lookup_rowtype_tupdesc(get_func_rettype(fcinfo->flinfo->fn_oid), -1);
 	tuple = heap_form_tuple(desc, values, nulls);
 	ReleaseTupleDesc(desc);
 	PG_RETURN_DATUM(HeapTupleGetDatum(tuple));
 }
 
 /* ---- classes ---- */
+
+/* What a call site of classify() keeps. */
+typedef struct class_site
+{
+	void	   *model;			/* reg_resolve_site()'s */
+	TupleDesc	desc;			/* of the answer */
+} class_site;
+
+static class_site *
+site_of(FunctionCallInfo fcinfo)
+{
+	class_site *site = fcinfo->flinfo->fn_extra;
+
+	if (site == NULL)
+	{
+		MemoryContext old = MemoryContextSwitchTo(fcinfo->flinfo->fn_mcxt);
+
+		site = palloc0(sizeof(class_site));
+		site->desc = lookup_rowtype_tupdesc_copy(get_func_rettype(fcinfo->flinfo->fn_oid), -1);
+		fcinfo->flinfo->fn_extra = site;
+		MemoryContextSwitchTo(old);
+	}
+	return site;
+}
 
 /* The last answer of classify(). */
 static struct
@@ -239,7 +256,9 @@ static struct
 Datum
 millrace_classify(PG_FUNCTION_ARGS)
 {
-	const reg_model *m = reg_resolve_arg(fcinfo, 1, REG_CLASSIFY);
+	class_site *site = site_of(fcinfo);
+	const reg_model *m = reg_resolve_site(&site->model, fcinfo->flinfo->fn_mcxt,
+										  PG_ARGISNULL(1) ? NULL : PG_GETARG_TEXT_PP(1), REG_CLASSIFY);
 	Datum		values[3];
 	bool		nulls[3] = {false};
 	const float *row;
@@ -247,8 +266,6 @@ millrace_classify(PG_FUNCTION_ARGS)
 	int			columns;
 	int32		label;
 	float		confidence;
-	TupleDesc	desc;
-	HeapTuple	tuple;
 
 	if (PG_ARGISNULL(0))
 		PG_RETURN_NULL();
@@ -279,10 +296,7 @@ millrace_classify(PG_FUNCTION_ARGS)
 	values[0] = PointerGetDatum(m->label_texts[label]);
 	values[1] = Float4GetDatum(confidence);
 	values[2] = PointerGetDatum(m->reference_text);
-	desc = result_desc(fcinfo);
-	tuple = heap_form_tuple(desc, values, nulls);
-	ReleaseTupleDesc(desc);
-	PG_RETURN_DATUM(HeapTupleGetDatum(tuple));
+	PG_RETURN_DATUM(HeapTupleGetDatum(heap_form_tuple(site->desc, values, nulls)));
 }
 
 /* predict(features real[], model text) -> real */

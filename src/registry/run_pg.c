@@ -143,11 +143,35 @@ check_classifier(const reg_model *m)
 				 m->loaded->spec.task == nn_task_none ? reg_hint_task() : errhint("Use predict().")));
 }
 
+/* Neither infinity nor NaN among n numbers?  Two at once: adding 1 to an exponent of all ones carries into the sign's bit. */
+static bool
+all_finite(const float *x, int64 n)
+{
+	const uint64 exponents = UINT64CONST(0x7F8000007F800000),
+				ones = UINT64CONST(0x0080000000800000);
+	uint64		carried = 0;
+
+	for (int64 first = 0; first < n; first += MANY)
+	{
+		int64		end = Min(n, first + MANY);
+
+		CHECK_FOR_INTERRUPTS();
+		for (int64 i = first; i + 2 <= end; i += 2)
+		{
+			uint64		two;
+
+			memcpy(&two, x + i, sizeof(two));
+			carried |= (two & exponents) + ones;
+		}
+	}
+	return !(carried & UINT64CONST(0x8000000080000000)) && (n % 2 == 0 || isfinite(x[n - 1]));
+}
+
 /* A learner that does not know missing values would answer NaN. */
 static void
 check_missing(const reg_model *m, const float *rows, int64 n)
 {
-	if (lrn_takes_missing(&m->loaded->lrn))
+	if (lrn_takes_missing(&m->loaded->lrn) || all_finite(rows, n * m->n_inputs))
 		return;
 	for (int64 i = 0; i < n * m->n_inputs; i++)
 	{
@@ -170,7 +194,7 @@ static void
 run_learner_by(learner_call call, const reg_model *m, const float *rows, int64 n, float *out)
 {
 	const lrn_model *l = &m->loaded->lrn;
-	int64		slice = Max(1, lrn_slice(l));
+	int64		slice = n == 1 ? 1 : Max(1, lrn_slice(l));
 
 	reg_stat_start(m, n);
 	for (int64 done = 0; done < n; done += slice)
@@ -218,7 +242,7 @@ reg_classify(const reg_model *m, const float *rows, int64 n, int d,
 	reg_load(m);
 	if (!network)
 		check_missing(m, rows, n);
-	slice = Min(n, network ? NETWORK_SLICE : Max(1, Min(lrn_slice(&m->loaded->lrn), 4096)));
+	slice = Min(n, n == 1 ? 1 : network ? NETWORK_SLICE : Max(1, Min(lrn_slice(&m->loaded->lrn), 4096)));
 	/* a network's own work is the scratch */
 	proba = network ? palloc(sizeof(float) * k * slice) : reg_scratch(sizeof(float) * k * slice);
 	for (int64 done = 0; done < n; done += slice)
@@ -336,7 +360,7 @@ reg_floats(ArrayType *array, int max_dims, bool finite, const char *what,
 		train_array(array, TRAIN_FLOAT4_ARRAY, copy);
 		values = copy;
 	}
-	for (int64 i = 0; i < n; i++)
+	for (int64 i = all_finite(values, n) ? n : 0; i < n; i++)
 	{
 		if (i % MANY == 0)
 			CHECK_FOR_INTERRUPTS();

@@ -15,6 +15,7 @@
 #include "utils/json.h"
 #include "utils/lsyscache.h"
 #include "utils/regproc.h"
+#include "utils/timestamp.h"
 
 typedef struct option_rule
 {
@@ -30,6 +31,7 @@ static void check_columns(const char *name, const JsonbValue *v, Oid target);
 static void check_character(const char *name, const JsonbValue *v, Oid target);
 static void check_text(const char *name, const JsonbValue *v, Oid target);
 static void check_transform(const char *name, const JsonbValue *v, Oid target);
+static void check_start(const char *name, const JsonbValue *v, Oid target);
 static void check_header(const char *name, const JsonbValue *v, Oid target);
 
 static const option_rule rules[] = {
@@ -46,7 +48,7 @@ static const option_rule rules[] = {
 	{"tombstones", "skip|dead_letter|delete", 1, 0, NULL},
 	{"on_conflict", "update|nothing", 1, 0, NULL},
 	{"key_format", "text|bytes|json|avro", 1, 0, NULL},
-	{"start", "earliest|latest", 0, PG_INT64_MAX, NULL},
+	{"start", NULL, 1, 0, check_start},
 	{"workers", NULL, 1, KFK_MAX_WORKERS, NULL},
 	{"batch_rows", NULL, 1, 100000, NULL},
 	{"batch_bytes", NULL, 65536, 1 << 28, NULL},
@@ -55,6 +57,17 @@ static const option_rule rules[] = {
 	{"max_message_bytes", NULL, 1024, 1 << 28, NULL},
 	{"max_dead_percent", NULL, 0, 100, NULL},
 };
+
+static bool
+is_number_within(const char *text, int64 low, int64 high)
+{
+	char	   *end;
+	int64		n;
+
+	errno = 0;
+	n = strtoi64(text, &end, 10);
+	return errno == 0 && end != text && *end == '\0' && n >= low && n <= high;
+}
 
 static void
 invalid(const char *name, const char *allowed)
@@ -88,6 +101,32 @@ check_character(const char *name, const JsonbValue *v, Oid target)
 	if (!good || (v->val.string.len == 1 && strchr("\r\n", v->val.string.val[0]) != NULL) ||
 		(v->val.string.len == 1 && IS_HIGHBIT_SET(v->val.string.val[0])))
 		invalid(name, strcmp(name, "quote") == 0 ? "is one ASCII character other than a line break, or none" : "is one ASCII character other than a line break");
+}
+
+/* A time as text that reads the same in any session; NULL for earliest, latest or an offset; ERROR for anything else. */
+static char *
+start_time(const JsonbValue *v)
+{
+	char	   *text = v->type == jbvString ? pnstrdup(v->val.string.val, v->val.string.len) :
+		v->type == jbvNumeric ? DatumGetCString(DirectFunctionCall1(numeric_out, NumericGetDatum(v->val.numeric))) : pstrdup("");
+	TimestampTz time;
+	struct pg_tm tm;
+	fsec_t		fsec;
+
+	if (kfk_is_one_of(text, "earliest|latest") || is_number_within(text, 0, PG_INT64_MAX))
+		return NULL;
+	if (v->type != jbvString || strspn(text, "+-.0123456789") == strlen(text))
+		invalid("start", "are earliest, latest, an offset and a time");
+	time = DatumGetTimestampTz(DirectFunctionCall3(timestamptz_in, CStringGetDatum(text), ObjectIdGetDatum(InvalidOid), Int32GetDatum(-1)));
+	if (TIMESTAMP_NOT_FINITE(time) || time < SetEpochTimestamp() || timestamp2tm(time, NULL, &tm, &fsec, NULL, NULL) != 0 || tm.tm_year > 9999)
+		invalid("start", "is a time from 1970 to 9999");
+	return psprintf("%04d-%02d-%02dT%02d:%02d:%02d.%06dZ", tm.tm_year, tm.tm_mon, tm.tm_mday, tm.tm_hour, tm.tm_min, tm.tm_sec, (int) fsec);
+}
+
+static void
+check_start(const char *name, const JsonbValue *v, Oid target)
+{
+	(void) start_time(v);
 }
 
 /* "s.f" or "s.f(type)" */
@@ -133,17 +172,6 @@ check_header(const char *name, const JsonbValue *v, Oid target)
 	}
 	if (!good)
 		invalid(name, "are true, false and an array of the fields' names");
-}
-
-static bool
-is_number_within(const char *text, int64 low, int64 high)
-{
-	char	   *end;
-	int64		n;
-
-	errno = 0;
-	n = strtoi64(text, &end, 10);
-	return errno == 0 && end != text && *end == '\0' && n >= low && n <= high;
 }
 
 /* {"json key": "column", …}: every column must exist in the target. */
@@ -241,6 +269,19 @@ check_together(Jsonb *options, Oid target)
 				 errdetail("Source option \"%s\" needs one that is not deferrable.", conflict ? "on_conflict" : "key_format")));
 }
 
+/* The options with this text for one of them. */
+static Jsonb *
+replace(Jsonb *options, const char *name, const char *text)
+{
+	StringInfoData one;
+
+	initStringInfo(&one);
+	appendStringInfo(&one, "{\"%s\": ", name);
+	escape_json(&one, text);
+	appendStringInfoChar(&one, '}');
+	return DatumGetJsonbP(DirectFunctionCall2(jsonb_concat, JsonbPGetDatum(options), DirectFunctionCall1(jsonb_in, CStringGetDatum(one.data))));
+}
+
 /*
  * Look up option transform: its name is replaced by one that means the same
  * wherever it is read, and *columns_of becomes the row type it takes.
@@ -250,7 +291,6 @@ resolve_transform(Jsonb *options, Oid target, Oid *columns_of)
 {
 	JsonbValue	buffer;
 	JsonbValue *v = getKeyJsonValueFromContainer(&options->root, "transform", 9, &buffer);
-	StringInfoData qualified;
 	Oid			function;
 	Oid		   *types;
 	int			n;
@@ -261,11 +301,18 @@ resolve_transform(Jsonb *options, Oid target, Oid *columns_of)
 	function = find_function(pnstrdup(v->val.string.val, v->val.string.len));
 	(void) get_func_signature(function, &types, &n);
 	*columns_of = get_typ_typrelid(types[0]);
-	initStringInfo(&qualified);
-	appendStringInfoString(&qualified, "{\"transform\": ");
-	escape_json(&qualified, format_procedure_qualified(function));
-	appendStringInfoChar(&qualified, '}');
-	return DatumGetJsonbP(DirectFunctionCall2(jsonb_concat, JsonbPGetDatum(options), DirectFunctionCall1(jsonb_in, CStringGetDatum(qualified.data))));
+	return replace(options, "transform", format_procedure_qualified(function));
+}
+
+/* The same for a time in option start. */
+static Jsonb *
+resolve_start(Jsonb *options)
+{
+	JsonbValue	buffer;
+	JsonbValue *v = getKeyJsonValueFromContainer(&options->root, "start", 5, &buffer);
+	char	   *time = v ? start_time(v) : NULL;
+
+	return time ? replace(options, "start", time) : options;
 }
 
 char *
@@ -281,7 +328,7 @@ kfk_check_options(Jsonb **given, Oid target)
 
 	if (!JB_ROOT_IS_OBJECT(options))
 		ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE), errmsg("options of a source must be a JSON object")));
-	*given = options = resolve_transform(options, target, &columns_of);
+	*given = options = resolve_start(resolve_transform(options, target, &columns_of));
 	it = JsonbIteratorInit(&options->root);
 	while ((token = JsonbIteratorNext(&it, &v, true)) != WJB_DONE)
 	{

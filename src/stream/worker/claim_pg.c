@@ -156,7 +156,7 @@ claim_row(const kfk_source *source, kfk_partition *p, int64 first_offset, Timest
 
 /* Where a partition seen for the first time is read from. */
 static int64
-first_offset(const kfk_source *source, int partition, int64 low, int64 high)
+first_offset(const kfk_source *source, int partition, int64 low, int64 high, int64 at_time)
 {
 	/* A partition added later: whatever is in it came after the source. */
 	if (source->partitions > 0 && partition >= source->partitions)
@@ -165,7 +165,7 @@ first_offset(const kfk_source *source, int partition, int64 low, int64 high)
 		return low;
 	if (source->start == KFK_START_LATEST)
 		return high;
-	return source->start;
+	return source->start == KFK_START_TIME ? at_time : source->start;
 }
 
 /*
@@ -182,11 +182,12 @@ kfk_claim(const kfk_source *source, kfk_client *client, kfk_partition **claimed,
 	ListCell   *lc;
 	kfk_partition *p;
 	int64	   *low;
-	int64	   *rewound;
+	int64	   *rewound;		/* offset of rewind_to; of a partition never seen, that of option start's time */
 	TimestampTz *rewind_to;
 	int32	   *numbers;
 	int64	   *offsets;
 	int			mine = 0;
+	bool		seen;
 
 	if (!kfk_describe(client, source->topic, ASK_MS, total, error, error_size))
 		return false;
@@ -222,10 +223,12 @@ kfk_claim(const kfk_source *source, kfk_client *client, kfk_partition **claimed,
 		if (!kfk_watermarks(client, source->topic, i, ASK_MS, &low[mine], &one->high, error, error_size))
 			return false;
 		CHECK_FOR_INTERRUPTS();
+		seen = false;
 		foreach(lc, rows)
 		{
 			known	   *k = lfirst(lc);
 
+			seen = seen || k->partition == i;
 			if (k->partition == i && k->rewind_ms >= 0)
 			{
 				if (!kfk_offset_at(client, source->topic, i, k->rewind_ms, ASK_MS, &rewound[mine], error, error_size))
@@ -233,6 +236,9 @@ kfk_claim(const kfk_source *source, kfk_client *client, kfk_partition **claimed,
 				rewind_to[mine] = k->rewind_to;
 			}
 		}
+		if (!seen && source->start == KFK_START_TIME &&
+			!kfk_offset_at(client, source->topic, i, source->start_ms, ASK_MS, &rewound[mine], error, error_size))
+			return false;
 		mine++;
 	}
 
@@ -245,7 +251,7 @@ kfk_claim(const kfk_source *source, kfk_client *client, kfk_partition **claimed,
 
 		kfk_owner_begin(&save);
 		for (int i = 0; i < mine; i++)
-			claim_row(source, &p[i], first_offset(source, p[i].partition, low[i], p[i].high), rewind_to[i], rewound[i]);
+			claim_row(source, &p[i], first_offset(source, p[i].partition, low[i], p[i].high, rewound[i]), rewind_to[i], rewound[i]);
 		kfk_owner_end(&save);
 	}
 	kfk_commit();

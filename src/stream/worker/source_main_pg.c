@@ -46,6 +46,7 @@ static int	n_partitions = 0;
 static int	topic_partitions = 0;
 static WaitEventSet *wait_set = NULL;
 static bool troubled = false;	/* brokers gave an error, and no sign of life since */
+static char trouble[512];		/* the last one since the client was opened */
 
 /* Let go of the client and all its messages; partitions are no longer ours. */
 static void
@@ -165,12 +166,20 @@ hear_events(const kfk_source *source)
 		if (!event.log)
 		{
 			troubled = true;
+			strlcpy(trouble, text, sizeof(trouble));
 			kfk_report(source, "waiting", "08006", text);
 		}
 		else
 			ereport(event.level <= 4 ? LOG : DEBUG1,
 					(errmsg("source \"%s\", worker %d: librdkafka: %s", source->name, source->worker, text)));
 	}
+}
+
+/* Why a question got no answer: what the client said of its connections tells more than that none is there. */
+static char *
+cause(const char *error)
+{
+	return trouble[0] ? psprintf("%s (%s)", trouble, plain(error)) : plain(error);
 }
 
 static kfk_partition *
@@ -369,6 +378,7 @@ open_client(kfk_source *source, MemoryContext claims)
 	bool		ours;
 	bool		claimed;
 
+	trouble[0] = '\0';
 	kfk_begin("read the source");
 	ours = kfk_load_source(source);
 	if (ours)
@@ -387,7 +397,7 @@ open_client(kfk_source *source, MemoryContext claims)
 	hear_events(source);
 	if (!claimed)
 	{
-		kfk_report(source, "waiting", "08001", plain(error));
+		kfk_report(source, "waiting", "08001", cause(error));
 		close_client();
 		return false;
 	}
@@ -475,13 +485,14 @@ turn(kfk_source *source, MemoryContext cxt, MemoryContext claims)
 				return;
 			}
 			troubled = false;
+			trouble[0] = '\0';
 			silent = 0;
 			kfk_report(source, "running", NULL, n_partitions > 0 ? NULL : "no partition is left for this worker");
 		}
 		else
 		{
 			troubled = true;
-			kfk_report(source, "waiting", "08001", plain(error));
+			kfk_report(source, "waiting", "08001", cause(error));
 
 			/* The server's options may name other brokers by now. */
 			if (++silent % SILENT_LIMIT == 0)
