@@ -9,7 +9,7 @@ import sys
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 from lib import tap
 from lib.kafka import Kafka
-from lib.stream import caught_up, cluster, create, folder, gone, prepare, reason, worker_pids
+from lib.stream import caught_up, cluster, create, folder, prepare, reason
 
 PARTITIONS = 3
 
