@@ -4,7 +4,7 @@
 # types.sql, tables.sql, functions.sql and views.sql (and functions_*.sql … behind them), joined into the install script.
 # *_pg.c is glue (the only C that includes postgres.h); the rest of core, image, nn
 # and learn also compiles into unit/.  worker/ inside a room goes into the second
-# library, which alone links librdkafka.
+# library, which alone links librdkafka and libcurl.
 ROOMS   = core image nn learn registry stream pipelines
 PURE    = core image nn learn
 
@@ -40,7 +40,7 @@ endif
 PG_CPPFLAGS = -Isrc -isystem $(INCLUDEDIR_SERVER) -DMILLRACE_VERSION='"$(RELEASE)"'
 PG_CFLAGS   = -std=gnu11 $(WARN) -ffp-contract=off
 SHLIB_LINK  = -ljpeg -lpng -lm -Wl,--version-script=src/millrace.map -Wl,-z,relro,-z,now
-WORKER_LINK = -lrdkafka -lm -Wl,--version-script=src/millrace.map -Wl,-z,relro,-z,now
+WORKER_LINK = -lrdkafka -lcurl -lm -Wl,--version-script=src/millrace.map -Wl,-z,relro,-z,now
 
 EXTRA_CLEAN = $(WORKER_OBJS) $(WORKER_SO) $(SCRIPT) unit/bin
 

@@ -140,9 +140,6 @@ extern void mr_slot_forget_waiting(mr_worker_kind kind, Oid database, const char
 /* Ask one worker to end: a flag and SIGTERM.  False if it is gone. */
 extern bool mr_slot_stop(int slot, uint64 generation);
 
-/* Does slot still belong to that worker (starting or running)? */
-extern bool mr_slot_alive(int slot, uint64 generation);
-
 /* Copies of all slots in use of a database (InvalidOid: all); palloc'd. */
 extern int	mr_slots(Oid database, mr_slot_info **out);
 

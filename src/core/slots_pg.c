@@ -188,18 +188,6 @@ mr_slot_stop(int slot, uint64 generation)
 	return found;
 }
 
-bool
-mr_slot_alive(int slot, uint64 generation)
-{
-	mr_slot    *s = &mr_shared_attach()->slot[slot];
-	bool		alive;
-
-	LWLockAcquire(&mr_shared->lock, LW_SHARED);
-	alive = s->i.generation == generation && s->i.state >= MR_SLOT_STARTING;
-	LWLockRelease(&mr_shared->lock);
-	return alive;
-}
-
 int
 mr_slots(Oid database, mr_slot_info **out)
 {

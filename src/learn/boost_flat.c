@@ -206,12 +206,6 @@ typedef struct sizes
 				n_map;
 } sizes;
 
-static size_t
-aligned(size_t n)
-{
-	return (n + 63) & ~(size_t) 63;
-}
-
 /* Most nodes of a tree, and which features are used. */
 static void
 survey(lrn_reader r, const lrn_info *info, uint32_t *used_of, sizes *s, uint32_t *most_nodes)
@@ -278,12 +272,12 @@ lay_sections(lrn_flat_header *h, const lrn_info *info, const sizes *s)
 		{BOOST_SETS, s->n_sets, 8 * sizeof(uint32_t)},
 		{BOOST_ROOTS, (uint64_t) s->n_trees + 1, sizeof(uint32_t)},
 	};
-	size_t		len = aligned(sizeof(*h));
+	size_t		len = lrn_aligned(sizeof(*h));
 
 	for (size_t i = 0; i < sizeof(sections) / sizeof(sections[0]); i++)
 	{
 		h->section[sections[i].section] = len;
-		len += aligned(sections[i].n * sections[i].size);
+		len += lrn_aligned(sections[i].n * sections[i].size);
 	}
 	h->n_pages = s->n_pages;
 	h->n_boosted = s->n_trees;

@@ -169,7 +169,7 @@ lrn_calibration_compile(const mr_env *env, lrn_reader r, const lrn_info *info,
 						uint8_t **file, size_t *file_len, mr_status *st)
 {
 	size_t		n_maps = (size_t) lrn_n_maps(info->n_classes),
-				start = (*file_len + 63) & ~(size_t) 63,
+				start = lrn_aligned(*file_len),
 				len;
 	uint32_t	kind;
 	uint64_t	points;

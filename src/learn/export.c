@@ -75,6 +75,58 @@ lrn_onnx_gather(lrn_export *e, const char *out, const char *in, const char *indi
 	op_with(e, "Gather", out, in, indices, "axis", axis);
 }
 
+lrn_onnx_name
+lrn_onnx_numbered(const char *name, int i)
+{
+	lrn_onnx_name n;
+
+	snprintf(n.s, sizeof(n.s), "%s_%d", name, i);
+	return n;
+}
+
+void
+lrn_onnx_pair(lrn_export *e, const char *out, const char *a, const char *b)
+{
+	op_with(e, "Concat", out, a, b, "axis", 1);
+}
+
+/* Head of a node whose inputs or outputs stand in a list. */
+static size_t
+begin_list(lrn_export *e, const char *op, const char *name)
+{
+	size_t		at = mr_onnx_begin(&e->w, 1);
+
+	mr_onnx_text(&e->w, 3, name);
+	mr_onnx_text(&e->w, 4, op);
+	return at;
+}
+
+void
+lrn_onnx_join(lrn_export *e, const char *out, const char *parts, int n)
+{
+	size_t		at = begin_list(e, "Concat", out);
+
+	for (int i = 0; i < n; i++)
+		mr_onnx_text(&e->w, 1, lrn_onnx_numbered(parts, i).s);
+	mr_onnx_text(&e->w, 2, out);
+	mr_onnx_attr_int(&e->w, "axis", 1);
+	mr_onnx_end(&e->w, at);
+}
+
+void
+lrn_onnx_split(lrn_export *e, const char *parts, int n, const char *in, const char *sizes, int axis)
+{
+	size_t		at = begin_list(e, "Split", parts);
+
+	mr_onnx_text(&e->w, 1, in);
+	if (sizes)
+		mr_onnx_text(&e->w, 1, sizes);
+	for (int i = 0; i < n; i++)
+		mr_onnx_text(&e->w, 2, lrn_onnx_numbered(parts, i).s);
+	mr_onnx_attr_int(&e->w, "axis", axis);
+	mr_onnx_end(&e->w, at);
+}
+
 /* ---- constants ---- */
 
 static size_t
@@ -132,15 +184,11 @@ lrn_onnx_sigmoid(lrn_export *e, const char *z, const char *out)
 void
 lrn_onnx_two_classes(lrn_export *e, const char *margin, const char *out)
 {
-	size_t		at;
-
 	lrn_onnx_double(e, "zero", 0);
 	lrn_onnx_op(e, "Sub", "opposite", "zero", margin, NULL);
 	lrn_onnx_sigmoid(e, margin, "first");
 	lrn_onnx_sigmoid(e, "opposite", "second");
-	at = lrn_onnx_node(e, "Concat", "both", "first", "second", NULL);
-	mr_onnx_attr_int(&e->w, "axis", 1);
-	mr_onnx_end(&e->w, at);
+	lrn_onnx_pair(e, "both", "first", "second");
 	lrn_onnx_cast(e, out, "both", MR_ONNX_FLOAT);
 }
 

@@ -54,9 +54,23 @@ typedef struct lrn_export
 extern void lrn_onnx_op(lrn_export *e, const char *op, const char *out, ...) __attribute__((sentinel));
 /* The same left open for attributes: mr_onnx_end(&e->w, ...) ends it. */
 extern size_t lrn_onnx_node(lrn_export *e, const char *op, const char *out, ...) __attribute__((sentinel));
-/* Nodes with the one attribute they need. */
+/* Nodes with the attributes they need. */
 extern void lrn_onnx_cast(lrn_export *e, const char *out, const char *in, int type);
 extern void lrn_onnx_gather(lrn_export *e, const char *out, const char *in, const char *at, int axis);
+
+/* Columns side by side: a and b, or the n values of a numbered name. */
+extern void lrn_onnx_pair(lrn_export *e, const char *out, const char *a, const char *b);
+extern void lrn_onnx_join(lrn_export *e, const char *out, const char *parts, int n);
+/* The other way round: n parts along an axis, of the sizes that a constant names, or all alike. */
+extern void lrn_onnx_split(lrn_export *e, const char *parts, int n, const char *in, const char *sizes, int axis);
+
+/* A name with a number: the i-th of many values. */
+typedef struct lrn_onnx_name
+{
+	char		s[40];
+} lrn_onnx_name;
+
+extern lrn_onnx_name lrn_onnx_numbered(const char *name, int i);
 
 /* Constants. */
 extern void lrn_onnx_doubles(lrn_export *e, const char *name, int rank, const int64_t *dims, const double *v);

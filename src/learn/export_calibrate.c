@@ -5,28 +5,14 @@
  * An isotonic map is straight lines between points.  How many points do not lie
  * above a score tells the line: tables by that number have where it begins, how
  * far it goes and how much it rises; the lines beyond the ends rise nothing.
+ *
+ * All values of this file are named map_..., apart from the learners'.
  */
 #include "learn/export.h"
 
 #include <stdio.h>
-#include <string.h>
 
 #include "learn/calibrate.h"
-
-/* A name with a number; all of this file begin with map_, apart from the learners'. */
-typedef struct numbered
-{
-	char		name[32];
-} numbered;
-
-static numbered
-name_of(const char *what, int i)
-{
-	numbered	n;
-
-	snprintf(n.name, sizeof(n.name), "map_%s_%d", what, i);
-	return n;
-}
 
 /* Tables of map c's n + 1 lines, from env. */
 static mr_code
@@ -51,10 +37,10 @@ put_lines(lrn_export *e, int c, const double *x, const double *y, uint32_t n)
 		width[i] = inside ? x[i] - x[from] : 1;
 		rise[i] = inside ? y[i] - y[from] : 0;
 	}
-	lrn_onnx_doubles(e, name_of("start", c).name, 1, &lines, start);
-	lrn_onnx_doubles(e, name_of("width", c).name, 1, &lines, width);
-	lrn_onnx_doubles(e, name_of("low", c).name, 1, &lines, low);
-	lrn_onnx_doubles(e, name_of("rise", c).name, 1, &lines, rise);
+	lrn_onnx_doubles(e, lrn_onnx_numbered("map_start", c).s, 1, &lines, start);
+	lrn_onnx_doubles(e, lrn_onnx_numbered("map_width", c).s, 1, &lines, width);
+	lrn_onnx_doubles(e, lrn_onnx_numbered("map_low", c).s, 1, &lines, low);
+	lrn_onnx_doubles(e, lrn_onnx_numbered("map_rise", c).s, 1, &lines, rise);
 	mr_free(e->env, table);
 	return MR_OK;
 }
@@ -63,37 +49,37 @@ put_lines(lrn_export *e, int c, const double *x, const double *y, uint32_t n)
 static mr_code
 put_isotonic(lrn_export *e, int c, const char *score, const char *out)
 {
-	static const char *const tables[] = {"start", "width", "low", "rise"};
+	static const char *const tables[] = {"map_start", "map_width", "map_low", "map_rise"};
 	uint32_t	first = e->m->calibration.first[c];
 	int64_t		n = e->m->calibration.first[c + 1] - first;
-	numbered	points = name_of("points", c),
-				reached = name_of("reached", c),
-				ones = name_of("ones", c),
-				count = name_of("count", c),
-				line = name_of("line", c),
-				off = name_of("off", c),
-				part = name_of("part", c),
-				risen = name_of("risen", c);
+	lrn_onnx_name points = lrn_onnx_numbered("map_points", c),
+				reached = lrn_onnx_numbered("map_reached", c),
+				ones = lrn_onnx_numbered("map_ones", c),
+				count = lrn_onnx_numbered("map_count", c),
+				line = lrn_onnx_numbered("map_line", c),
+				off = lrn_onnx_numbered("map_off", c),
+				part = lrn_onnx_numbered("map_part", c),
+				risen = lrn_onnx_numbered("map_risen", c);
 	mr_code		code = put_lines(e, c, e->m->calibration.x + first, e->m->calibration.y + first, (uint32_t) n);
 
 	if (code)
 		return code;
-	lrn_onnx_doubles(e, points.name, 1, &n, e->m->calibration.x + first);
-	lrn_onnx_op(e, "GreaterOrEqual", reached.name, score, points.name, NULL);
-	lrn_onnx_cast(e, ones.name, reached.name, MR_ONNX_FLOAT);
-	lrn_onnx_op(e, "ReduceSum", count.name, ones.name, "map_across", NULL);
-	lrn_onnx_cast(e, line.name, count.name, MR_ONNX_INT64);
+	lrn_onnx_doubles(e, points.s, 1, &n, e->m->calibration.x + first);
+	lrn_onnx_op(e, "GreaterOrEqual", reached.s, score, points.s, NULL);
+	lrn_onnx_cast(e, ones.s, reached.s, MR_ONNX_FLOAT);
+	lrn_onnx_op(e, "ReduceSum", count.s, ones.s, "map_across", NULL);
+	lrn_onnx_cast(e, line.s, count.s, MR_ONNX_INT64);
 	for (int i = 0; i < 4; i++)
 	{
-		char		here[64];
+		char		here[32];
 
-		snprintf(here, sizeof(here), "map_%s_here_%d", tables[i], c);
-		lrn_onnx_gather(e, here, name_of(tables[i], c).name, line.name, 0);
+		snprintf(here, sizeof(here), "%s_here", tables[i]);
+		lrn_onnx_gather(e, lrn_onnx_numbered(here, c).s, lrn_onnx_numbered(tables[i], c).s, line.s, 0);
 	}
-	lrn_onnx_op(e, "Sub", off.name, score, name_of("start_here", c).name, NULL);
-	lrn_onnx_op(e, "Div", part.name, off.name, name_of("width_here", c).name, NULL);
-	lrn_onnx_op(e, "Mul", risen.name, name_of("rise_here", c).name, part.name, NULL);
-	lrn_onnx_op(e, "Add", out, name_of("low_here", c).name, risen.name, NULL);
+	lrn_onnx_op(e, "Sub", off.s, score, lrn_onnx_numbered("map_start_here", c).s, NULL);
+	lrn_onnx_op(e, "Div", part.s, off.s, lrn_onnx_numbered("map_width_here", c).s, NULL);
+	lrn_onnx_op(e, "Mul", risen.s, lrn_onnx_numbered("map_rise_here", c).s, part.s, NULL);
+	lrn_onnx_op(e, "Add", out, lrn_onnx_numbered("map_low_here", c).s, risen.s, NULL);
 	return MR_OK;
 }
 
@@ -102,7 +88,6 @@ static mr_code
 put_maps(lrn_export *e, int maps, const char *scores, const char *out)
 {
 	int64_t		n = maps;
-	size_t		at;
 
 	if (e->m->calibration.kind == LRN_CALIBRATION_SIGMOID)
 	{
@@ -115,26 +100,19 @@ put_maps(lrn_export *e, int maps, const char *scores, const char *out)
 	}
 	for (int64_t c = 0; c < n; c++)
 	{
-		numbered	column = name_of("column", (int) c),
-					score = name_of("score", (int) c);
+		lrn_onnx_name column = lrn_onnx_numbered("map_column", (int) c),
+					score = lrn_onnx_numbered("map_score", (int) c);
 		mr_code		code;
 
-		lrn_onnx_ints(e, column.name, 1, &c);
-		lrn_onnx_gather(e, score.name, scores, column.name, 1);
-		code = put_isotonic(e, (int) c, score.name, name_of("mapped", (int) c).name);
+		lrn_onnx_ints(e, column.s, 1, &c);
+		lrn_onnx_gather(e, score.s, scores, column.s, 1);
+		code = put_isotonic(e, (int) c, score.s, lrn_onnx_numbered("map_mapped", (int) c).s);
 		if (code)
 			return code;
 		if (mr_interrupted(e->env))
 			return lrn_canceled(e->st);
 	}
-	at = mr_onnx_begin(&e->w, 1);
-	for (int c = 0; c < maps; c++)
-		mr_onnx_text(&e->w, 1, name_of("mapped", c).name);
-	mr_onnx_text(&e->w, 2, out);
-	mr_onnx_text(&e->w, 3, out);
-	mr_onnx_text(&e->w, 4, "Concat");
-	mr_onnx_attr_int(&e->w, "axis", 1);
-	mr_onnx_end(&e->w, at);
+	lrn_onnx_join(e, out, "map_mapped", maps);
 	return MR_OK;
 }
 
@@ -144,7 +122,6 @@ lrn_calibration_export(lrn_export *e, const char *in, const char *out)
 	const int64_t one = 1;
 	const float whole = 1;
 	int			k = e->m->info.n_classes;
-	size_t		at;
 	mr_code		code;
 
 	lrn_onnx_ints(e, "map_across", 1, &one);	/* axis 1, and column 1 */
@@ -163,9 +140,7 @@ lrn_calibration_export(lrn_export *e, const char *in, const char *out)
 	{
 		lrn_onnx_floats(e, "map_whole", 0, NULL, &whole);
 		lrn_onnx_op(e, "Sub", "map_other_share", "map_whole", "map_narrow_shares", NULL);
-		at = lrn_onnx_node(e, "Concat", out, "map_other_share", "map_narrow_shares", NULL);
-		mr_onnx_attr_int(&e->w, "axis", 1);
-		mr_onnx_end(&e->w, at);
+		lrn_onnx_pair(e, out, "map_other_share", "map_narrow_shares");
 		return MR_OK;
 	}
 	/* rounded as ours are, so that equal ones stay equal; where all are 0, alike */

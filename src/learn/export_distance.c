@@ -8,16 +8,6 @@
  */
 #include "learn/export.h"
 
-#include <stdio.h>
-#include <string.h>
-
-static const char *
-numbered(char out[40], const char *what, int i)
-{
-	snprintf(out, 40, "%s_%d", what, i);
-	return out;
-}
-
 void
 lrn_onnx_coordinates(lrn_export *e, const char *out)
 {
@@ -30,70 +20,130 @@ lrn_onnx_coordinates(lrn_export *e, const char *out)
 	lrn_onnx_op(e, "Mul", out, "shifted", "scale", NULL);
 }
 
-/* Column j of a split value against the points, added to the sum so far. */
-static void
-put_feature(lrn_export *e, const lrn_onnx_points *p, int j, const void *column, const char *out)
-{
-	int64_t		shape[2] = {1, p->n};
-	size_t		size = p->type == MR_ONNX_DOUBLE ? sizeof(double) : sizeof(float);
-	char		x[40],
-				point[40],
-				off[40],
-				term[40],
-				sum[40],
-				before[40];
+/*
+ * Few features are nodes of their own; of many, BLOCK go together, [BLOCK, N, P],
+ * since the time to load a graph grows with the square of its nodes.
+ */
+#define FEW		32
+#define BLOCK	16
 
-	numbered(x, "row", j);
-	numbered(off, "off", j);
-	mr_onnx_tensor(&e->w, 5, numbered(point, "points", j), p->type, 2, shape, column, (size_t) p->n * size);
-	numbered(term, "term", j);
+/* What a block of features adds: of the rows, "row_b" [N, 1] or [n, N, 1], against the points. */
+static void
+put_terms(lrn_export *e, const lrn_onnx_points *p, int b, int n, const void *features, const char *out)
+{
+	int64_t		shape[3] = {n, 1, p->n};
+	bool		alone = e->m->info.n_features <= FEW;
+	size_t		size = p->type == MR_ONNX_DOUBLE ? sizeof(double) : sizeof(float);
+	lrn_onnx_name row = lrn_onnx_numbered("row", b),
+				point = lrn_onnx_numbered("points", b),
+				off = lrn_onnx_numbered("off", b);
+
+	mr_onnx_tensor(&e->w, 5, point.s, p->type, alone ? 2 : 3, alone ? shape + 1 : shape, features, (size_t) (n * p->n) * size);
 	if (p->metric == LRN_COSINE)
-		lrn_onnx_op(e, "Mul", term, x, point, NULL);
+		lrn_onnx_op(e, "Mul", out, row.s, point.s, NULL);
 	else
 	{
-		lrn_onnx_op(e, "Sub", off, point, x, NULL);
+		lrn_onnx_op(e, "Sub", off.s, point.s, row.s, NULL);
 		if (p->metric == LRN_EUCLIDEAN)
-			lrn_onnx_op(e, "Mul", term, off, off, NULL);
+			lrn_onnx_op(e, "Mul", out, off.s, off.s, NULL);
 		else
-			lrn_onnx_op(e, "Abs", term, off, NULL);
+			lrn_onnx_op(e, "Abs", out, off.s, NULL);
 	}
-	numbered(sum, "sum", j);
-	numbered(before, "sum", j - 1);
-	if (j == 0)
-		lrn_onnx_op(e, "Identity", out ? out : sum, term, NULL);
-	else
-		lrn_onnx_op(e, "Add", out ? out : sum, before, term, NULL);
+}
+
+/* Terms of block b are added to the sum so far: "sum_b" [N, P] or [1, N, P]. */
+static void
+put_added(lrn_export *e, int b, const char *terms)
+{
+	lrn_onnx_name sum = lrn_onnx_numbered("sum", b),
+				before = lrn_onnx_numbered("sum", b - 1),
+				all = lrn_onnx_numbered("all", b);
+	size_t		at;
+
+	if (e->m->info.n_features <= FEW)
+	{
+		if (b == 0)
+			lrn_onnx_op(e, "Identity", sum.s, terms, NULL);
+		else
+			lrn_onnx_op(e, "Add", sum.s, before.s, terms, NULL);
+		return;
+	}
+	/* a sum over the first axis runs in order, from what was there before */
+	if (b > 0)
+	{
+		at = lrn_onnx_node(e, "Concat", all.s, before.s, terms, NULL);
+		mr_onnx_attr_int(&e->w, "axis", 0);
+		mr_onnx_end(&e->w, at);
+	}
+	at = lrn_onnx_node(e, "ReduceSum", sum.s, b > 0 ? all.s : terms, "first_axis", NULL);
+	mr_onnx_attr_int(&e->w, "keepdims", 1);
+	mr_onnx_end(&e->w, at);
+}
+
+/* [N, features] into the rows of blocks. */
+static mr_code
+put_rows(lrn_export *e, const char *in, int blocks)
+{
+	const int64_t first = 0,
+				last = 2;
+	int			d = e->m->info.n_features;
+	int64_t    *sizes;
+
+	if (d <= FEW)
+	{
+		lrn_onnx_split(e, "row", d, in, NULL, 1);
+		return MR_OK;
+	}
+	sizes = mr_alloc(e->env, (size_t) blocks * sizeof(int64_t));
+	if (sizes == NULL)
+		return lrn_out_of_memory(e->st);
+	for (int b = 0; b < blocks; b++)
+		sizes[b] = b < blocks - 1 ? BLOCK : d - b * BLOCK;
+	lrn_onnx_ints(e, "features_of_blocks", blocks, sizes);
+	mr_free(e->env, sizes);
+	lrn_onnx_ints(e, "first_axis", 1, &first);
+	lrn_onnx_ints(e, "last_axis", 1, &last);
+	lrn_onnx_op(e, "Transpose", "features_first", in, NULL);
+	lrn_onnx_op(e, "Unsqueeze", "features_apart", "features_first", "last_axis", NULL);
+	lrn_onnx_split(e, "row", blocks, "features_apart", "features_of_blocks", 0);
+	return MR_OK;
 }
 
 mr_code
 lrn_onnx_distances(lrn_export *e, const lrn_onnx_points *p, const char *in, const char *out)
 {
-	int			d = e->m->info.n_features;
-	char		name[40];
-	size_t		at = mr_onnx_begin(&e->w, 1);
-	void	   *column = mr_alloc(e->env, (size_t) p->n * sizeof(double));
+	int			d = e->m->info.n_features,
+				block = d <= FEW ? 1 : BLOCK,
+				blocks = (d + block - 1) / block;
+	size_t		column = (size_t) p->n * (p->type == MR_ONNX_DOUBLE ? sizeof(double) : sizeof(float));
+	uint8_t    *features;
+	mr_code		code = put_rows(e, in, blocks);
 
-	if (column == NULL)
+	if (code)
+		return code;
+	features = mr_alloc(e->env, column * (size_t) block);
+	if (features == NULL)
 		return lrn_out_of_memory(e->st);
-	mr_onnx_text(&e->w, 1, in);
-	for (int j = 0; j < d; j++)
-		mr_onnx_text(&e->w, 2, numbered(name, "row", j));
-	mr_onnx_text(&e->w, 3, "rows");
-	mr_onnx_text(&e->w, 4, "Split");
-	mr_onnx_attr_int(&e->w, "axis", 1);
-	mr_onnx_end(&e->w, at);
-	for (int j = 0; j < d; j++)
+	for (int b = 0; b < blocks && code == MR_OK; b++)
 	{
-		p->feature(e->m, p->arg, j, column);
-		put_feature(e, p, j, column, j == d - 1 ? out : NULL);
-		if (mr_interrupted(e->env))
+		int			n = b < blocks - 1 ? block : d - b * block;
+		lrn_onnx_name terms = lrn_onnx_numbered("term", b);
+
+		for (int i = 0; i < n && code == MR_OK; i++)
 		{
-			mr_free(e->env, column);
-			return lrn_canceled(e->st);
+			p->feature(e->m, p->arg, b * block + i, features + column * (size_t) i);
+			if (mr_interrupted(e->env))
+				code = lrn_canceled(e->st);
 		}
+		put_terms(e, p, b, n, features, terms.s);
+		put_added(e, b, terms.s);
 	}
-	mr_free(e->env, column);
-	return MR_OK;
+	mr_free(e->env, features);
+	if (d <= FEW)
+		lrn_onnx_op(e, "Identity", out, lrn_onnx_numbered("sum", blocks - 1).s, NULL);
+	else
+		lrn_onnx_op(e, "Squeeze", out, lrn_onnx_numbered("sum", blocks - 1).s, "first_axis", NULL);
+	return code;
 }
 
 /* Sum over axis 1; keep: [N, 1], else without it. */

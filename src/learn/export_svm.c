@@ -5,8 +5,6 @@
  */
 #include "learn/export.h"
 
-#include <math.h>
-#include <stdio.h>
 #include <string.h>
 
 /* The support vectors as lanes of the tiles; -1 stands for the missing one of a
@@ -81,27 +79,26 @@ put_powers(lrn_export *e, const char *squares, const char *out)
 	};
 	const float most = 126,		/* 2^-126 is still normal */
 				two = 2;
-	char		coefficient[40],
-				product[40],
-				sum[40] = "polynomial_0";
+	lrn_onnx_name sum = lrn_onnx_numbered("polynomial", 0);
 
 	lrn_onnx_floats(e, "most", 0, NULL, &most);
 	lrn_onnx_floats(e, "two", 0, NULL, &two);
 	lrn_onnx_op(e, "Min", "held", squares, "most", NULL);
 	lrn_onnx_op(e, "Round", "whole", "held", NULL);
 	lrn_onnx_op(e, "Sub", "rest", "whole", "held", NULL);
-	lrn_onnx_floats(e, sum, 0, NULL, &polynomial[0]);
+	lrn_onnx_floats(e, sum.s, 0, NULL, &polynomial[0]);
 	for (int i = 1; i < 6; i++)
 	{
-		snprintf(product, sizeof(product), "product_%d", i);
-		snprintf(coefficient, sizeof(coefficient), "coefficient_%d", i);
-		lrn_onnx_op(e, "Mul", product, sum, "rest", NULL);
-		lrn_onnx_floats(e, coefficient, 0, NULL, &polynomial[i]);
-		snprintf(sum, sizeof(sum), "polynomial_%d", i);
-		lrn_onnx_op(e, "Add", sum, product, coefficient, NULL);
+		lrn_onnx_name product = lrn_onnx_numbered("product", i),
+					next = lrn_onnx_numbered("coefficient", i);
+
+		lrn_onnx_op(e, "Mul", product.s, sum.s, "rest", NULL);
+		lrn_onnx_floats(e, next.s, 0, NULL, &polynomial[i]);
+		sum = lrn_onnx_numbered("polynomial", i);
+		lrn_onnx_op(e, "Add", sum.s, product.s, next.s, NULL);
 	}
 	lrn_onnx_op(e, "Pow", "power", "two", "whole", NULL);
-	lrn_onnx_op(e, "Div", out, sum, "power", NULL);
+	lrn_onnx_op(e, "Div", out, sum.s, "power", NULL);
 }
 
 /* Kernels of each class: "kernel_0" [N, 1, its vectors], ... */
@@ -111,26 +108,13 @@ put_kernels(lrn_export *e, const vectors *v)
 	const int64_t axis = 1;
 	int			k = e->m->info.n_classes;
 	int64_t		count[LRN_SVM_CLASSES];
-	char		name[40];
-	size_t		at;
 
 	for (int a = 0; a < k; a++)
 		count[a] = v->first[a + 1] - v->first[a];
 	lrn_onnx_ints(e, "vectors_of_classes", k, count);
 	lrn_onnx_ints(e, "axis_1", 1, &axis);
 	lrn_onnx_op(e, "Unsqueeze", "kernels_apart", "kernels", "axis_1", NULL);
-	at = mr_onnx_begin(&e->w, 1);
-	mr_onnx_text(&e->w, 1, "kernels_apart");
-	mr_onnx_text(&e->w, 1, "vectors_of_classes");
-	for (int a = 0; a < k; a++)
-	{
-		snprintf(name, sizeof(name), "kernel_%d", a);
-		mr_onnx_text(&e->w, 2, name);
-	}
-	mr_onnx_text(&e->w, 3, "kernels_by_class");
-	mr_onnx_text(&e->w, 4, "Split");
-	mr_onnx_attr_int(&e->w, "axis", 2);
-	mr_onnx_end(&e->w, at);
+	lrn_onnx_split(e, "kernel", k, "kernels_apart", "vectors_of_classes", 2);
 }
 
 /* What class a says against each other: "said_a" [N, k - 1], products in float32, sums in double. */
@@ -139,19 +123,12 @@ put_sum(lrn_export *e, const vectors *v, int a)
 {
 	int			others = e->m->info.n_classes - 1;
 	int64_t		shape[2] = {others, v->first[a + 1] - v->first[a]};
-	char		kernel[40],
-				coef[40],
-				product[40],
-				wide[40],
-				sum[40];
+	lrn_onnx_name coef = lrn_onnx_numbered("coef", a),
+				product = lrn_onnx_numbered("weighed", a),
+				wide = lrn_onnx_numbered("weighed_wide", a);
 	size_t		at;
 
-	snprintf(kernel, sizeof(kernel), "kernel_%d", a);
-	snprintf(coef, sizeof(coef), "coef_%d", a);
-	snprintf(product, sizeof(product), "weighed_%d", a);
-	snprintf(wide, sizeof(wide), "weighed_wide_%d", a);
-	snprintf(sum, sizeof(sum), "said_%d", a);
-	at = mr_onnx_tensor_begin(&e->w, 5, coef, MR_ONNX_FLOAT, 2, shape, (size_t) (shape[0] * shape[1]) * sizeof(float));
+	at = mr_onnx_tensor_begin(&e->w, 5, coef.s, MR_ONNX_FLOAT, 2, shape, (size_t) (shape[0] * shape[1]) * sizeof(float));
 	for (int o = 0; o < others; o++)
 		for (int64_t i = v->first[a]; i < v->first[a + 1]; i++)
 		{
@@ -160,9 +137,9 @@ put_sum(lrn_export *e, const vectors *v, int a)
 			mr_onnx_append(&e->w, &c, sizeof(c));
 		}
 	mr_onnx_end(&e->w, at);
-	lrn_onnx_op(e, "Mul", product, kernel, coef, NULL);
-	lrn_onnx_cast(e, wide, product, MR_ONNX_DOUBLE);
-	at = lrn_onnx_node(e, "ReduceSum", sum, wide, "axis_2", NULL);
+	lrn_onnx_op(e, "Mul", product.s, lrn_onnx_numbered("kernel", a).s, coef.s, NULL);
+	lrn_onnx_cast(e, wide.s, product.s, MR_ONNX_DOUBLE);
+	at = lrn_onnx_node(e, "ReduceSum", lrn_onnx_numbered("said", a).s, wide.s, "axis_2", NULL);
 	mr_onnx_attr_int(&e->w, "keepdims", 0);
 	mr_onnx_end(&e->w, at);
 }
@@ -173,8 +150,6 @@ put_sums(lrn_export *e, const vectors *v)
 {
 	const int64_t last = 2;
 	int			k = e->m->info.n_classes;
-	char		sum[40];
-	size_t		at;
 
 	lrn_onnx_ints(e, "axis_2", 1, &last);
 	for (int a = 0; a < k; a++)
@@ -183,17 +158,7 @@ put_sums(lrn_export *e, const vectors *v)
 			return lrn_canceled(e->st);
 		put_sum(e, v, a);
 	}
-	at = mr_onnx_begin(&e->w, 1);
-	for (int a = 0; a < k; a++)
-	{
-		snprintf(sum, sizeof(sum), "said_%d", a);
-		mr_onnx_text(&e->w, 1, sum);
-	}
-	mr_onnx_text(&e->w, 2, "said");
-	mr_onnx_text(&e->w, 3, "said");
-	mr_onnx_text(&e->w, 4, "Concat");
-	mr_onnx_attr_int(&e->w, "axis", 1);
-	mr_onnx_end(&e->w, at);
+	lrn_onnx_join(e, "said", "said", k);
 	return MR_OK;
 }
 
@@ -231,14 +196,11 @@ static void
 put_two(lrn_export *e, const char *out)
 {
 	const float minus = -1;
-	size_t		at;
 
 	lrn_onnx_floats(e, "minus", 0, NULL, &minus);
 	lrn_onnx_cast(e, "for_first", "borders", MR_ONNX_FLOAT);
 	lrn_onnx_op(e, "Mul", "for_second", "for_first", "minus", NULL);
-	at = lrn_onnx_node(e, "Concat", out, "for_first", "for_second", NULL);
-	mr_onnx_attr_int(&e->w, "axis", 1);
-	mr_onnx_end(&e->w, at);
+	lrn_onnx_pair(e, out, "for_first", "for_second");
 }
 
 /*

@@ -15,12 +15,6 @@
 
 #define BLOCK	16384			/* nodes between interrupts */
 
-static size_t
-aligned(size_t n)
-{
-	return (n + 63) & ~(size_t) 63;
-}
-
 static int
 bits_of(uint64_t n)				/* to hold 0 .. n */
 {
@@ -218,20 +212,20 @@ lrn_forest_compile(const mr_env *env, lrn_reader *r, const lrn_info *info,
 	h.child_shift = 1 + (uint32_t) bits_of((uint64_t) info->n_features - 1);
 	wide = bits_of(size.n_nodes) > 32 - (int) h.child_shift;
 
-	len = aligned(sizeof(h));
+	len = lrn_aligned(sizeof(h));
 	h.section[0] = len;
-	len += aligned(size.n_nodes * sizeof(uint64_t));
+	len += lrn_aligned(size.n_nodes * sizeof(uint64_t));
 	if (wide)
 	{
 		h.section[1] = len;
-		len += aligned(size.n_nodes * sizeof(uint32_t));
+		len += lrn_aligned(size.n_nodes * sizeof(uint32_t));
 	}
 	h.section[2] = len;
-	len += aligned(size.head.n_trees * sizeof(uint32_t));
+	len += lrn_aligned(size.head.n_trees * sizeof(uint32_t));
 	h.section[3] = len;
-	len += aligned(size.n_shares * sizeof(lrn_share));
+	len += lrn_aligned(size.n_shares * sizeof(lrn_share));
 	h.section[4] = len;
-	len += aligned(size.head.n_trees * sizeof(lrn_top));
+	len += lrn_aligned(size.head.n_trees * sizeof(lrn_top));
 
 	out = mr_alloc(env, len);
 	l.raw = mr_alloc(env, size.max_nodes * sizeof(forest_raw));

@@ -62,12 +62,6 @@ lrn_kmeans_check(lrn_reader *r, const lrn_info *info, mr_status *st)
 	return MR_OK;
 }
 
-static size_t
-aligned(size_t n)
-{
-	return (n + 63) & ~(size_t) 63;
-}
-
 /* Sections: shift, scale (f64 a feature), centres (f32, feature by feature, padded to eights). */
 mr_code
 lrn_kmeans_compile(const mr_env *env, lrn_reader *r, const lrn_info *info,
@@ -76,7 +70,7 @@ lrn_kmeans_compile(const mr_env *env, lrn_reader *r, const lrn_info *info,
 	size_t		d = (size_t) info->n_features,
 				k = (size_t) info->n_outputs,
 				padded = (k + 7) & ~(size_t) 7,
-				at = aligned(sizeof(lrn_flat_header));
+				at = lrn_aligned(sizeof(lrn_flat_header));
 	lrn_flat_header h;
 	uint8_t    *out;
 	double	   *shift;
@@ -88,9 +82,9 @@ lrn_kmeans_compile(const mr_env *env, lrn_reader *r, const lrn_info *info,
 	memset(&h, 0, sizeof(h));
 	h.padded = (uint32_t) padded;
 	h.section[0] = at;
-	h.section[1] = h.section[0] + aligned(d * sizeof(double));
-	h.section[2] = h.section[1] + aligned(d * sizeof(double));
-	*len = h.section[2] + aligned(d * padded * sizeof(float));
+	h.section[1] = h.section[0] + lrn_aligned(d * sizeof(double));
+	h.section[2] = h.section[1] + lrn_aligned(d * sizeof(double));
+	*len = h.section[2] + lrn_aligned(d * padded * sizeof(float));
 	out = mr_alloc(env, *len);
 	if (out == NULL)
 		return lrn_out_of_memory(st);

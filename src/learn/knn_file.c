@@ -135,12 +135,6 @@ lrn_knn_check(lrn_reader *r, const lrn_info *info, mr_status *st)
 	return shape_of(r, info, &s, st);
 }
 
-static size_t
-aligned(size_t n)
-{
-	return (n + 63) & ~(size_t) 63;
-}
-
 /* Sections: shift, scale (f64), points (f32, groups of LRN_LANES), targets (4 bytes a point). */
 mr_code
 lrn_knn_compile(const mr_env *env, lrn_reader *r, const lrn_info *info,
@@ -163,11 +157,11 @@ lrn_knn_compile(const mr_env *env, lrn_reader *r, const lrn_info *info,
 	h.weighting = s.weights;
 	h.n_neighbors = s.n_neighbors;
 	h.n_points = s.points;
-	h.section[0] = aligned(sizeof(h));
-	h.section[1] = h.section[0] + aligned(d * sizeof(double));
-	h.section[2] = h.section[1] + aligned(d * sizeof(double));
-	h.section[3] = h.section[2] + aligned(groups * LRN_LANES * d * sizeof(float));
-	*len = h.section[3] + aligned(s.points * sizeof(uint32_t));
+	h.section[0] = lrn_aligned(sizeof(h));
+	h.section[1] = h.section[0] + lrn_aligned(d * sizeof(double));
+	h.section[2] = h.section[1] + lrn_aligned(d * sizeof(double));
+	h.section[3] = h.section[2] + lrn_aligned(groups * LRN_LANES * d * sizeof(float));
+	*len = h.section[3] + lrn_aligned(s.points * sizeof(uint32_t));
 	out = mr_alloc(env, *len);
 	if (out == NULL)
 		return lrn_out_of_memory(st);

@@ -110,7 +110,6 @@ static const lrn_param parameters[] =
 	LRN_PARAM(metric, CHOICE, .init = LRN_EUCLIDEAN, .choices = metric_choices),
 	LRN_PARAM(standardize, BOOL),
 	LRN_PARAM_CALIBRATION(LRN_CALIBRATION_NONE),
-	LRN_PARAM_CALIBRATION(LRN_CALIBRATION_NONE),
 	LRN_PARAM_END
 };
 

@@ -121,6 +121,13 @@ typedef struct lrn_flat_header
 	};
 } lrn_flat_header;
 
+/* Where a section may begin behind n bytes. */
+static inline size_t
+lrn_aligned(size_t n)
+{
+	return (n + 63) & ~(size_t) 63;
+}
+
 #define LRN_FLAT_SIGMOID	1
 
 /*

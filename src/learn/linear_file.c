@@ -90,12 +90,6 @@ lrn_linear_check(lrn_reader *r, const lrn_info *info, mr_status *st)
 	return shape_of(r, info, &s, st);
 }
 
-static size_t
-aligned(size_t n)
-{
-	return (n + 63) & ~(size_t) 63;
-}
-
 /*
  * Weights are turned to feature-major float32 so that eight outputs lie side
  * by side; sums run in double, the mean is float32.
@@ -122,16 +116,16 @@ lrn_linear_compile(const mr_env *env, lrn_reader *r, const lrn_info *info,
 	h.flags = info->algorithm == LRN_LOGISTIC_REGRESSION && s.rows == 1 ? LRN_FLAT_SIGMOID : 0;
 	padded = ((h.flags & LRN_FLAT_SIGMOID ? 1 : (size_t) info->n_outputs) + 7) & ~(size_t) 7;
 	h.padded = (uint32_t) padded;
-	len = aligned(sizeof(h));
+	len = lrn_aligned(sizeof(h));
 	if (s.mean)
 	{
 		h.section[0] = len;
-		len += aligned(d * sizeof(float));
+		len += lrn_aligned(d * sizeof(float));
 	}
 	h.section[1] = len;
-	len += aligned(d * padded * sizeof(float));
+	len += lrn_aligned(d * padded * sizeof(float));
 	h.section[2] = len;
-	len += aligned(padded * sizeof(double));
+	len += lrn_aligned(padded * sizeof(double));
 
 	out = mr_alloc(env, len);
 	if (out == NULL)

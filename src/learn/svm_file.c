@@ -119,7 +119,7 @@ svm_compile(const mr_env *env, lrn_reader *r, const lrn_info *info, uint8_t **fi
 	size_t		d = (size_t) info->n_features,
 				k = (size_t) info->n_classes,
 				size[SECTIONS],
-				len = (sizeof(h) + 63) & ~(size_t) 63,
+				len = lrn_aligned(sizeof(h)),
 				tile = 0;
 	uint8_t    *out;
 	double	   *mean,
@@ -142,7 +142,7 @@ svm_compile(const mr_env *env, lrn_reader *r, const lrn_info *info, uint8_t **fi
 	for (int i = 0; i < SECTIONS; i++)
 	{
 		h.section[i] = len;
-		len += (size[i] + 63) & ~(size_t) 63;
+		len += lrn_aligned(size[i]);
 	}
 	out = mr_alloc(env, len);
 	if (out == NULL)

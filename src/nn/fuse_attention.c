@@ -18,7 +18,7 @@
 #include "nn/fuse.h"
 #include "nn/onnx.h"
 
-const nn_op nn_attention_op = {"Attention", "millrace", 1, NN_MAX_OPSET, nn_kind_attention, 3, 5, NULL, NULL, 0};
+static const nn_op attention_op = {"Attention", "millrace", 1, NN_MAX_OPSET, nn_kind_attention, 3, 5, NULL, NULL, 0};
 
 /* Elements of a value as they lie in another one, the root. */
 typedef struct strided
@@ -448,7 +448,7 @@ fuse(nn_graph *g, nn_node *last, const int *reader)
 		p[nn_a_at + 4 * k + 3] = r[k].batch;
 	}
 	into->in = in;
-	into->op = &nn_attention_op;
+	into->op = &attention_op;
 	return MR_OK;
 }
 

@@ -194,6 +194,10 @@ rows_panel(const float *b, const float *bias, int nb, int k, int mm, const float
 	int			big,
 				size,
 				count = rows_cut(mm, &big, &size);
+	/* Tiles that share the fetching of the next chunk: one block wide all of many,
+	 * since a single one of them is too short for so much; wider ones, whose own
+	 * chunk does not stay in L1, do it at once. */
+	int			fetching = TILE_NB == 1 && count >= 8 ? count : count < nb ? count : nb;
 	/* equal chunks: each fetches as much as the next one needs */
 	int			chunks = (k + ROWS_CHUNK - 1) / ROWS_CHUNK,
 				chunk = (k + chunks - 1) / chunks;
@@ -204,20 +208,17 @@ rows_panel(const float *b, const float *bias, int nb, int k, int mm, const float
 		size_t		line = NN_LANES * sizeof(float);
 		const char *next = (const char *) (b + (size_t) kc * nb * NN_LANES);
 		rows_job	j = {.b = b, .ldb = (size_t) nb * NN_LANES, .k = kc, .lda = lda, .ldy = ldy, .ldres = ldres,
-			.bias = k0 ? NULL : bias, .last = k0 + kc == k, .lo = lo, .hi = hi};
+			.bias = k0 ? NULL : bias, .last = k0 + kc == k, .lo = lo, .hi = hi,
+			.ahead_step = (nb * line + fetching - 1) / fetching};
 
 		j.clip = j.last && (lo > -INFINITY || hi < INFINITY);
-
+		j.ahead_gap = j.ahead_step > line ? line : 0;
 		for (int t = 0, i = 0; t < count; t++)
 		{
 			int			mr = t < big ? size : size - 1;
 
-			if (t < nb)			/* each of the first nb tiles its share, a single one all */
-			{
-				j.ahead = next + (size_t) t * kc * line;
-				j.ahead_step = count < nb ? nb * line : line;
-				j.ahead_gap = count < nb ? line : 0;
-			}
+			if (t < fetching)
+				j.ahead = next + (size_t) t * kc * j.ahead_step;
 			else
 				j.ahead_step = 0;
 			rows_tile[nb - 1][mr - 1] (&j, a + (size_t) i * lda + k0, y + (size_t) i * ldy,

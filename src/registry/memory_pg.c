@@ -95,12 +95,6 @@ reg_scratch(size_t size)
 }
 
 size_t
-reg_scratch_size(void)
-{
-	return scratch_size;
-}
-
-size_t
 reg_scratch_taken(void)
 {
 	size_t		size = scratch_asked;

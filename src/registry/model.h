@@ -163,7 +163,6 @@ extern void reg_forget_plans(reg_loaded *loaded);
 /* Work memory of this backend, 64-byte aligned, valid until the next call and
  * not beyond the transaction.  Raises 54000 past millrace.max_model_memory. */
 extern void *reg_scratch(size_t size);
-extern size_t reg_scratch_size(void);
 /* What the last reg_scratch() was asked for, since this was called. */
 extern size_t reg_scratch_taken(void);
 extern void reg_scratch_end_of_transaction(void);

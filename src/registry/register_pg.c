@@ -20,7 +20,6 @@
 #include "utils/memutils.h"
 
 #define CHUNK_SIZE ((size_t) 16 << 20)
-#define MAX_PARENTS 16
 
 static const char learner_magic[8] = "MRLEARN";
 

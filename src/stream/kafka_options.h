@@ -47,10 +47,13 @@ static const kfk_option kfk_options[] = {
 	{"fetch_wait_max_ms", "fetch.wait.max.ms", KFK_ON_SERVER, false, NULL},
 	{"fetch_min_bytes", "fetch.min.bytes", KFK_ON_SERVER, false, NULL},
 	{"allow_private", NULL, KFK_ON_SERVER, true, "true|false"},
+	{"schema_registry", NULL, KFK_ON_SERVER, false, NULL},
 	{"username", "sasl.username", KFK_ON_MAPPING, false, NULL},
 	{"password", "sasl.password", KFK_ON_MAPPING, false, NULL},
 	{"ssl_key_pem", "ssl.key.pem", KFK_ON_MAPPING, false, NULL},
 	{"ssl_key_password", "ssl.key.password", KFK_ON_MAPPING, false, NULL},
+	{"registry_username", NULL, KFK_ON_MAPPING, false, NULL},
+	{"registry_password", NULL, KFK_ON_MAPPING, false, NULL},
 };
 
 #define KFK_N_OPTIONS ((int) (sizeof(kfk_options) / sizeof(kfk_options[0])))

@@ -55,6 +55,20 @@ kfk_is_one_of(const char *word, const char *alternatives)
 	return false;
 }
 
+/* "http://host" or "https://host:port/path", and nothing that would mean more than that. */
+static void
+check_url(const char *url)
+{
+	const char *rest = strncmp(url, "http://", 7) == 0 ? url + 7 : strncmp(url, "https://", 8) == 0 ? url + 8 : "";
+
+	if (*rest == '\0' || *rest == '/' || strlen(url) > 1024 ||
+		strspn(rest, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789.-_~:/[]") != strlen(rest))
+		ereport(ERROR,
+				(errcode(ERRCODE_FDW_INVALID_ATTRIBUTE_VALUE),
+				 errmsg("invalid value \"%s\" for option \"schema_registry\"", url),
+				 errhint("For example https://registry:8081; who we are belongs into CREATE USER MAPPING: registry_username, registry_password.")));
+}
+
 static void
 check_option(const DefElem *def, kfk_option_place place)
 {
@@ -82,6 +96,8 @@ check_option(const DefElem *def, kfk_option_place place)
 		ereport(ERROR,
 				(errcode(ERRCODE_FDW_INVALID_ATTRIBUTE_VALUE),
 				 errmsg("option \"%s\" must not be empty", def->defname)));
+	if (strcmp(def->defname, "schema_registry") == 0)
+		check_url(defGetString((DefElem *) def));
 }
 
 /* millrace.kafka_validator(text[], oid) -> void */

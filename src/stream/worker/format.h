@@ -53,6 +53,13 @@ extern kfk_step kfk_json_next(kfk_reader *reader, kfk_value *values, kfk_fault *
 extern kfk_step kfk_csv_next(kfk_reader *reader, kfk_value *values, kfk_fault *fault);
 extern kfk_step kfk_avro_next(kfk_reader *reader, kfk_value *values, kfk_fault *fault);
 
+/* Does a message of this format begin with the id of an Avro schema? */
+static inline bool
+kfk_avro_format(const kfk_format *format)
+{
+	return format->next == kfk_avro_next;
+}
+
 /* Set the fault; always false.  The message is cut to valid UTF-8. */
 extern bool kfk_fail(kfk_fault *fault, const char *sqlstate, const char *fmt,...) __attribute__((format(printf, 3, 4), cold));
 extern bool kfk_fail_memory(kfk_fault *fault) __attribute__((cold));

@@ -89,6 +89,12 @@ kfk_batch(const kfk_source *source, kfk_partition *partitions, int n_partitions,
 		int			len = Min(n - done, limit);
 		ErrorData  *error;
 
+		if (!kfk_know_schemas(source, items + done, len))
+		{
+			kfk_wait(pause_ms(attempt++), false);
+			kfk_check_source(source);
+			continue;
+		}
 		switch (kfk_run_slice(source, partitions, n_partitions, items + done, len, cxt, &error))
 		{
 			case KFK_COMMITTED:

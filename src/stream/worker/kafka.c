@@ -407,9 +407,3 @@ kfk_next_event(kfk_client *client, kfk_event *event)
 	rd_kafka_event_destroy(from);
 	return true;
 }
-
-const char *
-kfk_version(void)
-{
-	return rd_kafka_version_str();
-}

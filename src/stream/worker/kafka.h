@@ -106,7 +106,4 @@ typedef struct kfk_event
 /* The next event, if there is one. */
 extern bool kfk_next_event(kfk_client *client, kfk_event *event);
 
-/* "2.0.2" */
-extern const char *kfk_version(void);
-
 #endif							/* MILLRACE_STREAM_KAFKA_H */

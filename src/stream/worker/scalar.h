@@ -40,10 +40,8 @@ extern kfk_rounding kfk_to_float8(const kfk_number *number, double *out);
 /* 1.0 and 1e3 count as whole. */
 extern kfk_rounding kfk_to_int8(const kfk_number *number, int64_t *out);
 
-/* Bytes that kfk_base64 may write for len characters. */
-#define KFK_BASE64_MAX(len) ((len) / 4 * 3 + 3)
-
-/* RFC 4648, both alphabets, padding optional; bytes written, or -1. */
+/* RFC 4648, both alphabets, padding optional; bytes written, at most
+ * len / 4 * 3 + 3, or -1. */
 extern long kfk_base64(const char *text, size_t len, unsigned char *out);
 
 /*

@@ -89,6 +89,12 @@ stored(const char *server, uint32 id)
 	return text;
 }
 
+bool
+kfk_schema_cached(uint32 id)
+{
+	return cache != NULL && hash_search(cache, &id, HASH_FIND, NULL) != NULL;
+}
+
 /* For kfk_decoder.schema, arg the source: from the cache or the table.  In a transaction. */
 const kfk_avro *
 kfk_schema(void *arg, uint32 id)

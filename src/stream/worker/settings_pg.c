@@ -26,6 +26,7 @@
 #include "stream/kafka_options.h"
 #include "stream/stream.h"
 #include "stream/worker/owner.h"
+#include "stream/worker/registry.h"
 #include "stream/worker/scalar.h"
 
 /*
@@ -281,6 +282,16 @@ add_options(List *from, kfk_option_place place, const char **names, const char *
 	return n;
 }
 
+/* Options of the current user's mapping, or of everybody's; NIL if there is none. */
+static List *
+mapping_options(const ForeignServer *server)
+{
+	if (!SearchSysCacheExists2(USERMAPPINGUSERSERVER, ObjectIdGetDatum(GetUserId()), ObjectIdGetDatum(server->serverid)) &&
+		!SearchSysCacheExists2(USERMAPPINGUSERSERVER, ObjectIdGetDatum(InvalidOid), ObjectIdGetDatum(server->serverid)))
+		return NIL;
+	return GetUserMapping(GetUserId(), server->serverid)->options;
+}
+
 /*
  * May the server's brokers be at private addresses?  If a superuser owns it or
  * has said so: nobody else may use us to look around in our network.
@@ -322,9 +333,7 @@ kfk_server_settings(const char *name, kfk_settings *settings)
 	settings->names = names;
 	settings->values = values;
 	settings->n = add_options(server->options, KFK_ON_SERVER, names, values, 0);
-	if (SearchSysCacheExists2(USERMAPPINGUSERSERVER, ObjectIdGetDatum(GetUserId()), ObjectIdGetDatum(server->serverid)) ||
-		SearchSysCacheExists2(USERMAPPINGUSERSERVER, ObjectIdGetDatum(InvalidOid), ObjectIdGetDatum(server->serverid)))
-		settings->n = add_options(GetUserMapping(GetUserId(), server->serverid)->options, KFK_ON_MAPPING, names, values, settings->n);
+	settings->n = add_options(mapping_options(server), KFK_ON_MAPPING, names, values, settings->n);
 	if (!private_allowed(server))
 		settings->refuses = kfk_private_address;
 }
@@ -346,6 +355,37 @@ kfk_open_server(const char *name, const char *group, int prefetch_kb)
 				(errcode(ERRCODE_FDW_UNABLE_TO_ESTABLISH_CONNECTION),
 				 errmsg("no Kafka client for server \"%s\": %s", name, error)));
 	return client;
+}
+
+/* Value of one of our own options, or NULL. */
+static const char *
+own_option(List *from, const char *name)
+{
+	ListCell   *lc;
+
+	foreach(lc, from)
+		if (strcmp(lfirst_node(DefElem, lc)->defname, name) == 0)
+			return defGetString(lfirst_node(DefElem, lc));
+	return NULL;
+}
+
+/*
+ * The schema registry of a foreign server, url NULL if it names none, with the
+ * current user's mapping.  In a transaction; strings in the current context.
+ */
+void
+kfk_registry_of(const char *name, kfk_registry *registry)
+{
+	ForeignServer *server = GetForeignServerByName(name, false);
+	List	   *mapping = mapping_options(server);
+
+	if (compat_server_aclcheck(server->serverid, GetUserId(), ACL_USAGE) != ACLCHECK_OK)
+		aclcheck_error(ACLCHECK_NO_PRIV, OBJECT_FOREIGN_SERVER, name);
+	registry->url = own_option(server->options, "schema_registry");
+	registry->ca_pem = own_option(server->options, "ssl_ca_pem");
+	registry->username = own_option(mapping, "registry_username");
+	registry->password = own_option(mapping, "registry_password");
+	registry->refuses = private_allowed(server) ? NULL : kfk_private_address;
 }
 
 /* The client of a source. */

@@ -15,6 +15,7 @@
  *	isolate_pg.c	  errors: retried, or narrowed down to a dead letter
  *	dead_pg.c		  rows of dead_letters
  *	schemas_pg.c	  Avro schemas
+ *	registry_pg.c	  those that a schema registry has
  */
 #ifndef MILLRACE_STREAM_SOURCE_H
 #define MILLRACE_STREAM_SOURCE_H
@@ -146,6 +147,8 @@ extern bool kfk_load_source(kfk_source *source);	/* in a transaction; false: not
 extern void kfk_server_settings(const char *server, kfk_settings *settings);	/* in a transaction */
 extern kfk_client *kfk_open_server(const char *server, const char *group, int prefetch_kb);	/* in a transaction */
 extern kfk_client *kfk_open_source(const kfk_source *source);	/* in a transaction */
+struct kfk_registry;
+extern void kfk_registry_of(const char *server, struct kfk_registry *registry);	/* in a transaction */
 extern bool kfk_source_unchanged(const kfk_source *source);
 
 /* claim_pg.c */
@@ -181,7 +184,11 @@ extern bool kfk_is_data_error(int sqlstate);
 
 /* schemas_pg.c */
 extern const struct kfk_avro *kfk_schema(void *source, uint32 id);	/* in a transaction; NULL: not known */
+extern bool kfk_schema_cached(uint32 id);
 extern void kfk_store_schema(const char *server, uint32 id, const char *text);	/* in a transaction */
+
+/* registry_pg.c */
+extern bool kfk_know_schemas(const kfk_source *source, const kfk_item *items, int n);
 
 /* dead_pg.c */
 extern void kfk_add_headers(struct StringInfoData *out, const kfk_message *m);
