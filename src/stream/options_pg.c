@@ -111,7 +111,7 @@ start_time(const JsonbValue *v)
 		v->type == jbvNumeric ? DatumGetCString(DirectFunctionCall1(numeric_out, NumericGetDatum(v->val.numeric))) : pstrdup("");
 	TimestampTz time;
 	struct pg_tm tm;
-	fsec_t		fsec;
+	fsec_t		fsec = 0;
 
 	if (kfk_is_one_of(text, "earliest|latest") || is_number_within(text, 0, PG_INT64_MAX))
 		return NULL;
