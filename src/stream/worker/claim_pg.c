@@ -29,18 +29,6 @@
 #define LOCK_TIMEOUT_MS "10000" /* a claim waits this long for an open batch */
 #define ASK_MS 1000				/* a broker has this long to answer; SIGTERM waits as long */
 
-/* Prepare once, in *plan. */
-static void
-prepare(SPIPlanPtr *plan, const char *sql, int n, const Oid *types)
-{
-	if (*plan != NULL)
-		return;
-	*plan = SPI_prepare(sql, n, unconstify(Oid *, types));
-	if (*plan == NULL)
-		elog(ERROR, "SPI_prepare failed: %s", SPI_result_code_string(SPI_result));
-	SPI_keepplan(*plan);
-}
-
 static int64
 int8_column(uint64 row, int column, int64 if_null)
 {
@@ -69,7 +57,7 @@ known_partitions(const kfk_source *source)
 	kfk_owner	save;
 
 	kfk_owner_begin(&save);
-	prepare(&plan, "SELECT partition::pg_catalog.int8, rewind_to FROM millrace.source_offsets "
+	kfk_prepare(&plan, "SELECT partition::pg_catalog.int8, rewind_to FROM millrace.source_offsets "
 			"WHERE source OPERATOR(pg_catalog.=) $1", 1, types);
 	SPI_execute_plan(plan, args, NULL, true, 0);
 	for (uint64 i = 0; i < SPI_processed; i++)
@@ -101,7 +89,7 @@ note_topic(const kfk_source *source, const char *cluster_id, int partitions)
 	kfk_owner	save;
 
 	kfk_owner_begin(&save);
-	prepare(&plan, "UPDATE millrace.sources SET cluster_id = coalesce(cluster_id, $2), partitions = coalesce(partitions, $3) "
+	kfk_prepare(&plan, "UPDATE millrace.sources SET cluster_id = coalesce(cluster_id, $2), partitions = coalesce(partitions, $3) "
 			"WHERE name OPERATOR(pg_catalog.=) $1", 3, types);
 	SPI_execute_plan(plan, args, cluster_id ? NULL : " n ", false, 0);
 	kfk_owner_end(&save);
@@ -132,12 +120,12 @@ claim_row(const kfk_source *source, kfk_partition *p, int64 first_offset, Timest
 	Datum		rewind_args[] = {name, Int32GetDatum(p->partition), Int64GetDatum(rewind_offset), TimestampTzGetDatum(rewind_to)};
 	Datum		update_args[] = {name, Int32GetDatum(p->partition), Int32GetDatum(MyProcPid), Int64GetDatum(p->high)};
 
-	prepare(&insert, "INSERT INTO millrace.source_offsets (source, partition, next_offset) "
+	kfk_prepare(&insert, "INSERT INTO millrace.source_offsets (source, partition, next_offset) "
 			"SELECT name, $2, $3 FROM millrace.sources WHERE name OPERATOR(pg_catalog.=) $1 FOR KEY SHARE "
 			"ON CONFLICT (source, partition) DO NOTHING", 3, insert_types);
-	prepare(&rewind, "UPDATE millrace.source_offsets SET next_offset = $3, rewind_to = NULL, last_offset = NULL, last_time = NULL, last_crc = NULL "
+	kfk_prepare(&rewind, "UPDATE millrace.source_offsets SET next_offset = $3, rewind_to = NULL, last_offset = NULL, last_time = NULL, last_crc = NULL "
 			"WHERE source OPERATOR(pg_catalog.=) $1 AND partition OPERATOR(pg_catalog.=) $2 AND rewind_to OPERATOR(pg_catalog.=) $4", 4, rewind_types);
-	prepare(&update, "UPDATE millrace.source_offsets SET epoch = epoch OPERATOR(pg_catalog.+) 1, owner_pid = $3, claimed_at = pg_catalog.now(), high_watermark = $4 "
+	kfk_prepare(&update, "UPDATE millrace.source_offsets SET epoch = epoch OPERATOR(pg_catalog.+) 1, owner_pid = $3, claimed_at = pg_catalog.now(), high_watermark = $4 "
 			"WHERE source OPERATOR(pg_catalog.=) $1 AND partition OPERATOR(pg_catalog.=) $2 "
 			"RETURNING next_offset, epoch, CASE WHEN last_offset OPERATOR(pg_catalog.<) next_offset THEN last_offset END, last_crc, last_time, ctid", 4, update_types);
 	SPI_execute_plan(insert, insert_args, NULL, false, 0);
@@ -287,7 +275,7 @@ kfk_evict(const kfk_source *source)
 	kfk_owner	save;
 
 	kfk_owner_begin(&save);
-	prepare(&plan, "SELECT pg_catalog.pg_terminate_backend(a.pid) FROM pg_catalog.pg_stat_activity a WHERE a.backend_type OPERATOR(pg_catalog.=) 'millrace source' "
+	kfk_prepare(&plan, "SELECT pg_catalog.pg_terminate_backend(a.pid) FROM pg_catalog.pg_stat_activity a WHERE a.backend_type OPERATOR(pg_catalog.=) 'millrace source' "
 			"AND a.datname OPERATOR(pg_catalog.=) pg_catalog.current_database() AND a.pid OPERATOR(pg_catalog.<>) $4 "
 			"AND a.pid OPERATOR(pg_catalog.=) ANY (SELECT o.owner_pid FROM millrace.source_offsets o WHERE o.source OPERATOR(pg_catalog.=) $1 "
 			"AND o.partition OPERATOR(pg_catalog.%) $3 OPERATOR(pg_catalog.=) $2)", 4, types);
@@ -336,8 +324,8 @@ kfk_fence(const kfk_source *source, kfk_partition *p, const kfk_item *last)
 		nulls[12] = 'n';
 	if (by_key == NULL)
 	{
-		prepare(&by_version, psprintf(FENCE_SQL, "ctid OPERATOR(pg_catalog.=) $15 AND"), 15, types);
-		prepare(&by_key, psprintf(FENCE_SQL, ""), 14, types);
+		kfk_prepare(&by_version, psprintf(FENCE_SQL, "ctid OPERATOR(pg_catalog.=) $15 AND"), 15, types);
+		kfk_prepare(&by_key, psprintf(FENCE_SQL, ""), 14, types);
 	}
 	SPI_execute_plan(by_version, args, nulls, false, 0);
 	if (SPI_processed != 1)
@@ -409,7 +397,7 @@ kfk_report(const kfk_source *source, const char *state, const char *sqlstate, co
 		if (kfk_try_begin("report"))
 		{
 			kfk_owner_begin(&save);
-			prepare(&plan, "INSERT INTO millrace.source_workers AS w (source, worker, workers, pid, state, reason, sqlstate, errors, last_error, last_error_at) "
+			kfk_prepare(&plan, "INSERT INTO millrace.source_workers AS w (source, worker, workers, pid, state, reason, sqlstate, errors, last_error, last_error_at) "
 					"VALUES ($1, $2, $3, $4, $5, $6, $7, $8, CASE WHEN $7 IS NOT NULL THEN $6 END, CASE WHEN $7 IS NOT NULL THEN pg_catalog.now() END) "
 					"ON CONFLICT (source, worker) DO UPDATE SET workers = $3, pid = $4, state = $5, reason = $6, sqlstate = $7, errors = $8, "
 					"since = CASE WHEN w.state OPERATOR(pg_catalog.=) $5 AND w.pid OPERATOR(pg_catalog.=) $4 THEN w.since ELSE pg_catalog.now() END, "
@@ -450,7 +438,7 @@ kfk_halt(const kfk_source *source, const char *fmt,...)
 	args[2] = Int64GetDatum(source->generation);
 	kfk_begin("halt");
 	kfk_owner_begin(&save);
-	prepare(&plan, "UPDATE millrace.sources SET state = 'halted', reason = $2, state_since = pg_catalog.now(), generation = generation OPERATOR(pg_catalog.+) 1 "
+	kfk_prepare(&plan, "UPDATE millrace.sources SET state = 'halted', reason = $2, state_since = pg_catalog.now(), generation = generation OPERATOR(pg_catalog.+) 1 "
 			"WHERE name OPERATOR(pg_catalog.=) $1 AND generation OPERATOR(pg_catalog.=) $3 AND state OPERATOR(pg_catalog.=) 'running'", 3, types);
 	SPI_execute_plan(plan, args, NULL, false, 0);
 	kfk_owner_end(&save);

@@ -7,13 +7,14 @@
 #include "stream/worker/source.h"
 
 #include "catalog/pg_type.h"
-#include "executor/spi.h"
 #include "lib/stringinfo.h"
 #include "mb/pg_wchar.h"
 #include "utils/builtins.h"
 #include "utils/json.h"
 #include "utils/jsonb.h"
 #include "utils/timestamp.h"
+
+#include "stream/worker/owner.h"
 
 /* Bytes as a JSON string: text as it is, anything else in hexadecimal. */
 static void
@@ -110,13 +111,7 @@ kfk_bury(const kfk_source *source, const kfk_item *item)
 	args[9] = CStringGetTextDatum(item->error);
 	args[10] = item->detail ? CStringGetTextDatum(item->detail) : 0;
 	nulls[10] = item->detail ? ' ' : 'n';
-	if (plan == NULL)
-	{
-		plan = SPI_prepare("INSERT INTO millrace.dead_letters (source, topic, partition, \"offset\", key, headers, value, ts, sqlstate, error, detail) "
-						   "VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)", lengthof(types), types);
-		if (plan == NULL)
-			elog(ERROR, "SPI_prepare failed: %s", SPI_result_code_string(SPI_result));
-		SPI_keepplan(plan);
-	}
+	kfk_prepare(&plan, "INSERT INTO millrace.dead_letters (source, topic, partition, \"offset\", key, headers, value, ts, sqlstate, error, detail) "
+				   "VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)", lengthof(types), types);
 	SPI_execute_plan(plan, args, nulls, false, 0);
 }

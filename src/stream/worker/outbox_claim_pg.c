@@ -17,25 +17,15 @@
 
 #include "stream/worker/outbox_worker.h"
 
-#include "access/table.h"
-#include "access/xact.h"
-#include "catalog/namespace.h"
 #include "catalog/pg_type.h"
 #include "executor/spi.h"
 #include "miscadmin.h"
-#include "pgstat.h"
-#include "storage/bufmgr.h"
 #include "storage/ipc.h"
-#include "storage/lmgr.h"
 #include "utils/array.h"
 #include "utils/builtins.h"
-#include "utils/lsyscache.h"
 #include "utils/memutils.h"
-#include "utils/rel.h"
-#include "utils/relcache.h"
 #include "utils/timestamp.h"
 
-#include "core/shared_pg.h"
 #include "stream/outbox.h"
 #include "stream/worker/owner.h"
 #include "stream/worker/source.h"
@@ -46,18 +36,6 @@
 #define BEYOND(n) \
 	"SELECT id FROM millrace.outbox WHERE server = $1 AND xid >= pg_snapshot_xmax(" n ") " \
 	"UNION ALL SELECT id FROM millrace.outbox WHERE server = $1 AND xid = ANY (ARRAY(SELECT pg_snapshot_xip(" n ")))"
-
-static SPIPlanPtr
-prepared(SPIPlanPtr *plan, const char *sql, int nargs, const Oid *types)
-{
-	if (*plan == NULL)
-	{
-		*plan = SPI_prepare(sql, nargs, (Oid *) types);
-		if (*plan == NULL || SPI_keepplan(*plan) != 0)
-			elog(ERROR, "SPI_prepare failed: %s", SPI_result_code_string(SPI_result));
-	}
-	return *plan;
-}
 
 static void
 fenced(const kfk_outbox *outbox)
@@ -104,7 +82,7 @@ kfk_outbox_load(kfk_outbox *outbox)
 	kfk_begin("take over the outbox");
 	args[2] = CStringGetTextDatum(mr_source_binding());
 	kfk_owner_begin(&save);
-	prepared(&read_plan,
+	kfk_prepare(&read_plan,
 			 "SELECT transactional_id, coalesce(options->>'progress_topic', '" KFK_OUTBOX_TOPIC "'), "
 			 "(options->>'batch_rows')::int8, (options->>'batch_bytes')::int8 "
 			 "FROM millrace.outboxes WHERE server = $1 AND generation = $2 AND bound_to = $3 AND state = 'running'", 3, types);
@@ -119,7 +97,7 @@ kfk_outbox_load(kfk_outbox *outbox)
 		outbox->batch_rows = (int) number_column(3, KFK_OUTBOX_ROWS);
 		outbox->batch_bytes = number_column(4, KFK_OUTBOX_BYTES);
 		MemoryContextSwitchTo(old);
-		prepared(&take_plan, "UPDATE millrace.outbox_progress SET epoch = epoch + 1, pid = $4 WHERE server = $1 RETURNING epoch", 4, types);
+		kfk_prepare(&take_plan, "UPDATE millrace.outbox_progress SET epoch = epoch + 1, pid = $4 WHERE server = $1 RETURNING epoch", 4, types);
 		SPI_execute_plan(take_plan, args, NULL, false, 0);
 		found = SPI_processed == 1;
 		if (found)
@@ -140,7 +118,7 @@ kfk_outbox_unchanged(const kfk_outbox *outbox)
 
 	kfk_begin("look at the outbox");
 	kfk_owner_begin(&save);
-	prepared(&plan, "SELECT 1 FROM millrace.outboxes WHERE server = $1 AND generation = $2 AND state = 'running'",
+	kfk_prepare(&plan, "SELECT 1 FROM millrace.outboxes WHERE server = $1 AND generation = $2 AND state = 'running'",
 			 2, (const Oid[]) {TEXTOID, INT8OID});
 	{
 		Datum		args[] = {CStringGetTextDatum(outbox->server), Int64GetDatum(outbox->generation)};
@@ -171,7 +149,7 @@ kfk_outbox_last_mark(const kfk_outbox *outbox, int64 *batch, bool *confirmed, bo
 
 	kfk_begin("look at the progress");
 	kfk_owner_begin(&save);
-	prepared(&plan, "SELECT batch, confirmed, adopt, batch_id, last_upto FROM millrace.outbox_progress WHERE server = $1 AND epoch = $2",
+	kfk_prepare(&plan, "SELECT batch, confirmed, adopt, batch_id, last_upto FROM millrace.outbox_progress WHERE server = $1 AND epoch = $2",
 			 2, (const Oid[]) {TEXTOID, INT8OID});
 	{
 		Datum		args[] = {CStringGetTextDatum(outbox->server), Int64GetDatum(outbox->epoch)};
@@ -204,7 +182,7 @@ kfk_outbox_adopt(const kfk_outbox *outbox, int64 batch)
 
 	kfk_begin("adopt the progress topic");
 	kfk_owner_begin(&save);
-	prepared(&plan, "UPDATE millrace.outbox_progress SET batch = greatest(batch, $3), confirmed = true, adopt = false, batch_id = NULL, last_upto = NULL "
+	kfk_prepare(&plan, "UPDATE millrace.outbox_progress SET batch = greatest(batch, $3), confirmed = true, adopt = false, batch_id = NULL, last_upto = NULL "
 			 "WHERE server = $1 AND epoch = $2", 3, (const Oid[]) {TEXTOID, INT8OID, INT8OID});
 	SPI_execute_plan(plan, args, NULL, false, 0);
 	if (SPI_processed != 1)
@@ -236,7 +214,7 @@ read_place(const kfk_outbox *outbox, place *p)
 	static SPIPlanPtr plan = NULL;
 	Datum		args[] = {CStringGetTextDatum(outbox->server), Int64GetDatum(outbox->epoch)};
 
-	prepared(&plan, "SELECT batch, confirmed, done::text, upto::text, after_id, batch_id, last_id, last_upto, batch_messages, batch_bytes FROM millrace.outbox_progress "
+	kfk_prepare(&plan, "SELECT batch, confirmed, done::text, upto::text, after_id, batch_id, last_id, last_upto, batch_messages, batch_bytes FROM millrace.outbox_progress "
 			 "WHERE server = $1 AND epoch = $2", 2, (const Oid[]) {TEXTOID, INT8OID});
 	SPI_execute_plan(plan, args, NULL, false, 1);
 	if (SPI_processed != 1)
@@ -267,7 +245,7 @@ write_place(const kfk_outbox *outbox, const place *p, int64 messages, int64 byte
 
 	nulls[5] = p->upto ? ' ' : 'n';
 	nulls[9] = p->last_upto ? ' ' : 'n';
-	prepared(&plan, "UPDATE millrace.outbox_progress SET batch = $3, confirmed = $4, done = $5::pg_snapshot, upto = $6::pg_snapshot, after_id = $7, "
+	kfk_prepare(&plan, "UPDATE millrace.outbox_progress SET batch = $3, confirmed = $4, done = $5::pg_snapshot, upto = $6::pg_snapshot, after_id = $7, "
 			 "batch_id = $8, last_id = $9, last_upto = $10, batch_messages = $11, batch_bytes = $12, messages = messages + $13, bytes = bytes + $14, "
 			 "last_batch_at = CASE WHEN $13 > 0 THEN clock_timestamp() ELSE last_batch_at END WHERE server = $1 AND epoch = $2", 14, types);
 	SPI_execute_plan(plan, args, nulls, false, 0);
@@ -282,7 +260,7 @@ begin_tick(const kfk_outbox *outbox, place *p)
 	static SPIPlanPtr plan = NULL;
 	Datum		args[] = {CStringGetTextDatum(outbox->server), CStringGetTextDatum(p->done)};
 
-	prepared(&plan, "SELECT pg_current_snapshot()::text, min(id), max(id) FROM (" BEYOND("$2::pg_snapshot") ") m", 2, (const Oid[]) {TEXTOID, TEXTOID});
+	kfk_prepare(&plan, "SELECT pg_current_snapshot()::text, min(id), max(id) FROM (" BEYOND("$2::pg_snapshot") ") m", 2, (const Oid[]) {TEXTOID, TEXTOID});
 	SPI_execute_plan(plan, args, NULL, false, 1);
 	if (number_column(3, -1) < 0)
 		return false;
@@ -370,7 +348,7 @@ read_messages(const kfk_outbox *outbox, const place *p, int64 last_id, kfk_outba
 	batch->bytes = 0;
 	batch->records = MemoryContextAlloc(batch->cxt, sizeof(kfk_record) * (size_t) outbox->batch_rows);
 	batch->ids = MemoryContextAlloc(batch->cxt, sizeof(int64) * (size_t) outbox->batch_rows);
-	prepared(&plan, "SELECT id, topic, key, value, headers, at FROM millrace.outbox m WHERE server = $1 AND id > $2 AND id <= $3 "
+	kfk_prepare(&plan, "SELECT id, topic, key, value, headers, at FROM millrace.outbox m WHERE server = $1 AND id > $2 AND id <= $3 "
 			 "AND pg_visible_in_snapshot(xid, $4::pg_snapshot) AND NOT pg_visible_in_snapshot(xid, $5::pg_snapshot) "
 			 "AND NOT EXISTS (SELECT FROM millrace.outbox_dead_letters d WHERE d.server = m.server AND d.id = m.id) ORDER BY id",
 			 5, (const Oid[]) {TEXTOID, INT8OID, INT8OID, TEXTOID, TEXTOID});
@@ -465,139 +443,4 @@ kfk_outbox_next(const kfk_outbox *outbox, bool confirm, kfk_outbatch *batch)
 	kfk_owner_end(&save);
 	kfk_commit();
 	return some;
-}
-
-/* A message that the brokers will never take: put aside, and never read again. */
-void
-kfk_outbox_bury(const kfk_outbox *outbox, int64 id, const char *error)
-{
-	static SPIPlanPtr plan = NULL;
-	static const Oid types[] = {TEXTOID, INT8OID, TEXTOID, INT8OID};
-	Datum		args[] = {CStringGetTextDatum(outbox->server), Int64GetDatum(id), CStringGetTextDatum(error), Int64GetDatum(outbox->epoch)};
-	kfk_owner	save;
-
-	kfk_begin("put a message aside");
-	kfk_owner_begin(&save);
-	prepared(&plan, "WITH mine AS (UPDATE millrace.outbox_progress SET dead = dead + 1 WHERE server = $1 AND epoch = $4 RETURNING server) "
-			 "INSERT INTO millrace.outbox_dead_letters (server, id, topic, key, value, headers, at, error) "
-			 "SELECT m.server, m.id, m.topic, m.key, m.value, m.headers, m.at, $3 FROM millrace.outbox m, mine "
-			 "WHERE m.server = mine.server AND m.id = $2 ON CONFLICT DO NOTHING", 4, types);
-	SPI_execute_plan(plan, args, NULL, false, 0);
-	kfk_owner_end(&save);
-	kfk_commit();
-	ereport(LOG, (errmsg("outbox of server \"%s\": message " INT64_FORMAT " was refused: %s", outbox->server, id, error)));
-}
-
-/*
- * Empty a leaf, if everything in it has left and nobody is at it.  Its lock
- * excludes transactions that have published into it and are still open.
- */
-bool
-kfk_outbox_rotate(int leaf)
-{
-	char		name[NAMEDATALEN];
-	bool		empty;
-	kfk_owner	save;
-	Oid			oid;
-	Relation	rel;
-
-	snprintf(name, sizeof(name), "outbox_%d", leaf);
-	kfk_begin("rotate the outbox");
-	kfk_owner_begin(&save);
-	oid = get_relname_relid(name, get_namespace_oid("millrace", false));
-	empty = false;
-	if (ConditionalLockRelationOid(oid, AccessExclusiveLock))
-	{
-		rel = table_open(oid, NoLock);
-		empty = RelationGetNumberOfBlocks(rel) == 0;
-		table_close(rel, NoLock);
-		if (!empty)
-		{
-			SPI_execute(psprintf("SELECT 1 FROM millrace.outbox_progress p WHERE EXISTS (SELECT 1 FROM millrace.outbox_%d m WHERE m.server = p.server "
-								 "AND m.xid >= pg_snapshot_xmax(p.done)) OR EXISTS (SELECT 1 FROM millrace.outbox_%d m WHERE m.server = p.server "
-								 "AND m.xid = ANY (ARRAY(SELECT pg_snapshot_xip(p.done))))", leaf, leaf), false, 1);
-			empty = SPI_processed == 0;
-			if (empty)
-				SPI_execute(psprintf("TRUNCATE millrace.outbox_%d", leaf), false, 0);
-		}
-	}
-	kfk_owner_end(&save);
-	kfk_commit();
-	return empty;
-}
-
-/* ---- what the worker is doing ---- */
-
-/* As kfk_report(): written when it is news, errors at most once a second; failing to say so is no failure. */
-void
-kfk_outbox_report(const kfk_outbox *outbox, const char *state, const char *sqlstate, const char *reason)
-{
-	static char said[600];
-	static TimestampTz said_at = 0;
-	static SPIPlanPtr plan = NULL;
-	static const Oid types[] = {TEXTOID, INT4OID, TEXTOID, TEXTOID, TEXTOID};
-	char		now[600];
-	TimestampTz at = GetCurrentTimestamp();
-	MemoryContext caller = CurrentMemoryContext;
-
-	if (sqlstate != NULL)
-		mr_worker_count(MR_COUNT_ERRORS, 1);
-	snprintf(now, sizeof(now), "%s %s %s", state, sqlstate ? sqlstate : "", reason ? reason : "");
-	if (strcmp(said, now) == 0 && (sqlstate == NULL || at - said_at < USECS_PER_SEC))
-		return;
-	if (strcmp(said, now) != 0 && reason != NULL)
-		ereport(LOG, (errmsg("outbox of server \"%s\": %s: %s", outbox->server, state, reason)));
-	pgstat_report_appname(psprintf("millrace outbox %s: %s", outbox->server, state));
-	mr_worker_state(state, reason);
-	PG_TRY();
-	{
-		Datum		args[] = {CStringGetTextDatum(outbox->server), Int32GetDatum(MyProcPid), CStringGetTextDatum(state),
-		reason ? CStringGetTextDatum(reason) : 0, sqlstate ? CStringGetTextDatum(sqlstate) : 0};
-		char		nulls[] = "     ";
-		kfk_owner	save;
-
-		nulls[3] = reason ? ' ' : 'n';
-		nulls[4] = sqlstate ? ' ' : 'n';
-		if (kfk_try_begin("report"))
-		{
-			kfk_owner_begin(&save);
-			prepared(&plan, "UPDATE millrace.outbox_progress SET pid = $2, since = CASE WHEN state = $3 AND pid = $2 THEN since ELSE now() END, "
-					 "state = $3, reason = $4, sqlstate = $5, errors = errors + CASE WHEN $5 IS NULL THEN 0 ELSE 1 END, "
-					 "last_error = CASE WHEN $5 IS NULL THEN last_error ELSE $4 END, last_error_at = CASE WHEN $5 IS NULL THEN last_error_at ELSE now() END "
-					 "WHERE server = $1", 5, types);
-			SPI_execute_plan(plan, args, nulls, false, 0);
-			kfk_owner_end(&save);
-			kfk_commit();
-			strlcpy(said, now, sizeof(said));
-			said_at = at;
-		}
-	}
-	PG_CATCH();
-	{
-		MemoryContextSwitchTo(caller);
-		FlushErrorState();
-		AbortCurrentTransaction();
-		MemoryContextSwitchTo(caller);
-	}
-	PG_END_TRY();
-}
-
-/* Halt the outbox, with the reason for its users, and end this worker. */
-void
-kfk_outbox_halt(const kfk_outbox *outbox, const char *reason)
-{
-	static SPIPlanPtr plan = NULL;
-	static const Oid types[] = {TEXTOID, TEXTOID, INT8OID};
-	Datum		args[] = {CStringGetTextDatum(outbox->server), CStringGetTextDatum(reason), Int64GetDatum(outbox->generation)};
-	kfk_owner	save;
-
-	kfk_begin("halt");
-	kfk_owner_begin(&save);
-	prepared(&plan, "UPDATE millrace.outboxes SET state = 'halted', reason = $2, state_since = now(), generation = generation + 1 "
-			 "WHERE server = $1 AND generation = $3 AND state = 'running'", 3, types);
-	SPI_execute_plan(plan, args, NULL, false, 0);
-	kfk_owner_end(&save);
-	kfk_commit();
-	kfk_outbox_report(outbox, "stopped", NULL, reason);
-	proc_exit(0);
 }

@@ -4,6 +4,7 @@
  *
  *	outbox_main_pg.c	 life of the process: open, claim, send, confirm
  *	outbox_claim_pg.c	 rows of outboxes and outbox_progress; messages of a batch
+ *	outbox_state_pg.c	 dead letters, emptied leaves, reports
  *	outbox_progress_pg.c what the brokers have: the progress topic
  *	producer.c			 librdkafka
  */
@@ -47,6 +48,8 @@ extern bool kfk_outbox_unchanged(const kfk_outbox *outbox);
 extern char *kfk_outbox_last_mark(const kfk_outbox *outbox, int64 *batch, bool *confirmed, bool *adopt);
 extern void kfk_outbox_adopt(const kfk_outbox *outbox, int64 batch);
 extern bool kfk_outbox_next(const kfk_outbox *outbox, bool confirm, kfk_outbatch *batch);	/* false: nothing waits */
+
+/* outbox_state_pg.c */
 extern void kfk_outbox_bury(const kfk_outbox *outbox, int64 id, const char *error);
 extern bool kfk_outbox_rotate(int leaf);	/* true: the leaf is empty */
 extern void kfk_outbox_report(const kfk_outbox *outbox, const char *state, const char *sqlstate, const char *reason);

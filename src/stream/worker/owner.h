@@ -24,4 +24,16 @@ kfk_owner_end(const kfk_owner *save)
 	mr_owner_end(save);
 }
 
+/* Prepare once, in *plan, which is static.  Within SPI. */
+static inline void
+kfk_prepare(SPIPlanPtr *plan, const char *sql, int n, const Oid *types)
+{
+	if (*plan != NULL)
+		return;
+	*plan = SPI_prepare(sql, n, unconstify(Oid *, types));
+	if (*plan == NULL)
+		elog(ERROR, "SPI_prepare failed: %s", SPI_result_code_string(SPI_result));
+	SPI_keepplan(*plan);
+}
+
 #endif							/* MILLRACE_STREAM_OWNER_H */

@@ -70,14 +70,8 @@ stored(const char *server, uint32 id)
 	kfk_owner	save;
 
 	kfk_owner_begin(&save);
-	if (plan == NULL)
-	{
-		plan = SPI_prepare("SELECT schema FROM millrace.avro_schemas WHERE server OPERATOR(pg_catalog.=) $1 AND id OPERATOR(pg_catalog.=) $2",
-						   lengthof(types), types);
-		if (plan == NULL)
-			elog(ERROR, "SPI_prepare failed: %s", SPI_result_code_string(SPI_result));
-		SPI_keepplan(plan);
-	}
+	kfk_prepare(&plan, "SELECT schema FROM millrace.avro_schemas WHERE server OPERATOR(pg_catalog.=) $1 AND id OPERATOR(pg_catalog.=) $2",
+				   lengthof(types), types);
 	SPI_execute_plan(plan, args, NULL, true, 1);
 	if (SPI_processed == 1)
 	{

@@ -190,15 +190,9 @@ kfk_load_source(kfk_source *source)
 	bool		found = false;
 
 	kfk_owner_begin(&save);
-	if (plan == NULL)
-	{
-		plan = SPI_prepare("SELECT server, topic, target, owner, cluster_id, generation, coalesce(partitions, 0), options, "
-						   "state OPERATOR(pg_catalog.=) 'running', bound_to "
-						   "FROM millrace.sources WHERE name OPERATOR(pg_catalog.=) $1", 1, &type);
-		if (plan == NULL)
-			elog(ERROR, "SPI_prepare failed: %s", SPI_result_code_string(SPI_result));
-		SPI_keepplan(plan);
-	}
+	kfk_prepare(&plan, "SELECT server, topic, target, owner, cluster_id, generation, coalesce(partitions, 0), options, "
+				   "state OPERATOR(pg_catalog.=) 'running', bound_to "
+				   "FROM millrace.sources WHERE name OPERATOR(pg_catalog.=) $1", 1, &type);
 	SPI_execute_plan(plan, &arg, NULL, true, 1);
 	if (SPI_processed == 1)
 	{
@@ -247,15 +241,9 @@ kfk_source_unchanged(const kfk_source *source)
 	bool		unchanged;
 
 	kfk_owner_begin(&save);
-	if (plan == NULL)
-	{
-		plan = SPI_prepare("SELECT 1 FROM millrace.sources WHERE name OPERATOR(pg_catalog.=) $1 "
-						   "AND generation OPERATOR(pg_catalog.=) $2 AND bound_to OPERATOR(pg_catalog.=) $3 "
-						   "AND state OPERATOR(pg_catalog.=) 'running'", 3, types);
-		if (plan == NULL)
-			elog(ERROR, "SPI_prepare failed: %s", SPI_result_code_string(SPI_result));
-		SPI_keepplan(plan);
-	}
+	kfk_prepare(&plan, "SELECT 1 FROM millrace.sources WHERE name OPERATOR(pg_catalog.=) $1 "
+				   "AND generation OPERATOR(pg_catalog.=) $2 AND bound_to OPERATOR(pg_catalog.=) $3 "
+				   "AND state OPERATOR(pg_catalog.=) 'running'", 3, types);
 	SPI_execute_plan(plan, args, NULL, true, 1);
 	unchanged = SPI_processed == 1;
 	kfk_owner_end(&save);

@@ -1,0 +1,162 @@
+/*
+ * outbox_state_pg.c
+ *	  Around the batches of an outbox: dead letters, the leaf that is emptied,
+ *	  and what the worker says of itself.
+ *
+ * Each function is a transaction of its own, made of fixed statements run as
+ * the extension's owner.
+ */
+#include "postgres.h"
+
+#include "stream/worker/outbox_worker.h"
+
+#include "access/table.h"
+#include "access/xact.h"
+#include "catalog/namespace.h"
+#include "catalog/pg_type.h"
+#include "miscadmin.h"
+#include "pgstat.h"
+#include "storage/bufmgr.h"
+#include "storage/ipc.h"
+#include "storage/lmgr.h"
+#include "utils/builtins.h"
+#include "utils/lsyscache.h"
+#include "utils/rel.h"
+#include "utils/timestamp.h"
+
+#include "core/shared_pg.h"
+#include "stream/worker/owner.h"
+#include "stream/worker/source.h"
+
+/* A message that the brokers will never take: put aside, and never read again. */
+void
+kfk_outbox_bury(const kfk_outbox *outbox, int64 id, const char *error)
+{
+	static SPIPlanPtr plan = NULL;
+	static const Oid types[] = {TEXTOID, INT8OID, TEXTOID, INT8OID};
+	Datum		args[] = {CStringGetTextDatum(outbox->server), Int64GetDatum(id), CStringGetTextDatum(error), Int64GetDatum(outbox->epoch)};
+	kfk_owner	save;
+
+	kfk_begin("put a message aside");
+	kfk_owner_begin(&save);
+	kfk_prepare(&plan, "WITH mine AS (UPDATE millrace.outbox_progress SET dead = dead + 1 WHERE server = $1 AND epoch = $4 RETURNING server) "
+			 "INSERT INTO millrace.outbox_dead_letters (server, id, topic, key, value, headers, at, error) "
+			 "SELECT m.server, m.id, m.topic, m.key, m.value, m.headers, m.at, $3 FROM millrace.outbox m, mine "
+			 "WHERE m.server = mine.server AND m.id = $2 ON CONFLICT DO NOTHING", 4, types);
+	SPI_execute_plan(plan, args, NULL, false, 0);
+	kfk_owner_end(&save);
+	kfk_commit();
+	ereport(LOG, (errmsg("outbox of server \"%s\": message " INT64_FORMAT " was refused: %s", outbox->server, id, error)));
+}
+
+/*
+ * Empty a leaf, if everything in it has left and nobody is at it.  Its lock
+ * excludes transactions that have published into it and are still open.
+ */
+bool
+kfk_outbox_rotate(int leaf)
+{
+	char		name[NAMEDATALEN];
+	bool		empty;
+	kfk_owner	save;
+	Oid			oid;
+	Relation	rel;
+
+	snprintf(name, sizeof(name), "outbox_%d", leaf);
+	kfk_begin("rotate the outbox");
+	kfk_owner_begin(&save);
+	oid = get_relname_relid(name, get_namespace_oid("millrace", false));
+	empty = false;
+	if (ConditionalLockRelationOid(oid, AccessExclusiveLock))
+	{
+		rel = table_open(oid, NoLock);
+		empty = RelationGetNumberOfBlocks(rel) == 0;
+		table_close(rel, NoLock);
+		if (!empty)
+		{
+			SPI_execute(psprintf("SELECT 1 FROM millrace.outbox_progress p WHERE EXISTS (SELECT 1 FROM millrace.outbox_%d m WHERE m.server = p.server "
+								 "AND m.xid >= pg_snapshot_xmax(p.done)) OR EXISTS (SELECT 1 FROM millrace.outbox_%d m WHERE m.server = p.server "
+								 "AND m.xid = ANY (ARRAY(SELECT pg_snapshot_xip(p.done))))", leaf, leaf), false, 1);
+			empty = SPI_processed == 0;
+			if (empty)
+				SPI_execute(psprintf("TRUNCATE millrace.outbox_%d", leaf), false, 0);
+		}
+	}
+	kfk_owner_end(&save);
+	kfk_commit();
+	return empty;
+}
+
+/* As kfk_report(): written when it is news, errors at most once a second; failing to say so is no failure. */
+void
+kfk_outbox_report(const kfk_outbox *outbox, const char *state, const char *sqlstate, const char *reason)
+{
+	static char said[600];
+	static TimestampTz said_at = 0;
+	static SPIPlanPtr plan = NULL;
+	static const Oid types[] = {TEXTOID, INT4OID, TEXTOID, TEXTOID, TEXTOID};
+	char		now[600];
+	TimestampTz at = GetCurrentTimestamp();
+	MemoryContext caller = CurrentMemoryContext;
+
+	if (sqlstate != NULL)
+		mr_worker_count(MR_COUNT_ERRORS, 1);
+	snprintf(now, sizeof(now), "%s %s %s", state, sqlstate ? sqlstate : "", reason ? reason : "");
+	if (strcmp(said, now) == 0 && (sqlstate == NULL || at - said_at < USECS_PER_SEC))
+		return;
+	if (strcmp(said, now) != 0 && reason != NULL)
+		ereport(LOG, (errmsg("outbox of server \"%s\": %s: %s", outbox->server, state, reason)));
+	pgstat_report_appname(psprintf("millrace outbox %s: %s", outbox->server, state));
+	mr_worker_state(state, reason);
+	PG_TRY();
+	{
+		Datum		args[] = {CStringGetTextDatum(outbox->server), Int32GetDatum(MyProcPid), CStringGetTextDatum(state),
+		reason ? CStringGetTextDatum(reason) : 0, sqlstate ? CStringGetTextDatum(sqlstate) : 0};
+		char		nulls[] = "     ";
+		kfk_owner	save;
+
+		nulls[3] = reason ? ' ' : 'n';
+		nulls[4] = sqlstate ? ' ' : 'n';
+		if (kfk_try_begin("report"))
+		{
+			kfk_owner_begin(&save);
+			kfk_prepare(&plan, "UPDATE millrace.outbox_progress SET pid = $2, since = CASE WHEN state = $3 AND pid = $2 THEN since ELSE now() END, "
+					 "state = $3, reason = $4, sqlstate = $5, errors = errors + CASE WHEN $5 IS NULL THEN 0 ELSE 1 END, "
+					 "last_error = CASE WHEN $5 IS NULL THEN last_error ELSE $4 END, last_error_at = CASE WHEN $5 IS NULL THEN last_error_at ELSE now() END "
+					 "WHERE server = $1", 5, types);
+			SPI_execute_plan(plan, args, nulls, false, 0);
+			kfk_owner_end(&save);
+			kfk_commit();
+			strlcpy(said, now, sizeof(said));
+			said_at = at;
+		}
+	}
+	PG_CATCH();
+	{
+		MemoryContextSwitchTo(caller);
+		FlushErrorState();
+		AbortCurrentTransaction();
+		MemoryContextSwitchTo(caller);
+	}
+	PG_END_TRY();
+}
+
+/* Halt the outbox, with the reason for its users, and end this worker. */
+void
+kfk_outbox_halt(const kfk_outbox *outbox, const char *reason)
+{
+	static SPIPlanPtr plan = NULL;
+	static const Oid types[] = {TEXTOID, TEXTOID, INT8OID};
+	Datum		args[] = {CStringGetTextDatum(outbox->server), CStringGetTextDatum(reason), Int64GetDatum(outbox->generation)};
+	kfk_owner	save;
+
+	kfk_begin("halt");
+	kfk_owner_begin(&save);
+	kfk_prepare(&plan, "UPDATE millrace.outboxes SET state = 'halted', reason = $2, state_since = now(), generation = generation + 1 "
+			 "WHERE server = $1 AND generation = $3 AND state = 'running'", 3, types);
+	SPI_execute_plan(plan, args, NULL, false, 0);
+	kfk_owner_end(&save);
+	kfk_commit();
+	kfk_outbox_report(outbox, "stopped", NULL, reason);
+	proc_exit(0);
+}
