@@ -95,40 +95,41 @@ FEW = [
 
 
 class Set:
-    """Rows for training and for judging, on both sides: temporary tables of classes, of numbers to predict, of neither."""
+    """Rows for training and for judging: arrays, and temporary tables NAME_train, NAME_test."""
 
     def __init__(self, side, name, x, y, train, names=None, numbers=None):
-        """numbers: (x, y) of the regression."""
+        """numbers: for a regression, the columns in SQL, and what they are here: x, y."""
         self.name, self.train, self.rows = name, train, '%s × %d' % (format(train, ','), x.shape[1])
-        self.labelled, self.numbers = (x, y), numbers
-        kinds = {'': self.labelled, '_alone': (x, None)}
-        if numbers:
-            kinds['_numbers'] = numbers
-        for kind, (a, b) in kinds.items():
-            for part, rows in (('train', slice(train)), ('test', slice(train, None))):
-                side.copy('%s%s_%s' % (name, kind, part), a[rows], None if b is None else b[rows], names and names[:a.shape[1]])
+        self.x, self.y, self.numbers, self.columns = x, y, numbers, ', '.join(names or ['f'])
+        side.copy(name + '_train', x[:train], y[:train], names)
+        side.copy(name + '_test', x[train:], y[train:], names)
         start = side.spent()
-        rows = side.db.cursor(binary=True).execute('SELECT * FROM %s_train' % name).fetchall()
-        np.array([r[:-1] if names else r[0] for r in rows], np.float32)
+        rows = side.db.cursor(binary=True).execute('SELECT %s FROM %s_train' % (self.columns, name)).fetchall()
+        np.array(rows if names else [r[0] for r in rows], np.float32)
         print('%s: %.2f s to bring the rows to numpy' % (self.rows, side.spent() - start), flush=True)
 
     def of(self, algorithm):
-        """Table, target, rows to train with and to judge by."""
-        kind, target, (x, y) = {'ridge': ('_numbers', 'y', self.numbers), 'kmeans': ('_alone', None, self.labelled),
-                                'pca': ('_alone', None, self.labelled)}.get(algorithm, ('', 'y', self.labelled))
-        return self.name + kind, target, x[:self.train], x[self.train:], y[:self.train], y[self.train:]
+        """The columns of a query, its target; rows and targets here."""
+        if algorithm == 'ridge':
+            return self.numbers[0], 'y', self.numbers[1], self.numbers[2]
+        if algorithm in ('kmeans', 'pca'):
+            return self.columns, None, self.x, None
+        return self.columns + ', y', 'y', self.x, self.y
 
 
 def compare(side, data, case, rounds):
     """Prints a line of the table; is the goal missed?"""
     algorithm, special, options, make, figures, goal = case
-    table, target, xa, xb, ya, yb = data.of(algorithm)
+    columns, target, x, y = data.of(algorithm)
+    xa, xb = x[:data.train], x[data.train:]
+    ya, yb = (None, None) if y is None else (y[:data.train], y[data.train:])
+    query = 'SELECT %s FROM %s_' % (columns, data.name)
     key = '%s %s %s' % (data.name, algorithm, special)
     learning, metrics, models = [], [], []
     start = time.perf_counter()
     for r in range(rounds):
         seeded = {} if algorithm == 'knn' else {'random_state': r}
-        side.clock(key, lambda: side.train(NAME, algorithm, table + '_train', target, **options, **seeded))
+        side.clock(key, lambda: side.train(NAME, algorithm, query + 'train', target, **options, **seeded))
         report, training = side.trained(NAME)
         metrics.append(report)
         last = side.runs[key][-1]
@@ -139,7 +140,7 @@ def compare(side, data, case, rounds):
         if time.perf_counter() - start > 30:
             break
     if target:
-        metrics = side.evaluate(NAME, table + '_test')
+        metrics = side.evaluate(NAME, query + 'test')
     of = side.mean if algorithm == 'kmeans' else side.least
     ours, theirs = of(key), of(key + ' peer')
     learning = np.mean(learning) if algorithm == 'kmeans' else np.min(learning)
@@ -168,12 +169,14 @@ def main():
             x, y = sdss17()
             order = np.random.default_rng(0).permutation(len(x))
             x, y = x[order], y[order]
-            jobs.append((Set(side, 'stars', x, y, len(x) * 4 // 5, SDSS17, (x[:, :7], x[:, 7])), STARS))
+            jobs.append((Set(side, 'stars', x, y, len(x) * 4 // 5, SDSS17,
+                             (', '.join(SDSS17[:7]) + ', redshift AS y', x[:, :7], x[:, 7])), STARS))
         if 'synthetic' in args.sets:
             n = 200000 if args.quick else 1000000
             x, y = synthetic(n + 50000)
             jobs.append((Set(side, 'few', x[:25000], y[:25000], 20000), FEW))
-            jobs.append((Set(side, 'many', x, y, n, numbers=(x, (y == '1').astype(np.float32))), MANY))
+            jobs.append((Set(side, 'many', x, y, n, None,
+                             ("f, (y = '1')::int AS y", x, (y == '1').astype(np.float32))), MANY))
         print('\n| | rows | train_model() s | learning s | peer s | ratio | of learning (goal) | held-out rows, ours / peer |')
         print('|---|---|---|---|---|---|---|---|')
         for data, cases in jobs:

@@ -94,6 +94,13 @@ class Bench:
         self.missed.append('%s: %.3g, not %g' % (what, value, limit))
         return '≤ %g, MISSED' % limit
 
+    def reading(self):
+        """What the statements below spend without a model."""
+        for r in range(self.rounds):
+            self.s.clock('read blocks', lambda: self.s.one('SELECT count(array_ndims(rows)) FROM q8_24000_blocks'))
+            self.s.clock('read rows', lambda: self.s.one('SELECT count(array_ndims(f)) FROM q8_24000'))
+        print('| reading alone | %.3g | %.3g | | | | | | |' % (self.us('read blocks', 24000)[0], self.us('read rows', 24000)[0]))
+
     def predict(self, algorithm, options, peer, rows, limits):
         s, d = self.s, 7 if algorithm == 'ridge' else 8
         name, table = 'bench_' + algorithm, 'q%d_%d' % (d, rows)
@@ -187,6 +194,7 @@ def main():
         print('| µs of CPU a row | set-wise | a row | statement | theirs: batch | one row | set-wise / theirs (wall) | a row / theirs (wall) | goals |')
         print('|---|---|---|---|---|---|---|---|---|')
         explained = {'random_forest': 10, 'gradient_boosting': 200}
+        b.reading()
         for case in CASES:
             if not only or case[0] in only or ('explain' in only and case[0] in explained):
                 peers[case[0]] = b.predict(*case)

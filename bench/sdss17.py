@@ -93,8 +93,8 @@ def compare(side, table, rows, only, seeds, x, y, names, figures):
             side.copy('train', xa, ya, names)
             side.copy('test', xb, yb, names)
             seeded = {} if algorithm == 'knn' else {'random_state': seed}
-            side.train(NAME, algorithm, 'train', **options, **seeded)
-            ours.append(figures(side.evaluate(NAME, 'test')))
+            side.train(NAME, algorithm, 'SELECT * FROM train', **options, **seeded)
+            ours.append(figures(side.evaluate(NAME, 'SELECT * FROM test')))
             theirs.append(figures(yb, peer(seed).fit(xa, ya).predict(xb)))
         table.row(title, ours, theirs)
 
@@ -125,7 +125,7 @@ def compare_unsupervised(side, table, only, seeds, x):
             a = train_test_split(z, test_size=.2, random_state=seed)[0]
             side.db.execute('DROP TABLE IF EXISTS train')
             side.copy('train', a, names=SDSS17)
-            side.train(NAME, algorithm, 'train', None, **options, random_state=seed)
+            side.train(NAME, algorithm, 'SELECT * FROM train', None, **options, random_state=seed)
             metrics = side.trained(NAME)[0]
             ours.append([figure(metrics.get('inertia') or metrics['explained_variance_ratio'], a)])
             theirs.append([figure(peer(seed, a), a)])

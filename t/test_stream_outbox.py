@@ -158,7 +158,7 @@ def rotation(c, kafka):
     drained(c)
     minute = int(time.time() // 60)
     leaf = (minute + 1) % 3
-    c.wait_for(f"SELECT EXISTS (SELECT FROM generate_series(0, 2) g WHERE pg_relation_size('millrace.outbox_' || g) = 0)", 't', 70)
+    c.wait_for("SELECT EXISTS (SELECT FROM generate_series(0, 2) g WHERE pg_relation_size('millrace.outbox_' || g) = 0)", 't', 70)
     tap.same(len(values(kafka, 'turn')), 4, 'all left, and a leaf is empty')
 
 

@@ -56,6 +56,17 @@ def whole(c, kafka):
     caught_up(c, 'lengths', 5)
     tap.same(c.psql('SELECT id FROM flat WHERE name IS NULL ORDER BY 1'), [('7',), ('24',)], 'bytea in')
 
+    c.psql("""SET ROLE app; CREATE TYPE textual AS (value text, source_offset bigint);
+        CREATE FUNCTION over_text(t text) RETURNS flat LANGUAGE sql AS $$ SELECT 1, t $$; CREATE FUNCTION over_row(t textual) RETURNS flat LANGUAGE sql AS $$ SELECT t.source_offset, t.value $$""")
+    for f in ('over_text', 'over_row'):
+        create(c, f, 'nested', 'flat', '{"transform": "public.%s", "format": "bytes"}' % f)
+        reason(c, f, 'not of type bytea')
+        c.psql(f"SELECT millrace.drop_source('{f}')")
+    tap.ok(True, 'bytes go into bytea only, not into text that nobody has checked')
+    create(c, 'over_row', 'nested', 'flat', '{"transform": "public.over_row", "format": "text", "start": 2}')
+    caught_up(c, 'over_row', 5)
+    tap.same(c.psql("SELECT id, name FROM flat WHERE name LIKE 'no %'"), [('2', 'no json')], 'text into an attribute named value')
+
     schema = '{"type": "record", "name": "r", "fields": [{"name": "name", "type": "string"}, {"name": "items", "type": {"type": "array", "items": {"type": "record", "name": "i", "fields": [{"name": "id", "type": "int"}]}}}]}'
     c.psql(f"SELECT millrace.add_avro_schema('k', 5, '{schema}')")
     kafka.create_topic('avro')

@@ -122,17 +122,16 @@ class Side:
             c.write(b'\xff\xff')
         self.db.execute('ANALYZE ' + table)
 
-    def train(self, name, algorithm, table, target='y', **options):
-        """A new version of a model, trained on all columns of the table."""
-        return self.one('SELECT millrace.train_model(%s, %s, %s, %s, %s)', name, algorithm, 'SELECT * FROM ' + table, target,
-                        json.dumps(options))
+    def train(self, name, algorithm, query, target='y', **options):
+        """A new version of a model."""
+        return self.one('SELECT millrace.train_model(%s, %s, %s, %s, %s)', name, algorithm, query, target, json.dumps(options))
 
     def trained(self, name):
         """What the registry knows of the newest version: metrics and training."""
         return self.db.execute('SELECT metrics, training FROM millrace.models WHERE name = %s ORDER BY version DESC LIMIT 1',
                                (name,)).fetchone()
 
-    def evaluate(self, name, table, target='y'):
+    def evaluate(self, name, query, target='y'):
         """The figures of millrace.evaluate_model(), as it keeps them."""
-        at = self.one("""SELECT millrace.evaluate_model(%s, %s, %s, '{"points": 0, "top_errors": 0}')""", name, 'SELECT * FROM ' + table, target)
+        at = self.one("""SELECT millrace.evaluate_model(%s, %s, %s, '{"points": 0, "top_errors": 0}')""", name, query, target)
         return self.one('SELECT metrics FROM millrace.evaluations WHERE id = %s', at)

@@ -15,8 +15,6 @@ import io
 import json
 import os
 import pickle
-import sys
-import time
 
 for name in ('OMP_NUM_THREADS', 'OPENBLAS_NUM_THREADS', 'MKL_NUM_THREADS'):
     os.environ[name] = '1'

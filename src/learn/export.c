@@ -1,6 +1,12 @@
 /*
  * export.c
  *	  Models as ONNX: the file around what a learner writes (export.h).
+ *
+ * Field numbers are those of onnx.proto.  NodeProto: 1 input, 2 output, 3 name,
+ * 4 op_type, 7 domain; GraphProto: 1 node, 2 name, 5 initializer, 11 input, 12
+ * output; ModelProto: 1 ir_version, 2 producer_name, 3 producer_version, 5
+ * model_version, 7 graph, 8 opset_import, 14 metadata_props; AttributeProto: 7
+ * floats, 8 ints, 9 strings.
  */
 #include "learn/export.h"
 
@@ -9,7 +15,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-
 
 #define IR_VERSION	7			/* that of opset 13 */
 #define OPSET		13

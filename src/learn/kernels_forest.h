@@ -4,8 +4,8 @@
  *
  * A row passes the top of a tree, its page of up to 32 leaves (learn_int.h),
  * without walking: all nodes of the page are asked at once.  With many rows a
- * vector holds a feature of several rows, with one row the nodes of the page
- * (AVX-512).  Most rows of most trees are through then.
+ * vector holds a feature of several rows, with one row of few features the
+ * nodes of the page (kernels_page_row.h).  Most rows of most trees are through then.
  *
  * The others walk: a set of walkers, each a node and a slot, goes down one
  * level at a time; those that reach a leaf leave the set, the others stay
@@ -214,7 +214,7 @@ only_counts(const lrn_model *m)
 
 /* ---- one row ---- */
 
-#if defined(__AVX512F__)
+#if defined(__AVX2__)
 /* A row passes the tops of n trees from first on: walkers, and leaves of those that are through. */
 INLINE void
 tops_of_row(const lrn_model *m, walk *k, const asked *a, uint32_t first, uint32_t n, const bool missing)
@@ -222,21 +222,21 @@ tops_of_row(const lrn_model *m, walk *k, const asked *a, uint32_t first, uint32_
 	const few_features few = few_load(a->x, (uint32_t) m->info.n_features);
 
 	k->n = 0;
-	for (uint32_t t = 0; t < n; t += 16)
+	for (uint32_t t = 0; t < n; t += W)
 	{
 		const lrn_top *p = &m->tops[first + t];
-		uint32_t	leaf[16] __attribute__((aligned(64)));
-		uint32_t	left = n - t < 16 ? n - t : 16;
-		__m512i		cleared[16];
+		uint32_t	leaf[W] __attribute__((aligned(64)));
+		uint32_t	left = n - t < W ? n - t : W;
+		page_bits	cleared[W];
 
 		LRN_UNROLL
-		for (uint32_t i = 0; i < 16; i++)
+		for (uint32_t i = 0; i < W; i++)
 		{
 			const lrn_top *top = &p[i < left ? i : 0];
 
 			cleared[i] = cleared_by(top->threshold, top->clear, top->feature, top->n_left, &few, missing);
 		}
-		_mm512_store_si512(leaf, lowest_left(cleared));
+		lowest_left(cleared, leaf);
 		for (uint32_t i = 0; i < left; i++)
 		{
 			k->node[k->n] = k->payload[t + i] = p[i].next[leaf[i]];
@@ -251,8 +251,8 @@ tops_of_row(const lrn_model *m, walk *k, const asked *a, uint32_t first, uint32_
 INLINE void
 start_row(const lrn_model *m, walk *k, const asked *a, uint32_t first, uint32_t n)
 {
-#if defined(__AVX512F__)
-	if (m->info.n_features <= 32)
+#if defined(__AVX2__)
+	if (m->info.n_features <= FEW_FEATURES)
 	{
 		if (a->missing)
 			tops_of_row(m, k, a, first, n, true);

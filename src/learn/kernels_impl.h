@@ -197,6 +197,7 @@ syr2(double *a, int ld, int n, const double *v, const double *w)
 #include "learn/kernels_linear.h"
 #include "learn/kernels_logistic.h"
 #include "learn/kernels_boost.h"
+#include "learn/kernels_page_row.h"
 #include "learn/kernels_pages.h"
 #include "learn/kernels_forest.h"
 #include "learn/kernels_cluster.h"

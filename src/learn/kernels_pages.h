@@ -5,8 +5,8 @@
  *
  * With many rows a vector holds one feature of several rows, and all nodes of
  * a page are asked of it in turn: no gathers, no branches on data.  With few
- * rows a vector holds the nodes of a page (AVX-512), or several trees walk
- * side by side.  A margin adds its trees in order either way: equal bits.
+ * rows a vector holds the nodes of a page (kernels_page_row.h), or several
+ * trees walk side by side.  A margin adds its trees in order either way: equal bits.
  */
 #include "learn/boost_file.h"
 
@@ -49,79 +49,42 @@ page_behind(const lrn_model *m, const boost_page *p, uint32_t leaf)
 
 /* ---- one row ---- */
 
-#if defined(__AVX512F__)
-
-/* A row's features in registers. */
-typedef struct few_features
+#if defined(__AVX2__)
+/* Trees of one page, numbers only, few features: W at once. */
+INLINE float
+margin_of_pages(const lrn_model *m, const float *x, uint32_t first, uint32_t step, const bool missing)
 {
-	__m512		low,
-				high;
-} few_features;
+	const few_features few = few_load(x, m->n_used);
+	float		sum = 0;
 
-INLINE few_features
-few_load(const float *x, uint32_t n)
-{
-	uint32_t	mask = n < 32 ? ((uint32_t) 1 << n) - 1 : UINT32_MAX;
-
-	return (few_features) {_mm512_maskz_loadu_ps((__mmask16) mask, x),
-		_mm512_maskz_loadu_ps((__mmask16) (mask >> 16), x + 16)};
-}
-
-/*
- * Leaves that up to 32 nodes rule out, a node a lane, the nodes in two vectors:
- * or them.  Those from n_left on send missing values right, if there may be
- * any.  Unused nodes rule out nothing, whatever they are asked.
- */
-INLINE __m512i
-cleared_by(const float *threshold, const uint32_t *clear, const uint16_t *feature, uint32_t n_left,
-		   const few_features *few, const bool missing)
-{
-	__m512i		out = _mm512_setzero_si512();
-
-	LRN_UNROLL
-	for (int half = 0; half < 2; half++)
+	for (uint32_t t = first; t < m->n_trees; t += W * step)
 	{
-		__m512i		f = _mm512_cvtepu16_epi32(_mm256_load_si256((const __m256i *) (feature + 16 * half)));
-		__m512		v = _mm512_permutex2var_ps(few->low, f, few->high);
-		__mmask16	right = _mm512_cmp_ps_mask(v, _mm512_load_ps(threshold + 16 * half), _CMP_GT_OQ);
+		uint32_t	leaf[W] __attribute__((aligned(64)));
+		uint32_t	n = (m->n_trees - t + step - 1) / step;
+		page_bits	cleared[W];
 
-		if (missing)
-			right |= _mm512_cmp_ps_mask(v, v, _CMP_UNORD_Q) &
-				(__mmask16) (~(((uint64_t) 1 << n_left) - 1) >> (16 * half));
-		out = _mm512_mask_or_epi32(out, right, out, _mm512_load_si512(clear + 16 * half));
+		LRN_UNROLL
+		for (uint32_t i = 0; i < W; i++)
+		{
+			const boost_page *p = &m->pages[i < n ? t + i * step : t];
+
+			cleared[i] = cleared_by(p->threshold, p->clear, p->feature, p->n_left, &few, missing);
+		}
+		lowest_left(cleared, leaf);
+		for (uint32_t i = 0; i < (n < W ? n : W); i++)
+			sum += m->pages[t + i * step].value[leaf[i]];
 	}
-	return out;
+	return sum;
 }
 
-/*
- * For each of 16 vectors the number of the lowest bit that no lane of it has:
- * they are or-ed and transposed at once.
- */
-INLINE __m512i
-lowest_left(const __m512i *v)
+INLINE bool
+one_page_each(const lrn_model *m)
 {
-	__m512i		w[8],
-				u[4],
-				t[2],
-				all,
-				lowest;
-
-	LRN_UNROLL
-	for (int i = 0; i < 8; i++)
-		w[i] = _mm512_or_si512(_mm512_unpacklo_epi32(v[2 * i], v[2 * i + 1]), _mm512_unpackhi_epi32(v[2 * i], v[2 * i + 1]));
-	LRN_UNROLL
-	for (int i = 0; i < 4; i++)
-		u[i] = _mm512_or_si512(_mm512_unpacklo_epi64(w[2 * i], w[2 * i + 1]), _mm512_unpackhi_epi64(w[2 * i], w[2 * i + 1]));
-	LRN_UNROLL
-	for (int i = 0; i < 2; i++)
-		t[i] = _mm512_or_si512(_mm512_shuffle_i32x4(u[2 * i], u[2 * i + 1], 0x44), _mm512_shuffle_i32x4(u[2 * i], u[2 * i + 1], 0xEE));
-	all = _mm512_or_si512(_mm512_shuffle_i32x4(t[0], t[1], 0x88), _mm512_shuffle_i32x4(t[0], t[1], 0xDD));
-	lowest = _mm512_andnot_si512(all, _mm512_add_epi32(all, _mm512_set1_epi32(1)));
-	/* The exponent of 2^n; the last bit stands for none at all. */
-	return _mm512_and_si512(_mm512_sub_epi32(_mm512_srli_epi32(_mm512_castps_si512(_mm512_cvtepu32_ps(lowest)), 23),
-											 _mm512_set1_epi32(127)),
-							_mm512_set1_epi32(31));
+	return m->n_used <= FEW_FEATURES && m->n_sets == 0 && m->n_pages == m->n_trees;
 }
+#endif
+
+#if defined(__AVX512F__)
 
 /* A page's leaf, whatever its nodes are. */
 INLINE uint32_t
@@ -151,47 +114,12 @@ leaf_of(const lrn_model *m, const boost_page *p, const float *x)
 	return (uint32_t) __builtin_ctzll(~(uint64_t) cleared) & (BOOST_PAGE - 1);
 }
 
-/* Trees of one page, numbers only, few features: 16 at once. */
-INLINE float
-margin_of_pages(const lrn_model *m, const float *x, uint32_t first, uint32_t step, const bool missing)
-{
-	const few_features few = few_load(x, m->n_used);
-	float		sum = 0;
-
-	for (uint32_t t = first; t < m->n_trees; t += 16 * step)
-	{
-		uint32_t	leaf[16] __attribute__((aligned(64)));
-		uint32_t	n = (m->n_trees - t + step - 1) / step;
-		__m512i		cleared[16];
-
-		LRN_UNROLL
-		for (uint32_t i = 0; i < 16; i++)
-		{
-			const boost_page *p = &m->pages[i < n ? t + i * step : t];
-
-			cleared[i] = cleared_by(p->threshold, p->clear, p->feature, p->n_left, &few, missing);
-		}
-		_mm512_store_si512(leaf, lowest_left(cleared));
-		for (uint32_t i = 0; i < (n < 16 ? n : 16); i++)
-			sum += m->pages[t + i * step].value[leaf[i]];
-	}
-	return sum;
-}
-
 /* Leaf values of margin first, and then every step-th tree, added up. */
 static float
-margin_of_row(const lrn_model *m, const float *x, uint32_t first, uint32_t step)
+margin_by_pages(const lrn_model *m, const float *x, uint32_t first, uint32_t step)
 {
 	float		sum = 0;
 
-	if (m->n_used <= 32 && m->n_sets == 0 && m->n_pages == m->n_trees)
-	{
-		bool		missing = false;
-
-		for (uint32_t i = 0; i < m->n_used; i++)
-			missing |= x[i] != x[i];
-		return missing ? margin_of_pages(m, x, first, step, true) : margin_of_pages(m, x, first, step, false);
-	}
 	for (uint32_t t = first; t < m->n_trees; t += step)
 	{
 		const boost_page *p = &m->pages[m->roots[t + 1] - 1],
@@ -229,7 +157,7 @@ step_down(const lrn_model *m, const boost_page *p, uint32_t at, const float *x, 
 
 /* Leaf values of margin first, and then every step-th tree, added up. */
 static float
-margin_of_row(const lrn_model *m, const float *x, uint32_t first, uint32_t step)
+margin_by_pages(const lrn_model *m, const float *x, uint32_t first, uint32_t step)
 {
 	const bool	sets = m->n_sets > 0;
 	float		sum = 0;
@@ -277,6 +205,23 @@ margin_of_row(const lrn_model *m, const float *x, uint32_t first, uint32_t step)
 }
 
 #endif
+
+/* The same, the fastest way there is. */
+static float
+margin_of_row(const lrn_model *m, const float *x, uint32_t first, uint32_t step)
+{
+#if defined(__AVX2__)
+	if (one_page_each(m))
+	{
+		bool		missing = false;
+
+		for (uint32_t i = 0; i < m->n_used; i++)
+			missing |= x[i] != x[i];
+		return missing ? margin_of_pages(m, x, first, step, true) : margin_of_pages(m, x, first, step, false);
+	}
+#endif
+	return margin_by_pages(m, x, first, step);
+}
 
 /* ---- a block of rows ---- */
 

@@ -62,9 +62,11 @@ extend(element *path, uint32_t n, const element *e, const double *inverse)
 	path[n].weight = n == 0 ? 1 : 0;
 	for (uint32_t i = n; i-- > 0;)
 	{
+		double		share = path[i].weight * scale;
+
 		if (e->one)
-			path[i + 1].weight += path[i].weight * (i + 1) * scale;
-		path[i].weight = e->zero * path[i].weight * (n - i) * scale;
+			path[i + 1].weight += share * (i + 1);
+		path[i].weight = share * (e->zero * (n - i));
 	}
 }
 
@@ -75,17 +77,21 @@ unwind(element *path, uint32_t n, uint32_t at, const double *inverse)
 	double		zero = path[at].zero,
 				next = path[n].weight;
 
-	for (uint32_t i = n; i-- > 0;)
-	{
-		if (path[at].one)
+	/* From one step to the next only a product and a difference wait for each other. */
+	if (path[at].one)
+		for (uint32_t i = n; i-- > 0;)
 		{
 			double		old = path[i].weight;
 
-			path[i].weight = next * (n + 1) * inverse[i + 1];
-			next = old - path[i].weight * zero * (n - i) * inverse[n + 1];
+			path[i].weight = next * ((n + 1) * inverse[i + 1]);
+			next = old - next * (zero * (n - i) * inverse[i + 1]);
 		}
-		else
-			path[i].weight = path[i].weight * (n + 1) * inverse[n - i] / zero;
+	else
+	{
+		double		scale = (n + 1) / zero;
+
+		for (uint32_t i = 0; i < n; i++)
+			path[i].weight *= scale * inverse[n - i];
 	}
 	for (uint32_t i = at; i < n; i++)
 	{
@@ -101,17 +107,14 @@ static double
 unwound_sum(const element *path, uint32_t n, double zero, const double *inverse)
 {
 	double		next = path[n].weight,
-				sum = 0,
-				scale = zero * inverse[n + 1];
+				sum = 0;
 
 	for (uint32_t i = n; i-- > 0;)
 	{
-		double		w = next * (n + 1) * inverse[i + 1];
-
-		sum += w;
-		next = path[i].weight - w * scale * (n - i);
+		sum += next * inverse[i + 1];
+		next = path[i].weight - next * (zero * (n - i) * inverse[i + 1]);
 	}
-	return sum;
+	return sum * (n + 1);
 }
 
 static void

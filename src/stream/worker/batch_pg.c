@@ -221,9 +221,10 @@ transact(const kfk_source *source, kfk_partition *partitions, int n_partitions, 
 	}
 	kfk_owner_end(&save);
 
+	if (any || source->transform != NULL)
+		kfk_target_insert(target, items, n);	/* or ends what the transform began */
 	if (any)
 	{
-		kfk_target_insert(target, items, n);
 		immediate = makeNode(ConstraintsSetStmt);
 		immediate->constraints = NIL;
 		immediate->deferred = false;

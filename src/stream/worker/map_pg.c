@@ -146,21 +146,21 @@ map_column(kfk_column *c, const kfk_source *source, Relation rel, Form_pg_attrib
 	c->default_sql = rel != NULL && c->property == KFK_NO_PROPERTY ? default_of(rel, att->attnum) : NULL;
 }
 
-/* The column that takes a whole message must be there, and fit. */
+/* What takes a whole message must be there, and fit; where names whose columns or attributes these are. */
 static void
-check_whole(const kfk_target *target, const kfk_source *source, Relation rel)
+check_whole(const kfk_target *target, const char *where)
 {
 	if (target->n_fields == 0)
 		ereport(ERROR,
 				(errcode(ERRCODE_UNDEFINED_COLUMN),
-				 errmsg("no column of table %s takes the value of a message", RelationGetRelationName(rel)),
-				 errdetail("Format \"%s\" puts it into column \"%s\".", source->format->name, source->format->whole),
-				 errhint("Name a column so, or another one in option \"columns\": {\"%s\": \"column\"}.", source->format->whole)));
+				 errmsg("no column of %s takes the value of a message", where),
+				 errdetail("Format \"%s\" puts it into column \"%s\".", target->format->name, target->format->whole),
+				 errhint("Name a column so, or another one in option \"columns\": {\"%s\": \"column\"}.", target->format->whole)));
 	for (int f = 0; f < target->n_fields; f++)
-		if (strcmp(source->format->name, "bytes") == 0 && target->fields[f].kind != KFK_BYTEA)
+		if (strcmp(target->format->name, "bytes") == 0 && target->fields[f].kind != KFK_BYTEA)
 			ereport(ERROR,
 					(errcode(ERRCODE_DATATYPE_MISMATCH),
-					 errmsg("column \"%s\" of table %s is not of type bytea", target->in.columns[target->field_column[f]].name, RelationGetRelationName(rel)),
+					 errmsg("column \"%s\" of %s is not of type bytea", target->in.columns[target->field_column[f]].name, where),
 					 errdetail("Format \"bytes\" puts the value of a message into it.")));
 }
 
@@ -326,6 +326,8 @@ map_argument(kfk_target *target, const kfk_source *source)
 			add_field(target->fields, target->field_column, &target->n_fields, target->format, c, in->n_columns);
 		in->n_columns++;
 	}
+	if (target->format->whole != NULL)
+		check_whole(target, psprintf("the argument of %s", source->transform));
 	finish_shape(in, true, "millrace_messages");
 }
 
@@ -374,7 +376,7 @@ map_columns(kfk_target *target, const kfk_source *source, Relation rel, const Bi
 		in->n_columns++;
 	}
 	if (target->format->whole != NULL)
-		check_whole(target, source, rel);
+		check_whole(target, psprintf("table %s", RelationGetRelationName(rel)));
 	if (n_primary < bms_num_members(primary))
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_TABLE_DEFINITION),

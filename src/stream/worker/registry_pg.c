@@ -133,15 +133,22 @@ fetch(const kfk_source *source, const kfk_registry *registry, uint32 id)
 	return good;
 }
 
-/* The schema of one key or value is known, or cannot be: no Avro, or nobody to ask. */
+/*
+ * The schema of one key or value is known, or cannot be: no Avro, or nobody to
+ * ask.  *seen is the id looked at last, *seen_any whether there was one.
+ */
 static bool
-know(const kfk_source *source, const void *data, size_t len)
+know(const kfk_source *source, const void *data, size_t len, bool *seen_any, uint32_t *seen)
 {
 	kfk_registry registry;
 	uint32_t	id;
 	bool		known;
 
-	if (data == NULL || !kfk_avro_id(data, len, &id) || kfk_schema_cached(id))
+	if (data == NULL || !kfk_avro_id(data, len, &id) || (*seen_any && *seen == id))
+		return true;
+	*seen_any = true;
+	*seen = id;
+	if (kfk_schema_cached(id))
 		return true;
 	kfk_begin("look up a schema");
 	known = kfk_schema(unconstify(kfk_source *, source), id) != NULL;
@@ -162,9 +169,12 @@ kfk_know_schemas(const kfk_source *source, const kfk_item *items, int n)
 	bool		values = kfk_avro_format(source->format);
 	bool		keys = source->key_format != NULL && kfk_avro_format(source->key_format);
 
+	bool		seen[2] = {false, false};
+	uint32_t	id[2];
+
 	for (int i = 0; (values || keys) && i < n; i++)
-		if ((values && !know(source, items[i].message.value, items[i].message.value_len)) ||
-			(keys && !know(source, items[i].message.key, items[i].message.key_len)))
+		if ((values && !know(source, items[i].message.value, items[i].message.value_len, &seen[0], &id[0])) ||
+			(keys && !know(source, items[i].message.key, items[i].message.key_len, &seen[1], &id[1])))
 			return false;
 	return true;
 }

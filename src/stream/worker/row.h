@@ -9,6 +9,7 @@
 
 #include "executor/spi.h"
 #include "fmgr.h"
+#include "utils/resowner.h"
 #include "utils/queryenvironment.h"
 #include "utils/rel.h"
 
@@ -89,6 +90,39 @@ struct kfk_target
 	Oid			argument_relation;	/* ... and the relation behind it, if it is a row */
 	Tuplestorestate *transformed;	/* rows of the transaction at hand */
 };
+
+/* What decoding a batch works with. */
+typedef struct kfk_work
+{
+	kfk_target *target;
+	const kfk_source *source;
+	MemoryContext cxt;
+	ResourceOwner owner;
+	bool		protected;		/* in the subtransaction */
+	kfk_value  *values;
+	kfk_value  *key_values;
+} kfk_work;
+
+/* Decoded bytes, which have room before them, as a varlena. */
+static inline Datum
+kfk_varlena(char *data, size_t len)
+{
+	char	   *start = data - VARHDRSZ;
+
+	SET_VARSIZE(start, VARHDRSZ + len);
+	return PointerGetDatum(start);
+}
+
+/* row_pg.c */
+extern void kfk_protect(kfk_work *w);	/* before anything that may raise an error */
+
+/* value_pg.c */
+extern char *kfk_server_text(kfk_work *w, char *data, size_t *len);
+extern Datum kfk_convert(kfk_work *w, kfk_column *c, kfk_value *v);
+extern Datum kfk_from_text(kfk_work *w, kfk_column *c, const char *text);
+
+/* property_pg.c */
+extern Datum kfk_property_of(kfk_work *w, kfk_column *c, const kfk_message *m, bool *null);
 
 /* map_pg.c */
 extern void kfk_map_target(kfk_target *target, const kfk_source *source, Relation rel);

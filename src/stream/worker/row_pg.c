@@ -13,34 +13,14 @@
 #include "stream/worker/row.h"
 
 #include "access/xact.h"
-#include "catalog/pg_type.h"
 #include "mb/pg_wchar.h"
 #include "miscadmin.h"
-#include "lib/stringinfo.h"
-#include "utils/array.h"
 #include "utils/builtins.h"
 #include "utils/memutils.h"
-#include "utils/resowner.h"
-#include "utils/timestamp.h"
-
-StaticAssertDecl(KFK_TEXT_RESERVE == VARHDRSZ, "the decoder leaves another room than a varlena header");
-StaticAssertDecl(KFK_ARRAY_RESERVE == ARR_OVERHEAD_NONULLS(1), "the decoder leaves another room than an array header");
-
-/* What conversion works with. */
-typedef struct work
-{
-	kfk_target *target;
-	const kfk_source *source;
-	MemoryContext cxt;
-	ResourceOwner owner;
-	bool		protected;		/* in the subtransaction */
-	kfk_value  *values;
-	kfk_value  *key_values;
-} work;
 
 /* Before anything that may raise an error. */
-static void
-protect(work *w)
+void
+kfk_protect(kfk_work *w)
 {
 	if (w->protected)
 		return;
@@ -70,280 +50,6 @@ fault(kfk_item *item, MemoryContext cxt, const char *sqlstate, const char *error
 				*p = '?';
 }
 
-/* Decoded text as the database's encoding has it; len is updated. */
-static char *
-server_text(work *w, char *data, size_t *len)
-{
-	char	   *converted;
-	char	   *piece;
-
-	if (GetDatabaseEncoding() == PG_UTF8)
-		return data;
-	protect(w);
-	converted = pg_any_to_server(data, (int) *len, PG_UTF8);
-	if (converted == data)
-		return data;
-	*len = strlen(converted);
-	piece = palloc(VARHDRSZ + *len + 1);
-	memcpy(piece + VARHDRSZ, converted, *len + 1);
-	return piece + VARHDRSZ;
-}
-
-/* Decoded bytes, which have room before them, as a varlena. */
-static Datum
-varlena(char *data, size_t len)
-{
-	char	   *start = data - VARHDRSZ;
-
-	SET_VARSIZE(start, VARHDRSZ + len);
-	return PointerGetDatum(start);
-}
-
-static Datum
-numeric_array(kfk_value *v, Oid element, size_t width)
-{
-	ArrayType  *a;
-
-	if (v->len == 0)
-		return PointerGetDatum(construct_empty_array(element));
-	if (v->has_nulls)
-	{
-		Datum	   *elements = palloc(sizeof(Datum) * v->len);
-		int			dims[] = {(int) v->len};
-		int			bounds[] = {1};
-
-		for (size_t i = 0; i < v->len; i++)
-		{
-			const char *at = v->v.data + i * width;
-
-			if (element == FLOAT4OID)
-				elements[i] = Float4GetDatum(*(const float4 *) at);
-			else if (element == FLOAT8OID)
-				elements[i] = Float8GetDatum(*(const float8 *) at);
-			else if (element == INT4OID)
-				elements[i] = Int32GetDatum(*(const int32 *) at);
-			else
-				elements[i] = Int64GetDatum(*(const int64 *) at);
-		}
-		return PointerGetDatum(construct_md_array(elements, v->nulls, 1, dims, bounds, element, (int) width, true,
-												  width == 8 ? TYPALIGN_DOUBLE : TYPALIGN_INT));
-	}
-	a = (ArrayType *) (v->v.data - KFK_ARRAY_RESERVE);
-	SET_VARSIZE(a, KFK_ARRAY_RESERVE + v->len * width);
-	a->ndim = 1;
-	a->dataoffset = 0;
-	a->elemtype = element;
-	ARR_DIMS(a)[0] = (int) v->len;
-	ARR_LBOUND(a)[0] = 1;
-	return PointerGetDatum(a);
-}
-
-static Datum
-text_array(work *w, kfk_column *c, kfk_value *v)
-{
-	Datum	   *elements = palloc(sizeof(Datum) * (v->len + 1));
-	bool	   *nulls = palloc(v->len + 1);
-	int			dims[] = {(int) v->len};
-	int			bounds[] = {1};
-
-	if (v->len == 0)
-		return PointerGetDatum(construct_empty_array(c->element));
-	for (size_t i = 0; i < v->len; i++)
-	{
-		kfk_slice  *s = &v->v.slices[i];
-
-		nulls[i] = s->data == NULL;
-		elements[i] = 0;
-		if (nulls[i])
-			continue;
-		s->data = server_text(w, unconstify(char *, s->data), &s->len);
-		if (c->element == TEXTOID)
-			elements[i] = varlena(unconstify(char *, s->data), s->len);
-		else
-		{
-			protect(w);
-			elements[i] = InputFunctionCall(&c->element_input, unconstify(char *, s->data), c->element_ioparam, c->typmod);
-		}
-	}
-	return PointerGetDatum(construct_md_array(elements, nulls, 1, dims, bounds, c->element,
-											  c->element_len, c->element_byval, c->element_align));
-}
-
-/* A decoded value as a Datum of the column's base type. */
-static Datum
-convert(work *w, kfk_column *c, kfk_value *v)
-{
-	if (v->state == KFK_AS_TEXT || (c->kind == KFK_TEXT && c->base != TEXTOID))
-	{
-		v->v.data = server_text(w, v->v.data, &v->len);
-		protect(w);
-		return InputFunctionCall(&c->input, v->v.data, c->ioparam, c->typmod);
-	}
-	switch (c->kind)
-	{
-		case KFK_TEXT:
-			v->v.data = server_text(w, v->v.data, &v->len);
-			return varlena(v->v.data, v->len);
-		case KFK_BYTEA:
-			return varlena(v->v.data, v->len);
-		case KFK_INT2:
-			return Int16GetDatum((int16) v->v.integer);
-		case KFK_INT4:
-			return Int32GetDatum((int32) v->v.integer);
-		case KFK_INT8:
-			return Int64GetDatum(v->v.integer);
-		case KFK_TIMESTAMPTZ:
-			return TimestampTzGetDatum(v->v.integer);
-		case KFK_FLOAT4:
-			return Float4GetDatum(v->v.float4);
-		case KFK_FLOAT8:
-			return Float8GetDatum(v->v.float8);
-		case KFK_BOOL:
-			return BoolGetDatum(v->v.boolean);
-		case KFK_FLOAT4_ARRAY:
-			return numeric_array(v, FLOAT4OID, sizeof(float4));
-		case KFK_FLOAT8_ARRAY:
-			return numeric_array(v, FLOAT8OID, sizeof(float8));
-		case KFK_INT4_ARRAY:
-			return numeric_array(v, INT4OID, sizeof(int32));
-		case KFK_INT8_ARRAY:
-			return numeric_array(v, INT8OID, sizeof(int64));
-		case KFK_TEXT_ARRAY:
-			return text_array(w, c, v);
-		case KFK_JSON:
-			break;
-	}
-	elog(ERROR, "unexpected kind of column");
-}
-
-/* Text of the database as the column's base type. */
-static Datum
-from_text(work *w, kfk_column *c, const char *text)
-{
-	if (c->base == TEXTOID)
-		return CStringGetTextDatum(text);
-	protect(w);
-	return InputFunctionCall(&c->input, unconstify(char *, text), c->ioparam, c->typmod);
-}
-
-/* Names and values of a message's headers in turn, as texts. */
-typedef struct header_list
-{
-	Datum	   *elements;
-	bool	   *nulls;
-	int			n;
-	int			room;
-} header_list;
-
-/* Bytes as text: as they are, or in hexadecimal as bytea shows them. */
-static Datum
-readable(const void *data, size_t len)
-{
-	char	   *hex;
-
-	if (len <= MaxAllocSize / 4 && pg_verify_mbstr(GetDatabaseEncoding(), data, (int) len, true))
-		return PointerGetDatum(cstring_to_text_with_len(data, (int) len));
-	hex = palloc(2 * len + 3);
-	memcpy(hex, "\\x", 2);
-	hex[2 + hex_encode(data, len, hex + 2)] = '\0';
-	return CStringGetTextDatum(hex);
-}
-
-static bool
-add_header(void *arg, const char *name, const void *value, size_t len)
-{
-	header_list *list = arg;
-
-	if (list->n + 2 > list->room)
-	{
-		list->room = list->room ? list->room * 2 : 16;
-		list->elements = list->elements ? repalloc(list->elements, sizeof(Datum) * (size_t) list->room) : palloc(sizeof(Datum) * (size_t) list->room);
-		list->nulls = list->nulls ? repalloc(list->nulls, (size_t) list->room) : palloc((size_t) list->room);
-	}
-	list->nulls[list->n] = false;
-	list->elements[list->n++] = readable(name, strlen(name));
-	list->nulls[list->n] = value == NULL;
-	list->elements[list->n++] = value ? readable(value, len) : 0;
-	return true;
-}
-
-/* The headers in order: an array of names and values in turn, or JSON as in dead_letters. */
-static Datum
-headers(work *w, kfk_column *c, const kfk_message *m)
-{
-	header_list list = {NULL, NULL, 0, 0};
-	StringInfoData json;
-	int			lower = 1;
-
-	if (c->kind == KFK_TEXT_ARRAY && c->element == TEXTOID)
-	{
-		kfk_headers(m, add_header, &list);
-		if (list.n == 0)
-			return PointerGetDatum(construct_empty_array(TEXTOID));
-		return PointerGetDatum(construct_md_array(list.elements, list.nulls, 1, &list.n, &lower, TEXTOID, -1, false, TYPALIGN_INT));
-	}
-	initStringInfo(&json);
-	kfk_add_headers(&json, m);
-	return from_text(w, c, json.data);
-}
-
-/* A property of the message for a column; *null if it has none. */
-static Datum
-property(work *w, kfk_column *c, const kfk_message *m, bool *null)
-{
-	switch (c->property)
-	{
-		case KFK_SOURCE:
-			return from_text(w, c, w->source->name);
-		case KFK_TOPIC:
-			return from_text(w, c, w->source->topic);
-		case KFK_PARTITION:
-			if (c->base == INT4OID)
-				return Int32GetDatum(m->partition);
-			return from_text(w, c, psprintf("%d", m->partition));
-		case KFK_OFFSET:
-			if (c->base == INT8OID)
-				return Int64GetDatum(m->offset);
-			return from_text(w, c, psprintf(INT64_FORMAT, m->offset));
-		case KFK_TIME:
-			*null = m->time_ms < 0;
-			if (*null)
-				return 0;
-			if (c->base == TIMESTAMPTZOID)
-				return TimestampTzGetDatum(kfk_time(m->time_ms));
-			return from_text(w, c, timestamptz_to_str(kfk_time(m->time_ms)));
-		case KFK_KEY:
-			*null = m->key == NULL;
-			if (*null)
-				return 0;
-			{
-				size_t		len = m->key_len;
-				char	   *copy = (char *) palloc(VARHDRSZ + len + 1) + VARHDRSZ;
-
-				memcpy(copy, m->key, len);
-				copy[len] = '\0';
-				if (c->base == BYTEAOID)
-					return varlena(copy, len);
-				if (!kfk_utf8(copy, len))
-				{
-					protect(w);
-					ereport(ERROR,
-							(errcode(ERRCODE_CHARACTER_NOT_IN_REPERTOIRE),
-							 errmsg("the message's key is not valid UTF-8")));
-				}
-				copy = server_text(w, copy, &len);
-				if (c->base == TEXTOID)
-					return varlena(copy, len);
-				return from_text(w, c, copy);
-			}
-		case KFK_HEADERS:
-			return headers(w, c, m);
-		case KFK_NO_PROPERTY:
-			break;
-	}
-	elog(ERROR, "unexpected property of a message");
-}
-
 /* An empty row of a shape: all columns NULL, and no default asked for. */
 static kfk_row *
 new_row(const kfk_shape *shape)
@@ -361,7 +67,7 @@ new_row(const kfk_shape *shape)
 
 /* Decoded values into the columns of a row that they are for. */
 static void
-fill(work *w, const kfk_shape *shape, kfk_row *row, const int *field_column, int n_fields, kfk_value *values)
+fill(kfk_work *w, const kfk_shape *shape, kfk_row *row, const int *field_column, int n_fields, kfk_value *values)
 {
 	for (int f = 0; f < n_fields; f++)
 	{
@@ -372,7 +78,7 @@ fill(work *w, const kfk_shape *shape, kfk_row *row, const int *field_column, int
 		if (v->state == KFK_SET || v->state == KFK_AS_TEXT)
 		{
 			row->nulls[i] = false;
-			row->values[i] = convert(w, c, v);
+			row->values[i] = kfk_convert(w, c, v);
 		}
 		if (c->default_sql)
 			row->values[c->flag] = BoolGetDatum(v->state != KFK_ABSENT);
@@ -381,13 +87,13 @@ fill(work *w, const kfk_shape *shape, kfk_row *row, const int *field_column, int
 
 /* Domains' checks and NOT NULL for a column; false: noted as the item's fault. */
 static bool
-check_column(work *w, kfk_column *c, kfk_row *row, int i, kfk_item *item)
+check_column(kfk_work *w, kfk_column *c, kfk_row *row, int i, kfk_item *item)
 {
 	char		message[256];
 
 	if (c->domain && (c->default_sql == NULL || DatumGetBool(row->values[c->flag])))
 	{
-		protect(w);
+		kfk_protect(w);
 		domain_check(row->values[i], row->nulls[i], c->type, &c->domain_cache, w->target->cxt);
 	}
 	if (!c->not_null || !row->nulls[i])
@@ -399,7 +105,7 @@ check_column(work *w, kfk_column *c, kfk_row *row, int i, kfk_item *item)
 
 /* A row of w->values for the item; NULL if it must not be, noted as the item's fault. */
 static kfk_row *
-make_row(work *w, kfk_item *item)
+make_row(kfk_work *w, kfk_item *item)
 {
 	kfk_target *t = w->target;
 	kfk_shape  *shape = &t->in;
@@ -415,7 +121,7 @@ make_row(work *w, kfk_item *item)
 		if (c->property != KFK_NO_PROPERTY)
 		{
 			row->nulls[i] = false;
-			row->values[i] = property(w, c, &item->message, &row->nulls[i]);
+			row->values[i] = kfk_property_of(w, c, &item->message, &row->nulls[i]);
 		}
 		if (!check_column(w, c, row, i, item))
 			return NULL;
@@ -425,7 +131,7 @@ make_row(work *w, kfk_item *item)
 
 /* A fault of decoding is the item's, unless it lies elsewhere. */
 static void
-take_fault(work *w, kfk_item *item, const kfk_fault *why, const char *detail)
+take_fault(kfk_work *w, kfk_item *item, const kfk_fault *why, const char *detail)
 {
 	int			sqlstate = MAKE_SQLSTATE(why->sqlstate[0], why->sqlstate[1], why->sqlstate[2], why->sqlstate[3], why->sqlstate[4]);
 
@@ -438,7 +144,7 @@ take_fault(work *w, kfk_item *item, const kfk_fault *why, const char *detail)
 
 /* The message's key into w->key_values; false: noted as the item's fault. */
 static bool
-decode_key(work *w, const kfk_decoder *value_decoder, kfk_item *item)
+decode_key(kfk_work *w, const kfk_decoder *value_decoder, kfk_item *item)
 {
 	static const kfk_format_options plain;
 	const kfk_message *m = &item->message;
@@ -466,7 +172,7 @@ decode_key(work *w, const kfk_decoder *value_decoder, kfk_item *item)
 
 /* The row that a tombstone deletes: its key alone. */
 static void
-decode_tombstone(work *w, kfk_item *item)
+decode_tombstone(kfk_work *w, kfk_item *item)
 {
 	kfk_target *t = w->target;
 	kfk_row    *row = new_row(t->out);
@@ -488,7 +194,7 @@ decode_tombstone(work *w, kfk_item *item)
 
 /* The message's rows; without any it is passed over.  What is wrong with it is noted as its fault. */
 static void
-decode(work *w, const kfk_decoder *decoder, kfk_item *item)
+decode(kfk_work *w, const kfk_decoder *decoder, kfk_item *item)
 {
 	kfk_fault	why;
 	const kfk_message *m = &item->message;
@@ -522,7 +228,7 @@ decode(work *w, const kfk_decoder *decoder, kfk_item *item)
 
 /* A message to rows, to a row that is deleted, or to a fault. */
 static void
-decode_item(work *w, const kfk_decoder *decoder, kfk_item *item)
+decode_item(kfk_work *w, const kfk_decoder *decoder, kfk_item *item)
 {
 	bool		tombstone = item->message.value == NULL;
 
@@ -548,9 +254,9 @@ kfk_target_decode(kfk_target *target, const kfk_source *source, kfk_item *items,
 	kfk_decoder decoder = {target->fields, target->n_fields, source->refuse_unknown, &arena,
 	&source->format_options, target->positions, target->n_positions, target->whole,
 	kfk_schema, unconstify(kfk_source *, source)};
-	work		w = {target, source, cxt, CurrentResourceOwner, false, NULL, NULL};
+	kfk_work	w = {target, source, cxt, CurrentResourceOwner, false, NULL, NULL};
 	volatile int i = 0;
-	work	   *volatile pw = &w;
+	kfk_work   *volatile pw = &w;
 
 	w.values = palloc(sizeof(kfk_value) * (size_t) (target->n_fields + 1));
 	w.key_values = palloc(sizeof(kfk_value) * (size_t) (target->n_key_fields + 1));

@@ -10,7 +10,7 @@
  *	transform_pg.c	  option transform: rows made of messages by a function
  *	map_pg.c		  what of a message goes into which of its columns
  *	statement_pg.c	  the SQL that moves a batch
- *	row_pg.c		  a message as a row of it
+ *	row_pg.c		  a message as a row of it, its values (value_pg.c), its properties (property_pg.c)
  *	batch_pg.c		  one transaction for a run of messages
  *	isolate_pg.c	  errors: retried, or narrowed down to a dead letter
  *	dead_pg.c		  rows of dead_letters

@@ -1,7 +1,7 @@
 /*
  * target_pg.c
- *	  The table a source is read into: which JSON key or property of a message
- *	  becomes which column, and one INSERT for many messages.
+ *	  The table a source is read into: its map, kept up to date, and one INSERT
+ *	  for many messages.
  *
  * Messages become tuples of an ephemeral relation in memory, "millrace_batch",
  * and one prepared INSERT ... SELECT moves them into the target: any types, no
@@ -16,21 +16,13 @@
 
 #include "stream/worker/source.h"
 
-#include "access/htup_details.h"
 #include "access/table.h"
-#include "access/xact.h"
 #include "catalog/namespace.h"
-#include "catalog/pg_collation.h"
-#include "catalog/pg_type.h"
-#include "commands/trigger.h"
 #include "executor/spi.h"
-#include "mb/pg_wchar.h"
 #include "miscadmin.h"
-#include "utils/acl.h"
 #include "utils/builtins.h"
 #include "utils/guc.h"
 #include "utils/inval.h"
-#include "utils/lsyscache.h"
 #include "utils/memutils.h"
 #include "utils/rel.h"
 #include "utils/syscache.h"
