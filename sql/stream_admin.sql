@@ -39,6 +39,9 @@ SELECT millrace.create_source('regress_s', 'regress_k', 'topic', 'regress_target
 SELECT millrace.create_source('regress_time', 'regress_k', 'topic', 'regress_target', '{"start": "2026-11-21 12:00:00.5+02"}');
 SELECT options FROM millrace.sources WHERE name = 'regress_time';
 SELECT millrace.drop_source('regress_time');
+SELECT millrace.create_source('regress_time', 'regress_k', 'topic', 'regress_target', '{"start": "2026-11-21"}');
+SELECT options FROM millrace.sources WHERE name = 'regress_time';
+SELECT millrace.drop_source('regress_time');
 SELECT millrace.create_source('regress_s', 'regress_k', 'topic', 'regress_target', '{"unknown_keys": true}');
 SELECT millrace.create_source('regress_s', 'regress_k', 'topic', 'regress_target', '{"columns": {"x": "none"}}');
 SELECT millrace.create_source('regress_s', 'regress_k', 'topic', 'regress_target', '[]');

@@ -43,8 +43,10 @@ with Kafka(folder) as kafka, Cluster(os.environ['PG_CONFIG'], os.path.join(folde
            "GRANT CREATE ON DATABASE postgres TO mill; "
            "CREATE SERVER kafka FOREIGN DATA WRAPPER millrace_kafka OPTIONS (brokers '%s'); "
            "GRANT USAGE ON FOREIGN SERVER kafka TO mill; SELECT millrace.start()" % kafka.bootstrap)
-    c.psql("""SELECT millrace.create_pipeline('images', options =>
-           '{"server": "kafka", "images_topic": "images-input-stream", "source": {"workers": 2}}')""", user='mill')
+    kafka.create_topic('image-features-stream', partitions=3)
+    c.psql("""SELECT millrace.create_outbox('kafka');
+           SELECT millrace.create_pipeline('images', options =>
+           '{"server": "kafka", "images_topic": "images-input-stream", "publish_topic": "image-features-stream", "source": {"workers": 2}}')""", user='mill')
     placed = kafka.produce('images-input-stream', [
         (i % 4, name.encode(), json.dumps({'image_id': name, 'content': base64.b64encode(content).decode()}).encode())
         for i, (name, content) in enumerate(images)])
@@ -57,6 +59,11 @@ with Kafka(folder) as kafka, Cluster(os.environ['PG_CONFIG'], os.path.join(folde
     same(c.value("SELECT count(*) FROM images.predictions p JOIN millrace.models m ON p.model = m.name || ':' || m.version "
                  "WHERE p.source_topic = 'images-input-stream' AND p.source_partition IS NOT NULL AND p.source_offset IS NOT NULL"),
          '24000', 'each prediction names an existing model version and its message')
+    c.wait_for('SELECT waiting FROM millrace.outbox_status', expect='0', timeout=60)
+    left = [json.loads(v) for _, _, k, v in kafka.read_all('image-features-stream')]
+    stored = {r[0]: json.loads(r[1]) for r in c.psql('SELECT image_id, to_jsonb(descriptors) FROM images.descriptors')}
+    same((len(left), {m['image_id']: m['descriptors'] for m in left} == stored, {m['descriptor_count'] for m in left}), (8000, True, {20}),
+         'the descriptors of every image left for Kafka, once')
     where = {(r[1], r[2]): r[0] for r in c.psql('SELECT image_id, source_partition, source_offset FROM images.images')}
     ok(all(where.get((str(p), str(o))) == images[i][0] for i, (p, o) in enumerate(placed)),
        'topic, partition and offset of each row are those the broker gave its message')

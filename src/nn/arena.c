@@ -7,6 +7,7 @@
  * step into the lowest gap that is free from first to last step.
  */
 #include "nn/plan.h"
+#include "nn/steps.h"
 
 #include <string.h>
 
@@ -251,6 +252,23 @@ find_wanted(nn_planner *p)
  */
 #define GROUP_ROWS 112
 #define GROUP_BYTES (UINT64_C(16) << 20)	/* of all their tensors */
+#define MAX_FOLD_OPERANDS 16
+
+static bool
+can_fold(const nn_planner *p, const nn_fstep *s)
+{
+	const nn_ftensor *t[MAX_FOLD_OPERANDS];
+
+	if (s->n_in + s->n_out > MAX_FOLD_OPERANDS)
+		return false;
+	for (int k = 0; k < s->n_in + s->n_out; k++)
+	{
+		int			at = p->operands[s->operands + (uint32_t) k];
+
+		t[k] = at < 0 ? NULL : &p->tensors[at].t;
+	}
+	return nn_step_can_fold(s, t);
+}
 
 static void
 choose_group(nn_planner *p)
@@ -275,12 +293,11 @@ choose_group(nn_planner *p)
 	{
 		nn_fstep   *s = &p->steps[i].s;
 
-		s->folds = nn_step_can_fold(s->kind);
-		for (int k = 0; k < s->n_in && s->folds; k++)
-			if (p->tensors[p->operands[s->operands + (uint32_t) k]].t.place == nn_place_const)
-				s->folds = 0;
+		s->folds = can_fold(p, s);
 		if (s->folds && s->kind == nn_step_gemm && s->u.gemm.m > rows)
 			rows = s->u.gemm.m;
+		else if (s->folds && s->kind == nn_step_plain && rows == 0)
+			rows = 1;
 	}
 	if (rows == 0 || rows > GROUP_ROWS / 2)
 		return;

@@ -143,14 +143,8 @@ check_step(const nn_file_header *file, const nn_step_check *c)
 		if (y->place != nn_place_arena || !y->blocked != !type->blocked)
 			return false;
 	}
-	if (s->folds)
-	{
-		if (s->folds != 1 || !nn_step_can_fold(s->kind))
-			return false;
-		for (int i = 0; i < s->n_in; i++)
-			if (c->t[i]->blocked || c->t[i]->place == nn_place_const)
-				return false;
-	}
+	if (s->folds && (s->folds != 1 || !nn_step_can_fold(s, c->t)))
+		return false;
 	return type->check(c);
 }
 

@@ -143,13 +143,6 @@ typedef struct nn_fstep
 	}			u;
 } nn_fstep;
 
-/* Steps that treat each row alone may take the rows of several images at once. */
-static inline bool
-nn_step_can_fold(int kind)
-{
-	return kind == nn_step_gemm || kind == nn_step_layernorm;
-}
-
 #define NN_MAX_GROUP 128
 
 typedef struct nn_port

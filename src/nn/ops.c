@@ -226,22 +226,22 @@ const nn_op nn_ops[] = {
 	{"QLinearMatMul", "", 10, NN_MAX_OPSET, nn_kind_plain, 8, 8, F(qlinear_matmul), 0},
 
 	/* ai.onnx.ml: the last inputs are models, attached from attributes (ops_ml.h) */
-	{"Scaler", ML, 1, 5, nn_kind_plain, 1, 2, F(ml_scaler), 0},
-	{"Imputer", ML, 1, 5, nn_kind_plain, 1, 2, F(ml_imputer), 0},
+	{"Scaler", ML, 1, 5, nn_kind_plain, 1, 2, F(ml_scaler), NN_ROWS_ALONE},
+	{"Imputer", ML, 1, 5, nn_kind_plain, 1, 2, F(ml_imputer), NN_ROWS_ALONE},
 	{"Binarizer", ML, 1, 5, nn_kind_plain, 1, 1, F(ml_binarizer), 0},
-	{"Normalizer", ML, 1, 5, nn_kind_plain, 1, 1, F(ml_normalizer), 0},
+	{"Normalizer", ML, 1, 5, nn_kind_plain, 1, 1, F(ml_normalizer), NN_ROWS_ALONE},
 	{"OneHotEncoder", ML, 1, 5, nn_kind_plain, 1, 2, F(ml_onehot), 0},
 	{"LabelEncoder", ML, 2, 5, nn_kind_plain, 1, 3, F(ml_label), 0},
 	{"ArrayFeatureExtractor", ML, 1, 5, nn_kind_plain, 2, 2, F(ml_extract), 0},
 	{"FeatureVectorizer", ML, 1, 5, nn_kind_plain, 1, MANY, F(ml_vectorize), 0},
 	{"ZipMap", ML, 1, 5, nn_kind_alias, 1, 1, F(identity), 0},
-	{"LinearRegressor", ML, 1, 5, nn_kind_plain, 1, 2, F(ml_linear_regressor), 0},
-	{"LinearClassifier", ML, 1, 5, nn_kind_plain, 1, 3, F(ml_linear_classifier), 0},
-	{"SVMRegressor", ML, 1, 5, nn_kind_plain, 1, 2, F(ml_svm_regressor), 0},
-	{"SVMClassifier", ML, 1, 5, nn_kind_plain, 1, 4, F(ml_svm_classifier), 0},
-	{"TreeEnsembleRegressor", ML, 1, 5, nn_kind_plain, 1, 2, F(ml_tree_regressor), 0},
-	{"TreeEnsembleClassifier", ML, 1, 5, nn_kind_plain, 1, 3, F(ml_tree_classifier), 0},
-	{"TreeEnsemble", ML, 5, 5, nn_kind_plain, 1, 2, F(ml_trees), 0},
+	{"LinearRegressor", ML, 1, 5, nn_kind_plain, 1, 2, F(ml_linear_regressor), NN_ROWS_ALONE},
+	{"LinearClassifier", ML, 1, 5, nn_kind_plain, 1, 3, F(ml_linear_classifier), NN_ROWS_ALONE},
+	{"SVMRegressor", ML, 1, 5, nn_kind_plain, 1, 2, F(ml_svm_regressor), NN_ROWS_ALONE},
+	{"SVMClassifier", ML, 1, 5, nn_kind_plain, 1, 4, F(ml_svm_classifier), NN_ROWS_ALONE},
+	{"TreeEnsembleRegressor", ML, 1, 5, nn_kind_plain, 1, 2, F(ml_tree_regressor), NN_ROWS_ALONE},
+	{"TreeEnsembleClassifier", ML, 1, 5, nn_kind_plain, 1, 3, F(ml_tree_classifier), NN_ROWS_ALONE},
+	{"TreeEnsemble", ML, 5, 5, nn_kind_plain, 1, 2, F(ml_trees), NN_ROWS_ALONE},
 };
 
 const int	nn_n_ops = (int) (sizeof(nn_ops) / sizeof(nn_ops[0]));

@@ -78,6 +78,10 @@ typedef struct nn_op
 	int			arg;			/* which of a family: nn_binary, nn_unary, ... */
 } nn_op;
 
+/* nn_op.arg of plain operators over a table that treat each of its rows alone:
+ * images of a batch may be further rows. */
+#define NN_ROWS_ALONE 1000
+
 extern const nn_op nn_ops[];
 extern const int nn_n_ops;
 

@@ -207,7 +207,7 @@ NN_OPERATOR(scatter_elements);
 NN_OPERATOR(gather_nd);
 NN_OPERATOR(scatter_nd);
 NN_OPERATOR(one_hot);
-/* ops_quant.c */
+/* ops_quant.c, ops_quant_product.c */
 NN_OPERATOR(quantize);
 NN_OPERATOR(dequantize);
 NN_OPERATOR(dynamic_quantize);
@@ -215,7 +215,7 @@ NN_OPERATOR(conv_integer);
 NN_OPERATOR(matmul_integer);
 NN_OPERATOR(qlinear_conv);
 NN_OPERATOR(qlinear_matmul);
-/* ops_ml.c: ai.onnx.ml */
+/* ops_ml_feature.c: ai.onnx.ml */
 NN_OPERATOR(ml_scaler);
 NN_OPERATOR(ml_imputer);
 NN_OPERATOR(ml_binarizer);

@@ -3,7 +3,7 @@
  *	  ai.onnx.ml: running tree ensembles.
  *
  * Eight trees are walked at a time, so that the waits for memory of one overlap
- * the others'.  Leaves are added up in the order of the trees, in float, as
+ * the others', by many rows before the next eight.  Leaves are added up in the order of the trees, in float, as
  * other engines do: the same sums, the same ties.  Indices are kept inside their
  * arrays at each step: a damaged file gives a wrong number, not a wild read.
  */
@@ -138,6 +138,13 @@ walk(const forest *f, uint32_t first, uint32_t n, int64_t row, uint32_t leaf[TOG
 /* Which targets have a score: a leaf may say nothing about some. */
 typedef uint64_t has_scores[ML_MAX_TARGETS / 64];
 
+/* Words of a row's bits. */
+static inline uint32_t
+words_of(const forest *f)
+{
+	return (f->t->n_targets + 63) / 64;
+}
+
 static inline bool
 has(const uint64_t *bits, uint32_t i)
 {
@@ -172,23 +179,38 @@ add_leaf(const forest *f, uint32_t leaf, float *score, uint64_t *bits)
 	}
 }
 
-/* Scores of a row, before base values and transforms; false: asked to stop. */
+#define ROWS_AT_ONCE 128
+
+/* How many rows' bits fit. */
+static int64_t
+rows_at_once(const forest *f)
+{
+	int64_t		fit = ML_MAX_TARGETS / 64 / words_of(f);
+
+	return fit < ROWS_AT_ONCE ? fit : ROWS_AT_ONCE;
+}
+
+/* Scores of rows, before base values and transforms: trees outside, so that they
+ * stay in the cache for all rows.  False: asked to stop. */
 static bool
-score_row(const nn_run_call *c, const forest *f, int64_t row, float *score, uint64_t *bits)
+score_rows(const nn_run_call *c, const forest *f, int64_t row, int64_t n_rows, float *score, uint64_t *bits)
 {
 	uint32_t	leaf[TOGETHER];
 
-	memset(score, 0, f->t->n_targets * sizeof(float));
-	memset(bits, 0, (f->t->n_targets + 63) / 64 * sizeof(uint64_t));
+	memset(score, 0, (size_t) n_rows * f->t->n_targets * sizeof(float));
+	memset(bits, 0, (size_t) n_rows * words_of(f) * sizeof(uint64_t));
 	for (uint32_t i = 0; i < f->t->n_trees; i += TOGETHER)
 	{
 		uint32_t	n = f->t->n_trees - i < TOGETHER ? f->t->n_trees - i : TOGETHER;
 
-		if (i % 4096 == 0 && mr_interrupted(c->env))
+		if (mr_interrupted(c->env))
 			return false;
-		walk(f, i, n, row * f->columns, leaf);
-		for (uint32_t k = 0; k < n; k++)
-			add_leaf(f, leaf[k], score, bits);
+		for (int64_t r = 0; r < n_rows; r++)
+		{
+			walk(f, i, n, (row + r) * f->columns, leaf);
+			for (uint32_t k = 0; k < n; k++)
+				add_leaf(f, leaf[k], score + r * f->t->n_targets, bits + r * words_of(f));
+		}
 	}
 	return true;
 }
@@ -248,10 +270,16 @@ nn_run_ml_tree_regressor(nn_run_call *c)
 
 	if (!open_forest(c, &f))
 		return mr_fail(c->st, MR_CORRUPT, "compiled trees are damaged");
-	for (int64_t r = 0; r < rows_of(f.x); r++, y += f.t->n_targets)
+	for (int64_t r = 0, scored = 0; r < rows_of(f.x); r++, y += f.t->n_targets)
 	{
-		if (!score_row(c, &f, r, y, bits))
-			return MR_CANCELED;
+		if (r == scored)
+		{
+			int64_t		n = rows_of(f.x) - r < rows_at_once(&f) ? rows_of(f.x) - r : rows_at_once(&f);
+
+			if (!score_rows(c, &f, r, n, y, bits))
+				return MR_CANCELED;
+			scored += n;
+		}
 		for (uint32_t i = 0; i < f.t->n_targets; i++)
 		{
 			if (f.t->aggregate == ml_average)
@@ -371,21 +399,28 @@ nn_run_ml_tree_classifier(nn_run_call *c)
 	forest		f;
 	has_scores	bits;
 	float		few[64];
+	bool		wanted;			/* the scores are an output */
 
 	if (!open_forest(c, &f) || c->in[2].elements != f.t->n_targets || f.t->n_targets < 2)
 		return mr_fail(c->st, MR_CORRUPT, "compiled trees are damaged");
-	if ((c->n_out < 2 || c->out[1].data == NULL) && f.t->n_targets > sizeof(few) / sizeof(few[0]))
+	wanted = c->n_out > 1 && c->out[1].data;
+	if (!wanted && f.t->n_targets > sizeof(few) / sizeof(few[0]))
 		return mr_fail(c->st, MR_UNSUPPORTED, "operator TreeEnsembleClassifier: the scores must be an output");
-	for (int64_t r = 0; r < rows_of(f.x); r++)
+	for (int64_t first = 0, n; first < rows_of(f.x); first += n)
 	{
-		float	   *s = c->n_out > 1 && c->out[1].data ? (float *) c->out[1].data + r * f.t->n_targets : few;
-		uint32_t	best;
+		float	   *s = wanted ? (float *) c->out[1].data + first * f.t->n_targets : few;
 
-		if (!score_row(c, &f, r, s, bits))
+		n = !wanted ? 1 : rows_of(f.x) - first < rows_at_once(&f) ? rows_of(f.x) - first : rows_at_once(&f);
+		if (!score_rows(c, &f, first, n, s, bits))
 			return MR_CANCELED;
-		best = f.t->n_targets > 2 ? finish_many(&f, s, bits) : finish_two(&f, s, bits);
-		if (label)
-			label[r] = labels[best];
+		for (int64_t r = 0; r < n; r++, s += f.t->n_targets)
+		{
+			uint64_t   *b = bits + r * words_of(&f);
+			uint32_t	best = f.t->n_targets > 2 ? finish_many(&f, s, b) : finish_two(&f, s, b);
+
+			if (label)
+				label[first + r] = labels[best];
+		}
 	}
 	return MR_OK;
 }

@@ -121,6 +121,11 @@ nn_step_run_plain(nn_step_run *c)
 		r->plain[i].shape = t->shape;
 		r->plain[i].elements = t->elements;
 		r->plain[i].data = nn_step_address(r, t);
+		if (c->images > 1 && t->place != nn_place_const)
+		{
+			r->plain[i].shape.dims[0] *= c->images;
+			r->plain[i].elements *= c->images;
+		}
 	}
 	rc = call.op->run(&call);
 	return rc == MR_CANCELED ? mr_fail(r->st, MR_CANCELED, "canceled") : rc;

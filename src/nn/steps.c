@@ -79,3 +79,31 @@ const nn_step_type nn_step_types[nn_step_last + 1] = {
 	{nn_step_attention, "attention", 5, false,
 		nn_step_check_attention, WHOLE(attention), nn_step_describe_attention, NULL},
 };
+
+bool
+nn_step_can_fold(const nn_fstep *s, const nn_ftensor *const *t)
+{
+	int			n = s->n_in;
+
+	if (s->kind == nn_step_plain)
+	{
+		/* a table of one row to others; behind it what the operator keeps */
+		if (s->op < 0 || s->op >= nn_n_ops || nn_ops[s->op].arg != NN_ROWS_ALONE || nn_ops[s->op].domain[0] == '\0' || n < 1)
+			return false;
+		for (int i = 1; i < n; i++)
+			if (t[i] == NULL || t[i]->place != nn_place_const)
+				return false;
+		for (int i = n; i < n + s->n_out; i++)
+			if (t[i] && (t[i]->shape.rank < 1 || t[i]->shape.dims[0] != 1))
+				return false;
+		if (t[0] == NULL || t[0]->shape.rank != 2 || t[0]->shape.dims[0] != 1)
+			return false;
+		n = 1;
+	}
+	else if (s->kind != nn_step_gemm && s->kind != nn_step_layernorm)
+		return false;
+	for (int i = 0; i < n; i++)
+		if (t[i] == NULL || t[i]->blocked || t[i]->place == nn_place_const)
+			return false;
+	return true;
+}

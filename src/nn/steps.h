@@ -88,6 +88,10 @@ typedef struct nn_step_run
 } nn_step_run;
 
 /* Operand i (inputs, then outputs), NULL if omitted, and where it lies. */
+/* May it take the rows of several images at once?  Steps that treat each row
+ * alone, of operands t (inputs, outputs) that fit. */
+extern bool nn_step_can_fold(const nn_fstep *s, const nn_ftensor *const *t);
+
 extern const nn_ftensor *nn_step_operand(const nn_runner *r, const nn_fstep *s, int i);
 extern uint8_t *nn_step_address(const nn_runner *r, const nn_ftensor *t);
 

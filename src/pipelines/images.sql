@@ -119,6 +119,29 @@ CREATE OR REPLACE TRIGGER classify_inserted AFTER INSERT ON @schema@.descriptors
 CREATE OR REPLACE TRIGGER classify_updated AFTER UPDATE ON @schema@.descriptors
 	REFERENCING OLD TABLE AS old_rows NEW TABLE AS new_rows FOR EACH STATEMENT EXECUTE FUNCTION millrace.images_classify();
 
+-- Descriptors that this pipeline extracted leave for Kafka; ready-made ones, which came from there, do not.
+CREATE OR REPLACE FUNCTION @schema@.publish_rows() RETURNS trigger
+	LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+	AS $$ BEGIN
+		PERFORM millrace.publish(TG_ARGV[0], TG_ARGV[1],
+			pg_catalog.jsonb_build_object('image_id', n.image_id, 'descriptors', n.descriptors, 'descriptor_count', n.descriptor_count)::text, n.image_id)
+		   FROM new_rows n WHERE n.model IS NOT NULL;
+		RETURN NULL;
+	END $$;
+COMMENT ON FUNCTION @schema@.publish_rows() IS 'statement trigger made by publish_descriptors(); arguments: server, topic';
+REVOKE EXECUTE ON FUNCTION @schema@.publish_rows() FROM PUBLIC;
+
+CREATE OR REPLACE FUNCTION @schema@.publish_descriptors(server text, topic text) RETURNS void
+	LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
+	AS $$ BEGIN
+		EXECUTE pg_catalog.format('CREATE OR REPLACE TRIGGER publish_inserted AFTER INSERT ON @schema@.descriptors
+			REFERENCING NEW TABLE AS new_rows FOR EACH STATEMENT EXECUTE FUNCTION @schema@.publish_rows(%L, %L)', server, topic);
+		EXECUTE pg_catalog.format('CREATE OR REPLACE TRIGGER publish_updated AFTER UPDATE ON @schema@.descriptors
+			REFERENCING NEW TABLE AS new_rows FOR EACH STATEMENT EXECUTE FUNCTION @schema@.publish_rows(%L, %L)', server, topic);
+	END $$;
+COMMENT ON FUNCTION @schema@.publish_descriptors(text, text) IS
+	'from now on extracted descriptors leave for a Kafka topic, through the server''s outbox: {"image_id", "descriptors", "descriptor_count"}';
+
 CREATE OR REPLACE FUNCTION @schema@.backfill_profile(profile text) RETURNS bigint
 	LANGUAGE sql SET search_path = pg_catalog, pg_temp
 	AS $$ SELECT millrace.images_backfill(@schema_literal@, 'predictions', profile) $$;

@@ -190,6 +190,19 @@ static const struct
 	{"tabular", "topic", "raw"},
 };
 
+/* Option publish_topic of kind images: descriptors leave through the server's outbox. */
+static void
+publish_descriptors(const char *schema, Jsonb *options)
+{
+	Oid			types[1] = {JSONBOID};
+	Datum		values[1] = {JsonbPGetDatum(options)};
+	JsonbValue	v;
+
+	if (getKeyJsonValueFromContainer(&options->root, "publish_topic", strlen("publish_topic"), &v) != NULL)
+		run(psprintf("SELECT %s.publish_descriptors($1 ->> 'server', $1 ->> 'publish_topic')", quote_identifier(schema)),
+			1, types, values, NULL, SPI_OK_SELECT);
+}
+
 /* The Kafka entries asked for by option: {"server": "k", "images_topic": …, "features_topic": …}. */
 static void
 create_sources(const char *kind, const char *schema, Jsonb *options)
@@ -218,7 +231,7 @@ create_sources(const char *kind, const char *schema, Jsonb *options)
 static void
 check_options(const char *kind, Jsonb *options)
 {
-	static const char *const known[] = {"server", "images_topic", "features_topic", "source", "descriptor_model"};
+	static const char *const known[] = {"server", "images_topic", "features_topic", "publish_topic", "source", "descriptor_model"};
 	JsonbIterator *it;
 	JsonbValue	v;
 	JsonbIteratorToken tok;
@@ -242,7 +255,7 @@ check_options(const char *kind, Jsonb *options)
 			ereport(ERROR,
 					(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 					 errmsg("unknown option \"%.*s\" for a pipeline of kind \"%s\"", v.val.string.len, v.val.string.val, kind),
-					 errhint("Options are server, images_topic, features_topic, source and descriptor_model.")));
+					 errhint("Options are server, images_topic, features_topic, publish_topic, source and descriptor_model.")));
 	}
 }
 
@@ -284,6 +297,8 @@ millrace_create_pipeline(PG_FUNCTION_ARGS)
 	run_as_extension_owner("INSERT INTO millrace.pipelines (name, kind, owner, template_version, options) "
 						   "VALUES ($1, $2, $3, '" MILLRACE_VERSION "', $4)", 4, types, values, NULL, SPI_OK_INSERT);
 	create_sources(kind, name, options);
+	if (strcmp(kind, "images") == 0)
+		publish_descriptors(name, options);
 	SPI_finish();
 	PG_RETURN_VOID();
 }

@@ -1,4 +1,4 @@
--- registry: sketches of columns, on any table (C in sketch_pg.c)
+-- registry: sketches of columns, on any table (C in sketch_pg.c, sketch_figures_pg.c)
 
 CREATE FUNCTION millrace.sketch_add(internal, double precision) RETURNS internal
 	LANGUAGE c IMMUTABLE PARALLEL SAFE AS 'MODULE_PATHNAME', 'millrace_sketch_add_number';

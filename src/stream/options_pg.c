@@ -115,7 +115,7 @@ start_time(const JsonbValue *v)
 
 	if (kfk_is_one_of(text, "earliest|latest") || is_number_within(text, 0, PG_INT64_MAX))
 		return NULL;
-	if (v->type != jbvString || strspn(text, "+-.0123456789") == strlen(text))
+	if (v->type != jbvString)
 		invalid("start", "are earliest, latest, an offset and a time");
 	time = DatumGetTimestampTz(DirectFunctionCall3(timestamptz_in, CStringGetDatum(text), ObjectIdGetDatum(InvalidOid), Int32GetDatum(-1)));
 	if (TIMESTAMP_NOT_FINITE(time) || time < SetEpochTimestamp() || timestamp2tm(time, NULL, &tm, &fsec, NULL, NULL) != 0 || tm.tm_year > 9999)
