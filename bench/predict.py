@@ -106,13 +106,13 @@ class Bench:
         name, table = 'bench_' + algorithm, 'q%d_%d' % (d, rows)
         x = np.roll(self.x, -TRAINED, 0)[:rows, :d].copy()
         if algorithm == 'ridge':
-            s.train(name, algorithm, 'train_value', **options)
+            s.train(name, algorithm, 'SELECT * FROM train_value', **options)
             peer.fit(self.x[:TRAINED, :7], self.x[:TRAINED, 7])
         elif algorithm in ('kmeans', 'pca'):
-            s.train(name, algorithm, 'train_alone', None, **options)
+            s.train(name, algorithm, 'SELECT * FROM train_alone', None, **options)
             peer.fit(self.x[:TRAINED])
         else:
-            s.train(name, algorithm, 'train', **options)
+            s.train(name, algorithm, 'SELECT * FROM train', **options)
             peer.fit(self.x[:TRAINED], self.y[:TRAINED])
         whole = "SELECT count(*) FROM %s_blocks, LATERAL millrace.classify_rows(rows, '%s')" % (table, name)
         call = "classify(%%s, '%s')" % name

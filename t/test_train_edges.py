@@ -12,42 +12,10 @@ import sys
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 from lib import tap
 from lib.cluster import Cluster, SqlError, find_pg_config
-from lib.training import algorithms
+from lib.training import EDGE_FUNCTIONS, EDGES, EXPECTED, algorithms
 
 TMP = pathlib.Path(os.environ.get("MILLRACE_TMP", "tmp/test_train_edges")).resolve()
 WITHOUT_TARGET = ("pca", "kmeans")
-
-# Columns x and y of rows r: (name, features, label, rows)
-CASES = [
-    ("plain data", "i % 10 AS x, i % 7 AS y", "i % 2", 100),
-    ("one row", "i AS x, i AS y", "i", 1),
-    ("two rows", "i AS x, -i AS y", "i", 2),
-    ("no row", "i AS x, i AS y", "i", 0),
-    ("one class only", "i AS x, i % 7 AS y", "1", 100),
-    ("a class of one row", "i AS x, i % 7 AS y", "(i = 50)::int", 100),
-    ("no target", "i AS x, i % 7 AS y", "NULL::int", 100),
-    ("a target that is NULL in half", "i % 10 AS x, i % 7 AS y", "CASE WHEN i % 4 < 2 THEN i % 2 END", 100),
-    ("constant columns", "1 AS x, 2 AS y", "i % 2", 100),
-    ("a constant column", "i % 10 AS x, 2 AS y", "i % 2", 100),
-    ("a column of NULL", "i % 10 AS x, NULL::real AS y", "i % 2", 100),
-    ("nothing but NULL", "NULL::real AS x, NULL::real AS y", "i % 2", 100),
-    ("some NULL", "i % 10 AS x, CASE WHEN i % 3 > 0 THEN i % 7 END AS y", "i % 2", 100),
-    ("NaN", "i % 10 AS x, 'NaN'::float8 AS y", "i % 2", 100),
-    ("infinity", "i % 10 AS x, (CASE WHEN i = 5 THEN 'infinity' ELSE i::text END)::float8 AS y", "i % 2", 100),
-    ("numbers too large for real", "i % 10 AS x, i * 1e300 AS y", "i % 2", 100),
-    ("huge numbers", "i * 1e30 AS x, i % 7 * 1e-30 AS y", "i % 2", 100),
-    ("equal columns", "i % 10 AS x, i % 10 AS y", "i % 2", 100),
-    ("equal rows of other classes", "1 AS x, i % 2 AS y", "i % 3", 100),
-    ("text", "i % 10 AS x, (i % 5)::text AS y", "i % 2", 100),
-    ("text that never repeats", "i % 10 AS x, i::text AS y", "i % 2", 300),
-    ("1,000 classes", "i % 1000 AS x, i % 31 AS y", "i % 1000", 2000),
-    ("10,000 features", "wide(10000, i) AS x, 1 AS y", "i % 2", 40),
-    ("arrays of other lengths", "wide(i, i) AS x, 1 AS y", "i % 2", 10),
-    ("a query that writes", "writes(i) AS x, 1 AS y", "i % 2", 10),
-    ("a division by zero", "1 / (i - 5) AS x, 1 AS y", "i % 2", 10),
-]
-# What people can act on; 22012 is the query's own error.
-EXPECTED = ("22023", "22004", "22012", "25006", "42703", "42804", "54000")
 
 
 def answer(c, name, algorithm, regression):
@@ -81,7 +49,7 @@ def one(c, algorithm, features, label, rows, options, regression):
 def test_algorithm(c, algorithm, options, regression):
     wrong = []
     trained = 0
-    for name, features, label, rows in CASES:
+    for name, features, label, rows in EDGES:
         if regression:
             label = label.replace("::int", "::int::float8")
         said = one(c, algorithm, features, label, rows, options, regression)
@@ -98,7 +66,7 @@ def test_algorithm(c, algorithm, options, regression):
         elif c.value("SELECT count(*) FROM millrace.models WHERE name = 'edge' AND retired_at IS NULL") != "0":
             wrong.append((name, "a version was stored"))
     what = f"{algorithm}{', regression' if regression else ''}"
-    if not tap.ok(not wrong, f"{what}: {trained} of {len(CASES)} trained, the others refused with a reason"):
+    if not tap.ok(not wrong, f"{what}: {trained} of {len(EDGES)} trained, the others refused with a reason"):
         for name, said in wrong:
             tap.note(f"{name}: {said}")
     tap.ok(trained > 0, f"{what}: plain data are no problem")
@@ -120,10 +88,7 @@ def regressors(c):
 
 def main():
     with Cluster(find_pg_config(), TMP / "cluster", conf={"jit": "off"}) as c:
-        c.psql("""CREATE EXTENSION millrace; CREATE TABLE written (i int);
-            CREATE FUNCTION wide(n int, seed int) RETURNS real[] LANGUAGE sql IMMUTABLE AS
-                'SELECT array_agg((hashint4(seed * 31 + k) % 1000)::real) FROM generate_series(1, n) k';
-            CREATE FUNCTION writes(i int) RETURNS int LANGUAGE plpgsql AS 'BEGIN INSERT INTO written VALUES (i); RETURN i; END'""")
+        c.psql("CREATE EXTENSION millrace; " + EDGE_FUNCTIONS)
         for name in algorithms(c):
             if name != "ridge":
                 test_algorithm(c, name, "{}", False)

@@ -62,7 +62,7 @@ forge(uint8_t *bytes, size_t len)
 		bytes[40 + i] = (uint8_t) (sum >> (8 * i));
 }
 
-#define SOME	70				/* a block of every kind of model */
+#define SOME	100				/* a block of every kind of model */
 
 static void
 predict_something(const uint8_t *flat, size_t len)

@@ -8,6 +8,8 @@
 #define MILLRACE_COMPAT_H
 
 #if PG_VERSION_NUM >= 160000
+#include "catalog/pg_database.h"	/* of the checks of rights below */
+#include "catalog/pg_foreign_server.h"
 #include "varatt.h"
 #endif
 #include "storage/latch.h"

@@ -20,8 +20,14 @@
 #define SLACK		16			/* vector stores may pass the end */
 #define MOST_NUMBERS	32768	/* floats of a block, 64 rows or more */
 #define NEAR_NUMBERS	8192	/* that stay in the first-level cache beside a tree */
-#define FEW_WALKS	8			/* fewer rows go one by one */
 #define FEW_CLASSES	8			/* counted by vectors */
+
+/* Fewer rows of d features go one by one: towards the end of a block's walks there are few walkers. */
+#if defined(__AVX2__)
+#define FEW_ROWS_OF(d)	((d) <= FEW_FEATURES ? 96 : 24)
+#else
+#define FEW_ROWS_OF(d)	16
+#endif
 
 typedef struct walk
 {
@@ -476,7 +482,7 @@ forest_rows(const lrn_model *m, const float *rows, int64_t n, float *out)
 		const float *row = rows + (size_t) i * d;
 		float	   *answer = out + (size_t) i * outputs;
 
-		if (blocks && n - i >= FEW_WALKS)
+		if (blocks && n - i >= (int64_t) FEW_ROWS_OF(d))
 		{
 			i += forest_take(m, &k, row, n - i, answer);
 			continue;

@@ -13,7 +13,11 @@
 #define MOST_BLOCK	64			/* rows of a block */
 #define MOST_X		8192		/* floats of a block */
 #define MOST_PAGES	64			/* of a tree in blocks */
-#define FEW_ROWS	5			/* fewer go one by one */
+#if defined(__AVX2__)
+#define FEW_ROWS	8			/* fewer go one by one */
+#else
+#define FEW_ROWS	5
+#endif
 
 /* The features a model uses of a row; categories become their numbers. */
 INLINE float

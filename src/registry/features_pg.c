@@ -208,7 +208,8 @@ check_source(const reg_model *m, const reg_feature *f, train_source source)
 			(errcode(ERRCODE_DATATYPE_MISMATCH),
 			 errmsg("column \"%s\" is %s, but model \"%s\" was trained with %s there", f->name,
 					text ? "text" : array ? "an array" : "a number", m->reference,
-					f->type == REG_FEATURE_CATEGORY ? "text" : f->type == REG_FEATURE_ARRAY ? "an array" : "a number")));
+					f->type == REG_FEATURE_CATEGORY ? "text" : f->type == REG_FEATURE_ARRAY ? "an array" : "a number"),
+			 errhint("Cast it, or train a version with such a column.")));
 }
 
 static void

@@ -87,6 +87,7 @@ execute(const char *sql, int nargs, const Oid *types, const Datum *values, const
 	SPIExecuteOptions options = {.read_only = true, .dest = dest};
 	bool		was_read_only = XactReadOnly;
 	int			rc;
+	ErrorContextCallback told = {error_context_stack, train_tell_read_only, NULL};
 
 	if (nargs > 0)
 	{
@@ -97,6 +98,7 @@ execute(const char *sql, int nargs, const Oid *types, const Datum *values, const
 		};
 	}
 	PushActiveSnapshot(GetTransactionSnapshot());
+	error_context_stack = &told;
 	XactReadOnly = true;
 	PG_TRY();
 	{
@@ -107,6 +109,7 @@ execute(const char *sql, int nargs, const Oid *types, const Datum *values, const
 		XactReadOnly = was_read_only;
 	}
 	PG_END_TRY();
+	error_context_stack = told.previous;
 	PopActiveSnapshot();
 	SPI_freeplan(plan);
 	if (rc != SPI_OK_SELECT)

@@ -290,11 +290,13 @@ read_table(const char *query, table *t)
 {
 	bool		was_read_only = XactReadOnly;
 	MemoryContext cxt = CurrentMemoryContext;
+	ErrorContextCallback told = {error_context_stack, train_tell_read_only, NULL};
 
 	memset(t, 0, sizeof(*t));
 	if (SPI_connect() != SPI_OK_CONNECT)
 		elog(ERROR, "SPI_connect failed");
 	/* Whatever the query calls may not write either. */
+	error_context_stack = &told;
 	XactReadOnly = true;
 	PG_TRY();
 	{
@@ -320,6 +322,7 @@ read_table(const char *query, table *t)
 		XactReadOnly = was_read_only;
 	}
 	PG_END_TRY();
+	error_context_stack = told.previous;
 	SPI_finish();
 }
 
@@ -359,7 +362,8 @@ histogram(double *value, int64 n, int bins, const char *title)
 	if (m == 0)
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-				 errmsg("there are no values to draw")));
+				 errmsg("there are no values to draw"),
+				 errhint("Every value is NULL, NaN or infinite.")));
 	if (lrn_sort_keys(&env, key, NULL, m, &st) != MR_OK)
 		mr_pg_raise(&st);
 	for (int64 i = 0; i < m; i++)
@@ -458,7 +462,8 @@ millrace_plot_lines(PG_FUNCTION_ARGS)
 	if (t.rows == 0)
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-				 errmsg("query returned no rows")));
+				 errmsg("query returned no rows"),
+				 errhint("A line needs a row or more.")));
 	series = palloc0((t.n - 1) * sizeof(svg_series));
 	for (int i = 1; i < t.n; i++)
 		series[i - 1] = (svg_series) {.name = t.n > 2 ? t.column[i].name : NULL,.x = t.column[0].value,

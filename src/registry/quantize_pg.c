@@ -264,11 +264,13 @@ static void
 run_query(job *j, const char *query)
 {
 	bool		was_read_only = XactReadOnly;
+	ErrorContextCallback told = {error_context_stack, train_tell_read_only, NULL};
 	MemoryContext caller = CurrentMemoryContext;
 
 	if (SPI_connect() != SPI_OK_CONNECT)
 		elog(ERROR, "SPI_connect failed");
 	/* Whatever the query calls may not write either. */
+	error_context_stack = &told;
 	XactReadOnly = true;
 	PG_TRY();
 	{
@@ -297,6 +299,7 @@ run_query(job *j, const char *query)
 		XactReadOnly = was_read_only;
 	}
 	PG_END_TRY();
+	error_context_stack = told.previous;
 	SPI_finish();
 	MemoryContextSwitchTo(caller);
 	if (j->calibrated == 0 || j->calibrated == j->rows)

@@ -153,6 +153,9 @@ extern void train_array(ArrayType *a, train_source source, float *out);
 extern SPIPlanPtr train_prepare(const char *query, int nargs, const Oid *types);
 extern Portal train_open(const char *query);
 
+/* Error context while such a query runs: whatever it calls may not write either. */
+extern void train_tell_read_only(void *unused);
+
 /* ---- train_dictionary_pg.c ---- */
 
 /* Empty, in the current memory context; at most limit texts of 255 bytes. */

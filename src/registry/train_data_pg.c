@@ -391,14 +391,6 @@ finish(builder *b)
 	d->memory = (Size) b->size * ((Size) b->n_features * sizeof(float) + row_bytes(d)) + d->id.size;
 }
 
-/* Context of an error in the query: whatever it calls may not write either. */
-static void
-tell_read_only(void *unused)
-{
-	if (geterrcode() == ERRCODE_READ_ONLY_SQL_TRANSACTION)
-		errhint("The query is only read: neither it nor a function that it calls may write.");
-}
-
 train_data *
 train_read(const train_request *q)
 {
@@ -409,7 +401,7 @@ train_read(const train_request *q)
 	train_data *d = MemoryContextAllocZero(cxt, sizeof(train_data));
 	builder		b = {.d = d, .q = q};
 	bool		was_read_only = XactReadOnly;
-	ErrorContextCallback told = {error_context_stack, tell_read_only, NULL};
+	ErrorContextCallback told = {error_context_stack, train_tell_read_only, NULL};
 
 	d->cxt = cxt;
 	d->target = -1;

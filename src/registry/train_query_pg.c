@@ -57,3 +57,10 @@ train_open(const char *query)
 	SPI_freeplan(plan);			/* the portal has a copy */
 	return portal;
 }
+
+void
+train_tell_read_only(void *unused)
+{
+	if (geterrcode() == ERRCODE_READ_ONLY_SQL_TRANSACTION)
+		errhint("The query is only read: neither it nor a function that it calls may write.");
+}
