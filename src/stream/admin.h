@@ -13,6 +13,12 @@ extern uint64 kfk_run(const char *sql, int nargs, Oid *types, Datum *values, con
 /* ERROR unless owner can own what its workers serve ("a source"): it can log in, may use server, is no superuser. */
 extern void kfk_check_owner(Oid owner, ForeignServer *server, const char *what);
 
+/* Lock the source's row and check that the caller is a member of its owner.  As the extension's owner. */
+extern void kfk_lock_source(const char *name, Oid caller);
+
+/* Its dead letters no longer wait to be redriven.  Behind the fence, where no worker has locked them. */
+extern void kfk_unmark_letters(const char *name);
+
 /* The server of that name; ERROR unless it belongs to wrapper millrace_kafka. */
 extern ForeignServer *kfk_kafka_server(const char *name);
 

@@ -131,9 +131,8 @@ check_target(Oid target)
 				 errdetail("Workers have sessions of their own.")));
 }
 
-/* Lock the source's row and check that the caller is a member of its owner.  As the extension's owner. */
-static void
-lock_source(const char *name, Oid caller)
+void
+kfk_lock_source(const char *name, Oid caller)
 {
 	Oid			types[1] = {TEXTOID};
 	Datum		values[1] = {CStringGetTextDatum(name)};
@@ -243,7 +242,7 @@ set_state(const char *name, const char *state, const char *reason)
 
 	mr_owner_begin(&save);
 	SPI_connect();
-	lock_source(name, caller);
+	kfk_lock_source(name, caller);
 	kfk_run("UPDATE millrace.sources SET state = $2, reason = $3, sqlstate = NULL, state_since = pg_catalog.now(), "
 		"generation = generation + 1, bound_to = CASE WHEN $2 = 'running' THEN $4 ELSE bound_to END WHERE name = $1",
 		lengthof(types), types, values, reason ? NULL : "  n ", SPI_OK_UPDATE);
@@ -306,7 +305,7 @@ millrace_rewind_source(PG_FUNCTION_ARGS)
 
 	mr_owner_begin(&save);
 	SPI_connect();
-	lock_source(name, caller);
+	kfk_lock_source(name, caller);
 	moved = kfk_run("UPDATE millrace.source_offsets SET epoch = epoch + 1, next_offset = COALESCE($2, next_offset), rewind_to = $3, "
 				"last_offset = NULL, last_time = NULL, last_crc = NULL "
 				"WHERE source = $1 AND ($4 IS NULL OR partition = $4)",
@@ -316,6 +315,7 @@ millrace_rewind_source(PG_FUNCTION_ARGS)
 				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
 				 errmsg("source \"%s\" has no such partition yet", name),
 				 errhint("Partitions appear in millrace.source_offsets once a worker has claimed them; for a new source use option start.")));
+	kfk_unmark_letters(name);	/* messages behind the new offset will be read again */
 	kfk_run("UPDATE millrace.sources SET generation = generation + 1, cluster_id = CASE WHEN $5 THEN NULL ELSE cluster_id END, "
 		"state = CASE WHEN state = 'halted' THEN 'running' ELSE state END, reason = CASE WHEN state = 'halted' THEN NULL ELSE reason END, "
 		"sqlstate = NULL WHERE name = $1",
@@ -337,11 +337,12 @@ millrace_drop_source(PG_FUNCTION_ARGS)
 
 	mr_owner_begin(&save);
 	SPI_connect();
-	lock_source(name, caller);
+	kfk_lock_source(name, caller);
 	/* A claim in progress holds the source's row: past this line its offsets can be seen. */
 	kfk_run("DELETE FROM millrace.sources WHERE name = $1", 1, types, values, NULL, SPI_OK_DELETE);
 	kfk_run("DELETE FROM millrace.source_offsets WHERE source = $1", 1, types, values, NULL, SPI_OK_DELETE);
 	kfk_run("DELETE FROM millrace.source_workers WHERE source = $1", 1, types, values, NULL, SPI_OK_DELETE);
+	kfk_unmark_letters(name);
 	SPI_finish();
 	mr_owner_end(&save);
 	PG_RETURN_VOID();

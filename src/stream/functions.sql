@@ -138,6 +138,15 @@ COMMENT ON FUNCTION millrace.drop_source(text) IS
 REVOKE EXECUTE ON FUNCTION millrace.drop_source(text) FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION millrace.drop_source(text) TO millrace_admin;
 
+CREATE FUNCTION millrace.redrive_dead_letters(source text, ids bigint[] DEFAULT NULL, at_most bigint DEFAULT NULL,
+		overwrite boolean DEFAULT false) RETURNS bigint
+	LANGUAGE c VOLATILE
+	AS 'MODULE_PATHNAME', 'millrace_redrive_dead_letters';
+COMMENT ON FUNCTION millrace.redrive_dead_letters(text, bigint[], bigint, boolean) IS
+	'has the workers of a source run its dead letters again (all, or those of ids; the at_most oldest), each once, and tells how many; overwrite: also where a row of the same key may be newer';
+REVOKE EXECUTE ON FUNCTION millrace.redrive_dead_letters(text, bigint[], bigint, boolean) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION millrace.redrive_dead_letters(text, bigint[], bigint, boolean) TO millrace_admin;
+
 -- The worker library, for it alone links librdkafka; ordinary backends load it for this only.
 CREATE FUNCTION millrace.peek(server text, topic text, n int DEFAULT 10, timeout_ms int DEFAULT 10000,
 		OUT partition int, OUT "offset" bigint, OUT "time" timestamptz, OUT key text, OUT value text, OUT headers jsonb)

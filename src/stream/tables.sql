@@ -78,7 +78,7 @@ COMMENT ON COLUMN millrace.source_offsets.high_watermark IS 'end of the partitio
 COMMENT ON COLUMN millrace.source_offsets.rows IS 'messages that became rows';
 COMMENT ON COLUMN millrace.source_offsets.bytes IS 'bytes of keys and values read';
 COMMENT ON COLUMN millrace.source_offsets.batches IS 'transactions committed';
-COMMENT ON COLUMN millrace.source_offsets.dead IS 'messages written to dead_letters';
+COMMENT ON COLUMN millrace.source_offsets.dead IS 'messages written to dead_letters, less those that were redriven';
 COMMENT ON COLUMN millrace.source_offsets.skipped IS 'messages passed over: without a value (tombstones), or without a row in it';
 COMMENT ON COLUMN millrace.source_offsets.deleted IS 'tombstones whose keys were deleted';
 COMMENT ON COLUMN millrace.source_offsets.last_batch_at IS 'start of the last transaction committed';
@@ -123,10 +123,13 @@ CREATE TABLE millrace.dead_letters (
 	sqlstate  text NOT NULL,
 	error     text NOT NULL,
 	detail    text,
-	at        timestamptz NOT NULL DEFAULT now()
+	at        timestamptz NOT NULL DEFAULT now(),
+	attempts  int NOT NULL DEFAULT 0,
+	redrive_at timestamptz
 );
 ALTER TABLE millrace.dead_letters ALTER COLUMN value SET STORAGE EXTERNAL;
 CREATE INDEX dead_letters_place_idx ON millrace.dead_letters (source, partition, "offset");
+CREATE INDEX dead_letters_redrive_idx ON millrace.dead_letters (source, partition, "offset") WHERE redrive_at IS NOT NULL;
 COMMENT ON TABLE millrace.dead_letters IS 'messages that could not become rows, as they were received';
 COMMENT ON COLUMN millrace.dead_letters.id IS 'number in the order they were met';
 COMMENT ON COLUMN millrace.dead_letters.source IS 'source that met it';
@@ -141,6 +144,8 @@ COMMENT ON COLUMN millrace.dead_letters.sqlstate IS 'SQLSTATE of the error';
 COMMENT ON COLUMN millrace.dead_letters.error IS 'what was wrong with it';
 COMMENT ON COLUMN millrace.dead_letters.detail IS 'more about the error';
 COMMENT ON COLUMN millrace.dead_letters.at IS 'when it was put aside';
+COMMENT ON COLUMN millrace.dead_letters.attempts IS 'how often it was redriven and failed again; sqlstate, error and detail are those of the last time';
+COMMENT ON COLUMN millrace.dead_letters.redrive_at IS 'when redrive_dead_letters asked for it to be run again; NULL: it is not waiting for that';
 
 CREATE TABLE millrace.avro_schemas (
 	server text NOT NULL,

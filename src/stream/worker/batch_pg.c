@@ -152,6 +152,7 @@ add_up(kfk_partition *partitions, int n_partitions, const kfk_item *items, int n
 		p->new_offset = p->next_offset;
 		p->rows = p->bytes = p->dead = p->skipped = p->deleted = 0;
 		p->last = -1;
+		p->redriven = false;
 	}
 	for (int i = 0; i < n; i++)
 	{
@@ -163,9 +164,20 @@ add_up(kfk_partition *partitions, int n_partitions, const kfk_item *items, int n
 			p->new_offset = Max(p->new_offset, item->message.offset);
 			continue;
 		}
-		p->new_offset = item->message.offset + 1;
-		p->last = i;
-		p->bytes += (int64) (item->message.key_len + item->message.value_len);
+		if (item->letter != 0)
+		{
+			/* Its offset and bytes were counted when it died. */
+			p->redriven = true;
+			if (item->sqlstate)
+				continue;
+			p->dead--;
+		}
+		else
+		{
+			p->new_offset = item->message.offset + 1;
+			p->last = i;
+			p->bytes += (int64) (item->message.key_len + item->message.value_len);
+		}
 		if (item->sqlstate)
 			p->dead++;
 		else if (item->skipped || item->passed_over)
@@ -185,6 +197,7 @@ transact(const kfk_source *source, kfk_partition *partitions, int n_partitions, 
 	ConstraintsSetStmt *immediate;
 	MemoryContext caller = CurrentMemoryContext;
 	bool		any = false;
+	bool		ours = true;
 
 	if (!kfk_try_begin(psprintf("%d messages of source %s into %s", n, source->name, source->target)))
 		return KFK_GONE;
@@ -197,29 +210,29 @@ transact(const kfk_source *source, kfk_partition *partitions, int n_partitions, 
 	add_up(partitions, n_partitions, items, n);
 
 	kfk_owner_begin(&save);
-	for (int i = 0; i < n_partitions; i++)
+	for (int i = 0; i < n_partitions && ours; i++)
 	{
 		kfk_partition *p = &partitions[i];
 
-		if (p->new_offset == p->next_offset)
-			continue;
-		if (!kfk_fence(source, p, p->last >= 0 ? &items[p->last] : NULL))
-		{
-			kfk_owner_end(&save);
-			disable_timeout(STATEMENT_TIMEOUT, false);
-			AbortCurrentTransaction();
-			pgstat_report_activity(STATE_IDLE, NULL);
-			return KFK_FENCED;
-		}
+		if (p->new_offset != p->next_offset || p->redriven)
+			ours = kfk_fence(source, p, p->last >= 0 ? &items[p->last] : NULL);
 	}
-	for (int i = 0; i < n; i++)
+	for (int i = 0; i < n && ours; i++)
 	{
-		if (items[i].sqlstate)
+		if (items[i].letter != 0)
+			ours = kfk_settle_letter(&items[i]);
+		else if (items[i].sqlstate)
 			kfk_bury(source, &items[i]);
-		else
-			any = any || !(items[i].skipped || items[i].passed_over);
+		any = any || !(items[i].sqlstate || items[i].skipped || items[i].passed_over);
 	}
 	kfk_owner_end(&save);
+	if (!ours)
+	{
+		disable_timeout(STATEMENT_TIMEOUT, false);
+		AbortCurrentTransaction();
+		pgstat_report_activity(STATE_IDLE, NULL);
+		return KFK_FENCED;
+	}
 
 	if (any || source->transform != NULL)
 		kfk_target_insert(target, items, n);	/* or ends what the transform began */
@@ -278,7 +291,7 @@ kfk_run_slice(const kfk_source *source, kfk_partition *partitions, int n_partiti
 			p->next_offset = p->new_offset;
 			mr_worker_count(MR_COUNT_ROWS, (uint64) p->rows);
 			mr_worker_count(MR_COUNT_BYTES, (uint64) p->bytes);
-			mr_worker_count(MR_COUNT_DEAD, (uint64) p->dead);
+			mr_worker_count(MR_COUNT_DEAD, (uint64) Max(p->dead, 0));	/* less than 0 by letters redriven */
 		}
 	}
 	return outcome;

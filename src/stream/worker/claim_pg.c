@@ -284,7 +284,7 @@ kfk_evict(const kfk_source *source)
 }
 
 #define FENCE_SQL "UPDATE millrace.source_offsets SET next_offset = $5, rows = rows OPERATOR(pg_catalog.+) $6, bytes = bytes OPERATOR(pg_catalog.+) $7, " \
-	"dead = dead OPERATOR(pg_catalog.+) $8, skipped = skipped OPERATOR(pg_catalog.+) $9, " \
+	"dead = greatest(dead OPERATOR(pg_catalog.+) $8, 0), skipped = skipped OPERATOR(pg_catalog.+) $9, " \
 	"deleted = deleted OPERATOR(pg_catalog.+) $14, batches = batches OPERATOR(pg_catalog.+) 1, " \
 	"last_offset = coalesce($10, last_offset), last_time = CASE WHEN $10 IS NULL THEN last_time ELSE $11 END, last_crc = coalesce($12, last_crc), " \
 	"high_watermark = coalesce($13, high_watermark), last_batch_at = pg_catalog.now() " \

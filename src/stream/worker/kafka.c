@@ -371,6 +371,9 @@ kfk_headers(const kfk_message *message, kfk_header_fn row, void *arg)
 	const void *value;
 	size_t		len;
 
+	for (int i = 0; i < message->n_headers; i++)
+		if (!row(arg, message->headers[i].name, message->headers[i].value, message->headers[i].len))
+			return;
 	if (message->handle == NULL || rd_kafka_message_headers(message->handle, &headers))
 		return;
 	for (size_t i = 0; !rd_kafka_header_get_all(headers, i, &name, &value, &len); i++)

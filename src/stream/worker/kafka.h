@@ -71,9 +71,16 @@ extern int64_t kfk_last_high(kfk_client *client, const char *topic, int partitio
 extern bool kfk_assign(kfk_client *client, const char *topic, int n, const int32_t *partitions, const int64_t *offsets,
 					   char *error, size_t error_size);
 
+typedef struct kfk_header
+{
+	const char *name;
+	const void *value;			/* NULL: none */
+	size_t		len;
+} kfk_header;
+
 typedef struct kfk_message
 {
-	void	   *handle;
+	void	   *handle;			/* NULL: not from a broker, or released */
 	const void *key;			/* NULL: none */
 	const void *value;			/* NULL: a tombstone */
 	size_t		key_len;
@@ -85,6 +92,8 @@ typedef struct kfk_message
 	bool		lost;			/* no message: the offset is not among those the broker keeps */
 	bool		missing;		/* no message: the topic or partition does not exist */
 	const char *error;			/* no message: what went wrong with the partition; else NULL */
+	const kfk_header *headers;	/* of a message that is not from a broker */
+	int			n_headers;
 } kfk_message;
 
 /* Up to max messages that are there, without waiting. */

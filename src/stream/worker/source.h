@@ -13,7 +13,7 @@
  *	row_pg.c		  a message as a row of it, its values (value_pg.c), its properties (property_pg.c)
  *	batch_pg.c		  one transaction for a run of messages
  *	isolate_pg.c	  errors: retried, or narrowed down to a dead letter
- *	dead_pg.c		  rows of dead_letters
+ *	dead_pg.c		  rows of dead_letters: written, and redriven
  *	schemas_pg.c	  Avro schemas
  *	registry_pg.c	  those that a schema registry has
  */
@@ -105,7 +105,8 @@ typedef struct kfk_partition
 	int64		dead;
 	int64		skipped;
 	int64		deleted;
-	int			last;			/* index of its last message, -1 none */
+	bool		redriven;		/* dead letters of it are among the messages */
+	int			last;			/* index of its last live message, -1 none */
 } kfk_partition;
 
 /* A row: the columns of the batch relation. */
@@ -121,6 +122,7 @@ typedef struct kfk_item
 {
 	kfk_message message;
 	kfk_partition *partition;
+	int64		letter;			/* id of the dead letter that is redriven; 0: the message is live */
 	uint64		version;		/* of the target that rows and fault are for; 0: not decoded */
 	kfk_row    *rows;
 	char	   *sqlstate;		/* not NULL: it is no row, for this reason */
@@ -193,6 +195,8 @@ extern bool kfk_know_schemas(const kfk_source *source, const kfk_item *items, in
 /* dead_pg.c */
 extern void kfk_add_headers(struct StringInfoData *out, const kfk_message *m);
 extern void kfk_bury(const kfk_source *source, const kfk_item *item);
+extern int	kfk_marked_letters(const kfk_source *source, kfk_partition *partitions, int n_partitions, kfk_item **items);
+extern bool kfk_settle_letter(const kfk_item *item);
 
 /* source_main_pg.c */
 extern void kfk_wait(int timeout_ms, bool for_messages);	/* answers the server; may end the process */

@@ -45,6 +45,7 @@ static kfk_partition *partitions = NULL;
 static int	n_partitions = 0;
 static int	topic_partitions = 0;
 static WaitEventSet *wait_set = NULL;
+static bool redriving = false;	/* marked dead letters may be there */
 static bool troubled = false;	/* brokers gave an error, and no sign of life since */
 static char trouble[512];		/* the last one since the client was opened */
 
@@ -356,6 +357,28 @@ process(const kfk_source *source, MemoryContext cxt)
 	return false;
 }
 
+/*
+ * One batch of the dead letters that are marked to be redriven: marks are made
+ * with a new generation, so that those there are when partitions are claimed are
+ * all.  False: open the client again.
+ */
+static bool
+redrive(const kfk_source *source, MemoryContext cxt)
+{
+	kfk_item   *letters;
+	int			n;
+
+	if (!redriving)
+		return true;
+	n = kfk_marked_letters(source, partitions, n_partitions, &letters);
+	redriving = n > 0;
+	if (n > 0 && kfk_batch(source, partitions, n_partitions, letters, n, cxt) == KFK_FENCED)
+		return false;
+	MemoryContextReset(cxt);
+	kfk_check_source(source);
+	return true;
+}
+
 /* Transition tables hold a batch's rows: in memory, if we can help it. */
 static void
 raise_work_mem(const kfk_source *source)
@@ -414,6 +437,7 @@ open_client(kfk_source *source, MemoryContext claims)
 	}
 	for (int i = 0; i < n_partitions; i++)
 		partitions[i].taken = partitions[i].next_offset;
+	redriving = n_partitions > 0;
 	kfk_report(source, "running", NULL, n_partitions > 0 ? NULL : "no partition is left for this worker");
 	return true;
 }
@@ -441,6 +465,13 @@ turn(kfk_source *source, MemoryContext cxt, MemoryContext claims)
 		described = GetCurrentTimestamp();
 		if (client == NULL)
 			return;
+	}
+
+	/* In turns with live batches, so that neither waits for all of the other. */
+	if (!redrive(source, cxt))
+	{
+		close_client();
+		return;
 	}
 
 	/* First silence the bell, then empty what it rings for. */
@@ -502,7 +533,7 @@ turn(kfk_source *source, MemoryContext cxt, MemoryContext claims)
 	}
 	pgstat_report_stat(true);
 	if (client != NULL)
-		kfk_wait(CHECK_MS, true);
+		kfk_wait(redriving ? 0 : CHECK_MS, true);
 }
 
 void
