@@ -1,7 +1,8 @@
 /*
  * batch_pg.c
  *	  One transaction for a run of messages: their rows, their dead letters and
- *	  their offsets commit together or not at all.
+ *	  their offsets commit together or not at all.  Messages may be dead letters
+ *	  that are redriven (item->letter): then the letters' own rows, instead of offsets.
  *
  * Order within it: the extension is locked so that it cannot be dropped under
  * us (not waited for: DROP EXTENSION goes first), the target is locked,
