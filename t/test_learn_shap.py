@@ -26,7 +26,10 @@ def as_shap(view):
         values = np.zeros((len(n), view['margins']))
         for i, a in enumerate(n):
             if not inner[i]:
-                values[i, slice(None) if t['margin'] < 0 else t['margin']] = a[7]
+                if t['margin'] < 0:
+                    values[i] = a[7]
+                else:
+                    values[i, t['margin']], = a[7]
         # Means of inner nodes by cover: shap takes the expected value from the root.
         for i in reversed(range(len(n))):
             if inner[i]:
@@ -44,8 +47,17 @@ def as_shap(view):
             'tree_output': 'raw_value', 'base_offset': np.array(view['base']) if view['margins'] > 1 else view['base'][0]}
 
 
-def compare(name, x, q, answers=None):
-    """Explain rows q of the model; answers: what its margins are, None = what predict gives."""
+def sigmoid(margins):
+    return np.hstack([1 / (1 + np.exp(margins)), 1 / (1 + np.exp(-margins))])
+
+
+def softmax(margins):
+    e = np.exp(margins - margins.max(1, keepdims=True))
+    return e / e.sum(1, keepdims=True)
+
+
+def compare(name, x, q, link=lambda margins: margins):
+    """Explain rows q of the model; link: from its margins to what predict gives."""
     view = run('trees', path('model'))
     k = view['margins']
     q.astype(np.float32).tofile(path('q'))
@@ -55,9 +67,9 @@ def compare(name, x, q, answers=None):
     theirs = np.asarray(explainer.shap_values(q.astype(np.float64), check_additivity=False)).reshape(len(q), x.shape[1], k)
     worst = abs(ours[:, :-1] - theirs).max()
     expected = abs(ours[0, -1] - np.ravel(explainer.expected_value)).max()
-    if answers is None:
-        answers = predict(q, k).reshape(len(q), k)
-    gap = (abs(ours.sum(1) - answers) / np.maximum(1, abs(answers))).max()
+    told_sums = link(ours.sum(1))
+    answers = predict(q, told_sums.shape[1]).reshape(told_sums.shape)
+    gap = (abs(told_sums - answers) / np.maximum(1, abs(answers))).max()
     note('%s: largest difference %.1e, of the expected value %.1e, of the sum %.1e; %.0f us a row' %
          (name, worst, expected, gap, told['row_us']))
     scale = max(1, abs(theirs).max())
@@ -87,6 +99,14 @@ train('random_forest', x, value, n_estimators=20, task='regression')
 compare('regression', x, q)
 train('extra_trees', x, value, n_estimators=20, task='regression')
 compare('regression, extra trees', x, q)
+train('gradient_boosting', x, y, n_estimators=30)
+compare('boosting, three classes', x, q, softmax)
+train('gradient_boosting', gaps, y > 0, n_estimators=30)
+compare('boosting, two classes, missing values', x, gap_rows, sigmoid)
+train('gradient_boosting', x, y, weights, n_estimators=30, class_weight='balanced')
+compare('boosting with weights of rows and classes', x, q, softmax)
+train('gradient_boosting', gaps, value, n_estimators=30, task='regression')
+compare('boosting, regression, missing values', x, gap_rows)
 train('random_forest', x[:, :1], y, n_estimators=3)
 compare('one feature', x[:, :1], q[:, :1])
 done()
