@@ -95,7 +95,8 @@ def strict(c, kafka):
     tap.same(letters(c, 'strict'), 0, 'redrive leaves none')
     tap.same(c.psql('SELECT count(*), count(DISTINCT id), count(DISTINCT (source_partition, source_offset)) FROM strict'), [(str(n + live),) * 3], 'every message is one row')
     tap.same(*counters(c, 'strict'), 'the counters agree')
-    tap.same(dict(c.psql("SELECT source_key, source_time FROM strict WHERE id % 100 = 5")), times, 'with the time of the message')
+    got = dict(c.psql('SELECT source_key, source_time FROM strict WHERE id % 100 = 5'))
+    tap.same([(k, t, got.get(k)) for k, t in times.items() if got.get(k) != t][:3], [], 'with the time of the message')
     tap.same(c.psql("SELECT source_headers, source_key = 'key-' || id FROM strict WHERE id = 305"),
              [('[{"key": "n", "value": "305"}, {"hex": "ff", "key": "raw"}, {"key": "none", "value": null}]', 't')], 'and its key and headers')
 
