@@ -249,6 +249,8 @@ def main():
     with Kafka(folder('stream_outbox')) as kafka, cluster('stream_outbox') as c:
         prepare(c, kafka)
         for part in (basics, triggers, late_commit, dead, lifecycle, rotation, faults):
+            if part is rotation and not FULL and 'rotation' not in sys.argv:
+                continue            # waits for a minute to pass
             if len(sys.argv) < 2 or part is basics or part.__name__ in sys.argv[1:]:
                 part(c, kafka)
     tap.done()

@@ -70,6 +70,7 @@ configure(rd_kafka_conf_t *conf, const kfk_settings *settings, const char *id, c
 		{"reconnect.backoff.max.ms", "2000"},
 		{"socket.keepalive.enable", "true"},
 		{"topic.metadata.refresh.interval.ms", "30000"},
+		{"topic.metadata.propagation.max.ms", "5000"},	/* until a missing topic is told */
 		{"compression.type", "lz4"},
 	};
 
