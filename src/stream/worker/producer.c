@@ -175,7 +175,8 @@ kfk_producer_event(kfk_producer *producer, kfk_event *event)
 					snprintf(event->text, sizeof(event->text), "%s: %s", facility, text);
 				break;
 			case RD_KAFKA_EVENT_ERROR:
-				event->level = 3;
+				event->log = rd_kafka_event_error(from) == RD_KAFKA_RESP_ERR__ALL_BROKERS_DOWN;
+				event->level = event->log ? 6 : 3;
 				event->fatal = rd_kafka_event_error_is_fatal(from) != 0;
 				snprintf(event->text, sizeof(event->text), "%s", rd_kafka_event_error_string(from));
 				break;
