@@ -86,7 +86,7 @@ OTHERS = [
     ("sketch_agg", "SELECT millrace.sketch_agg(x[1] * i) FROM rows, generate_series(1, 50) i"),
     ("plot_histogram", "SELECT length(millrace.plot_histogram('SELECT x[1] * i FROM rows, generate_series(1, 50) i'))"),
     ("plot_lines", "SELECT length(millrace.plot_lines('SELECT x[1] * i, x[2], x[3] FROM rows, generate_series(1, 50) i'))"),
-    ("create_monitor", """SELECT millrace.create_monitor('watch', 'SELECT x, y, now() - y * ''1 day''::interval AS t FROM rows, generate_series(1, 50)',
+    ("create_monitor", """SELECT millrace.create_monitor('watch ' || clock_timestamp(), 'SELECT x, y, now() - y * ''1 day''::interval AS t FROM rows, generate_series(1, 50)',
         '{"time": "t", "window": "1 day", "reference": {"query": "SELECT x, y, now() AS t FROM rows, generate_series(1, 50)"}}')"""),
 ]
 
