@@ -7,21 +7,18 @@
  * library can delay messages but not skip or repeat them unseen.  No callback is
  * registered but the address check: logs and errors come as events on a queue.
  */
-#include "stream/worker/kafka.h"
+#include "stream/worker/library.h"
 
 #include <errno.h>
-#include <librdkafka/rdkafka.h>
-#include <pthread.h>
-#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/eventfd.h>
-#include <sys/socket.h>
 #include <unistd.h>
 
 struct kfk_client
 {
+	kfk_guard	guard;
 	rd_kafka_t *rk;
 	rd_kafka_queue_t *messages;
 	rd_kafka_queue_t *events;
@@ -30,25 +27,7 @@ struct kfk_client
 	rd_kafka_message_t **taken; /* scratch of kfk_take_messages() */
 	int			taken_size;
 	int			bell;
-	bool		(*refuses) (const struct sockaddr *address);
 };
-
-/* In a broker thread: connect, unless the address is refused. */
-static int
-connect_checked(int fd, const struct sockaddr *address, int len, const char *id, void *opaque)
-{
-	kfk_client *client = opaque;
-
-	if (client->refuses && client->refuses(address))
-		return EACCES;
-	return connect(fd, address, (socklen_t) len) == 0 ? 0 : errno;
-}
-
-static bool
-set(rd_kafka_conf_t *conf, const char *name, const char *value, char *error, size_t error_size)
-{
-	return rd_kafka_conf_set(conf, name, value, error, error_size) == RD_KAFKA_CONF_OK;
-}
 
 static bool
 set_number(rd_kafka_conf_t *conf, const char *name, int value, char *error, size_t error_size)
@@ -56,14 +35,14 @@ set_number(rd_kafka_conf_t *conf, const char *name, int value, char *error, size
 	char		text[16];
 
 	snprintf(text, sizeof(text), "%d", value);
-	return set(conf, name, text, error, error_size);
+	return rd_kafka_conf_set(conf, name, text, error, error_size) == RD_KAFKA_CONF_OK;
 }
 
 static bool
 configure(rd_kafka_conf_t *conf, const kfk_settings *settings, char *error, size_t error_size)
 {
 	/* What a server's options may change ... */
-	static const char *const defaults[][2] = {
+	static kfk_properties defaults[] = {
 		{"client.id", "millrace"},
 		{"isolation.level", "read_committed"},
 		{"reconnect.backoff.max.ms", "2000"},
@@ -74,7 +53,7 @@ configure(rd_kafka_conf_t *conf, const kfk_settings *settings, char *error, size
 	};
 
 	/* ... and what everything here rests on. */
-	static const char *const fixed[][2] = {
+	static kfk_properties fixed[] = {
 		{"enable.auto.commit", "false"},
 		{"enable.auto.offset.store", "false"},
 		{"auto.offset.reset", "error"},
@@ -87,19 +66,12 @@ configure(rd_kafka_conf_t *conf, const kfk_settings *settings, char *error, size
 		{"receive.message.max.bytes", "536870912"},
 	};
 
-	for (size_t i = 0; i < sizeof(defaults) / sizeof(*defaults); i++)
-		if (!set(conf, defaults[i][0], defaults[i][1], error, error_size))
-			return false;
-	for (int i = 0; i < settings->n; i++)
-		if (!set(conf, settings->names[i], settings->values[i], error, error_size))
-			return false;
-	for (size_t i = 0; i < sizeof(fixed) / sizeof(*fixed); i++)
-		if (!set(conf, fixed[i][0], fixed[i][1], error, error_size))
-			return false;
+	if (!kfk_configure(conf, defaults, sizeof(defaults) / sizeof(*defaults), settings, fixed, sizeof(fixed) / sizeof(*fixed), error, error_size))
+		return false;
 
 	/* From 2.2.0 on; before, a full queue was looked at again after a second. */
 	(void) rd_kafka_conf_set(conf, "fetch.queue.backoff.ms", "20", NULL, 0);
-	return set(conf, "group.id", settings->group, error, error_size) &&
+	return rd_kafka_conf_set(conf, "group.id", settings->group, error, error_size) == RD_KAFKA_CONF_OK &&
 		set_number(conf, "queued.max.messages.kbytes", settings->prefetch_kb, error, error_size);
 }
 
@@ -109,8 +81,6 @@ kfk_open(const kfk_settings *settings, char *error, size_t error_size)
 	static const uint64_t ring = 1;	/* an eventfd takes eight bytes or none */
 	rd_kafka_conf_t *conf = rd_kafka_conf_new();
 	kfk_client *client = calloc(1, sizeof(*client));
-	sigset_t	all,
-				before;
 
 	snprintf(error, error_size, "out of memory");
 	if (client == NULL || conf == NULL || !configure(conf, settings, error, error_size))
@@ -119,13 +89,6 @@ kfk_open(const kfk_settings *settings, char *error, size_t error_size)
 			rd_kafka_conf_destroy(conf);
 		free(client);
 		return NULL;
-	}
-	rd_kafka_conf_set_events(conf, RD_KAFKA_EVENT_ERROR | RD_KAFKA_EVENT_LOG);
-	if (settings->refuses)
-	{
-		client->refuses = settings->refuses;
-		rd_kafka_conf_set_opaque(conf, client);
-		rd_kafka_conf_set_connect_cb(conf, connect_checked);
 	}
 	client->bell = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
 	if (client->bell < 0)
@@ -136,19 +99,13 @@ kfk_open(const kfk_settings *settings, char *error, size_t error_size)
 		return NULL;
 	}
 
-	/* Threads inherit the mask: signals are for PostgreSQL's own thread. */
-	sigfillset(&all);
-	pthread_sigmask(SIG_BLOCK, &all, &before);
-	client->rk = rd_kafka_new(RD_KAFKA_CONSUMER, conf, error, error_size);
-	pthread_sigmask(SIG_SETMASK, &before, NULL);
+	client->rk = kfk_start(RD_KAFKA_CONSUMER, conf, settings, &client->guard, error, error_size);
 	if (client->rk == NULL)
 	{
-		rd_kafka_conf_destroy(conf);
 		close(client->bell);
 		free(client);
 		return NULL;
 	}
-	rd_kafka_set_log_queue(client->rk, NULL);
 	client->events = rd_kafka_queue_get_main(client->rk);
 	client->messages = rd_kafka_queue_get_consumer(client->rk);
 	rd_kafka_queue_io_event_enable(client->events, client->bell, &ring, sizeof(ring));
@@ -384,31 +341,5 @@ kfk_headers(const kfk_message *message, kfk_header_fn row, void *arg)
 bool
 kfk_next_event(kfk_client *client, kfk_event *event)
 {
-	rd_kafka_event_t *from = rd_kafka_queue_poll(client->events, 0);
-	const char *facility,
-			   *text;
-
-	if (from == NULL)
-		return false;
-	memset(event, 0, sizeof(*event));
-	switch (rd_kafka_event_type(from))
-	{
-		case RD_KAFKA_EVENT_LOG:
-			event->log = true;
-			if (rd_kafka_event_log(from, &facility, &text, &event->level) == 0)
-				snprintf(event->text, sizeof(event->text), "%s: %s", facility, text);
-			break;
-		case RD_KAFKA_EVENT_ERROR:
-			/* That all brokers are down only sums up what was said of each, which tells why. */
-			event->log = rd_kafka_event_error(from) == RD_KAFKA_RESP_ERR__ALL_BROKERS_DOWN;
-			event->level = event->log ? 6 : 3;
-			event->fatal = rd_kafka_event_error_is_fatal(from) != 0;
-			snprintf(event->text, sizeof(event->text), "%s", rd_kafka_event_error_string(from));
-			break;
-		default:
-			event->log = true;
-			event->level = 7;
-	}
-	rd_kafka_event_destroy(from);
-	return true;
+	return kfk_poll_event(client->events, event);
 }

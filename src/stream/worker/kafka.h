@@ -2,8 +2,8 @@
  * kafka.h
  *	  The Kafka side of a worker: librdkafka behind a dozen calls.
  *
- * kafka.c is the only file that knows librdkafka and knows no PostgreSQL; the
- * glue includes this header only.  No call jumps, none waits longer than its
+ * kafka.c, producer.c and library.c, which both use, know librdkafka and no
+ * PostgreSQL; nothing else knows librdkafka.  No call jumps, none waits longer than its
  * timeout, and all are made from the process's main thread.  librdkafka runs
  * threads of its own: all signals are blocked in them, and nothing of ours runs
  * there but the address check.

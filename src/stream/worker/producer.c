@@ -8,22 +8,19 @@
  */
 #include "stream/worker/producer.h"
 
-#include <errno.h>
-#include <librdkafka/rdkafka.h>
-#include <pthread.h>
-#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/socket.h>
+
+#include "stream/worker/library.h"
 
 struct kfk_producer
 {
+	kfk_guard	guard;
 	rd_kafka_t *rk;
 	rd_kafka_queue_t *events;
 	int64_t		refused;		/* mark of a record that will never be taken; -1: none */
 	char		why[512];		/* the first record of this transaction that failed did so */
-	bool		(*refuses) (const struct sockaddr *address);
 };
 
 /* Will the brokers never take this record, whatever happens? */
@@ -52,20 +49,10 @@ not_delivered(rd_kafka_t *rk, const rd_kafka_message_t *m, void *opaque)
 	note_failure(opaque, m->rkt ? rd_kafka_topic_name(m->rkt) : "?", (int64_t) (intptr_t) m->_private, m->err);
 }
 
-static int
-connect_checked(int fd, const struct sockaddr *address, int len, const char *id, void *opaque)
-{
-	kfk_producer *producer = opaque;
-
-	if (producer->refuses && producer->refuses(address))
-		return EACCES;
-	return connect(fd, address, (socklen_t) len) == 0 ? 0 : errno;
-}
-
 static bool
 configure(rd_kafka_conf_t *conf, const kfk_settings *settings, const char *id, char *error, size_t error_size)
 {
-	static const char *const defaults[][2] = {
+	static kfk_properties defaults[] = {
 		{"client.id", "millrace"},
 		{"reconnect.backoff.max.ms", "2000"},
 		{"socket.keepalive.enable", "true"},
@@ -75,7 +62,7 @@ configure(rd_kafka_conf_t *conf, const kfk_settings *settings, const char *id, c
 	};
 
 	/* What exactly once and the order of a key rest on, and the partition that Java's producers choose. */
-	static const char *const fixed[][2] = {
+	static kfk_properties fixed[] = {
 		{"enable.idempotence", "true"},
 		{"acks", "all"},
 		{"partitioner", "murmur2_random"},
@@ -91,16 +78,8 @@ configure(rd_kafka_conf_t *conf, const kfk_settings *settings, const char *id, c
 		{"log.queue", "true"},
 	};
 
-	for (size_t i = 0; i < sizeof(defaults) / sizeof(*defaults); i++)
-		if (rd_kafka_conf_set(conf, defaults[i][0], defaults[i][1], error, error_size) != RD_KAFKA_CONF_OK)
-			return false;
-	for (int i = 0; i < settings->n; i++)
-		if (rd_kafka_conf_set(conf, settings->names[i], settings->values[i], error, error_size) != RD_KAFKA_CONF_OK)
-			return false;
-	for (size_t i = 0; i < sizeof(fixed) / sizeof(*fixed); i++)
-		if (rd_kafka_conf_set(conf, fixed[i][0], fixed[i][1], error, error_size) != RD_KAFKA_CONF_OK)
-			return false;
-	return rd_kafka_conf_set(conf, "transactional.id", id, error, error_size) == RD_KAFKA_CONF_OK;
+	return kfk_configure(conf, defaults, sizeof(defaults) / sizeof(*defaults), settings, fixed, sizeof(fixed) / sizeof(*fixed), error, error_size) &&
+		rd_kafka_conf_set(conf, "transactional.id", id, error, error_size) == RD_KAFKA_CONF_OK;
 }
 
 kfk_producer *
@@ -108,8 +87,6 @@ kfk_producer_open(const kfk_settings *settings, const char *id, char *error, siz
 {
 	rd_kafka_conf_t *conf = rd_kafka_conf_new();
 	kfk_producer *producer = calloc(1, sizeof(*producer));
-	sigset_t	all,
-				before;
 
 	snprintf(error, error_size, "out of memory");
 	if (producer == NULL || conf == NULL || !configure(conf, settings, id, error, error_size))
@@ -120,25 +97,13 @@ kfk_producer_open(const kfk_settings *settings, const char *id, char *error, siz
 		return NULL;
 	}
 	producer->refused = -1;
-	rd_kafka_conf_set_events(conf, RD_KAFKA_EVENT_ERROR | RD_KAFKA_EVENT_LOG);
-	rd_kafka_conf_set_opaque(conf, producer);
 	rd_kafka_conf_set_dr_msg_cb(conf, not_delivered);
-	producer->refuses = settings->refuses;
-	if (settings->refuses)
-		rd_kafka_conf_set_connect_cb(conf, connect_checked);
-
-	/* Threads inherit the mask: signals are for PostgreSQL's own thread. */
-	sigfillset(&all);
-	pthread_sigmask(SIG_BLOCK, &all, &before);
-	producer->rk = rd_kafka_new(RD_KAFKA_PRODUCER, conf, error, error_size);
-	pthread_sigmask(SIG_SETMASK, &before, NULL);
+	producer->rk = kfk_start(RD_KAFKA_PRODUCER, conf, settings, &producer->guard, error, error_size);
 	if (producer->rk == NULL)
 	{
-		rd_kafka_conf_destroy(conf);
 		free(producer);
 		return NULL;
 	}
-	rd_kafka_set_log_queue(producer->rk, NULL);
 	producer->events = rd_kafka_queue_get_main(producer->rk);
 	return producer;
 }
@@ -158,36 +123,7 @@ kfk_producer_close(kfk_producer *producer)
 bool
 kfk_producer_event(kfk_producer *producer, kfk_event *event)
 {
-	rd_kafka_event_t *from;
-	const char *facility,
-			   *text;
-
-	while ((from = rd_kafka_queue_poll(producer->events, 0)) != NULL)
-	{
-		bool		told = true;
-
-		memset(event, 0, sizeof(*event));
-		switch (rd_kafka_event_type(from))
-		{
-			case RD_KAFKA_EVENT_LOG:
-				event->log = true;
-				if (rd_kafka_event_log(from, &facility, &text, &event->level) == 0)
-					snprintf(event->text, sizeof(event->text), "%s: %s", facility, text);
-				break;
-			case RD_KAFKA_EVENT_ERROR:
-				event->log = rd_kafka_event_error(from) == RD_KAFKA_RESP_ERR__ALL_BROKERS_DOWN;
-				event->level = event->log ? 6 : 3;
-				event->fatal = rd_kafka_event_error_is_fatal(from) != 0;
-				snprintf(event->text, sizeof(event->text), "%s", rd_kafka_event_error_string(from));
-				break;
-			default:
-				told = false;
-		}
-		rd_kafka_event_destroy(from);
-		if (told)
-			return true;
-	}
-	return false;
+	return kfk_poll_event(producer->events, event);
 }
 
 /* What an error of the transactional calls means for us. */

@@ -1,0 +1,40 @@
+/*
+ * library.h
+ *	  What a reader (kafka.c) and a producer (producer.c) share of librdkafka.
+ *	  For these files only: nothing else knows the library.
+ */
+#ifndef MILLRACE_STREAM_LIBRARY_H
+#define MILLRACE_STREAM_LIBRARY_H
+
+#include <librdkafka/rdkafka.h>
+
+#include "stream/worker/kafka.h"
+
+/* Properties as pairs of name and value. */
+typedef const char *const kfk_properties[2];
+
+/*
+ * Defaults, then what a server's options say, then what is fixed.  False, with
+ * the reason in error.
+ */
+extern bool kfk_configure(rd_kafka_conf_t *conf, kfk_properties *defaults, size_t n_defaults, const kfk_settings *settings,
+						  kfk_properties *fixed, size_t n_fixed, char *error, size_t error_size);
+
+/* First member of what a handle belongs to: its callbacks get the address of both. */
+typedef struct kfk_guard
+{
+	bool		(*refuses) (const struct sockaddr *address);
+} kfk_guard;
+
+/*
+ * A handle whose logs and errors are events of its main queue, and whose
+ * threads get no signals and connect to no address that settings->refuses.
+ * Takes conf; NULL with the reason in error.
+ */
+extern rd_kafka_t *kfk_start(rd_kafka_type_t type, rd_kafka_conf_t *conf, const kfk_settings *settings, kfk_guard *guard,
+							 char *error, size_t error_size);
+
+/* The next event of a main queue, if there is one. */
+extern bool kfk_poll_event(rd_kafka_queue_t *queue, kfk_event *event);
+
+#endif							/* MILLRACE_STREAM_LIBRARY_H */
