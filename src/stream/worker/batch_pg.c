@@ -13,134 +13,18 @@
 
 #include "stream/worker/source.h"
 
-#include "access/genam.h"
-#include "access/htup_details.h"
-#include "access/table.h"
 #include "access/xact.h"
-#include "catalog/indexing.h"
-#include "catalog/pg_extension.h"
 #include "commands/trigger.h"
 #include "miscadmin.h"
 #include "nodes/parsenodes.h"
 #include "pgstat.h"
-#include "storage/ipc.h"
-#include "storage/lmgr.h"
-#include "storage/lock.h"
 #include "utils/builtins.h"
-#include "utils/fmgroids.h"
-#include "utils/inval.h"
 #include "utils/memutils.h"
-#include "utils/rel.h"
 #include "utils/snapmgr.h"
 #include "utils/timeout.h"
 
 #include "core/shared_pg.h"
 #include "stream/worker/owner.h"
-
-/* Oid of the extension and its version (in the current context); InvalidOid if there is none. */
-static Oid
-find_extension(char **version)
-{
-	Relation	rel = table_open(ExtensionRelationId, AccessShareLock);
-	ScanKeyData key;
-	SysScanDesc scan;
-	HeapTuple	row;
-	Oid			extension = InvalidOid;
-
-	ScanKeyInit(&key, Anum_pg_extension_extname, BTEqualStrategyNumber, F_NAMEEQ, CStringGetDatum("millrace"));
-	scan = systable_beginscan(rel, ExtensionNameIndexId, true, NULL, 1, &key);
-	row = systable_getnext(scan);
-	if (HeapTupleIsValid(row))
-	{
-		bool		null;
-		Datum		d = heap_getattr(row, Anum_pg_extension_extversion, RelationGetDescr(rel), &null);
-
-		extension = ((Form_pg_extension) GETSTRUCT(row))->oid;
-		*version = TextDatumGetCString(d);
-	}
-	systable_endscan(scan);
-	table_close(rel, AccessShareLock);
-	return extension;
-}
-
-/*
- * Share-lock the extension until the transaction ends, if nobody is dropping
- * or altering it.  Ends the process if it is gone or of another version.
- */
-static bool
-lock_extension(void)
-{
-	char	   *version = NULL;
-	Oid			extension = find_extension(&version);
-	LOCKTAG		tag;
-
-	if (OidIsValid(extension))
-	{
-		SET_LOCKTAG_OBJECT(tag, MyDatabaseId, ExtensionRelationId, extension, 0);
-		if (LockAcquire(&tag, AccessShareLock, false, true) == LOCKACQUIRE_NOT_AVAIL)
-			return false;
-		AcceptInvalidationMessages();
-		extension = find_extension(&version);
-	}
-	if (!OidIsValid(extension))
-	{
-		ereport(LOG, (errmsg("extension millrace was dropped: its worker ends")));
-		proc_exit(0);
-	}
-	if (strcmp(version, MILLRACE_VERSION) != 0)
-	{
-		ereport(LOG,
-				(errmsg("extension millrace is at version %s, its library at %s: its worker ends", version, MILLRACE_VERSION),
-				 errhint("ALTER EXTENSION millrace UPDATE, or restart the server with the library that belongs to it.")));
-		proc_exit(0);
-	}
-	return true;
-}
-
-/*
- * Begin a transaction that holds the extension; the caller's memory context
- * stays current.  False: somebody is dropping or altering it.
- */
-bool
-kfk_try_begin(const char *activity)
-{
-	MemoryContext caller = CurrentMemoryContext;
-
-	SetCurrentStatementStartTimestamp();
-	pgstat_report_activity(STATE_RUNNING, activity);
-	StartTransactionCommand();
-	XactIsoLevel = XACT_READ_COMMITTED;
-	if (!lock_extension())
-	{
-		CommitTransactionCommand();
-		pgstat_report_activity(STATE_IDLE, NULL);
-		MemoryContextSwitchTo(caller);
-		return false;
-	}
-	MemoryContextSwitchTo(caller);
-	PushActiveSnapshot(GetTransactionSnapshot());
-	return true;
-}
-
-/* The same, waiting until it can. */
-void
-kfk_begin(const char *activity)
-{
-	while (!kfk_try_begin(activity))
-		kfk_wait(200, false);
-}
-
-void
-kfk_commit(void)
-{
-	MemoryContext caller = CurrentMemoryContext;
-
-	PopActiveSnapshot();
-	CommitTransactionCommand();
-	MemoryContextSwitchTo(caller);
-	pgstat_report_stat(false);
-	pgstat_report_activity(STATE_IDLE, NULL);
-}
 
 /* What the items add up to, per partition. */
 static void

@@ -354,69 +354,39 @@ kfk_message_crc(const kfk_message *m)
 	return kfk_crc32c(kfk_crc32c(0, m->key, m->key_len), m->value, m->value_len);
 }
 
-/*
- * Say in source_workers what this worker is doing, and why; outside a
- * transaction.  Written when it is news, errors at most once a second.  Failing
- * to say so is no failure.
- */
+static int64 errors = 0;			/* told of since the worker started */
+
+static void
+write_state(const void *subject, const char *state, const char *sqlstate, const char *reason)
+{
+	static SPIPlanPtr plan = NULL;
+	static const Oid types[] = {TEXTOID, INT4OID, INT4OID, INT4OID, TEXTOID, TEXTOID, TEXTOID, INT8OID};
+	const kfk_source *source = subject;
+	Datum		args[] = {CStringGetTextDatum(source->name), Int32GetDatum(source->worker), Int32GetDatum(source->workers),
+		Int32GetDatum(MyProcPid), CStringGetTextDatum(state), reason ? CStringGetTextDatum(reason) : 0,
+	sqlstate ? CStringGetTextDatum(sqlstate) : 0, Int64GetDatum(errors)};
+	char		nulls[] = "        ";
+	kfk_owner	save;
+
+	nulls[5] = reason ? ' ' : 'n';
+	nulls[6] = sqlstate ? ' ' : 'n';
+	kfk_owner_begin(&save);
+	kfk_prepare(&plan, "INSERT INTO millrace.source_workers AS w (source, worker, workers, pid, state, reason, sqlstate, errors, last_error, last_error_at) "
+				"VALUES ($1, $2, $3, $4, $5, $6, $7, $8, CASE WHEN $7 IS NOT NULL THEN $6 END, CASE WHEN $7 IS NOT NULL THEN pg_catalog.now() END) "
+				"ON CONFLICT (source, worker) DO UPDATE SET workers = $3, pid = $4, state = $5, reason = $6, sqlstate = $7, errors = $8, "
+				"since = CASE WHEN w.state OPERATOR(pg_catalog.=) $5 AND w.pid OPERATOR(pg_catalog.=) $4 THEN w.since ELSE pg_catalog.now() END, "
+				"last_error = coalesce(excluded.last_error, w.last_error), last_error_at = coalesce(excluded.last_error_at, w.last_error_at)", 8, types);
+	SPI_execute_plan(plan, args, nulls, false, 0);
+	kfk_owner_end(&save);
+}
+
+/* Say in source_workers what this worker is doing, and why; outside a transaction. */
 void
 kfk_report(const kfk_source *source, const char *state, const char *sqlstate, const char *reason)
 {
-	static char said[600];
-	static TimestampTz said_at = 0;
-	static int64 errors = 0;
-	static SPIPlanPtr plan = NULL;
-	static const Oid types[] = {TEXTOID, INT4OID, INT4OID, INT4OID, TEXTOID, TEXTOID, TEXTOID, INT8OID};
-	char		now[600];
-	TimestampTz at = GetCurrentTimestamp();
-	MemoryContext caller = CurrentMemoryContext;
-
-	if (sqlstate != NULL)
-	{
-		errors++;
-		mr_worker_count(MR_COUNT_ERRORS, 1);
-	}
-	snprintf(now, sizeof(now), "%s %s %s", state, sqlstate ? sqlstate : "", reason ? reason : "");
-	if (strcmp(said, now) == 0 && (sqlstate == NULL || at - said_at < USECS_PER_SEC))
-		return;
-	if (strcmp(said, now) != 0 && reason != NULL)
-		ereport(LOG,
-				(errmsg("source \"%s\", worker %d: %s: %s", source->name, source->worker, state, reason)));
-	pgstat_report_appname(psprintf("millrace source %s/%d: %s", source->name, source->worker, state));
-	mr_worker_state(state, reason);
-	PG_TRY();
-	{
-		Datum		args[] = {CStringGetTextDatum(source->name), Int32GetDatum(source->worker), Int32GetDatum(source->workers),
-			Int32GetDatum(MyProcPid), CStringGetTextDatum(state), reason ? CStringGetTextDatum(reason) : 0,
-		sqlstate ? CStringGetTextDatum(sqlstate) : 0, Int64GetDatum(errors)};
-		char		nulls[] = "        ";
-		kfk_owner	save;
-
-		nulls[5] = reason ? ' ' : 'n';
-		nulls[6] = sqlstate ? ' ' : 'n';
-		if (kfk_try_begin("report"))
-		{
-			kfk_owner_begin(&save);
-			kfk_prepare(&plan, "INSERT INTO millrace.source_workers AS w (source, worker, workers, pid, state, reason, sqlstate, errors, last_error, last_error_at) "
-					"VALUES ($1, $2, $3, $4, $5, $6, $7, $8, CASE WHEN $7 IS NOT NULL THEN $6 END, CASE WHEN $7 IS NOT NULL THEN pg_catalog.now() END) "
-					"ON CONFLICT (source, worker) DO UPDATE SET workers = $3, pid = $4, state = $5, reason = $6, sqlstate = $7, errors = $8, "
-					"since = CASE WHEN w.state OPERATOR(pg_catalog.=) $5 AND w.pid OPERATOR(pg_catalog.=) $4 THEN w.since ELSE pg_catalog.now() END, "
-					"last_error = coalesce(excluded.last_error, w.last_error), last_error_at = coalesce(excluded.last_error_at, w.last_error_at)", 8, types);
-			SPI_execute_plan(plan, args, nulls, false, 0);
-			kfk_owner_end(&save);
-			kfk_commit();
-			strlcpy(said, now, sizeof(said));
-			said_at = at;
-		}
-	}
-	PG_CATCH();
-	{
-		MemoryContextSwitchTo(caller);
-		FlushErrorState();
-		AbortCurrentTransaction();
-		MemoryContextSwitchTo(caller);
-	}
-	PG_END_TRY();
+	errors += sqlstate != NULL;
+	kfk_tell(psprintf("source \"%s\", worker %d", source->name, source->worker),
+			 psprintf("millrace source %s/%d", source->name, source->worker), source, write_state, state, sqlstate, reason);
 }
 
 /* Halt the source, with the reason for its users, and end this worker. */

@@ -28,7 +28,7 @@
 
 #include "stream/outbox.h"
 #include "stream/worker/owner.h"
-#include "stream/worker/source.h"
+#include "stream/worker/process.h"
 
 #define FETCH_ROWS 1000
 

@@ -29,6 +29,7 @@
 #include "core/compat.h"
 #include "core/shared_pg.h"
 #include "stream/outbox.h"
+#include "stream/worker/process.h"
 #include "stream/worker/source.h"
 
 #define IDLE_MS 1000			/* longest nap; publishing wakes us */
@@ -58,21 +59,6 @@ close_at_exit(int code, Datum arg)
 	kfk_close_progress();
 }
 
-void
-kfk_outbox_wait(int timeout_ms)
-{
-	(void) WaitLatch(MyLatch, WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH, timeout_ms, PG_WAIT_EXTENSION);
-	ResetLatch(MyLatch);
-	CHECK_FOR_INTERRUPTS();
-	if (mr_worker_should_stop())
-		proc_exit(0);
-	if (ConfigReloadPending)
-	{
-		ConfigReloadPending = false;
-		ProcessConfigFile(PGC_SIGHUP);
-	}
-}
-
 /* End if the outbox is paused, halted, dropped or was changed; looked at once a second, or when told. */
 static void
 check_outbox(const kfk_outbox *outbox)
@@ -90,18 +76,6 @@ check_outbox(const kfk_outbox *outbox)
 	proc_exit(0);
 }
 
-/* A text of librdkafka's, which may quote a broker, as ASCII. */
-static char *
-plain(const char *text)
-{
-	char	   *copy = pstrdup(text);
-
-	for (char *p = copy; *p; p++)
-		if (IS_HIGHBIT_SET(*p))
-			*p = '?';
-	return copy;
-}
-
 static void
 hear_events(const kfk_outbox *outbox)
 {
@@ -110,9 +84,9 @@ hear_events(const kfk_outbox *outbox)
 	while (producer && kfk_producer_event(producer, &event))
 		if (event.log)
 			ereport(event.level <= 4 ? LOG : DEBUG1,
-					(errmsg("outbox of server \"%s\": librdkafka: %s", outbox->server, plain(event.text))));
+					(errmsg("outbox of server \"%s\": librdkafka: %s", outbox->server, kfk_plain(event.text))));
 		else
-			kfk_outbox_report(outbox, "waiting", "08006", plain(event.text));
+			kfk_outbox_report(outbox, "waiting", "08006", kfk_plain(event.text));
 }
 
 /* Something did not work: say so, and begin again from the tables. */
@@ -126,8 +100,8 @@ give_up(const kfk_outbox *outbox, kfk_sent sent, const char *error)
 		kfk_outbox_report(outbox, "waiting", "55000", "another producer has this outbox's transactional id: it has been taken over");
 		proc_exit(1);
 	}
-	kfk_outbox_report(outbox, "waiting", "08006", plain(error));
-	kfk_outbox_wait(IDLE_MS);
+	kfk_outbox_report(outbox, "waiting", "08006", kfk_plain(error));
+	kfk_wait_latch(IDLE_MS);
 }
 
 /*
@@ -157,7 +131,7 @@ settle(const kfk_outbox *outbox, const char *theirs)
 		kfk_outbox_halt(outbox,
 						psprintf("the last batch in progress topic \"%s\" is %s, this database's is %s: one of the two was restored, or lost; "
 								 "resume_outbox(accept_duplicates => true) goes on from what is here", outbox->progress_topic,
-								 theirs ? plain(theirs) : "none", ours ? ours : "none"));
+								 theirs ? kfk_plain(theirs) : "none", ours ? ours : "none"));
 }
 
 /* Open the producer, end what an earlier one left, and settle what became of the last batch. */
@@ -187,7 +161,7 @@ open_producer(const kfk_outbox *outbox)
 	{
 		hear_events(outbox);
 		check_outbox(outbox);
-		kfk_outbox_wait(1);
+		kfk_wait_latch(1);
 	}
 	if (sent != KFK_SENT_YES)
 		give_up(outbox, sent, error);
@@ -208,7 +182,7 @@ add(const kfk_outbox *outbox, const kfk_record *record, int64 mark, char *error,
 	kfk_sent	sent;
 
 	while ((sent = kfk_producer_add(producer, record, mark, CALL_MS, error, error_size)) == KFK_SENT_WAIT)
-		kfk_outbox_wait(1);
+		kfk_wait_latch(1);
 	return sent;
 }
 
@@ -235,7 +209,7 @@ send_batch(const kfk_outbox *outbox, const kfk_outbatch *batch)
 		while ((sent = kfk_producer_commit(producer, CALL_MS, error, sizeof(error))) == KFK_SENT_WAIT)
 		{
 			hear_events(outbox);
-			kfk_outbox_wait(1);
+			kfk_wait_latch(1);
 		}
 	if (sent == KFK_SENT_YES)
 		return true;
@@ -243,7 +217,7 @@ send_batch(const kfk_outbox *outbox, const kfk_outbatch *batch)
 	if (refused >= 0 && refused < batch->n)
 	{
 		close_producer();
-		kfk_outbox_bury(outbox, batch->ids[refused], plain(error));
+		kfk_outbox_bury(outbox, batch->ids[refused], kfk_plain(error));
 	}
 	else
 		give_up(outbox, sent, error);
@@ -290,7 +264,7 @@ turn(const kfk_outbox *outbox, kfk_outbatch *batch)
 	}
 	landed = false;
 	pgstat_report_stat(true);
-	kfk_outbox_wait(IDLE_MS);
+	kfk_wait_latch(IDLE_MS);
 }
 
 /* Plans by the two indexes whatever the statistics say, and a commit that is on disk when it returns. */
@@ -350,7 +324,7 @@ millrace_outbox_main(Datum arg)
 			landed = false;
 			kfk_outbox_report(&outbox, "waiting", unpack_sql_state(error->sqlerrcode), error->message);
 			failures++;
-			kfk_outbox_wait(failures < 8 ? 100 << failures : 10000);
+			kfk_wait_latch(failures < 8 ? 100 << failures : 10000);
 		}
 		PG_END_TRY();
 	}

@@ -26,7 +26,7 @@
 
 #include "core/shared_pg.h"
 #include "stream/worker/owner.h"
-#include "stream/worker/source.h"
+#include "stream/worker/process.h"
 
 /* A message that the brokers will never take: put aside, and never read again. */
 void
@@ -87,58 +87,34 @@ kfk_outbox_rotate(int leaf)
 	return empty;
 }
 
-/* As kfk_report(): written when it is news, errors at most once a second; failing to say so is no failure. */
+static void
+write_state(const void *subject, const char *state, const char *sqlstate, const char *reason)
+{
+	static SPIPlanPtr plan = NULL;
+	static const Oid types[] = {TEXTOID, INT4OID, TEXTOID, TEXTOID, TEXTOID};
+	const kfk_outbox *outbox = subject;
+	Datum		args[] = {CStringGetTextDatum(outbox->server), Int32GetDatum(MyProcPid), CStringGetTextDatum(state),
+	reason ? CStringGetTextDatum(reason) : 0, sqlstate ? CStringGetTextDatum(sqlstate) : 0};
+	char		nulls[] = "     ";
+	kfk_owner	save;
+
+	nulls[3] = reason ? ' ' : 'n';
+	nulls[4] = sqlstate ? ' ' : 'n';
+	kfk_owner_begin(&save);
+	kfk_prepare(&plan, "UPDATE millrace.outbox_progress SET pid = $2, since = CASE WHEN state = $3 AND pid = $2 THEN since ELSE now() END, "
+				 "state = $3, reason = $4, sqlstate = $5, errors = errors + CASE WHEN $5 IS NULL THEN 0 ELSE 1 END, "
+				 "last_error = CASE WHEN $5 IS NULL THEN last_error ELSE $4 END, last_error_at = CASE WHEN $5 IS NULL THEN last_error_at ELSE now() END "
+				 "WHERE server = $1", 5, types);
+	SPI_execute_plan(plan, args, nulls, false, 0);
+	kfk_owner_end(&save);
+}
+
+/* Say in outbox_progress what this worker is doing, and why; outside a transaction. */
 void
 kfk_outbox_report(const kfk_outbox *outbox, const char *state, const char *sqlstate, const char *reason)
 {
-	static char said[600];
-	static TimestampTz said_at = 0;
-	static SPIPlanPtr plan = NULL;
-	static const Oid types[] = {TEXTOID, INT4OID, TEXTOID, TEXTOID, TEXTOID};
-	char		now[600];
-	TimestampTz at = GetCurrentTimestamp();
-	MemoryContext caller = CurrentMemoryContext;
-
-	if (sqlstate != NULL)
-		mr_worker_count(MR_COUNT_ERRORS, 1);
-	snprintf(now, sizeof(now), "%s %s %s", state, sqlstate ? sqlstate : "", reason ? reason : "");
-	if (strcmp(said, now) == 0 && (sqlstate == NULL || at - said_at < USECS_PER_SEC))
-		return;
-	if (strcmp(said, now) != 0 && reason != NULL)
-		ereport(LOG, (errmsg("outbox of server \"%s\": %s: %s", outbox->server, state, reason)));
-	pgstat_report_appname(psprintf("millrace outbox %s: %s", outbox->server, state));
-	mr_worker_state(state, reason);
-	PG_TRY();
-	{
-		Datum		args[] = {CStringGetTextDatum(outbox->server), Int32GetDatum(MyProcPid), CStringGetTextDatum(state),
-		reason ? CStringGetTextDatum(reason) : 0, sqlstate ? CStringGetTextDatum(sqlstate) : 0};
-		char		nulls[] = "     ";
-		kfk_owner	save;
-
-		nulls[3] = reason ? ' ' : 'n';
-		nulls[4] = sqlstate ? ' ' : 'n';
-		if (kfk_try_begin("report"))
-		{
-			kfk_owner_begin(&save);
-			kfk_prepare(&plan, "UPDATE millrace.outbox_progress SET pid = $2, since = CASE WHEN state = $3 AND pid = $2 THEN since ELSE now() END, "
-					 "state = $3, reason = $4, sqlstate = $5, errors = errors + CASE WHEN $5 IS NULL THEN 0 ELSE 1 END, "
-					 "last_error = CASE WHEN $5 IS NULL THEN last_error ELSE $4 END, last_error_at = CASE WHEN $5 IS NULL THEN last_error_at ELSE now() END "
-					 "WHERE server = $1", 5, types);
-			SPI_execute_plan(plan, args, nulls, false, 0);
-			kfk_owner_end(&save);
-			kfk_commit();
-			strlcpy(said, now, sizeof(said));
-			said_at = at;
-		}
-	}
-	PG_CATCH();
-	{
-		MemoryContextSwitchTo(caller);
-		FlushErrorState();
-		AbortCurrentTransaction();
-		MemoryContextSwitchTo(caller);
-	}
-	PG_END_TRY();
+	kfk_tell(psprintf("outbox of server \"%s\"", outbox->server), psprintf("millrace outbox %s", outbox->server),
+			 outbox, write_state, state, sqlstate, reason);
 }
 
 /* Halt the outbox, with the reason for its users, and end this worker. */

@@ -60,7 +60,4 @@ extern bool kfk_read_progress(const kfk_outbox *outbox, const kfk_settings *sett
 							  char *error, size_t error_size);
 extern void kfk_close_progress(void);
 
-/* outbox_main_pg.c */
-extern void kfk_outbox_wait(int timeout_ms);	/* for the latch; answers the server; may end the process */
-
 #endif							/* MILLRACE_STREAM_OUTBOX_WORKER_H */

@@ -110,7 +110,7 @@ fetch(const kfk_source *source, const kfk_registry *registry, uint32 id)
 		PG_TRY();
 		{
 			while (!kfk_ask_turn(question))
-				kfk_wait(TURN_MS, false);
+				kfk_nap(TURN_MS);
 		}
 		PG_CATCH();
 		{

@@ -31,6 +31,7 @@
 
 #include "stream/worker/format.h"
 #include "stream/worker/kafka.h"
+#include "stream/worker/process.h"
 
 /* What becomes of a message without a value. */
 typedef enum kfk_tombstones
@@ -173,9 +174,6 @@ extern void kfk_target_insert(kfk_target *target, kfk_item *items, int n);
 extern void kfk_target_decode(kfk_target *target, const kfk_source *source, kfk_item *items, int n, MemoryContext cxt);
 
 /* batch_pg.c */
-extern bool kfk_try_begin(const char *activity);	/* false: the extension is locked by somebody else */
-extern void kfk_begin(const char *activity);	/* waits for that */
-extern void kfk_commit(void);
 extern kfk_outcome kfk_run_slice(const kfk_source *source, kfk_partition *partitions, int n_partitions,
 							 kfk_item *items, int n, MemoryContext cxt, ErrorData **error);
 
@@ -199,7 +197,6 @@ extern int	kfk_marked_letters(const kfk_source *source, kfk_partition *partition
 extern bool kfk_settle_letter(const kfk_item *item);
 
 /* source_main_pg.c */
-extern void kfk_wait(int timeout_ms, bool for_messages);	/* answers the server; may end the process */
 extern void kfk_check_source(const kfk_source *source);	/* once a second; ends the process if it changed */
 
 #endif							/* MILLRACE_STREAM_SOURCE_H */

@@ -85,39 +85,17 @@ make_wait_set(void)
 		AddWaitEventToSet(wait_set, WL_SOCKET_READABLE, kfk_bell(client), NULL, NULL);
 }
 
-/*
- * Wait for the latch, the timeout or, if asked to, a message or event of the
- * client; then do what the server wants of us.
- */
-void
-kfk_wait(int timeout_ms, bool for_messages)
+/* Wait for the latch, the timeout, or a message or event of the client. */
+static void
+wait_for_messages(int timeout_ms)
 {
-	TimestampTz end = TimestampTzPlusMilliseconds(GetCurrentTimestamp(), timeout_ms);
 	WaitEvent	event;
 
-	if (for_messages)
-	{
-		if (wait_set == NULL)
-			make_wait_set();
-		WaitEventSetWait(wait_set, timeout_ms, &event, 1, PG_WAIT_EXTENSION);
-		ResetLatch(MyLatch);
-	}
-	else
-		do
-		{
-			(void) WaitLatch(MyLatch, WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH, timeout_ms, PG_WAIT_EXTENSION);
-			ResetLatch(MyLatch);
-			CHECK_FOR_INTERRUPTS();
-			timeout_ms = (int) TimestampDifferenceMilliseconds(GetCurrentTimestamp(), end);
-		} while (timeout_ms > 0);
-	CHECK_FOR_INTERRUPTS();
-	if (mr_worker_should_stop())
-		proc_exit(0);
-	if (ConfigReloadPending)
-	{
-		ConfigReloadPending = false;
-		ProcessConfigFile(PGC_SIGHUP);
-	}
+	if (wait_set == NULL)
+		make_wait_set();
+	WaitEventSetWait(wait_set, timeout_ms, &event, 1, PG_WAIT_EXTENSION);
+	ResetLatch(MyLatch);
+	kfk_answer_server();
 }
 
 /* Once a second, or when told of a change: end if the source is paused, halted, dropped or was changed. */
@@ -142,18 +120,6 @@ kfk_check_source(const kfk_source *source)
 	}
 }
 
-/* A text of librdkafka's, which may quote a broker, as ASCII in the current context. */
-static char *
-plain(const char *text)
-{
-	char	   *copy = pstrdup(text);
-
-	for (char *p = copy; *p; p++)
-		if (IS_HIGHBIT_SET(*p))
-			*p = '?';
-	return copy;
-}
-
 /* Logs and errors of the client; cxt current is reset soon. */
 static void
 hear_events(const kfk_source *source)
@@ -162,7 +128,7 @@ hear_events(const kfk_source *source)
 
 	while (kfk_next_event(client, &event))
 	{
-		const char *text = plain(event.text);
+		const char *text = kfk_plain(event.text);
 
 		if (!event.log)
 		{
@@ -180,7 +146,7 @@ hear_events(const kfk_source *source)
 static char *
 cause(const char *error)
 {
-	return trouble[0] ? psprintf("%s (%s)", trouble, plain(error)) : plain(error);
+	return trouble[0] ? psprintf("%s (%s)", trouble, kfk_plain(error)) : kfk_plain(error);
 }
 
 static kfk_partition *
@@ -215,7 +181,7 @@ sift(const kfk_source *source, int from)
 		else if (m->error)
 		{
 			troubled = true;
-			kfk_report(source, "waiting", "08006", plain(m->error));
+			kfk_report(source, "waiting", "08006", kfk_plain(m->error));
 
 			/* Whether messages are really lost, the claim finds out. */
 			reopen = reopen || m->missing || m->lost;
@@ -459,7 +425,7 @@ turn(kfk_source *source, MemoryContext cxt, MemoryContext claims)
 	{
 		if (!open_client(source, claims))
 		{
-			kfk_wait(CHECK_MS, false);
+			kfk_nap(CHECK_MS);
 			return;
 		}
 		described = GetCurrentTimestamp();
@@ -482,7 +448,7 @@ turn(kfk_source *source, MemoryContext cxt, MemoryContext claims)
 	if (reopen)
 	{
 		close_client();
-		kfk_wait(CHECK_MS, false);
+		kfk_nap(CHECK_MS);
 		return;
 	}
 	now = GetCurrentTimestamp();
@@ -533,7 +499,7 @@ turn(kfk_source *source, MemoryContext cxt, MemoryContext claims)
 	}
 	pgstat_report_stat(true);
 	if (client != NULL)
-		kfk_wait(redriving ? 0 : CHECK_MS, true);
+		wait_for_messages(redriving ? 0 : CHECK_MS);
 }
 
 void
@@ -583,7 +549,7 @@ millrace_source_main(Datum arg)
 				kfk_commit();
 			}
 			failures++;
-			kfk_wait(failures < 8 ? 100 << failures : 10000, false);
+			kfk_nap(failures < 8 ? 100 << failures : 10000);
 		}
 		PG_END_TRY();
 	}

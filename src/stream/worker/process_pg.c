@@ -1,0 +1,233 @@
+/*
+ * process_pg.c
+ *	  What workers of every kind do as processes: transactions that leave the
+ *	  extension free to be dropped, naps, and telling what they are doing.
+ *
+ * Memory: the caller's context.  Locks: the extension's, until the transaction
+ * ends, and only where it is free.
+ */
+#include "postgres.h"
+
+#include "stream/worker/process.h"
+
+#include "access/genam.h"
+#include "access/htup_details.h"
+#include "access/table.h"
+#include "access/xact.h"
+#include "catalog/indexing.h"
+#include "catalog/pg_extension.h"
+#include "miscadmin.h"
+#include "pgstat.h"
+#include "postmaster/interrupt.h"
+#include "storage/ipc.h"
+#include "storage/latch.h"
+#include "storage/lmgr.h"
+#include "storage/lock.h"
+#include "utils/builtins.h"
+#include "utils/fmgroids.h"
+#include "utils/guc.h"
+#include "utils/inval.h"
+#include "utils/memutils.h"
+#include "utils/rel.h"
+#include "utils/snapmgr.h"
+#include "utils/timestamp.h"
+
+#include "core/compat.h"
+#include "core/shared_pg.h"
+
+/* Do what the server wants of us; may end the process. */
+void
+kfk_answer_server(void)
+{
+	CHECK_FOR_INTERRUPTS();
+	if (mr_worker_should_stop())
+		proc_exit(0);
+	if (ConfigReloadPending)
+	{
+		ConfigReloadPending = false;
+		ProcessConfigFile(PGC_SIGHUP);
+	}
+}
+
+/* Wait for the latch or the timeout. */
+void
+kfk_wait_latch(int timeout_ms)
+{
+	(void) WaitLatch(MyLatch, WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH, timeout_ms, PG_WAIT_EXTENSION);
+	ResetLatch(MyLatch);
+	kfk_answer_server();
+}
+
+/* The whole time, whatever wakes us. */
+void
+kfk_nap(int timeout_ms)
+{
+	TimestampTz end = TimestampTzPlusMilliseconds(GetCurrentTimestamp(), timeout_ms);
+
+	do
+	{
+		kfk_wait_latch(timeout_ms);
+		timeout_ms = (int) TimestampDifferenceMilliseconds(GetCurrentTimestamp(), end);
+	} while (timeout_ms > 0);
+}
+
+/* A text of librdkafka's, which may quote a broker, as ASCII in the current context. */
+char *
+kfk_plain(const char *text)
+{
+	char	   *copy = pstrdup(text);
+
+	for (char *p = copy; *p; p++)
+		if (IS_HIGHBIT_SET(*p))
+			*p = '?';
+	return copy;
+}
+
+/* Oid of the extension and its version (in the current context); InvalidOid if there is none. */
+static Oid
+find_extension(char **version)
+{
+	Relation	rel = table_open(ExtensionRelationId, AccessShareLock);
+	ScanKeyData key;
+	SysScanDesc scan;
+	HeapTuple	row;
+	Oid			extension = InvalidOid;
+
+	ScanKeyInit(&key, Anum_pg_extension_extname, BTEqualStrategyNumber, F_NAMEEQ, CStringGetDatum("millrace"));
+	scan = systable_beginscan(rel, ExtensionNameIndexId, true, NULL, 1, &key);
+	row = systable_getnext(scan);
+	if (HeapTupleIsValid(row))
+	{
+		bool		null;
+		Datum		d = heap_getattr(row, Anum_pg_extension_extversion, RelationGetDescr(rel), &null);
+
+		extension = ((Form_pg_extension) GETSTRUCT(row))->oid;
+		*version = TextDatumGetCString(d);
+	}
+	systable_endscan(scan);
+	table_close(rel, AccessShareLock);
+	return extension;
+}
+
+/*
+ * Share-lock the extension until the transaction ends, if nobody is dropping
+ * or altering it.  Ends the process if it is gone or of another version.
+ */
+static bool
+lock_extension(void)
+{
+	char	   *version = NULL;
+	Oid			extension = find_extension(&version);
+	LOCKTAG		tag;
+
+	if (OidIsValid(extension))
+	{
+		SET_LOCKTAG_OBJECT(tag, MyDatabaseId, ExtensionRelationId, extension, 0);
+		if (LockAcquire(&tag, AccessShareLock, false, true) == LOCKACQUIRE_NOT_AVAIL)
+			return false;
+		AcceptInvalidationMessages();
+		extension = find_extension(&version);
+	}
+	if (!OidIsValid(extension))
+	{
+		ereport(LOG, (errmsg("extension millrace was dropped: its worker ends")));
+		proc_exit(0);
+	}
+	if (strcmp(version, MILLRACE_VERSION) != 0)
+	{
+		ereport(LOG,
+				(errmsg("extension millrace is at version %s, its library at %s: its worker ends", version, MILLRACE_VERSION),
+				 errhint("ALTER EXTENSION millrace UPDATE, or restart the server with the library that belongs to it.")));
+		proc_exit(0);
+	}
+	return true;
+}
+
+/*
+ * Begin a transaction that holds the extension; the caller's memory context
+ * stays current.  False: somebody is dropping or altering it.
+ */
+bool
+kfk_try_begin(const char *activity)
+{
+	MemoryContext caller = CurrentMemoryContext;
+
+	SetCurrentStatementStartTimestamp();
+	pgstat_report_activity(STATE_RUNNING, activity);
+	StartTransactionCommand();
+	XactIsoLevel = XACT_READ_COMMITTED;
+	if (!lock_extension())
+	{
+		CommitTransactionCommand();
+		pgstat_report_activity(STATE_IDLE, NULL);
+		MemoryContextSwitchTo(caller);
+		return false;
+	}
+	MemoryContextSwitchTo(caller);
+	PushActiveSnapshot(GetTransactionSnapshot());
+	return true;
+}
+
+/* The same, waiting until it can. */
+void
+kfk_begin(const char *activity)
+{
+	while (!kfk_try_begin(activity))
+		kfk_nap(200);
+}
+
+void
+kfk_commit(void)
+{
+	MemoryContext caller = CurrentMemoryContext;
+
+	PopActiveSnapshot();
+	CommitTransactionCommand();
+	MemoryContextSwitchTo(caller);
+	pgstat_report_stat(false);
+	pgstat_report_activity(STATE_IDLE, NULL);
+}
+
+/*
+ * Say what this worker is doing, and why: in its slot, its application name, the
+ * log and, by write() in a transaction of its own, its table.  Written when it
+ * is news, errors at most once a second.  Failing to say so is no failure.
+ */
+void
+kfk_tell(const char *who, const char *appname, const void *subject, kfk_write_state write,
+		 const char *state, const char *sqlstate, const char *reason)
+{
+	static char said[600];
+	static TimestampTz said_at = 0;
+	char		now[600];
+	TimestampTz at = GetCurrentTimestamp();
+	MemoryContext caller = CurrentMemoryContext;
+
+	if (sqlstate != NULL)
+		mr_worker_count(MR_COUNT_ERRORS, 1);
+	snprintf(now, sizeof(now), "%s %s %s", state, sqlstate ? sqlstate : "", reason ? reason : "");
+	if (strcmp(said, now) == 0 && (sqlstate == NULL || at - said_at < USECS_PER_SEC))
+		return;
+	if (strcmp(said, now) != 0 && reason != NULL)
+		ereport(LOG, (errmsg("%s: %s: %s", who, state, reason)));
+	pgstat_report_appname(psprintf("%s: %s", appname, state));
+	mr_worker_state(state, reason);
+	PG_TRY();
+	{
+		if (kfk_try_begin("report"))
+		{
+			write(subject, state, sqlstate, reason);
+			kfk_commit();
+			strlcpy(said, now, sizeof(said));
+			said_at = at;
+		}
+	}
+	PG_CATCH();
+	{
+		MemoryContextSwitchTo(caller);
+		FlushErrorState();
+		AbortCurrentTransaction();
+		MemoryContextSwitchTo(caller);
+	}
+	PG_END_TRY();
+}
