@@ -63,6 +63,17 @@ build/millrace-send: tools/send.c build/tool/libpure.a
 	@mkdir -p $(@D)
 	$(CC) $(TOOL_FLAGS) -I$(shell $(PG_CONFIG) --includedir) -o $@ $< build/tool/libpure.a -L$(shell $(PG_CONFIG) --libdir) -lrdkafka -lpq $(UNIT_LIBS)
 
+# The workers' library of the fault suite: the same sources with failpoints (t/failpoint).
+FAULT_OBJS = $(patsubst src/%.c,build/faults/%.o,$(WORKER_SRCS) $(WORKER_CORE:.o=.c)) build/faults/failpoint.o
+build/faults/%.o: src/%.c $(HDRS) Makefile
+	@mkdir -p $(@D)
+	$(CC) $(CFLAGS) $(CPPFLAGS) -DMR_FAILPOINTS -c -o $@ $<
+build/faults/failpoint.o: t/failpoint/failpoint_pg.c src/core/failpoint.h
+	@mkdir -p $(@D)
+	$(CC) $(CFLAGS) $(CPPFLAGS) -DMR_FAILPOINTS -c -o $@ $<
+build/faults/millrace_worker.so: $(FAULT_OBJS) src/millrace.map
+	$(CC) $(CFLAGS) -shared -o $@ $(FAULT_OBJS) $(LDFLAGS) $(WORKER_LINK)
+
 # libFuzzer harnesses, with clang: make fuzz builds unit/bin/fuzz_*; run one with a corpus folder.
 FUZZ_CC   ?= $(firstword $(shell ls /usr/bin/clang /usr/bin/clang-[0-9]* 2>/dev/null) clang)
 FUZZ_FLAGS = $(filter-out -fsanitize=%,$(UNIT_FLAGS)) -fsanitize=address,undefined -fno-sanitize-recover=all

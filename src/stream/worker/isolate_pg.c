@@ -16,6 +16,8 @@
 #include "miscadmin.h"
 #include "utils/memutils.h"
 
+#include "core/failpoint.h"
+
 #define RETRY_MS 50				/* first pause after trouble; doubles ... */
 #define RETRY_MAX_MS 10000		/* ... up to here */
 #define SLICE_AFTER_ERROR 64	/* rows tried at once after a dead letter, at least */
@@ -108,6 +110,7 @@ kfk_batch(const kfk_source *source, kfk_partition *partitions, int n_partitions,
 					limit = limit > n / 2 ? n : limit * 2;
 				break;
 			case KFK_BAD_DATA:
+				MR_FAILPOINT("source.isolate");
 				attempt = 0;
 				if (len > 1)
 				{
