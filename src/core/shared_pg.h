@@ -29,8 +29,13 @@ typedef enum mr_worker_kind
 	MR_LAUNCHER = 1,
 	MR_SUPERVISOR,
 	MR_SOURCE,
-	MR_OUTBOX
+	MR_OUTBOX,
+	MR_HTTP
 } mr_worker_kind;
+
+/* Workers of MR_HTTP, which the supervisor starts and room task has: entry point, backend_type. */
+#define MR_HTTP_MAIN "millrace_http_main"
+#define MR_HTTP_TYPE "millrace http"
 
 /*
  * FREE -> STARTING (its parent reserved it) -> RUNNING (its process claimed it)
@@ -61,6 +66,7 @@ typedef enum mr_change
 	MR_CHANGE_WORKERS,			/* millrace.enabled, holds: launcher and supervisors */
 	MR_CHANGE_SOURCES,			/* millrace.sources, outboxes: supervisors and their workers */
 	MR_CHANGE_OUTBOX,			/* messages in an outbox: outbox workers */
+	MR_CHANGE_HTTP,				/* requests in a queue: http workers */
 	MR_CHANGE_MODELS,			/* aliases and models: the registry's caches */
 	MR_N_CHANGES
 } mr_change;

@@ -156,7 +156,7 @@ millrace_stop(PG_FUNCTION_ARGS)
 Datum
 millrace_worker_slots(PG_FUNCTION_ARGS)
 {
-	static const char *const kinds[] = {"?", "launcher", "supervisor", "source", "outbox"};
+	static const char *const kinds[] = {"?", "launcher", "supervisor", "source", "outbox", "http"};
 	ReturnSetInfo *result = (ReturnSetInfo *) fcinfo->resultinfo;
 	mr_slot_info *slots;
 	int			n;

@@ -23,6 +23,7 @@
 #include "utils/snapmgr.h"
 #include "utils/timeout.h"
 
+#include "core/failpoint.h"
 #include "core/shared_pg.h"
 #include "stream/worker/owner.h"
 
@@ -87,6 +88,7 @@ transact(const kfk_source *source, kfk_partition *partitions, int n_partitions, 
 	if (!kfk_try_begin(psprintf("%d messages of source %s into %s", n, source->name, source->target)))
 		return KFK_GONE;
 	enable_timeout_after(STATEMENT_TIMEOUT, source->batch_timeout_ms);
+	MR_FAILPOINT("source.begin");
 	MemoryContextSwitchTo(TopTransactionContext);
 	target = kfk_target_prepare(source);
 	kfk_target_decode(target, source, items, n, cxt);
@@ -94,6 +96,7 @@ transact(const kfk_source *source, kfk_partition *partitions, int n_partitions, 
 		kfk_target_transform(target, items, n);
 	add_up(partitions, n_partitions, items, n);
 
+	MR_FAILPOINT("source.before_fence");
 	kfk_owner_begin(&save);
 	for (int i = 0; i < n_partitions && ours; i++)
 	{
@@ -102,6 +105,7 @@ transact(const kfk_source *source, kfk_partition *partitions, int n_partitions, 
 		if (p->new_offset != p->next_offset || p->redriven)
 			ours = kfk_fence(source, p, p->last >= 0 ? &items[p->last] : NULL);
 	}
+	MR_FAILPOINT("source.after_fence");
 	for (int i = 0; i < n && ours; i++)
 	{
 		if (items[i].letter != 0)
@@ -119,8 +123,10 @@ transact(const kfk_source *source, kfk_partition *partitions, int n_partitions, 
 		return KFK_FENCED;
 	}
 
+	MR_FAILPOINT("source.before_insert");
 	if (any || source->transform != NULL)
 		kfk_target_insert(target, items, n);	/* or ends what the transform began */
+	MR_FAILPOINT("source.after_insert");
 	if (any)
 	{
 		immediate = makeNode(ConstraintsSetStmt);
@@ -131,7 +137,9 @@ transact(const kfk_source *source, kfk_partition *partitions, int n_partitions, 
 	disable_timeout(STATEMENT_TIMEOUT, false);
 	CHECK_FOR_INTERRUPTS();
 	MemoryContextSwitchTo(caller);
+	MR_FAILPOINT("source.before_commit");
 	kfk_commit();
+	MR_FAILPOINT("source.after_commit");
 	return KFK_COMMITTED;
 }
 
