@@ -158,8 +158,7 @@ first_offset(const kfk_source *source, int partition, int64 low, int64 high, int
 }
 
 /*
- * Claim the worker's partitions and have the client read them from where they
- * stand.  Outside a transaction; *claimed in the current context, *total the
+ * Claim the worker's partitions.  Outside a transaction; *claimed in the current context, *total the
  * partitions of the topic.  False, with the reason in error, if that is not
  * possible now.  Halts the source where going on would lose or repeat messages.
  */
@@ -173,8 +172,6 @@ kfk_claim(const kfk_source *source, kfk_client *client, kfk_partition **claimed,
 	int64	   *low;
 	int64	   *rewound;		/* offset of rewind_to; of a partition never seen, that of option start's time */
 	TimestampTz *rewind_to;
-	int32	   *numbers;
-	int64	   *offsets;
 	int			mine = 0;
 	bool		seen;
 
@@ -196,8 +193,6 @@ kfk_claim(const kfk_source *source, kfk_client *client, kfk_partition **claimed,
 	low = palloc0(sizeof(*low) * (size_t) *total);
 	rewound = palloc0(sizeof(*rewound) * (size_t) *total);
 	rewind_to = palloc0(sizeof(*rewind_to) * (size_t) *total);
-	numbers = palloc(sizeof(*numbers) * (size_t) *total);
-	offsets = palloc(sizeof(*offsets) * (size_t) *total);
 
 	kfk_begin("look up offsets");
 	rows = known_partitions(source);
@@ -258,12 +253,25 @@ kfk_claim(const kfk_source *source, kfk_client *client, kfk_partition **claimed,
 					 p[i].next_offset, p[i].partition, p[i].high);
 		if (p[i].check_offset < low[i])
 			p[i].check_offset = -1;
-		numbers[i] = p[i].partition;
-		offsets[i] = p[i].check_offset >= 0 ? p[i].check_offset : p[i].next_offset;
 	}
 	*claimed = p;
 	*n = mine;
-	return kfk_assign(client, source->topic, mine, numbers, offsets, error, error_size);
+	return true;
+}
+
+/* Have the client read claimed partitions from where they stand.  False, with the reason in error, if it cannot. */
+bool
+kfk_follow(const kfk_source *source, kfk_client *client, const kfk_partition *p, int n, char *error, size_t error_size)
+{
+	int32	   *numbers = palloc(sizeof(*numbers) * (size_t) (n + 1));
+	int64	   *offsets = palloc(sizeof(*offsets) * (size_t) (n + 1));
+
+	for (int i = 0; i < n; i++)
+	{
+		numbers[i] = p[i].partition;
+		offsets[i] = p[i].check_offset >= 0 ? p[i].check_offset : p[i].next_offset;
+	}
+	return kfk_assign(client, source->topic, n, numbers, offsets, error, error_size);
 }
 
 /*
