@@ -33,6 +33,10 @@ typedef enum mr_worker_kind
 	MR_HTTP
 } mr_worker_kind;
 
+/* Workers of MR_HTTP, which the supervisor starts and room task has: entry point, backend_type. */
+#define MR_HTTP_MAIN "millrace_http_main"
+#define MR_HTTP_TYPE "millrace http"
+
 /*
  * FREE -> STARTING (its parent reserved it) -> RUNNING (its process claimed it)
  * -> FREE (its process ended).  FREE -> WAITING: the parent wants a worker and
@@ -73,6 +77,7 @@ typedef enum mr_change
 	MR_CHANGE_WORKERS,			/* millrace.enabled, holds: launcher and supervisors */
 	MR_CHANGE_SOURCES,			/* millrace.sources, outboxes: supervisors and their workers */
 	MR_CHANGE_OUTBOX,			/* messages in an outbox: outbox workers */
+	MR_CHANGE_HTTP,				/* requests in a queue: http workers */
 	MR_CHANGE_MODELS,			/* aliases and models: the registry's caches */
 	MR_N_CHANGES
 } mr_change;
