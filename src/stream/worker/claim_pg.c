@@ -23,6 +23,7 @@
 #include "utils/memutils.h"
 #include "utils/timestamp.h"
 
+#include "core/failpoint.h"
 #include "core/shared_pg.h"
 #include "stream/worker/owner.h"
 
@@ -230,6 +231,7 @@ kfk_claim(const kfk_source *source, kfk_client *client, kfk_partition **claimed,
 		mine++;
 	}
 
+	MR_FAILPOINT("source.before_claim");
 	kfk_begin("claim partitions");
 	(void) set_config_option("lock_timeout", LOCK_TIMEOUT_MS, PGC_USERSET, PGC_S_SESSION, GUC_ACTION_LOCAL, true, 0, false);
 	if ((cluster_id != NULL && source->cluster_id == NULL) || source->partitions == 0)
@@ -242,7 +244,9 @@ kfk_claim(const kfk_source *source, kfk_client *client, kfk_partition **claimed,
 			claim_row(source, &p[i], first_offset(source, p[i].partition, low[i], p[i].high, rewound[i]), rewind_to[i], rewound[i]);
 		kfk_owner_end(&save);
 	}
+	MR_FAILPOINT("source.claimed");
 	kfk_commit();
+	MR_FAILPOINT("source.after_claim");
 
 	for (int i = 0; i < mine; i++)
 	{

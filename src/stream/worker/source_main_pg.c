@@ -27,6 +27,7 @@
 #include "utils/timestamp.h"
 
 #include "core/compat.h"
+#include "core/failpoint.h"
 #include "core/shared_pg.h"
 
 #define CHECK_MS 1000			/* how often the sources row is looked at */
@@ -338,6 +339,8 @@ redrive(const kfk_source *source, MemoryContext cxt)
 		return true;
 	n = kfk_marked_letters(source, partitions, n_partitions, &letters);
 	redriving = n > 0;
+	if (n > 0)
+		MR_FAILPOINT("source.redrive");
 	if (n > 0 && kfk_batch(source, partitions, n_partitions, letters, n, cxt) == KFK_FENCED)
 		return false;
 	MemoryContextReset(cxt);
@@ -368,6 +371,7 @@ open_client(kfk_source *source, MemoryContext claims)
 	bool		claimed;
 
 	trouble[0] = '\0';
+	MR_FAILPOINT("source.open");
 	kfk_begin("read the source");
 	ours = kfk_load_source(source);
 	if (ours)
@@ -444,7 +448,10 @@ turn(kfk_source *source, MemoryContext cxt, MemoryContext claims)
 	kfk_silence(client);
 	hear_events(source);
 	before = n_items;
+	MR_FAILPOINT("source.before_poll");
 	taken = take(source, &reopen);
+	if (taken > 0)
+		MR_FAILPOINT("source.after_poll");
 	if (reopen)
 	{
 		close_client();
@@ -527,6 +534,7 @@ millrace_source_main(Datum arg)
 		PG_TRY();
 		{
 			MemoryContextReset(cxt);
+			MR_FAILPOINT("source.turn");
 			turn(&source, cxt, claims);
 			failures = 0;
 		}
