@@ -22,6 +22,7 @@
 #include "utils/memutils.h"
 #include "utils/syscache.h"
 
+#include "core/address.h"
 #include "core/compat.h"
 #include "stream/kafka_options.h"
 #include "stream/stream.h"
@@ -348,7 +349,7 @@ kfk_server_settings(const char *name, kfk_settings *settings)
 	settings->n = add_options(server->options, KFK_ON_SERVER, names, values, 0);
 	settings->n = add_options(mapping_options(server), KFK_ON_MAPPING, names, values, settings->n);
 	if (!private_allowed(server))
-		settings->refuses = kfk_private_address;
+		settings->refuses = mr_private_address;
 }
 
 /* A reading client for a foreign server; the rest as above.  The client outlives the transaction. */
@@ -398,7 +399,7 @@ kfk_registry_of(const char *name, kfk_registry *registry)
 	registry->ca_pem = own_option(server->options, "ssl_ca_pem");
 	registry->username = own_option(mapping, "registry_username");
 	registry->password = own_option(mapping, "registry_password");
-	registry->refuses = private_allowed(server) ? NULL : kfk_private_address;
+	registry->refuses = private_allowed(server) ? NULL : mr_private_address;
 }
 
 /* The client of a source. */

@@ -186,7 +186,6 @@ extern kfk_outcome kfk_run_slice(const kfk_source *source, kfk_partition *partit
 /* isolate_pg.c */
 extern kfk_outcome kfk_batch(const kfk_source *source, kfk_partition *partitions, int n_partitions,
 							 kfk_item *items, int n, MemoryContext cxt);
-extern bool kfk_is_data_error(int sqlstate);
 
 /* schemas_pg.c */
 extern const struct kfk_avro *kfk_schema(void *source, uint32 id);	/* in a transaction; NULL: not known */
