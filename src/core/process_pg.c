@@ -33,6 +33,7 @@
 #include "utils/timestamp.h"
 
 #include "core/compat.h"
+#include "core/meter_pg.h"
 #include "core/shared_pg.h"
 
 /* Do what the server wants of us; may end the process. */
@@ -204,7 +205,10 @@ mr_tell(const char *who, const char *appname, const void *subject, mr_write_stat
 	MemoryContext caller = CurrentMemoryContext;
 
 	if (sqlstate != NULL)
+	{
 		mr_worker_count(MR_COUNT_ERRORS, 1);
+		mr_meter_error();
+	}
 	snprintf(now, sizeof(now), "%s %s %s", state, sqlstate ? sqlstate : "", reason ? reason : "");
 	if (strcmp(said, now) == 0 && (sqlstate == NULL || at - said_at < USECS_PER_SEC))
 		return;

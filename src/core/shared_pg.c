@@ -87,8 +87,12 @@ mr_shared_attach(void)
 		LWLockInitialize(&mr_shared->lock, mr_shared->tranche);
 		mr_shared->next_generation = 1;
 		for (int s = 0; s < MR_MAX_SLOTS; s++)
+		{
 			for (int c = 0; c < MR_N_COUNTS; c++)
 				pg_atomic_init_u64(&mr_shared->slot[s].counts[c], 0);
+			for (int g = 0; g < MR_N_GAUGES; g++)
+				pg_atomic_init_u64(&mr_shared->slot[s].gauges[g], 0);
+		}
 		for (int w = 0; w < MR_N_CHANGES; w++)
 			for (int b = 0; b < MR_CHANGE_BUCKETS; b++)
 				pg_atomic_init_u64(&mr_shared->change[w][b], 0);

@@ -60,6 +60,17 @@ typedef enum mr_count
 	MR_N_COUNTS
 } mr_count;
 
+/* What a worker is like now, as it says itself; -1: not known. */
+typedef enum mr_gauge
+{
+	MR_GAUGE_BEHIND,			/* messages from its offsets to the ends of its partitions */
+	MR_GAUGE_STABLE,			/* and to their last stable offsets: what it could read */
+	MR_GAUGE_QUEUED,			/* bytes that its client keeps ready */
+	MR_GAUGE_BATCH,				/* bytes of the batch in progress, or of the last one */
+	MR_GAUGE_RESIDENT,			/* bytes of its process in memory, without what is shared */
+	MR_N_GAUGES
+} mr_gauge;
+
 /* What somebody may wait for a change of, per database. */
 typedef enum mr_change
 {
@@ -104,6 +115,7 @@ typedef struct mr_slot_info
 	char		text[32];		/* what a running worker is doing */
 	char		reason[192];	/* why it waits, in one sentence */
 	uint64		counts[MR_N_COUNTS];
+	int64		gauges[MR_N_GAUGES];
 } mr_slot_info;
 
 /* ---- set-up */
@@ -189,5 +201,12 @@ extern void mr_worker_state(const char *text, const char *reason);
 extern bool mr_worker_changed(void);
 
 extern void mr_worker_count(mr_count what, uint64 n);
+extern void mr_worker_gauge(mr_gauge what, int64 value);
+
+/* Name and kind of this worker; NULL: it is none. */
+extern const char *mr_worker_name(mr_worker_kind *kind);
+
+/* "source", ... */
+extern const char *mr_kind_name(mr_worker_kind kind);
 
 #endif							/* MILLRACE_SHARED_PG_H */
