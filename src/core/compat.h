@@ -30,8 +30,10 @@
 /* PG 16: one function for the rights on every kind of object. */
 #if PG_VERSION_NUM >= 160000
 #define compat_server_aclcheck(server, role, mode) object_aclcheck(ForeignServerRelationId, server, role, mode)
+#define compat_proc_aclcheck(function, role, mode) object_aclcheck(ProcedureRelationId, function, role, mode)
 #else
 #define compat_server_aclcheck(server, role, mode) pg_foreign_server_aclcheck(server, role, mode)
+#define compat_proc_aclcheck(function, role, mode) pg_proc_aclcheck(function, role, mode)
 #endif
 
 /* PG 16: one ownership test for all kinds of objects. */

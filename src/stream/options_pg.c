@@ -33,6 +33,8 @@ static void check_text(const char *name, const JsonbValue *v, Oid target);
 static void check_transform(const char *name, const JsonbValue *v, Oid target);
 static void check_start(const char *name, const JsonbValue *v, Oid target);
 static void check_header(const char *name, const JsonbValue *v, Oid target);
+static void check_topic(const char *name, const JsonbValue *v, Oid target);
+static void check_server(const char *name, const JsonbValue *v, Oid target);
 
 static const option_rule rules[] = {
 	{"owner", NULL, 1, 0, check_name},
@@ -56,6 +58,12 @@ static const option_rule rules[] = {
 	{"batch_timeout_ms", NULL, 1000, 3600000, NULL},
 	{"max_message_bytes", NULL, 1024, 1 << 28, NULL},
 	{"max_dead_percent", NULL, 0, 100, NULL},
+	{"dead_window", NULL, 1, 1000000, NULL},
+	{"max_dead_letters", NULL, 0, INT64CONST(1000000000000), NULL},
+	{"max_dead_letter_bytes", NULL, 0, INT64CONST(1000000000000000), NULL},
+	{"dead_letter_value_bytes", NULL, 0, 1 << 28, NULL},
+	{"dead_letter_topic", NULL, 1, 0, check_topic},
+	{"dead_letter_server", NULL, 1, 0, check_server},
 };
 
 static bool
@@ -83,6 +91,20 @@ check_name(const char *name, const JsonbValue *v, Oid target)
 {
 	if (v->type != jbvString || v->val.string.len == 0)
 		invalid(name, "is the name of a role");
+}
+
+static void
+check_server(const char *name, const JsonbValue *v, Oid target)
+{
+	if (v->type != jbvString || v->val.string.len == 0)
+		invalid(name, "is the name of a server");
+}
+
+static void
+check_topic(const char *name, const JsonbValue *v, Oid target)
+{
+	if (v->type != jbvString || v->val.string.len == 0 || v->val.string.len > 249)
+		invalid(name, "is the name of a Kafka topic, 1 to 249 bytes");
 }
 
 static void

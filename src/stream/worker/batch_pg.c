@@ -74,8 +74,17 @@ add_up(kfk_partition *partitions, int n_partitions, const kfk_item *items, int n
 	}
 }
 
+static void
+roll_back(void)
+{
+	disable_timeout(STATEMENT_TIMEOUT, false);
+	AbortCurrentTransaction();
+	pgstat_report_activity(STATE_IDLE, NULL);
+}
+
 static kfk_outcome
-transact(const kfk_source *source, kfk_partition *partitions, int n_partitions, kfk_item *items, int n, MemoryContext cxt)
+transact(const kfk_source *source, kfk_partition *partitions, int n_partitions, kfk_item *items, int n, MemoryContext cxt,
+		 kfk_failure *failure)
 {
 	kfk_target *target;
 	kfk_owner	save;
@@ -90,8 +99,18 @@ transact(const kfk_source *source, kfk_partition *partitions, int n_partitions, 
 	MemoryContextSwitchTo(TopTransactionContext);
 	target = kfk_target_prepare(source);
 	kfk_target_decode(target, source, items, n, cxt);
+	failure->fit = kfk_letters_allowed(source, items, n);
+	if (failure->fit < n)
+	{
+		roll_back();
+		return KFK_FULL;
+	}
 	if (source->transform != NULL)
+	{
+		failure->stage = KFK_AT_TRANSFORM;
 		kfk_target_transform(target, items, n);
+	}
+	failure->stage = KFK_AT_TARGET;
 	add_up(partitions, n_partitions, items, n);
 
 	kfk_owner_begin(&save);
@@ -113,9 +132,7 @@ transact(const kfk_source *source, kfk_partition *partitions, int n_partitions, 
 	kfk_owner_end(&save);
 	if (!ours)
 	{
-		disable_timeout(STATEMENT_TIMEOUT, false);
-		AbortCurrentTransaction();
-		pgstat_report_activity(STATE_IDLE, NULL);
+		roll_back();
 		return KFK_FENCED;
 	}
 
@@ -138,37 +155,36 @@ transact(const kfk_source *source, kfk_partition *partitions, int n_partitions, 
 /*
  * One transaction for these items, which follow each other.  After
  * KFK_COMMITTED the partitions stand behind them; after anything else nothing
- * has changed.  *error, in cxt, says what was wrong after KFK_BAD_DATA and
- * KFK_TROUBLE.  Memory of decoded messages comes from cxt, too.
+ * has changed, and *failure says why.  Its error, and memory of decoded messages,
+ * come from cxt.
  */
 kfk_outcome
 kfk_run_slice(const kfk_source *source, kfk_partition *partitions, int n_partitions,
-		  kfk_item *items, int n, MemoryContext cxt, ErrorData **error)
+		  kfk_item *items, int n, MemoryContext cxt, kfk_failure *failure)
 {
 	MemoryContext caller = CurrentMemoryContext;
 	volatile kfk_outcome outcome;
 
-	*error = NULL;
+	*failure = (kfk_failure) {NULL, KFK_AT_VALUE, 0};
 	PG_TRY();
 	{
-		outcome = transact(source, partitions, n_partitions, items, n, cxt);
+		outcome = transact(source, partitions, n_partitions, items, n, cxt, failure);
 	}
 	PG_CATCH();
 	{
 		MemoryContextSwitchTo(cxt);
-		*error = CopyErrorData();
+		failure->error = CopyErrorData();
 		FlushErrorState();
-		disable_timeout(STATEMENT_TIMEOUT, false);
-		AbortCurrentTransaction();
+		roll_back();
 		QueryCancelPending = false; /* it has been obeyed */
-		pgstat_report_activity(STATE_IDLE, NULL);
-		outcome = kfk_is_data_error((*error)->sqlerrcode) ? KFK_BAD_DATA : KFK_TROUBLE;
+		outcome = kfk_is_data_error(failure->error->sqlerrcode) ? KFK_BAD_DATA : KFK_TROUBLE;
 	}
 	PG_END_TRY();
 	MemoryContextSwitchTo(caller);
 	if (outcome == KFK_COMMITTED)
 	{
 		mr_worker_count(MR_COUNT_BATCHES, 1);
+		kfk_note_letters(source, items, n);
 		for (int i = 0; i < n_partitions; i++)
 		{
 			kfk_partition *p = &partitions[i];
