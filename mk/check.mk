@@ -3,7 +3,8 @@
 # Server-less tests: the pure cores under ASan and UBSan, one program per unit/test_*.c.
 # Test sources may include unit.h and any header of src/.
 PURE_SRCS  = $(filter-out %_pg.c,$(foreach r,$(PURE),$(sort $(wildcard src/$(r)/*.c)))) \
-             src/stream/worker/decode.c src/stream/worker/json.c src/stream/worker/format.c src/stream/worker/csv.c src/stream/worker/avro.c src/stream/worker/avro_schema.c src/stream/worker/avro_text.c src/stream/worker/scalar.c src/stream/worker/address.c
+             src/stream/worker/decode.c src/stream/worker/json.c src/stream/worker/format.c src/stream/worker/csv.c src/stream/worker/avro.c src/stream/worker/avro_schema.c src/stream/worker/avro_text.c src/stream/worker/scalar.c \
+             src/task/worker/sigv4.c
 UNIT_CC   ?= gcc
 UNIT_FLAGS = -std=gnu11 -g -O1 -Wall -Wextra -Werror -Wno-unused-parameter -ffp-contract=off -Isrc -Iunit -D_GNU_SOURCE \
              -fsanitize=address,undefined -fno-sanitize-recover=all -fno-omit-frame-pointer
@@ -62,6 +63,17 @@ build/millrace-broker: tools/broker.c
 build/millrace-send: tools/send.c build/tool/libpure.a
 	@mkdir -p $(@D)
 	$(CC) $(TOOL_FLAGS) -I$(shell $(PG_CONFIG) --includedir) -o $@ $< build/tool/libpure.a -L$(shell $(PG_CONFIG) --libdir) -lrdkafka -lpq $(UNIT_LIBS)
+
+# The workers' library of the fault suite: the same sources with failpoints (t/failpoint).
+FAULT_OBJS = $(patsubst src/%.c,build/faults/%.o,$(WORKER_SRCS) $(WORKER_CORE:.o=.c)) build/faults/failpoint.o
+build/faults/%.o: src/%.c $(HDRS) Makefile
+	@mkdir -p $(@D)
+	$(CC) $(CFLAGS) $(CPPFLAGS) -DMR_FAILPOINTS -c -o $@ $<
+build/faults/failpoint.o: t/failpoint/failpoint_pg.c src/core/failpoint.h
+	@mkdir -p $(@D)
+	$(CC) $(CFLAGS) $(CPPFLAGS) -DMR_FAILPOINTS -c -o $@ $<
+build/faults/millrace_worker.so: $(FAULT_OBJS) src/millrace.map
+	$(CC) $(CFLAGS) -shared -o $@ $(FAULT_OBJS) $(LDFLAGS) $(WORKER_LINK)
 
 # libFuzzer harnesses, with clang: make fuzz builds unit/bin/fuzz_*; run one with a corpus folder.
 FUZZ_CC   ?= $(firstword $(shell ls /usr/bin/clang /usr/bin/clang-[0-9]* 2>/dev/null) clang)

@@ -10,8 +10,7 @@ import time
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 from lib import tap
 from lib.cluster import SqlError
-from lib.kafka import Kafka
-from lib.stream import caught_up, cluster, create, folder, prepare, worker_pids
+from lib.stream import caught_up, create, run
 
 
 def letters(c, name):
@@ -167,12 +166,7 @@ def keyed(c, kafka):
 
 
 def main():
-    with cluster('stream_redrive') as c, Kafka(folder('stream_redrive')) as kafka:
-        prepare(c, kafka)
-        for test in (choices, keyed, strict):
-            test(c, kafka)
-        tap.same([l for l in c.logs().splitlines() if 'PANIC' in l or 'signal 11' in l or 'signal 6' in l][:3], [], 'no crash of its own in the log')
-    tap.done()
+    run('stream_redrive', (choices, keyed, strict), killed=True)
 
 
 if __name__ == '__main__':

@@ -4,7 +4,7 @@ CREATE FUNCTION millrace.alter_source(name text, options jsonb) RETURNS void
 	LANGUAGE c STRICT VOLATILE
 	AS 'MODULE_PATHNAME', 'millrace_alter_source';
 COMMENT ON FUNCTION millrace.alter_source(text, jsonb) IS
-	'changes options of a source, those given and no others; null takes one away; its workers start anew';
+	'changes options of a source, those given and no others; null takes one away; its workers start anew; not owner, start, partitions, control_topic';
 
 CREATE FUNCTION millrace.purge_dead_letters(source text, before timestamptz DEFAULT NULL, older_than interval DEFAULT NULL,
 		OUT letters bigint, OUT bytes bigint)

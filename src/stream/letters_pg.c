@@ -72,7 +72,7 @@ kfk_check_letter_topic(Jsonb *options, const char *source_server, const char *so
 				 errdetail("Role \"%s\", which the source's workers connect as, publishes its dead letters there.", role),
 				 errhint("GRANT USAGE ON FOREIGN SERVER %s TO %s;", quote_identifier(server), quote_identifier(role))));
 	publish = DatumGetObjectId(DirectFunctionCall1(regprocedurein, CStringGetDatum("millrace.publish(text,text,bytea,bytea,jsonb)")));
-	if (compat_proc_aclcheck(publish, owner, ACL_EXECUTE) != ACLCHECK_OK)
+	if (compat_function_aclcheck(publish, owner, ACL_EXECUTE) != ACLCHECK_OK)
 		ereport(ERROR,
 				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
 				 errmsg("permission denied for function publish"),
@@ -105,6 +105,7 @@ millrace_alter_source(PG_FUNCTION_ARGS)
 	Jsonb	   *given = PG_GETARG_JSONB_P(1);
 	Oid			types[] = {TEXTOID, JSONBOID};
 	Datum		values[] = {CStringGetTextDatum(name), JsonbPGetDatum(given)};
+	static const char *const fixed[] = {"owner", "start", "partitions", "control_topic"};	/* whose it is, and which messages */
 	MemoryContext caller_cxt = CurrentMemoryContext;
 	MemoryContext old;
 	Oid			caller = GetUserId();
@@ -113,12 +114,18 @@ millrace_alter_source(PG_FUNCTION_ARGS)
 	char	   *server;
 	char	   *topic;
 	char	   *owner;
-	char	   *named;
+	JsonbValue	buffer;
 	Oid			target;
 	bool		null;
 
 	if (!JB_ROOT_IS_OBJECT(given))
 		ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE), errmsg("options of a source must be a JSON object")));
+	for (int i = 0; i < (int) lengthof(fixed); i++)
+		if (getKeyJsonValueFromContainer(&given->root, fixed[i], (int) strlen(fixed[i]), &buffer) != NULL)
+			ereport(ERROR,
+					(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+					 errmsg("source option \"%s\" cannot be altered", fixed[i]),
+					 errhint("Drop the source and create it anew.")));
 	mr_owner_begin(&save);
 	SPI_connect();
 	kfk_lock_source(name, caller);
@@ -134,12 +141,7 @@ millrace_alter_source(PG_FUNCTION_ARGS)
 	mr_owner_end(&save);
 
 	/* As the caller: names of functions are looked up as in create_source. */
-	named = kfk_check_options(&options, target);
-	if (named != NULL && strcmp(named, owner) != 0)
-		ereport(ERROR,
-				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
-				 errmsg("the owner of source \"%s\" cannot be changed", name),
-				 errhint("Drop the source and create it anew, with option start at its offsets.")));
+	(void) kfk_check_options(&options, target);
 	kfk_check_letter_topic(options, server, topic, get_role_oid(owner, false));
 
 	mr_owner_begin(&save);

@@ -2,9 +2,12 @@
 import contextlib
 import os
 import pathlib
+import sys
 import time
 
+from lib import tap
 from lib.cluster import Cluster, REPO, install, relocate
+from lib.kafka import Kafka
 
 
 def folder(name):
@@ -29,6 +32,28 @@ def prepare(c, kafka):
     c.psql('CREATE EXTENSION millrace; CREATE ROLE app LOGIN; GRANT CREATE ON SCHEMA public TO app;')
     c.psql('SELECT millrace.start()')
     c.psql(f"CREATE SERVER k FOREIGN DATA WRAPPER millrace_kafka OPTIONS (brokers '{kafka.bootstrap}'); GRANT USAGE ON FOREIGN SERVER k TO app;")
+
+
+def clean_log(c, killed=False):
+    """Nothing in the server's log that should not be there; killed: the test killed processes itself."""
+    def is_bad(line):
+        if 'terminated by signal' in line:
+            return not (killed and 'signal 9' in line)
+        return 'PANIC' in line or ('WARNING' in line and not killed)
+    tap.same([line for line in c.logs().splitlines() if is_bad(line)][:3], [], 'no crash%s in the log' % ('' if killed else ', no warning'))
+
+
+def run(name, parts, conf=None, kafka=None, extra=(), setup=None, killed=False):
+    """A test's main(): each part (or those the command line names) with a cluster, a broker and extra."""
+    with cluster(name, conf) as c, kafka or Kafka(folder(name)) as kafka:
+        prepare(c, kafka)
+        if setup:
+            setup(c, kafka)
+        for part in parts:
+            if len(sys.argv) < 2 or part.__name__ in sys.argv[1:]:
+                part(c, kafka, *extra)
+        clean_log(c, killed)
+    tap.done()
 
 
 def literal(text):

@@ -22,7 +22,10 @@
 #include "utils/memutils.h"
 #include "utils/snapmgr.h"
 #include "utils/timeout.h"
+#include "utils/timestamp.h"
 
+#include "core/failpoint.h"
+#include "core/meter_pg.h"
 #include "core/shared_pg.h"
 #include "stream/worker/owner.h"
 
@@ -96,6 +99,7 @@ transact(const kfk_source *source, kfk_partition *partitions, int n_partitions, 
 	if (!kfk_try_begin(psprintf("%d messages of source %s into %s", n, source->name, source->target)))
 		return KFK_GONE;
 	enable_timeout_after(STATEMENT_TIMEOUT, source->batch_timeout_ms);
+	MR_FAILPOINT("source.begin");
 	MemoryContextSwitchTo(TopTransactionContext);
 	target = kfk_target_prepare(source);
 	kfk_target_decode(target, source, items, n, cxt);
@@ -113,6 +117,7 @@ transact(const kfk_source *source, kfk_partition *partitions, int n_partitions, 
 	failure->stage = KFK_AT_TARGET;
 	add_up(partitions, n_partitions, items, n);
 
+	MR_FAILPOINT("source.before_fence");
 	kfk_owner_begin(&save);
 	for (int i = 0; i < n_partitions && ours; i++)
 	{
@@ -121,6 +126,7 @@ transact(const kfk_source *source, kfk_partition *partitions, int n_partitions, 
 		if (p->new_offset != p->next_offset || p->redriven)
 			ours = kfk_fence(source, p, p->last >= 0 ? &items[p->last] : NULL);
 	}
+	MR_FAILPOINT("source.after_fence");
 	for (int i = 0; i < n && ours; i++)
 	{
 		if (items[i].letter != 0)
@@ -136,8 +142,10 @@ transact(const kfk_source *source, kfk_partition *partitions, int n_partitions, 
 		return KFK_FENCED;
 	}
 
+	MR_FAILPOINT("source.before_insert");
 	if (any || source->transform != NULL)
 		kfk_target_insert(target, items, n);	/* or ends what the transform began */
+	MR_FAILPOINT("source.after_insert");
 	if (any)
 	{
 		immediate = makeNode(ConstraintsSetStmt);
@@ -148,8 +156,33 @@ transact(const kfk_source *source, kfk_partition *partitions, int n_partitions, 
 	disable_timeout(STATEMENT_TIMEOUT, false);
 	CHECK_FOR_INTERRUPTS();
 	MemoryContextSwitchTo(caller);
+	MR_FAILPOINT("source.before_commit");
 	kfk_commit();
+	MR_FAILPOINT("source.after_commit");
 	return KFK_COMMITTED;
+}
+
+/* What has just been committed: partitions stand behind it, counters and meter know it. */
+static void
+count(kfk_partition *partitions, int n_partitions, TimestampTz begun)
+{
+	mr_work		work = {.batches = 1,.busy_us = (uint64) Max(GetCurrentTimestamp() - begun, 0)};
+	int64		messages = 0;
+
+	mr_worker_count(MR_COUNT_BATCHES, 1);
+	for (int i = 0; i < n_partitions; i++)
+	{
+		kfk_partition *p = &partitions[i];
+
+		p->next_offset = p->new_offset;
+		messages += p->rows + p->dead + p->skipped + p->deleted;	/* letters redriven add nothing: dead - 1, rows + 1 */
+		work.bytes += (uint64) p->bytes;
+		mr_worker_count(MR_COUNT_ROWS, (uint64) p->rows);
+		mr_worker_count(MR_COUNT_BYTES, (uint64) p->bytes);
+		mr_worker_count(MR_COUNT_DEAD, (uint64) Max(p->dead, 0));	/* less than 0 by letters redriven */
+	}
+	work.messages = (uint64) messages;
+	mr_meter_add(&work);
 }
 
 /*
@@ -163,6 +196,7 @@ kfk_run_slice(const kfk_source *source, kfk_partition *partitions, int n_partiti
 		  kfk_item *items, int n, MemoryContext cxt, kfk_failure *failure)
 {
 	MemoryContext caller = CurrentMemoryContext;
+	TimestampTz begun = GetCurrentTimestamp();
 	volatile kfk_outcome outcome;
 
 	*failure = (kfk_failure) {NULL, KFK_AT_VALUE, 0};
@@ -183,17 +217,8 @@ kfk_run_slice(const kfk_source *source, kfk_partition *partitions, int n_partiti
 	MemoryContextSwitchTo(caller);
 	if (outcome == KFK_COMMITTED)
 	{
-		mr_worker_count(MR_COUNT_BATCHES, 1);
 		kfk_note_letters(source, items, n);
-		for (int i = 0; i < n_partitions; i++)
-		{
-			kfk_partition *p = &partitions[i];
-
-			p->next_offset = p->new_offset;
-			mr_worker_count(MR_COUNT_ROWS, (uint64) p->rows);
-			mr_worker_count(MR_COUNT_BYTES, (uint64) p->bytes);
-			mr_worker_count(MR_COUNT_DEAD, (uint64) Max(p->dead, 0));	/* less than 0 by letters redriven */
-		}
+		count(partitions, n_partitions, begun);
 	}
 	return outcome;
 }

@@ -26,6 +26,7 @@
 #include "utils/memutils.h"
 #include "utils/timestamp.h"
 
+#include "core/failpoint.h"
 #include "stream/outbox.h"
 #include "stream/worker/owner.h"
 #include "stream/worker/process.h"
@@ -79,6 +80,7 @@ kfk_outbox_load(kfk_outbox *outbox)
 	kfk_owner	save;
 	bool		found;
 
+	MR_FAILPOINT("outbox.load");
 	kfk_begin("take over the outbox");
 	args[2] = CStringGetTextDatum(mr_source_binding());
 	kfk_owner_begin(&save);
@@ -406,6 +408,7 @@ kfk_outbox_next(const kfk_outbox *outbox, bool confirm, kfk_outbatch *batch)
 	bool		some = false;
 	bool		moved = confirm;
 
+	MR_FAILPOINT("outbox.before_claim");
 	kfk_begin("claim a batch");
 	kfk_owner_begin(&save);
 	read_place(outbox, &p);
@@ -455,7 +458,10 @@ kfk_outbox_next(const kfk_outbox *outbox, bool confirm, kfk_outbatch *batch)
 	}
 	if (moved)
 		write_place(outbox, &p, messages, bytes);
+	MR_FAILPOINT("outbox.claimed");
 	kfk_owner_end(&save);
 	kfk_commit();
+	if (some)
+		MR_FAILPOINT("outbox.after_claim");
 	return some;
 }

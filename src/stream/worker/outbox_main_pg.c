@@ -27,6 +27,8 @@
 #include "utils/timestamp.h"
 
 #include "core/compat.h"
+#include "core/failpoint.h"
+#include "core/meter_pg.h"
 #include "core/shared_pg.h"
 #include "stream/outbox.h"
 #include "stream/worker/process.h"
@@ -144,6 +146,7 @@ open_producer(const kfk_outbox *outbox)
 	kfk_sent	sent;
 	MemoryContext cxt = CurrentMemoryContext;
 
+	MR_FAILPOINT("outbox.open");
 	kfk_begin("read the server");
 	MemoryContextSwitchTo(cxt);
 	kfk_server_settings(outbox->server, &settings);
@@ -163,6 +166,7 @@ open_producer(const kfk_outbox *outbox)
 		check_outbox(outbox);
 		kfk_wait_latch(1);
 	}
+	MR_FAILPOINT("outbox.after_init");
 	if (sent != KFK_SENT_YES)
 		give_up(outbox, sent, error);
 	else if (!kfk_producer_make_topic(producer, outbox->progress_topic, ASK_MS, error, sizeof(error)) ||
@@ -170,7 +174,9 @@ open_producer(const kfk_outbox *outbox)
 		give_up(outbox, KFK_SENT_NO, psprintf("progress topic \"%s\": %s", outbox->progress_topic, error));
 	else
 	{
+		MR_FAILPOINT("outbox.after_progress");
 		settle(outbox, mark);
+		MR_FAILPOINT("outbox.settled");
 		kfk_outbox_report(outbox, "running", NULL, NULL);
 	}
 }
@@ -197,20 +203,25 @@ send_batch(const kfk_outbox *outbox, const kfk_outbatch *batch)
 	int64		refused;
 	kfk_sent	sent = kfk_producer_begin(producer, error, sizeof(error));
 
+	MR_FAILPOINT("outbox.begin");
 	for (int i = 0; i < batch->n && sent == KFK_SENT_YES; i++)
 	{
+		if (i == batch->n / 2)
+			MR_FAILPOINT("outbox.half");
 		sent = add(outbox, &batch->records[i], i, error, sizeof(error));
 		if (i % 1000 == 999)
 			CHECK_FOR_INTERRUPTS();
 	}
 	if (sent == KFK_SENT_YES)
 		sent = add(outbox, &progress, batch->n, error, sizeof(error));
+	MR_FAILPOINT("outbox.produced");
 	if (sent == KFK_SENT_YES)
 		while ((sent = kfk_producer_commit(producer, CALL_MS, error, sizeof(error))) == KFK_SENT_WAIT)
 		{
 			hear_events(outbox);
 			kfk_wait_latch(1);
 		}
+	MR_FAILPOINT("outbox.after_commit");
 	if (sent == KFK_SENT_YES)
 		return true;
 	refused = kfk_producer_refused(producer, error, sizeof(error));
@@ -235,6 +246,7 @@ rotate(void)
 	if (now / USECS_PER_MINUTE == emptied || now - tried < ROTATE_MS * INT64CONST(1000))
 		return;
 	tried = now;
+	MR_FAILPOINT("outbox.rotate");
 	if (kfk_outbox_rotate((mr_outbox_leaf(now) + 1) % MR_OUTBOX_LEAVES))
 		emptied = now / USECS_PER_MINUTE;
 }
@@ -252,9 +264,13 @@ turn(const kfk_outbox *outbox, kfk_outbatch *batch)
 	rotate();
 	if (kfk_outbox_next(outbox, landed, batch))
 	{
+		TimestampTz begun = GetCurrentTimestamp();
+
 		landed = send_batch(outbox, batch);
 		if (landed)
 		{
+			mr_meter_add(&(mr_work) {.messages = (uint64) batch->n,.bytes = (uint64) batch->bytes,.batches = 1,
+				.busy_us = (uint64) Max(GetCurrentTimestamp() - begun, 0)});
 			mr_worker_count(MR_COUNT_BATCHES, 1);
 			mr_worker_count(MR_COUNT_ROWS, (uint64) batch->n);
 			mr_worker_count(MR_COUNT_BYTES, (uint64) batch->bytes);

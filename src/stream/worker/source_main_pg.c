@@ -27,6 +27,7 @@
 #include "utils/timestamp.h"
 
 #include "core/compat.h"
+#include "core/failpoint.h"
 #include "core/shared_pg.h"
 
 #define CHECK_MS 1000			/* how often the sources row is looked at */
@@ -260,6 +261,17 @@ batch_length(const kfk_source *source)
 	return n_items;
 }
 
+/* What the worker lacks though it runs; NULL: nothing. */
+static const char *
+idle_reason(const kfk_source *source)
+{
+	int			missing = bms_next_member(source->only, topic_partitions - 1);
+
+	if (missing >= 0)
+		return psprintf("partition %d does not exist yet", missing);
+	return n_partitions > 0 ? NULL : "no partition is left for this worker";
+}
+
 /* Process what was taken.  True: open the client again. */
 static bool
 process(const kfk_source *source, MemoryContext cxt)
@@ -308,6 +320,8 @@ redrive(const kfk_source *source, MemoryContext cxt)
 		return true;
 	n = kfk_marked_letters(source, partitions, n_partitions, &letters);
 	redriving = n > 0;
+	if (n > 0)
+		MR_FAILPOINT("source.redrive");
 	if (n > 0 && kfk_batch(source, partitions, n_partitions, letters, n, cxt) == KFK_FENCED)
 		return false;
 	MemoryContextReset(cxt);
@@ -338,6 +352,7 @@ open_client(kfk_source *source, MemoryContext claims)
 	bool		claimed;
 
 	trouble[0] = '\0';
+	MR_FAILPOINT("source.open");
 	kfk_begin("read the source");
 	ours = kfk_load_source(source);
 	if (ours)
@@ -374,7 +389,7 @@ open_client(kfk_source *source, MemoryContext claims)
 	for (int i = 0; i < n_partitions; i++)
 		partitions[i].taken = partitions[i].next_offset;
 	redriving = n_partitions > 0;
-	kfk_report(source, "running", NULL, n_partitions > 0 ? NULL : "no partition is left for this worker");
+	kfk_report(source, "running", NULL, idle_reason(source));
 	return true;
 }
 
@@ -414,7 +429,10 @@ turn(kfk_source *source, MemoryContext cxt, MemoryContext claims)
 	kfk_silence(client);
 	hear_events(source);
 	before = n_items;
+	MR_FAILPOINT("source.before_poll");
 	taken = take(source, &reopen);
+	if (taken > 0)
+		MR_FAILPOINT("source.after_poll");
 	if (reopen)
 	{
 		close_client();
@@ -454,7 +472,7 @@ turn(kfk_source *source, MemoryContext cxt, MemoryContext claims)
 			troubled = false;
 			trouble[0] = '\0';
 			silent = 0;
-			kfk_report(source, "running", NULL, n_partitions > 0 ? NULL : "no partition is left for this worker");
+			kfk_report(source, "running", NULL, idle_reason(source));
 		}
 		else
 		{
@@ -497,6 +515,7 @@ millrace_source_main(Datum arg)
 		PG_TRY();
 		{
 			MemoryContextReset(cxt);
+			MR_FAILPOINT("source.turn");
 			turn(&source, cxt, claims);
 			failures = 0;
 		}
