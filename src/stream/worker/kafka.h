@@ -29,9 +29,6 @@ typedef struct kfk_settings
 	bool		(*refuses) (const struct sockaddr *address);	/* addresses not to be connected to; NULL: none */
 } kfk_settings;
 
-/* Loopback, link-local, private, shared, unique-local or unspecified: for kfk_settings.refuses. */
-extern bool kfk_private_address(const struct sockaddr *address);
-
 /* A client without partitions; NULL with the reason in error. */
 extern kfk_client *kfk_open(const kfk_settings *settings, char *error, size_t error_size);
 

@@ -292,6 +292,17 @@ watch_dead(const kfk_source *source, const kfk_item *batch, int n)
 	seen = dead = 0;
 }
 
+/* What the worker lacks though it runs; NULL: nothing. */
+static const char *
+idle_reason(const kfk_source *source)
+{
+	int			missing = bms_next_member(source->only, topic_partitions - 1);
+
+	if (missing >= 0)
+		return psprintf("partition %d does not exist yet", missing);
+	return n_partitions > 0 ? NULL : "no partition is left for this worker";
+}
+
 /* Process what was taken.  True: open the client again. */
 static bool
 process(const kfk_source *source, MemoryContext cxt)
@@ -410,7 +421,7 @@ open_client(kfk_source *source, MemoryContext claims)
 	for (int i = 0; i < n_partitions; i++)
 		partitions[i].taken = partitions[i].next_offset;
 	redriving = n_partitions > 0;
-	kfk_report(source, "running", NULL, n_partitions > 0 ? NULL : "no partition is left for this worker");
+	kfk_report(source, "running", NULL, idle_reason(source));
 	return true;
 }
 
@@ -499,7 +510,7 @@ turn(kfk_source *source, MemoryContext cxt, MemoryContext claims)
 			troubled = false;
 			trouble[0] = '\0';
 			silent = 0;
-			kfk_report(source, "running", NULL, n_partitions > 0 ? NULL : "no partition is left for this worker");
+			kfk_report(source, "running", NULL, idle_reason(source));
 		}
 		else
 		{
