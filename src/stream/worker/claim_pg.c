@@ -310,6 +310,9 @@ kfk_claim(const kfk_source *source, kfk_client *client, kfk_partition **claimed,
 		if (p[i].next_offset < low[i])
 			kfk_halt(source, "offset " INT64_FORMAT " of partition %d is next, but the broker keeps only those from " INT64_FORMAT " on",
 					 p[i].next_offset, p[i].partition, low[i]);
+		if (p[i].next_offset > p[i].high && p[i].check_offset < 0)
+			kfk_halt(source, "offset " INT64_FORMAT " of partition %d was asked for, but the partition ends before " INT64_FORMAT,
+					 p[i].next_offset, p[i].partition, p[i].high);
 		if (p[i].next_offset > p[i].high)
 			kfk_halt(source, "offset " INT64_FORMAT " of partition %d is next, but the partition ends before " INT64_FORMAT ": the topic was made anew or truncated",
 					 p[i].next_offset, p[i].partition, p[i].high);
