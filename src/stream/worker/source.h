@@ -18,6 +18,7 @@
  *	quota_pg.c		  how many there may be before the source halts
  *	schemas_pg.c	  Avro schemas
  *	registry_pg.c	  those that a schema registry has
+ *	replay_pg.c		  replays: where they end, and that they are over
  */
 #ifndef MILLRACE_STREAM_SOURCE_H
 #define MILLRACE_STREAM_SOURCE_H
@@ -89,6 +90,7 @@ typedef struct kfk_source
 	char	   *dead_letter_server;	/* NULL: the source's */
 	int64		start;			/* offset, or one of the three below */
 	int64		start_ms;		/* KFK_START_TIME: milliseconds since 1970 */
+	bool		replay;			/* of the partitions that have rows in source_offsets, up to where those say */
 	bool		shared;			/* with other servers, by option partitions: ... */
 	Bitmapset  *only;			/* ... these are ours */
 	char	   *control_topic;	/* where they agree on that; NULL: nowhere */
@@ -111,6 +113,8 @@ typedef struct kfk_partition
 	TimestampTz check_time;
 	int64		high;			/* end of the partition, -1 unknown */
 	ItemPointerData version;	/* where its row of source_offsets was last */
+	int64		end;			/* of a replay: offset not to be read any more; else PG_INT64_MAX */
+	bool		left;			/* of a replay: its end was seen, no more is fetched */
 
 	/* Of the transaction being made. */
 	int64		new_offset;
@@ -238,6 +242,11 @@ extern int	kfk_letters_allowed(const kfk_source *source, const kfk_item *items, 
 extern void kfk_note_letters(const kfk_source *source, const kfk_item *items, int n);	/* they are committed */
 extern void kfk_check_rate(const kfk_source *source);	/* outside a transaction; may end the process */
 extern void kfk_stop_full(const kfk_source *source) __attribute__((noreturn));
+
+/* replay_pg.c */
+extern void kfk_bound_replay(const kfk_source *source, int32 partition, int64 end);	/* in a transaction, within kfk_owner_begin() */
+extern bool kfk_cut_message(kfk_client *client, const kfk_source *source, kfk_partition *partition, kfk_message *message);
+extern bool kfk_replay_over(const kfk_source *source, const kfk_partition *partitions, int n);
 
 /* source_main_pg.c */
 extern void kfk_check_source(const kfk_source *source);	/* once a second; ends the process if it changed */
