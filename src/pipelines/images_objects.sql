@@ -24,12 +24,13 @@ REVOKE EXECUTE ON FUNCTION @schema@.request_objects(text[], text[]) FROM PUBLIC;
 CREATE OR REPLACE FUNCTION @schema@.deliver_objects(tags text[], paths text[], contents bytea[], sqlstates text[], errors text[]) RETURNS void
 	LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
 	AS $$ BEGIN
-		DELETE FROM @schema@.failures f WHERE f.stage = 'fetch' AND f.image_id = ANY (tags);
 		WITH latest AS MATERIALIZED (
 			SELECT DISTINCT ON (i.image_id) i.image_id, d.n, d.sqlstate, d.error, i.source_topic, i.source_partition, i.source_offset
 			FROM unnest(tags, paths, sqlstates, errors) WITH ORDINALITY d(tag, path, sqlstate, error, n)
 			JOIN @schema@.images i ON i.image_id = d.tag AND i.object_path IN (d.path, 's3://' || d.path)
 			ORDER BY i.image_id, d.n DESC
+		), forgotten AS (
+			DELETE FROM @schema@.failures f USING latest l WHERE f.image_id = l.image_id AND f.stage = 'fetch'
 		), failed AS (
 			INSERT INTO @schema@.failures (image_id, stage, sqlstate, message, source_topic, source_partition, source_offset)
 			SELECT l.image_id, 'fetch', l.sqlstate, l.error, l.source_topic, l.source_partition, l.source_offset

@@ -60,26 +60,26 @@ CREATE OR REPLACE FUNCTION @schema@.deliver_objects(tags text[], paths text[], c
 	AS $$
 DECLARE
 	load @schema@.loads;
-	state text;
+	fault text;
 	reason text;
 BEGIN
 	FOR i IN 1 .. cardinality(tags) LOOP
 		SELECT l.* INTO load FROM @schema@.loads l WHERE l.load_id = tags[i]::bigint AND l.state = 'waiting' FOR UPDATE;
 		CONTINUE WHEN NOT FOUND;
-		state := sqlstates[i];
+		fault := sqlstates[i];
 		reason := errors[i];
-		IF state IS NULL THEN
+		IF fault IS NULL THEN
 			BEGIN
 				PERFORM @schema@.load_rows(load, contents[i]);
 			EXCEPTION WHEN OTHERS THEN
-				GET STACKED DIAGNOSTICS state = RETURNED_SQLSTATE, reason = MESSAGE_TEXT;
-				IF @schema@.is_passing(state) THEN
+				GET STACKED DIAGNOSTICS fault = RETURNED_SQLSTATE, reason = MESSAGE_TEXT;
+				IF @schema@.is_passing(fault) THEN
 					RAISE;
 				END IF;
 			END;
 		END IF;
-		IF state IS NOT NULL THEN
-			UPDATE @schema@.loads l SET state = 'failed', sqlstate = deliver_objects.state, error = reason, finished_at = clock_timestamp()
+		IF fault IS NOT NULL THEN
+			UPDATE @schema@.loads l SET state = 'failed', sqlstate = fault, error = reason, finished_at = clock_timestamp()
 			WHERE l.load_id = load.load_id;
 		END IF;
 	END LOOP;
@@ -97,8 +97,8 @@ CREATE OR REPLACE FUNCTION @schema@.check_bad(load_id bigint, max_bad bigint) RE
 	LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
 	AS $$ BEGIN
 		IF (SELECT count(*) FROM @schema@.load_failures f WHERE f.load_id = check_bad.load_id) > max_bad THEN
-			RAISE program_limit_exceeded USING MESSAGE = format('more than %s rows of the object are bad', max_bad),
-				DETAIL = (SELECT format('Line %s: %s', f.line, f.message) FROM @schema@.load_failures f WHERE f.load_id = check_bad.load_id LIMIT 1);
+			RAISE program_limit_exceeded USING MESSAGE = format('more than %s rows of the object are bad; %s', max_bad,
+				(SELECT format('line %s: %s', f.line, f.message) FROM @schema@.load_failures f WHERE f.load_id = check_bad.load_id ORDER BY f.line LIMIT 1));
 		END IF;
 	END $$;
 COMMENT ON FUNCTION @schema@.check_bad(bigint, bigint) IS 'ends a load that has more bad rows than it may';
@@ -138,7 +138,7 @@ COMMENT ON FUNCTION @schema@.load_range(bigint, text, bigint, bigint, bigint) IS
 REVOKE EXECUTE ON FUNCTION @schema@.load_range(bigint, text, bigint, bigint, bigint) FROM PUBLIC;
 
 CREATE OR REPLACE FUNCTION @schema@.load_rows(load @schema@.loads, content bytea) RETURNS void
-	LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
+	LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp SET client_min_messages = warning
 	AS $$
 DECLARE
 	o jsonb := load.options;

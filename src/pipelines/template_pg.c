@@ -110,7 +110,7 @@ read_template(const char *kind)
 	char	   *objects;
 
 	for (const char *p = kind; *p; p++)
-		if (!(*p >= 'a' && *p <= 'z') && *p != '_')
+		if (!(*p >= 'a' && *p <= 'z'))
 			ereport(ERROR,
 					(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 					 errmsg("invalid pipeline kind \"%s\"", kind),
