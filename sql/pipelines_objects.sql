@@ -1,6 +1,7 @@
 -- Objects in pipelines: what is asked for, and what the answers become.  The worker's calls are made by hand.
 SET client_min_messages = warning;
 SET timezone = 'UTC';
+SET datestyle = 'ISO';
 \pset null -
 CREATE ROLE regress_store LOGIN IN ROLE millrace_admin, millrace_modeler;
 CREATE ROLE regress_uploader LOGIN;
