@@ -158,6 +158,15 @@ COMMENT ON FUNCTION millrace.cancel_replay(text) IS
 REVOKE EXECUTE ON FUNCTION millrace.cancel_replay(text) FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION millrace.cancel_replay(text) TO millrace_admin;
 
+CREATE FUNCTION millrace.replay_diff(replay text, key text[] DEFAULT NULL, ignore text[] DEFAULT NULL)
+		RETURNS TABLE (difference text, "key" jsonb, columns text[], live jsonb, replayed jsonb)
+	LANGUAGE c STABLE PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp
+	AS 'MODULE_PATHNAME', 'millrace_replay_diff';
+COMMENT ON FUNCTION millrace.replay_diff(text, text[], text[]) IS
+	'rows in which the table of a replay differs from that of its source, matched by key (default the primary key): missing, extra, changed (columns says which), superseded (changed by a message outside the range); ignore: columns not compared, default those that are never the same twice';
+REVOKE EXECUTE ON FUNCTION millrace.replay_diff(text, text[], text[]) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION millrace.replay_diff(text, text[], text[]) TO millrace_admin, millrace_monitor;
+
 CREATE FUNCTION millrace.redrive_dead_letters(source text, ids bigint[] DEFAULT NULL, at_most bigint DEFAULT NULL,
 		overwrite boolean DEFAULT false) RETURNS bigint
 	LANGUAGE c VOLATILE
