@@ -77,6 +77,9 @@ extern bool kfk_assign(kfk_client *client, const char *topic, int n, const int32
  */
 extern bool kfk_unsettled(const kfk_client *client, int32_t partition);
 
+/* Fetch no more of a partition. */
+extern void kfk_leave(kfk_client *client, const char *topic, int32_t partition);
+
 typedef struct kfk_header
 {
 	const char *name;

@@ -34,7 +34,6 @@
 #define PARTITIONS_MS 30000		/* how often new partitions are looked for */
 #define TROUBLED_MS 2000		/* and how often after an error of a broker, to see whether it is over */
 #define SILENT_LIMIT 5			/* then the client is opened again, with the options of then */
-#define WINDOW 1000				/* messages over which the share of dead letters is taken, at least */
 
 extern PGDLLEXPORT void millrace_source_main(Datum arg);
 
@@ -190,6 +189,8 @@ sift(const kfk_source *source, int from)
 			/* Whether messages are really lost, the claim finds out. */
 			reopen = reopen || m->missing || m->lost;
 		}
+		else if (!kfk_cut_message(client, source, p, m))
+			;
 		else if (m->end)
 			keep = m->offset > p->taken;
 		else
@@ -266,34 +267,6 @@ batch_length(const kfk_source *source)
 	return n_items;
 }
 
-/* Halt when most of what comes is no row: rather the source's fault than the messages'. */
-static void
-watch_dead(const kfk_source *source, const kfk_item *batch, int n)
-{
-	static int64 seen = 0;
-	static int64 dead = 0;
-
-	if (source->max_dead_percent >= 100)
-		return;
-	for (int i = 0; i < n; i++)
-	{
-		seen += !batch[i].message.end;
-		dead += batch[i].sqlstate != NULL;
-	}
-	if (seen < WINDOW)
-		return;
-	if (dead * 100 > seen * source->max_dead_percent)
-	{
-		int64		of = seen,
-					bad = dead;
-
-		close_client();
-		kfk_halt(source, INT64_FORMAT " of the last " INT64_FORMAT " messages went to dead_letters, more than max_dead_percent (%d) allows",
-				 bad, of, source->max_dead_percent);
-	}
-	seen = dead = 0;
-}
-
 /* What the worker lacks though it runs; NULL: nothing. */
 static const char *
 idle_reason(const kfk_source *source)
@@ -327,7 +300,6 @@ process(const kfk_source *source, MemoryContext cxt)
 		if (troubled)
 			kfk_report(source, "running", NULL, NULL);
 		troubled = false;
-		watch_dead(source, items, n);
 		for (int i = 0; i < n; i++)
 			kfk_release(&items[i].message, 1);
 		memmove(items, items + n, sizeof(kfk_item) * (size_t) (n_items - n));
@@ -400,10 +372,22 @@ open_client(kfk_source *source, MemoryContext claims)
 	raise_work_mem(source);
 	MemoryContextReset(claims);
 	old = MemoryContextSwitchTo(claims);
-	claimed = kfk_claim(source, client, &partitions, &n_partitions, &topic_partitions, error, sizeof(error));
-	MemoryContextSwitchTo(old);
-	hear_events(source);
-	claimed = claimed && kfk_follow(source, client, partitions, n_partitions, error, sizeof(error));
+	for (int tries = 0;; tries++)
+	{
+		claimed = kfk_claim(source, client, &partitions, &n_partitions, &topic_partitions, error, sizeof(error));
+		MemoryContextSwitchTo(old);
+		hear_events(source);
+		claimed = claimed && kfk_follow(source, client, partitions, n_partitions, error, sizeof(error));
+		if (claimed || tries >= SILENT_LIMIT)
+			break;
+
+		/* The client goes from broker to broker meanwhile: a new one would begin with the first again. */
+		kfk_report(source, "waiting", "08001", cause(error));
+		kfk_nap(CHECK_MS);
+		kfk_check_source(source);
+		MemoryContextReset(claims);
+		MemoryContextSwitchTo(claims);
+	}
 	if (!claimed)
 	{
 		kfk_report(source, "waiting", "08001", cause(error));
@@ -536,6 +520,12 @@ turn(kfk_source *source, MemoryContext cxt, MemoryContext claims)
 		return;
 
 	kfk_check_source(source);
+	if (!redriving && kfk_replay_over(source, partitions, n_partitions))
+	{
+		close_client();
+		kfk_report(source, "stopped", NULL, NULL);
+		proc_exit(0);
+	}
 	if (!look_at_topic(source, troubled || any_unsettled() ? TROUBLED_MS : PARTITIONS_MS))
 	{
 		close_client();
