@@ -278,19 +278,20 @@ make_job(HeapTuple row)
 	if (text_column(row, 9))
 		strlcpy(job->sqlstate, text_column(row, 9), sizeof(job->sqlstate));
 	job->error = text_column(row, 10);
+	job->created_at = DatumGetTimestampTz(SPI_getbinval(row, desc, 11, &null));
 	MemoryContextSwitchTo(old);
 	return job;
 }
 
 /*
- * Take requests: each is ours from the commit of this transaction on, and its
+ * Take requests, of those not begun yet at most most_new: each is ours from the commit of this transaction on, and its
  * attempt counted, whatever becomes of us.
  */
 int
-tsk_claim(const tsk_queue *queue, int most, dlist_head *jobs)
+tsk_claim(const tsk_queue *queue, int most, int most_new, dlist_head *jobs)
 {
 	static SPIPlanPtr plan = NULL;
-	static const Oid types[] = {INT8ARRAYOID, INT8OID, INT4OID};
+	static const Oid types[] = {INT8ARRAYOID, INT8OID};
 	int64	   *ids = palloc(sizeof(int64) * (size_t) most);
 	Datum	   *values = palloc(sizeof(Datum) * (size_t) most);
 	MemoryContext made = AllocSetContextCreate(CurrentMemoryContext, "millrace claim", ALLOCSET_SMALL_SIZES);
@@ -303,17 +304,17 @@ tsk_claim(const tsk_queue *queue, int most, dlist_head *jobs)
 	mr_begin("claim requests");
 	tsk_own_begin(&save);
 	n = find_due(ids, most);
-	n += find_new(queue, ids + n, most - n);
+	n += find_new(queue, ids + n, Min(most - n, most_new));
 	if (n > 0)
 	{
-		Datum		args[] = {0, Int64GetDatum(queue->epoch), Int32GetDatum(queue->id)};
+		Datum		args[] = {0, Int64GetDatum(queue->epoch)};
 
 		for (int i = 0; i < n; i++)
 			values[i] = Int64GetDatum(ids[i]);
 		args[0] = PointerGetDatum(construct_array(values, n, INT8OID, sizeof(int64), true, TYPALIGN_DOUBLE));
 		mr_prepare(&plan, "UPDATE millrace.http_requests SET attempts = attempts + 1, epoch = $2, due_at = NULL "
-				   "WHERE id = ANY ($1) AND queue = $3 AND coalesce(epoch, 0) < $2 "
-				   "RETURNING id, attempts, method, path, content_type, deliver, tag, content, sqlstate, error", lengthof(types), types);
+				   "WHERE id = ANY ($1) AND coalesce(epoch, 0) < $2 "
+				   "RETURNING id, attempts, method, path, content_type, deliver, tag, content, sqlstate, error, created_at", lengthof(types), types);
 		SPI_execute_plan(plan, args, NULL, false, 0);
 		for (uint64 i = 0; i < SPI_processed; i++)
 		{
