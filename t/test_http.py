@@ -144,6 +144,7 @@ def main():
             if len(sys.argv) < 2 or part.__name__ in sys.argv[1:]:
                 part(c, stub)
         clean_log(c)
+        if os.environ.get("KEEP"): print(c.psql("select * from millrace.http_progress"), c.psql("select * from millrace.http_failures"), c.logs()[-3000:])
     tap.done()
 
 

@@ -151,7 +151,21 @@ text_or_null(const char *text, bool *null)
 	return text ? CStringGetTextDatum(text) : (Datum) 0;
 }
 
-/* The five arrays of what became of the jobs that are ours; contents are copied. */
+static bytea *
+to_bytea(const char *data, size_t len)
+{
+	bytea	   *bytes = palloc(len + VARHDRSZ);
+
+	SET_VARSIZE(bytes, len + VARHDRSZ);
+	if (len > 0)
+		memcpy(VARDATA(bytes), data, len);
+	return bytes;
+}
+
+/*
+ * The five arrays of what became of the jobs that are ours.  Contents, which are
+ * copied: what was fetched, or what could not be put.
+ */
 static void
 make_arrays(tsk_job **jobs, int n, const bool *ours, int n_ours, Datum arrays[5])
 {
@@ -175,9 +189,10 @@ make_arrays(tsk_job **jobs, int n, const bool *ours, int n_ours, Datum arrays[5]
 			continue;
 		values[0][k] = text_or_null(job->tag, &nulls[0][k]);
 		values[1][k] = text_or_null(job->path, &nulls[1][k]);
-		nulls[2][k] = !fine || strcmp(job->method, "GET") != 0;
+		nulls[2][k] = fine == (job->content != NULL);
 		if (!nulls[2][k])
-			values[2][k] = PointerGetDatum(cstring_to_text_with_len(job->transfer->len ? job->transfer->body : "", (int) job->transfer->len));
+			values[2][k] = PointerGetDatum(fine ? to_bytea(job->transfer->body, job->transfer->len) :
+										   to_bytea(VARDATA_ANY(job->content), VARSIZE_ANY_EXHDR(job->content)));
 		values[3][k] = text_or_null(fine ? NULL : job->sqlstate, &nulls[3][k]);
 		values[4][k] = text_or_null(fine ? NULL : job->error, &nulls[4][k]);
 		k++;
@@ -487,12 +502,13 @@ tsk_settle(tsk_queue *queue, const tsk_settings *settings, tsk_job **jobs, int n
 	qsort(left, (size_t) n_left, sizeof(tsk_job *), compare_ids);
 	while (good && n_left > 0)
 	{
+		const tsk_job *first = left[0];
 		int64		bytes = 0;
 		int			rest = 0;
 
 		n_batch = 0;
 		for (int i = 0; i < n_left; i++)
-			if (same_function(left[i], left[0]) && (n_batch == 0 || bytes + bytes_in(left[i]) <= BATCH_BYTES))
+			if (same_function(left[i], first) && (n_batch == 0 || bytes + bytes_in(left[i]) <= BATCH_BYTES))
 			{
 				bytes += bytes_in(left[i]);
 				batch[n_batch++] = left[i];

@@ -269,6 +269,7 @@ claim_some(const tsk_queue *queue, const tsk_settings *settings)
 	TimestampTz now = now_us();
 	int			most = settings->concurrency - n_running - n_finished;
 	int			most_new = most;
+	int			n;
 	dlist_head	jobs = DLIST_STATIC_INIT(jobs);
 
 	if (net_outdated || troubles > 0 || most <= 0 || (most < settings->concurrency / 4 && n_running > 0))
@@ -284,7 +285,9 @@ claim_some(const tsk_queue *queue, const tsk_settings *settings)
 		seen = rung;
 		looked = now;
 	}
-	if (tsk_claim(queue, most, most_new, &jobs) == 0)
+	n = tsk_claim(queue, most, most_new, &jobs);
+	tsk_net_forgive(net, now_us() - now);
+	if (n == 0)
 		return false;
 	MR_FAILPOINT("http.claimed");
 	while (!dlist_is_empty(&jobs))
@@ -314,6 +317,7 @@ static void
 settle_finished(tsk_queue *queue, const tsk_settings *settings)
 {
 	tsk_job   **jobs = palloc(sizeof(tsk_job *) * (size_t) n_finished);
+	TimestampTz begun = now_us();
 	dlist_mutable_iter it;
 	int			n = 0;
 
@@ -327,6 +331,7 @@ settle_finished(tsk_queue *queue, const tsk_settings *settings)
 		settle_at = now_us() + (troubles < 8 ? TROUBLE_MS << troubles : TROUBLE_MAX_MS) * INT64CONST(1000);
 		troubles++;
 	}
+	tsk_net_forgive(net, now_us() - begun);
 	for (int i = 0; i < n; i++)
 		if (jobs[i]->id == 0)
 		{
@@ -372,14 +377,11 @@ static void
 turn(tsk_queue *queue, tsk_settings *settings)
 {
 	static TimestampTz busy = 0;	/* when there was last something to do */
-	TimestampTz begun;
 	bool		some;
 
 	check_queue(queue);
 	refresh_settings(queue, settings);
-	if (net)
-		take_finished(settings);
-	begun = now_us();
+	take_finished(settings);
 	some = claim_some(queue, settings);
 	if (n_finished > 0 && now_us() >= settle_at)
 	{
@@ -388,8 +390,6 @@ turn(tsk_queue *queue, tsk_settings *settings)
 	}
 	if (troubles == 0)
 		tsk_report(queue, "running", NULL, NULL);
-	if (net)
-		tsk_net_forgive(net, now_us() - begun);
 	if (some || n_running + n_finished > 0 || tsk_next_due() != DT_NOEND || tsk_more_waits() || busy == 0)
 		busy = now_us();
 	else if (now_us() - busy > IDLE_MS * INT64CONST(1000))
