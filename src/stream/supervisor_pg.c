@@ -33,6 +33,7 @@
 #include "storage/latch.h"
 #include "storage/lmgr.h"
 #include "stream/outbox.h"
+#include "stream/scale.h"
 #include "stream/stream.h"
 #include "stream/workers.h"
 #include "utils/builtins.h"
@@ -60,6 +61,7 @@ typedef struct child
 	TimestampTz started;
 	TimestampTz retry_at;
 	int			failures;
+	bool		no_room;		/* there was none for it at the last attempt */
 	char		reason[192];	/* as written to the table; "" if none */
 } child;
 
@@ -72,7 +74,6 @@ static List *children = NIL;	/* of child *, in TopMemoryContext */
  */
 static const char sources_query[] =
 "SELECT s.name, r.oid, s.generation,"
-"       CASE WHEN s.options->>'workers' ~ '^[0-9]{1,2}$' THEN greatest((s.options->>'workers')::int4, 1) ELSE 1 END,"
 "       CASE WHEN s.bound_to <> $1 THEN"
 "              pg_catalog.format('restored or copied from another database: %s() starts it here', s.resume)"
 "            WHEN r.oid IS NULL THEN pg_catalog.format('role \"%s\" does not exist', s.owner)"
@@ -182,7 +183,8 @@ start_child(child *c, TimestampTz now)
 
 	if (!mr_slot_reserve(c->kind, MyDatabaseId, c->role, c->name, c->index, c->nworkers, c->config, &args))
 	{
-		if (args.slot == -2)
+		c->no_room = args.slot == -2;
+		if (c->no_room)
 			explain(c, "all slots for Millrace's workers are taken", "53400");
 		return;					/* a worker of an earlier supervisor is leaving */
 	}
@@ -190,7 +192,8 @@ start_child(child *c, TimestampTz now)
 	c->handle = mr_register(&args, KFK_WORKER_LIBRARY, c->kind == MR_OUTBOX ? KFK_OUTBOX_MAIN : KFK_SOURCE_MAIN,
 							c->kind == MR_OUTBOX ? KFK_OUTBOX_TYPE : KFK_SOURCE_TYPE);
 	MemoryContextSwitchTo(old);
-	if (c->handle == NULL)
+	c->no_room = c->handle == NULL;
+	if (c->no_room)
 	{
 		c->retry_at = TimestampTzPlusMilliseconds(now, 5000);
 		explain(c, mr_no_room(), "53400");
@@ -247,6 +250,7 @@ reconcile(void)
 		cleaned = true;
 	}
 
+	mr_scale_begin();
 	if (plan == NULL)
 		plan = keep(sources_query, 1, types);
 	SPI_execute_plan(plan, &binding, NULL, true, 0);
@@ -260,9 +264,9 @@ reconcile(void)
 		char	   *name = SPI_getvalue(row, desc, 1);
 		Oid			role = DatumGetObjectId(SPI_getbinval(row, desc, 2, &null));
 		int64		config = DatumGetInt64(SPI_getbinval(row, desc, 3, &null));
-		int			nworkers = DatumGetInt32(SPI_getbinval(row, desc, 4, &null));
-		char	   *against = SPI_getvalue(row, desc, 5);
-		mr_worker_kind kind = DatumGetBool(SPI_getbinval(row, desc, 6, &null)) ? MR_OUTBOX : MR_SOURCE;
+		char	   *against = SPI_getvalue(row, desc, 4);
+		mr_worker_kind kind = DatumGetBool(SPI_getbinval(row, desc, 5, &null)) ? MR_OUTBOX : MR_SOURCE;
+		int			nworkers = kind == MR_SOURCE ? mr_scale_workers(name) : 1;
 
 		for (int index = 0; index < nworkers; index++)
 		{
@@ -313,6 +317,17 @@ reconcile(void)
 			start_child(c, now);
 	}
 
+	foreach(cell, children)
+	{
+		child	   *c = lfirst(cell);
+		pid_t		pid;
+
+		if (c->wanted)
+			mr_scale_child(c->kind, c->name, c->index,
+						   c->handle && GetBackgroundWorkerPid(c->handle, &pid) == BGWH_STARTED, c->no_room && c->handle == NULL);
+	}
+	mr_scale_end();
+
 	/* Forget what nobody wants and nothing runs; a reason against it is kept. */
 	foreach(cell, children)
 	{
@@ -324,7 +339,7 @@ reconcile(void)
 			bool		null;
 
 			listed = strcmp(SPI_getvalue(rows->vals[k], rows->tupdesc, 1), c->name) == 0 && c->index < c->nworkers &&
-				DatumGetBool(SPI_getbinval(rows->vals[k], rows->tupdesc, 6, &null)) == (c->kind == MR_OUTBOX);
+				DatumGetBool(SPI_getbinval(rows->vals[k], rows->tupdesc, 5, &null)) == (c->kind == MR_OUTBOX);
 		}
 		if (listed || c->handle)
 			continue;

@@ -27,6 +27,7 @@ struct kfk_client
 	rd_kafka_message_t **taken; /* scratch of kfk_take_messages() */
 	int			taken_size;
 	int			bell;
+	kfk_statistics statistics;
 };
 
 static bool
@@ -62,6 +63,7 @@ configure(rd_kafka_conf_t *conf, const kfk_settings *settings, char *error, size
 		{"check.crcs", "true"},
 		{"queued.min.messages", "10000000"},	/* bytes are the bound, below */
 		{"log.queue", "true"},
+		{"statistics.interval.ms", "2000"},
 		/* As large as a topic may allow: a response that exceeds it would be asked for again for ever. */
 		{"receive.message.max.bytes", "536870912"},
 	};
@@ -128,6 +130,7 @@ kfk_close(kfk_client *client)
 	close(client->bell);
 	free(client->topic_name);
 	free(client->taken);
+	free(client->statistics.stable);
 	free(client);
 }
 
@@ -250,6 +253,18 @@ kfk_last_high(kfk_client *client, const char *topic, int partition)
 	return high;
 }
 
+int64_t
+kfk_last_stable(kfk_client *client, int partition)
+{
+	return partition < client->statistics.n_stable ? client->statistics.stable[partition] : -1;
+}
+
+int64_t
+kfk_queued_bytes(const kfk_client *client)
+{
+	return client->statistics.known ? client->statistics.queued_bytes : -1;
+}
+
 bool
 kfk_assign(kfk_client *client, const char *topic, int n, const int32_t *partitions, const int64_t *offsets,
 		   char *error, size_t error_size)
@@ -341,5 +356,5 @@ kfk_headers(const kfk_message *message, kfk_header_fn row, void *arg)
 bool
 kfk_next_event(kfk_client *client, kfk_event *event)
 {
-	return kfk_poll_event(client->events, event);
+	return kfk_poll_event(client->events, event, &client->statistics);
 }

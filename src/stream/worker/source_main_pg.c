@@ -46,6 +46,7 @@ static kfk_partition *partitions = NULL;
 static int	n_partitions = 0;
 static int	topic_partitions = 0;
 static WaitEventSet *wait_set = NULL;
+static bool rescaled = false;	/* the source has another number of workers: open the client again */
 static bool redriving = false;	/* marked dead letters may be there */
 static bool troubled = false;	/* brokers gave an error, and no sign of life since */
 static char trouble[512];		/* the last one since the client was opened */
@@ -61,6 +62,7 @@ close_client(void)
 	n_items = 0;
 	n_partitions = 0;
 	client = NULL;
+	kfk_gauge_nothing();
 	if (wait_set)
 	{
 		FreeWaitEventSet(wait_set);
@@ -105,12 +107,13 @@ kfk_check_source(const kfk_source *source)
 {
 	static TimestampTz checked = 0;
 	TimestampTz now = GetCurrentTimestamp();
+	int			workers;
 	bool		unchanged;
 
 	if (!mr_worker_changed() && now - checked < CHECK_MS * INT64CONST(1000))
 		return;
 	kfk_begin("look at the source");
-	unchanged = kfk_source_unchanged(source);
+	unchanged = kfk_source_unchanged(source, &workers);
 	kfk_commit();
 	checked = now;
 	if (!unchanged)
@@ -119,6 +122,7 @@ kfk_check_source(const kfk_source *source)
 		kfk_report(source, "stopped", NULL, NULL);
 		proc_exit(0);
 	}
+	rescaled = workers != source->workers;
 }
 
 /* Logs and errors of the client; cxt current is reset soon. */
@@ -297,6 +301,7 @@ process(const kfk_source *source, MemoryContext cxt)
 	while (n_items > 0)
 	{
 		int			n = batch_length(source);
+		int64		bytes = 0;
 
 		/* Fields of the item that belong to the last batch's memory. */
 		for (int i = 0; i < n; i++)
@@ -305,8 +310,7 @@ process(const kfk_source *source, MemoryContext cxt)
 			items[i].sqlstate = NULL;
 			items[i].rejected = false;
 		}
-		for (int i = 0; i < n_partitions; i++)
-			partitions[i].high = kfk_last_high(client, source->topic, partitions[i].partition);
+		kfk_gauge(source, client, partitions, n_partitions);
 		if (kfk_batch(source, partitions, n_partitions, items, n, cxt) == KFK_FENCED)
 			return true;
 		if (troubled)
@@ -314,12 +318,18 @@ process(const kfk_source *source, MemoryContext cxt)
 		troubled = false;
 		watch_dead(source, items, n);
 		for (int i = 0; i < n; i++)
+		{
+			bytes += (int64) items[i].message.value_len;
 			kfk_release(&items[i].message, 1);
+		}
 		memmove(items, items + n, sizeof(kfk_item) * (size_t) (n_items - n));
 		n_items -= n;
+		mr_worker_gauge(MR_GAUGE_BATCH, (int64) MemoryContextMemAllocated(cxt, true) + bytes);
 		MemoryContextReset(cxt);
 		kfk_check_source(source);
 		CHECK_FOR_INTERRUPTS();
+		if (rescaled)
+			return true;
 	}
 	return false;
 }
