@@ -342,6 +342,7 @@ millrace_drop_source(PG_FUNCTION_ARGS)
 	kfk_run("DELETE FROM millrace.sources WHERE name = $1", 1, types, values, NULL, SPI_OK_DELETE);
 	kfk_run("DELETE FROM millrace.source_offsets WHERE source = $1", 1, types, values, NULL, SPI_OK_DELETE);
 	kfk_run("DELETE FROM millrace.source_workers WHERE source = $1", 1, types, values, NULL, SPI_OK_DELETE);
+	kfk_run("DELETE FROM millrace.source_shares WHERE source = $1", 1, types, values, NULL, SPI_OK_DELETE);
 	kfk_unmark_letters(name);
 	SPI_finish();
 	mr_owner_end(&save);

@@ -74,10 +74,13 @@ AS $$
 		  LEFT JOIN LATERAL (SELECT w.reason FROM millrace.source_workers w
 							  WHERE w.source = q.name ORDER BY w.worker LIMIT 1) w ON true
 		 WHERE NOT EXISTS (SELECT FROM slots s WHERE s.kind = 'source' AND s.name = q.name)
+		UNION ALL
+		SELECT 4, s.kind, CASE s.kind WHEN 'http' THEN format('%s/%s', s.name, s.worker) ELSE s.name END, s.worker, s.pid, s.state, s.reason, s.since
+		  FROM slots s WHERE s.kind IN ('outbox', 'http')
 	)
 	SELECT t.kind, t.name, t.pid, t.state, t.reason, t.since FROM told t ORDER BY t.place, t.name, t.worker
 $$;
-COMMENT ON FUNCTION millrace.status() IS 'launcher, supervisor and sources of this database: what each is doing, and why one is not';
+COMMENT ON FUNCTION millrace.status() IS 'launcher, supervisor and workers of this database: what each is doing, and why one is not';
 
 REVOKE ALL ON FUNCTION millrace.start(), millrace.stop(), millrace.worker_slots(), millrace.status(), millrace.sources_changed() FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION millrace.start(), millrace.stop() TO millrace_admin;
@@ -101,7 +104,7 @@ CREATE FUNCTION millrace.create_source(name text, server text, topic text, targe
 	LANGUAGE c STRICT VOLATILE
 	AS 'MODULE_PATHNAME', 'millrace_create_source';
 COMMENT ON FUNCTION millrace.create_source(text, text, text, regclass, jsonb) IS
-	'reads a Kafka topic into a table from now on; options: owner, format, columns, transform, unknown_keys, array, header, delimiter, quote, null, on_conflict, key_format, tombstones, start, workers, batch_rows, batch_bytes, batch_ms, batch_timeout_ms, max_message_bytes, max_dead_percent';
+	'reads a Kafka topic into a table from now on; options: owner, format, columns, transform, unknown_keys, array, header, delimiter, quote, null, on_conflict, key_format, tombstones, start, workers, workers_min, workers_max, batch_rows, batch_bytes, batch_ms, batch_timeout_ms, max_message_bytes, max_dead_percent, partitions, control_topic, lease_ms';
 REVOKE EXECUTE ON FUNCTION millrace.create_source(text, text, text, regclass, jsonb) FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION millrace.create_source(text, text, text, regclass, jsonb) TO millrace_admin;
 

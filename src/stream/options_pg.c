@@ -33,6 +33,8 @@ static void check_text(const char *name, const JsonbValue *v, Oid target);
 static void check_transform(const char *name, const JsonbValue *v, Oid target);
 static void check_start(const char *name, const JsonbValue *v, Oid target);
 static void check_header(const char *name, const JsonbValue *v, Oid target);
+static void check_resolved(const char *name, const JsonbValue *v, Oid target);
+static void check_topic(const char *name, const JsonbValue *v, Oid target);
 
 static const option_rule rules[] = {
 	{"owner", NULL, 1, 0, check_name},
@@ -56,6 +58,11 @@ static const option_rule rules[] = {
 	{"batch_timeout_ms", NULL, 1000, 3600000, NULL},
 	{"max_message_bytes", NULL, 1024, 1 << 28, NULL},
 	{"max_dead_percent", NULL, 0, 100, NULL},
+	{"workers_min", NULL, 1, KFK_MAX_WORKERS, NULL},
+	{"workers_max", NULL, 1, KFK_MAX_WORKERS, NULL},
+	{"partitions", NULL, 1, 0, check_resolved},
+	{"control_topic", NULL, 1, 0, check_topic},
+	{"lease_ms", NULL, 1000, 3600000, NULL},
 };
 
 static bool
@@ -90,6 +97,19 @@ check_text(const char *name, const JsonbValue *v, Oid target)
 {
 	if (v->type != jbvString)
 		invalid(name, "is a text");
+}
+
+/* kfk_resolve_partitions() has looked at it. */
+static void
+check_resolved(const char *name, const JsonbValue *v, Oid target)
+{
+}
+
+static void
+check_topic(const char *name, const JsonbValue *v, Oid target)
+{
+	if (v->type != jbvString || v->val.string.len == 0 || v->val.string.len > 249)
+		invalid(name, "is the name of a topic");
 }
 
 /* One byte that is no line break; the quote may also be empty. */
@@ -246,6 +266,37 @@ check_option(const char *name, const JsonbValue *v, Oid target)
 			 errhint("Options are %s.", known.data)));
 }
 
+/* A number among options that have been checked; if_none where it is not there. */
+static int64
+number_of(Jsonb *options, const char *name, int64 if_none)
+{
+	JsonbValue	buffer;
+	JsonbValue *v = getKeyJsonValueFromContainer(&options->root, name, (int) strlen(name), &buffer);
+
+	if (v == NULL || (v->type != jbvNumeric && v->type != jbvString))
+		return if_none;
+	return strtoi64(v->type == jbvString ? pnstrdup(v->val.string.val, v->val.string.len) :
+					DatumGetCString(DirectFunctionCall1(numeric_out, NumericGetDatum(v->val.numeric))), NULL, 10);
+}
+
+static void
+check_workers(Jsonb *options)
+{
+	int64		all = number_of(options, "workers", 0);
+	int64		low = number_of(options, "workers_min", 0);
+	int64		high = number_of(options, "workers_max", 0);
+
+	if (all > 0 && (low > 0 || high > 0))
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("source option \"workers\" excludes workers_min and workers_max"),
+				 errhint("It stands for both of them.")));
+	if (high > 0 && low > high)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("source option \"workers_min\" (%d) is more than workers_max (%d)", (int) low, (int) high)));
+}
+
 /* What an option needs of the others and of the target. */
 static void
 check_together(Jsonb *options, Oid target)
@@ -257,6 +308,12 @@ check_together(Jsonb *options, Oid target)
 	bool		key = getKeyJsonValueFromContainer(&options->root, "key_format", 10, &buffer) != NULL;
 	Oid			constraint;
 
+	if (getKeyJsonValueFromContainer(&options->root, "control_topic", 13, &buffer) != NULL &&
+		getKeyJsonValueFromContainer(&options->root, "partitions", 10, &buffer) == NULL)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("source option \"control_topic\" needs option \"partitions\"")));
+	check_workers(options);
 	if (deletes && !conflict)
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
@@ -328,7 +385,7 @@ kfk_check_options(Jsonb **given, Oid target)
 
 	if (!JB_ROOT_IS_OBJECT(options))
 		ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE), errmsg("options of a source must be a JSON object")));
-	*given = options = resolve_start(resolve_transform(options, target, &columns_of));
+	*given = options = kfk_resolve_partitions(resolve_start(resolve_transform(options, target, &columns_of)));
 	it = JsonbIteratorInit(&options->root);
 	while ((token = JsonbIteratorNext(&it, &v, true)) != WJB_DONE)
 	{

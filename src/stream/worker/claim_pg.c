@@ -18,6 +18,7 @@
 #include "miscadmin.h"
 #include "pgstat.h"
 #include "storage/ipc.h"
+#include "utils/array.h"
 #include "utils/builtins.h"
 #include "utils/guc.h"
 #include "utils/memutils.h"
@@ -158,6 +159,31 @@ first_offset(const kfk_source *source, int partition, int64 low, int64 high, int
 }
 
 /*
+ * The partitions of a source that several servers share which this worker reads,
+ * in the current context: of those listed every workers-th.  NULL: the source is not shared.
+ */
+Bitmapset *
+kfk_my_partitions(const kfk_source *source)
+{
+	Bitmapset  *mine = NULL;
+	int			rank = 0;
+
+	for (int p = -1; source->shared && (p = bms_next_member(source->only, p)) >= 0; rank++)
+		if (rank % source->workers == source->worker)
+			mine = bms_add_member(mine, p);
+	return mine;
+}
+
+/* The one after partition p (-1: the first) that this worker reads; a negative number: there is none. */
+static int
+next_partition(const kfk_source *source, const Bitmapset *mine, int p)
+{
+	if (source->shared)
+		return bms_next_member(mine, p);
+	return p < 0 ? source->worker : p + source->workers;
+}
+
+/*
  * Claim the worker's partitions and have the client read them from where they
  * stand.  Outside a transaction; *claimed in the current context, *total the
  * partitions of the topic.  False, with the reason in error, if that is not
@@ -175,6 +201,7 @@ kfk_claim(const kfk_source *source, kfk_client *client, kfk_partition **claimed,
 	TimestampTz *rewind_to;
 	int32	   *numbers;
 	int64	   *offsets;
+	Bitmapset  *my_partitions;
 	int			mine = 0;
 	bool		seen;
 
@@ -204,7 +231,8 @@ kfk_claim(const kfk_source *source, kfk_client *client, kfk_partition **claimed,
 	kfk_commit();
 
 	/* Ask the brokers first: no transaction is open while we wait for them. */
-	for (int i = source->worker; i < *total; i += source->workers)
+	my_partitions = kfk_my_partitions(source);
+	for (int i = -1; (i = next_partition(source, my_partitions, i)) >= 0 && i < *total;)
 	{
 		kfk_partition *one = &p[mine];
 
@@ -274,16 +302,22 @@ void
 kfk_evict(const kfk_source *source)
 {
 	static SPIPlanPtr plan = NULL;
-	static const Oid types[] = {TEXTOID, INT4OID, INT4OID, INT4OID};
-	Datum		args[] = {CStringGetTextDatum(source->name), Int32GetDatum(source->worker), Int32GetDatum(source->workers), Int32GetDatum(MyProcPid)};
+	static const Oid types[] = {TEXTOID, INT4OID, INT4OID, INT4OID, INT4ARRAYOID};
+	Bitmapset  *mine = kfk_my_partitions(source);
+	int			n = 0;
+	Datum	   *numbers = palloc(sizeof(Datum) * (size_t) (bms_num_members(mine) + 1));
+	Datum		args[] = {CStringGetTextDatum(source->name), Int32GetDatum(source->worker), Int32GetDatum(source->workers), Int32GetDatum(MyProcPid), 0};
 	kfk_owner	save;
 
+	for (int p = -1; (p = bms_next_member(mine, p)) >= 0;)
+		numbers[n++] = Int32GetDatum(p);
+	args[4] = PointerGetDatum(construct_array(numbers, n, INT4OID, sizeof(int32), true, TYPALIGN_INT));
 	kfk_owner_begin(&save);
 	kfk_prepare(&plan, "SELECT pg_catalog.pg_terminate_backend(a.pid) FROM pg_catalog.pg_stat_activity a WHERE a.backend_type OPERATOR(pg_catalog.=) 'millrace source' "
 			"AND a.datname OPERATOR(pg_catalog.=) pg_catalog.current_database() AND a.pid OPERATOR(pg_catalog.<>) $4 "
 			"AND a.pid OPERATOR(pg_catalog.=) ANY (SELECT o.owner_pid FROM millrace.source_offsets o WHERE o.source OPERATOR(pg_catalog.=) $1 "
-			"AND o.partition OPERATOR(pg_catalog.%) $3 OPERATOR(pg_catalog.=) $2)", 4, types);
-	SPI_execute_plan(plan, args, NULL, false, 0);
+			"AND CASE WHEN $5 IS NULL THEN o.partition OPERATOR(pg_catalog.%) $3 OPERATOR(pg_catalog.=) $2 ELSE o.partition OPERATOR(pg_catalog.=) ANY ($5) END)", 5, types);
+	SPI_execute_plan(plan, args, source->shared ? NULL : "    n", false, 0);
 	kfk_owner_end(&save);
 }
 

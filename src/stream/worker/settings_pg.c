@@ -109,6 +109,28 @@ strings_of(Jsonb *options, const char *name)
 	return list;
 }
 
+/* Numbers of an array, which create_source has put in order; *there: it is among the options. */
+static Bitmapset *
+numbers_of(Jsonb *options, const char *name, bool *there)
+{
+	JsonbValue	buffer;
+	JsonbValue *found = getKeyJsonValueFromContainer(&options->root, name, (int) strlen(name), &buffer);
+	Bitmapset  *set = NULL;
+
+	*there = found != NULL && found->type == jbvBinary;
+	if (*there)
+	{
+		JsonbIterator *it = JsonbIteratorInit(found->val.binary.data);
+		JsonbValue	v;
+		JsonbIteratorToken token;
+
+		while ((token = JsonbIteratorNext(&it, &v, true)) != WJB_DONE)
+			if (token == WJB_ELEM && v.type == jbvNumeric)
+				set = bms_add_member(set, DatumGetInt32(DirectFunctionCall1(numeric_int4, NumericGetDatum(v.val.numeric))));
+	}
+	return set;
+}
+
 static const kfk_format *
 find_format(const char *name)
 {
@@ -163,6 +185,9 @@ read_options(kfk_source *source, Jsonb *options)
 	source->batch_timeout_ms = (int) option_number(options, "batch_timeout_ms", KFK_BATCH_TIMEOUT_MS, 1000, 3600000);
 	source->max_message_bytes = option_number(options, "max_message_bytes", KFK_MAX_MESSAGE_BYTES, 1, 256 << 20);
 	source->max_dead_percent = (int) option_number(options, "max_dead_percent", KFK_MAX_DEAD_PERCENT, 0, 100);
+	source->only = numbers_of(options, "partitions", &source->shared);
+	source->control_topic = option_text(options, "control_topic");
+	source->lease_ms = (int) option_number(options, "lease_ms", KFK_LEASE_MS, 1000, 3600000);
 	if (start == NULL || strcmp(start, "earliest") == 0)
 		source->start = KFK_START_EARLIEST;
 	else if (strcmp(start, "latest") == 0)
@@ -385,7 +410,8 @@ kfk_registry_of(const char *name, kfk_registry *registry)
 kfk_client *
 kfk_open_source(const kfk_source *source)
 {
-	int			mine = (source->partitions + source->workers - 1) / source->workers;
+	int			all = source->shared ? bms_num_members(source->only) : source->partitions;
+	int			mine = (all + source->workers - 1) / source->workers;
 
 	return kfk_open_server(source->server, psprintf("millrace-%s", source->name),
 						   mine > 1 ? Max(PREFETCH_KB / mine, PREFETCH_MIN_KB) : PREFETCH_KB);

@@ -25,6 +25,7 @@
 
 #include "access/tupdesc.h"
 #include "datatype/timestamp.h"
+#include "nodes/bitmapset.h"
 #include "nodes/pg_list.h"
 #include "storage/itemptr.h"
 #include "utils/elog.h"
@@ -81,6 +82,10 @@ typedef struct kfk_source
 	int			max_dead_percent;
 	int64		start;			/* offset, or one of the three below */
 	int64		start_ms;		/* KFK_START_TIME: milliseconds since 1970 */
+	bool		shared;			/* with other servers, by option partitions: ... */
+	Bitmapset  *only;			/* ... these are ours */
+	char	   *control_topic;	/* where they agree on that; NULL: nowhere */
+	int			lease_ms;
 } kfk_source;
 
 #define KFK_START_EARLIEST (-2)
@@ -158,6 +163,7 @@ extern bool kfk_source_unchanged(const kfk_source *source, int *workers);
 /* claim_pg.c */
 extern bool kfk_claim(const kfk_source *source, kfk_client *client, kfk_partition **claimed, int *n, int *total,
 					  char *error, size_t error_size);
+extern Bitmapset *kfk_my_partitions(const kfk_source *source);
 extern void kfk_evict(const kfk_source *source);
 extern bool kfk_fence(const kfk_source *source, kfk_partition *partition, const kfk_item *last);
 extern void kfk_report(const kfk_source *source, const char *state, const char *sqlstate, const char *reason);

@@ -294,6 +294,17 @@ watch_dead(const kfk_source *source, const kfk_item *batch, int n)
 	seen = dead = 0;
 }
 
+/* What the worker lacks though it runs; NULL: nothing. */
+static const char *
+idle_reason(const kfk_source *source)
+{
+	int			missing = bms_next_member(source->only, topic_partitions - 1);
+
+	if (missing >= 0)
+		return psprintf("partition %d does not exist yet", missing);
+	return n_partitions > 0 ? NULL : "no partition is left for this worker";
+}
+
 /* Process what was taken.  True: open the client again. */
 static bool
 process(const kfk_source *source, MemoryContext cxt)
@@ -355,7 +366,7 @@ redrive(const kfk_source *source, MemoryContext cxt)
 		return false;
 	MemoryContextReset(cxt);
 	kfk_check_source(source);
-	return true;
+	return !rescaled;
 }
 
 /* Transition tables hold a batch's rows: in memory, if we can help it. */
@@ -382,15 +393,21 @@ open_client(kfk_source *source, MemoryContext claims)
 
 	trouble[0] = '\0';
 	MR_FAILPOINT("source.open");
+	rescaled = false;
 	kfk_begin("read the source");
 	ours = kfk_load_source(source);
-	if (ours)
+	if (ours && source->worker < source->workers)
 		client = kfk_open_source(source);
 	kfk_commit();
 	if (!ours)
 	{
 		kfk_report(source, "stopped", NULL, NULL);
 		proc_exit(0);
+	}
+	if (client == NULL)
+	{
+		kfk_report(source, "running", NULL, "stands by: fewer workers are in force");
+		return false;
 	}
 	raise_work_mem(source);
 	MemoryContextReset(claims);
@@ -418,7 +435,8 @@ open_client(kfk_source *source, MemoryContext claims)
 	for (int i = 0; i < n_partitions; i++)
 		partitions[i].taken = partitions[i].next_offset;
 	redriving = n_partitions > 0;
-	kfk_report(source, "running", NULL, n_partitions > 0 ? NULL : "no partition is left for this worker");
+	kfk_gauge(source, client, partitions, n_partitions);
+	kfk_report(source, "running", NULL, idle_reason(source));
 	return true;
 }
 
@@ -439,7 +457,10 @@ turn(kfk_source *source, MemoryContext cxt, MemoryContext claims)
 	{
 		if (!open_client(source, claims))
 		{
-			kfk_nap(CHECK_MS);
+			if (source->worker < source->workers)
+				kfk_nap(CHECK_MS);
+			else
+				mr_wait_latch(CHECK_MS);	/* the supervisor wakes us when we are needed */
 			return;
 		}
 		described = GetCurrentTimestamp();
@@ -486,6 +507,12 @@ turn(kfk_source *source, MemoryContext cxt, MemoryContext claims)
 		return;
 
 	kfk_check_source(source);
+	if (rescaled)
+	{
+		close_client();
+		return;
+	}
+	kfk_gauge(source, client, partitions, n_partitions);
 	if (TimestampDifferenceExceeds(described, now, troubled ? TROUBLED_MS : PARTITIONS_MS))
 	{
 		int			total;
@@ -501,7 +528,7 @@ turn(kfk_source *source, MemoryContext cxt, MemoryContext claims)
 			troubled = false;
 			trouble[0] = '\0';
 			silent = 0;
-			kfk_report(source, "running", NULL, n_partitions > 0 ? NULL : "no partition is left for this worker");
+			kfk_report(source, "running", NULL, idle_reason(source));
 		}
 		else
 		{
