@@ -141,6 +141,23 @@ COMMENT ON FUNCTION millrace.drop_source(text) IS
 REVOKE EXECUTE ON FUNCTION millrace.drop_source(text) FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION millrace.drop_source(text) TO millrace_admin;
 
+CREATE FUNCTION millrace.replay(source text, "from" "any" DEFAULT NULL, "to" "any" DEFAULT NULL, "into" text DEFAULT NULL,
+		options jsonb DEFAULT '{}') RETURNS text
+	LANGUAGE c VOLATILE
+	AS 'MODULE_PATHNAME', 'millrace_replay';
+COMMENT ON FUNCTION millrace.replay(text, "any", "any", text, jsonb) IS
+	'reads a range of a source''s topic again, into another table (made like the source''s, if it is not there), while the source goes on; from and to: an offset, {"partition": offset, ...} or a time, default the first message kept and where the source stands; options: name, and those of create_source; returns the name of the replay';
+REVOKE EXECUTE ON FUNCTION millrace.replay(text, "any", "any", text, jsonb) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION millrace.replay(text, "any", "any", text, jsonb) TO millrace_admin;
+
+CREATE FUNCTION millrace.cancel_replay(replay text) RETURNS void
+	LANGUAGE c STRICT VOLATILE
+	AS 'MODULE_PATHNAME', 'millrace_cancel_replay';
+COMMENT ON FUNCTION millrace.cancel_replay(text) IS
+	'ends a replay where it is; its rows, dead letters and figures stay, and resume_source goes on with it after all';
+REVOKE EXECUTE ON FUNCTION millrace.cancel_replay(text) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION millrace.cancel_replay(text) TO millrace_admin;
+
 CREATE FUNCTION millrace.redrive_dead_letters(source text, ids bigint[] DEFAULT NULL, at_most bigint DEFAULT NULL,
 		overwrite boolean DEFAULT false) RETURNS bigint
 	LANGUAGE c VOLATILE

@@ -8,6 +8,7 @@
 
 #include "catalog/pg_constraint.h"
 #include "lib/stringinfo.h"
+#include "stream/columns.h"
 #include "stream/options.h"
 #include "stream/stream.h"
 #include "utils/builtins.h"
@@ -166,7 +167,7 @@ check_transform(const char *name, const JsonbValue *v, Oid target)
 	if (*text == '\0')
 		invalid(name, "is the name of a function");
 	function = find_function(text);
-	if (get_func_rettype(function) != get_rel_type_id(target) || get_func_nargs(function) != 1)
+	if (!kfk_returns_rows_of(get_func_rettype(function), target) || get_func_nargs(function) != 1)
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_FUNCTION_DEFINITION),
 				 errmsg("function %s cannot be a transform for table \"%s\"", text, get_rel_name(target)),

@@ -76,6 +76,9 @@ extern int64_t kfk_queued_bytes(const kfk_client *client);
 extern bool kfk_assign(kfk_client *client, const char *topic, int n, const int32_t *partitions, const int64_t *offsets,
 					   char *error, size_t error_size);
 
+/* Fetch no more of a partition. */
+extern void kfk_leave(kfk_client *client, const char *topic, int32_t partition);
+
 typedef struct kfk_header
 {
 	const char *name;

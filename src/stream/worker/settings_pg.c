@@ -217,7 +217,7 @@ kfk_load_source(kfk_source *source)
 
 	kfk_owner_begin(&save);
 	kfk_prepare(&plan, "SELECT server, topic, target, owner, cluster_id, generation, coalesce(partitions, 0), options, "
-				   "state OPERATOR(pg_catalog.=) 'running', bound_to, coalesce(workers_now, 0) "
+				   "state OPERATOR(pg_catalog.=) 'running', bound_to, coalesce(workers_now, 0), replay_of IS NOT NULL "
 				   "FROM millrace.sources WHERE name OPERATOR(pg_catalog.=) $1", 1, &type);
 	SPI_execute_plan(plan, &arg, NULL, true, 1);
 	if (SPI_processed == 1)
@@ -249,6 +249,7 @@ kfk_load_source(kfk_source *source)
 			source->generation = generation;
 			source->partitions = DatumGetInt32(SPI_getbinval(row, desc, 7, &null));
 			source->workers = DatumGetInt32(SPI_getbinval(row, desc, 11, &null));
+			source->replay = DatumGetBool(SPI_getbinval(row, desc, 12, &null));
 			read_options(source, DatumGetJsonbPCopy(options));
 			MemoryContextSwitchTo(old);
 		}

@@ -17,6 +17,7 @@
  *	schemas_pg.c	  Avro schemas
  *	registry_pg.c	  those that a schema registry has
  *	gauge_pg.c		  how far behind it is, and the memory it takes, for all to see
+ *	replay_pg.c		  replays: where they end, and that they are over
  */
 #ifndef MILLRACE_STREAM_SOURCE_H
 #define MILLRACE_STREAM_SOURCE_H
@@ -82,6 +83,7 @@ typedef struct kfk_source
 	int			max_dead_percent;
 	int64		start;			/* offset, or one of the three below */
 	int64		start_ms;		/* KFK_START_TIME: milliseconds since 1970 */
+	bool		replay;			/* of the partitions that have rows in source_offsets, up to where those say */
 	bool		shared;			/* with other servers, by option partitions: ... */
 	Bitmapset  *only;			/* ... these are ours */
 	char	   *control_topic;	/* where they agree on that; NULL: nowhere */
@@ -104,6 +106,8 @@ typedef struct kfk_partition
 	TimestampTz check_time;
 	int64		high;			/* end of the partition, -1 unknown */
 	ItemPointerData version;	/* where its row of source_offsets was last */
+	int64		end;			/* of a replay: offset not to be read any more; else PG_INT64_MAX */
+	bool		left;			/* of a replay: its end was seen, no more is fetched */
 
 	/* Of the transaction being made. */
 	int64		new_offset;
@@ -201,6 +205,11 @@ extern void kfk_add_headers(struct StringInfoData *out, const kfk_message *m);
 extern void kfk_bury(const kfk_source *source, const kfk_item *item);
 extern int	kfk_marked_letters(const kfk_source *source, kfk_partition *partitions, int n_partitions, kfk_item **items);
 extern bool kfk_settle_letter(const kfk_item *item);
+
+/* replay_pg.c */
+extern void kfk_bound_replay(const kfk_source *source, int32 partition, int64 end);	/* in a transaction, within kfk_owner_begin() */
+extern bool kfk_cut_message(kfk_client *client, const kfk_source *source, kfk_partition *partition, kfk_message *message);
+extern bool kfk_replay_over(const kfk_source *source, const kfk_partition *partitions, int n);
 
 /* source_main_pg.c */
 extern void kfk_check_source(const kfk_source *source);	/* once a second; ends the process if it changed */

@@ -191,6 +191,8 @@ sift(const kfk_source *source, int from)
 			/* Whether messages are really lost, the claim finds out. */
 			reopen = reopen || m->missing || m->lost;
 		}
+		else if (!kfk_cut_message(client, source, p, m))
+			;
 		else if (m->end)
 			keep = m->offset > p->taken;
 		else
@@ -513,6 +515,12 @@ turn(kfk_source *source, MemoryContext cxt, MemoryContext claims)
 		return;
 	}
 	kfk_gauge(source, client, partitions, n_partitions);
+	if (!redriving && kfk_replay_over(source, partitions, n_partitions))
+	{
+		close_client();
+		kfk_report(source, "stopped", NULL, NULL);
+		proc_exit(0);
+	}
 	if (TimestampDifferenceExceeds(described, now, troubled ? TROUBLED_MS : PARTITIONS_MS))
 	{
 		int			total;
