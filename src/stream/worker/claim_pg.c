@@ -459,30 +459,38 @@ kfk_report(const kfk_source *source, const char *state, const char *sqlstate, co
 			 psprintf("millrace source %s/%d", source->name, source->worker), source, write_state, state, sqlstate, reason);
 }
 
-/* Halt the source, with the reason for its users, and end this worker. */
+/*
+ * Halt the source, with the reason for its users, and end this worker; sqlstate
+ * may be NULL.  Outside a transaction.
+ */
+void
+kfk_stop(const kfk_source *source, const char *sqlstate, const char *reason)
+{
+	static SPIPlanPtr plan = NULL;
+	static const Oid types[] = {TEXTOID, TEXTOID, INT8OID, TEXTOID};
+	Datum		args[] = {CStringGetTextDatum(source->name), CStringGetTextDatum(reason), Int64GetDatum(source->generation),
+	sqlstate ? CStringGetTextDatum(sqlstate) : 0};
+	kfk_owner	save;
+
+	kfk_begin("halt");
+	kfk_owner_begin(&save);
+	kfk_prepare(&plan, "UPDATE millrace.sources SET state = 'halted', reason = $2, sqlstate = $4, state_since = pg_catalog.now(), generation = generation OPERATOR(pg_catalog.+) 1 "
+			"WHERE name OPERATOR(pg_catalog.=) $1 AND generation OPERATOR(pg_catalog.=) $3 AND state OPERATOR(pg_catalog.=) 'running'", 4, types);
+	SPI_execute_plan(plan, args, sqlstate ? NULL : "   n", false, 0);
+	kfk_owner_end(&save);
+	kfk_commit();
+	kfk_report(source, "stopped", sqlstate ? sqlstate : "55000", reason);
+	proc_exit(0);
+}
+
 void
 kfk_halt(const kfk_source *source, const char *fmt,...)
 {
-	static SPIPlanPtr plan = NULL;
-	static const Oid types[] = {TEXTOID, TEXTOID, INT8OID};
-	Datum		args[3];
-	kfk_owner	save;
 	va_list		list;
 	char		reason[1024];
 
 	va_start(list, fmt);
 	vsnprintf(reason, sizeof(reason), fmt, list);
 	va_end(list);
-	args[0] = CStringGetTextDatum(source->name);
-	args[1] = CStringGetTextDatum(reason);
-	args[2] = Int64GetDatum(source->generation);
-	kfk_begin("halt");
-	kfk_owner_begin(&save);
-	kfk_prepare(&plan, "UPDATE millrace.sources SET state = 'halted', reason = $2, state_since = pg_catalog.now(), generation = generation OPERATOR(pg_catalog.+) 1 "
-			"WHERE name OPERATOR(pg_catalog.=) $1 AND generation OPERATOR(pg_catalog.=) $3 AND state OPERATOR(pg_catalog.=) 'running'", 3, types);
-	SPI_execute_plan(plan, args, NULL, false, 0);
-	kfk_owner_end(&save);
-	kfk_commit();
-	kfk_report(source, "stopped", "55000", reason);
-	proc_exit(0);
+	kfk_stop(source, NULL, reason);
 }

@@ -34,7 +34,6 @@
 #define PARTITIONS_MS 30000		/* how often new partitions are looked for */
 #define TROUBLED_MS 2000		/* and how often after an error of a broker, to see whether it is over */
 #define SILENT_LIMIT 5			/* then the client is opened again, with the options of then */
-#define WINDOW 1000				/* messages over which the share of dead letters is taken, at least */
 
 extern PGDLLEXPORT void millrace_source_main(Datum arg);
 
@@ -264,34 +263,6 @@ batch_length(const kfk_source *source)
 	return n_items;
 }
 
-/* Halt when most of what comes is no row: rather the source's fault than the messages'. */
-static void
-watch_dead(const kfk_source *source, const kfk_item *batch, int n)
-{
-	static int64 seen = 0;
-	static int64 dead = 0;
-
-	if (source->max_dead_percent >= 100)
-		return;
-	for (int i = 0; i < n; i++)
-	{
-		seen += !batch[i].message.end;
-		dead += batch[i].sqlstate != NULL;
-	}
-	if (seen < WINDOW)
-		return;
-	if (dead * 100 > seen * source->max_dead_percent)
-	{
-		int64		of = seen,
-					bad = dead;
-
-		close_client();
-		kfk_halt(source, INT64_FORMAT " of the last " INT64_FORMAT " messages went to dead_letters, more than max_dead_percent (%d) allows",
-				 bad, of, source->max_dead_percent);
-	}
-	seen = dead = 0;
-}
-
 /* What the worker lacks though it runs; NULL: nothing. */
 static const char *
 idle_reason(const kfk_source *source)
@@ -325,7 +296,6 @@ process(const kfk_source *source, MemoryContext cxt)
 		if (troubled)
 			kfk_report(source, "running", NULL, NULL);
 		troubled = false;
-		watch_dead(source, items, n);
 		for (int i = 0; i < n; i++)
 			kfk_release(&items[i].message, 1);
 		memmove(items, items + n, sizeof(kfk_item) * (size_t) (n_items - n));
