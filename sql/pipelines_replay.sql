@@ -1,6 +1,7 @@
 -- Replays of pipeline images: the shadow, its models, the views beside it.  What a worker would insert is inserted by hand.
 SET client_min_messages = warning;
 \pset null -
+\set SHOW_CONTEXT never
 CREATE ROLE regress_mill LOGIN IN ROLE millrace_admin, millrace_modeler;
 SELECT pg_catalog.format('GRANT CREATE ON DATABASE %I TO regress_mill', pg_catalog.current_database()) \gexec
 CREATE SERVER regress_k FOREIGN DATA WRAPPER millrace_kafka OPTIONS (brokers '127.0.0.1:1');
@@ -10,15 +11,15 @@ SET ROLE regress_mill;
 CREATE TABLE regress_points AS
 	SELECT ARRAY[x, y]::real[] AS d, CASE WHEN x + y > 10 THEN 'far' ELSE 'near' END AS label, CASE WHEN x + y > 6 THEN 'far' ELSE 'near' END AS other
 	FROM pg_catalog.generate_series(0, 10) x, pg_catalog.generate_series(0, 10) y;
-SELECT millrace.train_model('regress_line', 'logistic_regression', 'SELECT d, label FROM regress_points ORDER BY d', 'label', '{"C": 100}');
-SELECT millrace.train_model('regress_line', 'logistic_regression', 'SELECT d, other FROM regress_points ORDER BY d', 'other', '{"C": 100}');
+SELECT millrace.train_model('regress_say', 'logistic_regression', 'SELECT d, label FROM regress_points ORDER BY d', 'label', '{"C": 100}');
+SELECT millrace.train_model('regress_say', 'logistic_regression', 'SELECT d, other FROM regress_points ORDER BY d', 'other', '{"C": 100}');
 SELECT millrace.create_pipeline('images', 'regress_p', '{"server": "regress_k", "features_topic": "features", "source": {"on_conflict": "update"}}');
 DELETE FROM regress_p.profiles;
-INSERT INTO regress_p.profiles (profile, model) VALUES ('line', 'regress_line:1'), ('same', 'regress_line:1');
+INSERT INTO regress_p.profiles (profile, model) VALUES ('line', 'regress_say:1'), ('same', 'regress_say:1');
 
 -- What cannot be.
 SELECT regress_p.replay('0', '10', '{"line": "regress_none"}');
-SELECT regress_p.replay('0', '10', '{"line": "regress_line:7"}');
+SELECT regress_p.replay('0', '10', '{"line": "regress_say:7"}');
 SELECT regress_p.replay('0', '10', source => 'elsewhere');
 SELECT regress_p.replay('0', '10', name => 'regress_p');
 SELECT regress_p.replay('0', '10');
@@ -29,7 +30,7 @@ SET ROLE regress_mill;
 SELECT count(*) FROM pg_catalog.pg_namespace WHERE nspname LIKE 'regress_p_replay%';
 
 -- Every form; the shadow has the models that were asked for, by version.
-SELECT regress_p.replay(0, 10, '{"line": "regress_line", "new": "regress_line:1"}');
+SELECT regress_p.replay(0, 10, '{"line": "regress_say", "new": "regress_say:1"}');
 SELECT regress_p.replay(now() - interval '1 day', now(), name => 'regress shadow');
 SELECT regress_p.replay('{"0": 3}');
 SELECT 'regress_p_replay_1' AS shadow, profile, model FROM regress_p_replay_1.profiles UNION ALL SELECT 'regress shadow', profile, model FROM "regress shadow".profiles ORDER BY 1, 2;
@@ -57,7 +58,7 @@ SELECT name FROM millrace.sources ORDER BY name;
 SELECT millrace.drop_pipeline('regress_p');
 SELECT name FROM millrace.sources;
 SELECT name FROM millrace.pipelines;
-SELECT millrace.drop_model('regress_line');
+SELECT millrace.drop_model('regress_say');
 DROP TABLE regress_points;
 RESET ROLE;
 DROP SERVER regress_k CASCADE;
