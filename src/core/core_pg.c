@@ -8,6 +8,7 @@
 #include "core/shared_pg.h"
 #include "core/mapfile_int.h"
 #include "core/mapfile_pg.h"
+#include "core/meter_pg.h"
 #include "fmgr.h"
 #include "utils/builtins.h"
 
@@ -17,6 +18,7 @@ void
 core_init(void)
 {
 	mr_shared_init();
+	mr_meter_init();
 	mr_map_init();
 	mr_checked_init();
 }

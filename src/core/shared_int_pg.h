@@ -16,9 +16,10 @@
 
 typedef struct mr_slot
 {
-	mr_slot_info i;				/* counts unused */
+	mr_slot_info i;				/* counts and gauges unused */
 	int			parent;			/* pid that reserved it */
 	pg_atomic_uint64 counts[MR_N_COUNTS];
+	pg_atomic_uint64 gauges[MR_N_GAUGES];	/* of int64 */
 } mr_slot;
 
 typedef struct mr_hold

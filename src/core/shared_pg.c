@@ -87,8 +87,12 @@ mr_shared_attach(void)
 		LWLockInitialize(&mr_shared->lock, mr_shared->tranche);
 		mr_shared->next_generation = 1;
 		for (int s = 0; s < MR_MAX_SLOTS; s++)
+		{
 			for (int c = 0; c < MR_N_COUNTS; c++)
 				pg_atomic_init_u64(&mr_shared->slot[s].counts[c], 0);
+			for (int g = 0; g < MR_N_GAUGES; g++)
+				pg_atomic_init_u64(&mr_shared->slot[s].gauges[g], 0);
+		}
 		for (int w = 0; w < MR_N_CHANGES; w++)
 			for (int b = 0; b < MR_CHANGE_BUCKETS; b++)
 				pg_atomic_init_u64(&mr_shared->change[w][b], 0);
@@ -112,11 +116,19 @@ mr_change_count(mr_change what, Oid database)
 	return pg_atomic_read_u64(counter(what, database));
 }
 
-/* Set the latches of the workers of database that wait for such a change, and of the launcher. */
+/*
+ * Set the latches of the workers of database that wait for such a change, and of
+ * the launcher.  Requests wake http workers, and the supervisor while there is none.
+ */
 static void
 wake(mr_change what, Oid database)
 {
+	bool		served = what != MR_CHANGE_HTTP;
+
 	LWLockAcquire(&mr_shared->lock, LW_SHARED);
+	for (int s = 0; s < MR_MAX_SLOTS && !served; s++)
+		served = mr_shared->slot[s].i.state == MR_SLOT_RUNNING && mr_shared->slot[s].i.kind == MR_HTTP &&
+			mr_shared->slot[s].i.database == database;
 	for (int s = 0; s < MR_MAX_SLOTS; s++)
 	{
 		mr_slot_info *i = &mr_shared->slot[s].i;
@@ -124,7 +136,8 @@ wake(mr_change what, Oid database)
 
 		if (i->state != MR_SLOT_RUNNING ||
 			(i->database != database && i->kind != MR_LAUNCHER) ||
-			(what == MR_CHANGE_OUTBOX && i->kind != MR_OUTBOX))
+			(what == MR_CHANGE_OUTBOX && i->kind != MR_OUTBOX) ||
+			(what == MR_CHANGE_HTTP && i->kind != MR_HTTP && (served || i->kind != MR_SUPERVISOR)))
 			continue;
 		proc = BackendPidGetProc(i->pid);
 		if (proc)

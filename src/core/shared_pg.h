@@ -29,8 +29,13 @@ typedef enum mr_worker_kind
 	MR_LAUNCHER = 1,
 	MR_SUPERVISOR,
 	MR_SOURCE,
-	MR_OUTBOX
+	MR_OUTBOX,
+	MR_HTTP
 } mr_worker_kind;
+
+/* Workers of MR_HTTP, which the supervisor starts and room task has: entry point, backend_type. */
+#define MR_HTTP_MAIN "millrace_http_main"
+#define MR_HTTP_TYPE "millrace http"
 
 /*
  * FREE -> STARTING (its parent reserved it) -> RUNNING (its process claimed it)
@@ -55,12 +60,24 @@ typedef enum mr_count
 	MR_N_COUNTS
 } mr_count;
 
+/* What a worker is like now, as it says itself; -1: not known. */
+typedef enum mr_gauge
+{
+	MR_GAUGE_BEHIND,			/* messages from its offsets to the ends of its partitions */
+	MR_GAUGE_STABLE,			/* and to their last stable offsets: what it could read */
+	MR_GAUGE_QUEUED,			/* bytes that its client keeps ready */
+	MR_GAUGE_BATCH,				/* bytes of the batch in progress, or of the last one */
+	MR_GAUGE_RESIDENT,			/* bytes of its process in memory, without what is shared */
+	MR_N_GAUGES
+} mr_gauge;
+
 /* What somebody may wait for a change of, per database. */
 typedef enum mr_change
 {
 	MR_CHANGE_WORKERS,			/* millrace.enabled, holds: launcher and supervisors */
 	MR_CHANGE_SOURCES,			/* millrace.sources, outboxes: supervisors and their workers */
 	MR_CHANGE_OUTBOX,			/* messages in an outbox: outbox workers */
+	MR_CHANGE_HTTP,				/* requests in a queue: http workers */
 	MR_CHANGE_MODELS,			/* aliases and models: the registry's caches */
 	MR_N_CHANGES
 } mr_change;
@@ -98,6 +115,7 @@ typedef struct mr_slot_info
 	char		text[32];		/* what a running worker is doing */
 	char		reason[192];	/* why it waits, in one sentence */
 	uint64		counts[MR_N_COUNTS];
+	int64		gauges[MR_N_GAUGES];
 } mr_slot_info;
 
 /* ---- set-up */
@@ -183,5 +201,12 @@ extern void mr_worker_state(const char *text, const char *reason);
 extern bool mr_worker_changed(void);
 
 extern void mr_worker_count(mr_count what, uint64 n);
+extern void mr_worker_gauge(mr_gauge what, int64 value);
+
+/* Name and kind of this worker; NULL: it is none. */
+extern const char *mr_worker_name(mr_worker_kind *kind);
+
+/* "source", ... */
+extern const char *mr_kind_name(mr_worker_kind kind);
 
 #endif							/* MILLRACE_SHARED_PG_H */

@@ -68,6 +68,8 @@ mr_slot_take_locked(mr_worker_kind kind, Oid database, const char *name, int ind
 		s->parent = MyProcPid;
 		for (int c = 0; c < MR_N_COUNTS; c++)
 			pg_atomic_write_u64(&s->counts[c], 0);
+		for (int g = 0; g < MR_N_GAUGES; g++)
+			pg_atomic_write_u64(&s->gauges[g], (uint64) -1);
 		return s;
 	}
 	return NULL;
@@ -207,6 +209,8 @@ mr_slots(Oid database, mr_slot_info **out)
 		list[n] = s->i;
 		for (int c = 0; c < MR_N_COUNTS; c++)
 			list[n].counts[c] = pg_atomic_read_u64(&s->counts[c]);
+		for (int g = 0; g < MR_N_GAUGES; g++)
+			list[n].gauges[g] = (int64) pg_atomic_read_u64(&s->gauges[g]);
 		n++;
 	}
 	LWLockRelease(&mr_shared->lock);

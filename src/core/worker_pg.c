@@ -159,3 +159,27 @@ mr_worker_count(mr_count what, uint64 n)
 	if (my_slot >= 0)
 		pg_atomic_fetch_add_u64(&mr_shared->slot[my_slot].counts[what], n);
 }
+
+void
+mr_worker_gauge(mr_gauge what, int64 value)
+{
+	if (my_slot >= 0)
+		pg_atomic_write_u64(&mr_shared->slot[my_slot].gauges[what], (uint64) value);
+}
+
+const char *
+mr_worker_name(mr_worker_kind *kind)
+{
+	if (my_slot < 0)
+		return NULL;
+	*kind = mr_shared->slot[my_slot].i.kind;
+	return my_args.name;
+}
+
+const char *
+mr_kind_name(mr_worker_kind kind)
+{
+	static const char *const names[] = {"?", "launcher", "supervisor", "source", "outbox", "http"};
+
+	return names[kind];
+}

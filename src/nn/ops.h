@@ -129,6 +129,7 @@ extern mr_code nn_norm_axis(nn_infer_call *c, int64_t *axis, int64_t limit);
 
 /* numpy broadcasting of two shapes. */
 extern mr_code nn_broadcast(nn_infer_call *c, const nn_shape *a, const nn_shape *b, nn_shape *out);
+extern mr_code nn_infer_product(nn_infer_call *c, nn_shape a, nn_shape b, nn_shape *out);	/* of matrices, numpy rules */
 
 /* dynamic.c: a new slot for a size that depends on data, and its marks. */
 #define NN_MAX_SLOTS 32			/* a power of two */

@@ -96,21 +96,15 @@ nn_run_gemm(nn_run_call *c)
 
 /* ---- MatMul: numpy rules ---- */
 
+/* The shape of a times b: a vector is a row before, a column behind, and leaves no dimension. */
 mr_code
-nn_infer_matmul(nn_infer_call *c)
+nn_infer_product(nn_infer_call *c, nn_shape a, nn_shape b, nn_shape *out)
 {
-	nn_shape	a = nn_in(c, 0)->shape,
-				b = nn_in(c, 1)->shape;
 	bool		row = a.rank == 1,
-				col = b.rank == 1;
-	nn_shape	s,
-				ba,
-				bb;
+				column = b.rank == 1;
 	int64_t		m,
 				n;
 
-	NN_TRY(nn_need_float(c, 0));
-	NN_TRY(nn_need_float(c, 1));
 	if (a.rank == 0 || b.rank == 0)
 		return nn_infer_fail(c, MR_INVALID, "scalars cannot be multiplied");
 	if (row)
@@ -119,7 +113,7 @@ nn_infer_matmul(nn_infer_call *c)
 		a.dims[0] = 1;
 		a.rank = 2;
 	}
-	if (col)
+	if (column)
 	{
 		b.dims[1] = 1;
 		b.rank = 2;
@@ -129,15 +123,24 @@ nn_infer_matmul(nn_infer_call *c)
 							 (long long) a.dims[a.rank - 1], (long long) b.dims[b.rank - 2]);
 	m = a.dims[a.rank - 2];
 	n = b.dims[b.rank - 1];
-	ba = a;
-	bb = b;
-	ba.rank -= 2;
-	bb.rank -= 2;
-	NN_TRY(nn_broadcast(c, &ba, &bb, &s));
+	a.rank -= 2;
+	b.rank -= 2;
+	NN_TRY(nn_broadcast(c, &a, &b, out));
 	if (!row)
-		s.dims[s.rank++] = m;
-	if (!col)
-		s.dims[s.rank++] = n;
+		out->dims[out->rank++] = m;
+	if (!column)
+		out->dims[out->rank++] = n;
+	return MR_OK;
+}
+
+mr_code
+nn_infer_matmul(nn_infer_call *c)
+{
+	nn_shape	s;
+
+	NN_TRY(nn_need_float(c, 0));
+	NN_TRY(nn_need_float(c, 1));
+	NN_TRY(nn_infer_product(c, nn_in(c, 0)->shape, nn_in(c, 1)->shape, &s));
 	return nn_set_out(c, 0, nn_float32, &s);
 }
 

@@ -126,51 +126,37 @@ finish(const q_finish *f, int64_t at, uint32_t sum, int64_t row, int64_t column)
 
 /* ---- MatMulInteger, QLinearMatMul: numpy rules ---- */
 
+/* Rows of a matrix; a vector is one. */
+static int64_t
+rows_of(const nn_value *a)
+{
+	return a->shape.rank > 1 ? a->shape.dims[a->shape.rank - 2] : 1;
+}
+
+/* Columns of a matrix; a vector is one. */
+static int64_t
+columns_of(const nn_value *b)
+{
+	return b->shape.rank > 1 ? b->shape.dims[b->shape.rank - 1] : 1;
+}
+
 /* Shapes; za, zb: inputs with zero points of a and b; b is input kb. */
 static mr_code
 infer_product(nn_infer_call *c, int kb, int za, int zb, int dtype)
 {
-	nn_shape	a = nn_in(c, 0)->shape,
-				b = nn_in(c, kb)->shape,
-				outer_a,
-				outer_b,
-				s;
-	bool		row = a.rank == 1,
-				column = b.rank == 1;
+	const nn_value *a = nn_in(c, 0),
+			   *b = nn_in(c, kb);
+	nn_shape	s;
 
 	NN_TRY(need_8bit(c, 0));
 	NN_TRY(need_8bit(c, kb));
-	if (a.rank == 0 || b.rank == 0)
-		return nn_infer_fail(c, MR_INVALID, "scalars cannot be multiplied");
-	if (row)
-	{
-		a.dims[1] = a.dims[0];
-		a.dims[0] = 1;
-		a.rank = 2;
-	}
-	if (column)
-	{
-		b.dims[1] = 1;
-		b.rank = 2;
-	}
-	if (a.dims[a.rank - 1] != b.dims[b.rank - 2])
-		return nn_infer_fail(c, MR_INVALID, "the matrices do not fit: %lld columns against %lld rows",
-							 (long long) a.dims[a.rank - 1], (long long) b.dims[b.rank - 2]);
-	outer_a = a;
-	outer_b = b;
-	outer_a.rank -= 2;
-	outer_b.rank -= 2;
-	NN_TRY(nn_broadcast(c, &outer_a, &outer_b, &s));
-	if (nn_in(c, za) && nn_in(c, za)->dtype != nn_in(c, 0)->dtype)
+	NN_TRY(nn_infer_product(c, a->shape, b->shape, &s));
+	if (nn_in(c, za) && nn_in(c, za)->dtype != a->dtype)
 		return nn_infer_fail(c, MR_INVALID, "zero point (input %d) has another type than the matrix", za);
-	if (nn_in(c, zb) && nn_in(c, zb)->dtype != nn_in(c, kb)->dtype)
+	if (nn_in(c, zb) && nn_in(c, zb)->dtype != b->dtype)
 		return nn_infer_fail(c, MR_INVALID, "zero point (input %d) has another type than the matrix", zb);
-	NN_TRY(need_count(c, za, a.dims[a.rank - 2]));
-	NN_TRY(need_count(c, zb, b.dims[b.rank - 1]));
-	if (!row)
-		s.dims[s.rank++] = a.dims[a.rank - 2];
-	if (!column)
-		s.dims[s.rank++] = b.dims[b.rank - 1];
+	NN_TRY(need_count(c, za, rows_of(a)));
+	NN_TRY(need_count(c, zb, columns_of(b)));
 	return nn_set_out(c, 0, dtype, &s);
 }
 
@@ -189,8 +175,8 @@ nn_infer_qlinear_matmul(nn_infer_call *c)
 
 	NN_TRY(need_8bit(c, 7));
 	NN_TRY(infer_product(c, 3, 2, 5, y_zero->dtype));
-	NN_TRY(need_pair(c, 1, a->dtype, a->shape.rank > 1 ? a->shape.dims[a->shape.rank - 2] : 1));
-	NN_TRY(need_pair(c, 4, b->dtype, b->shape.rank > 1 ? b->shape.dims[b->shape.rank - 1] : 1));
+	NN_TRY(need_pair(c, 1, a->dtype, rows_of(a)));
+	NN_TRY(need_pair(c, 4, b->dtype, columns_of(b)));
 	return need_pair(c, 6, y_zero->dtype, 1);
 }
 

@@ -85,9 +85,8 @@ execute(const char *sql, int nargs, const Oid *types, const Datum *values, const
 {
 	SPIPlanPtr	plan = train_prepare(sql, nargs, types);
 	SPIExecuteOptions options = {.read_only = true, .dest = dest};
-	bool		was_read_only = XactReadOnly;
 	int			rc;
-	ErrorContextCallback told = {error_context_stack, train_tell_read_only, NULL};
+	train_guard guard;
 
 	if (nargs > 0)
 	{
@@ -98,18 +97,9 @@ execute(const char *sql, int nargs, const Oid *types, const Datum *values, const
 		};
 	}
 	PushActiveSnapshot(GetTransactionSnapshot());
-	error_context_stack = &told;
-	XactReadOnly = true;
-	PG_TRY();
-	{
-		rc = SPI_execute_plan_extended(plan, &options);
-	}
-	PG_FINALLY();
-	{
-		XactReadOnly = was_read_only;
-	}
-	PG_END_TRY();
-	error_context_stack = told.previous;
+	train_guard_begin(&guard);
+	rc = SPI_execute_plan_extended(plan, &options);
+	train_guard_end(&guard);
 	PopActiveSnapshot();
 	SPI_freeplan(plan);
 	if (rc != SPI_OK_SELECT)

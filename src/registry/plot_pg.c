@@ -288,41 +288,30 @@ take_batch(table *t, MemoryContext cxt)
 static void
 read_table(const char *query, table *t)
 {
-	bool		was_read_only = XactReadOnly;
 	MemoryContext cxt = CurrentMemoryContext;
-	ErrorContextCallback told = {error_context_stack, train_tell_read_only, NULL};
+	MemoryContext old;
+	Portal		portal;
+	train_guard guard;
 
 	memset(t, 0, sizeof(*t));
 	if (SPI_connect() != SPI_OK_CONNECT)
 		elog(ERROR, "SPI_connect failed");
-	/* Whatever the query calls may not write either. */
-	error_context_stack = &told;
-	XactReadOnly = true;
-	PG_TRY();
+	train_guard_begin(&guard);
+	portal = train_open(query);
+	old = MemoryContextSwitchTo(cxt);
+	describe(t, portal->tupDesc);
+	MemoryContextSwitchTo(old);
+	for (;;)
 	{
-		Portal		portal = train_open(query);
-		MemoryContext old;
-
-		old = MemoryContextSwitchTo(cxt);
-		describe(t, portal->tupDesc);
-		MemoryContextSwitchTo(old);
-		for (;;)
-		{
-			CHECK_FOR_INTERRUPTS();
-			SPI_cursor_fetch(portal, true, 1000);
-			if (SPI_processed == 0)
-				break;
-			take_batch(t, cxt);
-			SPI_freetuptable(SPI_tuptable);
-		}
-		SPI_cursor_close(portal);
+		CHECK_FOR_INTERRUPTS();
+		SPI_cursor_fetch(portal, true, 1000);
+		if (SPI_processed == 0)
+			break;
+		take_batch(t, cxt);
+		SPI_freetuptable(SPI_tuptable);
 	}
-	PG_FINALLY();
-	{
-		XactReadOnly = was_read_only;
-	}
-	PG_END_TRY();
-	error_context_stack = told.previous;
+	SPI_cursor_close(portal);
+	train_guard_end(&guard);
 	SPI_finish();
 }
 

@@ -263,43 +263,32 @@ take_row(job *j, HeapTuple tuple, TupleDesc desc)
 static void
 run_query(job *j, const char *query)
 {
-	bool		was_read_only = XactReadOnly;
-	ErrorContextCallback told = {error_context_stack, train_tell_read_only, NULL};
 	MemoryContext caller = CurrentMemoryContext;
+	Portal		portal;
+	train_guard guard;
 
 	if (SPI_connect() != SPI_OK_CONNECT)
 		elog(ERROR, "SPI_connect failed");
-	/* Whatever the query calls may not write either. */
-	error_context_stack = &told;
-	XactReadOnly = true;
-	PG_TRY();
+	train_guard_begin(&guard);
+	portal = train_open(query);
+	check_columns(j, portal->tupDesc);
+	MemoryContextSwitchTo(caller);
+	j->desc = CreateTupleDescCopy(portal->tupDesc);
+	j->holdout = tuplestore_begin_heap(false, false, work_mem);
+	for (;;)
 	{
-		Portal		portal = train_open(query);
-
-		check_columns(j, portal->tupDesc);
-		MemoryContextSwitchTo(caller);
-		j->desc = CreateTupleDescCopy(portal->tupDesc);
-		j->holdout = tuplestore_begin_heap(false, false, work_mem);
-		for (;;)
+		SPI_cursor_fetch(portal, true, BATCH);
+		if (SPI_processed == 0)
+			break;
+		for (uint64 r = 0; r < SPI_processed; r++)
 		{
-			SPI_cursor_fetch(portal, true, BATCH);
-			if (SPI_processed == 0)
-				break;
-			for (uint64 r = 0; r < SPI_processed; r++)
-			{
-				CHECK_FOR_INTERRUPTS();
-				take_row(j, SPI_tuptable->vals[r], SPI_tuptable->tupdesc);
-			}
-			SPI_freetuptable(SPI_tuptable);
+			CHECK_FOR_INTERRUPTS();
+			take_row(j, SPI_tuptable->vals[r], SPI_tuptable->tupdesc);
 		}
-		SPI_cursor_close(portal);
+		SPI_freetuptable(SPI_tuptable);
 	}
-	PG_FINALLY();
-	{
-		XactReadOnly = was_read_only;
-	}
-	PG_END_TRY();
-	error_context_stack = told.previous;
+	SPI_cursor_close(portal);
+	train_guard_end(&guard);
 	SPI_finish();
 	MemoryContextSwitchTo(caller);
 	if (j->calibrated == 0 || j->calibrated == j->rows)

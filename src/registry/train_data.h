@@ -153,8 +153,17 @@ extern void train_array(ArrayType *a, train_source source, float *out);
 extern SPIPlanPtr train_prepare(const char *query, int nargs, const Oid *types);
 extern Portal train_open(const char *query);
 
-/* Error context while such a query runs: whatever it calls may not write either. */
-extern void train_tell_read_only(void *unused);
+/*
+ * While such a query runs, whatever it calls may not write either, and is told
+ * so.  An error between the two ends that with its (sub)transaction.
+ */
+typedef struct train_guard
+{
+	bool		was_read_only;
+	ErrorContextCallback told;
+} train_guard;
+extern void train_guard_begin(train_guard *guard);
+extern void train_guard_end(train_guard *guard);
 
 /* ---- train_dictionary_pg.c ---- */
 

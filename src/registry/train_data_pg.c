@@ -400,51 +400,40 @@ train_read(const train_request *q)
 	MemoryContext old = CurrentMemoryContext;
 	train_data *d = MemoryContextAllocZero(cxt, sizeof(train_data));
 	builder		b = {.d = d, .q = q};
-	bool		was_read_only = XactReadOnly;
-	ErrorContextCallback told = {error_context_stack, train_tell_read_only, NULL};
+	long		fetch = FIRST_BATCH;
+	Portal		portal;
+	train_guard guard;
 
 	d->cxt = cxt;
 	d->target = -1;
 	if (SPI_connect() != SPI_OK_CONNECT)
 		elog(ERROR, "SPI_connect failed");
-
-	error_context_stack = &told;
-	XactReadOnly = true;
-	PG_TRY();
+	train_guard_begin(&guard);
+	portal = train_open(q->query);
+	MemoryContextSwitchTo(cxt);
+	train_describe_columns(d, portal->tupDesc, q);
+	for (;;)
 	{
-		Portal		portal = train_open(q->query);
-		long		fetch = FIRST_BATCH;
+		uint64		n;
 
-		MemoryContextSwitchTo(cxt);
-		train_describe_columns(d, portal->tupDesc, q);
-		for (;;)
+		MemoryContextSwitchTo(batch_cxt);
+		SPI_cursor_fetch(portal, true, fetch);
+		n = SPI_processed;
+		if (n == 0)
+			break;
+		if (b.col == NULL)
 		{
-			uint64		n;
-
-			MemoryContextSwitchTo(batch_cxt);
-			SPI_cursor_fetch(portal, true, fetch);
-			n = SPI_processed;
-			if (n == 0)
-				break;
-			if (b.col == NULL)
-			{
-				find_widths(d, SPI_tuptable, n);
-				place_features(&b);
-				fetch = Min(MAX_BATCH, Max(1, BATCH_CELLS / Max(b.n_features, 1)));
-			}
-			read_batch(&b, SPI_tuptable, n);
-			reg_progress_rows(b.rows);
-			SPI_freetuptable(SPI_tuptable);
-			MemoryContextReset(batch_cxt);
+			find_widths(d, SPI_tuptable, n);
+			place_features(&b);
+			fetch = Min(MAX_BATCH, Max(1, BATCH_CELLS / Max(b.n_features, 1)));
 		}
-		SPI_cursor_close(portal);
+		read_batch(&b, SPI_tuptable, n);
+		reg_progress_rows(b.rows);
+		SPI_freetuptable(SPI_tuptable);
+		MemoryContextReset(batch_cxt);
 	}
-	PG_FINALLY();
-	{
-		XactReadOnly = was_read_only;
-	}
-	PG_END_TRY();
-	error_context_stack = told.previous;
+	SPI_cursor_close(portal);
+	train_guard_end(&guard);
 	if (b.rows == 0)
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),

@@ -4,6 +4,7 @@
  */
 #include "postgres.h"
 
+#include "access/xact.h"
 #include "executor/spi.h"
 #include "registry/train_data.h"
 #include "utils/plancache.h"
@@ -58,9 +59,25 @@ train_open(const char *query)
 	return portal;
 }
 
-void
-train_tell_read_only(void *unused)
+static void
+tell_read_only(void *unused)
 {
 	if (geterrcode() == ERRCODE_READ_ONLY_SQL_TRANSACTION)
 		errhint("The query is only read: neither it nor a function that it calls may write.");
+}
+
+void
+train_guard_begin(train_guard *guard)
+{
+	guard->was_read_only = XactReadOnly;
+	guard->told = (ErrorContextCallback) {error_context_stack, tell_read_only, NULL};
+	error_context_stack = &guard->told;
+	XactReadOnly = true;
+}
+
+void
+train_guard_end(train_guard *guard)
+{
+	XactReadOnly = guard->was_read_only;
+	error_context_stack = guard->told.previous;
 }

@@ -16,6 +16,13 @@ extern void kfk_check_owner(Oid owner, ForeignServer *server, const char *what);
 /* Lock the source's row and check that the caller is a member of its owner.  As the extension's owner. */
 extern void kfk_lock_source(const char *name, Oid caller);
 
+/* ERROR unless a source can be read into the table, and its owner may insert into it. */
+extern void kfk_check_target(Oid target);
+extern void kfk_check_may_insert(Oid owner, Oid target);
+
+/* No worker of the source that runs now can commit any more; waits for the batch in progress. */
+extern void kfk_fence_source(const char *name);
+
 /* Its dead letters no longer wait to be redriven.  Behind the fence, where no worker has locked them. */
 extern void kfk_unmark_letters(const char *name);
 

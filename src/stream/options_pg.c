@@ -8,6 +8,7 @@
 
 #include "catalog/pg_constraint.h"
 #include "lib/stringinfo.h"
+#include "stream/columns.h"
 #include "stream/options.h"
 #include "stream/stream.h"
 #include "utils/builtins.h"
@@ -33,6 +34,8 @@ static void check_text(const char *name, const JsonbValue *v, Oid target);
 static void check_transform(const char *name, const JsonbValue *v, Oid target);
 static void check_start(const char *name, const JsonbValue *v, Oid target);
 static void check_header(const char *name, const JsonbValue *v, Oid target);
+static void check_resolved(const char *name, const JsonbValue *v, Oid target);
+static void check_topic(const char *name, const JsonbValue *v, Oid target);
 
 static const option_rule rules[] = {
 	{"owner", NULL, 1, 0, check_name},
@@ -56,6 +59,9 @@ static const option_rule rules[] = {
 	{"batch_timeout_ms", NULL, 1000, 3600000, NULL},
 	{"max_message_bytes", NULL, 1024, 1 << 28, NULL},
 	{"max_dead_percent", NULL, 0, 100, NULL},
+	{"partitions", NULL, 1, 0, check_resolved},
+	{"control_topic", NULL, 1, 0, check_topic},
+	{"lease_ms", NULL, 1000, 3600000, NULL},
 };
 
 static bool
@@ -90,6 +96,19 @@ check_text(const char *name, const JsonbValue *v, Oid target)
 {
 	if (v->type != jbvString)
 		invalid(name, "is a text");
+}
+
+/* kfk_resolve_partitions() has looked at it. */
+static void
+check_resolved(const char *name, const JsonbValue *v, Oid target)
+{
+}
+
+static void
+check_topic(const char *name, const JsonbValue *v, Oid target)
+{
+	if (v->type != jbvString || v->val.string.len == 0 || v->val.string.len > 249)
+		invalid(name, "is the name of a topic");
 }
 
 /* One byte that is no line break; the quote may also be empty. */
@@ -146,7 +165,7 @@ check_transform(const char *name, const JsonbValue *v, Oid target)
 	if (*text == '\0')
 		invalid(name, "is the name of a function");
 	function = find_function(text);
-	if (get_func_rettype(function) != get_rel_type_id(target) || get_func_nargs(function) != 1)
+	if (!kfk_returns_rows_of(get_func_rettype(function), target) || get_func_nargs(function) != 1)
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_FUNCTION_DEFINITION),
 				 errmsg("function %s cannot be a transform for table \"%s\"", text, get_rel_name(target)),
@@ -257,6 +276,11 @@ check_together(Jsonb *options, Oid target)
 	bool		key = getKeyJsonValueFromContainer(&options->root, "key_format", 10, &buffer) != NULL;
 	Oid			constraint;
 
+	if (getKeyJsonValueFromContainer(&options->root, "control_topic", 13, &buffer) != NULL &&
+		getKeyJsonValueFromContainer(&options->root, "partitions", 10, &buffer) == NULL)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("source option \"control_topic\" needs option \"partitions\"")));
 	if (deletes && !conflict)
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
@@ -328,7 +352,7 @@ kfk_check_options(Jsonb **given, Oid target)
 
 	if (!JB_ROOT_IS_OBJECT(options))
 		ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE), errmsg("options of a source must be a JSON object")));
-	*given = options = resolve_start(resolve_transform(options, target, &columns_of));
+	*given = options = kfk_resolve_partitions(resolve_start(resolve_transform(options, target, &columns_of)));
 	it = JsonbIteratorInit(&options->root);
 	while ((token = JsonbIteratorNext(&it, &v, true)) != WJB_DONE)
 	{

@@ -85,7 +85,7 @@ millrace_redrive_dead_letters(PG_FUNCTION_ARGS)
 				 errhint("overwrite => true redrives them nevertheless; ids => ... chooses which.")));
 	marked = kfk_run(MARK_SQL, lengthof(types), types, values, nulls, SPI_OK_UPDATE);
 	if (marked > 0)
-		kfk_run("UPDATE millrace.sources SET generation = generation + 1 WHERE name = $1", 1, types, values, NULL, SPI_OK_UPDATE);
+		kfk_run("UPDATE millrace.sources SET generation = generation + 1, state = CASE state WHEN 'finished' THEN 'running' ELSE state END WHERE name = $1", 1, types, values, NULL, SPI_OK_UPDATE);
 	SPI_finish();
 	mr_owner_end(&save);
 	PG_RETURN_INT64((int64) marked);

@@ -20,6 +20,7 @@
  */
 
 #define KFK_MAX_WORKERS 64		/* of one source */
+#define KFK_MAX_PARTITION 99999 /* in option partitions */
 
 /* Defaults and bounds of create_source's numeric options. */
 #define KFK_BATCH_ROWS 5000
@@ -27,6 +28,7 @@
 #define KFK_BATCH_MS 50			/* longest a batch is collected */
 #define KFK_BATCH_TIMEOUT_MS 60000	/* of its transaction; 57014 past it */
 #define KFK_MAX_MESSAGE_BYTES (16 * 1024 * 1024)
+#define KFK_LEASE_MS 15000		/* a partition of a shared topic is ours for so long after its owner's last word */
 #define KFK_MAX_DEAD_PERCENT 50 /* of the last thousand messages: the source halts past it; 100: never */
 
 /* Keys of option columns that stand for a property of the message, not for a part of its value. */

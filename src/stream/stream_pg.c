@@ -156,7 +156,6 @@ millrace_stop(PG_FUNCTION_ARGS)
 Datum
 millrace_worker_slots(PG_FUNCTION_ARGS)
 {
-	static const char *const kinds[] = {"?", "launcher", "supervisor", "source", "outbox"};
 	ReturnSetInfo *result = (ReturnSetInfo *) fcinfo->resultinfo;
 	mr_slot_info *slots;
 	int			n;
@@ -171,7 +170,7 @@ millrace_worker_slots(PG_FUNCTION_ARGS)
 
 		if (s->kind != MR_LAUNCHER && s->database != MyDatabaseId)
 			continue;
-		values[0] = CStringGetTextDatum(kinds[s->kind]);
+		values[0] = CStringGetTextDatum(mr_kind_name(s->kind));
 		nulls[1] = s->kind == MR_LAUNCHER;
 		if (!nulls[1])
 			values[1] = CStringGetTextDatum(s->kind >= MR_SOURCE ? s->name : get_database_name(s->database));

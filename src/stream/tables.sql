@@ -10,7 +10,7 @@ CREATE TABLE millrace.sources (
 	target      text NOT NULL,
 	owner       text NOT NULL,
 	options     jsonb NOT NULL DEFAULT '{}' CHECK (jsonb_typeof(options) = 'object'),
-	state       text NOT NULL DEFAULT 'running' CHECK (state IN ('running', 'paused', 'halted')),
+	state       text NOT NULL DEFAULT 'running' CHECK (state IN ('running', 'paused', 'halted', 'finished', 'cancelled')),
 	reason      text,
 	sqlstate    text,
 	state_since timestamptz NOT NULL DEFAULT now(),
@@ -19,7 +19,8 @@ CREATE TABLE millrace.sources (
 	cluster_id  text,
 	partitions  int,
 	created_by  text NOT NULL DEFAULT session_user,
-	created_at  timestamptz NOT NULL DEFAULT now()
+	created_at  timestamptz NOT NULL DEFAULT now(),
+	replay_of   text
 );
 COMMENT ON TABLE millrace.sources IS 'Kafka topics that are read into tables';
 COMMENT ON COLUMN millrace.sources.name IS 'name of the source';
@@ -28,7 +29,7 @@ COMMENT ON COLUMN millrace.sources.topic IS 'Kafka topic';
 COMMENT ON COLUMN millrace.sources.target IS 'qualified name of the table its messages are inserted into';
 COMMENT ON COLUMN millrace.sources.owner IS 'role whose rights the workers have';
 COMMENT ON COLUMN millrace.sources.options IS 'options given to create_source';
-COMMENT ON COLUMN millrace.sources.state IS 'running; paused by a user; halted by a worker, for the reason beside it';
+COMMENT ON COLUMN millrace.sources.state IS 'running; paused by a user; halted by a worker, for the reason beside it; of a replay also finished or cancelled';
 COMMENT ON COLUMN millrace.sources.reason IS 'why it is paused or halted';
 COMMENT ON COLUMN millrace.sources.sqlstate IS 'SQLSTATE of the reason, if an error was it';
 COMMENT ON COLUMN millrace.sources.state_since IS 'when the state was set';
@@ -38,6 +39,7 @@ COMMENT ON COLUMN millrace.sources.cluster_id IS 'Kafka cluster its offsets belo
 COMMENT ON COLUMN millrace.sources.partitions IS 'partitions of the topic when it was first read: later ones start at their beginning, whatever option start says';
 COMMENT ON COLUMN millrace.sources.created_by IS 'who called create_source';
 COMMENT ON COLUMN millrace.sources.created_at IS 'when create_source was called';
+COMMENT ON COLUMN millrace.sources.replay_of IS 'this is a replay of that source: it reads a range of its topic into another table and ends';
 
 -- One row a partition, updated by every batch: kept half empty for HOT.  No foreign key to
 -- sources: a parallel restore loads an extension's tables in any order.  Claims lock the
@@ -61,6 +63,9 @@ CREATE TABLE millrace.source_offsets (
 	skipped        bigint NOT NULL DEFAULT 0,
 	deleted        bigint NOT NULL DEFAULT 0,
 	last_batch_at  timestamptz,
+	from_offset    bigint,
+	to_offset      bigint,
+	to_time        timestamptz,
 	PRIMARY KEY (source, partition)
 ) WITH (fillfactor = 30, autovacuum_vacuum_threshold = 200, autovacuum_vacuum_scale_factor = 0);
 COMMENT ON TABLE millrace.source_offsets IS 'how far each partition has been read, and by whom; moves in the transaction of the rows';
@@ -82,6 +87,9 @@ COMMENT ON COLUMN millrace.source_offsets.dead IS 'messages written to dead_lett
 COMMENT ON COLUMN millrace.source_offsets.skipped IS 'messages passed over: without a value (tombstones), or without a row in it';
 COMMENT ON COLUMN millrace.source_offsets.deleted IS 'tombstones whose keys were deleted';
 COMMENT ON COLUMN millrace.source_offsets.last_batch_at IS 'start of the last transaction committed';
+COMMENT ON COLUMN millrace.source_offsets.from_offset IS 'of a replay: where it began';
+COMMENT ON COLUMN millrace.source_offsets.to_offset IS 'of a replay: where it ends; this offset is not read any more';
+COMMENT ON COLUMN millrace.source_offsets.to_time IS 'of a replay: time asked for as its end; the first claim turns it into an offset';
 
 CREATE TABLE millrace.source_workers (
 	source     text NOT NULL,

@@ -22,8 +22,10 @@
 #include "utils/memutils.h"
 #include "utils/snapmgr.h"
 #include "utils/timeout.h"
+#include "utils/timestamp.h"
 
 #include "core/failpoint.h"
+#include "core/meter_pg.h"
 #include "core/shared_pg.h"
 #include "stream/worker/owner.h"
 
@@ -143,6 +145,29 @@ transact(const kfk_source *source, kfk_partition *partitions, int n_partitions, 
 	return KFK_COMMITTED;
 }
 
+/* What has just been committed: partitions stand behind it, counters and meter know it. */
+static void
+count(kfk_partition *partitions, int n_partitions, TimestampTz begun)
+{
+	mr_work		work = {.batches = 1,.busy_us = (uint64) Max(GetCurrentTimestamp() - begun, 0)};
+	int64		messages = 0;
+
+	mr_worker_count(MR_COUNT_BATCHES, 1);
+	for (int i = 0; i < n_partitions; i++)
+	{
+		kfk_partition *p = &partitions[i];
+
+		p->next_offset = p->new_offset;
+		messages += p->rows + p->dead + p->skipped + p->deleted;	/* letters redriven add nothing: dead - 1, rows + 1 */
+		work.bytes += (uint64) p->bytes;
+		mr_worker_count(MR_COUNT_ROWS, (uint64) p->rows);
+		mr_worker_count(MR_COUNT_BYTES, (uint64) p->bytes);
+		mr_worker_count(MR_COUNT_DEAD, (uint64) Max(p->dead, 0));	/* less than 0 by letters redriven */
+	}
+	work.messages = (uint64) messages;
+	mr_meter_add(&work);
+}
+
 /*
  * One transaction for these items, which follow each other.  After
  * KFK_COMMITTED the partitions stand behind them; after anything else nothing
@@ -154,6 +179,7 @@ kfk_run_slice(const kfk_source *source, kfk_partition *partitions, int n_partiti
 		  kfk_item *items, int n, MemoryContext cxt, ErrorData **error)
 {
 	MemoryContext caller = CurrentMemoryContext;
+	TimestampTz begun = GetCurrentTimestamp();
 	volatile kfk_outcome outcome;
 
 	*error = NULL;
@@ -175,17 +201,6 @@ kfk_run_slice(const kfk_source *source, kfk_partition *partitions, int n_partiti
 	PG_END_TRY();
 	MemoryContextSwitchTo(caller);
 	if (outcome == KFK_COMMITTED)
-	{
-		mr_worker_count(MR_COUNT_BATCHES, 1);
-		for (int i = 0; i < n_partitions; i++)
-		{
-			kfk_partition *p = &partitions[i];
-
-			p->next_offset = p->new_offset;
-			mr_worker_count(MR_COUNT_ROWS, (uint64) p->rows);
-			mr_worker_count(MR_COUNT_BYTES, (uint64) p->bytes);
-			mr_worker_count(MR_COUNT_DEAD, (uint64) Max(p->dead, 0));	/* less than 0 by letters redriven */
-		}
-	}
+		count(partitions, n_partitions, begun);
 	return outcome;
 }

@@ -22,31 +22,6 @@
 #define RETRY_MAX_MS 10000		/* ... up to here */
 #define SLICE_AFTER_ERROR 64	/* rows tried at once after a dead letter, at least */
 
-/*
- * Is an error the fault of a message (and would come again with it), or of the
- * surroundings?  Classes of surroundings: lost connections, features and
- * rights missing, objects undefined, read-only and in-doubt transactions,
- * conflicts, resources, operator's interventions, system and internal errors.
- */
-bool
-kfk_is_data_error(int sqlstate)
-{
-	static const int surroundings[] = {
-		MAKE_SQLSTATE('0', '8', '0', '0', '0'), MAKE_SQLSTATE('0', 'A', '0', '0', '0'), MAKE_SQLSTATE('0', 'B', '0', '0', '0'),
-		MAKE_SQLSTATE('2', '5', '0', '0', '0'), MAKE_SQLSTATE('2', '6', '0', '0', '0'), MAKE_SQLSTATE('2', '8', '0', '0', '0'),
-		MAKE_SQLSTATE('2', 'B', '0', '0', '0'), MAKE_SQLSTATE('2', 'D', '0', '0', '0'), MAKE_SQLSTATE('3', '4', '0', '0', '0'),
-		MAKE_SQLSTATE('3', 'D', '0', '0', '0'), MAKE_SQLSTATE('3', 'F', '0', '0', '0'), MAKE_SQLSTATE('4', '0', '0', '0', '0'),
-		MAKE_SQLSTATE('4', '2', '0', '0', '0'), MAKE_SQLSTATE('5', '3', '0', '0', '0'), MAKE_SQLSTATE('5', '5', '0', '0', '0'),
-		MAKE_SQLSTATE('5', '7', '0', '0', '0'), MAKE_SQLSTATE('5', '8', '0', '0', '0'), MAKE_SQLSTATE('7', '2', '0', '0', '0'),
-		MAKE_SQLSTATE('F', '0', '0', '0', '0'), MAKE_SQLSTATE('H', 'V', '0', '0', '0'), MAKE_SQLSTATE('X', 'X', '0', '0', '0')
-	};
-
-	for (int i = 0; i < (int) lengthof(surroundings); i++)
-		if (ERRCODE_TO_CATEGORY(sqlstate) == surroundings[i])
-			return false;
-	return true;
-}
-
 /* A pause of attempt 0, 1, ...: doubling, a quarter of it by chance. */
 static int
 pause_ms(int attempt)

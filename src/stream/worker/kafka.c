@@ -264,6 +264,16 @@ kfk_assign(kfk_client *client, const char *topic, int n, const int32_t *partitio
 	return err ? refuse(error, error_size, err) : true;
 }
 
+void
+kfk_leave(kfk_client *client, const char *topic, int32_t partition)
+{
+	rd_kafka_topic_partition_list_t *list = rd_kafka_topic_partition_list_new(1);
+
+	rd_kafka_topic_partition_list_add(list, topic, partition);
+	(void) rd_kafka_pause_partitions(client->rk, list);
+	rd_kafka_topic_partition_list_destroy(list);
+}
+
 int
 kfk_take_messages(kfk_client *client, kfk_message *messages, int max)
 {

@@ -29,9 +29,6 @@ typedef struct kfk_settings
 	bool		(*refuses) (const struct sockaddr *address);	/* addresses not to be connected to; NULL: none */
 } kfk_settings;
 
-/* Loopback, link-local, private, shared, unique-local or unspecified: for kfk_settings.refuses. */
-extern bool kfk_private_address(const struct sockaddr *address);
-
 /* A client without partitions; NULL with the reason in error. */
 extern kfk_client *kfk_open(const kfk_settings *settings, char *error, size_t error_size);
 
@@ -70,6 +67,9 @@ extern int64_t kfk_last_high(kfk_client *client, const char *topic, int partitio
 /* Read these partitions from these offsets; replaces what was read before. */
 extern bool kfk_assign(kfk_client *client, const char *topic, int n, const int32_t *partitions, const int64_t *offsets,
 					   char *error, size_t error_size);
+
+/* Fetch no more of a partition. */
+extern void kfk_leave(kfk_client *client, const char *topic, int32_t partition);
 
 typedef struct kfk_header
 {

@@ -28,6 +28,7 @@
 
 #include "core/compat.h"
 #include "core/failpoint.h"
+#include "core/meter_pg.h"
 #include "core/shared_pg.h"
 #include "stream/outbox.h"
 #include "stream/worker/process.h"
@@ -263,9 +264,13 @@ turn(const kfk_outbox *outbox, kfk_outbatch *batch)
 	rotate();
 	if (kfk_outbox_next(outbox, landed, batch))
 	{
+		TimestampTz begun = GetCurrentTimestamp();
+
 		landed = send_batch(outbox, batch);
 		if (landed)
 		{
+			mr_meter_add(&(mr_work) {.messages = (uint64) batch->n,.bytes = (uint64) batch->bytes,.batches = 1,
+				.busy_us = (uint64) Max(GetCurrentTimestamp() - begun, 0)});
 			mr_worker_count(MR_COUNT_BATCHES, 1);
 			mr_worker_count(MR_COUNT_ROWS, (uint64) batch->n);
 			mr_worker_count(MR_COUNT_BYTES, (uint64) batch->bytes);

@@ -22,6 +22,7 @@
 #include "utils/memutils.h"
 #include "utils/syscache.h"
 
+#include "core/address.h"
 #include "core/compat.h"
 #include "stream/kafka_options.h"
 #include "stream/stream.h"
@@ -108,6 +109,28 @@ strings_of(Jsonb *options, const char *name)
 	return list;
 }
 
+/* Numbers of an array, which create_source has put in order; *there: it is among the options. */
+static Bitmapset *
+numbers_of(Jsonb *options, const char *name, bool *there)
+{
+	JsonbValue	buffer;
+	JsonbValue *found = getKeyJsonValueFromContainer(&options->root, name, (int) strlen(name), &buffer);
+	Bitmapset  *set = NULL;
+
+	*there = found != NULL && found->type == jbvBinary;
+	if (*there)
+	{
+		JsonbIterator *it = JsonbIteratorInit(found->val.binary.data);
+		JsonbValue	v;
+		JsonbIteratorToken token;
+
+		while ((token = JsonbIteratorNext(&it, &v, true)) != WJB_DONE)
+			if (token == WJB_ELEM && v.type == jbvNumeric)
+				set = bms_add_member(set, DatumGetInt32(DirectFunctionCall1(numeric_int4, NumericGetDatum(v.val.numeric))));
+	}
+	return set;
+}
+
 static const kfk_format *
 find_format(const char *name)
 {
@@ -162,6 +185,9 @@ read_options(kfk_source *source, Jsonb *options)
 	source->batch_timeout_ms = (int) option_number(options, "batch_timeout_ms", KFK_BATCH_TIMEOUT_MS, 1000, 3600000);
 	source->max_message_bytes = option_number(options, "max_message_bytes", KFK_MAX_MESSAGE_BYTES, 1, 256 << 20);
 	source->max_dead_percent = (int) option_number(options, "max_dead_percent", KFK_MAX_DEAD_PERCENT, 0, 100);
+	source->only = numbers_of(options, "partitions", &source->shared);
+	source->control_topic = option_text(options, "control_topic");
+	source->lease_ms = (int) option_number(options, "lease_ms", KFK_LEASE_MS, 1000, 3600000);
 	if (start == NULL || strcmp(start, "earliest") == 0)
 		source->start = KFK_START_EARLIEST;
 	else if (strcmp(start, "latest") == 0)
@@ -191,7 +217,7 @@ kfk_load_source(kfk_source *source)
 
 	kfk_owner_begin(&save);
 	kfk_prepare(&plan, "SELECT server, topic, target, owner, cluster_id, generation, coalesce(partitions, 0), options, "
-				   "state OPERATOR(pg_catalog.=) 'running', bound_to "
+				   "state OPERATOR(pg_catalog.=) 'running', bound_to, replay_of IS NOT NULL "
 				   "FROM millrace.sources WHERE name OPERATOR(pg_catalog.=) $1", 1, &type);
 	SPI_execute_plan(plan, &arg, NULL, true, 1);
 	if (SPI_processed == 1)
@@ -222,6 +248,7 @@ kfk_load_source(kfk_source *source)
 			source->cluster_id = SPI_getvalue(row, desc, 5);
 			source->generation = generation;
 			source->partitions = DatumGetInt32(SPI_getbinval(row, desc, 7, &null));
+			source->replay = DatumGetBool(SPI_getbinval(row, desc, 11, &null));
 			read_options(source, DatumGetJsonbPCopy(options));
 			MemoryContextSwitchTo(old);
 		}
@@ -323,7 +350,7 @@ kfk_server_settings(const char *name, kfk_settings *settings)
 	settings->n = add_options(server->options, KFK_ON_SERVER, names, values, 0);
 	settings->n = add_options(mapping_options(server), KFK_ON_MAPPING, names, values, settings->n);
 	if (!private_allowed(server))
-		settings->refuses = kfk_private_address;
+		settings->refuses = mr_private_address;
 }
 
 /* A reading client for a foreign server; the rest as above.  The client outlives the transaction. */
@@ -373,14 +400,15 @@ kfk_registry_of(const char *name, kfk_registry *registry)
 	registry->ca_pem = own_option(server->options, "ssl_ca_pem");
 	registry->username = own_option(mapping, "registry_username");
 	registry->password = own_option(mapping, "registry_password");
-	registry->refuses = private_allowed(server) ? NULL : kfk_private_address;
+	registry->refuses = private_allowed(server) ? NULL : mr_private_address;
 }
 
 /* The client of a source. */
 kfk_client *
 kfk_open_source(const kfk_source *source)
 {
-	int			mine = (source->partitions + source->workers - 1) / source->workers;
+	int			all = source->shared ? bms_num_members(source->only) : source->partitions;
+	int			mine = (all + source->workers - 1) / source->workers;
 
 	return kfk_open_server(source->server, psprintf("millrace-%s", source->name),
 						   mine > 1 ? Max(PREFETCH_KB / mine, PREFETCH_MIN_KB) : PREFETCH_KB);

@@ -16,6 +16,7 @@
  *	dead_pg.c		  rows of dead_letters: written, and redriven
  *	schemas_pg.c	  Avro schemas
  *	registry_pg.c	  those that a schema registry has
+ *	replay_pg.c		  replays: where they end, and that they are over
  */
 #ifndef MILLRACE_STREAM_SOURCE_H
 #define MILLRACE_STREAM_SOURCE_H
@@ -24,6 +25,7 @@
 
 #include "access/tupdesc.h"
 #include "datatype/timestamp.h"
+#include "nodes/bitmapset.h"
 #include "nodes/pg_list.h"
 #include "storage/itemptr.h"
 #include "utils/elog.h"
@@ -80,6 +82,11 @@ typedef struct kfk_source
 	int			max_dead_percent;
 	int64		start;			/* offset, or one of the three below */
 	int64		start_ms;		/* KFK_START_TIME: milliseconds since 1970 */
+	bool		replay;			/* of the partitions that have rows in source_offsets, up to where those say */
+	bool		shared;			/* with other servers, by option partitions: ... */
+	Bitmapset  *only;			/* ... these are ours */
+	char	   *control_topic;	/* where they agree on that; NULL: nowhere */
+	int			lease_ms;
 } kfk_source;
 
 #define KFK_START_EARLIEST (-2)
@@ -98,6 +105,8 @@ typedef struct kfk_partition
 	TimestampTz check_time;
 	int64		high;			/* end of the partition, -1 unknown */
 	ItemPointerData version;	/* where its row of source_offsets was last */
+	int64		end;			/* of a replay: offset not to be read any more; else PG_INT64_MAX */
+	bool		left;			/* of a replay: its end was seen, no more is fetched */
 
 	/* Of the transaction being made. */
 	int64		new_offset;
@@ -157,6 +166,7 @@ extern bool kfk_source_unchanged(const kfk_source *source);
 /* claim_pg.c */
 extern bool kfk_claim(const kfk_source *source, kfk_client *client, kfk_partition **claimed, int *n, int *total,
 					  char *error, size_t error_size);
+extern Bitmapset *kfk_my_partitions(const kfk_source *source);
 extern void kfk_evict(const kfk_source *source);
 extern bool kfk_fence(const kfk_source *source, kfk_partition *partition, const kfk_item *last);
 extern void kfk_report(const kfk_source *source, const char *state, const char *sqlstate, const char *reason);
@@ -180,7 +190,6 @@ extern kfk_outcome kfk_run_slice(const kfk_source *source, kfk_partition *partit
 /* isolate_pg.c */
 extern kfk_outcome kfk_batch(const kfk_source *source, kfk_partition *partitions, int n_partitions,
 							 kfk_item *items, int n, MemoryContext cxt);
-extern bool kfk_is_data_error(int sqlstate);
 
 /* schemas_pg.c */
 extern const struct kfk_avro *kfk_schema(void *source, uint32 id);	/* in a transaction; NULL: not known */
@@ -195,6 +204,11 @@ extern void kfk_add_headers(struct StringInfoData *out, const kfk_message *m);
 extern void kfk_bury(const kfk_source *source, const kfk_item *item);
 extern int	kfk_marked_letters(const kfk_source *source, kfk_partition *partitions, int n_partitions, kfk_item **items);
 extern bool kfk_settle_letter(const kfk_item *item);
+
+/* replay_pg.c */
+extern void kfk_bound_replay(const kfk_source *source, int32 partition, int64 end);	/* in a transaction, within kfk_owner_begin() */
+extern bool kfk_cut_message(kfk_client *client, const kfk_source *source, kfk_partition *partition, kfk_message *message);
+extern bool kfk_replay_over(const kfk_source *source, const kfk_partition *partitions, int n);
 
 /* source_main_pg.c */
 extern void kfk_check_source(const kfk_source *source);	/* once a second; ends the process if it changed */

@@ -187,6 +187,8 @@ sift(const kfk_source *source, int from)
 			/* Whether messages are really lost, the claim finds out. */
 			reopen = reopen || m->missing || m->lost;
 		}
+		else if (!kfk_cut_message(client, source, p, m))
+			;
 		else if (m->end)
 			keep = m->offset > p->taken;
 		else
@@ -288,6 +290,17 @@ watch_dead(const kfk_source *source, const kfk_item *batch, int n)
 				 bad, of, source->max_dead_percent);
 	}
 	seen = dead = 0;
+}
+
+/* What the worker lacks though it runs; NULL: nothing. */
+static const char *
+idle_reason(const kfk_source *source)
+{
+	int			missing = bms_next_member(source->only, topic_partitions - 1);
+
+	if (missing >= 0)
+		return psprintf("partition %d does not exist yet", missing);
+	return n_partitions > 0 ? NULL : "no partition is left for this worker";
 }
 
 /* Process what was taken.  True: open the client again. */
@@ -408,7 +421,7 @@ open_client(kfk_source *source, MemoryContext claims)
 	for (int i = 0; i < n_partitions; i++)
 		partitions[i].taken = partitions[i].next_offset;
 	redriving = n_partitions > 0;
-	kfk_report(source, "running", NULL, n_partitions > 0 ? NULL : "no partition is left for this worker");
+	kfk_report(source, "running", NULL, idle_reason(source));
 	return true;
 }
 
@@ -476,6 +489,12 @@ turn(kfk_source *source, MemoryContext cxt, MemoryContext claims)
 		return;
 
 	kfk_check_source(source);
+	if (!redriving && kfk_replay_over(source, partitions, n_partitions))
+	{
+		close_client();
+		kfk_report(source, "stopped", NULL, NULL);
+		proc_exit(0);
+	}
 	if (TimestampDifferenceExceeds(described, now, troubled ? TROUBLED_MS : PARTITIONS_MS))
 	{
 		int			total;
@@ -491,7 +510,7 @@ turn(kfk_source *source, MemoryContext cxt, MemoryContext claims)
 			troubled = false;
 			trouble[0] = '\0';
 			silent = 0;
-			kfk_report(source, "running", NULL, n_partitions > 0 ? NULL : "no partition is left for this worker");
+			kfk_report(source, "running", NULL, idle_reason(source));
 		}
 		else
 		{

@@ -331,8 +331,8 @@ tsk_sigv4_sign(const tsk_sigv4_key *key, const tsk_sigv4_request *r, int64_t at,
 	char		names[1024];
 	char		hex[65];
 	char		text[512];
-	const char *query;
-	size_t		path_len;
+	const char *query = "";
+	size_t		path_len = 0;
 	time_t		seconds = (time_t) at;
 	struct tm	utc;
 	mr_code		code;

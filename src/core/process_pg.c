@@ -8,7 +8,7 @@
  */
 #include "postgres.h"
 
-#include "stream/worker/process.h"
+#include "core/process_pg.h"
 
 #include "access/genam.h"
 #include "access/htup_details.h"
@@ -33,11 +33,12 @@
 #include "utils/timestamp.h"
 
 #include "core/compat.h"
+#include "core/meter_pg.h"
 #include "core/shared_pg.h"
 
 /* Do what the server wants of us; may end the process. */
 void
-kfk_answer_server(void)
+mr_answer_server(void)
 {
 	CHECK_FOR_INTERRUPTS();
 	if (mr_worker_should_stop())
@@ -51,29 +52,29 @@ kfk_answer_server(void)
 
 /* Wait for the latch or the timeout. */
 void
-kfk_wait_latch(int timeout_ms)
+mr_wait_latch(int timeout_ms)
 {
 	(void) WaitLatch(MyLatch, WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH, timeout_ms, PG_WAIT_EXTENSION);
 	ResetLatch(MyLatch);
-	kfk_answer_server();
+	mr_answer_server();
 }
 
 /* The whole time, whatever wakes us. */
 void
-kfk_nap(int timeout_ms)
+mr_nap(int timeout_ms)
 {
 	TimestampTz end = TimestampTzPlusMilliseconds(GetCurrentTimestamp(), timeout_ms);
 
 	do
 	{
-		kfk_wait_latch(timeout_ms);
+		mr_wait_latch(timeout_ms);
 		timeout_ms = (int) TimestampDifferenceMilliseconds(GetCurrentTimestamp(), end);
 	} while (timeout_ms > 0);
 }
 
-/* A text of librdkafka's, which may quote a broker, as ASCII in the current context. */
+/* A text of a library's, which may quote whom it talks to, as ASCII in the current context. */
 char *
-kfk_plain(const char *text)
+mr_plain(const char *text)
 {
 	char	   *copy = pstrdup(text);
 
@@ -148,7 +149,7 @@ lock_extension(void)
  * stays current.  False: somebody is dropping or altering it.
  */
 bool
-kfk_try_begin(const char *activity)
+mr_try_begin(const char *activity)
 {
 	MemoryContext caller = CurrentMemoryContext;
 
@@ -170,14 +171,14 @@ kfk_try_begin(const char *activity)
 
 /* The same, waiting until it can. */
 void
-kfk_begin(const char *activity)
+mr_begin(const char *activity)
 {
-	while (!kfk_try_begin(activity))
-		kfk_nap(200);
+	while (!mr_try_begin(activity))
+		mr_nap(200);
 }
 
 void
-kfk_commit(void)
+mr_commit(void)
 {
 	MemoryContext caller = CurrentMemoryContext;
 
@@ -194,7 +195,7 @@ kfk_commit(void)
  * is news, errors at most once a second.  Failing to say so is no failure.
  */
 void
-kfk_tell(const char *who, const char *appname, const void *subject, kfk_write_state write,
+mr_tell(const char *who, const char *appname, const void *subject, mr_write_state write,
 		 const char *state, const char *sqlstate, const char *reason)
 {
 	static char said[600];
@@ -204,7 +205,10 @@ kfk_tell(const char *who, const char *appname, const void *subject, kfk_write_st
 	MemoryContext caller = CurrentMemoryContext;
 
 	if (sqlstate != NULL)
+	{
 		mr_worker_count(MR_COUNT_ERRORS, 1);
+		mr_meter_error();
+	}
 	snprintf(now, sizeof(now), "%s %s %s", state, sqlstate ? sqlstate : "", reason ? reason : "");
 	if (strcmp(said, now) == 0 && (sqlstate == NULL || at - said_at < USECS_PER_SEC))
 		return;
@@ -214,10 +218,10 @@ kfk_tell(const char *who, const char *appname, const void *subject, kfk_write_st
 	mr_worker_state(state, reason);
 	PG_TRY();
 	{
-		if (kfk_try_begin("report"))
+		if (mr_try_begin("report"))
 		{
 			write(subject, state, sqlstate, reason);
-			kfk_commit();
+			mr_commit();
 			strlcpy(said, now, sizeof(said));
 			said_at = at;
 		}
@@ -230,4 +234,29 @@ kfk_tell(const char *who, const char *appname, const void *subject, kfk_write_st
 		MemoryContextSwitchTo(caller);
 	}
 	PG_END_TRY();
+}
+
+/*
+ * Is an error the fault of the data (and would come again with them), or of the
+ * surroundings?  Classes of surroundings: lost connections, features and
+ * rights missing, objects undefined, read-only and in-doubt transactions,
+ * conflicts, resources, operator's interventions, system and internal errors.
+ */
+bool
+mr_is_data_error(int sqlstate)
+{
+	static const int surroundings[] = {
+		MAKE_SQLSTATE('0', '8', '0', '0', '0'), MAKE_SQLSTATE('0', 'A', '0', '0', '0'), MAKE_SQLSTATE('0', 'B', '0', '0', '0'),
+		MAKE_SQLSTATE('2', '5', '0', '0', '0'), MAKE_SQLSTATE('2', '6', '0', '0', '0'), MAKE_SQLSTATE('2', '8', '0', '0', '0'),
+		MAKE_SQLSTATE('2', 'B', '0', '0', '0'), MAKE_SQLSTATE('2', 'D', '0', '0', '0'), MAKE_SQLSTATE('3', '4', '0', '0', '0'),
+		MAKE_SQLSTATE('3', 'D', '0', '0', '0'), MAKE_SQLSTATE('3', 'F', '0', '0', '0'), MAKE_SQLSTATE('4', '0', '0', '0', '0'),
+		MAKE_SQLSTATE('4', '2', '0', '0', '0'), MAKE_SQLSTATE('5', '3', '0', '0', '0'), MAKE_SQLSTATE('5', '5', '0', '0', '0'),
+		MAKE_SQLSTATE('5', '7', '0', '0', '0'), MAKE_SQLSTATE('5', '8', '0', '0', '0'), MAKE_SQLSTATE('7', '2', '0', '0', '0'),
+		MAKE_SQLSTATE('F', '0', '0', '0', '0'), MAKE_SQLSTATE('H', 'V', '0', '0', '0'), MAKE_SQLSTATE('X', 'X', '0', '0', '0')
+	};
+
+	for (int i = 0; i < (int) lengthof(surroundings); i++)
+		if (ERRCODE_TO_CATEGORY(sqlstate) == surroundings[i])
+			return false;
+	return true;
 }

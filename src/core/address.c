@@ -4,9 +4,9 @@
  *
  * Asked about the resolved address, just before connecting to it: names that
  * resolve differently the second time, odd spellings and brokers' own metadata
- * all end here.  Runs in librdkafka's threads.
+ * all end here.  Runs in librdkafka's threads, and in callbacks of libcurl.
  */
-#include "stream/worker/kafka.h"
+#include "core/address.h"
 
 #include <netinet/in.h>
 #include <string.h>
@@ -28,7 +28,7 @@ private_v4(uint32_t ip)
 }
 
 bool
-kfk_private_address(const struct sockaddr *address)
+mr_private_address(const struct sockaddr *address)
 {
 	if (address->sa_family == AF_INET)
 	{

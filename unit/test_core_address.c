@@ -8,7 +8,7 @@
 #include <netinet/in.h>
 #include <sys/socket.h>
 
-#include "stream/worker/kafka.h"
+#include "core/address.h"
 
 static bool
 is_private(const char *text)
@@ -17,10 +17,10 @@ is_private(const char *text)
 	struct sockaddr_in6 in6 = {.sin6_family = AF_INET6};
 
 	if (inet_pton(AF_INET, text, &in.sin_addr) == 1)
-		return kfk_private_address((struct sockaddr *) &in);
+		return mr_private_address((struct sockaddr *) &in);
 	if (inet_pton(AF_INET6, text, &in6.sin6_addr) != 1)
 		abort();
-	return kfk_private_address((struct sockaddr *) &in6);
+	return mr_private_address((struct sockaddr *) &in6);
 }
 
 int
@@ -41,6 +41,6 @@ main(void)
 		ok(is_private(private[i]), "%s is private", private[i]);
 	for (size_t i = 0; i < sizeof(public) / sizeof(*public); i++)
 		ok(!is_private(public[i]), "%s is not", public[i]);
-	ok(kfk_private_address(&local), "nor is any other family let through");
+	ok(mr_private_address(&local), "nor is any other family let through");
 	return done_testing();
 }
