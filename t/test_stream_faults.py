@@ -15,7 +15,7 @@ import time
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 from lib import tap
 from lib.cluster import SqlError
-from lib.faults import World, eventually, library, plan, small_disk
+from lib.faults import QUICK_AGAIN, World, eventually, library, plan, small_disk
 from lib.kafka import Kafka, free_port
 from lib.oracle import SETUP, Sender, Watcher, verdict
 from lib.proxy import Proxy
@@ -38,7 +38,7 @@ class Pace:
         self.c, self.rng = c, rng
 
     def set(self, messages_left, faults_left):
-        pause = min(WORKERS * BATCH * self.FAULT_S * faults_left / max(messages_left, 1), 2)
+        pause = min(WORKERS * BATCH * self.FAULT_S * faults_left / max(messages_left, 1), 5)
         self.off(round(pause * self.rng.uniform(0.5, 1.2), 3))
 
     def off(self, pause=0):
@@ -52,7 +52,7 @@ def inject(world, sender, watcher, kinds, seed, first, pace, until):
         pace.set(until - sender.committed, len(kinds) - n)
         before = sender.committed
         step = max((until - before) // (len(kinds) - n) // 2, 1)
-        eventually('more is committed and something is left', lambda: sender.committed >= before + step and sender.sent > sender.committed, 180)
+        eventually('more is committed and something is left', lambda: sender.committed >= before + step and sender.sent > sender.committed or sender.committed == MESSAGES, 180)
         hit = []
         for _ in range(20):         # between two batches nobody is at work
             try:
@@ -80,7 +80,7 @@ def main():
     with small_disk(place, 128 + MESSAGES // 4000) as disk, Proxy(inner) as proxy, \
             cluster('stream_faults', {'restart_after_crash': 'on', 'max_worker_processes': 32, 'shared_buffers': '256MB', 'max_wal_size': '1GB',
                                       **library(place)}) as c, \
-            Kafka(place, proxied=(inner, proxy.port)) as kafka:
+            Kafka(place, settings=QUICK_AGAIN, proxied=(inner, proxy.port)) as kafka:
         prepare(c, kafka)
         c.psql("ALTER SERVER k OPTIONS (SET brokers '127.0.0.1:%d')" % proxy.port)
         if disk:
@@ -103,7 +103,7 @@ def main():
             sender.lead = MESSAGES
             eventually('the backlog is sent', lambda: sender.sent == MESSAGES, 300)
             tap.note('backlog of %d messages' % (MESSAGES - sender.committed))
-            results += inject(world, sender, watcher, kinds[half:], seed, half + 1, pace, MESSAGES * 19 // 20)
+            results += inject(world, sender, watcher, kinds[half:], seed, half + 1, pace, MESSAGES - max(MESSAGES // 20, min(15000, MESSAGES // 5)))
             pace.off()
             last = time.monotonic()
             eventually('everything is read', lambda: sender.committed >= MESSAGES, 300)

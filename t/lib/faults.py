@@ -25,6 +25,8 @@ OUTBOX_POINTS = ['load', 'open', 'after_init', 'after_progress', 'settled', 'bef
                  'after_commit']
 AT_START = {'turn', 'open', 'before_claim', 'claimed', 'after_claim', 'load', 'after_init', 'after_progress', 'settled'}   # reached by a worker that starts
 
+QUICK_AGAIN = {'broker.session.timeout.ms': '2000', 'broker.heartbeat.interval.ms': '500'}    # of Kafka: a broker that was killed may come back sooner
+
 
 def library(folder):
     """Settings with which workers run the library with failpoints; a copy of it, since checkouts may be private."""

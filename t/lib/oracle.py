@@ -121,7 +121,7 @@ class Watcher(threading.Thread):
         while not self.stop:
             try:
                 with psycopg.connect(self.c.dsn() + ' connect_timeout=5', autocommit=True) as db:
-                    db.execute("SET default_transaction_isolation = 'repeatable read'; SET enable_seqscan = off")
+                    db.execute("SET default_transaction_isolation = 'repeatable read'; SET enable_seqscan = off; SET jit = off")
                     while not self.stop:
                         self.look(db)
                         time.sleep(0.2)
