@@ -12,7 +12,8 @@ import time
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 from lib import tap
 from lib.cluster import SqlError
-from lib.stream import caught_up, create, gone, literal, reason, run, worker_pids
+from lib.kafka import Kafka
+from lib.stream import caught_up, create, folder, gone, literal, reason, run, worker_pids
 
 COLUMNS = 'id bigint, v text, source_partition int, source_offset bigint, source_time timestamptz'
 
@@ -266,6 +267,64 @@ def kept(c, kafka):
         tap.same((c.value(f'SELECT count(*) FROM marked_{end}'), figures(c, name)[2]), (str(rows), '0'), f'a range that ends in no message comes to its end ({end})')
 
 
+def compact(kafka, topic):
+    """Wait until a topic with few keys is compacted: a segment is closed by a message that comes later."""
+    before, end = len(kafka.read_all(topic)), time.monotonic() + 60
+    while True:
+        kafka.produce(topic, [(0, b'last', b'{"id": "last", "v": "9"}')])
+        messages = kafka.read_all(topic)
+        if len(messages) < before // 2:
+            return messages
+        assert time.monotonic() < end, 'the topic is not compacted'
+        time.sleep(0.5)
+
+
+def rewinds(c, kafka):
+    """rewind_source beyond the end, before the beginning, into what was compacted, onto rows that are there."""
+    kafka.create_topic('back', 2)
+    c.psql('SET ROLE app; CREATE TABLE back (id bigint PRIMARY KEY, source_partition int, source_offset bigint)')
+    create(c, 'back', 'back', 'back', '{"max_dead_percent": 100}')
+    kafka.produce('back', [(i % 2, None, b'{"id": %d}' % i) for i in range(200)])
+    caught_up(c, 'back', 200)
+
+    def rewind(how):
+        c.psql(f"SELECT millrace.rewind_source('back', {how})")
+    rewind('to_offset => 150')
+    reason(c, 'back', 'offset 150 of partition 0 was asked for, but the partition ends before 100')
+    rewind('to_offset => 100')
+    rewind("to_time => 'infinity'")
+    kafka.produce('back', [(i % 2, None, b'{"id": %d}' % i) for i in range(200, 220)])
+    caught_up(c, 'back', 220)
+    tap.same((c.value('SELECT count(*) FROM back'), letters(c, 'back')), ('220', []), 'an offset beyond the end halts the source; a time beyond it is the end')
+    kafka.delete_records('back', 1, 40)
+    rewind('to_offset => 30')
+    reason(c, 'back', 'offset 30 of partition 1 is next, but the broker keeps only those from 40 on')
+    tap.same(c.value("SELECT state FROM millrace.sources WHERE name = 'back'"), 'halted', 'one before the beginning halts it')
+    rewind("to_time => '2000-01-01 00:00+00'")   # the timestamp that PostgreSQL counts as 0
+    caught_up(c, 'back', 220)
+    c.wait_for("SELECT count(*) = 180 FROM millrace.dead_letters WHERE source = 'back'", 't')
+    tap.same((c.value('SELECT count(*) FROM back'), letters(c, 'back')), ('220', [(p, o) for p in range(2) for o in range(40 * p, 110)]),
+             'a time before it is the beginning; messages whose rows are there are dead letters, by their key')
+
+    kafka.create_topic('few', 1, {'cleanup.policy': 'compact', 'segment.ms': '100', 'min.cleanable.dirty.ratio': '0.001', 'delete.retention.ms': '100'})
+    c.psql('SET ROLE app; CREATE TABLE few (id text, v int, source_partition int, source_offset bigint)')
+    kafka.produce('few', [(0, b'%d' % (i % 10), b'{"id": "%d", "v": %d}' % (i % 10, i)) for i in range(500)])
+    left = compact(kafka, 'few')
+    create(c, 'few', 'few', 'few')
+    end = left[-1][1] + 1
+    caught_up(c, 'few', end)
+    tap.same(places(c, 'few'), [m[:2] for m in left], 'a compacted topic is read')
+    c.psql("TRUNCATE few; SELECT millrace.rewind_source('few', 100)")
+    caught_up(c, 'few', end)
+    c.wait_for('SELECT count(*) > 0 FROM few', 't')
+    tap.same(places(c, 'few'), [m[:2] for m in left if m[1] >= 100], 'rewound to an offset that was compacted away it goes on with the next one')
+    gap = next(b[1] for a, b in zip([(0, -1)] + left, left) if b[1] - a[1] > 10)
+    for name, begin, stop in (('a', 0, gap - 1), ('b', 5, gap + 1), ('c', gap - 5, end)):
+        one = replay(c, 'few', begin, stop, f'few_{name}')
+        state(c, one)
+        tap.same((places(c, f'few_{name}'), figures(c, one)[2]), (asked(left, {0: (begin, stop)}), '0'), f'a replay of {begin} to {stop} of it is what is left')
+
+
 def forms(c, kafka):
     """Sources with a transform, with upserts and deletes, with Avro."""
     kafka.create_topic('lines', 1)
@@ -321,4 +380,4 @@ def forms(c, kafka):
 
 
 if __name__ == '__main__':
-    run('stream_replay', (ranges, kept, forms, ends, killed), killed=True)
+    run('stream_replay', (ranges, rewinds, kept, forms, ends, killed), kafka=Kafka(folder('stream_replay'), settings={'log.cleaner.backoff.ms': '200'}), killed=True)

@@ -208,6 +208,7 @@ millrace_create_source(PG_FUNCTION_ARGS)
 	}
 	kfk_check_owner(owner, server, "a source");
 	kfk_check_may_insert(owner, target);
+	kfk_check_letter_topic(options, server_name, topic, owner);
 	qualified = quote_qualified_identifier(get_namespace_name(get_rel_namespace(target)), get_rel_name(target));
 
 	mr_owner_begin(&save);
@@ -271,6 +272,28 @@ millrace_resume_source(PG_FUNCTION_ARGS)
 }
 
 /*
+ * Tell what happens to messages whose rows are there already, before the
+ * offsets move; arguments as those of rewind_source.  An upsert just repeats them.
+ */
+static void
+warn_of_rows_again(const char *name, int nargs, Oid *types, Datum *values, const char *nulls)
+{
+	bool		null;
+
+	if (kfk_run("SELECT EXISTS (SELECT FROM pg_catalog.pg_index WHERE indrelid = pg_catalog.to_regclass(s.target) AND indisunique) FROM millrace.sources s "
+				"WHERE name = $1 AND NOT options ? 'on_conflict' AND pg_catalog.to_regclass(s.target) IS NOT NULL "
+				"AND EXISTS (SELECT FROM millrace.source_offsets o WHERE o.source = s.name AND ($4 IS NULL OR o.partition = $4) AND (o.next_offset > $2 OR o.last_time >= $3))",
+				nargs, types, values, nulls, SPI_OK_SELECT) == 0)
+		return;
+	ereport(NOTICE,
+			(errmsg("source \"%s\" will read messages again", name),
+			 DatumGetBool(SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1, &null)) ?
+			 errdetail("Its table has a unique key: a message whose row is still there becomes a dead letter.") :
+			 errdetail("Its table has no unique key: rows that are still there will be there twice."),
+			 errhint("Delete those rows before the source goes on, or read into another table with millrace.replay().")));
+}
+
+/*
  * millrace.rewind_source(name text, to_offset bigint = NULL, to_time timestamptz = NULL, partition int = NULL,
  *						  other_cluster bool = false) -> void
  *
@@ -306,6 +329,7 @@ millrace_rewind_source(PG_FUNCTION_ARGS)
 	mr_owner_begin(&save);
 	SPI_connect();
 	kfk_lock_source(name, caller);
+	warn_of_rows_again(name, lengthof(types), types, values, nulls);
 	moved = kfk_run("UPDATE millrace.source_offsets SET epoch = epoch + 1, next_offset = COALESCE($2, next_offset), rewind_to = $3, "
 				"last_offset = NULL, last_time = NULL, last_crc = NULL "
 				"WHERE source = $1 AND ($4 IS NULL OR partition = $4)",

@@ -36,6 +36,7 @@ static void check_start(const char *name, const JsonbValue *v, Oid target);
 static void check_header(const char *name, const JsonbValue *v, Oid target);
 static void check_resolved(const char *name, const JsonbValue *v, Oid target);
 static void check_topic(const char *name, const JsonbValue *v, Oid target);
+static void check_server(const char *name, const JsonbValue *v, Oid target);
 
 static const option_rule rules[] = {
 	{"owner", NULL, 1, 0, check_name},
@@ -62,6 +63,12 @@ static const option_rule rules[] = {
 	{"partitions", NULL, 1, 0, check_resolved},
 	{"control_topic", NULL, 1, 0, check_topic},
 	{"lease_ms", NULL, 1000, 3600000, NULL},
+	{"dead_window", NULL, 1, 1000000, NULL},
+	{"max_dead_letters", NULL, 0, INT64CONST(1000000000000), NULL},
+	{"max_dead_letter_bytes", NULL, 0, INT64CONST(1000000000000000), NULL},
+	{"dead_letter_value_bytes", NULL, 0, 1 << 28, NULL},
+	{"dead_letter_topic", NULL, 1, 0, check_topic},
+	{"dead_letter_server", NULL, 1, 0, check_server},
 };
 
 static bool
@@ -89,6 +96,13 @@ check_name(const char *name, const JsonbValue *v, Oid target)
 {
 	if (v->type != jbvString || v->val.string.len == 0)
 		invalid(name, "is the name of a role");
+}
+
+static void
+check_server(const char *name, const JsonbValue *v, Oid target)
+{
+	if (v->type != jbvString || v->val.string.len == 0)
+		invalid(name, "is the name of a server");
 }
 
 static void

@@ -133,7 +133,9 @@ CREATE TABLE millrace.dead_letters (
 	detail    text,
 	at        timestamptz NOT NULL DEFAULT now(),
 	attempts  int NOT NULL DEFAULT 0,
-	redrive_at timestamptz
+	redrive_at timestamptz,
+	stage     text,
+	value_bytes bigint
 );
 ALTER TABLE millrace.dead_letters ALTER COLUMN value SET STORAGE EXTERNAL;
 CREATE INDEX dead_letters_place_idx ON millrace.dead_letters (source, partition, "offset");
@@ -146,7 +148,7 @@ COMMENT ON COLUMN millrace.dead_letters.partition IS 'its partition';
 COMMENT ON COLUMN millrace.dead_letters."offset" IS 'its offset';
 COMMENT ON COLUMN millrace.dead_letters.key IS 'message key, raw';
 COMMENT ON COLUMN millrace.dead_letters.headers IS 'headers in order: [{"key": name, "value": text or null}], or "hex" for a value that is no text';
-COMMENT ON COLUMN millrace.dead_letters.value IS 'message value, raw; NULL where it exceeded max_message_bytes (the detail gives its size)';
+COMMENT ON COLUMN millrace.dead_letters.value IS 'message value, raw; NULL of a tombstone, and where it exceeded max_message_bytes or dead_letter_value_bytes';
 COMMENT ON COLUMN millrace.dead_letters.ts IS 'Kafka timestamp of the message';
 COMMENT ON COLUMN millrace.dead_letters.sqlstate IS 'SQLSTATE of the error';
 COMMENT ON COLUMN millrace.dead_letters.error IS 'what was wrong with it';
@@ -154,6 +156,8 @@ COMMENT ON COLUMN millrace.dead_letters.detail IS 'more about the error';
 COMMENT ON COLUMN millrace.dead_letters.at IS 'when it was put aside';
 COMMENT ON COLUMN millrace.dead_letters.attempts IS 'how often it was redriven and failed again; sqlstate, error and detail are those of the last time';
 COMMENT ON COLUMN millrace.dead_letters.redrive_at IS 'when redrive_dead_letters asked for it to be run again; NULL: it is not waiting for that';
+COMMENT ON COLUMN millrace.dead_letters.stage IS 'what it failed in, by Kafka Connect''s names: KEY_CONVERTER, VALUE_CONVERTER, TRANSFORMATION, TASK_PUT (the table and its triggers)';
+COMMENT ON COLUMN millrace.dead_letters.value_bytes IS 'size of the value, kept or not; NULL: a tombstone';
 
 CREATE TABLE millrace.avro_schemas (
 	server text NOT NULL,

@@ -188,6 +188,12 @@ read_options(kfk_source *source, Jsonb *options)
 	source->only = numbers_of(options, "partitions", &source->shared);
 	source->control_topic = option_text(options, "control_topic");
 	source->lease_ms = (int) option_number(options, "lease_ms", KFK_LEASE_MS, 1000, 3600000);
+	source->dead_window = (int) option_number(options, "dead_window", KFK_DEAD_WINDOW, 1, 1000000);
+	source->max_dead_letters = option_number(options, "max_dead_letters", PG_INT64_MAX, 0, PG_INT64_MAX);
+	source->max_dead_letter_bytes = option_number(options, "max_dead_letter_bytes", PG_INT64_MAX, 0, PG_INT64_MAX);
+	source->dead_letter_value_bytes = option_number(options, "dead_letter_value_bytes", PG_INT64_MAX, 0, PG_INT64_MAX);
+	source->dead_letter_topic = option_text(options, "dead_letter_topic");
+	source->dead_letter_server = option_text(options, "dead_letter_server");
 	if (start == NULL || strcmp(start, "earliest") == 0)
 		source->start = KFK_START_EARLIEST;
 	else if (strcmp(start, "latest") == 0)
