@@ -71,7 +71,7 @@ MUTANTS = [
     ('outbox reads id > last', STREAM + 'outbox_claim_pg.c',
      [('max(id) FROM (" BEYOND("$2::pg_snapshot") ") m"',
        'max(id) FROM millrace.outbox WHERE server = $1 AND $2 <> \'\' AND id > (SELECT last_id FROM millrace.outbox_progress WHERE server = $1)"'),
-      ('AND NOT pg_visible_in_snapshot(xid, $5::pg_snapshot)', 'AND $5 <> \'\'')], 'test_stream_points.py', 'late'),
+      ('AND NOT pg_visible_in_snapshot(m.xid, $5::pg_snapshot)', 'AND $5 <> \'\'')], 'test_stream_points.py', 'late'),
     ('claims not flushed under synchronous_commit = off', STREAM + 'outbox_main_pg.c',
      [('	if (synchronous_commit < SYNCHRONOUS_COMMIT_REMOTE_FLUSH)\n', '	if (false)\n')], 'test_stream_points.py', 'unflushed'),
     ('messages before next_offset are not dropped', STREAM + 'source_main_pg.c',
