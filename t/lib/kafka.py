@@ -40,11 +40,11 @@ def free_port():
 
 
 class Kafka:
-    def __init__(self, folder, heap='512m', settings=None, port=None):
+    def __init__(self, folder, heap='512m', settings=None, port=None, cluster='bWlsbHJhY2UtdGVzdC0wMQ'):
         """settings: extra lines for server.properties, as a dict.  advertise another port by
-        settings={'advertised.listeners': 'CLIENT://127.0.0.1:N'} (a fault proxy's, say)."""
+        settings={'advertised.listeners': 'CLIENT://127.0.0.1:N'} (a fault proxy's, say).  cluster: its id."""
         self.folder = os.path.join(os.path.abspath(folder), 'kafka')
-        self.heap, self.settings = heap, dict(settings or {})
+        self.heap, self.settings, self.cluster = heap, dict(settings or {}), cluster
         self.port, self.controller = port or free_port(), free_port()
         self.bootstrap = '127.0.0.1:%d' % self.port
         self.process = None
@@ -83,7 +83,7 @@ class Kafka:
         self.conf = os.path.join(self.folder, 'server.properties')
         with open(self.conf, 'w') as f:
             f.writelines('%s=%s\n' % kv for kv in conf.items())
-        subprocess.run(self._java('kafka.tools.StorageTool', 'format', '-t', 'bWlsbHJhY2UtdGVzdC0wMQ', '-c', self.conf),
+        subprocess.run(self._java('kafka.tools.StorageTool', 'format', '-t', self.cluster, '-c', self.conf),
                        check=True, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
 
     def start(self, timeout=90):

@@ -193,6 +193,7 @@ extern bool kfk_source_unchanged(const kfk_source *source);
 /* claim_pg.c */
 extern bool kfk_claim(const kfk_source *source, kfk_client *client, kfk_partition **claimed, int *n, int *total,
 					  char *error, size_t error_size);
+extern bool kfk_follow(const kfk_source *source, kfk_client *client, const kfk_partition *partitions, int n, char *error, size_t error_size);
 extern Bitmapset *kfk_my_partitions(const kfk_source *source);
 extern void kfk_evict(const kfk_source *source);
 extern bool kfk_fence(const kfk_source *source, kfk_partition *partition, const kfk_item *last);

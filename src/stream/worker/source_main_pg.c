@@ -45,6 +45,7 @@ static kfk_partition *partitions = NULL;
 static int	n_partitions = 0;
 static int	topic_partitions = 0;
 static WaitEventSet *wait_set = NULL;
+static TimestampTz described = 0;	/* when the topic was looked at */
 static bool redriving = false;	/* marked dead letters may be there */
 static bool troubled = false;	/* brokers gave an error, and no sign of life since */
 static char trouble[512];		/* the last one since the client was opened */
@@ -178,6 +179,8 @@ sift(const kfk_source *source, int from)
 
 		if (p == NULL)
 			;
+		else if (kfk_unsettled(client, p->partition))
+			reopen = true;		/* the claim finds out whether it is still the log that was read */
 		else if (m->error)
 		{
 			troubled = true;
@@ -244,6 +247,7 @@ take(const kfk_source *source, bool *reopen)
 	memset(items + n_items, 0, sizeof(kfk_item) * (size_t) n);
 	for (int i = 0; i < n; i++)
 		items[n_items++].message = fresh[i];
+	hear_events(source);		/* after them, see kfk_unsettled() */
 	*reopen = sift(source, from);
 	return n;
 }
@@ -368,9 +372,22 @@ open_client(kfk_source *source, MemoryContext claims)
 	raise_work_mem(source);
 	MemoryContextReset(claims);
 	old = MemoryContextSwitchTo(claims);
-	claimed = kfk_claim(source, client, &partitions, &n_partitions, &topic_partitions, error, sizeof(error));
-	MemoryContextSwitchTo(old);
-	hear_events(source);
+	for (int tries = 0;; tries++)
+	{
+		claimed = kfk_claim(source, client, &partitions, &n_partitions, &topic_partitions, error, sizeof(error));
+		MemoryContextSwitchTo(old);
+		hear_events(source);
+		claimed = claimed && kfk_follow(source, client, partitions, n_partitions, error, sizeof(error));
+		if (claimed || tries >= SILENT_LIMIT)
+			break;
+
+		/* The client goes from broker to broker meanwhile: a new one would begin with the first again. */
+		kfk_report(source, "waiting", "08001", cause(error));
+		kfk_nap(CHECK_MS);
+		kfk_check_source(source);
+		MemoryContextReset(claims);
+		MemoryContextSwitchTo(claims);
+	}
 	if (!claimed)
 	{
 		kfk_report(source, "waiting", "08001", cause(error));
@@ -395,15 +412,53 @@ open_client(kfk_source *source, MemoryContext claims)
 	return true;
 }
 
+static bool
+any_unsettled(void)
+{
+	for (int i = 0; i < n_partitions; i++)
+		if (kfk_unsettled(client, partitions[i].partition))
+			return true;
+	return false;
+}
+
+/*
+ * Every so often: has the topic more partitions by now, do the brokers answer
+ * again, does another log stand behind a partition?  False: open the client again.
+ */
+static bool
+look_at_topic(const kfk_source *source, int every_ms)
+{
+	static int	silent = 0;		/* questions in a row that no broker answered */
+	char		error[512];
+	int			total;
+
+	if (!TimestampDifferenceExceeds(described, GetCurrentTimestamp(), every_ms))
+		return true;
+	if (!kfk_describe(client, source->topic, CHECK_MS, &total, error, sizeof(error)))
+	{
+		troubled = true;
+		described = GetCurrentTimestamp();
+		kfk_report(source, "waiting", "08001", cause(error));
+
+		/* The server's options may name other brokers by now. */
+		return ++silent % SILENT_LIMIT != 0;
+	}
+	described = GetCurrentTimestamp();
+	troubled = false;
+	trouble[0] = '\0';
+	silent = 0;
+	if (total != topic_partitions || any_unsettled())
+		return false;
+	kfk_report(source, "running", NULL, idle_reason(source));
+	return true;
+}
+
 /* One turn of the worker's life: open if need be, take, process, wait. */
 static void
 turn(kfk_source *source, MemoryContext cxt, MemoryContext claims)
 {
 	static TimestampTz collecting = 0;	/* since when the batch has been waiting */
-	static TimestampTz described = 0;
-	static int	silent = 0;		/* questions in a row that no broker answered */
 	TimestampTz now;
-	char		error[512];
 	int			before;
 	int			taken;
 	bool		reopen;
@@ -427,9 +482,15 @@ turn(kfk_source *source, MemoryContext cxt, MemoryContext claims)
 		return;
 	}
 
+	/* Also when there is always something to do. */
+	if (!look_at_topic(source, PARTITIONS_MS))
+	{
+		close_client();
+		return;
+	}
+
 	/* First silence the bell, then empty what it rings for. */
 	kfk_silence(client);
-	hear_events(source);
 	before = n_items;
 	MR_FAILPOINT("source.before_poll");
 	taken = take(source, &reopen);
@@ -465,37 +526,13 @@ turn(kfk_source *source, MemoryContext cxt, MemoryContext claims)
 		kfk_report(source, "stopped", NULL, NULL);
 		proc_exit(0);
 	}
-	if (TimestampDifferenceExceeds(described, now, troubled ? TROUBLED_MS : PARTITIONS_MS))
+	if (!look_at_topic(source, troubled || any_unsettled() ? TROUBLED_MS : PARTITIONS_MS))
 	{
-		int			total;
-
-		/* Also the sign that brokers which were away are back. */
-		if (kfk_describe(client, source->topic, CHECK_MS, &total, error, sizeof(error)))
-		{
-			if (total != topic_partitions)
-			{
-				close_client();
-				return;
-			}
-			troubled = false;
-			trouble[0] = '\0';
-			silent = 0;
-			kfk_report(source, "running", NULL, idle_reason(source));
-		}
-		else
-		{
-			troubled = true;
-			kfk_report(source, "waiting", "08001", cause(error));
-
-			/* The server's options may name other brokers by now. */
-			if (++silent % SILENT_LIMIT == 0)
-				close_client();
-		}
-		described = GetCurrentTimestamp();
+		close_client();
+		return;
 	}
 	pgstat_report_stat(true);
-	if (client != NULL)
-		wait_for_messages(redriving ? 0 : CHECK_MS);
+	wait_for_messages(redriving ? 0 : CHECK_MS);
 }
 
 void
