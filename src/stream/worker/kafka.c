@@ -34,6 +34,7 @@ struct kfk_client
 	rd_kafka_message_t **taken; /* scratch of kfk_take_messages() */
 	int			taken_size;
 	int			bell;
+	kfk_statistics statistics;
 	kfk_place  *places;			/* partitions of that topic, as last described */
 	int			n_places;
 };
@@ -71,6 +72,7 @@ configure(rd_kafka_conf_t *conf, const kfk_settings *settings, char *error, size
 		{"check.crcs", "true"},
 		{"queued.min.messages", "10000000"},	/* bytes are the bound, below */
 		{"log.queue", "true"},
+		{"statistics.interval.ms", "2000"},
 		{"debug", "topic"},		/* for BROKERUA, see note_event() */
 		/* As large as a topic may allow: a response that exceeds it would be asked for again for ever. */
 		{"receive.message.max.bytes", "536870912"},
@@ -138,6 +140,7 @@ kfk_close(kfk_client *client)
 	close(client->bell);
 	free(client->topic_name);
 	free(client->taken);
+	free(client->statistics.stable);
 	free(client->places);
 	free(client);
 }
@@ -331,6 +334,18 @@ kfk_last_high(kfk_client *client, const char *topic, int partition)
 	return high;
 }
 
+int64_t
+kfk_last_stable(kfk_client *client, int partition)
+{
+	return partition < client->statistics.n_stable ? client->statistics.stable[partition] : -1;
+}
+
+int64_t
+kfk_queued_bytes(const kfk_client *client)
+{
+	return client->statistics.known ? client->statistics.queued_bytes : -1;
+}
+
 bool
 kfk_assign(kfk_client *client, const char *topic, int n, const int32_t *partitions, const int64_t *offsets,
 		   char *error, size_t error_size)
@@ -434,7 +449,7 @@ kfk_headers(const kfk_message *message, kfk_header_fn row, void *arg)
 bool
 kfk_next_event(kfk_client *client, kfk_event *event)
 {
-	if (!kfk_poll_event(client->events, event))
+	if (!kfk_poll_event(client->events, event, &client->statistics))
 		return false;
 	note_event(client, event);
 	return true;

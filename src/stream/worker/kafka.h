@@ -64,6 +64,14 @@ extern bool kfk_offset_at(kfk_client *client, const char *topic, int partition, 
 /* The end of a partition as last heard; -1 if never. */
 extern int64_t kfk_last_high(kfk_client *client, const char *topic, int partition);
 
+/*
+ * What the library says of itself every two seconds: the last stable offset of
+ * a partition (-1 if never heard of), as far as a read_committed reader may go; bytes of
+ * messages that are kept ready (-1: not yet said).
+ */
+extern int64_t kfk_last_stable(kfk_client *client, int partition);
+extern int64_t kfk_queued_bytes(const kfk_client *client);
+
 /* Read these partitions from these offsets; replaces what was read before, and what kfk_unsettled() says of them. */
 extern bool kfk_assign(kfk_client *client, const char *topic, int n, const int32_t *partitions, const int64_t *offsets,
 					   char *error, size_t error_size);

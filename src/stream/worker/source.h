@@ -18,6 +18,7 @@
  *	quota_pg.c		  how many there may be before the source halts
  *	schemas_pg.c	  Avro schemas
  *	registry_pg.c	  those that a schema registry has
+ *	gauge_pg.c		  how far behind it is, and the memory it takes, for all to see
  *	replay_pg.c		  replays: where they end, and that they are over
  */
 #ifndef MILLRACE_STREAM_SOURCE_H
@@ -66,7 +67,7 @@ typedef struct kfk_source
 	int64		generation;
 	int			partitions;		/* of the topic when first seen, 0 before that */
 	int			worker;			/* we are this one */
-	int			workers;		/* of so many */
+	int			workers;		/* of so many in force; not more than worker: we stand by */
 	const kfk_format *format;
 	kfk_format_options format_options;
 	List	   *header;			/* names of the fields of a line, of option header */
@@ -188,7 +189,7 @@ extern kfk_client *kfk_open_server(const char *server, const char *group, int pr
 extern kfk_client *kfk_open_source(const kfk_source *source);	/* in a transaction */
 struct kfk_registry;
 extern void kfk_registry_of(const char *server, struct kfk_registry *registry);	/* in a transaction */
-extern bool kfk_source_unchanged(const kfk_source *source);
+extern bool kfk_source_unchanged(const kfk_source *source, int *workers);
 
 /* claim_pg.c */
 extern bool kfk_claim(const kfk_source *source, kfk_client *client, kfk_partition **claimed, int *n, int *total,
@@ -251,5 +252,9 @@ extern bool kfk_replay_over(const kfk_source *source, const kfk_partition *parti
 
 /* source_main_pg.c */
 extern void kfk_check_source(const kfk_source *source);	/* once a second; ends the process if it changed */
+
+/* gauge_pg.c */
+extern void kfk_gauge(const kfk_source *source, kfk_client *client, kfk_partition *partitions, int n_partitions);
+extern void kfk_gauge_nothing(void);
 
 #endif							/* MILLRACE_STREAM_SOURCE_H */

@@ -45,6 +45,7 @@ static kfk_partition *partitions = NULL;
 static int	n_partitions = 0;
 static int	topic_partitions = 0;
 static WaitEventSet *wait_set = NULL;
+static bool rescaled = false;	/* the source has another number of workers: open the client again */
 static TimestampTz described = 0;	/* when the topic was looked at */
 static bool redriving = false;	/* marked dead letters may be there */
 static bool troubled = false;	/* brokers gave an error, and no sign of life since */
@@ -61,6 +62,7 @@ close_client(void)
 	n_items = 0;
 	n_partitions = 0;
 	client = NULL;
+	kfk_gauge_nothing();
 	if (wait_set)
 	{
 		FreeWaitEventSet(wait_set);
@@ -105,12 +107,13 @@ kfk_check_source(const kfk_source *source)
 {
 	static TimestampTz checked = 0;
 	TimestampTz now = GetCurrentTimestamp();
+	int			workers;
 	bool		unchanged;
 
 	if (!mr_worker_changed() && now - checked < CHECK_MS * INT64CONST(1000))
 		return;
 	kfk_begin("look at the source");
-	unchanged = kfk_source_unchanged(source);
+	unchanged = kfk_source_unchanged(source, &workers);
 	kfk_commit();
 	checked = now;
 	if (!unchanged)
@@ -119,6 +122,7 @@ kfk_check_source(const kfk_source *source)
 		kfk_report(source, "stopped", NULL, NULL);
 		proc_exit(0);
 	}
+	rescaled = workers != source->workers;
 }
 
 /* Logs and errors of the client; cxt current is reset soon. */
@@ -285,6 +289,7 @@ process(const kfk_source *source, MemoryContext cxt)
 	while (n_items > 0)
 	{
 		int			n = batch_length(source);
+		int64		bytes = 0;
 
 		/* Fields of the item that belong to the last batch's memory. */
 		for (int i = 0; i < n; i++)
@@ -293,20 +298,25 @@ process(const kfk_source *source, MemoryContext cxt)
 			items[i].sqlstate = NULL;
 			items[i].rejected = false;
 		}
-		for (int i = 0; i < n_partitions; i++)
-			partitions[i].high = kfk_last_high(client, source->topic, partitions[i].partition);
+		kfk_gauge(source, client, partitions, n_partitions);
 		if (kfk_batch(source, partitions, n_partitions, items, n, cxt) == KFK_FENCED)
 			return true;
 		if (troubled)
 			kfk_report(source, "running", NULL, NULL);
 		troubled = false;
 		for (int i = 0; i < n; i++)
+		{
+			bytes += (int64) items[i].message.value_len;
 			kfk_release(&items[i].message, 1);
+		}
 		memmove(items, items + n, sizeof(kfk_item) * (size_t) (n_items - n));
 		n_items -= n;
+		mr_worker_gauge(MR_GAUGE_BATCH, (int64) MemoryContextMemAllocated(cxt, true) + bytes);
 		MemoryContextReset(cxt);
 		kfk_check_source(source);
 		CHECK_FOR_INTERRUPTS();
+		if (rescaled)
+			return true;
 	}
 	return false;
 }
@@ -332,7 +342,7 @@ redrive(const kfk_source *source, MemoryContext cxt)
 		return false;
 	MemoryContextReset(cxt);
 	kfk_check_source(source);
-	return true;
+	return !rescaled;
 }
 
 /* Transition tables hold a batch's rows: in memory, if we can help it. */
@@ -359,15 +369,21 @@ open_client(kfk_source *source, MemoryContext claims)
 
 	trouble[0] = '\0';
 	MR_FAILPOINT("source.open");
+	rescaled = false;
 	kfk_begin("read the source");
 	ours = kfk_load_source(source);
-	if (ours)
+	if (ours && source->worker < source->workers)
 		client = kfk_open_source(source);
 	kfk_commit();
 	if (!ours)
 	{
 		kfk_report(source, "stopped", NULL, NULL);
 		proc_exit(0);
+	}
+	if (client == NULL)
+	{
+		kfk_report(source, "running", NULL, "stands by: fewer workers are in force");
+		return false;
 	}
 	raise_work_mem(source);
 	MemoryContextReset(claims);
@@ -408,6 +424,7 @@ open_client(kfk_source *source, MemoryContext claims)
 	for (int i = 0; i < n_partitions; i++)
 		partitions[i].taken = partitions[i].next_offset;
 	redriving = n_partitions > 0;
+	kfk_gauge(source, client, partitions, n_partitions);
 	kfk_report(source, "running", NULL, idle_reason(source));
 	return true;
 }
@@ -467,7 +484,10 @@ turn(kfk_source *source, MemoryContext cxt, MemoryContext claims)
 	{
 		if (!open_client(source, claims))
 		{
-			kfk_nap(CHECK_MS);
+			if (source->worker < source->workers)
+				kfk_nap(CHECK_MS);
+			else
+				mr_wait_latch(CHECK_MS);	/* the supervisor wakes us when we are needed */
 			return;
 		}
 		described = GetCurrentTimestamp();
@@ -520,6 +540,12 @@ turn(kfk_source *source, MemoryContext cxt, MemoryContext claims)
 		return;
 
 	kfk_check_source(source);
+	if (rescaled)
+	{
+		close_client();
+		return;
+	}
+	kfk_gauge(source, client, partitions, n_partitions);
 	if (!redriving && kfk_replay_over(source, partitions, n_partitions))
 	{
 		close_client();
