@@ -16,6 +16,7 @@
  *	dead_pg.c		  rows of dead_letters: written, and redriven
  *	schemas_pg.c	  Avro schemas
  *	registry_pg.c	  those that a schema registry has
+ *	share_pg.c		  partitions shared with other servers: share.h
  */
 #ifndef MILLRACE_STREAM_SOURCE_H
 #define MILLRACE_STREAM_SOURCE_H
@@ -163,6 +164,7 @@ extern bool kfk_source_unchanged(const kfk_source *source);
 extern bool kfk_claim(const kfk_source *source, kfk_client *client, kfk_partition **claimed, int *n, int *total,
 					  char *error, size_t error_size);
 extern Bitmapset *kfk_my_partitions(const kfk_source *source);
+extern bool kfk_start_of(const kfk_source *source, kfk_client *client, int partition, int64 *start, char *error, size_t error_size);
 extern void kfk_evict(const kfk_source *source);
 extern bool kfk_fence(const kfk_source *source, kfk_partition *partition, const kfk_item *last);
 extern void kfk_report(const kfk_source *source, const char *state, const char *sqlstate, const char *reason);
@@ -200,6 +202,16 @@ extern void kfk_add_headers(struct StringInfoData *out, const kfk_message *m);
 extern void kfk_bury(const kfk_source *source, const kfk_item *item);
 extern int	kfk_marked_letters(const kfk_source *source, kfk_partition *partitions, int n_partitions, kfk_item **items);
 extern bool kfk_settle_letter(const kfk_item *item);
+
+/* share_pg.c: with option control_topic */
+extern bool kfk_share_open(const kfk_source *source, kfk_client *client, char *error, size_t error_size);
+extern void kfk_share_close(void);
+extern bool kfk_share_turn(const kfk_source *source, kfk_client *client, const kfk_partition *partitions, int n);
+extern void kfk_share_listen(const kfk_source *source);
+extern bool kfk_share_owns(int32 partition);
+extern bool kfk_share_may_commit(const kfk_source *source, const kfk_partition *partitions, int n);
+extern bool kfk_share_is_busy(void);
+extern char *kfk_share_reason(void);
 
 /* source_main_pg.c */
 extern void kfk_check_source(const kfk_source *source);	/* once a second; ends the process if it changed */
