@@ -568,12 +568,17 @@ kfk_share_reason(void)
 bool
 kfk_share_open(const kfk_source *source, kfk_client *client, char *error, size_t error_size)
 {
+	static int	worker,
+				workers;		/* that it is open for: which partitions are whose */
 	kfk_instant began = instant_now();
 	MemoryContext old;
 	bool		settled = false;
 
-	if (shares != NULL)
+	if (shares != NULL && source->worker == worker && source->workers == workers)
 		return true;
+	kfk_share_close();
+	worker = source->worker;
+	workers = source->workers;
 	if (!kfk_control_open(source, error, error_size))
 		return false;
 	cxt = AllocSetContextCreate(TopMemoryContext, "millrace shares", ALLOCSET_DEFAULT_SIZES);
