@@ -77,9 +77,57 @@ SELECT millrace.drop_source('regress_s');
 SELECT replay, source FROM millrace.replays ORDER BY 1;
 SELECT millrace.drop_source(replay) FROM millrace.replays;
 SELECT count(*) FROM millrace.source_offsets;
+DROP TABLE regress_shadow;
 RESET ROLE;
 
-DROP TABLE regress_target, regress_shadow;
+-- replay_diff: the tables as a worker might have left them.
+CREATE TABLE regress_live (k1 int, "K 2" text, v text, j json, f float8, at timestamptz DEFAULT clock_timestamp(), n int GENERATED ALWAYS AS IDENTITY,
+	source text, source_partition int, source_offset bigint, only_live text, PRIMARY KEY (k1, "K 2"));
+ALTER TABLE regress_live OWNER TO regress_mill;
+CREATE TABLE regress_plain (a int, b text);
+ALTER TABLE regress_plain OWNER TO regress_mill;
+SELECT millrace.create_source('regress_d', 'regress_k', 'topic', 'regress_live');
+SELECT millrace.create_source('regress_p', 'regress_k', 'topic', 'regress_plain');
+INSERT INTO millrace.source_offsets (source, partition, next_offset) VALUES ('regress_d', 0, 100), ('regress_d', 1, 50), ('regress_p', 0, 10);
+SELECT millrace.replay('regress_d', 10, 40, 'regress_shadow', '{"name": "d"}');
+SELECT millrace.replay('regress_p', 0, 10, 'regress_plain_shadow', '{"name": "p"}');
+ALTER TABLE regress_shadow DROP only_live;
+UPDATE millrace.source_offsets SET next_offset = 30 WHERE source = 'd' AND partition = 1;
+UPDATE millrace.source_offsets SET next_offset = 40 WHERE source = 'd' AND partition = 0;
+INSERT INTO regress_live (k1, "K 2", v, j, f, source, source_partition, source_offset) VALUES
+	(1, 'same', 'v', '{"a": 1}', 'NaN', 'regress_d', 0, 10), (2, 'same, with NULLs', NULL, NULL, NULL, 'regress_d', 0, 11),
+	(3, 'changed', 'v', '{"a": 1}', 1, 'regress_d', 0, 12), (4, 'changed to NULL', 'v', NULL, 1, 'regress_d', 0, 13),
+	(5, 'missing', 'v', '[]', 1, 'regress_d', 0, 39), (6, 'before the range', 'v', '[]', 1, 'regress_d', 0, 9), (7, 'after the range', 'v', '[]', 1, 'regress_d', 0, 40),
+	(8, 'not read yet', 'v', '[]', 1, 'regress_d', 1, 30), (9, 'of no message', 'v', '[]', 1, NULL, NULL, NULL), (10, 'superseded', 'new', NULL, 1, 'regress_d', 1, 45);
+INSERT INTO regress_shadow (k1, "K 2", v, j, f, source, source_partition, source_offset) VALUES
+	(1, 'same', 'v', '{"a": 1}', 'NaN', 'd', 0, 10), (2, 'same, with NULLs', NULL, NULL, NULL, 'd', 0, 11),
+	(3, 'changed', 'w', '{"a": 2}', 1, 'd', 0, 12), (4, 'changed to NULL', NULL, NULL, 1, 'd', 0, 13),
+	(10, 'superseded', 'old', NULL, 1, 'd', 1, 20), (11, 'extra', 'v', NULL, 1, 'd', 1, 21);
+INSERT INTO regress_plain VALUES (1, 'x'), (2, 'x'), (3, NULL);
+INSERT INTO regress_plain_shadow VALUES (1, 'x'), (2, 'y'), (4, NULL);
+SET ROLE regress_mill;
+SELECT difference, key, columns FROM millrace.replay_diff('d') ORDER BY key ->> 'K 2';
+SELECT key ->> 'k1' AS k1, live - '{at,n}'::text[] AS live, replayed - '{at,n}'::text[] AS replayed FROM millrace.replay_diff('d', ignore => '{at,n,source,source_partition,source_offset,only_live}') WHERE difference <> 'superseded' ORDER BY key -> 'k1';
+SELECT difference, key, columns FROM millrace.replay_diff('d', key => '{source_partition,source_offset}', ignore => '{at,n,source,j}') ORDER BY 2;
+SELECT count(*) FROM millrace.replay_diff('d', ignore => '{}') WHERE columns @> '{at,source}';
+SELECT * FROM millrace.replay_diff('p', key => '{a}') ORDER BY key;
+SELECT * FROM millrace.replay_diff('p');
+SELECT * FROM millrace.replay_diff('p', key => '{c}');
+SELECT * FROM millrace.replay_diff('regress_p');
+SELECT * FROM millrace.replay_diff(NULL);
+SET ROLE regress_other;
+\set VERBOSITY terse
+SELECT * FROM millrace.replay_diff('p', key => '{a}');
+\set VERBOSITY default
+SET ROLE regress_mill;
+SELECT millrace.drop_source('regress_p');
+SELECT * FROM millrace.replay_diff('p', key => '{a}');
+DROP TABLE regress_shadow;
+SELECT * FROM millrace.replay_diff('d');
+SELECT millrace.drop_source(name) FROM millrace.sources ORDER BY name;
+RESET ROLE;
+
+DROP TABLE regress_target, regress_live, regress_plain, regress_plain_shadow;
 DROP FUNCTION regress_f();
 DROP SERVER regress_k CASCADE;
 REVOKE CREATE ON SCHEMA public FROM regress_mill;

@@ -104,7 +104,7 @@ CREATE FUNCTION millrace.create_source(name text, server text, topic text, targe
 	LANGUAGE c STRICT VOLATILE
 	AS 'MODULE_PATHNAME', 'millrace_create_source';
 COMMENT ON FUNCTION millrace.create_source(text, text, text, regclass, jsonb) IS
-	'reads a Kafka topic into a table from now on; options: owner, format, columns, transform, unknown_keys, array, header, delimiter, quote, null, on_conflict, key_format, tombstones, start, workers, batch_rows, batch_bytes, batch_ms, batch_timeout_ms, max_message_bytes, max_dead_percent, partitions, control_topic, lease_ms';
+	'reads a Kafka topic into a table from now on; options: owner, format, columns, transform, unknown_keys, array, header, delimiter, quote, null, on_conflict, key_format, tombstones, start, workers, workers_min, workers_max, batch_rows, batch_bytes, batch_ms, batch_timeout_ms, max_message_bytes, max_dead_percent, partitions, control_topic, lease_ms, dead_window, max_dead_letters, max_dead_letter_bytes, dead_letter_value_bytes, dead_letter_topic, dead_letter_server';
 REVOKE EXECUTE ON FUNCTION millrace.create_source(text, text, text, regclass, jsonb) FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION millrace.create_source(text, text, text, regclass, jsonb) TO millrace_admin;
 
@@ -157,6 +157,15 @@ COMMENT ON FUNCTION millrace.cancel_replay(text) IS
 	'ends a replay where it is; its rows, dead letters and figures stay, and resume_source goes on with it after all';
 REVOKE EXECUTE ON FUNCTION millrace.cancel_replay(text) FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION millrace.cancel_replay(text) TO millrace_admin;
+
+CREATE FUNCTION millrace.replay_diff(replay text, key text[] DEFAULT NULL, ignore text[] DEFAULT NULL)
+		RETURNS TABLE (difference text, "key" jsonb, columns text[], live jsonb, replayed jsonb)
+	LANGUAGE c STABLE PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp
+	AS 'MODULE_PATHNAME', 'millrace_replay_diff';
+COMMENT ON FUNCTION millrace.replay_diff(text, text[], text[]) IS
+	'rows in which the table of a replay differs from that of its source, matched by key (default the primary key): missing, extra, changed (columns says which), superseded (changed by a message outside the range); ignore: columns not compared, default those that are never the same twice';
+REVOKE EXECUTE ON FUNCTION millrace.replay_diff(text, text[], text[]) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION millrace.replay_diff(text, text[], text[]) TO millrace_admin, millrace_monitor;
 
 CREATE FUNCTION millrace.redrive_dead_letters(source text, ids bigint[] DEFAULT NULL, at_most bigint DEFAULT NULL,
 		overwrite boolean DEFAULT false) RETURNS bigint

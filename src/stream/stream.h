@@ -29,7 +29,8 @@
 #define KFK_BATCH_TIMEOUT_MS 60000	/* of its transaction; 57014 past it */
 #define KFK_MAX_MESSAGE_BYTES (16 * 1024 * 1024)
 #define KFK_LEASE_MS 15000		/* a partition of a shared topic is ours for so long after its owner's last word */
-#define KFK_MAX_DEAD_PERCENT 50 /* of the last thousand messages: the source halts past it; 100: never */
+#define KFK_MAX_DEAD_PERCENT 50 /* of the last dead_window messages: the source halts past it; 100: never */
+#define KFK_DEAD_WINDOW 1000
 
 /* Keys of option columns that stand for a property of the message, not for a part of its value. */
 #define KFK_PROPERTIES "$source|$topic|$partition|$offset|$time|$key|$headers"

@@ -77,8 +77,17 @@ add_up(kfk_partition *partitions, int n_partitions, const kfk_item *items, int n
 	}
 }
 
+static void
+roll_back(void)
+{
+	disable_timeout(STATEMENT_TIMEOUT, false);
+	AbortCurrentTransaction();
+	pgstat_report_activity(STATE_IDLE, NULL);
+}
+
 static kfk_outcome
-transact(const kfk_source *source, kfk_partition *partitions, int n_partitions, kfk_item *items, int n, MemoryContext cxt)
+transact(const kfk_source *source, kfk_partition *partitions, int n_partitions, kfk_item *items, int n, MemoryContext cxt,
+		 kfk_failure *failure)
 {
 	kfk_target *target;
 	kfk_owner	save;
@@ -94,8 +103,18 @@ transact(const kfk_source *source, kfk_partition *partitions, int n_partitions, 
 	MemoryContextSwitchTo(TopTransactionContext);
 	target = kfk_target_prepare(source);
 	kfk_target_decode(target, source, items, n, cxt);
+	failure->fit = kfk_letters_allowed(source, items, n);
+	if (failure->fit < n)
+	{
+		roll_back();
+		return KFK_FULL;
+	}
 	if (source->transform != NULL)
+	{
+		failure->stage = KFK_AT_TRANSFORM;
 		kfk_target_transform(target, items, n);
+	}
+	failure->stage = KFK_AT_TARGET;
 	add_up(partitions, n_partitions, items, n);
 
 	MR_FAILPOINT("source.before_fence");
@@ -119,9 +138,7 @@ transact(const kfk_source *source, kfk_partition *partitions, int n_partitions, 
 	kfk_owner_end(&save);
 	if (!ours)
 	{
-		disable_timeout(STATEMENT_TIMEOUT, false);
-		AbortCurrentTransaction();
-		pgstat_report_activity(STATE_IDLE, NULL);
+		roll_back();
 		return KFK_FENCED;
 	}
 
@@ -171,36 +188,37 @@ count(kfk_partition *partitions, int n_partitions, TimestampTz begun)
 /*
  * One transaction for these items, which follow each other.  After
  * KFK_COMMITTED the partitions stand behind them; after anything else nothing
- * has changed.  *error, in cxt, says what was wrong after KFK_BAD_DATA and
- * KFK_TROUBLE.  Memory of decoded messages comes from cxt, too.
+ * has changed, and *failure says why.  Its error, and memory of decoded messages,
+ * come from cxt.
  */
 kfk_outcome
 kfk_run_slice(const kfk_source *source, kfk_partition *partitions, int n_partitions,
-		  kfk_item *items, int n, MemoryContext cxt, ErrorData **error)
+		  kfk_item *items, int n, MemoryContext cxt, kfk_failure *failure)
 {
 	MemoryContext caller = CurrentMemoryContext;
 	TimestampTz begun = GetCurrentTimestamp();
 	volatile kfk_outcome outcome;
 
-	*error = NULL;
+	*failure = (kfk_failure) {NULL, KFK_AT_VALUE, 0};
 	PG_TRY();
 	{
-		outcome = transact(source, partitions, n_partitions, items, n, cxt);
+		outcome = transact(source, partitions, n_partitions, items, n, cxt, failure);
 	}
 	PG_CATCH();
 	{
 		MemoryContextSwitchTo(cxt);
-		*error = CopyErrorData();
+		failure->error = CopyErrorData();
 		FlushErrorState();
-		disable_timeout(STATEMENT_TIMEOUT, false);
-		AbortCurrentTransaction();
+		roll_back();
 		QueryCancelPending = false; /* it has been obeyed */
-		pgstat_report_activity(STATE_IDLE, NULL);
-		outcome = kfk_is_data_error((*error)->sqlerrcode) ? KFK_BAD_DATA : KFK_TROUBLE;
+		outcome = kfk_is_data_error(failure->error->sqlerrcode) ? KFK_BAD_DATA : KFK_TROUBLE;
 	}
 	PG_END_TRY();
 	MemoryContextSwitchTo(caller);
 	if (outcome == KFK_COMMITTED)
+	{
+		kfk_note_letters(source, items, n);
 		count(partitions, n_partitions, begun);
+	}
 	return outcome;
 }

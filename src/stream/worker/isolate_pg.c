@@ -33,11 +33,13 @@ pause_ms(int attempt)
 
 /* The message is no row because the INSERT said so. */
 static void
-reject(kfk_item *item, const ErrorData *error, MemoryContext cxt)
+reject(kfk_item *item, const kfk_failure *failure, MemoryContext cxt)
 {
+	const ErrorData *error = failure->error;
 	MemoryContext old = MemoryContextSwitchTo(cxt);
 
 	item->rejected = true;
+	item->stage = failure->stage;
 	item->sqlstate = pstrdup(unpack_sql_state(error->sqlerrcode));
 	item->error = pstrdup(error->message ? error->message : "unknown error");
 	if (error->detail && error->context)
@@ -64,7 +66,8 @@ kfk_batch(const kfk_source *source, kfk_partition *partitions, int n_partitions,
 	while (done < n)
 	{
 		int			len = Min(n - done, limit);
-		ErrorData  *error;
+		kfk_failure failure;
+		const ErrorData *error;
 
 		if (!kfk_know_schemas(source, items + done, len))
 		{
@@ -72,13 +75,14 @@ kfk_batch(const kfk_source *source, kfk_partition *partitions, int n_partitions,
 			kfk_check_source(source);
 			continue;
 		}
-		switch (kfk_run_slice(source, partitions, n_partitions, items + done, len, cxt, &error))
+		switch (kfk_run_slice(source, partitions, n_partitions, items + done, len, cxt, &failure))
 		{
 			case KFK_COMMITTED:
 				if (attempt > 0)
 					kfk_report(source, "running", NULL, NULL);
 				attempt = 0;
 				done += len;
+				kfk_check_rate(source);
 				if (done < suspect)
 					limit = Max((suspect - done) / 2, 1);
 				else
@@ -93,12 +97,18 @@ kfk_batch(const kfk_source *source, kfk_partition *partitions, int n_partitions,
 					limit = len / 2;
 					break;
 				}
-				reject(&items[done], error, cxt);
+				reject(&items[done], &failure, cxt);
 				limit = Max(2 * (done - last_reject), SLICE_AFTER_ERROR);
 				last_reject = done;
 				suspect = 0;
 				break;
+			case KFK_FULL:
+				if (failure.fit == 0)
+					kfk_stop_full(source);
+				limit = failure.fit;
+				break;
 			case KFK_TROUBLE:
+				error = failure.error;
 
 				/* A batch that takes too long or too much may pass in pieces. */
 				if (ERRCODE_TO_CATEGORY(error->sqlerrcode) == ERRCODE_INSUFFICIENT_RESOURCES || error->sqlerrcode == ERRCODE_QUERY_CANCELED)

@@ -123,7 +123,7 @@ kfk_producer_close(kfk_producer *producer)
 bool
 kfk_producer_event(kfk_producer *producer, kfk_event *event)
 {
-	return kfk_poll_event(producer->events, event);
+	return kfk_poll_event(producer->events, event, NULL);
 }
 
 /* What an error of the transactional calls means for us. */
@@ -170,7 +170,7 @@ kfk_producer_add(kfk_producer *producer, const kfk_record *r, int64_t mark, int 
 	{
 		headers = rd_kafka_headers_new((size_t) r->n_headers);
 		for (int i = 0; i < r->n_headers; i++)
-			rd_kafka_header_add(headers, r->header_names[i], -1, r->header_values[i], -1);
+			rd_kafka_header_add(headers, r->headers[i].name, -1, r->headers[i].value, (ssize_t) r->headers[i].len);
 	}
 	err = rd_kafka_producev(producer->rk, RD_KAFKA_V_TOPIC(r->topic),
 							RD_KAFKA_V_KEY(r->key, r->key_len), RD_KAFKA_V_VALUE((void *) r->value, r->value_len),

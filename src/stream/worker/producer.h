@@ -34,8 +34,7 @@ typedef struct kfk_record
 	size_t		key_len;
 	size_t		value_len;
 	int64_t		time_ms;		/* since 1970; 0: now */
-	const char *const *header_names;
-	const char *const *header_values;	/* NULL: a header without value */
+	const kfk_header *headers;
 	int			n_headers;
 } kfk_record;
 

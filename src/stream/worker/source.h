@@ -14,8 +14,11 @@
  *	batch_pg.c		  one transaction for a run of messages
  *	isolate_pg.c	  errors: retried, or narrowed down to a dead letter
  *	dead_pg.c		  rows of dead_letters: written, and redriven
+ *	letter_topic_pg.c option dead_letter_topic: copies of them, through the outbox
+ *	quota_pg.c		  how many there may be before the source halts
  *	schemas_pg.c	  Avro schemas
  *	registry_pg.c	  those that a schema registry has
+ *	gauge_pg.c		  how far behind it is, and the memory it takes, for all to see
  *	replay_pg.c		  replays: where they end, and that they are over
  */
 #ifndef MILLRACE_STREAM_SOURCE_H
@@ -64,7 +67,7 @@ typedef struct kfk_source
 	int64		generation;
 	int			partitions;		/* of the topic when first seen, 0 before that */
 	int			worker;			/* we are this one */
-	int			workers;		/* of so many */
+	int			workers;		/* of so many in force; not more than worker: we stand by */
 	const kfk_format *format;
 	kfk_format_options format_options;
 	List	   *header;			/* names of the fields of a line, of option header */
@@ -79,7 +82,13 @@ typedef struct kfk_source
 	int			batch_ms;
 	int			batch_timeout_ms;
 	int64		max_message_bytes;
-	int			max_dead_percent;
+	int			max_dead_percent;	/* of the last ... */
+	int			dead_window;	/* ... messages */
+	int64		max_dead_letters;	/* PG_INT64_MAX: any number; so the next two */
+	int64		max_dead_letter_bytes;	/* keys and values */
+	int64		dead_letter_value_bytes;	/* larger values are not kept */
+	char	   *dead_letter_topic;	/* copies of letters go there; NULL: nowhere */
+	char	   *dead_letter_server;	/* NULL: the source's */
 	int64		start;			/* offset, or one of the three below */
 	int64		start_ms;		/* KFK_START_TIME: milliseconds since 1970 */
 	bool		replay;			/* of the partitions that have rows in source_offsets, up to where those say */
@@ -127,6 +136,15 @@ typedef struct kfk_row
 	bool	   *nulls;
 } kfk_row;
 
+/* What a message failed in, by the names of Kafka Connect's stages; see kfk_stage_names. */
+typedef enum kfk_stage
+{
+	KFK_AT_VALUE,				/* its value, or a column made of it */
+	KFK_AT_KEY,
+	KFK_AT_TRANSFORM,
+	KFK_AT_TARGET				/* the table, its constraints and triggers */
+} kfk_stage;
+
 /* A message on its way to being a row, or several. */
 typedef struct kfk_item
 {
@@ -142,6 +160,7 @@ typedef struct kfk_item
 	bool		deletes;		/* a tombstone that deletes: its one row holds the key */
 	bool		passed_over;	/* this time the transform made no row of it */
 	bool		rejected;		/* the fault came from INSERT, not from decoding */
+	kfk_stage	stage;			/* of the fault */
 } kfk_item;
 
 /* How a slice of a batch ended. */
@@ -151,8 +170,17 @@ typedef enum kfk_outcome
 	KFK_BAD_DATA,				/* some message of the slice is at fault */
 	KFK_TROUBLE,				/* nothing to do with the messages: try again later */
 	KFK_FENCED,					/* a partition is no longer ours */
+	KFK_FULL,					/* more letters than there may be: only fewer items may commit */
 	KFK_GONE					/* the extension is being dropped or altered */
 } kfk_outcome;
+
+/* Why it did not end as committed. */
+typedef struct kfk_failure
+{
+	ErrorData  *error;			/* KFK_BAD_DATA, KFK_TROUBLE: in the batch's context */
+	kfk_stage	stage;			/* where it arose */
+	int			fit;			/* KFK_FULL: so many items from the first on may commit */
+} kfk_failure;
 
 /* settings_pg.c */
 extern bool kfk_load_source(kfk_source *source);	/* in a transaction; false: nothing to do here, end */
@@ -161,15 +189,17 @@ extern kfk_client *kfk_open_server(const char *server, const char *group, int pr
 extern kfk_client *kfk_open_source(const kfk_source *source);	/* in a transaction */
 struct kfk_registry;
 extern void kfk_registry_of(const char *server, struct kfk_registry *registry);	/* in a transaction */
-extern bool kfk_source_unchanged(const kfk_source *source);
+extern bool kfk_source_unchanged(const kfk_source *source, int *workers);
 
 /* claim_pg.c */
 extern bool kfk_claim(const kfk_source *source, kfk_client *client, kfk_partition **claimed, int *n, int *total,
 					  char *error, size_t error_size);
+extern bool kfk_follow(const kfk_source *source, kfk_client *client, const kfk_partition *partitions, int n, char *error, size_t error_size);
 extern Bitmapset *kfk_my_partitions(const kfk_source *source);
 extern void kfk_evict(const kfk_source *source);
 extern bool kfk_fence(const kfk_source *source, kfk_partition *partition, const kfk_item *last);
 extern void kfk_report(const kfk_source *source, const char *state, const char *sqlstate, const char *reason);
+extern void kfk_stop(const kfk_source *source, const char *sqlstate, const char *reason) __attribute__((noreturn));
 extern void kfk_halt(const kfk_source *source, const char *fmt,...) __attribute__((format(printf, 2, 3), noreturn));
 extern TimestampTz kfk_time(int64 ms);
 extern uint32 kfk_message_crc(const kfk_message *message);
@@ -185,7 +215,7 @@ extern void kfk_target_decode(kfk_target *target, const kfk_source *source, kfk_
 
 /* batch_pg.c */
 extern kfk_outcome kfk_run_slice(const kfk_source *source, kfk_partition *partitions, int n_partitions,
-							 kfk_item *items, int n, MemoryContext cxt, ErrorData **error);
+							 kfk_item *items, int n, MemoryContext cxt, kfk_failure *failure);
 
 /* isolate_pg.c */
 extern kfk_outcome kfk_batch(const kfk_source *source, kfk_partition *partitions, int n_partitions,
@@ -204,6 +234,16 @@ extern void kfk_add_headers(struct StringInfoData *out, const kfk_message *m);
 extern void kfk_bury(const kfk_source *source, const kfk_item *item);
 extern int	kfk_marked_letters(const kfk_source *source, kfk_partition *partitions, int n_partitions, kfk_item **items);
 extern bool kfk_settle_letter(const kfk_item *item);
+extern const char *const kfk_stage_names[];
+
+/* letter_topic_pg.c */
+extern void kfk_publish_letter(const kfk_source *source, const kfk_item *item);
+
+/* quota_pg.c */
+extern int	kfk_letters_allowed(const kfk_source *source, const kfk_item *items, int n);	/* in a transaction */
+extern void kfk_note_letters(const kfk_source *source, const kfk_item *items, int n);	/* they are committed */
+extern void kfk_check_rate(const kfk_source *source);	/* outside a transaction; may end the process */
+extern void kfk_stop_full(const kfk_source *source) __attribute__((noreturn));
 
 /* replay_pg.c */
 extern void kfk_bound_replay(const kfk_source *source, int32 partition, int64 end);	/* in a transaction, within kfk_owner_begin() */
@@ -212,5 +252,9 @@ extern bool kfk_replay_over(const kfk_source *source, const kfk_partition *parti
 
 /* source_main_pg.c */
 extern void kfk_check_source(const kfk_source *source);	/* once a second; ends the process if it changed */
+
+/* gauge_pg.c */
+extern void kfk_gauge(const kfk_source *source, kfk_client *client, kfk_partition *partitions, int n_partitions);
+extern void kfk_gauge_nothing(void);
 
 #endif							/* MILLRACE_STREAM_SOURCE_H */

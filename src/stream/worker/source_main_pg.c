@@ -34,7 +34,6 @@
 #define PARTITIONS_MS 30000		/* how often new partitions are looked for */
 #define TROUBLED_MS 2000		/* and how often after an error of a broker, to see whether it is over */
 #define SILENT_LIMIT 5			/* then the client is opened again, with the options of then */
-#define WINDOW 1000				/* messages over which the share of dead letters is taken, at least */
 
 extern PGDLLEXPORT void millrace_source_main(Datum arg);
 
@@ -46,6 +45,8 @@ static kfk_partition *partitions = NULL;
 static int	n_partitions = 0;
 static int	topic_partitions = 0;
 static WaitEventSet *wait_set = NULL;
+static bool rescaled = false;	/* the source has another number of workers: open the client again */
+static TimestampTz described = 0;	/* when the topic was looked at */
 static bool redriving = false;	/* marked dead letters may be there */
 static bool troubled = false;	/* brokers gave an error, and no sign of life since */
 static char trouble[512];		/* the last one since the client was opened */
@@ -61,6 +62,7 @@ close_client(void)
 	n_items = 0;
 	n_partitions = 0;
 	client = NULL;
+	kfk_gauge_nothing();
 	if (wait_set)
 	{
 		FreeWaitEventSet(wait_set);
@@ -105,12 +107,13 @@ kfk_check_source(const kfk_source *source)
 {
 	static TimestampTz checked = 0;
 	TimestampTz now = GetCurrentTimestamp();
+	int			workers;
 	bool		unchanged;
 
 	if (!mr_worker_changed() && now - checked < CHECK_MS * INT64CONST(1000))
 		return;
 	kfk_begin("look at the source");
-	unchanged = kfk_source_unchanged(source);
+	unchanged = kfk_source_unchanged(source, &workers);
 	kfk_commit();
 	checked = now;
 	if (!unchanged)
@@ -119,6 +122,7 @@ kfk_check_source(const kfk_source *source)
 		kfk_report(source, "stopped", NULL, NULL);
 		proc_exit(0);
 	}
+	rescaled = workers != source->workers;
 }
 
 /* Logs and errors of the client; cxt current is reset soon. */
@@ -179,6 +183,8 @@ sift(const kfk_source *source, int from)
 
 		if (p == NULL)
 			;
+		else if (kfk_unsettled(client, p->partition))
+			reopen = true;		/* the claim finds out whether it is still the log that was read */
 		else if (m->error)
 		{
 			troubled = true;
@@ -245,6 +251,7 @@ take(const kfk_source *source, bool *reopen)
 	memset(items + n_items, 0, sizeof(kfk_item) * (size_t) n);
 	for (int i = 0; i < n; i++)
 		items[n_items++].message = fresh[i];
+	hear_events(source);		/* after them, see kfk_unsettled() */
 	*reopen = sift(source, from);
 	return n;
 }
@@ -262,34 +269,6 @@ batch_length(const kfk_source *source)
 			return i;
 	}
 	return n_items;
-}
-
-/* Halt when most of what comes is no row: rather the source's fault than the messages'. */
-static void
-watch_dead(const kfk_source *source, const kfk_item *batch, int n)
-{
-	static int64 seen = 0;
-	static int64 dead = 0;
-
-	if (source->max_dead_percent >= 100)
-		return;
-	for (int i = 0; i < n; i++)
-	{
-		seen += !batch[i].message.end;
-		dead += batch[i].sqlstate != NULL;
-	}
-	if (seen < WINDOW)
-		return;
-	if (dead * 100 > seen * source->max_dead_percent)
-	{
-		int64		of = seen,
-					bad = dead;
-
-		close_client();
-		kfk_halt(source, INT64_FORMAT " of the last " INT64_FORMAT " messages went to dead_letters, more than max_dead_percent (%d) allows",
-				 bad, of, source->max_dead_percent);
-	}
-	seen = dead = 0;
 }
 
 /* What the worker lacks though it runs; NULL: nothing. */
@@ -310,6 +289,7 @@ process(const kfk_source *source, MemoryContext cxt)
 	while (n_items > 0)
 	{
 		int			n = batch_length(source);
+		int64		bytes = 0;
 
 		/* Fields of the item that belong to the last batch's memory. */
 		for (int i = 0; i < n; i++)
@@ -318,21 +298,25 @@ process(const kfk_source *source, MemoryContext cxt)
 			items[i].sqlstate = NULL;
 			items[i].rejected = false;
 		}
-		for (int i = 0; i < n_partitions; i++)
-			partitions[i].high = kfk_last_high(client, source->topic, partitions[i].partition);
+		kfk_gauge(source, client, partitions, n_partitions);
 		if (kfk_batch(source, partitions, n_partitions, items, n, cxt) == KFK_FENCED)
 			return true;
 		if (troubled)
 			kfk_report(source, "running", NULL, NULL);
 		troubled = false;
-		watch_dead(source, items, n);
 		for (int i = 0; i < n; i++)
+		{
+			bytes += (int64) items[i].message.value_len;
 			kfk_release(&items[i].message, 1);
+		}
 		memmove(items, items + n, sizeof(kfk_item) * (size_t) (n_items - n));
 		n_items -= n;
+		mr_worker_gauge(MR_GAUGE_BATCH, (int64) MemoryContextMemAllocated(cxt, true) + bytes);
 		MemoryContextReset(cxt);
 		kfk_check_source(source);
 		CHECK_FOR_INTERRUPTS();
+		if (rescaled)
+			return true;
 	}
 	return false;
 }
@@ -358,7 +342,7 @@ redrive(const kfk_source *source, MemoryContext cxt)
 		return false;
 	MemoryContextReset(cxt);
 	kfk_check_source(source);
-	return true;
+	return !rescaled;
 }
 
 /* Transition tables hold a batch's rows: in memory, if we can help it. */
@@ -385,9 +369,10 @@ open_client(kfk_source *source, MemoryContext claims)
 
 	trouble[0] = '\0';
 	MR_FAILPOINT("source.open");
+	rescaled = false;
 	kfk_begin("read the source");
 	ours = kfk_load_source(source);
-	if (ours)
+	if (ours && source->worker < source->workers)
 		client = kfk_open_source(source);
 	kfk_commit();
 	if (!ours)
@@ -395,12 +380,30 @@ open_client(kfk_source *source, MemoryContext claims)
 		kfk_report(source, "stopped", NULL, NULL);
 		proc_exit(0);
 	}
+	if (client == NULL)
+	{
+		kfk_report(source, "running", NULL, "stands by: fewer workers are in force");
+		return false;
+	}
 	raise_work_mem(source);
 	MemoryContextReset(claims);
 	old = MemoryContextSwitchTo(claims);
-	claimed = kfk_claim(source, client, &partitions, &n_partitions, &topic_partitions, error, sizeof(error));
-	MemoryContextSwitchTo(old);
-	hear_events(source);
+	for (int tries = 0;; tries++)
+	{
+		claimed = kfk_claim(source, client, &partitions, &n_partitions, &topic_partitions, error, sizeof(error));
+		MemoryContextSwitchTo(old);
+		hear_events(source);
+		claimed = claimed && kfk_follow(source, client, partitions, n_partitions, error, sizeof(error));
+		if (claimed || tries >= SILENT_LIMIT)
+			break;
+
+		/* The client goes from broker to broker meanwhile: a new one would begin with the first again. */
+		kfk_report(source, "waiting", "08001", cause(error));
+		kfk_nap(CHECK_MS);
+		kfk_check_source(source);
+		MemoryContextReset(claims);
+		MemoryContextSwitchTo(claims);
+	}
 	if (!claimed)
 	{
 		kfk_report(source, "waiting", "08001", cause(error));
@@ -421,6 +424,48 @@ open_client(kfk_source *source, MemoryContext claims)
 	for (int i = 0; i < n_partitions; i++)
 		partitions[i].taken = partitions[i].next_offset;
 	redriving = n_partitions > 0;
+	kfk_gauge(source, client, partitions, n_partitions);
+	kfk_report(source, "running", NULL, idle_reason(source));
+	return true;
+}
+
+static bool
+any_unsettled(void)
+{
+	for (int i = 0; i < n_partitions; i++)
+		if (kfk_unsettled(client, partitions[i].partition))
+			return true;
+	return false;
+}
+
+/*
+ * Every so often: has the topic more partitions by now, do the brokers answer
+ * again, does another log stand behind a partition?  False: open the client again.
+ */
+static bool
+look_at_topic(const kfk_source *source, int every_ms)
+{
+	static int	silent = 0;		/* questions in a row that no broker answered */
+	char		error[512];
+	int			total;
+
+	if (!TimestampDifferenceExceeds(described, GetCurrentTimestamp(), every_ms))
+		return true;
+	if (!kfk_describe(client, source->topic, CHECK_MS, &total, error, sizeof(error)))
+	{
+		troubled = true;
+		described = GetCurrentTimestamp();
+		kfk_report(source, "waiting", "08001", cause(error));
+
+		/* The server's options may name other brokers by now. */
+		return ++silent % SILENT_LIMIT != 0;
+	}
+	described = GetCurrentTimestamp();
+	troubled = false;
+	trouble[0] = '\0';
+	silent = 0;
+	if (total != topic_partitions || any_unsettled())
+		return false;
 	kfk_report(source, "running", NULL, idle_reason(source));
 	return true;
 }
@@ -430,10 +475,7 @@ static void
 turn(kfk_source *source, MemoryContext cxt, MemoryContext claims)
 {
 	static TimestampTz collecting = 0;	/* since when the batch has been waiting */
-	static TimestampTz described = 0;
-	static int	silent = 0;		/* questions in a row that no broker answered */
 	TimestampTz now;
-	char		error[512];
 	int			before;
 	int			taken;
 	bool		reopen;
@@ -442,7 +484,10 @@ turn(kfk_source *source, MemoryContext cxt, MemoryContext claims)
 	{
 		if (!open_client(source, claims))
 		{
-			kfk_nap(CHECK_MS);
+			if (source->worker < source->workers)
+				kfk_nap(CHECK_MS);
+			else
+				mr_wait_latch(CHECK_MS);	/* the supervisor wakes us when we are needed */
 			return;
 		}
 		described = GetCurrentTimestamp();
@@ -457,9 +502,15 @@ turn(kfk_source *source, MemoryContext cxt, MemoryContext claims)
 		return;
 	}
 
+	/* Also when there is always something to do. */
+	if (!look_at_topic(source, PARTITIONS_MS))
+	{
+		close_client();
+		return;
+	}
+
 	/* First silence the bell, then empty what it rings for. */
 	kfk_silence(client);
-	hear_events(source);
 	before = n_items;
 	MR_FAILPOINT("source.before_poll");
 	taken = take(source, &reopen);
@@ -489,43 +540,25 @@ turn(kfk_source *source, MemoryContext cxt, MemoryContext claims)
 		return;
 
 	kfk_check_source(source);
+	if (rescaled)
+	{
+		close_client();
+		return;
+	}
+	kfk_gauge(source, client, partitions, n_partitions);
 	if (!redriving && kfk_replay_over(source, partitions, n_partitions))
 	{
 		close_client();
 		kfk_report(source, "stopped", NULL, NULL);
 		proc_exit(0);
 	}
-	if (TimestampDifferenceExceeds(described, now, troubled ? TROUBLED_MS : PARTITIONS_MS))
+	if (!look_at_topic(source, troubled || any_unsettled() ? TROUBLED_MS : PARTITIONS_MS))
 	{
-		int			total;
-
-		/* Also the sign that brokers which were away are back. */
-		if (kfk_describe(client, source->topic, CHECK_MS, &total, error, sizeof(error)))
-		{
-			if (total != topic_partitions)
-			{
-				close_client();
-				return;
-			}
-			troubled = false;
-			trouble[0] = '\0';
-			silent = 0;
-			kfk_report(source, "running", NULL, idle_reason(source));
-		}
-		else
-		{
-			troubled = true;
-			kfk_report(source, "waiting", "08001", cause(error));
-
-			/* The server's options may name other brokers by now. */
-			if (++silent % SILENT_LIMIT == 0)
-				close_client();
-		}
-		described = GetCurrentTimestamp();
+		close_client();
+		return;
 	}
 	pgstat_report_stat(true);
-	if (client != NULL)
-		wait_for_messages(redriving ? 0 : CHECK_MS);
+	wait_for_messages(redriving ? 0 : CHECK_MS);
 }
 
 void
