@@ -74,6 +74,8 @@ MUTANTS = [
       ('AND NOT pg_visible_in_snapshot(m.xid, $5::pg_snapshot)', 'AND $5 <> \'\'')], 'test_stream_points.py', 'late'),
     ('claims not flushed under synchronous_commit = off', STREAM + 'outbox_main_pg.c',
      [('	if (synchronous_commit < SYNCHRONOUS_COMMIT_REMOTE_FLUSH)\n', '	if (false)\n')], 'test_stream_points.py', 'unflushed'),
+    ('lease token not checked', 'src/task/worker/deliver_pg.c',
+     [('WHERE id = ANY ($1) AND epoch = $2 RETURNING id', 'WHERE id = ANY ($1) AND $2 > 0 RETURNING id')], 'test_stream_points.py', 'token'),
     ('messages before next_offset are not dropped', STREAM + 'source_main_pg.c',
      [('keep = m->offset >= p->taken;', 'keep = true;')], 'test_stream_points.py', 'restarts'),
     ('a full disk makes dead letters', 'src/core/process_pg.c',
