@@ -2,12 +2,15 @@
 and by time, with dead letters of their own; halted, cancelled, dropped; with transform, upserts, Avro.  The oracle is a reading
 of the topic by another library."""
 # timeout: 600
+import base64
 import json
 import os
 import signal
+import struct
 import sys
 import threading
 import time
+import zlib
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 from lib import tap
@@ -325,6 +328,72 @@ def rewinds(c, kafka):
         tap.same((places(c, f'few_{name}'), figures(c, one)[2]), (asked(left, {0: (begin, stop)}), '0'), f'a replay of {begin} to {stop} of it is what is left')
 
 
+def models(c, kafka):
+    """Pipeline images: descriptors replayed with another model version differ from the live predictions where classify() does."""
+    c.psql("""GRANT millrace_admin, millrace_modeler TO app; GRANT CREATE ON DATABASE postgres TO app; SET ROLE app;
+        CREATE TABLE points AS SELECT ARRAY[x, y]::real[] AS d, CASE WHEN x + y > 10 THEN 'far' ELSE 'near' END AS one, CASE WHEN x + y > 7 THEN 'far' ELSE 'near' END AS two
+            FROM generate_series(0, 10) x, generate_series(0, 10) y;
+        SELECT millrace.train_model('line', 'logistic_regression', 'SELECT d, one FROM points ORDER BY d', 'one', '{"C": 100}');
+        SELECT millrace.train_model('line', 'random_forest', 'SELECT d, two FROM points ORDER BY d', 'two', '{"n_estimators": 15, "random_state": 1}');
+        SELECT millrace.promote_model('line', 1);""")
+    kafka.create_topic('features', 2)
+    c.psql("""SET ROLE app; SELECT millrace.create_pipeline('images', options => '{"server": "k", "features_topic": "features"}');
+        DELETE FROM images.profiles; INSERT INTO images.profiles (profile, model) VALUES ('line', 'line')""")
+
+    def vector(i):
+        return [(i * 37 % 101) / 10, (i * 53 % 97) / 9.7]
+    n = 3000
+    kafka.produce('features', [(i % 2, None, b'{"image_id": "x", "descriptors": "bad"}' if i % 50 == 9 else json.dumps({'image_id': f'i{i}', 'descriptors': vector(i), 'descriptor_count': 2}).encode()) for i in range(n)])
+    caught_up(c, 'images_descriptors', n)
+    name = c.value("""SET ROLE app; SELECT images.replay(200, 1200, '{"line": "line:2"}', options => '{"batch_rows": 200}')""")
+    kafka.produce('features', [(i % 2, None, json.dumps({'image_id': f'i{i}', 'descriptors': vector(i)}).encode()) for i in range(n, n + 500)])
+    state(c, name)
+    caught_up(c, 'images_descriptors', n + 500)
+    read = [(json.loads(v), p, o) for p, o, _, v in kafka.read_all('features') if 200 <= o < 1200]
+    good = {m['image_id']: m['descriptors'] for m, _, _ in read if m['image_id'] != 'x'}
+    said = {version: dict(zip(good, (r[0] for r in c.psql(f"SELECT (classify(d::real[], 'line:{version}')).label FROM unnest({literal('{' + ','.join(chr(34) + json.dumps(d).replace('[', '{').replace(']', '}') + chr(34) for d in good.values()) + '}')}::text[]) WITH ORDINALITY t(d, i) ORDER BY i")))) for version in (1, 2)}
+    differ = sorted(i for i in good if said[1][i] != said[2][i])
+    tap.ok(100 < len(differ) < 900, f'the versions differ about {len(differ)} of {len(good)} descriptors')
+    tap.same([r[0] for r in c.psql(f"SELECT image_id FROM images.replay_diff WHERE replay = '{name}' AND changed ORDER BY image_id COLLATE \"C\"")], differ, 'and so do the replay and the live predictions, nowhere else')
+    tap.same(c.psql(f"SELECT count(*), bool_and(same_message), min(live_model), max(live_model), min(replayed_model), max(replayed_model) FROM images.replay_diff WHERE replay = '{name}'"),
+             [(str(len(good)), 't', 'line:1', 'line:1', 'line:2', 'line:2')], 'each of the range once, of the same message, by these versions')
+    tap.same(c.psql(f'SELECT image_id, label FROM {name}.predictions ORDER BY image_id COLLATE "C"'), sorted(said[2].items()), 'what the other version says is what classify() says')
+    tap.same(c.psql(f"SELECT images, compared, changed FROM images.replay_agreement WHERE replay = '{name}'"), [(str(len(good)), str(len(good)), str(len(differ)))], 'the summary counts the same')
+    tap.same(sorted((a, b, int(k)) for a, b, k in c.psql(f"SELECT live_label, replayed_label, images FROM images.replay_confusion WHERE replay = '{name}'")),
+             sorted((a, b, sum(said[1][i] == a and said[2][i] == b for i in good)) for a, b in {(said[1][i], said[2][i]) for i in good}), 'and so does the confusion')
+    tap.same(letters(c, name), sorted((p, o) for m, p, o in read if m['image_id'] == 'x'), 'what is no row is a dead letter of the replay')
+    tap.same(c.psql(f"SELECT sum(r.rows), count(DISTINCT p.run_id) = count(DISTINCT r.run_id), bool_and(r.model_version = 2) FROM {name}.runs r JOIN (SELECT DISTINCT run_id FROM {name}.predictions) p USING (run_id)"),
+             [(str(len(good)), 't', 't')], 'lineage: its runs name the version')
+    tap.same(c.value('SELECT count(*) FROM images.predictions'), str(n + 500 - n // 50), 'live predictions are all there, and none more')
+    c.psql("SET ROLE app; SELECT millrace.drop_pipeline('images')")
+    tap.same(c.psql("SELECT name FROM millrace.sources WHERE name LIKE 'images%'"), [], 'the pipeline takes its shadow with it')
+
+
+def photo(i):
+    """A small PNG."""
+    def chunk(kind, data):
+        return struct.pack('>I', len(data)) + kind + data + struct.pack('>I', zlib.crc32(kind + data))
+    rows = b''.join(b'\0' + bytes((x * (i + 3) + y * 7 * i) % 256 for x in range(3 * 32)) for y in range(32))
+    return b'\x89PNG\r\n\x1a\n' + chunk(b'IHDR', struct.pack('>IIBBBBB', 32, 32, 8, 2, 0, 0, 0)) + chunk(b'IDAT', zlib.compress(rows)) + chunk(b'IEND', b'')
+
+
+def photos(c, kafka):
+    """Pipeline images: photos replayed, extracted and classified anew."""
+    c.psql('GRANT millrace_admin, millrace_modeler TO app; GRANT CREATE ON DATABASE postgres TO app; SELECT millrace.install_models()')
+    kafka.create_topic('photos', 1)
+    c.psql("""SET ROLE app; SELECT millrace.create_pipeline('images', 'pictures', options => '{"server": "k", "images_topic": "photos"}');""")
+    kafka.produce('photos', [(0, None, json.dumps({'image_id': f'p{i}', 'content': base64.b64encode(b'broken' if i % 10 == 4 else photo(i)).decode()}).encode()) for i in range(60)])
+    caught_up(c, 'pictures_images', 60)
+    name = c.value("""SET ROLE app; SELECT pictures.replay(20, 50, '{"fast": "cifar10_fast", "tiny": "cifar10_fast"}')""")
+    state(c, name)
+    tap.same(c.psql(f"SELECT profile, images, compared, changed FROM pictures.replay_agreement WHERE replay = '{name}' ORDER BY 1"), [('fast', '27', '27', '0'), ('tiny', '27', '0', '0')],
+             'photos of the range are classified again, by the profiles asked for')
+    tap.same(c.psql(f'SELECT image_id, descriptors FROM {name}.descriptors ORDER BY source_offset'), c.psql('SELECT image_id, descriptors FROM pictures.descriptors WHERE source_offset >= 20 AND source_offset < 50 ORDER BY source_offset'),
+             'their descriptors are the same')
+    tap.same(c.psql(f'SELECT image_id, stage FROM {name}.failures ORDER BY 1'), [('p24', 'extract'), ('p34', 'extract'), ('p44', 'extract')], "broken ones are failures of the shadow's own")
+    tap.same(c.value('SELECT count(*) FROM pictures.failures'), '6', 'and the live ones stay as they were')
+
+
 def forms(c, kafka):
     """Sources with a transform, with upserts and deletes, with Avro."""
     kafka.create_topic('lines', 1)
@@ -380,4 +449,4 @@ def forms(c, kafka):
 
 
 if __name__ == '__main__':
-    run('stream_replay', (ranges, rewinds, kept, forms, ends, killed), kafka=Kafka(folder('stream_replay'), settings={'log.cleaner.backoff.ms': '200'}), killed=True)
+    run('stream_replay', (ranges, rewinds, kept, models, photos, forms, ends, killed), kafka=Kafka(folder('stream_replay'), settings={'log.cleaner.backoff.ms': '200'}), killed=True)

@@ -102,12 +102,12 @@ read_file(const char *name)
 	return text;
 }
 
-/* The template's text, <kind>.sql and <kind>_objects.sql.  kind is checked to be a plain word before it names a file. */
+/* The template's text: <kind>.sql and, where they are, its further parts.  kind is checked to be a plain word before it names a file. */
 static char *
 read_template(const char *kind)
 {
+	static const char *const parts[] = {"objects", "replay"};
 	char	   *text;
-	char	   *objects;
 
 	for (const char *p = kind; *p; p++)
 		if (!(*p >= 'a' && *p <= 'z'))
@@ -121,8 +121,14 @@ read_template(const char *kind)
 				(errcode(ERRCODE_UNDEFINED_OBJECT),
 				 errmsg("pipeline kind \"%s\" does not exist", kind),
 				 errhint("This version of millrace has the kinds images and tabular.")));
-	objects = read_file(psprintf("%s_objects", kind));
-	return objects ? psprintf("%s\n%s", text, objects) : text;
+	for (int i = 0; i < (int) lengthof(parts); i++)
+	{
+		char	   *part = read_file(psprintf("%s_%s", kind, parts[i]));
+
+		if (part != NULL)
+			text = psprintf("%s\n%s", text, part);
+	}
+	return text;
 }
 
 /* Put names in place of @schema@, @schema_literal@ and @extschema@, and the options (NULL in an upgrade) as a literal. */
@@ -366,6 +372,12 @@ millrace_drop_pipeline(PG_FUNCTION_ARGS)
 	SPI_connect();
 	kind = owned_pipeline(name);
 	values[0] = CStringGetTextDatum(name);
+	/* The shadows of a pipeline of photos: their predictions are children of a table of its. */
+	run("SELECT millrace.drop_pipeline(n.nspname) FROM pg_catalog.pg_inherits i "
+		"JOIN pg_catalog.pg_class c ON c.oid = i.inhrelid JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace "
+		"JOIN millrace.pipelines p ON p.name = n.nspname AND p.kind = 'images' "
+		"WHERE c.relname = 'predictions' AND i.inhparent = pg_catalog.to_regclass(pg_catalog.format('%I.replayed_predictions', $1))",
+		1, types, values, NULL, SPI_OK_SELECT);
 	run("SELECT millrace.drop_source(s.name) FROM millrace.sources s "
 		"WHERE pg_catalog.starts_with(s.target, pg_catalog.format('%I.', $1))",
 		1, types, values, NULL, SPI_OK_SELECT);

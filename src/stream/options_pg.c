@@ -60,6 +60,8 @@ static const option_rule rules[] = {
 	{"batch_timeout_ms", NULL, 1000, 3600000, NULL},
 	{"max_message_bytes", NULL, 1024, 1 << 28, NULL},
 	{"max_dead_percent", NULL, 0, 100, NULL},
+	{"workers_min", NULL, 1, KFK_MAX_WORKERS, NULL},
+	{"workers_max", NULL, 1, KFK_MAX_WORKERS, NULL},
 	{"partitions", NULL, 1, 0, check_resolved},
 	{"control_topic", NULL, 1, 0, check_topic},
 	{"lease_ms", NULL, 1000, 3600000, NULL},
@@ -279,6 +281,37 @@ check_option(const char *name, const JsonbValue *v, Oid target)
 			 errhint("Options are %s.", known.data)));
 }
 
+/* A number among options that have been checked; if_none where it is not there. */
+static int64
+number_of(Jsonb *options, const char *name, int64 if_none)
+{
+	JsonbValue	buffer;
+	JsonbValue *v = getKeyJsonValueFromContainer(&options->root, name, (int) strlen(name), &buffer);
+
+	if (v == NULL || (v->type != jbvNumeric && v->type != jbvString))
+		return if_none;
+	return strtoi64(v->type == jbvString ? pnstrdup(v->val.string.val, v->val.string.len) :
+					DatumGetCString(DirectFunctionCall1(numeric_out, NumericGetDatum(v->val.numeric))), NULL, 10);
+}
+
+static void
+check_workers(Jsonb *options)
+{
+	int64		all = number_of(options, "workers", 0);
+	int64		low = number_of(options, "workers_min", 0);
+	int64		high = number_of(options, "workers_max", 0);
+
+	if (all > 0 && (low > 0 || high > 0))
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("source option \"workers\" excludes workers_min and workers_max"),
+				 errhint("It stands for both of them.")));
+	if (high > 0 && low > high)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("source option \"workers_min\" (%d) is more than workers_max (%d)", (int) low, (int) high)));
+}
+
 /* What an option needs of the others and of the target. */
 static void
 check_together(Jsonb *options, Oid target)
@@ -295,6 +328,7 @@ check_together(Jsonb *options, Oid target)
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 				 errmsg("source option \"control_topic\" needs option \"partitions\"")));
+	check_workers(options);
 	if (deletes && !conflict)
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),

@@ -129,8 +129,8 @@ take_option(Jsonb **options, const char *name)
 }
 
 /* Options that say what is read of the topic, by how many, and where else dead letters go: of the source alone. */
-static const char *const not_inherited[] = {"start", "workers", "workers_min", "workers_max", "partitions", "control_topic", "lease_ms",
-	"dead_letter_topic", "dead_letter_server"};
+static const char *const not_inherited[] = {"start", "workers", "workers_min", "workers_max",
+"partitions", "control_topic", "lease_ms", "dead_letter_topic", "dead_letter_server"};
 
 /* What the replay is told: options of the source, and over them those given here. */
 static Jsonb *
@@ -144,8 +144,7 @@ merge_options(Jsonb *source, Jsonb *given)
 static void
 check_given(Jsonb *given)
 {
-	static const char *const refused[] = {"owner", "start", "partitions", "control_topic", "lease_ms",
-	"dead_letter_topic", "dead_letter_server"};
+	static const char *const refused[] = {"owner", "start", "partitions", "control_topic", "lease_ms"};
 	JsonbValue	buffer;
 
 	if (!JB_ROOT_IS_OBJECT(given))

@@ -33,6 +33,7 @@
 #include "storage/latch.h"
 #include "storage/lmgr.h"
 #include "stream/outbox.h"
+#include "stream/scale.h"
 #include "stream/stream.h"
 #include "stream/workers.h"
 #include "utils/builtins.h"
@@ -52,7 +53,8 @@ typedef struct child
 	int			nworkers;
 	Oid			role;
 	int64		config;			/* generation of its row */
-	bool		wanted;			/* by this turn's look at the table */
+	bool		listed;			/* in the table, at this turn's look */
+	bool		wanted;			/* and nothing stands against it */
 	BackgroundWorkerHandle *handle; /* NULL: not running */
 	int			slot;
 	uint64		generation;
@@ -60,6 +62,7 @@ typedef struct child
 	TimestampTz started;
 	TimestampTz retry_at;
 	int			failures;
+	bool		no_room;		/* there was none for it at the last attempt */
 	char		reason[192];	/* as written to the table; "" if none */
 } child;
 
@@ -73,7 +76,6 @@ static List *children = NIL;	/* of child *, in TopMemoryContext */
  */
 static const char sources_query[] =
 "SELECT s.name, r.oid, s.generation,"
-"       CASE WHEN s.options->>'workers' ~ '^[0-9]{1,2}$' THEN greatest((s.options->>'workers')::int4, 1) ELSE 1 END,"
 "       CASE WHEN s.bound_to <> $1 THEN"
 "              pg_catalog.format('restored or copied from another database: %s() starts it here', s.resume)"
 "            WHEN r.oid IS NULL THEN pg_catalog.format('role \"%s\" does not exist', s.owner)"
@@ -227,14 +229,16 @@ start_child(child *c, TimestampTz now)
 
 	if (!mr_slot_reserve(c->kind, MyDatabaseId, c->role, c->name, c->index, c->nworkers, c->config, &args))
 	{
-		if (args.slot == -2)
+		c->no_room = args.slot == -2;
+		if (c->no_room)
 			explain(c, "all slots for Millrace's workers are taken", "53400");
 		return;					/* a worker of an earlier supervisor is leaving */
 	}
 	old = MemoryContextSwitchTo(TopMemoryContext);
 	c->handle = mr_register(&args, KFK_WORKER_LIBRARY, kinds[kind].main, kinds[kind].type);
 	MemoryContextSwitchTo(old);
-	if (c->handle == NULL)
+	c->no_room = c->handle == NULL;
+	if (c->no_room)
 	{
 		c->retry_at = TimestampTzPlusMilliseconds(now, 5000);
 		explain(c, mr_no_room(), "53400");
@@ -280,7 +284,7 @@ reconcile(void)
 	foreach(cell, children)
 	{
 		reap(lfirst(cell), now);
-		((child *) lfirst(cell))->wanted = false;
+		((child *) lfirst(cell))->wanted = ((child *) lfirst(cell))->listed = false;
 	}
 	stop_strangers();
 	if (!cleaned)
@@ -292,6 +296,7 @@ reconcile(void)
 		cleaned = true;
 	}
 
+	mr_scale_begin();
 	if (plan == NULL)
 		plan = keep(sources_query, 1, types);
 	SPI_execute_plan(plan, &binding, NULL, true, 0);
@@ -305,10 +310,10 @@ reconcile(void)
 		char	   *name = SPI_getvalue(row, desc, 1);
 		Oid			role = DatumGetObjectId(SPI_getbinval(row, desc, 2, &null));
 		int64		config = DatumGetInt64(SPI_getbinval(row, desc, 3, &null));
-		int			nworkers = DatumGetInt32(SPI_getbinval(row, desc, 4, &null));
-		char	   *against = SPI_getvalue(row, desc, 5);
-		mr_worker_kind kind = kind_named(SPI_getvalue(row, desc, 6));
-		int			first = DatumGetInt32(SPI_getbinval(row, desc, 7, &null));
+		char	   *against = SPI_getvalue(row, desc, 4);
+		mr_worker_kind kind = kind_named(SPI_getvalue(row, desc, 5));
+		int			first = DatumGetInt32(SPI_getbinval(row, desc, 6, &null));
+		int			nworkers = kind == MR_SOURCE ? mr_scale_workers(name) : 1;
 
 		for (int index = first; index < first + nworkers; index++)
 		{
@@ -333,6 +338,7 @@ reconcile(void)
 			c->config = config;
 			c->nworkers = nworkers;
 			c->role = role;
+			c->listed = true;
 			c->wanted = against == NULL;
 			if (against)
 			{
@@ -359,23 +365,23 @@ reconcile(void)
 			start_child(c, now);
 	}
 
+	foreach(cell, children)
+	{
+		child	   *c = lfirst(cell);
+		pid_t		pid;
+
+		if (c->wanted)
+			mr_scale_child(c->kind, c->name, c->index,
+						   c->handle && GetBackgroundWorkerPid(c->handle, &pid) == BGWH_STARTED, c->no_room && c->handle == NULL);
+	}
+	mr_scale_end();
+
 	/* Forget what nobody wants and nothing runs; a reason against it is kept. */
 	foreach(cell, children)
 	{
 		child	   *c = lfirst(cell);
-		bool		listed = false;
 
-		for (uint64 k = 0; k < n && !listed; k++)
-		{
-			bool		null;
-
-			int			first = DatumGetInt32(SPI_getbinval(rows->vals[k], rows->tupdesc, 7, &null));
-
-			listed = strcmp(SPI_getvalue(rows->vals[k], rows->tupdesc, 1), c->name) == 0 &&
-				c->index >= first && c->index < first + c->nworkers &&
-				kind_named(SPI_getvalue(rows->vals[k], rows->tupdesc, 6)) == c->kind;
-		}
-		if (listed || c->handle)
+		if (c->listed || c->handle)
 			continue;
 		mr_slot_forget_waiting(c->kind, MyDatabaseId, c->name, c->index);
 		children = foreach_delete_current(children, cell);

@@ -20,6 +20,9 @@ CREATE TABLE millrace.sources (
 	partitions  int,
 	created_by  text NOT NULL DEFAULT session_user,
 	created_at  timestamptz NOT NULL DEFAULT now(),
+	workers_now int CHECK (workers_now > 0),
+	workers_since timestamptz,
+	workers_reason text,
 	replay_of   text
 );
 COMMENT ON TABLE millrace.sources IS 'Kafka topics that are read into tables';
@@ -39,6 +42,9 @@ COMMENT ON COLUMN millrace.sources.cluster_id IS 'Kafka cluster its offsets belo
 COMMENT ON COLUMN millrace.sources.partitions IS 'partitions of the topic when it was first read: later ones start at their beginning, whatever option start says';
 COMMENT ON COLUMN millrace.sources.created_by IS 'who called create_source';
 COMMENT ON COLUMN millrace.sources.created_at IS 'when create_source was called';
+COMMENT ON COLUMN millrace.sources.workers_now IS 'workers that share its partitions now; the supervisor sets it, from workers_min to workers_max';
+COMMENT ON COLUMN millrace.sources.workers_since IS 'since when';
+COMMENT ON COLUMN millrace.sources.workers_reason IS 'why so many, or why not more';
 COMMENT ON COLUMN millrace.sources.replay_of IS 'this is a replay of that source: it reads a range of its topic into another table and ends';
 
 -- One row a partition, updated by every batch: kept half empty for HOT.  No foreign key to
@@ -107,8 +113,8 @@ CREATE TABLE millrace.source_workers (
 ) WITH (fillfactor = 30);
 COMMENT ON TABLE millrace.source_workers IS 'what each worker of a source is doing, as it says itself; millrace.status() also knows whether it lives';
 COMMENT ON COLUMN millrace.source_workers.source IS 'source';
-COMMENT ON COLUMN millrace.source_workers.worker IS 'its number, from 0: it reads the partitions p with p % workers = worker';
-COMMENT ON COLUMN millrace.source_workers.workers IS 'workers of the source';
+COMMENT ON COLUMN millrace.source_workers.worker IS 'its number, from 0: it reads every workers-th partition, from this one on; not less than sources.workers_now: it stands by, or has ended';
+COMMENT ON COLUMN millrace.source_workers.workers IS 'workers of the source when it said so';
 COMMENT ON COLUMN millrace.source_workers.pid IS 'its process; 0 where none could be started';
 COMMENT ON COLUMN millrace.source_workers.state IS 'starting, running, waiting (retries by itself, for the reason beside it) or stopped';
 COMMENT ON COLUMN millrace.source_workers.reason IS 'what it waits for or why it stopped';

@@ -8,20 +8,22 @@ CREATE VIEW millrace.source_status AS
 					 THEN 'restored or copied from another database: resume_source() starts it here' END,
 				s.reason, w.reason) AS reason, COALESCE(s.sqlstate, w.sqlstate) AS sqlstate,
 		   w.workers, w.pids, o.partitions, o.messages_behind, o.rows, o.dead, o.skipped, o.deleted, o.batches, o.last_batch_at,
-		   w.errors, w.last_error
+		   e.errors, e.last_error, s.workers_reason
 	FROM millrace.sources s
 	LEFT JOIN (SELECT source, pg_catalog.count(*) AS workers, pg_catalog.array_agg(pid ORDER BY worker) AS pids,
 					  CASE WHEN pg_catalog.bool_or(state = 'waiting') THEN 'waiting'
 						   WHEN pg_catalog.bool_and(state = 'stopped') THEN 'running, no worker'
 						   WHEN pg_catalog.bool_or(state = 'starting') THEN 'starting' ELSE 'running' END AS state,
-					  pg_catalog.max(reason) AS reason, pg_catalog.max(sqlstate) AS sqlstate,
-					  pg_catalog.sum(errors) AS errors, pg_catalog.max(last_error) AS last_error
-			   FROM (SELECT w.source, w.worker, NULLIF(w.pid, 0) AS pid, w.reason, w.sqlstate, w.errors, w.last_error,
+					  pg_catalog.max(reason) AS reason, pg_catalog.max(sqlstate) AS sqlstate
+			   FROM (SELECT w.source, w.worker, NULLIF(w.pid, 0) AS pid, w.reason, w.sqlstate,
 							  -- a process that is gone has said its last: a server that crashed, a standby
 							  CASE WHEN w.pid = 0 OR w.state = 'waiting'
 								OR EXISTS (SELECT FROM millrace.worker_slots() l WHERE l.pid = w.pid) THEN w.state ELSE 'stopped' END AS state
-					   FROM millrace.source_workers w) w
+					   FROM millrace.source_workers w JOIN millrace.sources s ON s.name = w.source AND w.worker < COALESCE(s.workers_now, 1)) w
 			   GROUP BY source) w ON w.source = s.name
+	LEFT JOIN (SELECT source, pg_catalog.sum(errors) AS errors,
+					  (pg_catalog.array_agg(last_error ORDER BY last_error_at DESC NULLS LAST))[1] AS last_error
+			   FROM millrace.source_workers GROUP BY source) e ON e.source = s.name
 	LEFT JOIN (SELECT source, pg_catalog.count(*) AS partitions,
 					  pg_catalog.sum(GREATEST(COALESCE(to_offset, high_watermark) - next_offset, 0)) AS messages_behind,
 					  pg_catalog.sum(rows) AS rows, pg_catalog.sum(dead) AS dead, pg_catalog.sum(skipped) AS skipped, pg_catalog.sum(deleted) AS deleted,

@@ -209,8 +209,7 @@ next_partition(const kfk_source *source, const Bitmapset *mine, int p)
 }
 
 /*
- * Claim the worker's partitions and have the client read them from where they
- * stand.  Outside a transaction; *claimed in the current context, *total the
+ * Claim the worker's partitions.  Outside a transaction; *claimed in the current context, *total the
  * partitions of the topic.  False, with the reason in error, if that is not
  * possible now.  Halts the source where going on would lose or repeat messages.
  */
@@ -223,11 +222,8 @@ kfk_claim(const kfk_source *source, kfk_client *client, kfk_partition **claimed,
 	int64	   *low;
 	int64	   *rewound;		/* offset of rewind_to; of a partition never seen, that of option start's time */
 	const known **rewinds;
-	int32	   *numbers;
-	int64	   *offsets;
 	Bitmapset  *my_partitions;
 	int			mine = 0;
-	int			assigned = 0;
 
 	if (!kfk_describe(client, source->topic, ASK_MS, total, error, error_size))
 		return false;
@@ -247,8 +243,6 @@ kfk_claim(const kfk_source *source, kfk_client *client, kfk_partition **claimed,
 	low = palloc0(sizeof(*low) * (size_t) *total);
 	rewound = palloc0(sizeof(*rewound) * (size_t) *total);
 	rewinds = palloc0(sizeof(*rewinds) * (size_t) *total);
-	numbers = palloc(sizeof(*numbers) * (size_t) *total);
-	offsets = palloc(sizeof(*offsets) * (size_t) *total);
 
 	kfk_begin("look up offsets");
 	rows = known_partitions(source);
@@ -318,11 +312,27 @@ kfk_claim(const kfk_source *source, kfk_client *client, kfk_partition **claimed,
 					 p[i].next_offset, p[i].partition, p[i].high);
 		if (p[i].check_offset < low[i])
 			p[i].check_offset = -1;
-		numbers[assigned] = p[i].partition;
-		offsets[assigned++] = p[i].check_offset >= 0 ? p[i].check_offset : p[i].next_offset;
 	}
 	*claimed = p;
 	*n = mine;
+	return true;
+}
+
+/* Have the client read claimed partitions from where they stand.  False, with the reason in error, if it cannot. */
+bool
+kfk_follow(const kfk_source *source, kfk_client *client, const kfk_partition *p, int n, char *error, size_t error_size)
+{
+	int32	   *numbers = palloc(sizeof(*numbers) * (size_t) (n + 1));
+	int64	   *offsets = palloc(sizeof(*offsets) * (size_t) (n + 1));
+	int			assigned = 0;
+
+	for (int i = 0; i < n; i++)
+	{
+		if (p[i].next_offset >= p[i].end)
+			continue;			/* a replay has read it */
+		numbers[assigned] = p[i].partition;
+		offsets[assigned++] = p[i].check_offset >= 0 ? p[i].check_offset : p[i].next_offset;
+	}
 	return kfk_assign(client, source->topic, assigned, numbers, offsets, error, error_size);
 }
 

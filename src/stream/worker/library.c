@@ -51,7 +51,7 @@ kfk_start(rd_kafka_type_t type, rd_kafka_conf_t *conf, const kfk_settings *setti
 	sigset_t	all,
 				before;
 
-	rd_kafka_conf_set_events(conf, RD_KAFKA_EVENT_ERROR | RD_KAFKA_EVENT_LOG);
+	rd_kafka_conf_set_events(conf, RD_KAFKA_EVENT_ERROR | RD_KAFKA_EVENT_LOG | RD_KAFKA_EVENT_STATS);
 	rd_kafka_conf_set_opaque(conf, guard);
 	guard->refuses = settings->refuses;
 	if (settings->refuses)
@@ -70,12 +70,19 @@ kfk_start(rd_kafka_type_t type, rd_kafka_conf_t *conf, const kfk_settings *setti
 }
 
 bool
-kfk_poll_event(rd_kafka_queue_t *queue, kfk_event *event)
+kfk_poll_event(rd_kafka_queue_t *queue, kfk_event *event, kfk_statistics *statistics)
 {
 	rd_kafka_event_t *from = rd_kafka_queue_poll(queue, 0);
 	const char *facility,
 			   *text;
 
+	while (from && rd_kafka_event_type(from) == RD_KAFKA_EVENT_STATS)
+	{
+		if (statistics)
+			kfk_read_statistics(statistics, rd_kafka_event_stats(from));
+		rd_kafka_event_destroy(from);
+		from = rd_kafka_queue_poll(queue, 0);
+	}
 	if (from == NULL)
 		return false;
 	memset(event, 0, sizeof(*event));

@@ -251,10 +251,19 @@ rotate(void)
 		emptied = now / USECS_PER_MINUTE;
 }
 
+/* Commits are on disk when they return, whatever the configuration says by now. */
+static void
+commit_flushed(void)
+{
+	if (synchronous_commit < SYNCHRONOUS_COMMIT_REMOTE_FLUSH)
+		SetConfigOption("synchronous_commit", "on", PGC_USERSET, PGC_S_SESSION);
+}
+
 static void
 turn(const kfk_outbox *outbox, kfk_outbatch *batch)
 {
 	check_outbox(outbox);
+	commit_flushed();
 	if (producer == NULL)
 	{
 		open_producer(outbox);
@@ -283,7 +292,7 @@ turn(const kfk_outbox *outbox, kfk_outbatch *batch)
 	kfk_wait_latch(IDLE_MS);
 }
 
-/* Plans by the two indexes whatever the statistics say, and a commit that is on disk when it returns. */
+/* Plans by the two indexes whatever the statistics say. */
 static void
 settle_session(void)
 {
@@ -291,8 +300,6 @@ settle_session(void)
 	SetConfigOption("enable_bitmapscan", "off", PGC_USERSET, PGC_S_SESSION);
 	SetConfigOption("plan_cache_mode", "force_generic_plan", PGC_USERSET, PGC_S_SESSION);
 	SetConfigOption("jit", "off", PGC_USERSET, PGC_S_SESSION);
-	if (synchronous_commit < SYNCHRONOUS_COMMIT_REMOTE_FLUSH)
-		SetConfigOption("synchronous_commit", "on", PGC_USERSET, PGC_S_SESSION);
 }
 
 void

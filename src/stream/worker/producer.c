@@ -123,7 +123,7 @@ kfk_producer_close(kfk_producer *producer)
 bool
 kfk_producer_event(kfk_producer *producer, kfk_event *event)
 {
-	return kfk_poll_event(producer->events, event);
+	return kfk_poll_event(producer->events, event, NULL);
 }
 
 /* What an error of the transactional calls means for us. */

@@ -208,7 +208,7 @@ read_options(kfk_source *source, Jsonb *options)
 }
 
 /*
- * Read the row into source (whose cxt, name, worker and workers are set).
+ * Read the row into source (whose cxt, name and worker are set).
  * False if it is not for us: gone, not running, bound elsewhere or, unless
  * source->generation is 0, changed since.
  */
@@ -223,7 +223,7 @@ kfk_load_source(kfk_source *source)
 
 	kfk_owner_begin(&save);
 	kfk_prepare(&plan, "SELECT server, topic, target, owner, cluster_id, generation, coalesce(partitions, 0), options, "
-				   "state OPERATOR(pg_catalog.=) 'running', bound_to, replay_of IS NOT NULL "
+				   "state OPERATOR(pg_catalog.=) 'running', bound_to, coalesce(workers_now, 0), replay_of IS NOT NULL "
 				   "FROM millrace.sources WHERE name OPERATOR(pg_catalog.=) $1", 1, &type);
 	SPI_execute_plan(plan, &arg, NULL, true, 1);
 	if (SPI_processed == 1)
@@ -254,7 +254,8 @@ kfk_load_source(kfk_source *source)
 			source->cluster_id = SPI_getvalue(row, desc, 5);
 			source->generation = generation;
 			source->partitions = DatumGetInt32(SPI_getbinval(row, desc, 7, &null));
-			source->replay = DatumGetBool(SPI_getbinval(row, desc, 11, &null));
+			source->workers = DatumGetInt32(SPI_getbinval(row, desc, 11, &null));
+			source->replay = DatumGetBool(SPI_getbinval(row, desc, 12, &null));
 			read_options(source, DatumGetJsonbPCopy(options));
 			MemoryContextSwitchTo(old);
 		}
@@ -263,22 +264,25 @@ kfk_load_source(kfk_source *source)
 	return found;
 }
 
-/* Cheaper: is the row still as it was loaded?  In a transaction. */
+/* Cheaper: is the row still as it was loaded?  *workers are those in force.  In a transaction. */
 bool
-kfk_source_unchanged(const kfk_source *source)
+kfk_source_unchanged(const kfk_source *source, int *workers)
 {
 	static SPIPlanPtr plan = NULL;
 	Oid			types[] = {TEXTOID, INT8OID, TEXTOID};
 	Datum		args[] = {CStringGetTextDatum(source->name), Int64GetDatum(source->generation), CStringGetTextDatum(mr_source_binding())};
 	kfk_owner	save;
 	bool		unchanged;
+	bool		null;
 
 	kfk_owner_begin(&save);
-	kfk_prepare(&plan, "SELECT 1 FROM millrace.sources WHERE name OPERATOR(pg_catalog.=) $1 "
+	kfk_prepare(&plan, "SELECT coalesce(workers_now, 0) FROM millrace.sources WHERE name OPERATOR(pg_catalog.=) $1 "
 				   "AND generation OPERATOR(pg_catalog.=) $2 AND bound_to OPERATOR(pg_catalog.=) $3 "
 				   "AND state OPERATOR(pg_catalog.=) 'running'", 3, types);
 	SPI_execute_plan(plan, args, NULL, true, 1);
 	unchanged = SPI_processed == 1;
+	if (unchanged)
+		*workers = DatumGetInt32(SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1, &null));
 	kfk_owner_end(&save);
 	return unchanged;
 }

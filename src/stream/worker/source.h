@@ -19,6 +19,8 @@
  *	quota_pg.c		  how many there may be before the source halts
  *	schemas_pg.c	  Avro schemas
  *	registry_pg.c	  those that a schema registry has
+ *	held_pg.c		  messages behind a Kafka transaction that is open
+ *	gauge_pg.c		  how far behind it is, and the memory it takes, for all to see
  *	replay_pg.c		  replays: where they end, and that they are over
  */
 #ifndef MILLRACE_STREAM_SOURCE_H
@@ -67,7 +69,7 @@ typedef struct kfk_source
 	int64		generation;
 	int			partitions;		/* of the topic when first seen, 0 before that */
 	int			worker;			/* we are this one */
-	int			workers;		/* of so many */
+	int			workers;		/* of so many in force; not more than worker: we stand by */
 	const kfk_format *format;
 	kfk_format_options format_options;
 	List	   *header;			/* names of the fields of a line, of option header */
@@ -113,6 +115,8 @@ typedef struct kfk_partition
 	uint32		check_crc;
 	TimestampTz check_time;
 	int64		high;			/* end of the partition, -1 unknown */
+	TimestampTz held_since;		/* messages from held_at on are there and not to be had; 0: none */
+	int64		held_at;
 	ItemPointerData version;	/* where its row of source_offsets was last */
 	int64		end;			/* of a replay: offset not to be read any more; else PG_INT64_MAX */
 	bool		left;			/* of a replay: its end was seen, no more is fetched */
@@ -189,11 +193,12 @@ extern kfk_client *kfk_open_server(const char *server, const char *group, int pr
 extern kfk_client *kfk_open_source(const kfk_source *source);	/* in a transaction */
 struct kfk_registry;
 extern void kfk_registry_of(const char *server, struct kfk_registry *registry);	/* in a transaction */
-extern bool kfk_source_unchanged(const kfk_source *source);
+extern bool kfk_source_unchanged(const kfk_source *source, int *workers);
 
 /* claim_pg.c */
 extern bool kfk_claim(const kfk_source *source, kfk_client *client, kfk_partition **claimed, int *n, int *total,
 					  char *error, size_t error_size);
+extern bool kfk_follow(const kfk_source *source, kfk_client *client, const kfk_partition *partitions, int n, char *error, size_t error_size);
 extern Bitmapset *kfk_my_partitions(const kfk_source *source);
 extern void kfk_evict(const kfk_source *source);
 extern bool kfk_hold(const kfk_source *source, kfk_partition *partition);
@@ -237,6 +242,9 @@ extern void kfk_store_schema(const char *server, uint32 id, const char *text);	/
 /* registry_pg.c */
 extern bool kfk_know_schemas(const kfk_source *source, const kfk_item *items, int n);
 
+/* held_pg.c */
+extern char *kfk_held(const kfk_source *source, kfk_client *client, kfk_partition *partitions, int n);
+
 /* dead_pg.c */
 extern void kfk_add_headers(struct StringInfoData *out, const kfk_message *m);
 extern void kfk_bury(const kfk_source *source, const kfk_item *item);
@@ -260,5 +268,9 @@ extern bool kfk_replay_over(const kfk_source *source, const kfk_partition *parti
 
 /* source_main_pg.c */
 extern void kfk_check_source(const kfk_source *source);	/* once a second; ends the process if it changed */
+
+/* gauge_pg.c */
+extern void kfk_gauge(const kfk_source *source, kfk_client *client, kfk_partition *partitions, int n_partitions);
+extern void kfk_gauge_nothing(void);
 
 #endif							/* MILLRACE_STREAM_SOURCE_H */

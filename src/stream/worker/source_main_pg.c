@@ -45,6 +45,9 @@ static kfk_partition *partitions = NULL;
 static int	n_partitions = 0;
 static int	topic_partitions = 0;
 static WaitEventSet *wait_set = NULL;
+static bool rescaled = false;	/* the source has another number of workers: open the client again */
+static TimestampTz described = 0;	/* when the topic was looked at */
+static bool held_told = false;	/* our state's reason is that messages are held back */
 static bool redriving = false;	/* marked dead letters may be there */
 static bool troubled = false;	/* brokers gave an error, and no sign of life since */
 static char trouble[512];		/* the last one since the client was opened */
@@ -60,6 +63,7 @@ close_client(void)
 	n_items = 0;
 	n_partitions = 0;
 	client = NULL;
+	kfk_gauge_nothing();
 	if (wait_set)
 	{
 		FreeWaitEventSet(wait_set);
@@ -104,12 +108,13 @@ kfk_check_source(const kfk_source *source)
 {
 	static TimestampTz checked = 0;
 	TimestampTz now = GetCurrentTimestamp();
+	int			workers;
 	bool		unchanged;
 
 	if (!mr_worker_changed() && now - checked < CHECK_MS * INT64CONST(1000))
 		return;
 	kfk_begin("look at the source");
-	unchanged = kfk_source_unchanged(source);
+	unchanged = kfk_source_unchanged(source, &workers);
 	kfk_commit();
 	checked = now;
 	if (!unchanged)
@@ -118,6 +123,7 @@ kfk_check_source(const kfk_source *source)
 		kfk_report(source, "stopped", NULL, NULL);
 		proc_exit(0);
 	}
+	rescaled = workers != source->workers;
 }
 
 /* Logs and errors of the client; cxt current is reset soon. */
@@ -178,6 +184,8 @@ sift(const kfk_source *source, int from)
 
 		if (p == NULL)
 			;
+		else if (kfk_unsettled(client, p->partition))
+			reopen = true;		/* the claim finds out whether it is still the log that was read */
 		else if (m->error)
 		{
 			troubled = true;
@@ -244,6 +252,7 @@ take(const kfk_source *source, bool *reopen)
 	memset(items + n_items, 0, sizeof(kfk_item) * (size_t) n);
 	for (int i = 0; i < n; i++)
 		items[n_items++].message = fresh[i];
+	hear_events(source);		/* after them, see kfk_unsettled() */
 	*reopen = sift(source, from);
 	return n;
 }
@@ -281,6 +290,7 @@ process(const kfk_source *source, MemoryContext cxt)
 	while (n_items > 0)
 	{
 		int			n = batch_length(source);
+		int64		bytes = 0;
 
 		/* Fields of the item that belong to the last batch's memory. */
 		for (int i = 0; i < n; i++)
@@ -289,20 +299,25 @@ process(const kfk_source *source, MemoryContext cxt)
 			items[i].sqlstate = NULL;
 			items[i].rejected = false;
 		}
-		for (int i = 0; i < n_partitions; i++)
-			partitions[i].high = kfk_last_high(client, source->topic, partitions[i].partition);
+		kfk_gauge(source, client, partitions, n_partitions);
 		if (kfk_batch(source, partitions, n_partitions, items, n, cxt) == KFK_FENCED)
 			return true;
 		if (troubled)
 			kfk_report(source, "running", NULL, NULL);
 		troubled = false;
 		for (int i = 0; i < n; i++)
+		{
+			bytes += (int64) items[i].message.value_len;
 			kfk_release(&items[i].message, 1);
+		}
 		memmove(items, items + n, sizeof(kfk_item) * (size_t) (n_items - n));
 		n_items -= n;
+		mr_worker_gauge(MR_GAUGE_BATCH, (int64) MemoryContextMemAllocated(cxt, true) + bytes);
 		MemoryContextReset(cxt);
 		kfk_check_source(source);
 		CHECK_FOR_INTERRUPTS();
+		if (rescaled)
+			return true;
 	}
 	return false;
 }
@@ -328,7 +343,7 @@ redrive(const kfk_source *source, MemoryContext cxt)
 		return false;
 	MemoryContextReset(cxt);
 	kfk_check_source(source);
-	return true;
+	return !rescaled;
 }
 
 /* Transition tables hold a batch's rows: in memory, if we can help it. */
@@ -355,9 +370,10 @@ open_client(kfk_source *source, MemoryContext claims)
 
 	trouble[0] = '\0';
 	MR_FAILPOINT("source.open");
+	rescaled = false;
 	kfk_begin("read the source");
 	ours = kfk_load_source(source);
-	if (ours)
+	if (ours && source->worker < source->workers)
 		client = kfk_open_source(source);
 	kfk_commit();
 	if (!ours)
@@ -365,12 +381,30 @@ open_client(kfk_source *source, MemoryContext claims)
 		kfk_report(source, "stopped", NULL, NULL);
 		proc_exit(0);
 	}
+	if (client == NULL)
+	{
+		kfk_report(source, "running", NULL, "stands by: fewer workers are in force");
+		return false;
+	}
 	raise_work_mem(source);
 	MemoryContextReset(claims);
 	old = MemoryContextSwitchTo(claims);
-	claimed = kfk_claim(source, client, &partitions, &n_partitions, &topic_partitions, error, sizeof(error));
-	MemoryContextSwitchTo(old);
-	hear_events(source);
+	for (int tries = 0;; tries++)
+	{
+		claimed = kfk_claim(source, client, &partitions, &n_partitions, &topic_partitions, error, sizeof(error));
+		MemoryContextSwitchTo(old);
+		hear_events(source);
+		claimed = claimed && kfk_follow(source, client, partitions, n_partitions, error, sizeof(error));
+		if (claimed || tries >= SILENT_LIMIT)
+			break;
+
+		/* The client goes from broker to broker meanwhile: a new one would begin with the first again. */
+		kfk_report(source, "waiting", "08001", cause(error));
+		kfk_nap(CHECK_MS);
+		kfk_check_source(source);
+		MemoryContextReset(claims);
+		MemoryContextSwitchTo(claims);
+	}
 	if (!claimed)
 	{
 		kfk_report(source, "waiting", "08001", cause(error));
@@ -391,8 +425,62 @@ open_client(kfk_source *source, MemoryContext claims)
 	for (int i = 0; i < n_partitions; i++)
 		partitions[i].taken = partitions[i].next_offset;
 	redriving = n_partitions > 0;
+	kfk_gauge(source, client, partitions, n_partitions);
 	kfk_report(source, "running", NULL, idle_reason(source));
 	return true;
+}
+
+static bool
+any_unsettled(void)
+{
+	for (int i = 0; i < n_partitions; i++)
+		if (kfk_unsettled(client, partitions[i].partition))
+			return true;
+	return false;
+}
+
+/*
+ * Every so often: has the topic more partitions by now, do the brokers answer
+ * again, does another log stand behind a partition?  False: open the client again.
+ */
+static bool
+look_at_topic(const kfk_source *source, int every_ms)
+{
+	static int	silent = 0;		/* questions in a row that no broker answered */
+	char		error[512];
+	int			total;
+
+	if (!TimestampDifferenceExceeds(described, GetCurrentTimestamp(), every_ms))
+		return true;
+	if (!kfk_describe(client, source->topic, CHECK_MS, &total, error, sizeof(error)))
+	{
+		troubled = true;
+		described = GetCurrentTimestamp();
+		kfk_report(source, "waiting", "08001", cause(error));
+
+		/* The server's options may name other brokers by now. */
+		return ++silent % SILENT_LIMIT != 0;
+	}
+	described = GetCurrentTimestamp();
+	troubled = false;
+	trouble[0] = '\0';
+	silent = 0;
+	if (total != topic_partitions || any_unsettled())
+		return false;
+	if (!held_told)
+		kfk_report(source, "running", NULL, idle_reason(source));
+	return true;
+}
+
+/* Say, while it is so, that an open transaction holds messages back. */
+static void
+tell_held(const kfk_source *source)
+{
+	char	   *held = kfk_held(source, client, partitions, n_partitions);
+
+	if (held != NULL || held_told)
+		kfk_report(source, "running", NULL, held ? held : idle_reason(source));
+	held_told = held != NULL;
 }
 
 /* One turn of the worker's life: open if need be, take, process, wait. */
@@ -400,10 +488,7 @@ static void
 turn(kfk_source *source, MemoryContext cxt, MemoryContext claims)
 {
 	static TimestampTz collecting = 0;	/* since when the batch has been waiting */
-	static TimestampTz described = 0;
-	static int	silent = 0;		/* questions in a row that no broker answered */
 	TimestampTz now;
-	char		error[512];
 	int			before;
 	int			taken;
 	bool		reopen;
@@ -412,7 +497,10 @@ turn(kfk_source *source, MemoryContext cxt, MemoryContext claims)
 	{
 		if (!open_client(source, claims))
 		{
-			kfk_nap(CHECK_MS);
+			if (source->worker < source->workers)
+				kfk_nap(CHECK_MS);
+			else
+				mr_wait_latch(CHECK_MS);	/* the supervisor wakes us when we are needed */
 			return;
 		}
 		described = GetCurrentTimestamp();
@@ -427,9 +515,15 @@ turn(kfk_source *source, MemoryContext cxt, MemoryContext claims)
 		return;
 	}
 
+	/* Also when there is always something to do. */
+	if (!look_at_topic(source, PARTITIONS_MS))
+	{
+		close_client();
+		return;
+	}
+
 	/* First silence the bell, then empty what it rings for. */
 	kfk_silence(client);
-	hear_events(source);
 	before = n_items;
 	MR_FAILPOINT("source.before_poll");
 	taken = take(source, &reopen);
@@ -459,43 +553,27 @@ turn(kfk_source *source, MemoryContext cxt, MemoryContext claims)
 		return;
 
 	kfk_check_source(source);
+	if (rescaled)
+	{
+		close_client();
+		return;
+	}
+	kfk_gauge(source, client, partitions, n_partitions);
 	if (!redriving && kfk_replay_over(source, partitions, n_partitions))
 	{
 		close_client();
 		kfk_report(source, "stopped", NULL, NULL);
 		proc_exit(0);
 	}
-	if (TimestampDifferenceExceeds(described, now, troubled ? TROUBLED_MS : PARTITIONS_MS))
+	if (!look_at_topic(source, troubled || any_unsettled() ? TROUBLED_MS : PARTITIONS_MS))
 	{
-		int			total;
-
-		/* Also the sign that brokers which were away are back. */
-		if (kfk_describe(client, source->topic, CHECK_MS, &total, error, sizeof(error)))
-		{
-			if (total != topic_partitions)
-			{
-				close_client();
-				return;
-			}
-			troubled = false;
-			trouble[0] = '\0';
-			silent = 0;
-			kfk_report(source, "running", NULL, idle_reason(source));
-		}
-		else
-		{
-			troubled = true;
-			kfk_report(source, "waiting", "08001", cause(error));
-
-			/* The server's options may name other brokers by now. */
-			if (++silent % SILENT_LIMIT == 0)
-				close_client();
-		}
-		described = GetCurrentTimestamp();
+		close_client();
+		return;
 	}
+	if (!troubled)
+		tell_held(source);
 	pgstat_report_stat(true);
-	if (client != NULL)
-		wait_for_messages(redriving ? 0 : CHECK_MS);
+	wait_for_messages(redriving ? 0 : CHECK_MS);
 }
 
 void
