@@ -117,6 +117,7 @@ typedef struct kfk_partition
 	int64		high;			/* end of the partition, -1 unknown */
 	TimestampTz held_since;		/* messages from held_at on are there and not to be had; 0: none */
 	int64		held_at;
+	int64		held_high;		/* end of the partition as written meanwhile */
 	ItemPointerData version;	/* where its row of source_offsets was last */
 	int64		end;			/* of a replay: offset not to be read any more; else PG_INT64_MAX */
 	bool		left;			/* of a replay: its end was seen, no more is fetched */
