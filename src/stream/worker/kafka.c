@@ -59,7 +59,6 @@ configure(rd_kafka_conf_t *conf, const kfk_settings *settings, char *error, size
 		{"fetch.error.backoff.ms", "100"},
 		{"topic.metadata.refresh.interval.ms", "30000"},
 		{"socket.keepalive.enable", "true"},
-		{"fetch.max.bytes", "16777216"},
 	};
 
 	/* ... and what everything here rests on. */
@@ -84,7 +83,9 @@ configure(rd_kafka_conf_t *conf, const kfk_settings *settings, char *error, size
 	/* From 2.2.0 on; before, a full queue was looked at again after a second. */
 	(void) rd_kafka_conf_set(conf, "fetch.queue.backoff.ms", "20", NULL, 0);
 	return rd_kafka_conf_set(conf, "group.id", settings->group, error, error_size) == RD_KAFKA_CONF_OK &&
-		set_number(conf, "queued.max.messages.kbytes", settings->prefetch_kb, error, error_size);
+		set_number(conf, "queued.max.messages.kbytes", settings->prefetch_kb, error, error_size) &&
+		set_number(conf, "fetch.max.bytes", settings->fetch_bytes, error, error_size) &&
+		set_number(conf, "fetch.message.max.bytes", settings->fetch_bytes < 1048576 ? settings->fetch_bytes : 1048576, error, error_size);
 }
 
 kfk_client *

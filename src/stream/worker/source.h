@@ -82,6 +82,7 @@ typedef struct kfk_source
 	int			batch_ms;
 	int			batch_timeout_ms;
 	int64		max_message_bytes;
+	int64		memory;			/* this worker may take */
 	int			max_dead_percent;	/* of the last ... */
 	int			dead_window;	/* ... messages */
 	int64		max_dead_letters;	/* PG_INT64_MAX: any number; so the next two */
@@ -185,7 +186,7 @@ typedef struct kfk_failure
 /* settings_pg.c */
 extern bool kfk_load_source(kfk_source *source);	/* in a transaction; false: nothing to do here, end */
 extern void kfk_server_settings(const char *server, kfk_settings *settings);	/* in a transaction */
-extern kfk_client *kfk_open_server(const char *server, const char *group, int prefetch_kb);	/* in a transaction */
+extern kfk_client *kfk_open_server(const char *server, const char *group, int prefetch_kb, int fetch_bytes);	/* in a transaction */
 extern kfk_client *kfk_open_source(const kfk_source *source);	/* in a transaction */
 struct kfk_registry;
 extern void kfk_registry_of(const char *server, struct kfk_registry *registry);	/* in a transaction */
@@ -256,5 +257,6 @@ extern void kfk_check_source(const kfk_source *source);	/* once a second; ends t
 /* gauge_pg.c */
 extern void kfk_gauge(const kfk_source *source, kfk_client *client, kfk_partition *partitions, int n_partitions);
 extern void kfk_gauge_nothing(void);
+extern void kfk_gauge_memory(void);
 
 #endif							/* MILLRACE_STREAM_SOURCE_H */
