@@ -7,7 +7,7 @@ check-full:
 	@tools/check --full $(T)
 # The tests print their faults as they come into tmp/check/log/t_test_stream_faults.py.log
 soak:
-	@MILLRACE_SOAK=1 tools/check $(or $(T),test_stream_faults.py test_stream_outbox.py)
+	@MILLRACE_SOAK=1 tools/check $(or $(T),test_stream_faults.py test_stream_outbox_faults.py)
 mutants:
 	@MILLRACE_MUTANTS=1 tools/check $(M)
 check-debian:

@@ -5,7 +5,8 @@ SET client_min_messages = warning;
 CREATE ROLE regress_mill LOGIN IN ROLE millrace_admin, millrace_modeler;
 SELECT pg_catalog.format('GRANT CREATE ON DATABASE %I TO regress_mill', pg_catalog.current_database()) \gexec
 CREATE SERVER regress_k FOREIGN DATA WRAPPER millrace_kafka OPTIONS (brokers '127.0.0.1:1');
-GRANT USAGE ON FOREIGN SERVER regress_k TO regress_mill;
+CREATE SERVER regress_s3 FOREIGN DATA WRAPPER millrace_http OPTIONS (api 's3', url 'http://127.0.0.1:9');
+GRANT USAGE ON FOREIGN SERVER regress_k, regress_s3 TO regress_mill;
 GRANT CREATE ON SCHEMA public TO regress_mill;
 SET ROLE regress_mill;
 CREATE TABLE regress_points AS
@@ -58,10 +59,26 @@ SELECT name FROM millrace.sources ORDER BY name;
 SELECT millrace.drop_pipeline('regress_p');
 SELECT name FROM millrace.sources;
 SELECT name FROM millrace.pipelines;
+
+-- Photos: two sources, of which one is chosen; their objects are fetched for the shadow, too, and nothing is announced.
+SELECT millrace.create_pipeline('images', 'regress_o', '{"server": "regress_k", "images_topic": "photos", "features_topic": "features", "object_server": "regress_s3", "bucket": "bucket"}');
+INSERT INTO regress_o.profiles (profile, model) VALUES ('line', 'regress_say') ON CONFLICT DO NOTHING;
+RESET ROLE;
+INSERT INTO millrace.source_offsets (source, partition, next_offset) VALUES ('regress_o_images', 0, 100);
+SET ROLE regress_mill;
+SELECT regress_o.replay(0, 10);
+SELECT regress_o.replay(0, 10, source => 'regress_o_images', name => 'regress_shadow', options => '{"batch_rows": 7}');
+SELECT target, options FROM millrace.sources WHERE name = 'regress_shadow';
+SELECT server, bucket, topic FROM regress_shadow.object_store;
+INSERT INTO regress_shadow.images (image_id, object_path) VALUES ('a', 'bucket/a.jpg');
+SELECT method, path, deliver, tag FROM millrace.http_requests;
+SELECT count(*) FROM regress_shadow.profiles;
+SELECT millrace.drop_pipeline('regress_o');
+SELECT name FROM millrace.pipelines;
 SELECT millrace.drop_model('regress_say');
 DROP TABLE regress_points;
 RESET ROLE;
-DROP SERVER regress_k CASCADE;
+DROP SERVER regress_k, regress_s3 CASCADE;
 REVOKE CREATE ON SCHEMA public FROM regress_mill;
 SELECT pg_catalog.format('REVOKE CREATE ON DATABASE %I FROM regress_mill', pg_catalog.current_database()) \gexec
 DROP ROLE regress_mill;

@@ -1,61 +1,15 @@
 """Requests over HTTP: what a server may do to us, and what becomes of each request.  Exactly one result whatever
 happens, no transaction open while a server is waited for, no connection to where the server's owner may not look."""
 # timeout: 600
+import hashlib
 import os
 import sys
-import threading
-import time
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 from lib import tap
-from lib.cluster import SqlError
+from lib.http import fetch, prepare, result, server, settled, stat
 from lib.httpstub import Stub, content
 from lib.stream import clean_log, cluster, literal
-
-FAST = {'backoff_ms': 50, 'max_attempts': 4, 'timeout_ms': 2000, 'connect_timeout_ms': 1000, 'low_speed_bytes': 100, 'low_speed_ms': 500,
-        'max_bytes': 100000, 'concurrency': 16}
-
-
-def prepare(c):
-    c.psql('''CREATE EXTENSION millrace; CREATE ROLE app LOGIN IN ROLE millrace_user; GRANT CREATE ON SCHEMA public TO app;
-        SELECT millrace.start();
-        CREATE SCHEMA app AUTHORIZATION app; SET ROLE app;
-        CREATE TABLE app.results (n bigint GENERATED ALWAYS AS IDENTITY, tag text, path text, bytes int, md5 text, sqlstate text, error text,
-            xid xid8 DEFAULT pg_current_xact_id(), role text DEFAULT current_user);
-        CREATE FUNCTION app.done(tags text[], paths text[], contents bytea[], sqlstates text[], errors text[]) RETURNS void LANGUAGE sql AS $$
-            INSERT INTO app.results (tag, path, bytes, md5, sqlstate, error)
-            SELECT t, p, length(c), md5(c), s, e FROM unnest(tags, paths, contents, sqlstates, errors) u(t, p, c, s, e) $$;''')
-
-
-def server(c, name, stub, mapping="access_key 'me', secret_key 'kanarienvogel-17'", owner=None, **options):
-    options = ', '.join("%s '%s'" % (k, v) for k, v in {'url': stub if isinstance(stub, str) else stub.url, **FAST, **options}.items())
-    c.psql(f"CREATE SERVER {name} FOREIGN DATA WRAPPER millrace_http OPTIONS (api 's3', {options}); GRANT USAGE ON FOREIGN SERVER {name} TO app;"
-           + (f'ALTER SERVER {name} OWNER TO {owner};' if owner else '')
-           + (f'CREATE USER MAPPING FOR app SERVER {name} OPTIONS ({mapping});' if mapping else ''))
-
-
-def fetch(c, name, *paths, deliver='app.done'):
-    """Each path is its own tag."""
-    c.psql(f"SELECT count(millrace.fetch_object('{name}', p, '{deliver}', p)) FROM unnest(ARRAY[{', '.join(map(literal, paths))}]) p", user='app')
-
-
-def result(c, tag):
-    """(bytes, sqlstate, error) of the one result of a tag."""
-    rows = c.psql(f'SELECT bytes, sqlstate, error FROM app.results WHERE tag = {literal(tag)}')
-    assert len(rows) <= 1, rows
-    return rows[0] if rows else None
-
-
-def settled(c, name, timeout=60):
-    """Wait until nothing of a server's requests is left."""
-    c.wait_for(f"SELECT count(*) FROM millrace.http_requests r JOIN millrace.http_queues q ON q.id = r.queue WHERE q.server = '{name}'", '0', timeout)
-
-
-def truth(c, name):
-    """The numbers of http_progress, and those of the results."""
-    got = c.psql(f"SELECT succeeded, failed, bytes_in FROM millrace.http_progress p JOIN millrace.http_queues q ON q.id = p.queue WHERE server = '{name}'")[0]
-    return tuple(map(int, got))
-
 
 def answers(c, stub):
     """Every kind of answer, and what it comes to."""
@@ -83,14 +37,16 @@ def answers(c, stub):
         tap.same(len(stub.calls('/' + path)), calls, '%s was called %d times' % (path, calls))
     for path in good:
         n = int(path.split('-')[2].split('/')[0]) if '/ok' in path else 1000
-        import hashlib
         tap.same(c.psql(f'SELECT bytes, md5, sqlstate FROM app.results WHERE tag = {literal(path)}'),
                  [(str(n), hashlib.md5(content('/' + path, n)).hexdigest(), None)], path + ' arrived as it is')
     tap.same(stub.calls('/secret/ok-10/x'), [], 'no redirect was followed')
     tap.same(c.value("SELECT string_agg(DISTINCT role, ',') FROM app.results"), 'app', 'results were delivered as the role that asked')
-    n, failed, bytes_ = truth(c, 'answers')
-    tap.same((str(n), str(failed), str(bytes_)), c.psql('SELECT count(*) FILTER (WHERE sqlstate IS NULL), count(sqlstate), sum(bytes) FROM app.results')[0],
-             'the numbers are those of the results')
+    tap.same(c.psql("SELECT succeeded, failed, bytes_in, retries FROM millrace.stat_http WHERE server = 'answers'"),
+             c.psql('SELECT count(*) FILTER (WHERE sqlstate IS NULL), count(sqlstate), sum(bytes), 21 FROM app.results'), 'the numbers are those of the results')
+    tap.same(c.psql("SELECT k, v FROM millrace.stat_http, jsonb_each_text(errors) e(k, v) WHERE server = 'answers' ORDER BY 1"),
+             [('connection_lost', '7'), ('forbidden', '1'), ('missing', '1'), ('not_authenticated', '1'), ('refused', '4'), ('server_error', '6'), ('too_large', '2'),
+              ('too_slow', '8'), ('truncated', '5')], 'and the faults those of the attempts')
+    tap.same(stat(c, 'answers', 'p50_ms > 0 AND p50_ms <= p95_ms AND mean_ms <= max_ms AND waiting = 0 AND in_flight = 0'), 't', 'answers took their time')
 
 
 def retry_after(c, stub):
@@ -131,7 +87,7 @@ def puts(c, stub):
     tap.same(result(c, 'put'), (None, None, None), 'and told of')
     tap.same(c.psql("SELECT method, path, stage, sqlstate, attempts, content FROM millrace.http_failures"),
              [('PUT', 'b-1/forbidden/p', 'request', '42501', '1', '\\x01')], 'a failure that nobody is told of is kept')
-    tap.same(c.value("SELECT bytes_out FROM millrace.http_progress p JOIN millrace.http_queues q ON q.id = p.queue WHERE server = 'puts'"), '3000004', 'bytes out')
+    tap.same(stat(c, 'puts', 'bytes_out'), '3000004', 'bytes out')
 
 
 PARTS = (answers, retry_after, keys, puts)
@@ -144,7 +100,6 @@ def main():
             if len(sys.argv) < 2 or part.__name__ in sys.argv[1:]:
                 part(c, stub)
         clean_log(c)
-        if os.environ.get("KEEP"): print(c.psql("select * from millrace.http_progress"), c.psql("select * from millrace.http_failures"), c.logs()[-3000:])
     tap.done()
 
 

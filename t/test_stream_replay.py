@@ -2,12 +2,15 @@
 and by time, with dead letters of their own; halted, cancelled, dropped; with transform, upserts, Avro.  The oracle is a reading
 of the topic by another library."""
 # timeout: 600
+import base64
 import json
 import os
 import signal
+import struct
 import sys
 import threading
 import time
+import zlib
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 from lib import tap
@@ -366,6 +369,31 @@ def models(c, kafka):
     tap.same(c.psql("SELECT name FROM millrace.sources WHERE name LIKE 'images%'"), [], 'the pipeline takes its shadow with it')
 
 
+def photo(i):
+    """A small PNG."""
+    def chunk(kind, data):
+        return struct.pack('>I', len(data)) + kind + data + struct.pack('>I', zlib.crc32(kind + data))
+    rows = b''.join(b'\0' + bytes((x * (i + 3) + y * 7 * i) % 256 for x in range(3 * 32)) for y in range(32))
+    return b'\x89PNG\r\n\x1a\n' + chunk(b'IHDR', struct.pack('>IIBBBBB', 32, 32, 8, 2, 0, 0, 0)) + chunk(b'IDAT', zlib.compress(rows)) + chunk(b'IEND', b'')
+
+
+def photos(c, kafka):
+    """Pipeline images: photos replayed, extracted and classified anew."""
+    c.psql('GRANT millrace_admin, millrace_modeler TO app; GRANT CREATE ON DATABASE postgres TO app; SELECT millrace.install_models()')
+    kafka.create_topic('photos', 1)
+    c.psql("""SET ROLE app; SELECT millrace.create_pipeline('images', 'pictures', options => '{"server": "k", "images_topic": "photos"}');""")
+    kafka.produce('photos', [(0, None, json.dumps({'image_id': f'p{i}', 'content': base64.b64encode(b'broken' if i % 10 == 4 else photo(i)).decode()}).encode()) for i in range(60)])
+    caught_up(c, 'pictures_images', 60)
+    name = c.value("""SET ROLE app; SELECT pictures.replay(20, 50, '{"fast": "cifar10_fast", "tiny": "cifar10_fast"}')""")
+    state(c, name)
+    tap.same(c.psql(f"SELECT profile, images, compared, changed FROM pictures.replay_agreement WHERE replay = '{name}' ORDER BY 1"), [('fast', '27', '27', '0'), ('tiny', '27', '0', '0')],
+             'photos of the range are classified again, by the profiles asked for')
+    tap.same(c.psql(f'SELECT image_id, descriptors FROM {name}.descriptors ORDER BY source_offset'), c.psql('SELECT image_id, descriptors FROM pictures.descriptors WHERE source_offset >= 20 AND source_offset < 50 ORDER BY source_offset'),
+             'their descriptors are the same')
+    tap.same(c.psql(f'SELECT image_id, stage FROM {name}.failures ORDER BY 1'), [('p24', 'extract'), ('p34', 'extract'), ('p44', 'extract')], "broken ones are failures of the shadow's own")
+    tap.same(c.value('SELECT count(*) FROM pictures.failures'), '6', 'and the live ones stay as they were')
+
+
 def forms(c, kafka):
     """Sources with a transform, with upserts and deletes, with Avro."""
     kafka.create_topic('lines', 1)
@@ -421,4 +449,4 @@ def forms(c, kafka):
 
 
 if __name__ == '__main__':
-    run('stream_replay', (ranges, rewinds, kept, models, forms, ends, killed), kafka=Kafka(folder('stream_replay'), settings={'log.cleaner.backoff.ms': '200'}), killed=True)
+    run('stream_replay', (ranges, rewinds, kept, models, photos, forms, ends, killed), kafka=Kafka(folder('stream_replay'), settings={'log.cleaner.backoff.ms': '200'}), killed=True)

@@ -61,3 +61,19 @@ CREATE TRIGGER http_queues_changed AFTER INSERT OR UPDATE OR DELETE OR TRUNCATE 
 	FOR EACH STATEMENT EXECUTE FUNCTION millrace.sources_changed();
 ALTER TABLE millrace.http_queues ENABLE ALWAYS TRIGGER http_queues_changed;
 COMMENT ON TRIGGER http_queues_changed ON millrace.http_queues IS 'wakes supervisor and workers';
+
+-- Upper bound, in milliseconds, of the class that holds the given part of all answers.
+CREATE FUNCTION millrace.latency_quantile(latency bigint[], part double precision) RETURNS double precision
+	LANGUAGE sql IMMUTABLE STRICT PARALLEL SAFE
+	SET search_path = pg_catalog, pg_temp
+AS $$
+	SELECT round((power(2, c.class / 2.0) / 1000)::numeric, 3)::double precision
+	  FROM (SELECT k AS class, sum(n) OVER (ORDER BY k) AS upto, sum(n) OVER () AS total
+			  FROM unnest(latency) WITH ORDINALITY AS l(n, k)) c
+	 WHERE c.total > 0 AND c.upto >= part * c.total ORDER BY c.class LIMIT 1
+$$;
+COMMENT ON FUNCTION millrace.latency_quantile(bigint[], double precision) IS
+	'of http_progress.latency: milliseconds within which this part of all answers came, exact to a factor of 1.42';
+
+REVOKE EXECUTE ON FUNCTION millrace.latency_quantile(bigint[], double precision) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION millrace.latency_quantile(bigint[], double precision) TO millrace_admin, millrace_monitor;

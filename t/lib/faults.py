@@ -367,11 +367,11 @@ class World:
 WEIGHTS = {
     'worker killed': 40, 'backend killed': 8, 'supervisor killed': 6, 'launcher killed': 5, 'worker terminated': 12, 'worker cancelled': 6,
     'worker stopped': 6, 'supervisor stopped': 4, 'immediate stop': 20, 'fast stop': 5, 'postmaster killed': 8,
-    'broker killed': 18, 'broker frozen': 16, 'cut': 14, 'refused': 10, 'black hole': 12, 'held': 8, 'delayed': 5, 'throttled': 5, 'cut mid frame': 10,
+    'broker killed': 10, 'broker frozen': 16, 'cut': 14, 'refused': 10, 'black hole': 12, 'held': 8, 'delayed': 5, 'throttled': 5, 'cut mid frame': 10,
     'answer dropped': 12, 'failpoint': 45, 'paused': 6,
 }
 SOURCE_WEIGHTS = {**WEIGHTS, 'zombie': 14, 'resized': 5, 'disk full': 10}
-OUTBOX_WEIGHTS = {**WEIGHTS, 'answer dropped': 30, 'broker killed': 14}
+OUTBOX_WEIGHTS = {**WEIGHTS, 'answer dropped': 30, 'broker killed': 10}
 
 
 def plan(world, n, rng):

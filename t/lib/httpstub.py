@@ -6,7 +6,7 @@
         stub.stored['/b/put/x']        # bodies of PUTs, by path as it stood in the request line
         stub.hold.clear()              # from now on every answer waits for hold.set()
 
-ok-N: N bytes (content(path, N)).  missing, forbidden, badkey, refused: 404, 403, 403 for its signature, 400.  flaky-N:
+ok-N: N bytes (content(path, N)).  photo: the bytes of stub.photo.  missing, forbidden, badkey, refused: 404, 403, 403 for its signature, 400.  flaky-N:
 500 N times, then well.  busy-N: 429 with Retry-After N once, then well.  truncated-N: ends early N times, then well.
 reset-N: the same by RST.  drip: a byte now and then.  large-N: announces N bytes; endless: never ends, without length.
 redirect: 302 to this server's /secret.  hung: no answer.  nohttp: no HTTP.  headers: headers without end.
@@ -75,6 +75,8 @@ class Handler(http.server.BaseHTTPRequestHandler):
             stub.closing.wait()
         elif what == 'ok':
             self.answer(200, content(self.path, n))
+        elif what == 'photo':
+            self.answer(200, stub.photo)
         elif what == 'put' and self.command == 'PUT':
             with stub.lock:
                 stub.stored[self.path] = body
@@ -133,7 +135,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
 class Stub:
     def __init__(self, context=None):
         """context: an ssl.SSLContext to serve HTTPS by."""
-        self.log, self.stored, self.types = [], {}, {}
+        self.log, self.stored, self.types, self.photo = [], {}, {}, b''
         self.lock, self.hold, self.closing = threading.Lock(), threading.Event(), threading.Event()
         self.hold.set()
         self.context = context

@@ -18,6 +18,7 @@
  *	quota_pg.c		  how many there may be before the source halts
  *	schemas_pg.c	  Avro schemas
  *	registry_pg.c	  those that a schema registry has
+ *	held_pg.c		  messages behind a Kafka transaction that is open
  *	gauge_pg.c		  how far behind it is, and the memory it takes, for all to see
  *	replay_pg.c		  replays: where they end, and that they are over
  */
@@ -114,6 +115,8 @@ typedef struct kfk_partition
 	uint32		check_crc;
 	TimestampTz check_time;
 	int64		high;			/* end of the partition, -1 unknown */
+	TimestampTz held_since;		/* messages from held_at on are there and not to be had; 0: none */
+	int64		held_at;
 	ItemPointerData version;	/* where its row of source_offsets was last */
 	int64		end;			/* of a replay: offset not to be read any more; else PG_INT64_MAX */
 	bool		left;			/* of a replay: its end was seen, no more is fetched */
@@ -229,6 +232,9 @@ extern void kfk_store_schema(const char *server, uint32 id, const char *text);	/
 
 /* registry_pg.c */
 extern bool kfk_know_schemas(const kfk_source *source, const kfk_item *items, int n);
+
+/* held_pg.c */
+extern char *kfk_held(const kfk_source *source, kfk_client *client, kfk_partition *partitions, int n);
 
 /* dead_pg.c */
 extern void kfk_add_headers(struct StringInfoData *out, const kfk_message *m);

@@ -49,6 +49,7 @@ static int	topic_partitions = 0;
 static WaitEventSet *wait_set = NULL;
 static bool rescaled = false;	/* the source has another number of workers: open the client again */
 static TimestampTz described = 0;	/* when the topic was looked at */
+static bool held_told = false;	/* our state's reason is that messages are held back */
 static bool redriving = false;	/* marked dead letters may be there */
 static bool troubled = false;	/* brokers gave an error, and no sign of life since */
 static char trouble[512];		/* the last one since the client was opened */
@@ -504,8 +505,20 @@ look_at_topic(const kfk_source *source, int every_ms)
 	silent = 0;
 	if (total != topic_partitions || any_unsettled())
 		return false;
-	kfk_report(source, "running", NULL, idle_reason(source));
+	if (!held_told)
+		kfk_report(source, "running", NULL, idle_reason(source));
 	return true;
+}
+
+/* Say, while it is so, that an open transaction holds messages back. */
+static void
+tell_held(const kfk_source *source)
+{
+	char	   *held = kfk_held(source, client, partitions, n_partitions);
+
+	if (held != NULL || held_told)
+		kfk_report(source, "running", NULL, held ? held : idle_reason(source));
+	held_told = held != NULL;
 }
 
 /* One turn of the worker's life: open if need be, take, process, wait. */
@@ -595,6 +608,8 @@ turn(kfk_source *source, MemoryContext cxt, MemoryContext claims)
 		close_client();
 		return;
 	}
+	if (!troubled)
+		tell_held(source);
 	pgstat_report_stat(true);
 	wait_for_messages(redriving ? 0 : CHECK_MS);
 }

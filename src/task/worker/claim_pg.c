@@ -285,7 +285,8 @@ make_job(HeapTuple row)
 
 /*
  * Take requests, of those not begun yet at most most_new: each is ours from the commit of this transaction on, and its
- * attempt counted, whatever becomes of us.
+ * attempt counted, whatever becomes of us.  -1: none, for the server's settings
+ * have changed; requests made after a change shall not go by the old ones.
  */
 int
 tsk_claim(const tsk_queue *queue, int most, int most_new, dlist_head *jobs)
@@ -302,6 +303,11 @@ tsk_claim(const tsk_queue *queue, int most, int most_new, dlist_head *jobs)
 				got = 0;
 
 	mr_begin("claim requests");
+	if (tsk_settings_stale())
+	{
+		mr_commit();
+		return -1;
+	}
 	tsk_own_begin(&save);
 	n = find_due(ids, most);
 	n += find_new(queue, ids + n, Min(most - n, most_new));

@@ -280,13 +280,15 @@ claim_some(const tsk_queue *queue, const tsk_settings *settings)
 		most_new = n_running > 0 || tsk_next_due() != DT_NOEND ? 0 : 1;
 	if (tsk_next_due() > now && (most_new == 0 || (!tsk_more_waits() && rung == seen && now - looked < LOOK_MS * INT64CONST(1000))))
 		return false;
+	n = tsk_claim(queue, most, most_new, &jobs);
+	tsk_net_forgive(net, now_us() - now);
+	if (n < 0)
+		return true;
 	if (most_new > 0)
 	{
 		seen = rung;
 		looked = now;
 	}
-	n = tsk_claim(queue, most, most_new, &jobs);
-	tsk_net_forgive(net, now_us() - now);
 	if (n == 0)
 		return false;
 	MR_FAILPOINT("http.claimed");

@@ -104,7 +104,7 @@ extern void tsk_report(const tsk_queue *queue, const char *state, const char *sq
 
 /* claim_pg.c */
 extern void tsk_forget_all(void);	/* begin again from the table */
-extern int	tsk_claim(const tsk_queue *queue, int most, int most_new, dlist_head *jobs);	/* appended; how many; a transaction */
+extern int	tsk_claim(const tsk_queue *queue, int most, int most_new, dlist_head *jobs);	/* appended; how many, -1: settings first; a transaction */
 extern void tsk_schedule(int64 id, TimestampTz due_at);	/* to be claimed again then */
 extern bool tsk_more_waits(void);	/* is there more to be claimed at once? */
 extern TimestampTz tsk_next_due(void);	/* of those scheduled; DT_NOEND: none */
