@@ -23,6 +23,9 @@ typedef struct kfk_place
 	bool		unsettled;
 } kfk_place;
 
+#define FETCH_BYTES (16 * 1024 * 1024)	/* of an answer, at most */
+#define PARTITION_BYTES (1024 * 1024)	/* and of one partition in it */
+
 struct kfk_client
 {
 	kfk_guard	guard;
@@ -51,6 +54,8 @@ set_number(rd_kafka_conf_t *conf, const char *name, int value, char *error, size
 static bool
 configure(rd_kafka_conf_t *conf, const kfk_settings *settings, char *error, size_t error_size)
 {
+	int			fetch = settings->prefetch_kb < FETCH_BYTES / 512 ? settings->prefetch_kb * 512 : FETCH_BYTES;
+
 	/* What a server's options may change ... */
 	static kfk_properties defaults[] = {
 		{"client.id", "millrace"},
@@ -84,8 +89,8 @@ configure(rd_kafka_conf_t *conf, const kfk_settings *settings, char *error, size
 	(void) rd_kafka_conf_set(conf, "fetch.queue.backoff.ms", "20", NULL, 0);
 	return rd_kafka_conf_set(conf, "group.id", settings->group, error, error_size) == RD_KAFKA_CONF_OK &&
 		set_number(conf, "queued.max.messages.kbytes", settings->prefetch_kb, error, error_size) &&
-		set_number(conf, "fetch.max.bytes", settings->fetch_bytes, error, error_size) &&
-		set_number(conf, "fetch.message.max.bytes", settings->fetch_bytes < 1048576 ? settings->fetch_bytes : 1048576, error, error_size);
+		set_number(conf, "fetch.max.bytes", fetch, error, error_size) &&
+		set_number(conf, "fetch.message.max.bytes", fetch < PARTITION_BYTES ? fetch : PARTITION_BYTES, error, error_size);
 }
 
 kfk_client *
@@ -137,7 +142,8 @@ kfk_close(kfk_client *client)
 	rd_kafka_queue_destroy(client->events);
 	if (client->topic)
 		rd_kafka_topic_destroy(client->topic);
-	rd_kafka_destroy_flags(client->rk, RD_KAFKA_DESTROY_F_NO_CONSUMER_CLOSE);
+	if (!kfk_end(client->rk, RD_KAFKA_DESTROY_F_NO_CONSUMER_CLOSE))
+		return;
 	close(client->bell);
 	free(client->topic_name);
 	free(client->taken);

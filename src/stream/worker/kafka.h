@@ -25,8 +25,7 @@ typedef struct kfk_settings
 	const char *const *values;
 	int			n;
 	const char *group;			/* shown by monitoring tools; nobody joins it */
-	int			prefetch_kb;	/* of messages kept ready; what was asked for before still arrives */
-	int			fetch_bytes;	/* asked for at once; a larger message still arrives, alone */
+	int			prefetch_kb;	/* of messages kept ready; half as much may arrive on top, or one larger message */
 	bool		(*refuses) (const struct sockaddr *address);	/* addresses not to be connected to; NULL: none */
 } kfk_settings;
 
@@ -113,8 +112,6 @@ typedef struct kfk_message
 	const kfk_header *headers;	/* of a message that is not from a broker */
 	int			n_headers;
 } kfk_message;
-
-#define KFK_FETCH_BYTES (16 * 1024 * 1024)
 
 /* Up to max messages that are there, without waiting. */
 extern int	kfk_take_messages(kfk_client *client, kfk_message *messages, int max);

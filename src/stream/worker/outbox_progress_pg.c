@@ -41,7 +41,6 @@ open_reader(const kfk_settings *settings, const char *isolation, char *error, si
 	ours.n++;
 	ours.group = "millrace-outbox";
 	ours.prefetch_kb = 4096;
-	ours.fetch_bytes = KFK_FETCH_BYTES;
 	reader = kfk_open(&ours, error, error_size);
 	return reader != NULL;
 }

@@ -245,7 +245,7 @@ millrace_peek(PG_FUNCTION_ARGS)
 	p->deadline = TimestampTzPlusMilliseconds(GetCurrentTimestamp(), timeout_ms);
 	PG_ENSURE_ERROR_CLEANUP(peek_close, PointerGetDatum(p));
 	{
-		p->client = kfk_open_server(p->server, "millrace-peek", PREFETCH_PEEK_KB, KFK_FETCH_BYTES);
+		p->client = kfk_open_server(p->server, "millrace-peek", PREFETCH_PEEK_KB);
 		read_newest(p, n, (ReturnSetInfo *) fcinfo->resultinfo);
 	}
 	PG_END_ENSURE_ERROR_CLEANUP(peek_close, PointerGetDatum(p));

@@ -375,7 +375,7 @@ kfk_server_settings(const char *name, kfk_settings *settings)
 
 /* A reading client for a foreign server; the rest as above.  The client outlives the transaction. */
 kfk_client *
-kfk_open_server(const char *name, const char *group, int prefetch_kb, int fetch_bytes)
+kfk_open_server(const char *name, const char *group, int prefetch_kb)
 {
 	char		error[512];
 	kfk_settings settings;
@@ -384,7 +384,6 @@ kfk_open_server(const char *name, const char *group, int prefetch_kb, int fetch_
 	kfk_server_settings(name, &settings);
 	settings.group = group;
 	settings.prefetch_kb = prefetch_kb;
-	settings.fetch_bytes = fetch_bytes;
 	client = kfk_open(&settings, error, sizeof(error));
 	if (client == NULL)
 		ereport(ERROR,
@@ -431,8 +430,6 @@ kfk_registry_of(const char *name, kfk_registry *registry)
 kfk_client *
 kfk_open_source(const kfk_source *source)
 {
-	int64		part = source->memory / KFK_MEMORY_PARTS;
-
 	return kfk_open_server(source->server, psprintf("millrace-%s", source->name),
-						   (int) Min(part * KFK_QUEUE_PARTS / 1024, 2097151), (int) Min(part, KFK_FETCH_BYTES));
+						   (int) Min(source->memory / KFK_MEMORY_PARTS * KFK_QUEUE_PARTS / 1024, 2097151));
 }
