@@ -4,7 +4,7 @@
     python t/mutants.py --apply         # only see that each recipe still fits the sources
 
 A recipe replaces pieces of source in a copy of the tree, below tmp/mutants; the product knows nothing of it.  Each mutant is a
-workers' library of its own (with failpoints), which t/test_stream_points.py runs instead of ours.
+workers' library of its own (with failpoints), which the test that must fail runs instead of ours.
 """
 import os
 import pathlib
@@ -74,6 +74,10 @@ MUTANTS = [
       ('AND NOT pg_visible_in_snapshot(m.xid, $5::pg_snapshot)', 'AND $5 <> \'\'')], 'test_stream_points.py', 'late'),
     ('claims not flushed under synchronous_commit = off', STREAM + 'outbox_main_pg.c',
      [('	if (synchronous_commit < SYNCHRONOUS_COMMIT_REMOTE_FLUSH)\n', '	if (false)\n')], 'test_stream_points.py', 'unflushed'),
+    ('lease token not checked', 'src/task/worker/deliver_pg.c',
+     [('WHERE id = ANY ($1) AND epoch = $2 RETURNING id', 'WHERE id = ANY ($1) AND $2 > 0 RETURNING id')], 'test_stream_points.py', 'token'),
+    ('lease not renewed', STREAM + 'share_pg.c',
+     [('(s->said || s->leased ? at_most_since(s->said_at) >= source->lease_ms / 3 : true))', '!(s->said || s->leased))')], 'test_stream_share.py', 'protocol'),
     ('messages before next_offset are not dropped', STREAM + 'source_main_pg.c',
      [('keep = m->offset >= p->taken;', 'keep = true;')], 'test_stream_points.py', 'restarts'),
     ('a full disk makes dead letters', 'src/core/process_pg.c',

@@ -248,7 +248,7 @@ ask_for(const change *c, bool take_over)
 	kfk_run("INSERT INTO millrace.source_shares AS s (source, partition, take_over, from_offset, accept_duplicates) "
 			"SELECT $1, u.p, $5, u.o, coalesce($4, false) FROM ROWS FROM (pg_catalog.unnest($2), pg_catalog.unnest($3)) AS u(p, o) "
 			"ON CONFLICT (source, partition) DO UPDATE SET state = 'taking', take_over = excluded.take_over, from_offset = excluded.from_offset, "
-			"accept_duplicates = excluded.accept_duplicates, reason = NULL, since = pg_catalog.now()", 5,
+			"accept_duplicates = excluded.accept_duplicates, claim_offset = NULL, reason = NULL, since = pg_catalog.now()", 5,
 			(Oid[]) {TEXTOID, INT4ARRAYOID, INT8ARRAYOID, BOOLOID, BOOLOID},
 			(Datum[]) {c->values[0], c->values[1], c->values[2], c->values[3], BoolGetDatum(take_over)},
 			psprintf("%s ", c->nulls), SPI_OK_INSERT);

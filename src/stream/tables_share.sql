@@ -29,8 +29,8 @@ COMMENT ON COLUMN millrace.source_shares.state IS 'taking: asked for, not ours y
 COMMENT ON COLUMN millrace.source_shares.epoch IS 'of our tenure in the control topic; the highest is the owner''s';
 COMMENT ON COLUMN millrace.source_shares.start_offset IS 'where our tenure began';
 COMMENT ON COLUMN millrace.source_shares.identity IS 'as whom we claimed it: database, timeline and source';
-COMMENT ON COLUMN millrace.source_shares.claim_epoch IS 'epoch that we claimed or are about to claim';
-COMMENT ON COLUMN millrace.source_shares.claim_offset IS 'where that tenure begins';
+COMMENT ON COLUMN millrace.source_shares.claim_epoch IS 'epoch that we claimed last, or are about to claim';
+COMMENT ON COLUMN millrace.source_shares.claim_offset IS 'where that tenure begins, while it is not known that it is ours';
 COMMENT ON COLUMN millrace.source_shares.take_over IS 'take_over asked for it: its owner''s silence is enough';
 COMMENT ON COLUMN millrace.source_shares.from_offset IS 'offset given to take_over';
 COMMENT ON COLUMN millrace.source_shares.accept_duplicates IS 'without one, begin at the owner''s last word';

@@ -156,6 +156,13 @@ transact(const kfk_source *source, kfk_partition *partitions, int n_partitions, 
 	disable_timeout(STATEMENT_TIMEOUT, false);
 	CHECK_FOR_INTERRUPTS();
 	MemoryContextSwitchTo(caller);
+	if (!kfk_share_may_commit(source, partitions, n_partitions))
+	{
+		AbortCurrentTransaction();
+		MemoryContextSwitchTo(caller);
+		pgstat_report_activity(STATE_IDLE, NULL);
+		return KFK_FENCED;
+	}
 	MR_FAILPOINT("source.before_commit");
 	kfk_commit();
 	MR_FAILPOINT("source.after_commit");

@@ -187,6 +187,29 @@ first_offset(const kfk_source *source, int partition, int64 low, int64 high, int
 	return source->start == KFK_START_TIME ? at_time : source->start;
 }
 
+/* The same, asking the brokers; outside a transaction.  False, with the reason, if they do not say now. */
+bool
+kfk_start_of(const kfk_source *source, kfk_client *client, int partition, int64 *start, char *error, size_t error_size)
+{
+	int64		low,
+				high,
+				at_time = 0;
+	int			total;
+
+	if (!kfk_describe(client, source->topic, ASK_MS, &total, error, error_size))
+		return false;
+	if (partition >= total)
+	{
+		snprintf(error, error_size, "it does not exist yet");
+		return false;
+	}
+	if (!kfk_watermarks(client, source->topic, partition, ASK_MS, &low, &high, error, error_size) ||
+		(source->start == KFK_START_TIME && !kfk_offset_at(client, source->topic, partition, source->start_ms, ASK_MS, &at_time, error, error_size)))
+		return false;
+	*start = first_offset(source, partition, low, high, at_time);
+	return true;
+}
+
 /*
  * The partitions of a source that several servers share which this worker reads,
  * in the current context: of those listed every workers-th.  NULL: the source is not shared.
@@ -208,7 +231,12 @@ static int
 next_partition(const kfk_source *source, const Bitmapset *mine, int p)
 {
 	if (source->shared)
-		return bms_next_member(mine, p);
+	{
+		do
+			p = bms_next_member(mine, p);
+		while (p >= 0 && source->control_topic && !kfk_share_owns(p));
+		return p;
+	}
 	return p < 0 ? source->worker : p + source->workers;
 }
 

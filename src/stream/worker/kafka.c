@@ -136,7 +136,8 @@ kfk_close(kfk_client *client)
 	rd_kafka_queue_destroy(client->events);
 	if (client->topic)
 		rd_kafka_topic_destroy(client->topic);
-	rd_kafka_destroy_flags(client->rk, RD_KAFKA_DESTROY_F_NO_CONSUMER_CLOSE);
+	if (!kfk_end(client->rk, RD_KAFKA_DESTROY_F_NO_CONSUMER_CLOSE))
+		return;
 	close(client->bell);
 	free(client->topic_name);
 	free(client->taken);

@@ -43,6 +43,12 @@ typedef struct kfk_statistics
 	int			n_stable;
 } kfk_statistics;
 
+/*
+ * End a handle, with rd_kafka_destroy_flags().  False: that would not end; what
+ * its threads may still look at, the guard too, must stay for ever.
+ */
+extern bool kfk_end(rd_kafka_t *rk, int flags);
+
 /* The next event of a main queue, if there is one.  Statistics are no event: they are taken in on the way. */
 extern bool kfk_poll_event(rd_kafka_queue_t *queue, kfk_event *event, kfk_statistics *statistics);
 

@@ -18,6 +18,7 @@
  *	quota_pg.c		  how many there may be before the source halts
  *	schemas_pg.c	  Avro schemas
  *	registry_pg.c	  those that a schema registry has
+ *	share_pg.c		  partitions shared with other servers: share.h
  *	held_pg.c		  messages behind a Kafka transaction that is open
  *	gauge_pg.c		  how far behind it is, and the memory it takes, for all to see
  *	replay_pg.c		  replays: where they end, and that they are over
@@ -116,6 +117,7 @@ typedef struct kfk_partition
 	int64		high;			/* end of the partition, -1 unknown */
 	TimestampTz held_since;		/* messages from held_at on are there and not to be had; 0: none */
 	int64		held_at;
+	int64		held_high;		/* end of the partition as written meanwhile */
 	ItemPointerData version;	/* where its row of source_offsets was last */
 	int64		end;			/* of a replay: offset not to be read any more; else PG_INT64_MAX */
 	bool		left;			/* of a replay: its end was seen, no more is fetched */
@@ -199,6 +201,7 @@ extern bool kfk_claim(const kfk_source *source, kfk_client *client, kfk_partitio
 					  char *error, size_t error_size);
 extern bool kfk_follow(const kfk_source *source, kfk_client *client, const kfk_partition *partitions, int n, char *error, size_t error_size);
 extern Bitmapset *kfk_my_partitions(const kfk_source *source);
+extern bool kfk_start_of(const kfk_source *source, kfk_client *client, int partition, int64 *start, char *error, size_t error_size);
 extern void kfk_evict(const kfk_source *source);
 extern bool kfk_fence(const kfk_source *source, kfk_partition *partition, const kfk_item *last);
 extern void kfk_report(const kfk_source *source, const char *state, const char *sqlstate, const char *reason);
@@ -255,6 +258,16 @@ extern void kfk_stop_full(const kfk_source *source) __attribute__((noreturn));
 extern void kfk_bound_replay(const kfk_source *source, int32 partition, int64 end);	/* in a transaction, within kfk_owner_begin() */
 extern bool kfk_cut_message(kfk_client *client, const kfk_source *source, kfk_partition *partition, kfk_message *message);
 extern bool kfk_replay_over(const kfk_source *source, const kfk_partition *partitions, int n);
+
+/* share_pg.c: with option control_topic */
+extern bool kfk_share_open(const kfk_source *source, kfk_client *client, char *error, size_t error_size);
+extern void kfk_share_close(void);
+extern bool kfk_share_turn(const kfk_source *source, kfk_client *client, const kfk_partition *partitions, int n);
+extern void kfk_share_listen(const kfk_source *source);
+extern bool kfk_share_owns(int32 partition);
+extern bool kfk_share_may_commit(const kfk_source *source, const kfk_partition *partitions, int n);
+extern bool kfk_share_is_busy(void);
+extern char *kfk_share_reason(void);
 
 /* source_main_pg.c */
 extern void kfk_check_source(const kfk_source *source);	/* once a second; ends the process if it changed */

@@ -77,6 +77,7 @@ static void
 close_at_exit(int code, Datum arg)
 {
 	close_client();
+	kfk_share_close();
 }
 
 static void
@@ -117,6 +118,7 @@ kfk_check_source(const kfk_source *source)
 	unchanged = kfk_source_unchanged(source, &workers);
 	kfk_commit();
 	checked = now;
+	kfk_share_listen(source);
 	if (!unchanged)
 	{
 		close_client();
@@ -278,6 +280,8 @@ idle_reason(const kfk_source *source)
 {
 	int			missing = bms_next_member(source->only, topic_partitions - 1);
 
+	if (source->control_topic && kfk_share_reason() != NULL)
+		return kfk_share_reason();
 	if (missing >= 0)
 		return psprintf("partition %d does not exist yet", missing);
 	return n_partitions > 0 ? NULL : "no partition is left for this worker";
@@ -383,12 +387,20 @@ open_client(kfk_source *source, MemoryContext claims)
 	}
 	if (client == NULL)
 	{
+		kfk_share_close();
 		kfk_report(source, "running", NULL, "stands by: fewer workers are in force");
 		return false;
 	}
 	raise_work_mem(source);
 	MemoryContextReset(claims);
 	old = MemoryContextSwitchTo(claims);
+	if (source->control_topic && !kfk_share_open(source, client, error, sizeof(error)))
+	{
+		MemoryContextSwitchTo(old);
+		kfk_report(source, "waiting", "08001", psprintf("control topic \"%s\": %s", source->control_topic, cause(error)));
+		close_client();
+		return false;
+	}
 	for (int tries = 0;; tries++)
 	{
 		claimed = kfk_claim(source, client, &partitions, &n_partitions, &topic_partitions, error, sizeof(error));
@@ -508,6 +520,12 @@ turn(kfk_source *source, MemoryContext cxt, MemoryContext claims)
 			return;
 	}
 
+	if (source->control_topic && kfk_share_turn(source, client, partitions, n_partitions))
+	{
+		close_client();
+		return;
+	}
+
 	/* In turns with live batches, so that neither waits for all of the other. */
 	if (!redrive(source, cxt))
 	{
@@ -573,7 +591,7 @@ turn(kfk_source *source, MemoryContext cxt, MemoryContext claims)
 	if (!troubled)
 		tell_held(source);
 	pgstat_report_stat(true);
-	wait_for_messages(redriving ? 0 : CHECK_MS);
+	wait_for_messages(redriving ? 0 : kfk_share_is_busy() ? 20 : Min(CHECK_MS, source->lease_ms / 3));
 }
 
 void
@@ -617,6 +635,7 @@ millrace_source_main(Datum arg)
 			AbortCurrentTransaction();
 			MemoryContextSwitchTo(cxt);
 			close_client();
+			kfk_share_close();
 			kfk_report(&source, "waiting", unpack_sql_state(error->sqlerrcode), error->message);
 			if (error->sqlerrcode == ERRCODE_LOCK_NOT_AVAILABLE && kfk_try_begin("evict"))
 			{
