@@ -70,7 +70,7 @@ MUTANTS = [
      'test_stream_points.py', 'failover'),
     ('outbox reads id > last', STREAM + 'outbox_claim_pg.c',
      [('max(id) FROM (" BEYOND("$2::pg_snapshot") ") m"',
-       'max(id) FROM millrace.outbox WHERE server = $1 AND $2 <> \'\' AND id > (SELECT last_id FROM millrace.outbox_progress WHERE server = $1)"'),
+       'max(id) FROM millrace.outbox WHERE server = $1 AND $2 <> \'\' AND id > (SELECT coalesce(last_id, 0) FROM millrace.outbox_progress WHERE server = $1)"'),
       ('AND NOT pg_visible_in_snapshot(m.xid, $5::pg_snapshot)', 'AND $5 <> \'\'')], 'test_stream_points.py', 'late'),
     ('claims not flushed under synchronous_commit = off', STREAM + 'outbox_main_pg.c',
      [('	if (synchronous_commit < SYNCHRONOUS_COMMIT_REMOTE_FLUSH)\n', '	if (false)\n')], 'test_stream_points.py', 'unflushed'),
@@ -85,15 +85,14 @@ MUTANTS = [
 ]
 
 
-def mutate(tree, file, recipe):
-    """Apply a recipe to a copy of its file."""
-    text = (REPO / file).read_text()
+def mutate(path, recipe):
+    """A file's text with a recipe applied."""
+    text = path.read_text()
     for old, new in recipe:
         if text.count(old) != 1:
-            raise SystemExit('t/mutants.py: this piece occurs %d times in %s, not once:\n%s' % (text.count(old), file, old))
+            raise SystemExit('t/mutants.py: this piece occurs %d times in %s, not once:\n%s' % (text.count(old), path, old))
         text = text.replace(old, new)
-    if tree:
-        (tree / file).write_text(text)
+    return text
 
 
 def make(tree, target='build/faults/millrace_worker.so'):
@@ -118,7 +117,7 @@ def copy_tree():
 def main():
     if '--apply' in sys.argv:
         for name, file, recipe, *_ in MUTANTS:
-            mutate(None, file, recipe)
+            mutate(REPO / file, recipe)
         print('%d recipes apply' % len(MUTANTS))
         return
     wanted = [int(a) for a in sys.argv[1:]] or range(len(MUTANTS) + 1)
@@ -129,12 +128,12 @@ def main():
         library = WORK / ('%02d' % n) / 'millrace_worker.so'
         library.parent.mkdir(exist_ok=True)
         if n:
-            mutate(tree, file, recipe)
+            original = (tree / file).read_text()
+            (tree / file).write_text(mutate(tree / file, recipe))
         make(tree)
         shutil.copy(tree / 'build/faults/millrace_worker.so', library)
         if n:
-            shutil.copy2(REPO / file, tree / file)
-            (tree / 'build/faults' / pathlib.Path(file).relative_to('src').with_suffix('.o')).unlink()
+            (tree / file).write_text(original)
         t = time.monotonic()
         done = subprocess.run([sys.executable, str(HERE / program)] + ([part] if part else []), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
                               timeout=600, env={**os.environ, 'MILLRACE_WORKER_LIBRARY': str(library), 'MILLRACE_TMP': str(WORK / ('%02d' % n))})
