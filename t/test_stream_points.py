@@ -1,7 +1,7 @@
 """One fault at one place each, and what must hold after it: the places where mistakes have been made in other systems.
 
     python t/test_stream_points.py [part …]
-    MILLRACE_WORKER_LIBRARY=path      # run another workers' library: t/mutants.py has them fail here
+    MILLRACE_WORKER_LIBRARY=path      # another workers' library: t/mutants.py has them fail here
 """
 # timeout: 600
 import contextlib
@@ -13,7 +13,7 @@ import time
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 from lib import tap
 from lib.httpstub import Stub
-from lib.faults import World, eventually, library, use_library
+from lib.faults import World, eventually, library
 from lib.oracle import read_partition
 from lib.kafka import Kafka
 from lib.stream import caught_up, cluster, create, folder, prepare
@@ -261,8 +261,7 @@ def token(c, kafka):
 
 def main():
     place = folder('stream_points')
-    other = os.environ.get('MILLRACE_WORKER_LIBRARY')
-    conf = {'restart_after_crash': 'on', 'wal_level': 'replica', 'max_wal_senders': 4, **(use_library(other, place) if other else library(place))}
+    conf = {'restart_after_crash': 'on', 'wal_level': 'replica', 'max_wal_senders': 4, **library(place)}
     with cluster('stream_points', conf) as c, Kafka(place) as kafka:
         prepare(c, kafka)
         for f in PARTS:
