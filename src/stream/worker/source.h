@@ -85,6 +85,7 @@ typedef struct kfk_source
 	int			batch_ms;
 	int			batch_timeout_ms;
 	int64		max_message_bytes;
+	int64		memory;			/* this worker may take */
 	int			max_dead_percent;	/* of the last ... */
 	int			dead_window;	/* ... messages */
 	int64		max_dead_letters;	/* PG_INT64_MAX: any number; so the next two */
@@ -285,5 +286,6 @@ extern void kfk_check_source(const kfk_source *source);	/* once a second; ends t
 /* gauge_pg.c */
 extern void kfk_gauge(const kfk_source *source, kfk_client *client, kfk_partition *partitions, int n_partitions);
 extern void kfk_gauge_nothing(void);
+extern void kfk_gauge_memory(void);
 
 #endif							/* MILLRACE_STREAM_SOURCE_H */
