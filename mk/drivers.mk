@@ -1,10 +1,15 @@
 # What a newcomer types.  Each installs what is missing, so none needs PostgreSQL to be there yet.
 
-.PHONY: check check-full check-debian demo bench help
+.PHONY: check check-full check-debian soak mutants demo bench help
 check:
 	@tools/check $(T)
 check-full:
 	@tools/check --full $(T)
+# The tests print their faults as they come into tmp/check/log/t_test_stream_faults.py.log
+soak:
+	@MILLRACE_SOAK=1 tools/check $(or $(T),test_stream_faults.py test_stream_outbox_faults.py)
+mutants:
+	@MILLRACE_MUTANTS=1 tools/check $(M)
 check-debian:
 	@tools/check-debian $(SUITE)
 demo:
@@ -14,6 +19,8 @@ help:
 	@echo '     demo PHOTOS=folder   with other photos;  BROKERS=host:port: with a real Kafka;  KEEP=1: leave it running'
 	@echo 'make check                build and run every test;  T="stream unit": only those with such a name'
 	@echo 'make check-full           the same and the long ones'
+	@echo 'make soak                 an hour of faults: 2,000,000 messages in, 200,000 out (MILLRACE_SEED=n repeats a run)'
+	@echo 'make mutants              does the suite notice mistakes made on purpose?  M="3 8": only these'
 	@echo 'make check-debian SUITE=trixie   build and regress suite in a fresh Debian of that name (root)'
 	@echo 'make bench                side by side with the usual Python services'
 	@echo 'make unit                 the server-less tests alone'

@@ -16,7 +16,7 @@ SELECT millrace.train_model('regress_forest', 'random_forest', 'SELECT d, label 
 
 SELECT millrace.create_pipeline('images', 'regress_p');
 SELECT millrace.create_pipeline('images', 'regress_p');
-SELECT millrace.create_pipeline('no_such_kind', 'regress_q');
+SELECT millrace.create_pipeline('nosuchkind', 'regress_q');
 SELECT millrace.create_pipeline('../images', 'regress_q');
 SELECT millrace.create_pipeline('images', 'regress_q', '{"topics": 1}');
 SELECT name, kind, owner FROM millrace.pipelines;

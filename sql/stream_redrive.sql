@@ -9,16 +9,16 @@ GRANT USAGE ON FOREIGN SERVER regress_k TO regress_mill;
 SELECT millrace.create_source('regress_s', 'regress_k', 'topic', 'regress_target');
 SELECT millrace.create_source('regress_keyed', 'regress_k', 'topic', 'regress_target', '{"on_conflict": "update"}');
 INSERT INTO millrace.source_offsets (source, partition, next_offset) VALUES ('regress_s', 0, 100), ('regress_s', 1, 50), ('regress_keyed', 0, 100);
-INSERT INTO millrace.dead_letters (id, source, topic, partition, "offset", value, sqlstate, error) VALUES
-	(1001, 'regress_s', 'topic', 0, 7, 'x', '22P02', 'bad'),
-	(1002, 'regress_s', 'topic', 0, 7, 'x', '22P02', 'the same message again, after a rewind'),
-	(1003, 'regress_s', 'topic', 0, 8, NULL, '54000', 'too large: its value was not kept'),
-	(1004, 'regress_s', 'topic', 0, 9, NULL, '22004', 'a tombstone'),
-	(1005, 'regress_s', 'topic', 1, 50, 'x', '22P02', 'will be read again'),
-	(1006, 'regress_s', 'earlier', 1, 3, 'x', '22P02', 'of another topic'),
-	(1007, 'regress_s', 'topic', 2, 3, 'x', '22P02', 'of a partition that is not there'),
-	(1008, 'regress_s', 'topic', 1, 3, 'x', '22P02', 'bad'),
-	(1009, 'regress_keyed', 'topic', 0, 3, 'x', '22P02', 'bad');
+INSERT INTO millrace.dead_letters (id, source, topic, partition, "offset", value, sqlstate, error, value_bytes) VALUES
+	(1001, 'regress_s', 'topic', 0, 7, 'x', '22P02', 'bad', 1),
+	(1002, 'regress_s', 'topic', 0, 7, 'x', '22P02', 'the same message again, after a rewind', 1),
+	(1003, 'regress_s', 'topic', 0, 8, NULL, '54000', 'too large: its value was not kept', 20000000),
+	(1004, 'regress_s', 'topic', 0, 9, NULL, '22004', 'a tombstone', NULL),
+	(1005, 'regress_s', 'topic', 1, 50, 'x', '22P02', 'will be read again', 1),
+	(1006, 'regress_s', 'earlier', 1, 3, 'x', '22P02', 'of another topic', 1),
+	(1007, 'regress_s', 'topic', 2, 3, 'x', '22P02', 'of a partition that is not there', 1),
+	(1008, 'regress_s', 'topic', 1, 3, 'x', '22P02', 'bad', 1),
+	(1009, 'regress_keyed', 'topic', 0, 3, 'x', '22P02', 'bad', 1);
 
 -- By members of the source's owner only.
 SET ROLE regress_nobody;

@@ -22,6 +22,7 @@ import time
 
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 DEFAULT_TIMEOUT = 900
+SOAK = bool(os.environ.get('MILLRACE_SOAK'))     # make soak: an hour, and what it prints is shown
 
 
 class Job:
@@ -123,7 +124,7 @@ class Runner:
         for path in sorted(python) + (sorted(glob.glob('t/full_*.py')) if self.args.full else []):
             folder = os.path.join(self.args.folder, os.path.basename(path)[:-3])
             jobs.append(Job(path, [sys.executable, path], self.header(path, 'lane', 'server'), dict(env, MILLRACE_TMP=folder),
-                            timeout=int(self.header(path, 'timeout', DEFAULT_TIMEOUT))))
+                            timeout=7200 if SOAK else int(self.header(path, 'timeout', DEFAULT_TIMEOUT))))
         return [j for j in jobs if self.wanted(j.name)]
 
     def wanted(self, name):
@@ -155,6 +156,8 @@ class Runner:
                 self.totals[i] += n
             print('%-4s %-34s %4d passed%s%s  %.1f s' % ('FAIL' if bad else 'ok', job.name, ok, ', %d failed' % bad if bad else '',
                                                        ', %d skipped' % skipped if skipped else '', time.time() - started), flush=True)
+            if SOAK:
+                print(text, flush=True)
             for line in re.findall(r'^ok\b.*# SKIP.*$', text, re.M)[:3]:
                 print('       ' + line)
             if bad:

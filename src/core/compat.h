@@ -10,6 +10,7 @@
 #if PG_VERSION_NUM >= 160000
 #include "catalog/pg_database.h"	/* of the checks of rights below */
 #include "catalog/pg_foreign_server.h"
+#include "catalog/pg_proc.h"
 #include "varatt.h"
 #endif
 #include "storage/latch.h"
@@ -30,8 +31,17 @@
 /* PG 16: one function for the rights on every kind of object. */
 #if PG_VERSION_NUM >= 160000
 #define compat_server_aclcheck(server, role, mode) object_aclcheck(ForeignServerRelationId, server, role, mode)
+#define compat_function_aclcheck(function, role, mode) object_aclcheck(ProcedureRelationId, function, role, mode)
 #else
 #define compat_server_aclcheck(server, role, mode) pg_foreign_server_aclcheck(server, role, mode)
+#define compat_function_aclcheck(function, role, mode) pg_proc_aclcheck(function, role, mode)
+#endif
+
+/* PG 16: parsing a name may fail softly. */
+#if PG_VERSION_NUM >= 160000
+#define CompatQualifiedName(text) stringToQualifiedNameList((text), NULL)
+#else
+#define CompatQualifiedName(text) stringToQualifiedNameList(text)
 #endif
 
 /* PG 16: one ownership test for all kinds of objects. */

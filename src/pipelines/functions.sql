@@ -49,3 +49,11 @@ CREATE FUNCTION millrace.backfill(pipeline text) RETURNS bigint
 	AS $$ SELECT millrace.images_backfill(pipeline, 'descriptors') + millrace.images_backfill(pipeline, 'predictions') $$;
 COMMENT ON FUNCTION millrace.backfill(text) IS
 	'finds rows that fired no trigger (logical replication, direct inserts into a partition) and processes them';
+
+CREATE FUNCTION millrace.csv_rows(target regclass, content bytea, options jsonb DEFAULT '{}') RETURNS TABLE (line bigint, fields text[])
+	LANGUAGE c STABLE STRICT
+	AS 'MODULE_PATHNAME', 'millrace_csv_rows';
+COMMENT ON FUNCTION millrace.csv_rows(regclass, bytea, jsonb) IS
+	'what COPY target FROM … CSV would read from these bytes, unconverted; options delimiter, quote, escape, null, encoding (UTF8) as in COPY; line: where the row ends';
+REVOKE EXECUTE ON FUNCTION millrace.csv_rows(regclass, bytea, jsonb) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION millrace.csv_rows(regclass, bytea, jsonb) TO millrace_admin;

@@ -95,7 +95,7 @@ INSERT INTO @schema@.profiles (profile, model, description) VALUES
 CREATE TABLE @schema@.failures (
 	failure_id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
 	image_id text,
-	stage text NOT NULL CHECK (stage IN ('extract', 'classify')),
+	stage text NOT NULL,
 	profile text,
 	model text,
 	rows int NOT NULL DEFAULT 1,
@@ -106,9 +106,13 @@ CREATE TABLE @schema@.failures (
 	source_offset bigint,
 	failed_at timestamptz NOT NULL DEFAULT clock_timestamp()
 );
-COMMENT ON TABLE @schema@.failures IS 'what could not be decoded or classified; image_id is NULL where a whole batch of one profile failed';
+COMMENT ON TABLE @schema@.failures IS 'what could not be fetched, stored, decoded or classified; image_id is NULL where a whole batch of one profile failed';
 
 -- upgrade
+
+ALTER TABLE @schema@.failures DROP CONSTRAINT IF EXISTS failures_stage_check;
+ALTER TABLE @schema@.failures ADD CONSTRAINT failures_stage_check CHECK (stage IN ('fetch', 'upload', 'extract', 'classify'));
+CREATE INDEX IF NOT EXISTS failures_image ON @schema@.failures (image_id) WHERE image_id IS NOT NULL;
 
 CREATE OR REPLACE TRIGGER extract_inserted AFTER INSERT ON @schema@.images
 	REFERENCING NEW TABLE AS new_rows FOR EACH STATEMENT EXECUTE FUNCTION millrace.images_extract();

@@ -169,7 +169,7 @@ BEGIN
 		EXECUTE format('ALTER TABLE @schema@.raw ALTER %1$I SET NOT NULL, ADD CONSTRAINT raw_key UNIQUE (%1$I)', o ->> 'key');
 		EXECUTE format('ALTER TABLE @schema@.raw ALTER %1$s SET NOT NULL', seen);
 		EXECUTE format('CREATE INDEX raw_time ON @schema@.raw (%s)', seen);
-		COMMENT ON TABLE @schema@.raw IS 'entry of the pipeline: COPY, INSERT … SELECT from a foreign table, or a Kafka source; one row per key';
+		COMMENT ON TABLE @schema@.raw IS 'entry of the pipeline: COPY, INSERT … SELECT from a foreign table, a Kafka source, or load_object(); one row per key';
 	END IF;
 
 	SELECT string_agg(CASE WHEN a.attname IN (o ->> 'target', o ->> 'key', o ->> 'time') THEN quote_ident(a.attname)

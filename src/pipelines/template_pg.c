@@ -75,9 +75,9 @@ pip_function_schema(void)
 	return get_namespace_name(DatumGetObjectId(SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1, &isnull)));
 }
 
-/* The template's text.  kind is checked to be a plain word before it names a file. */
+/* A file of templates, NULL if there is none. */
 static char *
-read_template(const char *kind)
+read_file(const char *name)
 {
 	char		share[MAXPGPATH];
 	char	   *path;
@@ -85,24 +85,13 @@ read_template(const char *kind)
 	struct stat st;
 	char	   *text;
 
-	for (const char *p = kind; *p; p++)
-		if (!(*p >= 'a' && *p <= 'z') && *p != '_')
-			ereport(ERROR,
-					(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-					 errmsg("invalid pipeline kind \"%s\"", kind),
-					 errhint("The kind is a word of lower-case letters, such as images.")));
 	get_share_path(my_exec_path, share);
-	path = psprintf("%s/extension/millrace_pipelines/%s.sql", share, kind);
+	path = psprintf("%s/extension/millrace_pipelines/%s.sql", share, name);
 	file = AllocateFile(path, "r");
+	if (file == NULL && errno == ENOENT)
+		return NULL;
 	if (file == NULL)
-	{
-		if (errno == ENOENT)
-			ereport(ERROR,
-					(errcode(ERRCODE_UNDEFINED_OBJECT),
-					 errmsg("pipeline kind \"%s\" does not exist", kind),
-					 errhint("This version of millrace has the kinds images and tabular.")));
 		ereport(ERROR, (errcode_for_file_access(), errmsg("could not open file \"%s\": %m", path)));
-	}
 	if (fstat(fileno(file), &st) != 0)
 		ereport(ERROR, (errcode_for_file_access(), errmsg("could not stat file \"%s\": %m", path)));
 	text = palloc(st.st_size + 1);
@@ -110,6 +99,35 @@ read_template(const char *kind)
 		ereport(ERROR, (errcode_for_file_access(), errmsg("could not read file \"%s\": %m", path)));
 	text[st.st_size] = '\0';
 	FreeFile(file);
+	return text;
+}
+
+/* The template's text: <kind>.sql and, where they are, its further parts.  kind is checked to be a plain word before it names a file. */
+static char *
+read_template(const char *kind)
+{
+	static const char *const parts[] = {"objects", "replay"};
+	char	   *text;
+
+	for (const char *p = kind; *p; p++)
+		if (!(*p >= 'a' && *p <= 'z'))
+			ereport(ERROR,
+					(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+					 errmsg("invalid pipeline kind \"%s\"", kind),
+					 errhint("The kind is a word of lower-case letters, such as images.")));
+	text = read_file(kind);
+	if (text == NULL)
+		ereport(ERROR,
+				(errcode(ERRCODE_UNDEFINED_OBJECT),
+				 errmsg("pipeline kind \"%s\" does not exist", kind),
+				 errhint("This version of millrace has the kinds images and tabular.")));
+	for (int i = 0; i < (int) lengthof(parts); i++)
+	{
+		char	   *part = read_file(psprintf("%s_%s", kind, parts[i]));
+
+		if (part != NULL)
+			text = psprintf("%s\n%s", text, part);
+	}
 	return text;
 }
 
@@ -177,30 +195,49 @@ run_template(const char *text, const char *schema, Jsonb *options)
 	AtEOXact_GUC(true, nest);
 }
 
-/* The tables that a Kafka source may feed, and the option that names its topic. */
+/* The tables that a Kafka source may feed, the option that names its topic, and options of the source that go without saying. */
 static const struct
 {
 	const char *kind;
 	const char *option;
 	const char *table;
+	const char *defaults;
 }			entries[] =
 {
-	{"images", "images_topic", "images"},
-	{"images", "features_topic", "descriptors"},
-	{"tabular", "topic", "raw"},
+	{"images", "images_topic", "images", "{\"columns\": {\"minio_path\": \"object_path\"}}"},
+	{"images", "features_topic", "descriptors", "{}"},
+	{"tabular", "topic", "raw", "{}"},
 };
 
-/* Option publish_topic of kind images: descriptors leave through the server's outbox. */
+/*
+ * What options of kind images stand for: publish_topic lets descriptors leave through the server's outbox; object_server
+ * names where objects are, and with images_topic uploads are announced there.
+ */
 static void
-publish_descriptors(const char *schema, Jsonb *options)
+connect_images(const char *schema, Jsonb *options)
 {
+	static const struct
+	{
+		const char *option;
+		const char *also;		/* without which it does nothing */
+		const char *call;
+	}			calls[] =
+	{
+		{"publish_topic", "publish_topic", "publish_descriptors($1 ->> 'server', $1 ->> 'publish_topic')"},
+		{"object_server", "object_server", "fetch_from($1 ->> 'object_server', COALESCE($1 ->> 'bucket', 'raw-images'))"},
+		{"object_server", "images_topic", "announce_uploads($1 ->> 'server', $1 ->> 'images_topic')"},
+	};
 	Oid			types[1] = {JSONBOID};
 	Datum		values[1] = {JsonbPGetDatum(options)};
-	JsonbValue	v;
 
-	if (getKeyJsonValueFromContainer(&options->root, "publish_topic", strlen("publish_topic"), &v) != NULL)
-		run(psprintf("SELECT %s.publish_descriptors($1 ->> 'server', $1 ->> 'publish_topic')", quote_identifier(schema)),
-			1, types, values, NULL, SPI_OK_SELECT);
+	for (int i = 0; i < (int) lengthof(calls); i++)
+	{
+		JsonbValue	v;
+
+		if (getKeyJsonValueFromContainer(&options->root, calls[i].option, strlen(calls[i].option), &v) != NULL &&
+			getKeyJsonValueFromContainer(&options->root, calls[i].also, strlen(calls[i].also), &v) != NULL)
+			run(psprintf("SELECT %s.%s", quote_identifier(schema), calls[i].call), 1, types, values, NULL, SPI_OK_SELECT);
+	}
 }
 
 /* The Kafka entries asked for by option: {"server": "k", "images_topic": …, "features_topic": …}. */
@@ -218,8 +255,8 @@ create_sources(const char *kind, const char *schema, Jsonb *options)
 			getKeyJsonValueFromContainer(&options->root, entries[i].option, strlen(entries[i].option), &v) == NULL)
 			continue;
 		run(psprintf("SELECT millrace.create_source(pg_catalog.format('%%s_%s', $2), $1 ->> 'server', $1 ->> '%s', "
-					 "pg_catalog.format('%%I.%s', $2)::regclass, COALESCE($1 -> 'source', '{}'))",
-					 entries[i].table, entries[i].option, entries[i].table),
+					 "pg_catalog.format('%%I.%s', $2)::regclass, '%s'::jsonb || COALESCE($1 -> 'source', '{}'))",
+					 entries[i].table, entries[i].option, entries[i].table, entries[i].defaults),
 			2, types, values, NULL, SPI_OK_SELECT);
 	}
 }
@@ -231,7 +268,8 @@ create_sources(const char *kind, const char *schema, Jsonb *options)
 static void
 check_options(const char *kind, Jsonb *options)
 {
-	static const char *const known[] = {"server", "images_topic", "features_topic", "publish_topic", "source", "descriptor_model"};
+	static const char *const known[] = {"server", "images_topic", "features_topic", "publish_topic", "source", "descriptor_model",
+	"object_server", "bucket"};
 	JsonbIterator *it;
 	JsonbValue	v;
 	JsonbIteratorToken tok;
@@ -255,7 +293,7 @@ check_options(const char *kind, Jsonb *options)
 			ereport(ERROR,
 					(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 					 errmsg("unknown option \"%.*s\" for a pipeline of kind \"%s\"", v.val.string.len, v.val.string.val, kind),
-					 errhint("Options are server, images_topic, features_topic, publish_topic, source and descriptor_model.")));
+					 errhint("Options are server, images_topic, features_topic, publish_topic, source, descriptor_model, object_server and bucket.")));
 	}
 }
 
@@ -298,7 +336,7 @@ millrace_create_pipeline(PG_FUNCTION_ARGS)
 						   "VALUES ($1, $2, $3, '" MILLRACE_VERSION "', $4)", 4, types, values, NULL, SPI_OK_INSERT);
 	create_sources(kind, name, options);
 	if (strcmp(kind, "images") == 0)
-		publish_descriptors(name, options);
+		connect_images(name, options);
 	SPI_finish();
 	PG_RETURN_VOID();
 }
@@ -334,8 +372,17 @@ millrace_drop_pipeline(PG_FUNCTION_ARGS)
 	SPI_connect();
 	kind = owned_pipeline(name);
 	values[0] = CStringGetTextDatum(name);
+	/* The shadows of a pipeline of photos: their predictions are children of a table of its. */
+	run("SELECT millrace.drop_pipeline(n.nspname) FROM pg_catalog.pg_inherits i "
+		"JOIN pg_catalog.pg_class c ON c.oid = i.inhrelid JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace "
+		"JOIN millrace.pipelines p ON p.name = n.nspname AND p.kind = 'images' "
+		"WHERE c.relname = 'predictions' AND i.inhparent = pg_catalog.to_regclass(pg_catalog.format('%I.replayed_predictions', $1))",
+		1, types, values, NULL, SPI_OK_SELECT);
 	run("SELECT millrace.drop_source(s.name) FROM millrace.sources s "
 		"WHERE pg_catalog.starts_with(s.target, pg_catalog.format('%I.', $1))",
+		1, types, values, NULL, SPI_OK_SELECT);
+	run("SELECT millrace.cancel_requests(q.server, pg_catalog.array_agg(r.id)) FROM millrace.http_requests r JOIN millrace.http_queues q ON q.id = r.queue "
+		"WHERE pg_catalog.starts_with(r.deliver, pg_catalog.format('%I.', $1)) GROUP BY q.server",
 		1, types, values, NULL, SPI_OK_SELECT);
 	if (strcmp(kind, "tabular") == 0)
 	{

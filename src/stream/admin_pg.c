@@ -105,8 +105,8 @@ kfk_check_owner(Oid owner, ForeignServer *server, const char *what)
 }
 
 /* And it must be able to write to the target. */
-static void
-check_may_insert(Oid owner, Oid target)
+void
+kfk_check_may_insert(Oid owner, Oid target)
 {
 	if (pg_class_aclcheck(target, owner, ACL_INSERT) != ACLCHECK_OK)
 		ereport(ERROR,
@@ -115,8 +115,8 @@ check_may_insert(Oid owner, Oid target)
 				 errdetail("Role \"%s\", which the source's workers connect as, lacks INSERT on it.", GetUserNameFromId(owner, false))));
 }
 
-static void
-check_target(Oid target)
+void
+kfk_check_target(Oid target)
 {
 	char		kind = get_rel_relkind(target);
 
@@ -155,8 +155,8 @@ kfk_lock_source(const char *name, Oid caller)
 }
 
 /* No worker that runs now can commit any more. */
-static void
-fence(const char *name)
+void
+kfk_fence_source(const char *name)
 {
 	Oid			types[1] = {TEXTOID};
 	Datum		values[1] = {CStringGetTextDatum(name)};
@@ -194,7 +194,7 @@ millrace_create_source(PG_FUNCTION_ARGS)
 				 errdetail("A Kafka topic has 1 to 249 bytes.")));
 	if (get_rel_name(target) == NULL)
 		ereport(ERROR, (errcode(ERRCODE_UNDEFINED_TABLE), errmsg("relation with OID %u does not exist", target)));
-	check_target(target);
+	kfk_check_target(target);
 	owner_name = kfk_check_options(&options, target);
 	if (owner_name == NULL)
 		owner = default_owner(target);
@@ -207,7 +207,8 @@ millrace_create_source(PG_FUNCTION_ARGS)
 					 errmsg("must be a member of role \"%s\" to create a source for it", owner_name)));
 	}
 	kfk_check_owner(owner, server, "a source");
-	check_may_insert(owner, target);
+	kfk_check_may_insert(owner, target);
+	kfk_check_letter_topic(options, server_name, topic, owner);
 	qualified = quote_qualified_identifier(get_namespace_name(get_rel_namespace(target)), get_rel_name(target));
 
 	mr_owner_begin(&save);
@@ -246,7 +247,7 @@ set_state(const char *name, const char *state, const char *reason)
 	kfk_run("UPDATE millrace.sources SET state = $2, reason = $3, sqlstate = NULL, state_since = pg_catalog.now(), "
 		"generation = generation + 1, bound_to = CASE WHEN $2 = 'running' THEN $4 ELSE bound_to END WHERE name = $1",
 		lengthof(types), types, values, reason ? NULL : "  n ", SPI_OK_UPDATE);
-	fence(name);
+	kfk_fence_source(name);
 	SPI_finish();
 	mr_owner_end(&save);
 }
@@ -268,6 +269,28 @@ millrace_resume_source(PG_FUNCTION_ARGS)
 {
 	set_state(text_to_cstring(PG_GETARG_TEXT_PP(0)), "running", NULL);
 	PG_RETURN_VOID();
+}
+
+/*
+ * Tell what happens to messages whose rows are there already, before the
+ * offsets move; arguments as those of rewind_source.  An upsert just repeats them.
+ */
+static void
+warn_of_rows_again(const char *name, int nargs, Oid *types, Datum *values, const char *nulls)
+{
+	bool		null;
+
+	if (kfk_run("SELECT EXISTS (SELECT FROM pg_catalog.pg_index WHERE indrelid = pg_catalog.to_regclass(s.target) AND indisunique) FROM millrace.sources s "
+				"WHERE name = $1 AND NOT options ? 'on_conflict' AND pg_catalog.to_regclass(s.target) IS NOT NULL "
+				"AND EXISTS (SELECT FROM millrace.source_offsets o WHERE o.source = s.name AND ($4 IS NULL OR o.partition = $4) AND (o.next_offset > $2 OR o.last_time >= $3))",
+				nargs, types, values, nulls, SPI_OK_SELECT) == 0)
+		return;
+	ereport(NOTICE,
+			(errmsg("source \"%s\" will read messages again", name),
+			 DatumGetBool(SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1, &null)) ?
+			 errdetail("Its table has a unique key: a message whose row is still there becomes a dead letter.") :
+			 errdetail("Its table has no unique key: rows that are still there will be there twice."),
+			 errhint("Delete those rows before the source goes on, or read into another table with millrace.replay().")));
 }
 
 /*
@@ -306,6 +329,7 @@ millrace_rewind_source(PG_FUNCTION_ARGS)
 	mr_owner_begin(&save);
 	SPI_connect();
 	kfk_lock_source(name, caller);
+	warn_of_rows_again(name, lengthof(types), types, values, nulls);
 	moved = kfk_run("UPDATE millrace.source_offsets SET epoch = epoch + 1, next_offset = COALESCE($2, next_offset), rewind_to = $3, "
 				"last_offset = NULL, last_time = NULL, last_crc = NULL "
 				"WHERE source = $1 AND ($4 IS NULL OR partition = $4)",
@@ -317,7 +341,7 @@ millrace_rewind_source(PG_FUNCTION_ARGS)
 				 errhint("Partitions appear in millrace.source_offsets once a worker has claimed them; for a new source use option start.")));
 	kfk_unmark_letters(name);	/* messages behind the new offset will be read again */
 	kfk_run("UPDATE millrace.sources SET generation = generation + 1, cluster_id = CASE WHEN $5 THEN NULL ELSE cluster_id END, "
-		"state = CASE WHEN state = 'halted' THEN 'running' ELSE state END, reason = CASE WHEN state = 'halted' THEN NULL ELSE reason END, "
+		"state = CASE WHEN state IN ('halted', 'finished') THEN 'running' ELSE state END, reason = CASE WHEN state = 'halted' THEN NULL ELSE reason END, "
 		"sqlstate = NULL WHERE name = $1",
 		lengthof(types), types, values, nulls, SPI_OK_UPDATE);
 	SPI_finish();
@@ -342,6 +366,7 @@ millrace_drop_source(PG_FUNCTION_ARGS)
 	kfk_run("DELETE FROM millrace.sources WHERE name = $1", 1, types, values, NULL, SPI_OK_DELETE);
 	kfk_run("DELETE FROM millrace.source_offsets WHERE source = $1", 1, types, values, NULL, SPI_OK_DELETE);
 	kfk_run("DELETE FROM millrace.source_workers WHERE source = $1", 1, types, values, NULL, SPI_OK_DELETE);
+	kfk_run("DELETE FROM millrace.source_shares WHERE source = $1", 1, types, values, NULL, SPI_OK_DELETE);
 	kfk_unmark_letters(name);
 	SPI_finish();
 	mr_owner_end(&save);

@@ -74,10 +74,13 @@ AS $$
 		  LEFT JOIN LATERAL (SELECT w.reason FROM millrace.source_workers w
 							  WHERE w.source = q.name ORDER BY w.worker LIMIT 1) w ON true
 		 WHERE NOT EXISTS (SELECT FROM slots s WHERE s.kind = 'source' AND s.name = q.name)
+		UNION ALL
+		SELECT 4, s.kind, CASE s.kind WHEN 'http' THEN format('%s/%s', s.name, s.worker) ELSE s.name END, s.worker, s.pid, s.state, s.reason, s.since
+		  FROM slots s WHERE s.kind IN ('outbox', 'http')
 	)
 	SELECT t.kind, t.name, t.pid, t.state, t.reason, t.since FROM told t ORDER BY t.place, t.name, t.worker
 $$;
-COMMENT ON FUNCTION millrace.status() IS 'launcher, supervisor and sources of this database: what each is doing, and why one is not';
+COMMENT ON FUNCTION millrace.status() IS 'launcher, supervisor and workers of this database: what each is doing, and why one is not';
 
 REVOKE ALL ON FUNCTION millrace.start(), millrace.stop(), millrace.worker_slots(), millrace.status(), millrace.sources_changed() FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION millrace.start(), millrace.stop() TO millrace_admin;
@@ -101,7 +104,7 @@ CREATE FUNCTION millrace.create_source(name text, server text, topic text, targe
 	LANGUAGE c STRICT VOLATILE
 	AS 'MODULE_PATHNAME', 'millrace_create_source';
 COMMENT ON FUNCTION millrace.create_source(text, text, text, regclass, jsonb) IS
-	'reads a Kafka topic into a table from now on; options: owner, format, columns, transform, unknown_keys, array, header, delimiter, quote, null, on_conflict, key_format, tombstones, start, workers, batch_rows, batch_bytes, batch_ms, batch_timeout_ms, max_message_bytes, max_dead_percent';
+	'reads a Kafka topic into a table from now on; options: owner, format, columns, transform, unknown_keys, array, header, delimiter, quote, null, on_conflict, key_format, tombstones, start, workers, workers_min, workers_max, memory, batch_rows, batch_bytes, batch_ms, batch_timeout_ms, max_message_bytes, max_dead_percent, partitions, control_topic, lease_ms, dead_window, max_dead_letters, max_dead_letter_bytes, dead_letter_value_bytes, dead_letter_topic, dead_letter_server';
 REVOKE EXECUTE ON FUNCTION millrace.create_source(text, text, text, regclass, jsonb) FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION millrace.create_source(text, text, text, regclass, jsonb) TO millrace_admin;
 
@@ -137,6 +140,32 @@ COMMENT ON FUNCTION millrace.drop_source(text) IS
 	'ends a source and forgets its offsets; its rows and dead letters stay';
 REVOKE EXECUTE ON FUNCTION millrace.drop_source(text) FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION millrace.drop_source(text) TO millrace_admin;
+
+CREATE FUNCTION millrace.replay(source text, "from" "any" DEFAULT NULL, "to" "any" DEFAULT NULL, "into" text DEFAULT NULL,
+		options jsonb DEFAULT '{}') RETURNS text
+	LANGUAGE c VOLATILE
+	AS 'MODULE_PATHNAME', 'millrace_replay';
+COMMENT ON FUNCTION millrace.replay(text, "any", "any", text, jsonb) IS
+	'reads a range of a source''s topic again, into another table (made like the source''s, if it is not there), while the source goes on; from and to: an offset, {"partition": offset, ...} or a time, default the first message kept and where the source stands; options: name, and those of create_source; returns the name of the replay';
+REVOKE EXECUTE ON FUNCTION millrace.replay(text, "any", "any", text, jsonb) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION millrace.replay(text, "any", "any", text, jsonb) TO millrace_admin;
+
+CREATE FUNCTION millrace.cancel_replay(replay text) RETURNS void
+	LANGUAGE c STRICT VOLATILE
+	AS 'MODULE_PATHNAME', 'millrace_cancel_replay';
+COMMENT ON FUNCTION millrace.cancel_replay(text) IS
+	'ends a replay where it is; its rows, dead letters and figures stay, and resume_source goes on with it after all';
+REVOKE EXECUTE ON FUNCTION millrace.cancel_replay(text) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION millrace.cancel_replay(text) TO millrace_admin;
+
+CREATE FUNCTION millrace.replay_diff(replay text, key text[] DEFAULT NULL, ignore text[] DEFAULT NULL)
+		RETURNS TABLE (difference text, "key" jsonb, columns text[], live jsonb, replayed jsonb)
+	LANGUAGE c STABLE PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp
+	AS 'MODULE_PATHNAME', 'millrace_replay_diff';
+COMMENT ON FUNCTION millrace.replay_diff(text, text[], text[]) IS
+	'rows in which the table of a replay differs from that of its source, matched by key (default the primary key): missing, extra, changed (columns says which), superseded (changed by a message outside the range); ignore: columns not compared, default those that are never the same twice';
+REVOKE EXECUTE ON FUNCTION millrace.replay_diff(text, text[], text[]) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION millrace.replay_diff(text, text[], text[]) TO millrace_admin, millrace_monitor;
 
 CREATE FUNCTION millrace.redrive_dead_letters(source text, ids bigint[] DEFAULT NULL, at_most bigint DEFAULT NULL,
 		overwrite boolean DEFAULT false) RETURNS bigint

@@ -16,4 +16,7 @@
  */
 extern char *kfk_check_options(Jsonb **options, Oid target);
 
+/* Options with their list of partitions ([3, 1] or "0-3, 7"), if they have one, as an array of numbers in order.  (share_pg.c) */
+extern Jsonb *kfk_resolve_partitions(Jsonb *options);
+
 #endif							/* MILLRACE_STREAM_OPTIONS_H */

@@ -8,6 +8,7 @@
 
 #include "catalog/pg_constraint.h"
 #include "lib/stringinfo.h"
+#include "stream/columns.h"
 #include "stream/options.h"
 #include "stream/stream.h"
 #include "utils/builtins.h"
@@ -31,8 +32,12 @@ static void check_columns(const char *name, const JsonbValue *v, Oid target);
 static void check_character(const char *name, const JsonbValue *v, Oid target);
 static void check_text(const char *name, const JsonbValue *v, Oid target);
 static void check_transform(const char *name, const JsonbValue *v, Oid target);
+static void check_memory(const char *name, const JsonbValue *v, Oid target);
 static void check_start(const char *name, const JsonbValue *v, Oid target);
 static void check_header(const char *name, const JsonbValue *v, Oid target);
+static void check_resolved(const char *name, const JsonbValue *v, Oid target);
+static void check_topic(const char *name, const JsonbValue *v, Oid target);
+static void check_server(const char *name, const JsonbValue *v, Oid target);
 
 static const option_rule rules[] = {
 	{"owner", NULL, 1, 0, check_name},
@@ -56,6 +61,18 @@ static const option_rule rules[] = {
 	{"batch_timeout_ms", NULL, 1000, 3600000, NULL},
 	{"max_message_bytes", NULL, 1024, 1 << 28, NULL},
 	{"max_dead_percent", NULL, 0, 100, NULL},
+	{"workers_min", NULL, 1, KFK_MAX_WORKERS, NULL},
+	{"workers_max", NULL, 1, KFK_MAX_WORKERS, NULL},
+	{"memory", NULL, 1, 0, check_memory},
+	{"partitions", NULL, 1, 0, check_resolved},
+	{"control_topic", NULL, 1, 0, check_topic},
+	{"lease_ms", NULL, 1000, 3600000, NULL},
+	{"dead_window", NULL, 1, 1000000, NULL},
+	{"max_dead_letters", NULL, 0, INT64CONST(1000000000000), NULL},
+	{"max_dead_letter_bytes", NULL, 0, INT64CONST(1000000000000000), NULL},
+	{"dead_letter_value_bytes", NULL, 0, 1 << 28, NULL},
+	{"dead_letter_topic", NULL, 1, 0, check_topic},
+	{"dead_letter_server", NULL, 1, 0, check_server},
 };
 
 static bool
@@ -78,6 +95,13 @@ invalid(const char *name, const char *allowed)
 			 errhint("Allowed %s.", allowed)));
 }
 
+static text *
+value_text(const JsonbValue *v)
+{
+	return v->type == jbvString ? cstring_to_text_with_len(v->val.string.val, v->val.string.len) :
+		cstring_to_text(DatumGetCString(DirectFunctionCall1(numeric_out, NumericGetDatum(v->val.numeric))));
+}
+
 static void
 check_name(const char *name, const JsonbValue *v, Oid target)
 {
@@ -86,10 +110,30 @@ check_name(const char *name, const JsonbValue *v, Oid target)
 }
 
 static void
+check_server(const char *name, const JsonbValue *v, Oid target)
+{
+	if (v->type != jbvString || v->val.string.len == 0)
+		invalid(name, "is the name of a server");
+}
+
+static void
 check_text(const char *name, const JsonbValue *v, Oid target)
 {
 	if (v->type != jbvString)
 		invalid(name, "is a text");
+}
+
+/* kfk_resolve_partitions() has looked at it. */
+static void
+check_resolved(const char *name, const JsonbValue *v, Oid target)
+{
+}
+
+static void
+check_topic(const char *name, const JsonbValue *v, Oid target)
+{
+	if (v->type != jbvString || v->val.string.len == 0 || v->val.string.len > 249)
+		invalid(name, "is the name of a topic");
 }
 
 /* One byte that is no line break; the quote may also be empty. */
@@ -129,6 +173,15 @@ check_start(const char *name, const JsonbValue *v, Oid target)
 	(void) start_time(v);
 }
 
+/* "256MB", or a number of bytes. */
+static void
+check_memory(const char *name, const JsonbValue *v, Oid target)
+{
+	if (v->type != jbvString && v->type != jbvNumeric)
+		invalid(name, "is an amount of memory, like \"256MB\"");
+	(void) DirectFunctionCall1(pg_size_bytes, PointerGetDatum(value_text(v)));
+}
+
 /* "s.f" or "s.f(type)" */
 static Oid
 find_function(const char *text)
@@ -146,7 +199,7 @@ check_transform(const char *name, const JsonbValue *v, Oid target)
 	if (*text == '\0')
 		invalid(name, "is the name of a function");
 	function = find_function(text);
-	if (get_func_rettype(function) != get_rel_type_id(target) || get_func_nargs(function) != 1)
+	if (!kfk_returns_rows_of(get_func_rettype(function), target) || get_func_nargs(function) != 1)
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_FUNCTION_DEFINITION),
 				 errmsg("function %s cannot be a transform for table \"%s\"", text, get_rel_name(target)),
@@ -246,6 +299,61 @@ check_option(const char *name, const JsonbValue *v, Oid target)
 			 errhint("Options are %s.", known.data)));
 }
 
+/* A number among options that have been checked; if_none where it is not there. */
+static int64
+number_of(Jsonb *options, const char *name, int64 if_none)
+{
+	JsonbValue	buffer;
+	JsonbValue *v = getKeyJsonValueFromContainer(&options->root, name, (int) strlen(name), &buffer);
+
+	if (v == NULL || (v->type != jbvNumeric && v->type != jbvString))
+		return if_none;
+	return strtoi64(text_to_cstring(value_text(v)), NULL, 10);
+}
+
+static void
+check_workers(Jsonb *options)
+{
+	int64		all = number_of(options, "workers", 0);
+	int64		low = number_of(options, "workers_min", 0);
+	int64		high = number_of(options, "workers_max", 0);
+
+	if (all > 0 && (low > 0 || high > 0))
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("source option \"workers\" excludes workers_min and workers_max"),
+				 errhint("It stands for both of them.")));
+	if (high > 0 && low > high)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("source option \"workers_min\" (%d) is more than workers_max (%d)", (int) low, (int) high)));
+}
+
+/* Memory for each worker, and a batch that fits into it. */
+static void
+check_budget(Jsonb *options)
+{
+	JsonbValue	buffer;
+	JsonbValue *memory = getKeyJsonValueFromContainer(&options->root, "memory", 6, &buffer);
+	int64		workers = Max(number_of(options, "workers", 1), Max(number_of(options, "workers_min", 1), number_of(options, "workers_max", 1)));
+	int64		batch = number_of(options, "batch_bytes", 0);
+	int64		share;
+
+	if (memory == NULL || memory->type == jbvNull)
+		return;
+	share = DatumGetInt64(DirectFunctionCall1(pg_size_bytes, PointerGetDatum(value_text(memory)))) / workers;
+	if (share < KFK_MEMORY_MIN || share > INT64CONST(1) << 40)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("invalid value for source option \"memory\""),
+				 errhint("Allowed are %d MB to 1 TB for each of its %d workers.", KFK_MEMORY_MIN / (1024 * 1024), (int) workers)));
+	if (batch > share / KFK_MEMORY_PARTS)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("source option \"batch_bytes\" does not fit into option \"memory\""),
+				 errdetail("A batch may have an eighth of a worker's share, " INT64_FORMAT " bytes.", share / KFK_MEMORY_PARTS)));
+}
+
 /* What an option needs of the others and of the target. */
 static void
 check_together(Jsonb *options, Oid target)
@@ -257,6 +365,13 @@ check_together(Jsonb *options, Oid target)
 	bool		key = getKeyJsonValueFromContainer(&options->root, "key_format", 10, &buffer) != NULL;
 	Oid			constraint;
 
+	if (getKeyJsonValueFromContainer(&options->root, "control_topic", 13, &buffer) != NULL &&
+		getKeyJsonValueFromContainer(&options->root, "partitions", 10, &buffer) == NULL)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("source option \"control_topic\" needs option \"partitions\"")));
+	check_workers(options);
+	check_budget(options);
 	if (deletes && !conflict)
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
@@ -328,7 +443,7 @@ kfk_check_options(Jsonb **given, Oid target)
 
 	if (!JB_ROOT_IS_OBJECT(options))
 		ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE), errmsg("options of a source must be a JSON object")));
-	*given = options = resolve_start(resolve_transform(options, target, &columns_of));
+	*given = options = kfk_resolve_partitions(resolve_start(resolve_transform(options, target, &columns_of)));
 	it = JsonbIteratorInit(&options->root);
 	while ((token = JsonbIteratorNext(&it, &v, true)) != WJB_DONE)
 	{

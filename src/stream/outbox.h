@@ -14,6 +14,16 @@
 #define KFK_OUTBOX_ROWS 5000	/* batch_rows */
 #define KFK_OUTBOX_BYTES (16 * 1024 * 1024) /* batch_bytes: keys and values of a batch, one message at least */
 
+/*
+ * A dead letter's copy (option dead_letter_topic) begins with this header; if
+ * the brokers refuse it, it leaves without its value, and a header says so.
+ */
+#define KFK_LETTER_HEADER "__connect.errors.topic"
+#define KFK_OMITTED_HEADER "__millrace.errors.value.omitted"
+
+/* Appends a message to leaf %d; RETURNING id where it is asked for. */
+#define KFK_OUTBOX_INSERT "INSERT INTO millrace.outbox_%d (leaf, server, topic, key, value, headers, ts) VALUES (%d, $1, $2, $3, $4, $5, $6)"
+
 /* Tables outbox_0 ... take turns by the minute. */
 #define MR_OUTBOX_LEAVES 3
 

@@ -96,17 +96,17 @@ header_array(Jsonb *headers)
 				 errhint("For example {\"trace\": \"17\"}.")));
 	while ((token = JsonbIteratorNext(&it, &v, true)) != WJB_DONE)
 		if (token == WJB_KEY)
-			values[n++] = PointerGetDatum(cstring_to_text_with_len(v.val.string.val, v.val.string.len));
+			values[n++] = PointerGetDatum(utf8_bytes(cstring_to_text_with_len(v.val.string.val, v.val.string.len)));
 		else if (token == WJB_VALUE)
 		{
 			nulls[n] = v.type == jbvNull;
-			values[n] = nulls[n] ? (Datum) 0 : PointerGetDatum(header_text(&v));
+			values[n] = nulls[n] ? (Datum) 0 : PointerGetDatum(utf8_bytes(header_text(&v)));
 			n++;
 		}
 	if (n == 0)
 		return NULL;
 	dims[0] = n;
-	return construct_md_array(values, nulls, 1, dims, lower, TEXTOID, -1, false, TYPALIGN_INT);
+	return construct_md_array(values, nulls, 1, dims, lower, BYTEAOID, -1, false, TYPALIGN_INT);
 }
 
 /*
@@ -142,16 +142,15 @@ static int64
 append(Datum server, Datum topic, Datum key, Datum value, Datum headers)
 {
 	static SPIPlanPtr plans[MR_OUTBOX_LEAVES];
-	static const Oid types[] = {TEXTOID, TEXTOID, BYTEAOID, BYTEAOID, TEXTARRAYOID};
-	Datum		args[] = {server, topic, key, value, headers};
-	char		nulls[] = "     ";
+	static const Oid types[] = {TEXTOID, TEXTOID, BYTEAOID, BYTEAOID, BYTEAARRAYOID, TIMESTAMPTZOID};
+	Datum		args[] = {server, topic, key, value, headers, 0};
+	char		nulls[] = "     n";
 	int			leaf = mr_outbox_leaf(GetCurrentTimestamp());
 	bool		null;
 
 	if (plans[leaf] == NULL)
 	{
-		plans[leaf] = SPI_prepare(psprintf("INSERT INTO millrace.outbox_%d (leaf, server, topic, key, value, headers) "
-										   "VALUES (%d, $1, $2, $3, $4, $5) RETURNING id", leaf, leaf), lengthof(types), (Oid *) types);
+		plans[leaf] = SPI_prepare(psprintf(KFK_OUTBOX_INSERT " RETURNING id", leaf, leaf), lengthof(types), (Oid *) types);
 		if (plans[leaf] == NULL || SPI_keepplan(plans[leaf]) != 0)
 			elog(ERROR, "SPI_prepare failed: %s", SPI_result_code_string(SPI_result));
 	}

@@ -24,13 +24,13 @@ PG_FUNCTION_INFO_V1(millrace_redrive_dead_letters);
 
 /*
  * A message may have died more than once (rewind_source): its newest letter
- * stands for it.  Those without a value because it was too large stay.
+ * stands for it.  Those whose value was not kept, for its size, stay.
  */
 #define MARK_SQL "UPDATE millrace.dead_letters SET redrive_at = pg_catalog.now() WHERE id IN (" \
 	"SELECT d.id FROM millrace.dead_letters d JOIN millrace.sources s ON s.name = d.source AND s.topic = d.topic " \
 	"JOIN millrace.source_offsets o ON o.source = d.source AND o.partition = d.partition " \
 	"WHERE d.source = $1 AND d.redrive_at IS NULL AND d.\"offset\" < o.next_offset AND o.rewind_to IS NULL " \
-	"AND (d.value IS NOT NULL OR d.sqlstate <> '54000') AND ($2 IS NULL OR d.id = ANY ($2)) " \
+	"AND (d.value IS NOT NULL OR d.value_bytes IS NULL) AND ($2 IS NULL OR d.id = ANY ($2)) " \
 	"AND NOT EXISTS (SELECT FROM millrace.dead_letters n WHERE n.source = d.source AND n.partition = d.partition " \
 	"AND n.\"offset\" = d.\"offset\" AND n.topic = d.topic AND n.id > d.id) ORDER BY d.id LIMIT $3)"
 
@@ -85,7 +85,7 @@ millrace_redrive_dead_letters(PG_FUNCTION_ARGS)
 				 errhint("overwrite => true redrives them nevertheless; ids => ... chooses which.")));
 	marked = kfk_run(MARK_SQL, lengthof(types), types, values, nulls, SPI_OK_UPDATE);
 	if (marked > 0)
-		kfk_run("UPDATE millrace.sources SET generation = generation + 1 WHERE name = $1", 1, types, values, NULL, SPI_OK_UPDATE);
+		kfk_run("UPDATE millrace.sources SET generation = generation + 1, state = CASE state WHEN 'finished' THEN 'running' ELSE state END WHERE name = $1", 1, types, values, NULL, SPI_OK_UPDATE);
 	SPI_finish();
 	mr_owner_end(&save);
 	PG_RETURN_INT64((int64) marked);

@@ -17,6 +17,7 @@
 #include "fmgr.h"
 #include "funcapi.h"
 #include "miscadmin.h"
+#include "stream/scale.h"
 #include "stream/workers.h"
 #include "mb/pg_wchar.h"
 #include "utils/builtins.h"
@@ -49,6 +50,10 @@ stream_init(void)
 							   "Database that the launcher is connected to.",
 							   "It must exist; any will do, for the launcher reads shared catalogues only. Takes effect when the launcher starts.",
 							   &mr_launcher_database, "postgres", PGC_SIGHUP, 0, NULL, NULL, NULL);
+	DefineCustomRealVariable("millrace.max_load",
+							 "Load average of a core above which sources get no more workers.",
+							 "Of the last minute, divided by the number of cores; 0: never mind.",
+							 &mr_max_load, 2.0, 0, 1000, PGC_SIGHUP, 0, NULL, NULL, NULL);
 	mr_launcher_register();
 	mr_hook_init();
 }

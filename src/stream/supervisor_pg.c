@@ -1,7 +1,7 @@
 /*
  * supervisor_pg.c
  *	  `millrace supervisor`: one per database that takes part; keeps the workers
- *	  that millrace.sources and millrace.outboxes ask for.
+ *	  that millrace.sources, millrace.outboxes and millrace.http_queues ask for.
  *
  * It is dynamic and never restarted by the postmaster.  Nobody can log in as a
  * role made for it (workers obey NOLOGIN), so it connects as the bootstrap
@@ -33,6 +33,7 @@
 #include "storage/latch.h"
 #include "storage/lmgr.h"
 #include "stream/outbox.h"
+#include "stream/scale.h"
 #include "stream/stream.h"
 #include "stream/workers.h"
 #include "utils/builtins.h"
@@ -43,16 +44,17 @@
 
 extern PGDLLEXPORT void millrace_supervisor_main(Datum arg);
 
-/* A worker that some source or outbox wants, or that still runs. */
+/* A worker that some source, outbox or queue of requests wants, or that still runs. */
 typedef struct child
 {
-	mr_worker_kind kind;		/* MR_SOURCE or MR_OUTBOX */
-	char		name[NAMEDATALEN];	/* of the source; server of the outbox */
-	int			index;
+	mr_worker_kind kind;		/* MR_SOURCE, MR_OUTBOX or MR_HTTP */
+	char		name[NAMEDATALEN];	/* of the source; server of the outbox, or of the queue */
+	int			index;			/* of the worker of its source; number of the queue */
 	int			nworkers;
 	Oid			role;
 	int64		config;			/* generation of its row */
-	bool		wanted;			/* by this turn's look at the table */
+	bool		listed;			/* in the table, at this turn's look */
+	bool		wanted;			/* and nothing stands against it */
 	BackgroundWorkerHandle *handle; /* NULL: not running */
 	int			slot;
 	uint64		generation;
@@ -60,19 +62,20 @@ typedef struct child
 	TimestampTz started;
 	TimestampTz retry_at;
 	int			failures;
+	bool		no_room;		/* there was none for it at the last attempt */
 	char		reason[192];	/* as written to the table; "" if none */
 } child;
 
 static List *children = NIL;	/* of child *, in TopMemoryContext */
 
 /*
- * One row a source or outbox that should run, with what stands against it.  Privileges
- * that only the INSERT can show (schema, columns, policies) are the worker's
- * to report.
+ * One row a source, outbox or queue that should run, with what stands against it: its workers have
+ * the indexes from `first`.  Privileges that only the INSERT can show (schema, columns, policies) are
+ * the worker's to report.  A queue that its worker left as idle is wanted again when there are
+ * requests that the snapshot of then did not see.
  */
 static const char sources_query[] =
 "SELECT s.name, r.oid, s.generation,"
-"       CASE WHEN s.options->>'workers' ~ '^[0-9]{1,2}$' THEN greatest((s.options->>'workers')::int4, 1) ELSE 1 END,"
 "       CASE WHEN s.bound_to <> $1 THEN"
 "              pg_catalog.format('restored or copied from another database: %s() starts it here', s.resume)"
 "            WHEN r.oid IS NULL THEN pg_catalog.format('role \"%s\" does not exist', s.owner)"
@@ -83,28 +86,70 @@ static const char sources_query[] =
 "            WHEN f.oid IS NULL THEN pg_catalog.format('server \"%s\" does not exist', s.server)"
 "            WHEN NOT pg_catalog.has_server_privilege(r.oid, f.oid, 'USAGE') THEN"
 "              pg_catalog.format('role \"%s\" has no USAGE on server \"%s\"', s.owner, s.server)"
-"            WHEN s.outbox THEN NULL"
+"            WHEN s.target IS NULL THEN NULL"
 "            WHEN pg_catalog.to_regclass(s.target) IS NULL THEN pg_catalog.format('table %s does not exist', s.target)"
 "            WHEN NOT pg_catalog.has_any_column_privilege(r.oid, pg_catalog.to_regclass(s.target)::oid, 'INSERT') THEN"
 "              pg_catalog.format('role \"%s\" may not insert into %s', s.owner, s.target)"
-"       END, s.outbox"
-"  FROM (SELECT false AS outbox, name, server, target, owner, options, state, generation, bound_to, 'resume_source' AS resume FROM millrace.sources"
+"       END, s.kind, s.first"
+"  FROM (SELECT 'source' AS kind, 0 AS first, name, server, target, owner, options, state, generation, bound_to, 'resume_source' AS resume FROM millrace.sources"
 "        UNION ALL"
-"        SELECT true, server, server, NULL, owner, options, state, generation, bound_to, 'resume_outbox' FROM millrace.outboxes) s"
+"        SELECT 'outbox', 0, server, server, NULL, owner, options, state, generation, bound_to, 'resume_outbox' FROM millrace.outboxes"
+"        UNION ALL"
+"        SELECT 'http', q.id, q.server, q.server, NULL, q.owner, '{}', q.state, q.generation, q.bound_to, 'resume_requests'"
+"          FROM millrace.http_queues q JOIN millrace.http_progress p ON p.queue = q.id"
+"         WHERE CASE WHEN p.idle IS NULL THEN true ELSE"
+"                 EXISTS (SELECT FROM millrace.http_requests m WHERE m.queue = q.id AND m.xid >= pg_catalog.pg_snapshot_xmax(p.idle))"
+"                 OR EXISTS (SELECT FROM millrace.http_requests m WHERE m.queue = q.id AND m.xid = ANY (ARRAY(SELECT pg_catalog.pg_snapshot_xip(p.idle)))) END) s"
 "  LEFT JOIN pg_catalog.pg_roles r ON r.rolname = s.owner"
 "  LEFT JOIN pg_catalog.pg_foreign_server f ON f.srvname = s.server"
-" WHERE s.state = 'running' ORDER BY s.outbox, s.name";
+" WHERE s.state = 'running' ORDER BY s.kind DESC, s.name, s.first";
 
-static const char reason_query[] =
-"INSERT INTO millrace.source_workers AS w (source, worker, workers, pid, state, reason, sqlstate, since)"
-" VALUES ($1, $2, $3, 0, 'waiting', $4, $5, pg_catalog.now())"
-" ON CONFLICT (source, worker) DO UPDATE SET workers = excluded.workers, pid = 0, state = excluded.state,"
-"   reason = excluded.reason, sqlstate = excluded.sqlstate, since = excluded.since"
-" WHERE (w.pid, w.state, w.reason) IS DISTINCT FROM (0, excluded.state, excluded.reason)";
+/*
+ * Kinds of workers: what SQL calls them, what runs, and where it is told why a
+ * worker does not: $1 name, $2 index, $3 workers, $4 reason, $5 SQLSTATE.
+ */
+static const struct
+{
+	mr_worker_kind kind;
+	const char *word;
+	const char *main;
+	const char *type;
+	const char *reason_query;
+}			kinds[] =
+{
+	{MR_SOURCE, "source", KFK_SOURCE_MAIN, KFK_SOURCE_TYPE,
+		"INSERT INTO millrace.source_workers AS w (source, worker, workers, pid, state, reason, sqlstate, since)"
+		" VALUES ($1, $2, $3, 0, 'waiting', $4, $5, pg_catalog.now())"
+		" ON CONFLICT (source, worker) DO UPDATE SET workers = excluded.workers, pid = 0, state = excluded.state,"
+		"   reason = excluded.reason, sqlstate = excluded.sqlstate, since = excluded.since"
+	" WHERE (w.pid, w.state, w.reason) IS DISTINCT FROM (0, excluded.state, excluded.reason)"},
+	{MR_OUTBOX, "outbox", KFK_OUTBOX_MAIN, KFK_OUTBOX_TYPE,
+		"UPDATE millrace.outbox_progress SET pid = 0, state = 'waiting', reason = $4, sqlstate = $5, since = pg_catalog.now()"
+	" WHERE server = $1 AND (pid, state, reason) IS DISTINCT FROM (0, 'waiting', $4)"},
+	{MR_HTTP, "http", MR_HTTP_MAIN, MR_HTTP_TYPE,
+		"UPDATE millrace.http_progress SET pid = 0, state = 'waiting', reason = $4, sqlstate = $5, since = pg_catalog.now()"
+	" WHERE queue = $2 AND (pid, state, reason) IS DISTINCT FROM (0, 'waiting', $4)"},
+};
 
-static const char outbox_reason_query[] =
-"UPDATE millrace.outbox_progress SET pid = 0, state = 'waiting', reason = $4, sqlstate = $5, since = pg_catalog.now()"
-" WHERE server = $1 AND (pid, state, reason) IS DISTINCT FROM (0, 'waiting', $4)";
+static int
+kind_number(mr_worker_kind kind)
+{
+	int			k = 0;
+
+	while (kinds[k].kind != kind)
+		k++;
+	return k;
+}
+
+static mr_worker_kind
+kind_named(const char *word)
+{
+	int			k = 0;
+
+	while (strcmp(kinds[k].word, word) != 0)
+		k++;
+	return kinds[k].kind;
+}
 
 static SPIPlanPtr
 keep(const char *query, int n, Oid *types)
@@ -120,9 +165,10 @@ keep(const char *query, int n, Oid *types)
 static void
 explain(child *c, const char *reason, const char *sqlstate)
 {
-	static SPIPlanPtr plans[2];
+	static SPIPlanPtr plans[lengthof(kinds)];
 	static Oid	types[] = {TEXTOID, INT4OID, INT4OID, TEXTOID, TEXTOID};
-	SPIPlanPtr *plan = &plans[c->kind == MR_OUTBOX];
+	int			kind = kind_number(c->kind);
+	SPIPlanPtr *plan = &plans[kind];
 	Datum		args[5];
 
 	mr_slot_wait(c->kind, MyDatabaseId, c->name, c->index, reason);
@@ -130,7 +176,7 @@ explain(child *c, const char *reason, const char *sqlstate)
 		return;
 	strlcpy(c->reason, reason, sizeof(c->reason));
 	if (*plan == NULL)
-		*plan = keep(c->kind == MR_OUTBOX ? outbox_reason_query : reason_query, 5, types);
+		*plan = keep(kinds[kind].reason_query, 5, types);
 	args[0] = CStringGetTextDatum(c->name);
 	args[1] = Int32GetDatum(c->index);
 	args[2] = Int32GetDatum(c->nworkers);
@@ -138,7 +184,7 @@ explain(child *c, const char *reason, const char *sqlstate)
 	args[4] = CStringGetTextDatum(sqlstate);
 	SPI_execute_plan(*plan, args, NULL, false, 0);
 	ereport(LOG,
-			(errmsg("%s \"%s\", worker %d does not run: %s", c->kind == MR_OUTBOX ? "outbox" : "source", c->name, c->index, reason)));
+			(errmsg("%s \"%s\", worker %d does not run: %s", kinds[kind].word, c->name, c->index, reason)));
 }
 
 static child *
@@ -177,20 +223,22 @@ reap(child *c, TimestampTz now)
 static void
 start_child(child *c, TimestampTz now)
 {
+	int			kind = kind_number(c->kind);
 	mr_worker_args args;
 	MemoryContext old;
 
 	if (!mr_slot_reserve(c->kind, MyDatabaseId, c->role, c->name, c->index, c->nworkers, c->config, &args))
 	{
-		if (args.slot == -2)
+		c->no_room = args.slot == -2;
+		if (c->no_room)
 			explain(c, "all slots for Millrace's workers are taken", "53400");
 		return;					/* a worker of an earlier supervisor is leaving */
 	}
 	old = MemoryContextSwitchTo(TopMemoryContext);
-	c->handle = mr_register(&args, KFK_WORKER_LIBRARY, c->kind == MR_OUTBOX ? KFK_OUTBOX_MAIN : KFK_SOURCE_MAIN,
-							c->kind == MR_OUTBOX ? KFK_OUTBOX_TYPE : KFK_SOURCE_TYPE);
+	c->handle = mr_register(&args, KFK_WORKER_LIBRARY, kinds[kind].main, kinds[kind].type);
 	MemoryContextSwitchTo(old);
-	if (c->handle == NULL)
+	c->no_room = c->handle == NULL;
+	if (c->no_room)
 	{
 		c->retry_at = TimestampTzPlusMilliseconds(now, 5000);
 		explain(c, mr_no_room(), "53400");
@@ -211,7 +259,7 @@ stop_strangers(void)
 	int			n = mr_slots(MyDatabaseId, &slots);
 
 	for (int k = 0; k < n; k++)
-		if ((slots[k].kind == MR_SOURCE || slots[k].kind == MR_OUTBOX) && slots[k].state == MR_SLOT_RUNNING && !slots[k].stopping)
+		if (slots[k].kind >= MR_SOURCE && slots[k].state == MR_SLOT_RUNNING && !slots[k].stopping)
 		{
 			child	   *c = find_child(slots[k].kind, slots[k].name, slots[k].index);
 
@@ -236,7 +284,7 @@ reconcile(void)
 	foreach(cell, children)
 	{
 		reap(lfirst(cell), now);
-		((child *) lfirst(cell))->wanted = false;
+		((child *) lfirst(cell))->wanted = ((child *) lfirst(cell))->listed = false;
 	}
 	stop_strangers();
 	if (!cleaned)
@@ -244,9 +292,11 @@ reconcile(void)
 		/* What workers of an earlier supervisor, or before a crash, said of themselves. */
 		SPI_execute("DELETE FROM millrace.source_workers", false, 0);
 		SPI_execute("UPDATE millrace.outbox_progress SET pid = 0, state = 'stopped', reason = NULL WHERE state <> 'stopped'", false, 0);
+		SPI_execute("UPDATE millrace.http_progress SET pid = 0, state = 'stopped', reason = NULL WHERE state <> 'stopped'", false, 0);
 		cleaned = true;
 	}
 
+	mr_scale_begin();
 	if (plan == NULL)
 		plan = keep(sources_query, 1, types);
 	SPI_execute_plan(plan, &binding, NULL, true, 0);
@@ -260,11 +310,12 @@ reconcile(void)
 		char	   *name = SPI_getvalue(row, desc, 1);
 		Oid			role = DatumGetObjectId(SPI_getbinval(row, desc, 2, &null));
 		int64		config = DatumGetInt64(SPI_getbinval(row, desc, 3, &null));
-		int			nworkers = DatumGetInt32(SPI_getbinval(row, desc, 4, &null));
-		char	   *against = SPI_getvalue(row, desc, 5);
-		mr_worker_kind kind = DatumGetBool(SPI_getbinval(row, desc, 6, &null)) ? MR_OUTBOX : MR_SOURCE;
+		char	   *against = SPI_getvalue(row, desc, 4);
+		mr_worker_kind kind = kind_named(SPI_getvalue(row, desc, 5));
+		int			first = DatumGetInt32(SPI_getbinval(row, desc, 6, &null));
+		int			nworkers = kind == MR_SOURCE ? mr_scale_workers(name) : 1;
 
-		for (int index = 0; index < nworkers; index++)
+		for (int index = first; index < first + nworkers; index++)
 		{
 			child	   *c = find_child(kind, name, index);
 
@@ -287,6 +338,7 @@ reconcile(void)
 			c->config = config;
 			c->nworkers = nworkers;
 			c->role = role;
+			c->listed = true;
 			c->wanted = against == NULL;
 			if (against)
 			{
@@ -313,20 +365,23 @@ reconcile(void)
 			start_child(c, now);
 	}
 
+	foreach(cell, children)
+	{
+		child	   *c = lfirst(cell);
+		pid_t		pid;
+
+		if (c->wanted)
+			mr_scale_child(c->kind, c->name, c->index,
+						   c->handle && GetBackgroundWorkerPid(c->handle, &pid) == BGWH_STARTED, c->no_room && c->handle == NULL);
+	}
+	mr_scale_end();
+
 	/* Forget what nobody wants and nothing runs; a reason against it is kept. */
 	foreach(cell, children)
 	{
 		child	   *c = lfirst(cell);
-		bool		listed = false;
 
-		for (uint64 k = 0; k < n && !listed; k++)
-		{
-			bool		null;
-
-			listed = strcmp(SPI_getvalue(rows->vals[k], rows->tupdesc, 1), c->name) == 0 && c->index < c->nworkers &&
-				DatumGetBool(SPI_getbinval(rows->vals[k], rows->tupdesc, 6, &null)) == (c->kind == MR_OUTBOX);
-		}
-		if (listed || c->handle)
+		if (c->listed || c->handle)
 			continue;
 		mr_slot_forget_waiting(c->kind, MyDatabaseId, c->name, c->index);
 		children = foreach_delete_current(children, cell);

@@ -10,7 +10,7 @@ CREATE TABLE millrace.sources (
 	target      text NOT NULL,
 	owner       text NOT NULL,
 	options     jsonb NOT NULL DEFAULT '{}' CHECK (jsonb_typeof(options) = 'object'),
-	state       text NOT NULL DEFAULT 'running' CHECK (state IN ('running', 'paused', 'halted')),
+	state       text NOT NULL DEFAULT 'running' CHECK (state IN ('running', 'paused', 'halted', 'finished', 'cancelled')),
 	reason      text,
 	sqlstate    text,
 	state_since timestamptz NOT NULL DEFAULT now(),
@@ -19,7 +19,11 @@ CREATE TABLE millrace.sources (
 	cluster_id  text,
 	partitions  int,
 	created_by  text NOT NULL DEFAULT session_user,
-	created_at  timestamptz NOT NULL DEFAULT now()
+	created_at  timestamptz NOT NULL DEFAULT now(),
+	workers_now int CHECK (workers_now > 0),
+	workers_since timestamptz,
+	workers_reason text,
+	replay_of   text
 );
 COMMENT ON TABLE millrace.sources IS 'Kafka topics that are read into tables';
 COMMENT ON COLUMN millrace.sources.name IS 'name of the source';
@@ -28,7 +32,7 @@ COMMENT ON COLUMN millrace.sources.topic IS 'Kafka topic';
 COMMENT ON COLUMN millrace.sources.target IS 'qualified name of the table its messages are inserted into';
 COMMENT ON COLUMN millrace.sources.owner IS 'role whose rights the workers have';
 COMMENT ON COLUMN millrace.sources.options IS 'options given to create_source';
-COMMENT ON COLUMN millrace.sources.state IS 'running; paused by a user; halted by a worker, for the reason beside it';
+COMMENT ON COLUMN millrace.sources.state IS 'running; paused by a user; halted by a worker, for the reason beside it; of a replay also finished or cancelled';
 COMMENT ON COLUMN millrace.sources.reason IS 'why it is paused or halted';
 COMMENT ON COLUMN millrace.sources.sqlstate IS 'SQLSTATE of the reason, if an error was it';
 COMMENT ON COLUMN millrace.sources.state_since IS 'when the state was set';
@@ -38,6 +42,10 @@ COMMENT ON COLUMN millrace.sources.cluster_id IS 'Kafka cluster its offsets belo
 COMMENT ON COLUMN millrace.sources.partitions IS 'partitions of the topic when it was first read: later ones start at their beginning, whatever option start says';
 COMMENT ON COLUMN millrace.sources.created_by IS 'who called create_source';
 COMMENT ON COLUMN millrace.sources.created_at IS 'when create_source was called';
+COMMENT ON COLUMN millrace.sources.workers_now IS 'workers that share its partitions now; the supervisor sets it, from workers_min to workers_max';
+COMMENT ON COLUMN millrace.sources.workers_since IS 'since when';
+COMMENT ON COLUMN millrace.sources.workers_reason IS 'why so many, or why not more';
+COMMENT ON COLUMN millrace.sources.replay_of IS 'this is a replay of that source: it reads a range of its topic into another table and ends';
 
 -- One row a partition, updated by every batch: kept half empty for HOT.  No foreign key to
 -- sources: a parallel restore loads an extension's tables in any order.  Claims lock the
@@ -61,6 +69,9 @@ CREATE TABLE millrace.source_offsets (
 	skipped        bigint NOT NULL DEFAULT 0,
 	deleted        bigint NOT NULL DEFAULT 0,
 	last_batch_at  timestamptz,
+	from_offset    bigint,
+	to_offset      bigint,
+	to_time        timestamptz,
 	PRIMARY KEY (source, partition)
 ) WITH (fillfactor = 30, autovacuum_vacuum_threshold = 200, autovacuum_vacuum_scale_factor = 0);
 COMMENT ON TABLE millrace.source_offsets IS 'how far each partition has been read, and by whom; moves in the transaction of the rows';
@@ -82,6 +93,9 @@ COMMENT ON COLUMN millrace.source_offsets.dead IS 'messages written to dead_lett
 COMMENT ON COLUMN millrace.source_offsets.skipped IS 'messages passed over: without a value (tombstones), or without a row in it';
 COMMENT ON COLUMN millrace.source_offsets.deleted IS 'tombstones whose keys were deleted';
 COMMENT ON COLUMN millrace.source_offsets.last_batch_at IS 'start of the last transaction committed';
+COMMENT ON COLUMN millrace.source_offsets.from_offset IS 'of a replay: where it began';
+COMMENT ON COLUMN millrace.source_offsets.to_offset IS 'of a replay: where it ends; this offset is not read any more';
+COMMENT ON COLUMN millrace.source_offsets.to_time IS 'of a replay: time asked for as its end; the first claim turns it into an offset';
 
 CREATE TABLE millrace.source_workers (
 	source     text NOT NULL,
@@ -99,8 +113,8 @@ CREATE TABLE millrace.source_workers (
 ) WITH (fillfactor = 30);
 COMMENT ON TABLE millrace.source_workers IS 'what each worker of a source is doing, as it says itself; millrace.status() also knows whether it lives';
 COMMENT ON COLUMN millrace.source_workers.source IS 'source';
-COMMENT ON COLUMN millrace.source_workers.worker IS 'its number, from 0: it reads the partitions p with p % workers = worker';
-COMMENT ON COLUMN millrace.source_workers.workers IS 'workers of the source';
+COMMENT ON COLUMN millrace.source_workers.worker IS 'its number, from 0: it reads every workers-th partition, from this one on; not less than sources.workers_now: it stands by, or has ended';
+COMMENT ON COLUMN millrace.source_workers.workers IS 'workers of the source when it said so';
 COMMENT ON COLUMN millrace.source_workers.pid IS 'its process; 0 where none could be started';
 COMMENT ON COLUMN millrace.source_workers.state IS 'starting, running, waiting (retries by itself, for the reason beside it) or stopped';
 COMMENT ON COLUMN millrace.source_workers.reason IS 'what it waits for or why it stopped';
@@ -125,7 +139,9 @@ CREATE TABLE millrace.dead_letters (
 	detail    text,
 	at        timestamptz NOT NULL DEFAULT now(),
 	attempts  int NOT NULL DEFAULT 0,
-	redrive_at timestamptz
+	redrive_at timestamptz,
+	stage     text,
+	value_bytes bigint
 );
 ALTER TABLE millrace.dead_letters ALTER COLUMN value SET STORAGE EXTERNAL;
 CREATE INDEX dead_letters_place_idx ON millrace.dead_letters (source, partition, "offset");
@@ -138,7 +154,7 @@ COMMENT ON COLUMN millrace.dead_letters.partition IS 'its partition';
 COMMENT ON COLUMN millrace.dead_letters."offset" IS 'its offset';
 COMMENT ON COLUMN millrace.dead_letters.key IS 'message key, raw';
 COMMENT ON COLUMN millrace.dead_letters.headers IS 'headers in order: [{"key": name, "value": text or null}], or "hex" for a value that is no text';
-COMMENT ON COLUMN millrace.dead_letters.value IS 'message value, raw; NULL where it exceeded max_message_bytes (the detail gives its size)';
+COMMENT ON COLUMN millrace.dead_letters.value IS 'message value, raw; NULL of a tombstone, and where it exceeded max_message_bytes or dead_letter_value_bytes';
 COMMENT ON COLUMN millrace.dead_letters.ts IS 'Kafka timestamp of the message';
 COMMENT ON COLUMN millrace.dead_letters.sqlstate IS 'SQLSTATE of the error';
 COMMENT ON COLUMN millrace.dead_letters.error IS 'what was wrong with it';
@@ -146,6 +162,8 @@ COMMENT ON COLUMN millrace.dead_letters.detail IS 'more about the error';
 COMMENT ON COLUMN millrace.dead_letters.at IS 'when it was put aside';
 COMMENT ON COLUMN millrace.dead_letters.attempts IS 'how often it was redriven and failed again; sqlstate, error and detail are those of the last time';
 COMMENT ON COLUMN millrace.dead_letters.redrive_at IS 'when redrive_dead_letters asked for it to be run again; NULL: it is not waiting for that';
+COMMENT ON COLUMN millrace.dead_letters.stage IS 'what it failed in, by Kafka Connect''s names: KEY_CONVERTER, VALUE_CONVERTER, TRANSFORMATION, TASK_PUT (the table and its triggers)';
+COMMENT ON COLUMN millrace.dead_letters.value_bytes IS 'size of the value, kept or not; NULL: a tombstone';
 
 CREATE TABLE millrace.avro_schemas (
 	server text NOT NULL,

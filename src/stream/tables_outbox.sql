@@ -100,8 +100,9 @@ CREATE TABLE millrace.outbox (
 	topic   text NOT NULL,
 	key     bytea,
 	value   bytea,
-	headers text[],
-	at      timestamptz NOT NULL DEFAULT pg_catalog.clock_timestamp()
+	headers bytea[],
+	at      timestamptz NOT NULL DEFAULT pg_catalog.clock_timestamp(),
+	ts      timestamptz
 ) PARTITION BY LIST (leaf);
 CREATE INDEX outbox_id_idx ON millrace.outbox (server, id);
 CREATE INDEX outbox_xid_idx ON millrace.outbox (server, xid, id);
@@ -119,8 +120,9 @@ COMMENT ON COLUMN millrace.outbox.xid IS 'transaction that published it';
 COMMENT ON COLUMN millrace.outbox.topic IS 'Kafka topic';
 COMMENT ON COLUMN millrace.outbox.key IS 'message key; NULL: none';
 COMMENT ON COLUMN millrace.outbox.value IS 'message value; NULL: a tombstone';
-COMMENT ON COLUMN millrace.outbox.headers IS 'name, value, name, value, ...';
-COMMENT ON COLUMN millrace.outbox.at IS 'when it was published; timestamp of the Kafka message';
+COMMENT ON COLUMN millrace.outbox.headers IS 'name, value, name, value, ... as bytes';
+COMMENT ON COLUMN millrace.outbox.at IS 'when it was published';
+COMMENT ON COLUMN millrace.outbox.ts IS 'timestamp of the Kafka message; NULL: when it was published';
 
 CREATE TABLE millrace.outbox_dead_letters (
 	server  text NOT NULL,
@@ -128,10 +130,11 @@ CREATE TABLE millrace.outbox_dead_letters (
 	topic   text NOT NULL,
 	key     bytea,
 	value   bytea,
-	headers text[],
+	headers bytea[],
 	at      timestamptz NOT NULL,
 	error   text NOT NULL,
 	refused_at timestamptz NOT NULL DEFAULT now(),
+	shortened boolean NOT NULL DEFAULT false,
 	PRIMARY KEY (server, id)
 );
 COMMENT ON TABLE millrace.outbox_dead_letters IS 'messages that the brokers will never take (too large, no such topic name), with the reason';
@@ -139,11 +142,12 @@ COMMENT ON COLUMN millrace.outbox_dead_letters.server IS 'the outbox';
 COMMENT ON COLUMN millrace.outbox_dead_letters.id IS 'number of the message';
 COMMENT ON COLUMN millrace.outbox_dead_letters.topic IS 'Kafka topic';
 COMMENT ON COLUMN millrace.outbox_dead_letters.key IS 'message key';
-COMMENT ON COLUMN millrace.outbox_dead_letters.value IS 'message value';
-COMMENT ON COLUMN millrace.outbox_dead_letters.headers IS 'name, value, name, value, ...';
+COMMENT ON COLUMN millrace.outbox_dead_letters.value IS 'message value; not kept of one that is shortened';
+COMMENT ON COLUMN millrace.outbox_dead_letters.headers IS 'name, value, name, value, ... as bytes';
 COMMENT ON COLUMN millrace.outbox_dead_letters.at IS 'when it was published';
 COMMENT ON COLUMN millrace.outbox_dead_letters.error IS 'what the broker or the library said';
 COMMENT ON COLUMN millrace.outbox_dead_letters.refused_at IS 'when';
+COMMENT ON COLUMN millrace.outbox_dead_letters.shortened IS 'a source''s dead letter (option dead_letter_topic), which has left without its value; the value is in dead_letters';
 
 GRANT SELECT ON millrace.outboxes, millrace.outbox_progress TO millrace_admin, millrace_monitor;
 GRANT SELECT ON millrace.outbox TO millrace_admin;

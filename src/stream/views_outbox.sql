@@ -20,6 +20,6 @@ CREATE VIEW millrace.outbox_status AS
 			   OR m.xid = ANY (ARRAY(SELECT pg_catalog.pg_snapshot_xip(p.done))))
 			  AND (p.upto IS NULL OR m.id > p.after_id
 				   OR NOT pg_catalog.pg_visible_in_snapshot(m.xid, p.upto))
-			  AND NOT EXISTS (SELECT FROM millrace.outbox_dead_letters d WHERE d.server = m.server AND d.id = m.id)) w ON true;
+			  AND NOT EXISTS (SELECT FROM millrace.outbox_dead_letters d WHERE d.server = m.server AND d.id = m.id AND NOT d.shortened)) w ON true;
 COMMENT ON VIEW millrace.outbox_status IS 'one row an outbox: what it does, why it does not, how many messages wait and since when';
 GRANT SELECT ON millrace.outbox_status TO millrace_admin, millrace_monitor;

@@ -40,7 +40,7 @@ static const tsk_option tsk_options[] = {
 	{"low_speed_bytes", TSK_ON_SERVER, false, NULL, 0, INT64_C(1) << 40, "1000"},
 	{"low_speed_ms", TSK_ON_SERVER, false, NULL, 100, 3600000, "30000"},
 	{"max_bytes", TSK_ON_SERVER, false, NULL, 1, INT64_C(256) << 20, "67108864"},
-	{"max_attempts", TSK_ON_SERVER, false, NULL, 1, 100, "5"},
+	{"max_attempts", TSK_ON_SERVER, false, NULL, 1, 100, "8"},
 	{"backoff_ms", TSK_ON_SERVER, false, NULL, 1, 3600000, "1000"},
 	{"batch_timeout_ms", TSK_ON_SERVER, false, NULL, 1000, 3600000, "60000"},
 	{"allow_private", TSK_ON_SERVER, true, "true|false", 0, 0, "false"},

@@ -40,14 +40,19 @@ def free_port():
 
 
 class Kafka:
-    def __init__(self, folder, heap='512m', settings=None, port=None):
-        """settings: extra lines for server.properties, as a dict.  advertise another port by
-        settings={'advertised.listeners': 'CLIENT://127.0.0.1:N'} (a fault proxy's, say)."""
+    def __init__(self, folder, heap='512m', settings=None, port=None, cluster='bWlsbHJhY2UtdGVzdC0wMQ', proxied=None):
+        """settings: extra lines for server.properties, as a dict.  cluster: its id.  proxied: (port, port of a proxy) of
+        a second listener, whose clients are told to come through the proxy."""
         self.folder = os.path.join(os.path.abspath(folder), 'kafka')
-        self.heap, self.settings = heap, dict(settings or {})
+        self.heap, self.settings, self.cluster = heap, dict(settings or {}), cluster
         self.port, self.controller = port or free_port(), free_port()
         self.bootstrap = '127.0.0.1:%d' % self.port
         self.process = None
+        if proxied:
+            self.settings.update({
+                'listeners': 'CLIENT://127.0.0.1:%d,CONTROLLER://127.0.0.1:%d,PROXIED://127.0.0.1:%d' % (self.port, self.controller, proxied[0]),
+                'advertised.listeners': 'CLIENT://127.0.0.1:%d,PROXIED://127.0.0.1:%d' % (self.port, proxied[1]),
+                'listener.security.protocol.map': 'CLIENT:PLAINTEXT,CONTROLLER:PLAINTEXT,PROXIED:PLAINTEXT'})
 
     def __enter__(self):
         shutil.rmtree(self.folder, ignore_errors=True)
@@ -83,7 +88,7 @@ class Kafka:
         self.conf = os.path.join(self.folder, 'server.properties')
         with open(self.conf, 'w') as f:
             f.writelines('%s=%s\n' % kv for kv in conf.items())
-        subprocess.run(self._java('kafka.tools.StorageTool', 'format', '-t', 'bWlsbHJhY2UtdGVzdC0wMQ', '-c', self.conf),
+        subprocess.run(self._java('kafka.tools.StorageTool', 'format', '-t', self.cluster, '-c', self.conf),
                        check=True, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
 
     def start(self, timeout=90):

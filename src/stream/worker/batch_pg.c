@@ -77,12 +77,47 @@ add_up(kfk_partition *partitions, int n_partitions, const kfk_item *items, int n
 	}
 }
 
+static void
+roll_back(void)
+{
+	disable_timeout(STATEMENT_TIMEOUT, false);
+	AbortCurrentTransaction();
+	pgstat_report_activity(STATE_IDLE, NULL);
+}
+
+/* Deferred constraints are checked now, and from now on at the end of each statement. */
+static void
+check_constraints(void)
+{
+	ConstraintsSetStmt *immediate = makeNode(ConstraintsSetStmt);
+
+	immediate->constraints = NIL;
+	immediate->deferred = false;
+	AfterTriggerSetState(immediate);
+}
+
+/* Are the items' partitions ours?  Nobody takes them until the transaction ends. */
+static bool
+hold(const kfk_source *source, kfk_partition *partitions, int n_partitions, const kfk_item *items, int n)
+{
+	kfk_owner	save;
+	bool		ours = true;
+
+	add_up(partitions, n_partitions, items, n);
+	kfk_owner_begin(&save);
+	for (int i = 0; i < n_partitions && ours; i++)
+		if (partitions[i].new_offset != partitions[i].next_offset || partitions[i].redriven)
+			ours = kfk_hold(source, &partitions[i]);
+	kfk_owner_end(&save);
+	return ours;
+}
+
 static kfk_outcome
-transact(const kfk_source *source, kfk_partition *partitions, int n_partitions, kfk_item *items, int n, MemoryContext cxt)
+transact(const kfk_source *source, kfk_partition *partitions, int n_partitions, kfk_item *items, int n, bool in_pieces,
+		 MemoryContext cxt, kfk_failure *failure)
 {
 	kfk_target *target;
 	kfk_owner	save;
-	ConstraintsSetStmt *immediate;
 	MemoryContext caller = CurrentMemoryContext;
 	bool		any = false;
 	bool		ours = true;
@@ -94,8 +129,28 @@ transact(const kfk_source *source, kfk_partition *partitions, int n_partitions, 
 	MemoryContextSwitchTo(TopTransactionContext);
 	target = kfk_target_prepare(source);
 	kfk_target_decode(target, source, items, n, cxt);
-	if (source->transform != NULL)
+	if (in_pieces)
+	{
+		if (!hold(source, partitions, n_partitions, items, n))
+		{
+			roll_back();
+			return KFK_FENCED;
+		}
+		check_constraints();
+		kfk_insert_in_pieces(source, target, items, n, cxt, failure);
+	}
+	failure->fit = kfk_letters_allowed(source, items, n);
+	if (failure->fit < n)
+	{
+		roll_back();
+		return KFK_FULL;
+	}
+	if (source->transform != NULL && !in_pieces)
+	{
+		failure->stage = KFK_AT_TRANSFORM;
 		kfk_target_transform(target, items, n);
+	}
+	failure->stage = KFK_AT_TARGET;
 	add_up(partitions, n_partitions, items, n);
 
 	MR_FAILPOINT("source.before_fence");
@@ -119,26 +174,26 @@ transact(const kfk_source *source, kfk_partition *partitions, int n_partitions, 
 	kfk_owner_end(&save);
 	if (!ours)
 	{
-		disable_timeout(STATEMENT_TIMEOUT, false);
-		AbortCurrentTransaction();
-		pgstat_report_activity(STATE_IDLE, NULL);
+		roll_back();
 		return KFK_FENCED;
 	}
 
 	MR_FAILPOINT("source.before_insert");
-	if (any || source->transform != NULL)
+	if (!in_pieces && (any || source->transform != NULL))
 		kfk_target_insert(target, items, n);	/* or ends what the transform began */
 	MR_FAILPOINT("source.after_insert");
-	if (any)
-	{
-		immediate = makeNode(ConstraintsSetStmt);
-		immediate->constraints = NIL;
-		immediate->deferred = false;
-		AfterTriggerSetState(immediate);
-	}
+	if (any && !in_pieces)
+		check_constraints();
 	disable_timeout(STATEMENT_TIMEOUT, false);
 	CHECK_FOR_INTERRUPTS();
 	MemoryContextSwitchTo(caller);
+	if (!kfk_share_may_commit(source, partitions, n_partitions))
+	{
+		AbortCurrentTransaction();
+		MemoryContextSwitchTo(caller);
+		pgstat_report_activity(STATE_IDLE, NULL);
+		return KFK_FENCED;
+	}
 	MR_FAILPOINT("source.before_commit");
 	kfk_commit();
 	MR_FAILPOINT("source.after_commit");
@@ -171,36 +226,38 @@ count(kfk_partition *partitions, int n_partitions, TimestampTz begun)
 /*
  * One transaction for these items, which follow each other.  After
  * KFK_COMMITTED the partitions stand behind them; after anything else nothing
- * has changed.  *error, in cxt, says what was wrong after KFK_BAD_DATA and
- * KFK_TROUBLE.  Memory of decoded messages comes from cxt, too.
+ * has changed, and *failure says why.  In pieces: items that the target refuses
+ * are rejected, and committed as dead letters with the others.  Its error, and memory of decoded messages,
+ * come from cxt.
  */
 kfk_outcome
 kfk_run_slice(const kfk_source *source, kfk_partition *partitions, int n_partitions,
-		  kfk_item *items, int n, MemoryContext cxt, ErrorData **error)
+		  kfk_item *items, int n, bool in_pieces, MemoryContext cxt, kfk_failure *failure)
 {
 	MemoryContext caller = CurrentMemoryContext;
 	TimestampTz begun = GetCurrentTimestamp();
 	volatile kfk_outcome outcome;
 
-	*error = NULL;
+	*failure = (kfk_failure) {NULL, KFK_AT_VALUE, 0};
 	PG_TRY();
 	{
-		outcome = transact(source, partitions, n_partitions, items, n, cxt);
+		outcome = transact(source, partitions, n_partitions, items, n, in_pieces, cxt, failure);
 	}
 	PG_CATCH();
 	{
 		MemoryContextSwitchTo(cxt);
-		*error = CopyErrorData();
+		failure->error = CopyErrorData();
 		FlushErrorState();
-		disable_timeout(STATEMENT_TIMEOUT, false);
-		AbortCurrentTransaction();
+		roll_back();
 		QueryCancelPending = false; /* it has been obeyed */
-		pgstat_report_activity(STATE_IDLE, NULL);
-		outcome = kfk_is_data_error((*error)->sqlerrcode) ? KFK_BAD_DATA : KFK_TROUBLE;
+		outcome = kfk_is_data_error(failure->error->sqlerrcode) ? KFK_BAD_DATA : KFK_TROUBLE;
 	}
 	PG_END_TRY();
 	MemoryContextSwitchTo(caller);
 	if (outcome == KFK_COMMITTED)
+	{
+		kfk_note_letters(source, items, n);
 		count(partitions, n_partitions, begun);
+	}
 	return outcome;
 }

@@ -18,6 +18,7 @@
 #include "miscadmin.h"
 #include "pgstat.h"
 #include "storage/ipc.h"
+#include "utils/array.h"
 #include "utils/builtins.h"
 #include "utils/guc.h"
 #include "utils/memutils.h"
@@ -45,7 +46,17 @@ typedef struct known
 	int32		partition;
 	int64		rewind_ms;		/* rewind to this time, -1: no */
 	TimestampTz rewind_to;
+	bool		unbound;		/* of a replay, and never claimed: it ends at ... */
+	int64		to_offset;		/* ... this offset, if it is not -1, or ... */
+	int64		to_ms;			/* ... this time */
 } known;
+
+/* A time as Kafka's milliseconds, those before 1970 as 0. */
+static int64
+unix_ms(TimestampTz time)
+{
+	return Max(time / 1000 + (POSTGRES_EPOCH_JDATE - UNIX_EPOCH_JDATE) * INT64CONST(86400000), 0);
+}
 
 static List *
 known_partitions(const kfk_source *source)
@@ -58,7 +69,7 @@ known_partitions(const kfk_source *source)
 	kfk_owner	save;
 
 	kfk_owner_begin(&save);
-	kfk_prepare(&plan, "SELECT partition::pg_catalog.int8, rewind_to FROM millrace.source_offsets "
+	kfk_prepare(&plan, "SELECT partition::pg_catalog.int8, rewind_to, to_offset, to_time, owner_pid::pg_catalog.int8 FROM millrace.source_offsets "
 			"WHERE source OPERATOR(pg_catalog.=) $1", 1, types);
 	SPI_execute_plan(plan, args, NULL, true, 0);
 	for (uint64 i = 0; i < SPI_processed; i++)
@@ -70,14 +81,26 @@ known_partitions(const kfk_source *source)
 
 		k->partition = (int32) int8_column(i, 1, 0);
 		k->rewind_to = null ? 0 : DatumGetTimestampTz(d);
-		k->rewind_ms = null ? -1 : k->rewind_to / 1000 + (POSTGRES_EPOCH_JDATE - UNIX_EPOCH_JDATE) * INT64CONST(86400000);
-		if (k->rewind_ms < 0 && !null)
-			k->rewind_ms = 0;
+		k->rewind_ms = null ? -1 : unix_ms(k->rewind_to);
+		k->to_offset = int8_column(i, 3, -1);
+		k->to_ms = unix_ms(int8_column(i, 4, 0));
+		k->unbound = source->replay && int8_column(i, 5, 0) == 0;
 		list = lappend(list, k);
 		MemoryContextSwitchTo(old);
 	}
 	kfk_owner_end(&save);
 	return list;
+}
+
+static const known *
+find_known(List *rows, int32 partition)
+{
+	ListCell   *lc;
+
+	foreach(lc, rows)
+		if (((known *) lfirst(lc))->partition == partition)
+			return lfirst(lc);
+	return NULL;
 }
 
 /* Remember the cluster and the number of partitions, if they are news. */
@@ -108,7 +131,7 @@ note_version(kfk_partition *p, int column)
 
 /* Raise the epoch of one partition, making its row if there is none. */
 static void
-claim_row(const kfk_source *source, kfk_partition *p, int64 first_offset, TimestampTz rewind_to, int64 rewind_offset)
+claim_row(const kfk_source *source, kfk_partition *p, int64 first_offset, const known *rewinds, int64 rewind_offset)
 {
 	static SPIPlanPtr insert = NULL;
 	static SPIPlanPtr rewind = NULL;
@@ -118,7 +141,7 @@ claim_row(const kfk_source *source, kfk_partition *p, int64 first_offset, Timest
 	static const Oid update_types[] = {TEXTOID, INT4OID, INT4OID, INT8OID};
 	Datum		name = CStringGetTextDatum(source->name);
 	Datum		insert_args[] = {name, Int32GetDatum(p->partition), Int64GetDatum(first_offset)};
-	Datum		rewind_args[] = {name, Int32GetDatum(p->partition), Int64GetDatum(rewind_offset), TimestampTzGetDatum(rewind_to)};
+	Datum		rewind_args[] = {name, Int32GetDatum(p->partition), Int64GetDatum(rewind_offset), TimestampTzGetDatum(rewinds ? rewinds->rewind_to : 0)};
 	Datum		update_args[] = {name, Int32GetDatum(p->partition), Int32GetDatum(MyProcPid), Int64GetDatum(p->high)};
 
 	kfk_prepare(&insert, "INSERT INTO millrace.source_offsets (source, partition, next_offset) "
@@ -128,10 +151,12 @@ claim_row(const kfk_source *source, kfk_partition *p, int64 first_offset, Timest
 			"WHERE source OPERATOR(pg_catalog.=) $1 AND partition OPERATOR(pg_catalog.=) $2 AND rewind_to OPERATOR(pg_catalog.=) $4", 4, rewind_types);
 	kfk_prepare(&update, "UPDATE millrace.source_offsets SET epoch = epoch OPERATOR(pg_catalog.+) 1, owner_pid = $3, claimed_at = pg_catalog.now(), high_watermark = $4 "
 			"WHERE source OPERATOR(pg_catalog.=) $1 AND partition OPERATOR(pg_catalog.=) $2 "
-			"RETURNING next_offset, epoch, CASE WHEN last_offset OPERATOR(pg_catalog.<) next_offset THEN last_offset END, last_crc, last_time, ctid", 4, update_types);
+			"RETURNING next_offset, epoch, CASE WHEN last_offset OPERATOR(pg_catalog.<) next_offset THEN last_offset END, last_crc, last_time, ctid, to_offset", 4, update_types);
 	SPI_execute_plan(insert, insert_args, NULL, false, 0);
-	if (rewind_to != 0)
+	if (rewinds)
 		SPI_execute_plan(rewind, rewind_args, NULL, false, 0);
+	if (p->end != PG_INT64_MAX)
+		kfk_bound_replay(source, p->partition, p->end);
 	SPI_execute_plan(update, update_args, NULL, false, 0);
 	if (SPI_processed != 1)
 		elog(ERROR, "partition %d of source \"%s\" could not be claimed", p->partition, source->name);
@@ -141,6 +166,7 @@ claim_row(const kfk_source *source, kfk_partition *p, int64 first_offset, Timest
 	p->check_crc = (uint32) int8_column(0, 4, 0);
 	p->check_time = int8_column(0, 5, PG_INT64_MIN);
 	note_version(p, 6);
+	p->end = int8_column(0, 7, PG_INT64_MAX);
 }
 
 /* Where a partition seen for the first time is read from. */
@@ -157,9 +183,61 @@ first_offset(const kfk_source *source, int partition, int64 low, int64 high, int
 	return source->start == KFK_START_TIME ? at_time : source->start;
 }
 
+/* The same, asking the brokers; outside a transaction.  False, with the reason, if they do not say now. */
+bool
+kfk_start_of(const kfk_source *source, kfk_client *client, int partition, int64 *start, char *error, size_t error_size)
+{
+	int64		low,
+				high,
+				at_time = 0;
+	int			total;
+
+	if (!kfk_describe(client, source->topic, ASK_MS, &total, error, error_size))
+		return false;
+	if (partition >= total)
+	{
+		snprintf(error, error_size, "it does not exist yet");
+		return false;
+	}
+	if (!kfk_watermarks(client, source->topic, partition, ASK_MS, &low, &high, error, error_size) ||
+		(source->start == KFK_START_TIME && !kfk_offset_at(client, source->topic, partition, source->start_ms, ASK_MS, &at_time, error, error_size)))
+		return false;
+	*start = first_offset(source, partition, low, high, at_time);
+	return true;
+}
+
 /*
- * Claim the worker's partitions and have the client read them from where they
- * stand.  Outside a transaction; *claimed in the current context, *total the
+ * The partitions of a source that several servers share which this worker reads,
+ * in the current context: of those listed every workers-th.  NULL: the source is not shared.
+ */
+Bitmapset *
+kfk_my_partitions(const kfk_source *source)
+{
+	Bitmapset  *mine = NULL;
+	int			rank = 0;
+
+	for (int p = -1; source->shared && (p = bms_next_member(source->only, p)) >= 0; rank++)
+		if (rank % source->workers == source->worker)
+			mine = bms_add_member(mine, p);
+	return mine;
+}
+
+/* The one after partition p (-1: the first) that this worker reads; a negative number: there is none. */
+static int
+next_partition(const kfk_source *source, const Bitmapset *mine, int p)
+{
+	if (source->shared)
+	{
+		do
+			p = bms_next_member(mine, p);
+		while (p >= 0 && source->control_topic && !kfk_share_owns(p));
+		return p;
+	}
+	return p < 0 ? source->worker : p + source->workers;
+}
+
+/*
+ * Claim the worker's partitions.  Outside a transaction; *claimed in the current context, *total the
  * partitions of the topic.  False, with the reason in error, if that is not
  * possible now.  Halts the source where going on would lose or repeat messages.
  */
@@ -168,15 +246,12 @@ kfk_claim(const kfk_source *source, kfk_client *client, kfk_partition **claimed,
 {
 	char	   *cluster_id;
 	List	   *rows;
-	ListCell   *lc;
 	kfk_partition *p;
 	int64	   *low;
 	int64	   *rewound;		/* offset of rewind_to; of a partition never seen, that of option start's time */
-	TimestampTz *rewind_to;
-	int32	   *numbers;
-	int64	   *offsets;
+	const known **rewinds;
+	Bitmapset  *my_partitions;
 	int			mine = 0;
-	bool		seen;
 
 	if (!kfk_describe(client, source->topic, ASK_MS, total, error, error_size))
 		return false;
@@ -195,39 +270,41 @@ kfk_claim(const kfk_source *source, kfk_client *client, kfk_partition **claimed,
 	p = palloc0(sizeof(*p) * (size_t) *total);
 	low = palloc0(sizeof(*low) * (size_t) *total);
 	rewound = palloc0(sizeof(*rewound) * (size_t) *total);
-	rewind_to = palloc0(sizeof(*rewind_to) * (size_t) *total);
-	numbers = palloc(sizeof(*numbers) * (size_t) *total);
-	offsets = palloc(sizeof(*offsets) * (size_t) *total);
+	rewinds = palloc0(sizeof(*rewinds) * (size_t) *total);
 
 	kfk_begin("look up offsets");
 	rows = known_partitions(source);
 	kfk_commit();
 
 	/* Ask the brokers first: no transaction is open while we wait for them. */
-	for (int i = source->worker; i < *total; i += source->workers)
+	my_partitions = kfk_my_partitions(source);
+	for (int i = -1; (i = next_partition(source, my_partitions, i)) >= 0 && i < *total;)
 	{
 		kfk_partition *one = &p[mine];
+		const known *k = find_known(rows, i);
 
+		if (source->replay && k == NULL)
+			continue;
 		one->partition = i;
+		one->end = PG_INT64_MAX;
 		if (!kfk_watermarks(client, source->topic, i, ASK_MS, &low[mine], &one->high, error, error_size))
 			return false;
 		CHECK_FOR_INTERRUPTS();
-		seen = false;
-		foreach(lc, rows)
-		{
-			known	   *k = lfirst(lc);
-
-			seen = seen || k->partition == i;
-			if (k->partition == i && k->rewind_ms >= 0)
-			{
-				if (!kfk_offset_at(client, source->topic, i, k->rewind_ms, ASK_MS, &rewound[mine], error, error_size))
-					return false;
-				rewind_to[mine] = k->rewind_to;
-			}
-		}
-		if (!seen && source->start == KFK_START_TIME &&
+		rewound[mine] = low[mine];
+		rewinds[mine] = k != NULL && k->rewind_ms >= 0 ? k : NULL;
+		if (rewinds[mine] && k->rewind_ms > 0 &&
+			!kfk_offset_at(client, source->topic, i, k->rewind_ms, ASK_MS, &rewound[mine], error, error_size))
+			return false;
+		if (k == NULL && source->start == KFK_START_TIME &&
 			!kfk_offset_at(client, source->topic, i, source->start_ms, ASK_MS, &rewound[mine], error, error_size))
 			return false;
+		if (k != NULL && k->unbound)
+		{
+			one->end = k->to_offset;
+			if (one->end < 0 && !kfk_offset_at(client, source->topic, i, k->to_ms, ASK_MS, &one->end, error, error_size))
+				return false;
+			one->end = Min(one->end, one->high);
+		}
 		mine++;
 	}
 
@@ -241,7 +318,7 @@ kfk_claim(const kfk_source *source, kfk_client *client, kfk_partition **claimed,
 
 		kfk_owner_begin(&save);
 		for (int i = 0; i < mine; i++)
-			claim_row(source, &p[i], first_offset(source, p[i].partition, low[i], p[i].high, rewound[i]), rewind_to[i], rewound[i]);
+			claim_row(source, &p[i], first_offset(source, p[i].partition, low[i], p[i].high, rewound[i]), rewinds[i], rewound[i]);
 		kfk_owner_end(&save);
 	}
 	MR_FAILPOINT("source.claimed");
@@ -250,20 +327,41 @@ kfk_claim(const kfk_source *source, kfk_client *client, kfk_partition **claimed,
 
 	for (int i = 0; i < mine; i++)
 	{
+		if (p[i].next_offset >= p[i].end)
+			continue;			/* a replay has read it */
 		if (p[i].next_offset < low[i])
 			kfk_halt(source, "offset " INT64_FORMAT " of partition %d is next, but the broker keeps only those from " INT64_FORMAT " on",
 					 p[i].next_offset, p[i].partition, low[i]);
+		if (p[i].next_offset > p[i].high && p[i].check_offset < 0)
+			kfk_halt(source, "offset " INT64_FORMAT " of partition %d was asked for, but the partition ends before " INT64_FORMAT,
+					 p[i].next_offset, p[i].partition, p[i].high);
 		if (p[i].next_offset > p[i].high)
 			kfk_halt(source, "offset " INT64_FORMAT " of partition %d is next, but the partition ends before " INT64_FORMAT ": the topic was made anew or truncated",
 					 p[i].next_offset, p[i].partition, p[i].high);
 		if (p[i].check_offset < low[i])
 			p[i].check_offset = -1;
-		numbers[i] = p[i].partition;
-		offsets[i] = p[i].check_offset >= 0 ? p[i].check_offset : p[i].next_offset;
 	}
 	*claimed = p;
 	*n = mine;
-	return kfk_assign(client, source->topic, mine, numbers, offsets, error, error_size);
+	return true;
+}
+
+/* Have the client read claimed partitions from where they stand.  False, with the reason in error, if it cannot. */
+bool
+kfk_follow(const kfk_source *source, kfk_client *client, const kfk_partition *p, int n, char *error, size_t error_size)
+{
+	int32	   *numbers = palloc(sizeof(*numbers) * (size_t) (n + 1));
+	int64	   *offsets = palloc(sizeof(*offsets) * (size_t) (n + 1));
+	int			assigned = 0;
+
+	for (int i = 0; i < n; i++)
+	{
+		if (p[i].next_offset >= p[i].end)
+			continue;			/* a replay has read it */
+		numbers[assigned] = p[i].partition;
+		offsets[assigned++] = p[i].check_offset >= 0 ? p[i].check_offset : p[i].next_offset;
+	}
+	return kfk_assign(client, source->topic, assigned, numbers, offsets, error, error_size);
 }
 
 /*
@@ -274,16 +372,22 @@ void
 kfk_evict(const kfk_source *source)
 {
 	static SPIPlanPtr plan = NULL;
-	static const Oid types[] = {TEXTOID, INT4OID, INT4OID, INT4OID};
-	Datum		args[] = {CStringGetTextDatum(source->name), Int32GetDatum(source->worker), Int32GetDatum(source->workers), Int32GetDatum(MyProcPid)};
+	static const Oid types[] = {TEXTOID, INT4OID, INT4OID, INT4OID, INT4ARRAYOID};
+	Bitmapset  *mine = kfk_my_partitions(source);
+	int			n = 0;
+	Datum	   *numbers = palloc(sizeof(Datum) * (size_t) (bms_num_members(mine) + 1));
+	Datum		args[] = {CStringGetTextDatum(source->name), Int32GetDatum(source->worker), Int32GetDatum(source->workers), Int32GetDatum(MyProcPid), 0};
 	kfk_owner	save;
 
+	for (int p = -1; (p = bms_next_member(mine, p)) >= 0;)
+		numbers[n++] = Int32GetDatum(p);
+	args[4] = PointerGetDatum(construct_array(numbers, n, INT4OID, sizeof(int32), true, TYPALIGN_INT));
 	kfk_owner_begin(&save);
 	kfk_prepare(&plan, "SELECT pg_catalog.pg_terminate_backend(a.pid) FROM pg_catalog.pg_stat_activity a WHERE a.backend_type OPERATOR(pg_catalog.=) 'millrace source' "
 			"AND a.datname OPERATOR(pg_catalog.=) pg_catalog.current_database() AND a.pid OPERATOR(pg_catalog.<>) $4 "
 			"AND a.pid OPERATOR(pg_catalog.=) ANY (SELECT o.owner_pid FROM millrace.source_offsets o WHERE o.source OPERATOR(pg_catalog.=) $1 "
-			"AND o.partition OPERATOR(pg_catalog.%) $3 OPERATOR(pg_catalog.=) $2)", 4, types);
-	SPI_execute_plan(plan, args, NULL, false, 0);
+			"AND CASE WHEN $5 IS NULL THEN o.partition OPERATOR(pg_catalog.%) $3 OPERATOR(pg_catalog.=) $2 ELSE o.partition OPERATOR(pg_catalog.=) ANY ($5) END)", 5, types);
+	SPI_execute_plan(plan, args, source->shared ? NULL : "    n", false, 0);
 	kfk_owner_end(&save);
 }
 
@@ -334,6 +438,26 @@ kfk_fence(const kfk_source *source, kfk_partition *p, const kfk_item *last)
 	SPI_execute_plan(by_version, args, nulls, false, 0);
 	if (SPI_processed != 1)
 		SPI_execute_plan(by_key, args, nulls, false, 0);
+	if (SPI_processed != 1)
+		return false;
+	note_version(p, 1);
+	return true;
+}
+
+/*
+ * Ask the same of a partition's row, and lock it until the transaction ends;
+ * kfk_fence() moves it on then.  Within kfk_owner_begin().
+ */
+bool
+kfk_hold(const kfk_source *source, kfk_partition *p)
+{
+	static SPIPlanPtr plan = NULL;
+	static const Oid types[] = {TEXTOID, INT4OID, INT8OID, INT8OID};
+	Datum		args[] = {CStringGetTextDatum(source->name), Int32GetDatum(p->partition), Int64GetDatum(p->epoch), Int64GetDatum(p->next_offset)};
+
+	kfk_prepare(&plan, "SELECT ctid FROM millrace.source_offsets WHERE source OPERATOR(pg_catalog.=) $1 AND partition OPERATOR(pg_catalog.=) $2 "
+				"AND epoch OPERATOR(pg_catalog.=) $3 AND next_offset OPERATOR(pg_catalog.=) $4 FOR NO KEY UPDATE", 4, types);
+	SPI_execute_plan(plan, args, NULL, false, 0);
 	if (SPI_processed != 1)
 		return false;
 	note_version(p, 1);
@@ -393,30 +517,38 @@ kfk_report(const kfk_source *source, const char *state, const char *sqlstate, co
 			 psprintf("millrace source %s/%d", source->name, source->worker), source, write_state, state, sqlstate, reason);
 }
 
-/* Halt the source, with the reason for its users, and end this worker. */
+/*
+ * Halt the source, with the reason for its users, and end this worker; sqlstate
+ * may be NULL.  Outside a transaction.
+ */
+void
+kfk_stop(const kfk_source *source, const char *sqlstate, const char *reason)
+{
+	static SPIPlanPtr plan = NULL;
+	static const Oid types[] = {TEXTOID, TEXTOID, INT8OID, TEXTOID};
+	Datum		args[] = {CStringGetTextDatum(source->name), CStringGetTextDatum(reason), Int64GetDatum(source->generation),
+	sqlstate ? CStringGetTextDatum(sqlstate) : 0};
+	kfk_owner	save;
+
+	kfk_begin("halt");
+	kfk_owner_begin(&save);
+	kfk_prepare(&plan, "UPDATE millrace.sources SET state = 'halted', reason = $2, sqlstate = $4, state_since = pg_catalog.now(), generation = generation OPERATOR(pg_catalog.+) 1 "
+			"WHERE name OPERATOR(pg_catalog.=) $1 AND generation OPERATOR(pg_catalog.=) $3 AND state OPERATOR(pg_catalog.=) 'running'", 4, types);
+	SPI_execute_plan(plan, args, sqlstate ? NULL : "   n", false, 0);
+	kfk_owner_end(&save);
+	kfk_commit();
+	kfk_report(source, "stopped", sqlstate ? sqlstate : "55000", reason);
+	proc_exit(0);
+}
+
 void
 kfk_halt(const kfk_source *source, const char *fmt,...)
 {
-	static SPIPlanPtr plan = NULL;
-	static const Oid types[] = {TEXTOID, TEXTOID, INT8OID};
-	Datum		args[3];
-	kfk_owner	save;
 	va_list		list;
 	char		reason[1024];
 
 	va_start(list, fmt);
 	vsnprintf(reason, sizeof(reason), fmt, list);
 	va_end(list);
-	args[0] = CStringGetTextDatum(source->name);
-	args[1] = CStringGetTextDatum(reason);
-	args[2] = Int64GetDatum(source->generation);
-	kfk_begin("halt");
-	kfk_owner_begin(&save);
-	kfk_prepare(&plan, "UPDATE millrace.sources SET state = 'halted', reason = $2, state_since = pg_catalog.now(), generation = generation OPERATOR(pg_catalog.+) 1 "
-			"WHERE name OPERATOR(pg_catalog.=) $1 AND generation OPERATOR(pg_catalog.=) $3 AND state OPERATOR(pg_catalog.=) 'running'", 3, types);
-	SPI_execute_plan(plan, args, NULL, false, 0);
-	kfk_owner_end(&save);
-	kfk_commit();
-	kfk_report(source, "stopped", "55000", reason);
-	proc_exit(0);
+	kfk_stop(source, NULL, reason);
 }

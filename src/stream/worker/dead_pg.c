@@ -73,6 +73,9 @@ kfk_add_headers(StringInfo out, const kfk_message *m)
 	appendStringInfoChar(out, ']');
 }
 
+/* As Kafka Connect calls them, by kfk_stage. */
+const char *const kfk_stage_names[] = {"VALUE_CONVERTER", "KEY_CONVERTER", "TRANSFORMATION", "TASK_PUT"};
+
 static Datum
 bytes_datum(const void *data, size_t len)
 {
@@ -84,7 +87,8 @@ bytes_datum(const void *data, size_t len)
 }
 
 /*
- * Insert the item's message with its fault.  Within kfk_owner_begin(), in the
+ * Insert the item's message with its fault, and a copy of it into the outbox if
+ * the source has a dead_letter_topic.  Within kfk_owner_begin(), in the
  * transaction that moves the offset past it.
  */
 void
@@ -92,11 +96,11 @@ kfk_bury(const kfk_source *source, const kfk_item *item)
 {
 	static SPIPlanPtr plan = NULL;
 	static Oid types[] = {TEXTOID, TEXTOID, INT4OID, INT8OID, BYTEAOID, JSONBOID, BYTEAOID, TIMESTAMPTZOID,
-	TEXTOID, TEXTOID, TEXTOID};
+	TEXTOID, TEXTOID, TEXTOID, TEXTOID, INT8OID};
 	const kfk_message *m = &item->message;
-	bool		large = m->value_len > (size_t) source->max_message_bytes;
-	Datum		args[11];
-	char		nulls[] = "           ";
+	bool		keep = m->value && (int64) m->value_len <= Min(source->max_message_bytes, source->dead_letter_value_bytes);
+	Datum		args[13];
+	char		nulls[] = "             ";
 	StringInfoData headers;
 
 	initStringInfo(&headers);
@@ -110,17 +114,22 @@ kfk_bury(const kfk_source *source, const kfk_item *item)
 	args[4] = m->key ? bytes_datum(m->key, m->key_len) : 0;
 	nulls[4] = m->key ? ' ' : 'n';
 	args[5] = nulls[5] == ' ' ? DirectFunctionCall1(jsonb_in, CStringGetDatum(headers.data)) : 0;
-	args[6] = m->value && !large ? bytes_datum(m->value, m->value_len) : 0;
-	nulls[6] = m->value && !large ? ' ' : 'n';
+	args[6] = keep ? bytes_datum(m->value, m->value_len) : 0;
+	nulls[6] = keep ? ' ' : 'n';
 	args[7] = TimestampTzGetDatum(kfk_time(m->time_ms));
 	nulls[7] = m->time_ms >= 0 ? ' ' : 'n';
 	args[8] = CStringGetTextDatum(item->sqlstate);
 	args[9] = CStringGetTextDatum(item->error);
 	args[10] = item->detail ? CStringGetTextDatum(item->detail) : 0;
 	nulls[10] = item->detail ? ' ' : 'n';
-	kfk_prepare(&plan, "INSERT INTO millrace.dead_letters (source, topic, partition, \"offset\", key, headers, value, ts, sqlstate, error, detail) "
-				   "VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)", lengthof(types), types);
+	args[11] = CStringGetTextDatum(kfk_stage_names[item->stage]);
+	args[12] = Int64GetDatum((int64) m->value_len);
+	nulls[12] = m->value ? ' ' : 'n';
+	kfk_prepare(&plan, "INSERT INTO millrace.dead_letters (source, topic, partition, \"offset\", key, headers, value, ts, sqlstate, error, detail, stage, value_bytes) "
+				   "VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13)", lengthof(types), types);
 	SPI_execute_plan(plan, args, nulls, false, 0);
+	if (source->dead_letter_topic)
+		kfk_publish_letter(source, item);
 }
 
 /* Kafka's milliseconds of a letter's time: what kfk_time() made it of. */
@@ -256,14 +265,14 @@ kfk_settle_letter(const kfk_item *item)
 	static SPIPlanPtr settled = NULL;
 	static SPIPlanPtr failed = NULL;
 	static const Oid settled_types[] = {INT8OID};
-	static const Oid failed_types[] = {INT8OID, TEXTOID, TEXTOID, TEXTOID};
-	Datum		args[] = {Int64GetDatum(item->letter), 0, 0, 0};
+	static const Oid failed_types[] = {INT8OID, TEXTOID, TEXTOID, TEXTOID, TEXTOID};
+	Datum		args[] = {Int64GetDatum(item->letter), 0, 0, 0, 0};
 
 	kfk_prepare(&settled, "DELETE FROM millrace.dead_letters d USING millrace.dead_letters m WHERE m.id OPERATOR(pg_catalog.=) $1 "
 				"AND m.redrive_at IS NOT NULL AND d.source OPERATOR(pg_catalog.=) m.source AND d.topic OPERATOR(pg_catalog.=) m.topic "
 				"AND d.partition OPERATOR(pg_catalog.=) m.partition AND d.\"offset\" OPERATOR(pg_catalog.=) m.\"offset\"", 1, settled_types);
 	kfk_prepare(&failed, "UPDATE millrace.dead_letters SET redrive_at = NULL, attempts = attempts OPERATOR(pg_catalog.+) 1, "
-				"sqlstate = $2, error = $3, detail = $4 WHERE id OPERATOR(pg_catalog.=) $1 AND redrive_at IS NOT NULL", 4, failed_types);
+				"sqlstate = $2, error = $3, detail = $4, stage = $5 WHERE id OPERATOR(pg_catalog.=) $1 AND redrive_at IS NOT NULL", 5, failed_types);
 	if (item->sqlstate == NULL)
 		SPI_execute_plan(settled, args, NULL, false, 0);
 	else
@@ -271,7 +280,8 @@ kfk_settle_letter(const kfk_item *item)
 		args[1] = CStringGetTextDatum(item->sqlstate);
 		args[2] = CStringGetTextDatum(item->error);
 		args[3] = item->detail ? CStringGetTextDatum(item->detail) : 0;
-		SPI_execute_plan(failed, args, item->detail ? NULL : "   n", false, 0);
+		args[4] = CStringGetTextDatum(kfk_stage_names[item->stage]);
+		SPI_execute_plan(failed, args, item->detail ? NULL : "   n ", false, 0);
 	}
 	return SPI_processed > 0;
 }

@@ -16,6 +16,16 @@
 #include <sys/eventfd.h>
 #include <unistd.h>
 
+/* Where a partition is read from. */
+typedef struct kfk_place
+{
+	int32_t		leader;			/* id of a broker; -1: none */
+	bool		unsettled;
+} kfk_place;
+
+#define FETCH_BYTES (16 * 1024 * 1024)	/* of an answer, at most */
+#define PARTITION_BYTES (1024 * 1024)	/* and of one partition in it */
+
 struct kfk_client
 {
 	kfk_guard	guard;
@@ -27,6 +37,9 @@ struct kfk_client
 	rd_kafka_message_t **taken; /* scratch of kfk_take_messages() */
 	int			taken_size;
 	int			bell;
+	kfk_statistics statistics;
+	kfk_place  *places;			/* partitions of that topic, as last described */
+	int			n_places;
 };
 
 static bool
@@ -41,6 +54,8 @@ set_number(rd_kafka_conf_t *conf, const char *name, int value, char *error, size
 static bool
 configure(rd_kafka_conf_t *conf, const kfk_settings *settings, char *error, size_t error_size)
 {
+	int			fetch = settings->prefetch_kb < FETCH_BYTES / 512 ? settings->prefetch_kb * 512 : FETCH_BYTES;
+
 	/* What a server's options may change ... */
 	static kfk_properties defaults[] = {
 		{"client.id", "millrace"},
@@ -49,7 +64,6 @@ configure(rd_kafka_conf_t *conf, const kfk_settings *settings, char *error, size
 		{"fetch.error.backoff.ms", "100"},
 		{"topic.metadata.refresh.interval.ms", "30000"},
 		{"socket.keepalive.enable", "true"},
-		{"fetch.max.bytes", "16777216"},
 	};
 
 	/* ... and what everything here rests on. */
@@ -62,6 +76,8 @@ configure(rd_kafka_conf_t *conf, const kfk_settings *settings, char *error, size
 		{"check.crcs", "true"},
 		{"queued.min.messages", "10000000"},	/* bytes are the bound, below */
 		{"log.queue", "true"},
+		{"statistics.interval.ms", "2000"},
+		{"debug", "topic"},		/* for BROKERUA, see note_event() */
 		/* As large as a topic may allow: a response that exceeds it would be asked for again for ever. */
 		{"receive.message.max.bytes", "536870912"},
 	};
@@ -72,7 +88,9 @@ configure(rd_kafka_conf_t *conf, const kfk_settings *settings, char *error, size
 	/* From 2.2.0 on; before, a full queue was looked at again after a second. */
 	(void) rd_kafka_conf_set(conf, "fetch.queue.backoff.ms", "20", NULL, 0);
 	return rd_kafka_conf_set(conf, "group.id", settings->group, error, error_size) == RD_KAFKA_CONF_OK &&
-		set_number(conf, "queued.max.messages.kbytes", settings->prefetch_kb, error, error_size);
+		set_number(conf, "queued.max.messages.kbytes", settings->prefetch_kb, error, error_size) &&
+		set_number(conf, "fetch.max.bytes", fetch, error, error_size) &&
+		set_number(conf, "fetch.message.max.bytes", fetch < PARTITION_BYTES ? fetch : PARTITION_BYTES, error, error_size);
 }
 
 kfk_client *
@@ -124,10 +142,13 @@ kfk_close(kfk_client *client)
 	rd_kafka_queue_destroy(client->events);
 	if (client->topic)
 		rd_kafka_topic_destroy(client->topic);
-	rd_kafka_destroy_flags(client->rk, RD_KAFKA_DESTROY_F_NO_CONSUMER_CLOSE);
+	if (!kfk_end(client->rk, RD_KAFKA_DESTROY_F_NO_CONSUMER_CLOSE))
+		return;
 	close(client->bell);
 	free(client->topic_name);
 	free(client->taken);
+	free(client->statistics.stable);
+	free(client->places);
 	free(client);
 }
 
@@ -156,6 +177,7 @@ topic_of(kfk_client *client, const char *topic)
 			rd_kafka_topic_destroy(client->topic);
 		free(client->topic_name);
 		client->topic_name = strdup(topic);
+		client->n_places = 0;
 		client->topic = client->topic_name ? rd_kafka_topic_new(client->rk, topic, NULL) : NULL;
 	}
 	return client->topic;
@@ -169,6 +191,73 @@ refuse(char *error, size_t error_size, rd_kafka_resp_err_t err)
 	else
 		snprintf(error, error_size, "%s", rd_kafka_err2str(err));
 	return false;
+}
+
+/* Remember the leaders of the topic's partitions; those that have another one by now are unsettled. */
+static bool
+note_leaders(kfk_client *client, const struct rd_kafka_metadata_topic *topic)
+{
+	if (client->n_places < topic->partition_cnt)
+	{
+		kfk_place  *more = realloc(client->places, sizeof(*more) * (size_t) topic->partition_cnt);
+
+		if (more == NULL)
+			return false;
+		for (int i = client->n_places; i < topic->partition_cnt; i++)
+			more[i] = (kfk_place) {-1, false};
+		client->places = more;
+		client->n_places = topic->partition_cnt;
+	}
+	for (int i = 0; i < topic->partition_cnt; i++)
+	{
+		const struct rd_kafka_metadata_partition *p = &topic->partitions[i];
+		kfk_place  *place = p->id >= 0 && p->id < client->n_places ? &client->places[p->id] : NULL;
+
+		if (place == NULL || p->leader < 0)
+			continue;
+		place->unsettled = place->unsettled || (place->leader >= 0 && place->leader != p->leader);
+		place->leader = p->leader;
+	}
+	return true;
+}
+
+/*
+ * What an event says of where partitions are read from.  An error of a
+ * connection begins with the broker's name, "host:port/id: "; those that are not
+ * known by an id yet lead nothing.  That a broker has a partition no longer is
+ * told in the log alone, "BROKERUA: ... topic [partition]: broker unavailable".
+ */
+static void
+note_event(kfk_client *client, const kfk_event *event)
+{
+	char	   *end;
+	long		id;
+
+	if (event->log && strncmp(event->text, "BROKERUA: ", 10) == 0)
+	{
+		const char *p = strstr(event->text, "]: broker unavailable");
+
+		while (p != NULL && p > event->text && *p != '[')
+			p--;
+		id = p ? strtol(p + 1, &end, 10) : -1;
+		if (id >= 0 && id < client->n_places)
+			client->places[id].unsettled = true;
+	}
+	for (const char *slash = event->log ? NULL : strchr(event->text, '/'); slash != NULL; slash = strchr(slash + 1, '/'))
+	{
+		id = strtol(slash + 1, &end, 10);
+		if (end == slash + 1 || end[0] != ':')
+			continue;
+		for (int i = 0; i < client->n_places; i++)
+			client->places[i].unsettled = client->places[i].unsettled || client->places[i].leader == id;
+		break;
+	}
+}
+
+bool
+kfk_unsettled(const kfk_client *client, int32_t partition)
+{
+	return partition >= 0 && partition < client->n_places && client->places[partition].unsettled;
 }
 
 bool
@@ -185,6 +274,8 @@ kfk_describe(kfk_client *client, const char *topic, int timeout_ms, int *partiti
 		return refuse(error, error_size, err);
 	err = metadata->topic_cnt == 1 ? metadata->topics[0].err : RD_KAFKA_RESP_ERR__UNKNOWN_TOPIC;
 	*partitions = metadata->topic_cnt == 1 ? metadata->topics[0].partition_cnt : 0;
+	if (err == 0 && !note_leaders(client, &metadata->topics[0]))
+		err = RD_KAFKA_RESP_ERR__CRIT_SYS_RESOURCE;
 	rd_kafka_metadata_destroy(metadata);
 	if (err || *partitions == 0)
 	{
@@ -250,6 +341,18 @@ kfk_last_high(kfk_client *client, const char *topic, int partition)
 	return high;
 }
 
+int64_t
+kfk_last_stable(kfk_client *client, int partition)
+{
+	return partition < client->statistics.n_stable ? client->statistics.stable[partition] : -1;
+}
+
+int64_t
+kfk_queued_bytes(const kfk_client *client)
+{
+	return client->statistics.known ? client->statistics.queued_bytes : -1;
+}
+
 bool
 kfk_assign(kfk_client *client, const char *topic, int n, const int32_t *partitions, const int64_t *offsets,
 		   char *error, size_t error_size)
@@ -259,9 +362,21 @@ kfk_assign(kfk_client *client, const char *topic, int n, const int32_t *partitio
 
 	for (int i = 0; i < n; i++)
 		rd_kafka_topic_partition_list_add(list, topic, partitions[i])->offset = offsets[i];
+	for (int i = 0; i < client->n_places; i++)
+		client->places[i].unsettled = false;
 	err = rd_kafka_assign(client->rk, list);
 	rd_kafka_topic_partition_list_destroy(list);
 	return err ? refuse(error, error_size, err) : true;
+}
+
+void
+kfk_leave(kfk_client *client, const char *topic, int32_t partition)
+{
+	rd_kafka_topic_partition_list_t *list = rd_kafka_topic_partition_list_new(1);
+
+	rd_kafka_topic_partition_list_add(list, topic, partition);
+	(void) rd_kafka_pause_partitions(client->rk, list);
+	rd_kafka_topic_partition_list_destroy(list);
 }
 
 int
@@ -341,5 +456,8 @@ kfk_headers(const kfk_message *message, kfk_header_fn row, void *arg)
 bool
 kfk_next_event(kfk_client *client, kfk_event *event)
 {
-	return kfk_poll_event(client->events, event);
+	if (!kfk_poll_event(client->events, event, &client->statistics))
+		return false;
+	note_event(client, event);
+	return true;
 }

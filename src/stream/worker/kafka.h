@@ -25,7 +25,7 @@ typedef struct kfk_settings
 	const char *const *values;
 	int			n;
 	const char *group;			/* shown by monitoring tools; nobody joins it */
-	int			prefetch_kb;	/* of messages kept ready per partition; a larger one still arrives, alone */
+	int			prefetch_kb;	/* of messages kept ready; half as much may arrive on top, or one larger message */
 	bool		(*refuses) (const struct sockaddr *address);	/* addresses not to be connected to; NULL: none */
 } kfk_settings;
 
@@ -64,9 +64,29 @@ extern bool kfk_offset_at(kfk_client *client, const char *topic, int partition, 
 /* The end of a partition as last heard; -1 if never. */
 extern int64_t kfk_last_high(kfk_client *client, const char *topic, int partition);
 
-/* Read these partitions from these offsets; replaces what was read before. */
+/*
+ * What the library says of itself every two seconds: the last stable offset of
+ * a partition (-1 if never heard of), as far as a read_committed reader may go; bytes of
+ * messages that are kept ready (-1: not yet said).
+ */
+extern int64_t kfk_last_stable(kfk_client *client, int partition);
+extern int64_t kfk_queued_bytes(const kfk_client *client);
+
+/* Read these partitions from these offsets; replaces what was read before, and what kfk_unsettled() says of them. */
 extern bool kfk_assign(kfk_client *client, const char *topic, int n, const int32_t *partitions, const int64_t *offsets,
 					   char *error, size_t error_size);
+
+/*
+ * May another log stand behind a partition than when it was assigned?  Its
+ * leader's connection was lost, its leader changed, or a broker said not to have
+ * it: meanwhile the topic may have been made anew or truncated, or the brokers
+ * replaced.  Ask after taking messages and hearing all events: what unsettles a
+ * partition is told before the messages that come after it.
+ */
+extern bool kfk_unsettled(const kfk_client *client, int32_t partition);
+
+/* Fetch no more of a partition. */
+extern void kfk_leave(kfk_client *client, const char *topic, int32_t partition);
 
 typedef struct kfk_header
 {

@@ -8,8 +8,12 @@
 #include <pthread.h>
 #include <signal.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
+#include <time.h>
+
+#define END_S 2					/* for the end of a handle */
 
 /* In a broker thread: connect, unless the address is refused. */
 static int
@@ -51,7 +55,7 @@ kfk_start(rd_kafka_type_t type, rd_kafka_conf_t *conf, const kfk_settings *setti
 	sigset_t	all,
 				before;
 
-	rd_kafka_conf_set_events(conf, RD_KAFKA_EVENT_ERROR | RD_KAFKA_EVENT_LOG);
+	rd_kafka_conf_set_events(conf, RD_KAFKA_EVENT_ERROR | RD_KAFKA_EVENT_LOG | RD_KAFKA_EVENT_STATS);
 	rd_kafka_conf_set_opaque(conf, guard);
 	guard->refuses = settings->refuses;
 	if (settings->refuses)
@@ -69,13 +73,70 @@ kfk_start(rd_kafka_type_t type, rd_kafka_conf_t *conf, const kfk_settings *setti
 	return rk;
 }
 
+/*
+ * Before 2.6.1 destroying a handle that reads a topic which was deleted waits
+ * for ever (librdkafka #4724).  So it is done in a thread that can be left behind.
+ */
+typedef struct ending
+{
+	rd_kafka_t *rk;
+	int			flags;
+} ending;
+
+static void *
+destroy(void *arg)
+{
+	ending	   *e = arg;
+
+	rd_kafka_destroy_flags(e->rk, e->flags);
+	free(e);
+	return NULL;
+}
+
 bool
-kfk_poll_event(rd_kafka_queue_t *queue, kfk_event *event)
+kfk_end(rd_kafka_t *rk, int flags)
+{
+	ending	   *e = malloc(sizeof(*e));
+	pthread_t	thread;
+	struct timespec end;
+	sigset_t	all,
+				before;
+	int			failed;
+
+	if (e == NULL)
+		return false;
+	*e = (ending) {rk, flags};
+	sigfillset(&all);
+	pthread_sigmask(SIG_BLOCK, &all, &before);
+	failed = pthread_create(&thread, NULL, destroy, e);
+	pthread_sigmask(SIG_SETMASK, &before, NULL);
+	if (failed)
+	{
+		free(e);
+		return false;
+	}
+	clock_gettime(CLOCK_REALTIME, &end);
+	end.tv_sec += END_S;
+	if (pthread_timedjoin_np(thread, NULL, &end) == 0)
+		return true;
+	pthread_detach(thread);
+	return false;
+}
+
+bool
+kfk_poll_event(rd_kafka_queue_t *queue, kfk_event *event, kfk_statistics *statistics)
 {
 	rd_kafka_event_t *from = rd_kafka_queue_poll(queue, 0);
 	const char *facility,
 			   *text;
 
+	while (from && rd_kafka_event_type(from) == RD_KAFKA_EVENT_STATS)
+	{
+		if (statistics)
+			kfk_read_statistics(statistics, rd_kafka_event_stats(from));
+		rd_kafka_event_destroy(from);
+		from = rd_kafka_queue_poll(queue, 0);
+	}
 	if (from == NULL)
 		return false;
 	memset(event, 0, sizeof(*event));

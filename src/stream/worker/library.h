@@ -34,7 +34,25 @@ typedef struct kfk_guard
 extern rd_kafka_t *kfk_start(rd_kafka_type_t type, rd_kafka_conf_t *conf, const kfk_settings *settings, kfk_guard *guard,
 							 char *error, size_t error_size);
 
-/* The next event of a main queue, if there is one. */
-extern bool kfk_poll_event(rd_kafka_queue_t *queue, kfk_event *event);
+/* What statistics say that we want to know; zeroed at first, malloc'ed memory in it. */
+typedef struct kfk_statistics
+{
+	bool		known;
+	int64_t		queued_bytes;
+	int64_t    *stable;			/* last stable offset by partition, -1 unknown */
+	int			n_stable;
+} kfk_statistics;
+
+/*
+ * End a handle, with rd_kafka_destroy_flags().  False: that would not end; what
+ * its threads may still look at, the guard too, must stay for ever.
+ */
+extern bool kfk_end(rd_kafka_t *rk, int flags);
+
+/* The next event of a main queue, if there is one.  Statistics are no event: they are taken in on the way. */
+extern bool kfk_poll_event(rd_kafka_queue_t *queue, kfk_event *event, kfk_statistics *statistics);
+
+/* statistics.c: from librdkafka's JSON. */
+extern void kfk_read_statistics(kfk_statistics *statistics, const char *json);
 
 #endif							/* MILLRACE_STREAM_LIBRARY_H */

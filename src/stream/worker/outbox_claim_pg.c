@@ -272,27 +272,36 @@ begin_tick(const kfk_outbox *outbox, place *p)
 	return true;
 }
 
-/* text[] name, value, ... as headers of a record; in the current context. */
+/*
+ * bytea[] name, value, ... as headers of a record, and of one that leaves
+ * without its value (of omitted bytes; -1: it does not) one more; in the current context.
+ */
 static void
-read_headers(kfk_record *record, ArrayType *array)
+read_headers(kfk_record *record, ArrayType *array, int64 omitted)
 {
 	Datum	   *values;
 	bool	   *nulls;
 	int			n;
-	const char **names,
-			  **texts;
+	kfk_header *headers;
 
-	deconstruct_array(array, TEXTOID, -1, false, TYPALIGN_INT, &values, &nulls, &n);
+	deconstruct_array(array, BYTEAOID, -1, false, TYPALIGN_INT, &values, &nulls, &n);
 	n /= 2;
-	names = palloc(sizeof(char *) * (size_t) Max(n, 1));
-	texts = palloc(sizeof(char *) * (size_t) Max(n, 1));
+	headers = palloc0(sizeof(kfk_header) * (size_t) (n + 1));
 	for (int i = 0; i < n; i++)
 	{
-		names[i] = nulls[2 * i] ? "" : TextDatumGetCString(values[2 * i]);
-		texts[i] = nulls[2 * i + 1] ? NULL : TextDatumGetCString(values[2 * i + 1]);
+		headers[i].name = nulls[2 * i] ? "" : TextDatumGetCString(values[2 * i]);
+		if (nulls[2 * i + 1])
+			continue;
+		headers[i].value = VARDATA_ANY(DatumGetPointer(values[2 * i + 1]));
+		headers[i].len = VARSIZE_ANY_EXHDR(DatumGetPointer(values[2 * i + 1]));
 	}
-	record->header_names = names;
-	record->header_values = texts;
+	if (omitted >= 0)
+	{
+		char	   *size = psprintf(INT64_FORMAT, omitted);
+
+		headers[n++] = (kfk_header) {KFK_OMITTED_HEADER, size, strlen(size)};
+	}
+	record->headers = headers;
 	record->n_headers = n;
 }
 
@@ -317,6 +326,7 @@ add_message(kfk_outbatch *batch, HeapTuple row, TupleDesc desc)
 {
 	MemoryContext old = MemoryContextSwitchTo(batch->cxt);
 	kfk_record *r = &batch->records[batch->n];
+	int64		omitted;
 	bool		null;
 	Datum		d;
 
@@ -325,9 +335,11 @@ add_message(kfk_outbatch *batch, HeapTuple row, TupleDesc desc)
 	r->topic = SPI_getvalue(row, desc, 2);
 	r->key = read_bytes(row, desc, 3, &r->key_len);
 	r->value = read_bytes(row, desc, 4, &r->value_len);
+	d = SPI_getbinval(row, desc, 7, &null);
+	omitted = null ? -1 : DatumGetInt64(d);
 	d = SPI_getbinval(row, desc, 5, &null);
 	if (!null)
-		read_headers(r, DatumGetArrayTypeP(d));
+		read_headers(r, DatumGetArrayTypePCopy(d), omitted);
 	d = SPI_getbinval(row, desc, 6, &null);
 	r->time_ms = DatumGetTimestampTz(d) / 1000 + (POSTGRES_EPOCH_JDATE - UNIX_EPOCH_JDATE) * INT64CONST(86400000);
 	batch->bytes += (int64) (r->key_len + r->value_len);
@@ -350,9 +362,12 @@ read_messages(const kfk_outbox *outbox, const place *p, int64 last_id, kfk_outba
 	batch->bytes = 0;
 	batch->records = MemoryContextAlloc(batch->cxt, sizeof(kfk_record) * (size_t) outbox->batch_rows);
 	batch->ids = MemoryContextAlloc(batch->cxt, sizeof(int64) * (size_t) outbox->batch_rows);
-	kfk_prepare(&plan, "SELECT id, topic, key, value, headers, at FROM millrace.outbox m WHERE server = $1 AND id > $2 AND id <= $3 "
-			 "AND pg_visible_in_snapshot(xid, $4::pg_snapshot) AND NOT pg_visible_in_snapshot(xid, $5::pg_snapshot) "
-			 "AND NOT EXISTS (SELECT FROM millrace.outbox_dead_letters d WHERE d.server = m.server AND d.id = m.id) ORDER BY id",
+	kfk_prepare(&plan, "SELECT m.id, m.topic, m.key, CASE WHEN d.id IS NULL THEN m.value END, m.headers, coalesce(m.ts, m.at), "
+			 "CASE WHEN d.id IS NOT NULL THEN octet_length(m.value)::int8 END "
+			 "FROM millrace.outbox m LEFT JOIN millrace.outbox_dead_letters d ON d.server = m.server AND d.id = m.id "
+			 "WHERE m.server = $1 AND m.id > $2 AND m.id <= $3 "
+			 "AND pg_visible_in_snapshot(m.xid, $4::pg_snapshot) AND NOT pg_visible_in_snapshot(m.xid, $5::pg_snapshot) "
+			 "AND coalesce(d.shortened, true) ORDER BY m.id",
 			 5, (const Oid[]) {TEXTOID, INT8OID, INT8OID, TEXTOID, TEXTOID});
 	portal = SPI_cursor_open(NULL, plan, args, NULL, false);
 	while (!full)
@@ -446,6 +461,8 @@ kfk_outbox_next(const kfk_outbox *outbox, bool confirm, kfk_outbatch *batch)
 	MR_FAILPOINT("outbox.claimed");
 	kfk_owner_end(&save);
 	kfk_commit();
+	batch->confirmed = messages;
+	batch->confirmed_bytes = bytes;
 	if (some)
 		MR_FAILPOINT("outbox.after_claim");
 	return some;

@@ -251,10 +251,36 @@ rotate(void)
 		emptied = now / USECS_PER_MINUTE;
 }
 
+/* Commits are on disk when they return, whatever the configuration says by now. */
+static void
+commit_flushed(void)
+{
+	if (synchronous_commit < SYNCHRONOUS_COMMIT_REMOTE_FLUSH)
+		SetConfigOption("synchronous_commit", "on", PGC_USERSET, PGC_S_SESSION);
+}
+
+/* The batch before this one, when the table says that it has left: so counters are what the table is. */
+static void
+count(const kfk_outbatch *batch, int64 busy_us)
+{
+	mr_work		work = {.messages = (uint64) batch->confirmed,.bytes = (uint64) batch->confirmed_bytes,.batches = 1,
+		.busy_us = (uint64) Max(busy_us, 0)
+	};
+
+	mr_meter_add(&work);
+	mr_worker_count(MR_COUNT_BATCHES, 1);
+	mr_worker_count(MR_COUNT_ROWS, work.messages);
+	mr_worker_count(MR_COUNT_BYTES, work.bytes);
+}
+
 static void
 turn(const kfk_outbox *outbox, kfk_outbatch *batch)
 {
+	static int64 busy_us = 0;	/* spent on sending the batch claimed last */
+	bool		some;
+
 	check_outbox(outbox);
+	commit_flushed();
 	if (producer == NULL)
 	{
 		open_producer(outbox);
@@ -262,28 +288,26 @@ turn(const kfk_outbox *outbox, kfk_outbatch *batch)
 	}
 	hear_events(outbox);
 	rotate();
-	if (kfk_outbox_next(outbox, landed, batch))
+	some = kfk_outbox_next(outbox, landed, batch);
+	if (landed)
+		count(batch, busy_us);
+	landed = false;
+	kfk_gauge_memory();
+	if (some)
 	{
 		TimestampTz begun = GetCurrentTimestamp();
 
 		landed = send_batch(outbox, batch);
+		busy_us = GetCurrentTimestamp() - begun;
 		if (landed)
-		{
-			mr_meter_add(&(mr_work) {.messages = (uint64) batch->n,.bytes = (uint64) batch->bytes,.batches = 1,
-				.busy_us = (uint64) Max(GetCurrentTimestamp() - begun, 0)});
-			mr_worker_count(MR_COUNT_BATCHES, 1);
-			mr_worker_count(MR_COUNT_ROWS, (uint64) batch->n);
-			mr_worker_count(MR_COUNT_BYTES, (uint64) batch->bytes);
 			kfk_outbox_report(outbox, "running", NULL, NULL);
-		}
 		return;
 	}
-	landed = false;
 	pgstat_report_stat(true);
 	kfk_wait_latch(IDLE_MS);
 }
 
-/* Plans by the two indexes whatever the statistics say, and a commit that is on disk when it returns. */
+/* Plans by the two indexes whatever the statistics say. */
 static void
 settle_session(void)
 {
@@ -291,8 +315,6 @@ settle_session(void)
 	SetConfigOption("enable_bitmapscan", "off", PGC_USERSET, PGC_S_SESSION);
 	SetConfigOption("plan_cache_mode", "force_generic_plan", PGC_USERSET, PGC_S_SESSION);
 	SetConfigOption("jit", "off", PGC_USERSET, PGC_S_SESSION);
-	if (synchronous_commit < SYNCHRONOUS_COMMIT_REMOTE_FLUSH)
-		SetConfigOption("synchronous_commit", "on", PGC_USERSET, PGC_S_SESSION);
 }
 
 void

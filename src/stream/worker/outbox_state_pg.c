@@ -25,10 +25,14 @@
 #include "utils/timestamp.h"
 
 #include "core/shared_pg.h"
+#include "stream/outbox.h"
 #include "stream/worker/owner.h"
 #include "stream/worker/process.h"
 
-/* A message that the brokers will never take: put aside, and never read again. */
+/*
+ * A message that the brokers will never take: put aside, and never read again.
+ * A source's dead letter is read once more, without its value.
+ */
 void
 kfk_outbox_bury(const kfk_outbox *outbox, int64 id, const char *error)
 {
@@ -40,9 +44,10 @@ kfk_outbox_bury(const kfk_outbox *outbox, int64 id, const char *error)
 	kfk_begin("put a message aside");
 	kfk_owner_begin(&save);
 	kfk_prepare(&plan, "WITH mine AS (UPDATE millrace.outbox_progress SET dead = dead + 1 WHERE server = $1 AND epoch = $4 RETURNING server) "
-			 "INSERT INTO millrace.outbox_dead_letters (server, id, topic, key, value, headers, at, error) "
-			 "SELECT m.server, m.id, m.topic, m.key, m.value, m.headers, m.at, $3 FROM millrace.outbox m, mine "
-			 "WHERE m.server = mine.server AND m.id = $2 ON CONFLICT DO NOTHING", 4, types);
+			 "INSERT INTO millrace.outbox_dead_letters AS d (server, id, topic, key, value, headers, at, error, shortened) "
+			 "SELECT m.server, m.id, m.topic, m.key, CASE WHEN NOT s.short THEN m.value END, m.headers, m.at, $3, s.short FROM millrace.outbox m CROSS JOIN mine, "
+			 "LATERAL (SELECT coalesce(m.value IS NOT NULL AND m.headers[1] = '" KFK_LETTER_HEADER "'::bytea, false) AS short) s "
+			 "WHERE m.server = mine.server AND m.id = $2 ON CONFLICT (server, id) DO UPDATE SET shortened = false, error = excluded.error", 4, types);
 	SPI_execute_plan(plan, args, NULL, false, 0);
 	kfk_owner_end(&save);
 	kfk_commit();

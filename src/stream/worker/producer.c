@@ -1,6 +1,6 @@
 /*
  * producer.c
- *	  The transactional producer of an outbox.  See producer.h.
+ *	  The producer of an outbox or of a control topic.  See producer.h.
  *
  * Reports of records that were not delivered come by a callback that runs within
  * our own calls; no code of ours runs in a thread of the library but the address
@@ -79,7 +79,7 @@ configure(rd_kafka_conf_t *conf, const kfk_settings *settings, const char *id, c
 	};
 
 	return kfk_configure(conf, defaults, sizeof(defaults) / sizeof(*defaults), settings, fixed, sizeof(fixed) / sizeof(*fixed), error, error_size) &&
-		rd_kafka_conf_set(conf, "transactional.id", id, error, error_size) == RD_KAFKA_CONF_OK;
+		(id == NULL || rd_kafka_conf_set(conf, "transactional.id", id, error, error_size) == RD_KAFKA_CONF_OK);
 }
 
 kfk_producer *
@@ -116,14 +116,14 @@ kfk_producer_close(kfk_producer *producer)
 	rd_kafka_queue_destroy(producer->events);
 	/* Without this, destroying waits for messages in flight to be answered. */
 	rd_kafka_purge(producer->rk, RD_KAFKA_PURGE_F_QUEUE | RD_KAFKA_PURGE_F_INFLIGHT | RD_KAFKA_PURGE_F_NON_BLOCKING);
-	rd_kafka_destroy(producer->rk);
-	free(producer);
+	if (kfk_end(producer->rk, 0))
+		free(producer);
 }
 
 bool
 kfk_producer_event(kfk_producer *producer, kfk_event *event)
 {
-	return kfk_poll_event(producer->events, event);
+	return kfk_poll_event(producer->events, event, NULL);
 }
 
 /* What an error of the transactional calls means for us. */
@@ -170,7 +170,7 @@ kfk_producer_add(kfk_producer *producer, const kfk_record *r, int64_t mark, int 
 	{
 		headers = rd_kafka_headers_new((size_t) r->n_headers);
 		for (int i = 0; i < r->n_headers; i++)
-			rd_kafka_header_add(headers, r->header_names[i], -1, r->header_values[i], -1);
+			rd_kafka_header_add(headers, r->headers[i].name, -1, r->headers[i].value, (ssize_t) r->headers[i].len);
 	}
 	err = rd_kafka_producev(producer->rk, RD_KAFKA_V_TOPIC(r->topic),
 							RD_KAFKA_V_KEY(r->key, r->key_len), RD_KAFKA_V_VALUE((void *) r->value, r->value_len),
@@ -243,4 +243,34 @@ kfk_producer_make_topic(kfk_producer *producer, const char *topic, int timeout_m
 	rd_kafka_queue_destroy(answers);
 	rd_kafka_NewTopic_destroy(wanted);
 	return err == 0 || err == RD_KAFKA_RESP_ERR_TOPIC_ALREADY_EXISTS;
+}
+
+bool
+kfk_producer_topic_setting(kfk_producer *producer, const char *topic, const char *name, int timeout_ms, char *value, size_t value_size)
+{
+	rd_kafka_ConfigResource_t *wanted = rd_kafka_ConfigResource_new(RD_KAFKA_RESOURCE_TOPIC, topic);
+	rd_kafka_queue_t *answers = rd_kafka_queue_new(producer->rk);
+	rd_kafka_event_t *event;
+	bool		found = false;
+
+	rd_kafka_DescribeConfigs(producer->rk, &wanted, 1, NULL, answers);
+	event = rd_kafka_queue_poll(answers, timeout_ms);
+	if (event && rd_kafka_event_error(event) == 0)
+	{
+		size_t		n = 0;
+		const rd_kafka_ConfigResource_t **topics = rd_kafka_DescribeConfigs_result_resources(rd_kafka_event_DescribeConfigs_result(event), &n);
+		const rd_kafka_ConfigEntry_t **settings = n == 1 ? rd_kafka_ConfigResource_configs(topics[0], &n) : NULL;
+
+		for (size_t i = 0; settings && i < n; i++)
+			if (strcmp(rd_kafka_ConfigEntry_name(settings[i]), name) == 0 && rd_kafka_ConfigEntry_value(settings[i]))
+			{
+				snprintf(value, value_size, "%s", rd_kafka_ConfigEntry_value(settings[i]));
+				found = true;
+			}
+	}
+	if (event)
+		rd_kafka_event_destroy(event);
+	rd_kafka_queue_destroy(answers);
+	rd_kafka_ConfigResource_destroy(wanted);
+	return found;
 }

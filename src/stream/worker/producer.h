@@ -34,12 +34,11 @@ typedef struct kfk_record
 	size_t		key_len;
 	size_t		value_len;
 	int64_t		time_ms;		/* since 1970; 0: now */
-	const char *const *header_names;
-	const char *const *header_values;	/* NULL: a header without value */
+	const kfk_header *headers;
 	int			n_headers;
 } kfk_record;
 
-/* id: the transactional id.  NULL with the reason in error. */
+/* id: the transactional id, NULL: idempotent without transactions.  NULL with the reason in error. */
 extern kfk_producer *kfk_producer_open(const kfk_settings *settings, const char *id, char *error, size_t error_size);
 
 /* End it at once; what was begun and not committed ends as aborted. */
@@ -51,11 +50,15 @@ extern kfk_sent kfk_producer_init(kfk_producer *producer, int timeout_ms, char *
 /* Make a compacted topic of one partition, if there is none yet. */
 extern bool kfk_producer_make_topic(kfk_producer *producer, const char *topic, int timeout_ms, char *error, size_t error_size);
 
+/* Value of a setting of a topic, such as "cleanup.policy".  False: nobody said. */
+extern bool kfk_producer_topic_setting(kfk_producer *producer, const char *topic, const char *name, int timeout_ms, char *value, size_t value_size);
+
 /*
  * A transaction: begin, records in order, commit.  kfk_producer_add() copies
  * what it is given; KFK_SENT_WAIT: the library's queue is full.  mark is what
  * kfk_producer_refused() tells of a record that the brokers, or the library,
  * will never take (too large, malformed): the transaction is lost with it.
+ * Without a transactional id records are added one by one, and nothing tells that they arrived but the topic.
  */
 extern kfk_sent kfk_producer_begin(kfk_producer *producer, char *error, size_t error_size);
 extern kfk_sent kfk_producer_add(kfk_producer *producer, const kfk_record *record, int64_t mark, int timeout_ms, char *error, size_t error_size);

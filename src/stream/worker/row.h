@@ -99,6 +99,7 @@ typedef struct kfk_work
 	MemoryContext cxt;
 	ResourceOwner owner;
 	bool		protected;		/* in the subtransaction */
+	kfk_stage	stage;			/* what a fault would be in */
 	kfk_value  *values;
 	kfk_value  *key_values;
 } kfk_work;

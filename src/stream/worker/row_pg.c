@@ -35,10 +35,16 @@ more_memory(void *arg, size_t bytes)
 	return MemoryContextAllocExtended(arg, bytes, MCXT_ALLOC_HUGE | MCXT_ALLOC_NO_OOM);
 }
 
-/* The item is no row: SQLSTATE, message, and detail or NULL; all copied to cxt. */
+/*
+ * The item is no row: SQLSTATE, message, and detail or NULL; all copied.  A
+ * constraint (class 23) is the table's, wherever it is found out.
+ */
 static void
-fault(kfk_item *item, MemoryContext cxt, const char *sqlstate, const char *error, const char *detail)
+fault(const kfk_work *w, kfk_item *item, const char *sqlstate, const char *error, const char *detail)
 {
+	MemoryContext cxt = w->cxt;
+
+	item->stage = strncmp(sqlstate, "23", 2) == 0 ? KFK_AT_TARGET : w->stage;
 	item->sqlstate = MemoryContextStrdup(cxt, sqlstate);
 	item->error = MemoryContextStrdup(cxt, error);
 	item->detail = detail ? MemoryContextStrdup(cxt, detail) : NULL;
@@ -85,6 +91,17 @@ fill(kfk_work *w, const kfk_shape *shape, kfk_row *row, const int *field_column,
 	}
 }
 
+/* The message's key into the columns of a row of the target. */
+static void
+fill_key(kfk_work *w, kfk_row *row)
+{
+	const kfk_target *t = w->target;
+
+	w->stage = KFK_AT_KEY;
+	fill(w, t->out, row, t->key_field_column, t->n_key_fields, w->key_values);
+	w->stage = KFK_AT_VALUE;
+}
+
 /* Domains' checks and NOT NULL for a column; false: noted as the item's fault. */
 static bool
 check_column(kfk_work *w, kfk_column *c, kfk_row *row, int i, kfk_item *item)
@@ -99,7 +116,7 @@ check_column(kfk_work *w, kfk_column *c, kfk_row *row, int i, kfk_item *item)
 	if (!c->not_null || !row->nulls[i])
 		return true;
 	snprintf(message, sizeof(message), "null value for column \"%s\", which is not null", c->name);
-	fault(item, w->cxt, "23502", message, NULL);
+	fault(w, item, "23502", message, NULL);
 	return false;
 }
 
@@ -113,7 +130,7 @@ make_row(kfk_work *w, kfk_item *item)
 
 	fill(w, shape, row, t->field_column, t->n_fields, w->values);
 	if (t->out == shape)
-		fill(w, shape, row, t->key_field_column, t->n_key_fields, w->key_values);
+		fill_key(w, row);
 	for (int i = 0; i < shape->n_columns; i++)
 	{
 		kfk_column *c = &shape->columns[i];
@@ -139,7 +156,7 @@ take_fault(kfk_work *w, kfk_item *item, const kfk_fault *why, const char *detail
 		ereport(ERROR,
 				(errcode(sqlstate),
 				 errmsg("%s", why->message)));
-	fault(item, w->cxt, why->sqlstate, why->message, detail);
+	fault(w, item, why->sqlstate, why->message, detail);
 }
 
 /* The message's key into w->key_values; false: noted as the item's fault. */
@@ -158,14 +175,18 @@ decode_key(kfk_work *w, const kfk_decoder *value_decoder, kfk_item *item)
 	decoder.options = &plain;
 	decoder.whole = false;
 	reader = kfk_read(&decoder, m->key, m->key_len);
+	w->stage = KFK_AT_KEY;
 	if (m->key == NULL)
 	{
-		fault(item, w->cxt, "23502", "the message has no key", "Option key_format makes the primary key of it.");
+		fault(w, item, "23502", "the message has no key", "Option key_format makes the primary key of it.");
 		return false;
 	}
 	if (w->source->key_format->next(&reader, w->key_values, &why) == KFK_ROW &&
 		w->source->key_format->next(&reader, NULL, &why) == KFK_DONE)
+	{
+		w->stage = KFK_AT_VALUE;
 		return true;
+	}
 	take_fault(w, item, &why, "This is about the message's key.");
 	return false;
 }
@@ -180,7 +201,7 @@ decode_tombstone(kfk_work *w, kfk_item *item)
 	/* Where a default could be asked for, NULL is given. */
 	for (int i = t->out->n_columns; i < t->out->place; i++)
 		row->values[i] = BoolGetDatum(true);
-	fill(w, t->out, row, t->key_field_column, t->n_key_fields, w->key_values);
+	fill_key(w, row);
 	for (int f = 0; f < t->n_key_fields; f++)
 	{
 		int			i = t->key_field_column[f];
@@ -208,7 +229,7 @@ decode(kfk_work *w, const kfk_decoder *decoder, kfk_item *item)
 
 		snprintf(message, sizeof(message), "message of %zu bytes exceeds max_message_bytes (" INT64_FORMAT ")",
 				 m->value_len, w->source->max_message_bytes);
-		fault(item, w->cxt, "54000", message, NULL);
+		fault(w, item, "54000", message, NULL);
 		return;
 	}
 	while ((step = w->target->format->next(&reader, w->values, &why)) == KFK_ROW)
@@ -233,7 +254,7 @@ decode_item(kfk_work *w, const kfk_decoder *decoder, kfk_item *item)
 	bool		tombstone = item->message.value == NULL;
 
 	if (tombstone && w->source->tombstones == KFK_DEAD_LETTER)
-		fault(item, w->cxt, "22004", "the message has no value (a tombstone)", NULL);
+		fault(w, item, "22004", "the message has no value (a tombstone)", NULL);
 	else if ((tombstone || w->target->out == &w->target->in) && w->target->n_key_fields > 0 && !decode_key(w, decoder, item))
 		return;
 	else if (tombstone)
@@ -254,7 +275,7 @@ kfk_target_decode(kfk_target *target, const kfk_source *source, kfk_item *items,
 	kfk_decoder decoder = {target->fields, target->n_fields, source->refuse_unknown, &arena,
 	&source->format_options, target->positions, target->n_positions, target->whole,
 	kfk_schema, unconstify(kfk_source *, source)};
-	kfk_work	w = {target, source, cxt, CurrentResourceOwner, false, NULL, NULL};
+	kfk_work	w = {target, source, cxt, CurrentResourceOwner, false, KFK_AT_VALUE, NULL, NULL};
 	volatile int i = 0;
 	kfk_work   *volatile pw = &w;
 
@@ -270,6 +291,7 @@ kfk_target_decode(kfk_target *target, const kfk_source *source, kfk_item *items,
 
 				if (item->version == target->version || item->rejected)
 					continue;
+				pw->stage = KFK_AT_VALUE;
 				item->sqlstate = NULL;
 				item->rows = NULL;
 				item->deletes = false;
@@ -296,7 +318,7 @@ kfk_target_decode(kfk_target *target, const kfk_source *source, kfk_item *items,
 			MemoryContextSwitchTo(cxt);
 			CurrentResourceOwner = pw->owner;
 			pw->protected = false;
-			fault(&items[i], cxt, unpack_sql_state(error->sqlerrcode), error->message, error->detail);
+			fault(pw, &items[i], unpack_sql_state(error->sqlerrcode), error->message, error->detail);
 			items[i++].version = target->version;
 		}
 		PG_END_TRY();

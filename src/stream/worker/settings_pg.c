@@ -30,14 +30,6 @@
 #include "stream/worker/registry.h"
 #include "stream/worker/scalar.h"
 
-/*
- * Messages that librdkafka may keep ready, over all partitions of a worker, and
- * for each.  Its version 2.0 looks at a full queue again only after a second,
- * so this bounds the rate of a worker as well: 64 MB are 250,000 messages of 250 bytes.
- */
-#define PREFETCH_KB 65536
-#define PREFETCH_MIN_KB 4096
-
 /* Member of a jsonb object as text (NULL if absent or null), in cxt. */
 static char *
 option_text(Jsonb *options, const char *name)
@@ -109,6 +101,28 @@ strings_of(Jsonb *options, const char *name)
 	return list;
 }
 
+/* Numbers of an array, which create_source has put in order; *there: it is among the options. */
+static Bitmapset *
+numbers_of(Jsonb *options, const char *name, bool *there)
+{
+	JsonbValue	buffer;
+	JsonbValue *found = getKeyJsonValueFromContainer(&options->root, name, (int) strlen(name), &buffer);
+	Bitmapset  *set = NULL;
+
+	*there = found != NULL && found->type == jbvBinary;
+	if (*there)
+	{
+		JsonbIterator *it = JsonbIteratorInit(found->val.binary.data);
+		JsonbValue	v;
+		JsonbIteratorToken token;
+
+		while ((token = JsonbIteratorNext(&it, &v, true)) != WJB_DONE)
+			if (token == WJB_ELEM && v.type == jbvNumeric)
+				set = bms_add_member(set, DatumGetInt32(DirectFunctionCall1(numeric_int4, NumericGetDatum(v.val.numeric))));
+	}
+	return set;
+}
+
 static const kfk_format *
 find_format(const char *name)
 {
@@ -141,6 +155,25 @@ read_format(kfk_source *source, Jsonb *options)
 	source->header = strings_of(options, "header");
 }
 
+/* A worker's share of the memory, and what of it a batch and a message may be. */
+static void
+read_budget(kfk_source *source, Jsonb *options)
+{
+	char	   *memory = option_text(options, "memory");
+	int64		workers = option_number(options, "workers", 1, 1, KFK_MAX_WORKERS);
+	int64		batch = option_number(options, "batch_bytes", KFK_BATCH_BYTES, 1, 1 << 30);
+	int64		message = option_number(options, "max_message_bytes", KFK_MAX_MESSAGE_BYTES, 1, 256 << 20);
+	int64		part;
+
+	workers = Max(workers, option_number(options, "workers_min", 1, 1, KFK_MAX_WORKERS));
+	workers = Max(workers, option_number(options, "workers_max", 1, 1, KFK_MAX_WORKERS));
+	source->memory = memory ? DatumGetInt64(DirectFunctionCall1(pg_size_bytes, CStringGetTextDatum(memory))) / workers :
+		Max(KFK_MEMORY, KFK_MEMORY_PARTS * Max(batch, message));
+	part = source->memory / KFK_MEMORY_PARTS;
+	source->batch_bytes = Min(batch, part);
+	source->max_message_bytes = Min(message, part);
+}
+
 static void
 read_options(kfk_source *source, Jsonb *options)
 {
@@ -158,11 +191,19 @@ read_options(kfk_source *source, Jsonb *options)
 	source->key_format = option_text(options, "key_format") ? find_format(option_text(options, "key_format")) :
 		source->tombstones == KFK_DELETE ? find_format("text") : NULL;
 	source->batch_rows = (int) option_number(options, "batch_rows", KFK_BATCH_ROWS, 1, 100000);
-	source->batch_bytes = option_number(options, "batch_bytes", KFK_BATCH_BYTES, 1, 1 << 30);
 	source->batch_ms = (int) option_number(options, "batch_ms", KFK_BATCH_MS, 0, 60000);
 	source->batch_timeout_ms = (int) option_number(options, "batch_timeout_ms", KFK_BATCH_TIMEOUT_MS, 1000, 3600000);
-	source->max_message_bytes = option_number(options, "max_message_bytes", KFK_MAX_MESSAGE_BYTES, 1, 256 << 20);
+	read_budget(source, options);
 	source->max_dead_percent = (int) option_number(options, "max_dead_percent", KFK_MAX_DEAD_PERCENT, 0, 100);
+	source->only = numbers_of(options, "partitions", &source->shared);
+	source->control_topic = option_text(options, "control_topic");
+	source->lease_ms = (int) option_number(options, "lease_ms", KFK_LEASE_MS, 1000, 3600000);
+	source->dead_window = (int) option_number(options, "dead_window", KFK_DEAD_WINDOW, 1, 1000000);
+	source->max_dead_letters = option_number(options, "max_dead_letters", PG_INT64_MAX, 0, PG_INT64_MAX);
+	source->max_dead_letter_bytes = option_number(options, "max_dead_letter_bytes", PG_INT64_MAX, 0, PG_INT64_MAX);
+	source->dead_letter_value_bytes = option_number(options, "dead_letter_value_bytes", PG_INT64_MAX, 0, PG_INT64_MAX);
+	source->dead_letter_topic = option_text(options, "dead_letter_topic");
+	source->dead_letter_server = option_text(options, "dead_letter_server");
 	if (start == NULL || strcmp(start, "earliest") == 0)
 		source->start = KFK_START_EARLIEST;
 	else if (strcmp(start, "latest") == 0)
@@ -177,7 +218,7 @@ read_options(kfk_source *source, Jsonb *options)
 }
 
 /*
- * Read the row into source (whose cxt, name, worker and workers are set).
+ * Read the row into source (whose cxt, name and worker are set).
  * False if it is not for us: gone, not running, bound elsewhere or, unless
  * source->generation is 0, changed since.
  */
@@ -192,7 +233,7 @@ kfk_load_source(kfk_source *source)
 
 	kfk_owner_begin(&save);
 	kfk_prepare(&plan, "SELECT server, topic, target, owner, cluster_id, generation, coalesce(partitions, 0), options, "
-				   "state OPERATOR(pg_catalog.=) 'running', bound_to "
+				   "state OPERATOR(pg_catalog.=) 'running', bound_to, coalesce(workers_now, 0), replay_of IS NOT NULL "
 				   "FROM millrace.sources WHERE name OPERATOR(pg_catalog.=) $1", 1, &type);
 	SPI_execute_plan(plan, &arg, NULL, true, 1);
 	if (SPI_processed == 1)
@@ -223,6 +264,8 @@ kfk_load_source(kfk_source *source)
 			source->cluster_id = SPI_getvalue(row, desc, 5);
 			source->generation = generation;
 			source->partitions = DatumGetInt32(SPI_getbinval(row, desc, 7, &null));
+			source->workers = DatumGetInt32(SPI_getbinval(row, desc, 11, &null));
+			source->replay = DatumGetBool(SPI_getbinval(row, desc, 12, &null));
 			read_options(source, DatumGetJsonbPCopy(options));
 			MemoryContextSwitchTo(old);
 		}
@@ -231,22 +274,25 @@ kfk_load_source(kfk_source *source)
 	return found;
 }
 
-/* Cheaper: is the row still as it was loaded?  In a transaction. */
+/* Cheaper: is the row still as it was loaded?  *workers are those in force.  In a transaction. */
 bool
-kfk_source_unchanged(const kfk_source *source)
+kfk_source_unchanged(const kfk_source *source, int *workers)
 {
 	static SPIPlanPtr plan = NULL;
 	Oid			types[] = {TEXTOID, INT8OID, TEXTOID};
 	Datum		args[] = {CStringGetTextDatum(source->name), Int64GetDatum(source->generation), CStringGetTextDatum(mr_source_binding())};
 	kfk_owner	save;
 	bool		unchanged;
+	bool		null;
 
 	kfk_owner_begin(&save);
-	kfk_prepare(&plan, "SELECT 1 FROM millrace.sources WHERE name OPERATOR(pg_catalog.=) $1 "
+	kfk_prepare(&plan, "SELECT coalesce(workers_now, 0) FROM millrace.sources WHERE name OPERATOR(pg_catalog.=) $1 "
 				   "AND generation OPERATOR(pg_catalog.=) $2 AND bound_to OPERATOR(pg_catalog.=) $3 "
 				   "AND state OPERATOR(pg_catalog.=) 'running'", 3, types);
 	SPI_execute_plan(plan, args, NULL, true, 1);
 	unchanged = SPI_processed == 1;
+	if (unchanged)
+		*workers = DatumGetInt32(SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1, &null));
 	kfk_owner_end(&save);
 	return unchanged;
 }
@@ -377,12 +423,13 @@ kfk_registry_of(const char *name, kfk_registry *registry)
 	registry->refuses = private_allowed(server) ? NULL : mr_private_address;
 }
 
-/* The client of a source. */
+/*
+ * The client of a source.  Messages that it keeps ready lie in one queue, whose
+ * size is looked at before more is asked for, of all partitions at once.
+ */
 kfk_client *
 kfk_open_source(const kfk_source *source)
 {
-	int			mine = (source->partitions + source->workers - 1) / source->workers;
-
 	return kfk_open_server(source->server, psprintf("millrace-%s", source->name),
-						   mine > 1 ? Max(PREFETCH_KB / mine, PREFETCH_MIN_KB) : PREFETCH_KB);
+						   (int) Min(source->memory / KFK_MEMORY_PARTS * KFK_QUEUE_PARTS / 1024, 2097151));
 }

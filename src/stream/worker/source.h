@@ -13,9 +13,16 @@
  *	row_pg.c		  a message as a row of it, its values (value_pg.c), its properties (property_pg.c)
  *	batch_pg.c		  one transaction for a run of messages
  *	isolate_pg.c	  errors: retried, or narrowed down to a dead letter
+ *	pieces_pg.c		  narrowed down within a transaction, where they are frequent
  *	dead_pg.c		  rows of dead_letters: written, and redriven
+ *	letter_topic_pg.c option dead_letter_topic: copies of them, through the outbox
+ *	quota_pg.c		  how many there may be before the source halts
  *	schemas_pg.c	  Avro schemas
  *	registry_pg.c	  those that a schema registry has
+ *	share_pg.c		  partitions shared with other servers: share.h
+ *	held_pg.c		  messages behind a Kafka transaction that is open
+ *	gauge_pg.c		  how far behind it is, and the memory it takes, for all to see
+ *	replay_pg.c		  replays: where they end, and that they are over
  */
 #ifndef MILLRACE_STREAM_SOURCE_H
 #define MILLRACE_STREAM_SOURCE_H
@@ -24,6 +31,7 @@
 
 #include "access/tupdesc.h"
 #include "datatype/timestamp.h"
+#include "nodes/bitmapset.h"
 #include "nodes/pg_list.h"
 #include "storage/itemptr.h"
 #include "utils/elog.h"
@@ -62,7 +70,7 @@ typedef struct kfk_source
 	int64		generation;
 	int			partitions;		/* of the topic when first seen, 0 before that */
 	int			worker;			/* we are this one */
-	int			workers;		/* of so many */
+	int			workers;		/* of so many in force; not more than worker: we stand by */
 	const kfk_format *format;
 	kfk_format_options format_options;
 	List	   *header;			/* names of the fields of a line, of option header */
@@ -77,9 +85,21 @@ typedef struct kfk_source
 	int			batch_ms;
 	int			batch_timeout_ms;
 	int64		max_message_bytes;
-	int			max_dead_percent;
+	int64		memory;			/* this worker may take */
+	int			max_dead_percent;	/* of the last ... */
+	int			dead_window;	/* ... messages */
+	int64		max_dead_letters;	/* PG_INT64_MAX: any number; so the next two */
+	int64		max_dead_letter_bytes;	/* keys and values */
+	int64		dead_letter_value_bytes;	/* larger values are not kept */
+	char	   *dead_letter_topic;	/* copies of letters go there; NULL: nowhere */
+	char	   *dead_letter_server;	/* NULL: the source's */
 	int64		start;			/* offset, or one of the three below */
 	int64		start_ms;		/* KFK_START_TIME: milliseconds since 1970 */
+	bool		replay;			/* of the partitions that have rows in source_offsets, up to where those say */
+	bool		shared;			/* with other servers, by option partitions: ... */
+	Bitmapset  *only;			/* ... these are ours */
+	char	   *control_topic;	/* where they agree on that; NULL: nowhere */
+	int			lease_ms;
 } kfk_source;
 
 #define KFK_START_EARLIEST (-2)
@@ -97,7 +117,12 @@ typedef struct kfk_partition
 	uint32		check_crc;
 	TimestampTz check_time;
 	int64		high;			/* end of the partition, -1 unknown */
+	TimestampTz held_since;		/* messages from held_at on are there and not to be had; 0: none */
+	int64		held_at;
+	int64		held_high;		/* end of the partition as written meanwhile */
 	ItemPointerData version;	/* where its row of source_offsets was last */
+	int64		end;			/* of a replay: offset not to be read any more; else PG_INT64_MAX */
+	bool		left;			/* of a replay: its end was seen, no more is fetched */
 
 	/* Of the transaction being made. */
 	int64		new_offset;
@@ -118,6 +143,15 @@ typedef struct kfk_row
 	bool	   *nulls;
 } kfk_row;
 
+/* What a message failed in, by the names of Kafka Connect's stages; see kfk_stage_names. */
+typedef enum kfk_stage
+{
+	KFK_AT_VALUE,				/* its value, or a column made of it */
+	KFK_AT_KEY,
+	KFK_AT_TRANSFORM,
+	KFK_AT_TARGET				/* the table, its constraints and triggers */
+} kfk_stage;
+
 /* A message on its way to being a row, or several. */
 typedef struct kfk_item
 {
@@ -133,6 +167,7 @@ typedef struct kfk_item
 	bool		deletes;		/* a tombstone that deletes: its one row holds the key */
 	bool		passed_over;	/* this time the transform made no row of it */
 	bool		rejected;		/* the fault came from INSERT, not from decoding */
+	kfk_stage	stage;			/* of the fault */
 } kfk_item;
 
 /* How a slice of a batch ended. */
@@ -142,8 +177,17 @@ typedef enum kfk_outcome
 	KFK_BAD_DATA,				/* some message of the slice is at fault */
 	KFK_TROUBLE,				/* nothing to do with the messages: try again later */
 	KFK_FENCED,					/* a partition is no longer ours */
+	KFK_FULL,					/* more letters than there may be: only fewer items may commit */
 	KFK_GONE					/* the extension is being dropped or altered */
 } kfk_outcome;
+
+/* Why it did not end as committed. */
+typedef struct kfk_failure
+{
+	ErrorData  *error;			/* KFK_BAD_DATA, KFK_TROUBLE: in the batch's context */
+	kfk_stage	stage;			/* where it arose */
+	int			fit;			/* KFK_FULL: so many items from the first on may commit */
+} kfk_failure;
 
 /* settings_pg.c */
 extern bool kfk_load_source(kfk_source *source);	/* in a transaction; false: nothing to do here, end */
@@ -152,14 +196,19 @@ extern kfk_client *kfk_open_server(const char *server, const char *group, int pr
 extern kfk_client *kfk_open_source(const kfk_source *source);	/* in a transaction */
 struct kfk_registry;
 extern void kfk_registry_of(const char *server, struct kfk_registry *registry);	/* in a transaction */
-extern bool kfk_source_unchanged(const kfk_source *source);
+extern bool kfk_source_unchanged(const kfk_source *source, int *workers);
 
 /* claim_pg.c */
 extern bool kfk_claim(const kfk_source *source, kfk_client *client, kfk_partition **claimed, int *n, int *total,
 					  char *error, size_t error_size);
+extern bool kfk_follow(const kfk_source *source, kfk_client *client, const kfk_partition *partitions, int n, char *error, size_t error_size);
+extern Bitmapset *kfk_my_partitions(const kfk_source *source);
+extern bool kfk_start_of(const kfk_source *source, kfk_client *client, int partition, int64 *start, char *error, size_t error_size);
 extern void kfk_evict(const kfk_source *source);
+extern bool kfk_hold(const kfk_source *source, kfk_partition *partition);
 extern bool kfk_fence(const kfk_source *source, kfk_partition *partition, const kfk_item *last);
 extern void kfk_report(const kfk_source *source, const char *state, const char *sqlstate, const char *reason);
+extern void kfk_stop(const kfk_source *source, const char *sqlstate, const char *reason) __attribute__((noreturn));
 extern void kfk_halt(const kfk_source *source, const char *fmt,...) __attribute__((format(printf, 2, 3), noreturn));
 extern TimestampTz kfk_time(int64 ms);
 extern uint32 kfk_message_crc(const kfk_message *message);
@@ -175,11 +224,19 @@ extern void kfk_target_decode(kfk_target *target, const kfk_source *source, kfk_
 
 /* batch_pg.c */
 extern kfk_outcome kfk_run_slice(const kfk_source *source, kfk_partition *partitions, int n_partitions,
-							 kfk_item *items, int n, MemoryContext cxt, ErrorData **error);
+							 kfk_item *items, int n, bool in_pieces, MemoryContext cxt, kfk_failure *failure);
 
 /* isolate_pg.c */
+extern void kfk_reject(kfk_item *item, const kfk_failure *failure, MemoryContext cxt);
 extern kfk_outcome kfk_batch(const kfk_source *source, kfk_partition *partitions, int n_partitions,
 							 kfk_item *items, int n, MemoryContext cxt);
+
+/* pieces_pg.c */
+extern int	kfk_expect_rejects(int n, bool *in_pieces);
+extern void kfk_note_failure(int n);
+extern void kfk_note_good(int n);
+extern void kfk_insert_in_pieces(const kfk_source *source, kfk_target *target, kfk_item *items, int n,
+								 MemoryContext cxt, kfk_failure *failure);
 
 /* schemas_pg.c */
 extern const struct kfk_avro *kfk_schema(void *source, uint32 id);	/* in a transaction; NULL: not known */
@@ -189,13 +246,46 @@ extern void kfk_store_schema(const char *server, uint32 id, const char *text);	/
 /* registry_pg.c */
 extern bool kfk_know_schemas(const kfk_source *source, const kfk_item *items, int n);
 
+/* held_pg.c */
+extern char *kfk_held(const kfk_source *source, kfk_client *client, kfk_partition *partitions, int n);
+
 /* dead_pg.c */
 extern void kfk_add_headers(struct StringInfoData *out, const kfk_message *m);
 extern void kfk_bury(const kfk_source *source, const kfk_item *item);
 extern int	kfk_marked_letters(const kfk_source *source, kfk_partition *partitions, int n_partitions, kfk_item **items);
 extern bool kfk_settle_letter(const kfk_item *item);
+extern const char *const kfk_stage_names[];
+
+/* letter_topic_pg.c */
+extern void kfk_publish_letter(const kfk_source *source, const kfk_item *item);
+
+/* quota_pg.c */
+extern int	kfk_letters_allowed(const kfk_source *source, const kfk_item *items, int n);	/* in a transaction */
+extern void kfk_note_letters(const kfk_source *source, const kfk_item *items, int n);	/* they are committed */
+extern void kfk_check_rate(const kfk_source *source);	/* outside a transaction; may end the process */
+extern void kfk_stop_full(const kfk_source *source) __attribute__((noreturn));
+
+/* replay_pg.c */
+extern void kfk_bound_replay(const kfk_source *source, int32 partition, int64 end);	/* in a transaction, within kfk_owner_begin() */
+extern bool kfk_cut_message(kfk_client *client, const kfk_source *source, kfk_partition *partition, kfk_message *message);
+extern bool kfk_replay_over(const kfk_source *source, const kfk_partition *partitions, int n);
+
+/* share_pg.c: with option control_topic */
+extern bool kfk_share_open(const kfk_source *source, kfk_client *client, char *error, size_t error_size);
+extern void kfk_share_close(void);
+extern bool kfk_share_turn(const kfk_source *source, kfk_client *client, const kfk_partition *partitions, int n);
+extern void kfk_share_listen(const kfk_source *source);
+extern bool kfk_share_owns(int32 partition);
+extern bool kfk_share_may_commit(const kfk_source *source, const kfk_partition *partitions, int n);
+extern bool kfk_share_is_busy(void);
+extern char *kfk_share_reason(void);
 
 /* source_main_pg.c */
 extern void kfk_check_source(const kfk_source *source);	/* once a second; ends the process if it changed */
+
+/* gauge_pg.c */
+extern void kfk_gauge(const kfk_source *source, kfk_client *client, kfk_partition *partitions, int n_partitions);
+extern void kfk_gauge_nothing(void);
+extern void kfk_gauge_memory(void);
 
 #endif							/* MILLRACE_STREAM_SOURCE_H */

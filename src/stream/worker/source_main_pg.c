@@ -34,21 +34,39 @@
 #define PARTITIONS_MS 30000		/* how often new partitions are looked for */
 #define TROUBLED_MS 2000		/* and how often after an error of a broker, to see whether it is over */
 #define SILENT_LIMIT 5			/* then the client is opened again, with the options of then */
-#define WINDOW 1000				/* messages over which the share of dead letters is taken, at least */
 
 extern PGDLLEXPORT void millrace_source_main(Datum arg);
 
 static kfk_client *client = NULL;
 static kfk_item *items = NULL;	/* messages taken and not yet done: [0, n_items) */
 static int	n_items = 0;
+static int64 held = 0;			/* their bytes */
+static int64 average = 0;		/* of a message, 0 unknown */
 static int	room = 0;
 static kfk_partition *partitions = NULL;
 static int	n_partitions = 0;
 static int	topic_partitions = 0;
 static WaitEventSet *wait_set = NULL;
+static bool rescaled = false;	/* the source has another number of workers: open the client again */
+static TimestampTz described = 0;	/* when the topic was looked at */
+static bool held_told = false;	/* our state's reason is that messages are held back */
 static bool redriving = false;	/* marked dead letters may be there */
 static bool troubled = false;	/* brokers gave an error, and no sign of life since */
 static char trouble[512];		/* the last one since the client was opened */
+
+static int64
+message_bytes(const kfk_message *m)
+{
+	return (int64) (m->key_len + m->value_len);
+}
+
+/* Let go of one. */
+static void
+release(kfk_item *item)
+{
+	held -= message_bytes(&item->message);
+	kfk_release(&item->message, 1);
+}
 
 /* Let go of the client and all its messages; partitions are no longer ours. */
 static void
@@ -57,10 +75,11 @@ close_client(void)
 	kfk_client *c = client;
 
 	for (int i = 0; i < n_items; i++)
-		kfk_release(&items[i].message, 1);
+		release(&items[i]);
 	n_items = 0;
 	n_partitions = 0;
 	client = NULL;
+	kfk_gauge_nothing();
 	if (wait_set)
 	{
 		FreeWaitEventSet(wait_set);
@@ -74,6 +93,7 @@ static void
 close_at_exit(int code, Datum arg)
 {
 	close_client();
+	kfk_share_close();
 }
 
 static void
@@ -105,20 +125,23 @@ kfk_check_source(const kfk_source *source)
 {
 	static TimestampTz checked = 0;
 	TimestampTz now = GetCurrentTimestamp();
+	int			workers;
 	bool		unchanged;
 
 	if (!mr_worker_changed() && now - checked < CHECK_MS * INT64CONST(1000))
 		return;
 	kfk_begin("look at the source");
-	unchanged = kfk_source_unchanged(source);
+	unchanged = kfk_source_unchanged(source, &workers);
 	kfk_commit();
 	checked = now;
+	kfk_share_listen(source);
 	if (!unchanged)
 	{
 		close_client();
 		kfk_report(source, "stopped", NULL, NULL);
 		proc_exit(0);
 	}
+	rescaled = workers != source->workers;
 }
 
 /* Logs and errors of the client; cxt current is reset soon. */
@@ -179,6 +202,8 @@ sift(const kfk_source *source, int from)
 
 		if (p == NULL)
 			;
+		else if (kfk_unsettled(client, p->partition))
+			reopen = true;		/* the claim finds out whether it is still the log that was read */
 		else if (m->error)
 		{
 			troubled = true;
@@ -187,6 +212,8 @@ sift(const kfk_source *source, int from)
 			/* Whether messages are really lost, the claim finds out. */
 			reopen = reopen || m->missing || m->lost;
 		}
+		else if (!kfk_cut_message(client, source, p, m))
+			;
 		else if (m->end)
 			keep = m->offset > p->taken;
 		else
@@ -212,13 +239,38 @@ sift(const kfk_source *source, int from)
 			items[kept++] = item;
 		}
 		else
-			kfk_release(m, 1);
+			release(&item);
 	}
 	n_items = kept;
 	return reopen;
 }
 
-/* Take what is there, up to a batch's rows; how much it was.  *reopen: open the client again. */
+/* So many messages are likely to fit into the batch, by what they were like lately; a few at first. */
+static int
+room_for(const kfk_source *source)
+{
+	int64		likely;
+
+	if (average == 0)
+		average = source->batch_bytes / 16 + 1;
+	likely = Max((source->batch_bytes - held) / average, 1);
+	return (int) Min(likely, source->batch_rows - n_items);
+}
+
+/* A large message counts at once, small ones by and by. */
+static void
+learn_size(const kfk_message *messages, int n)
+{
+	int64		bytes = 0;
+
+	for (int i = 0; i < n; i++)
+		bytes += message_bytes(&messages[i]);
+	held += bytes;
+	if (n > 0)
+		average = Max(bytes / n, (3 * average + bytes / n) / 4) + 1;
+}
+
+/* Take what is there, up to a batch's rows and about its bytes; how much it was.  *reopen: open the client again. */
 static int
 take(const kfk_source *source, bool *reopen)
 {
@@ -239,10 +291,12 @@ take(const kfk_source *source, bool *reopen)
 			MemoryContextAlloc(TopMemoryContext, sizeof(kfk_message) * (size_t) source->batch_rows);
 		fresh_size = source->batch_rows;
 	}
-	n = kfk_take_messages(client, fresh, source->batch_rows - n_items);
+	n = kfk_take_messages(client, fresh, room_for(source));
+	learn_size(fresh, n);
 	memset(items + n_items, 0, sizeof(kfk_item) * (size_t) n);
 	for (int i = 0; i < n; i++)
 		items[n_items++].message = fresh[i];
+	hear_events(source);		/* after them, see kfk_unsettled() */
 	*reopen = sift(source, from);
 	return n;
 }
@@ -255,39 +309,24 @@ batch_length(const kfk_source *source)
 
 	for (int i = 0; i < n_items; i++)
 	{
-		bytes += (int64) items[i].message.value_len;
+		bytes += message_bytes(&items[i].message);
 		if (bytes > source->batch_bytes && i > 0)
 			return i;
 	}
 	return n_items;
 }
 
-/* Halt when most of what comes is no row: rather the source's fault than the messages'. */
-static void
-watch_dead(const kfk_source *source, const kfk_item *batch, int n)
+/* What the worker lacks though it runs; NULL: nothing. */
+static const char *
+idle_reason(const kfk_source *source)
 {
-	static int64 seen = 0;
-	static int64 dead = 0;
+	int			missing = bms_next_member(source->only, topic_partitions - 1);
 
-	if (source->max_dead_percent >= 100)
-		return;
-	for (int i = 0; i < n; i++)
-	{
-		seen += !batch[i].message.end;
-		dead += batch[i].sqlstate != NULL;
-	}
-	if (seen < WINDOW)
-		return;
-	if (dead * 100 > seen * source->max_dead_percent)
-	{
-		int64		of = seen,
-					bad = dead;
-
-		close_client();
-		kfk_halt(source, INT64_FORMAT " of the last " INT64_FORMAT " messages went to dead_letters, more than max_dead_percent (%d) allows",
-				 bad, of, source->max_dead_percent);
-	}
-	seen = dead = 0;
+	if (source->control_topic && kfk_share_reason() != NULL)
+		return kfk_share_reason();
+	if (missing >= 0)
+		return psprintf("partition %d does not exist yet", missing);
+	return n_partitions > 0 ? NULL : "no partition is left for this worker";
 }
 
 /* Process what was taken.  True: open the client again. */
@@ -305,21 +344,22 @@ process(const kfk_source *source, MemoryContext cxt)
 			items[i].sqlstate = NULL;
 			items[i].rejected = false;
 		}
-		for (int i = 0; i < n_partitions; i++)
-			partitions[i].high = kfk_last_high(client, source->topic, partitions[i].partition);
+		kfk_gauge(source, client, partitions, n_partitions);
 		if (kfk_batch(source, partitions, n_partitions, items, n, cxt) == KFK_FENCED)
 			return true;
 		if (troubled)
 			kfk_report(source, "running", NULL, NULL);
 		troubled = false;
-		watch_dead(source, items, n);
+		mr_worker_gauge(MR_GAUGE_BATCH, (int64) MemoryContextMemAllocated(cxt, true) + held);
 		for (int i = 0; i < n; i++)
-			kfk_release(&items[i].message, 1);
+			release(&items[i]);
 		memmove(items, items + n, sizeof(kfk_item) * (size_t) (n_items - n));
 		n_items -= n;
 		MemoryContextReset(cxt);
 		kfk_check_source(source);
 		CHECK_FOR_INTERRUPTS();
+		if (rescaled)
+			return true;
 	}
 	return false;
 }
@@ -345,7 +385,7 @@ redrive(const kfk_source *source, MemoryContext cxt)
 		return false;
 	MemoryContextReset(cxt);
 	kfk_check_source(source);
-	return true;
+	return !rescaled;
 }
 
 /* Transition tables hold a batch's rows: in memory, if we can help it. */
@@ -372,9 +412,10 @@ open_client(kfk_source *source, MemoryContext claims)
 
 	trouble[0] = '\0';
 	MR_FAILPOINT("source.open");
+	rescaled = false;
 	kfk_begin("read the source");
 	ours = kfk_load_source(source);
-	if (ours)
+	if (ours && source->worker < source->workers)
 		client = kfk_open_source(source);
 	kfk_commit();
 	if (!ours)
@@ -382,12 +423,38 @@ open_client(kfk_source *source, MemoryContext claims)
 		kfk_report(source, "stopped", NULL, NULL);
 		proc_exit(0);
 	}
+	if (client == NULL)
+	{
+		kfk_share_close();
+		kfk_report(source, "running", NULL, "stands by: fewer workers are in force");
+		return false;
+	}
 	raise_work_mem(source);
 	MemoryContextReset(claims);
 	old = MemoryContextSwitchTo(claims);
-	claimed = kfk_claim(source, client, &partitions, &n_partitions, &topic_partitions, error, sizeof(error));
-	MemoryContextSwitchTo(old);
-	hear_events(source);
+	if (source->control_topic && !kfk_share_open(source, client, error, sizeof(error)))
+	{
+		MemoryContextSwitchTo(old);
+		kfk_report(source, "waiting", "08001", psprintf("control topic \"%s\": %s", source->control_topic, cause(error)));
+		close_client();
+		return false;
+	}
+	for (int tries = 0;; tries++)
+	{
+		claimed = kfk_claim(source, client, &partitions, &n_partitions, &topic_partitions, error, sizeof(error));
+		MemoryContextSwitchTo(old);
+		hear_events(source);
+		claimed = claimed && kfk_follow(source, client, partitions, n_partitions, error, sizeof(error));
+		if (claimed || tries >= SILENT_LIMIT)
+			break;
+
+		/* The client goes from broker to broker meanwhile: a new one would begin with the first again. */
+		kfk_report(source, "waiting", "08001", cause(error));
+		kfk_nap(CHECK_MS);
+		kfk_check_source(source);
+		MemoryContextReset(claims);
+		MemoryContextSwitchTo(claims);
+	}
 	if (!claimed)
 	{
 		kfk_report(source, "waiting", "08001", cause(error));
@@ -408,8 +475,62 @@ open_client(kfk_source *source, MemoryContext claims)
 	for (int i = 0; i < n_partitions; i++)
 		partitions[i].taken = partitions[i].next_offset;
 	redriving = n_partitions > 0;
-	kfk_report(source, "running", NULL, n_partitions > 0 ? NULL : "no partition is left for this worker");
+	kfk_gauge(source, client, partitions, n_partitions);
+	kfk_report(source, "running", NULL, idle_reason(source));
 	return true;
+}
+
+static bool
+any_unsettled(void)
+{
+	for (int i = 0; i < n_partitions; i++)
+		if (kfk_unsettled(client, partitions[i].partition))
+			return true;
+	return false;
+}
+
+/*
+ * Every so often: has the topic more partitions by now, do the brokers answer
+ * again, does another log stand behind a partition?  False: open the client again.
+ */
+static bool
+look_at_topic(const kfk_source *source, int every_ms)
+{
+	static int	silent = 0;		/* questions in a row that no broker answered */
+	char		error[512];
+	int			total;
+
+	if (!TimestampDifferenceExceeds(described, GetCurrentTimestamp(), every_ms))
+		return true;
+	if (!kfk_describe(client, source->topic, CHECK_MS, &total, error, sizeof(error)))
+	{
+		troubled = true;
+		described = GetCurrentTimestamp();
+		kfk_report(source, "waiting", "08001", cause(error));
+
+		/* The server's options may name other brokers by now. */
+		return ++silent % SILENT_LIMIT != 0;
+	}
+	described = GetCurrentTimestamp();
+	troubled = false;
+	trouble[0] = '\0';
+	silent = 0;
+	if (total != topic_partitions || any_unsettled())
+		return false;
+	if (!held_told)
+		kfk_report(source, "running", NULL, idle_reason(source));
+	return true;
+}
+
+/* Say, while it is so, that an open transaction holds messages back. */
+static void
+tell_held(const kfk_source *source)
+{
+	char	   *held = kfk_held(source, client, partitions, n_partitions);
+
+	if (held != NULL || held_told)
+		kfk_report(source, "running", NULL, held ? held : idle_reason(source));
+	held_told = held != NULL;
 }
 
 /* One turn of the worker's life: open if need be, take, process, wait. */
@@ -417,10 +538,7 @@ static void
 turn(kfk_source *source, MemoryContext cxt, MemoryContext claims)
 {
 	static TimestampTz collecting = 0;	/* since when the batch has been waiting */
-	static TimestampTz described = 0;
-	static int	silent = 0;		/* questions in a row that no broker answered */
 	TimestampTz now;
-	char		error[512];
 	int			before;
 	int			taken;
 	bool		reopen;
@@ -429,12 +547,21 @@ turn(kfk_source *source, MemoryContext cxt, MemoryContext claims)
 	{
 		if (!open_client(source, claims))
 		{
-			kfk_nap(CHECK_MS);
+			if (source->worker < source->workers)
+				kfk_nap(CHECK_MS);
+			else
+				mr_wait_latch(CHECK_MS);	/* the supervisor wakes us when we are needed */
 			return;
 		}
 		described = GetCurrentTimestamp();
 		if (client == NULL)
 			return;
+	}
+
+	if (source->control_topic && kfk_share_turn(source, client, partitions, n_partitions))
+	{
+		close_client();
+		return;
 	}
 
 	/* In turns with live batches, so that neither waits for all of the other. */
@@ -444,9 +571,15 @@ turn(kfk_source *source, MemoryContext cxt, MemoryContext claims)
 		return;
 	}
 
+	/* Also when there is always something to do. */
+	if (!look_at_topic(source, PARTITIONS_MS))
+	{
+		close_client();
+		return;
+	}
+
 	/* First silence the bell, then empty what it rings for. */
 	kfk_silence(client);
-	hear_events(source);
 	before = n_items;
 	MR_FAILPOINT("source.before_poll");
 	taken = take(source, &reopen);
@@ -466,7 +599,7 @@ turn(kfk_source *source, MemoryContext cxt, MemoryContext claims)
 	 * A batch goes when nothing more is there, when it is full, or when it has
 	 * been collected for long enough.
 	 */
-	if (n_items > 0 && (n_items == before || n_items >= source->batch_rows || now - collecting >= source->batch_ms * INT64CONST(1000)))
+	if (n_items > 0 && (n_items == before || n_items >= source->batch_rows || held >= source->batch_bytes || now - collecting >= source->batch_ms * INT64CONST(1000)))
 	{
 		if (process(source, cxt))
 			close_client();
@@ -476,37 +609,27 @@ turn(kfk_source *source, MemoryContext cxt, MemoryContext claims)
 		return;
 
 	kfk_check_source(source);
-	if (TimestampDifferenceExceeds(described, now, troubled ? TROUBLED_MS : PARTITIONS_MS))
+	if (rescaled)
 	{
-		int			total;
-
-		/* Also the sign that brokers which were away are back. */
-		if (kfk_describe(client, source->topic, CHECK_MS, &total, error, sizeof(error)))
-		{
-			if (total != topic_partitions)
-			{
-				close_client();
-				return;
-			}
-			troubled = false;
-			trouble[0] = '\0';
-			silent = 0;
-			kfk_report(source, "running", NULL, n_partitions > 0 ? NULL : "no partition is left for this worker");
-		}
-		else
-		{
-			troubled = true;
-			kfk_report(source, "waiting", "08001", cause(error));
-
-			/* The server's options may name other brokers by now. */
-			if (++silent % SILENT_LIMIT == 0)
-				close_client();
-		}
-		described = GetCurrentTimestamp();
+		close_client();
+		return;
 	}
+	kfk_gauge(source, client, partitions, n_partitions);
+	if (!redriving && kfk_replay_over(source, partitions, n_partitions))
+	{
+		close_client();
+		kfk_report(source, "stopped", NULL, NULL);
+		proc_exit(0);
+	}
+	if (!look_at_topic(source, troubled || any_unsettled() ? TROUBLED_MS : PARTITIONS_MS))
+	{
+		close_client();
+		return;
+	}
+	if (!troubled)
+		tell_held(source);
 	pgstat_report_stat(true);
-	if (client != NULL)
-		wait_for_messages(redriving ? 0 : CHECK_MS);
+	wait_for_messages(redriving ? 0 : kfk_share_is_busy() ? 20 : Min(CHECK_MS, source->lease_ms / 3));
 }
 
 void
@@ -550,6 +673,7 @@ millrace_source_main(Datum arg)
 			AbortCurrentTransaction();
 			MemoryContextSwitchTo(cxt);
 			close_client();
+			kfk_share_close();
 			kfk_report(&source, "waiting", unpack_sql_state(error->sqlerrcode), error->message);
 			if (error->sqlerrcode == ERRCODE_LOCK_NOT_AVAILABLE && kfk_try_begin("evict"))
 			{

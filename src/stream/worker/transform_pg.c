@@ -24,6 +24,8 @@
 #include "utils/syscache.h"
 #include "utils/tuplestore.h"
 
+#include "stream/columns.h"
+
 /*
  * The source's function, with the type of its argument noted in target; ERROR
  * if it is not one that takes one argument and returns rows of the target.
@@ -40,7 +42,7 @@ kfk_find_transform(kfk_target *target, const kfk_source *source, Relation rel)
 	if (!HeapTupleIsValid(row))
 		elog(ERROR, "cache lookup failed for function %u", function);
 	form = (Form_pg_proc) GETSTRUCT(row);
-	fits = form->prokind == PROKIND_FUNCTION && form->pronargs == 1 && form->prorettype == rel->rd_rel->reltype;
+	fits = form->prokind == PROKIND_FUNCTION && form->pronargs == 1 && kfk_returns_rows_of(form->prorettype, RelationGetRelid(rel));
 	target->argument = form->pronargs == 1 ? form->proargtypes.values[0] : InvalidOid;
 	ReleaseSysCache(row);
 	if (!fits)

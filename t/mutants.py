@@ -1,0 +1,152 @@
+"""Mistakes that were made in other systems, made here on purpose: the suite must notice each.
+
+    python t/mutants.py [number …]      # make mutants: build each, run the part that must fail; exit 1 if one survives
+    python t/mutants.py --apply         # only see that each recipe still fits the sources
+
+A recipe replaces pieces of source in a copy of the tree, below tmp/mutants; the product knows nothing of it.  Each mutant is a
+workers' library of its own (with failpoints), which the test that must fail runs instead of ours.
+"""
+import os
+import pathlib
+import re
+import shutil
+import subprocess
+import sys
+import time
+
+HERE = pathlib.Path(__file__).resolve().parent
+REPO = HERE.parent
+WORK = REPO / 'tmp' / 'mutants'
+STREAM = 'src/stream/worker/'
+
+FENCE = """	for (int i = 0; i < n_partitions && ours; i++)
+	{
+		kfk_partition *p = &partitions[i];
+
+		if (p->new_offset != p->next_offset || p->redriven)
+			ours = kfk_fence(source, p, p->last >= 0 ? &items[p->last] : NULL);
+	}
+"""
+
+# name, file, [(text, replacement), …], program and the part that must fail
+MUTANTS = [
+    ('offsets in a transaction after the rows', STREAM + 'batch_pg.c',
+     [(FENCE, ''),
+      ('	MR_FAILPOINT("source.after_commit");\n',
+       '	MR_FAILPOINT("source.after_commit");\n	kfk_begin("move on");\n	kfk_owner_begin(&save);\n' + FENCE + '	kfk_owner_end(&save);\n	kfk_commit();\n')],
+     'test_stream_points.py', 'places'),
+    ('offsets in a transaction before the rows', STREAM + 'batch_pg.c',
+     [(FENCE, FENCE + """	if (ours)
+	{
+		kfk_owner_end(&save);
+		MemoryContextSwitchTo(caller);
+		kfk_commit();
+		kfk_begin("rows");
+		MemoryContextSwitchTo(TopTransactionContext);
+		target = kfk_target_prepare(source);
+		kfk_owner_begin(&save);
+	}
+""")], 'test_stream_points.py', 'places'),
+    ('no epoch check', STREAM + 'claim_pg.c',
+     [('"AND epoch OPERATOR(pg_catalog.=) $3 AND next_offset', '"AND $3 IS NOT NULL AND next_offset')], 'test_stream_points.py', 'paused'),
+    ('read_uncommitted', STREAM + 'kafka.c',
+     [('{"isolation.level", "read_committed"}', '{"isolation.level", "read_uncommitted"}')], 'test_stream_points.py', 'aborted'),
+    ('progress read before init_transactions', STREAM + 'outbox_main_pg.c',
+     [('	while ((sent = kfk_producer_init(', """	if (!kfk_producer_make_topic(producer, outbox->progress_topic, ASK_MS, error, sizeof(error)) ||
+		!kfk_read_progress(outbox, &settings, &mark, error, sizeof(error)))
+	{
+		give_up(outbox, KFK_SENT_NO, error);
+		return;
+	}
+	MR_FAILPOINT("outbox.after_progress");
+	while ((sent = kfk_producer_init("""),
+      ("""	else if (!kfk_producer_make_topic(producer, outbox->progress_topic, ASK_MS, error, sizeof(error)) ||
+			 !kfk_read_progress(outbox, &settings, &mark, error, sizeof(error)))
+		give_up(outbox, KFK_SENT_NO, psprintf("progress topic \\"%s\\": %s", outbox->progress_topic, error));
+""", ''),
+      ('		MR_FAILPOINT("outbox.after_progress");\n		settle', '		settle')], 'test_stream_points.py', 'failover'),
+    ('transactional.id with the pid', STREAM + 'outbox_main_pg.c',
+     [('kfk_producer_open(&settings, outbox->id,', 'kfk_producer_open(&settings, psprintf("%s-%d", outbox->id, MyProcPid),')],
+     'test_stream_points.py', 'failover'),
+    ('outbox reads id > last', STREAM + 'outbox_claim_pg.c',
+     [('max(id) FROM (" BEYOND("$2::pg_snapshot") ") m"',
+       'max(id) FROM millrace.outbox WHERE server = $1 AND $2 <> \'\' AND id > (SELECT coalesce(last_id, 0) FROM millrace.outbox_progress WHERE server = $1)"'),
+      ('AND NOT pg_visible_in_snapshot(m.xid, $5::pg_snapshot)', 'AND $5 <> \'\'')], 'test_stream_points.py', 'late'),
+    ('claims not flushed under synchronous_commit = off', STREAM + 'outbox_main_pg.c',
+     [('	if (synchronous_commit < SYNCHRONOUS_COMMIT_REMOTE_FLUSH)\n', '	if (false)\n')], 'test_stream_points.py', 'unflushed'),
+    ('lease token not checked', 'src/task/worker/deliver_pg.c',
+     [('WHERE id = ANY ($1) AND epoch = $2 RETURNING id', 'WHERE id = ANY ($1) AND $2 > 0 RETURNING id')], 'test_stream_points.py', 'token'),
+    ('lease not renewed', STREAM + 'share_pg.c',
+     [('(s->said || s->leased ? at_most_since(s->said_at) >= source->lease_ms / 3 : true))', '!(s->said || s->leased))')], 'test_stream_share.py', 'protocol'),
+    ('messages before next_offset are not dropped', STREAM + 'source_main_pg.c',
+     [('keep = m->offset >= p->taken;', 'keep = true;')], 'test_stream_points.py', 'restarts'),
+    ('a full disk makes dead letters', 'src/core/process_pg.c',
+     [("MAKE_SQLSTATE('5', '3', '0', '0', '0'), ", '')], 'test_stream_points.py', 'full'),
+]
+
+
+def mutate(path, recipe):
+    """A file's text with a recipe applied."""
+    text = path.read_text()
+    for old, new in recipe:
+        if text.count(old) != 1:
+            raise SystemExit('t/mutants.py: this piece occurs %d times in %s, not once:\n%s' % (text.count(old), path, old))
+        text = text.replace(old, new)
+    return text
+
+
+def make(tree, target='build/faults/millrace_worker.so'):
+    command = ['make', '-s', '-C', str(tree), target]
+    if os.environ.get('MILLRACE_BIN'):
+        command.append('PG_CONFIG=%s/pg_config' % os.environ['MILLRACE_BIN'])
+    subprocess.run(command, check=True)
+
+
+def copy_tree():
+    """The sources, and what of them is built: a mutant compiles one file."""
+    tree = WORK / 'tree'
+    shutil.rmtree(tree, ignore_errors=True)
+    tree.mkdir(parents=True)
+    make(REPO)
+    for name in ('src', 'mk', 'Makefile', 'millrace.control', 't/failpoint', 'build/faults'):
+        (tree / name).parent.mkdir(parents=True, exist_ok=True)
+        subprocess.run(['cp', '-a', str(REPO / name), str(tree / name)], check=True)
+    return tree
+
+
+def main():
+    if '--apply' in sys.argv:
+        for name, file, recipe, *_ in MUTANTS:
+            mutate(REPO / file, recipe)
+        print('%d recipes apply' % len(MUTANTS))
+        return
+    wanted = [int(a) for a in sys.argv[1:]] or range(len(MUTANTS) + 1)
+    tree = copy_tree()
+    table = []
+    for n in wanted:
+        name, file, recipe, program, part = MUTANTS[n - 1] if n else ('none', None, [], 'test_stream_points.py', None)
+        library = WORK / ('%02d' % n) / 'millrace_worker.so'
+        library.parent.mkdir(exist_ok=True)
+        if n:
+            original = (tree / file).read_text()
+            (tree / file).write_text(mutate(tree / file, recipe))
+        make(tree)
+        shutil.copy(tree / 'build/faults/millrace_worker.so', library)
+        if n:
+            (tree / file).write_text(original)
+        t = time.monotonic()
+        done = subprocess.run([sys.executable, str(HERE / program)] + ([part] if part else []), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+                              timeout=600, env={**os.environ, 'MILLRACE_WORKER_LIBRARY': str(library), 'MILLRACE_TMP': str(WORK / ('%02d' % n))})
+        (WORK / ('%02d' % n) / 'log').write_text(done.stdout)
+        failed = re.findall(r'^not ok \d+ - (.*)', done.stdout, re.M) or re.findall(r'^AssertionError: (.*)', done.stdout, re.M)
+        good = bool(failed) == bool(n) and (n or done.returncode == 0)
+        table.append((n, good))
+        print('%2d  %-52s %-8s %s  (%.0f s)' % (n, name, 'CAUGHT' if failed and n else 'passes' if good else 'SURVIVED' if n else 'FAILS',
+                                              '; '.join(failed)[:150], time.monotonic() - t), flush=True)
+    shutil.rmtree(tree)
+    print('%d of %d mutants caught' % (sum(g for n, g in table if n), sum(1 for n, _ in table if n)))
+    sys.exit(0 if all(g for _, g in table) else 1)
+
+
+if __name__ == '__main__':
+    main()
