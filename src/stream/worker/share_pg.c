@@ -160,9 +160,13 @@ hear(const kfk_word *w)
 		return;
 	if (!s->known || w->epoch != rules->epoch || claim != rules->claim)
 	{
-		/* A new tenure.  Whoever had the one before may commit as long as its lease holds. */
-		s->quiet_ms = s->known && !rules->released && strcmp(rules->owner, w->owner) != 0 ? silence_of(rules->lease_ms) : 0;
-		s->quiet_from = s->heard;
+		/* A new tenure.  Whoever had the one before, or one before that, may commit as long as its lease holds. */
+		if (s->known && !rules->released && strcmp(rules->owner, w->owner) != 0 &&
+			s->heard.boot + silence_of(rules->lease_ms) > s->quiet_from.boot + s->quiet_ms)
+		{
+			s->quiet_from = s->heard;
+			s->quiet_ms = silence_of(rules->lease_ms);
+		}
 		if (s->epoch > 0 && w->epoch > s->epoch && (s->next_start < 0 || w->start < s->next_start))
 			s->next_start = w->start;
 		*rules = *w;
@@ -177,6 +181,8 @@ hear(const kfk_word *w)
 	rules->next = Max(rules->next, w->next);
 	rules->lease_ms = w->lease_ms;
 	rules->released = w->released;
+	if (rules->released)
+		s->quiet_ms = 0;		/* it has waited for that */
 	s->heard = instant_now();
 	if (heard_self)
 	{
