@@ -95,7 +95,7 @@ class Debezium(Process):
         os.makedirs(folder)
         worker = {'bootstrap.servers': b.kafka.bootstrap, 'key.converter': 'org.apache.kafka.connect.storage.StringConverter',
                   'value.converter': 'org.apache.kafka.connect.storage.StringConverter', 'offset.storage.file.filename': folder + '/offsets',
-                  'offset.flush.interval.ms': '5000', 'listeners': 'http://127.0.0.1:%d' % free_port(), 'plugin.discovery': 'hybrid_warn',
+                  'offset.flush.interval.ms': '5000', 'listeners': 'http://127.0.0.1:%d' % free_port(), 'plugin.discovery': 'service_load',
                   'consumer.max.poll.records': '5000', 'consumer.auto.offset.reset': 'earliest', 'consumer.fetch.max.bytes': '16777216'}
         sink = {'name': 'sink-%d' % time.time(), 'connector.class': 'io.debezium.connector.jdbc.JdbcSinkConnector', 'tasks.max': '2', 'topics': 'features',
                 'connection.url': 'jdbc:postgresql://127.0.0.1:%d/bench?reWriteBatchedInserts=true' % b.pg.port, 'connection.username': 'postgres',

@@ -4,7 +4,7 @@
     python t/mutants.py --apply         # only see that each recipe still fits the sources
 
 A recipe replaces pieces of source in a copy of the tree, below tmp/mutants; the product knows nothing of it.  Each mutant is a
-workers' library of its own (with failpoints), which t/test_stream_points.py runs instead of ours.
+workers' library of its own (with failpoints), which the test that must fail runs instead of ours.
 """
 import os
 import pathlib
@@ -70,10 +70,14 @@ MUTANTS = [
      'test_stream_points.py', 'failover'),
     ('outbox reads id > last', STREAM + 'outbox_claim_pg.c',
      [('max(id) FROM (" BEYOND("$2::pg_snapshot") ") m"',
-       'max(id) FROM millrace.outbox WHERE server = $1 AND $2 <> \'\' AND id > (SELECT last_id FROM millrace.outbox_progress WHERE server = $1)"'),
+       'max(id) FROM millrace.outbox WHERE server = $1 AND $2 <> \'\' AND id > (SELECT coalesce(last_id, 0) FROM millrace.outbox_progress WHERE server = $1)"'),
       ('AND NOT pg_visible_in_snapshot(m.xid, $5::pg_snapshot)', 'AND $5 <> \'\'')], 'test_stream_points.py', 'late'),
     ('claims not flushed under synchronous_commit = off', STREAM + 'outbox_main_pg.c',
      [('	if (synchronous_commit < SYNCHRONOUS_COMMIT_REMOTE_FLUSH)\n', '	if (false)\n')], 'test_stream_points.py', 'unflushed'),
+    ('lease token not checked', 'src/task/worker/deliver_pg.c',
+     [('WHERE id = ANY ($1) AND epoch = $2 RETURNING id', 'WHERE id = ANY ($1) AND $2 > 0 RETURNING id')], 'test_stream_points.py', 'token'),
+    ('lease not renewed', STREAM + 'share_pg.c',
+     [('(s->said || s->leased ? at_most_since(s->said_at) >= source->lease_ms / 3 : true))', '!(s->said || s->leased))')], 'test_stream_share.py', 'protocol'),
     ('messages before next_offset are not dropped', STREAM + 'source_main_pg.c',
      [('keep = m->offset >= p->taken;', 'keep = true;')], 'test_stream_points.py', 'restarts'),
     ('a full disk makes dead letters', 'src/core/process_pg.c',
@@ -81,15 +85,14 @@ MUTANTS = [
 ]
 
 
-def mutate(tree, file, recipe):
-    """Apply a recipe to a copy of its file."""
-    text = (REPO / file).read_text()
+def mutate(path, recipe):
+    """A file's text with a recipe applied."""
+    text = path.read_text()
     for old, new in recipe:
         if text.count(old) != 1:
-            raise SystemExit('t/mutants.py: this piece occurs %d times in %s, not once:\n%s' % (text.count(old), file, old))
+            raise SystemExit('t/mutants.py: this piece occurs %d times in %s, not once:\n%s' % (text.count(old), path, old))
         text = text.replace(old, new)
-    if tree:
-        (tree / file).write_text(text)
+    return text
 
 
 def make(tree, target='build/faults/millrace_worker.so'):
@@ -114,7 +117,7 @@ def copy_tree():
 def main():
     if '--apply' in sys.argv:
         for name, file, recipe, *_ in MUTANTS:
-            mutate(None, file, recipe)
+            mutate(REPO / file, recipe)
         print('%d recipes apply' % len(MUTANTS))
         return
     wanted = [int(a) for a in sys.argv[1:]] or range(len(MUTANTS) + 1)
@@ -125,12 +128,12 @@ def main():
         library = WORK / ('%02d' % n) / 'millrace_worker.so'
         library.parent.mkdir(exist_ok=True)
         if n:
-            mutate(tree, file, recipe)
+            original = (tree / file).read_text()
+            (tree / file).write_text(mutate(tree / file, recipe))
         make(tree)
         shutil.copy(tree / 'build/faults/millrace_worker.so', library)
         if n:
-            shutil.copy2(REPO / file, tree / file)
-            (tree / 'build/faults' / pathlib.Path(file).relative_to('src').with_suffix('.o')).unlink()
+            (tree / file).write_text(original)
         t = time.monotonic()
         done = subprocess.run([sys.executable, str(HERE / program)] + ([part] if part else []), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
                               timeout=600, env={**os.environ, 'MILLRACE_WORKER_LIBRARY': str(library), 'MILLRACE_TMP': str(WORK / ('%02d' % n))})

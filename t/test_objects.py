@@ -76,7 +76,8 @@ def setup(c, kafka, store, stub):
     for pipeline, server in (('images', 's3'), ('hostile', 'stub')):
         kafka.create_topic(pipeline + '-input-stream', partitions=4)
         c.psql("SELECT millrace.create_pipeline('images', '%s', '%s')" % (pipeline, json.dumps(
-            {'server': 'k', 'images_topic': pipeline + '-input-stream', 'object_server': server})), user='app')
+            {'server': 'k', 'images_topic': pipeline + '-input-stream', 'object_server': server, 'bucket': 'raw-images',
+             **({'source': {'columns': {'minio_path': 'object_path'}, 'on_conflict': 'update'}} if server == 'stub' else {})})), user='app')
 
 
 def announce(kafka, pipeline, rows):
@@ -164,11 +165,14 @@ def by_path(c, kafka, store, stub):
     store.s3.put_object(Bucket='raw-images', Key=key, Body=good[9][1])
     c.psql("SELECT images.refetch(%s)" % literal(name), user='app')
     c.wait_for("SELECT encode(sha256(content), 'hex') FROM images.images WHERE image_id = %s" % literal(name), expect=hashlib.sha256(good[9][1]).hexdigest())
-    store.s3.delete_object(Bucket='raw-images', Key=key)
-    c.psql("UPDATE images.images SET object_path = object_path || '' , source_offset = source_offset + 1000000 WHERE image_id = %s" % literal(name), user='app')
-    c.wait_for("SELECT sqlstate FROM images.failures WHERE stage = 'fetch' AND image_id = %s" % literal(name), expect='58P01')
-    same(c.psql("SELECT content IS NOT NULL, (SELECT count(*) FROM images.predictions p WHERE p.image_id = i.image_id) FROM images.images i WHERE image_id = %s" % literal(name), user='app'),
-         [('t', '3')], 'of a deleted object that is announced again the bytes that are there stay')
+    name = messages['hostile'][2][0]
+    announce(kafka, 'hostile', [(name, 'raw-images/missing/gone.jpg')])
+    c.wait_for("SELECT sqlstate FROM hostile.failures WHERE stage = 'fetch' AND image_id = %s" % literal(name), expect='58P01', user='app')
+    same(c.psql("SELECT object_path, content IS NOT NULL, (SELECT count(*) FROM hostile.predictions p WHERE p.image_id = i.image_id) FROM hostile.images i WHERE image_id = %s" % literal(name), user='app'),
+         [('raw-images/missing/gone.jpg', 'f', '3')], 'announced again under a path where nothing is: the failure is told, predictions stay')
+    announce(kafka, 'hostile', [(name, 'raw-images/photo/again.jpg')])
+    c.wait_for("SELECT count(*) FROM hostile.images i WHERE image_id = %s AND content IS NOT NULL AND NOT EXISTS (SELECT FROM hostile.failures f WHERE f.image_id = i.image_id)"
+               % literal(name), expect='1', user='app')
 
 
 def uploads(c, kafka, store, stub):

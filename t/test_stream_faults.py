@@ -101,6 +101,7 @@ def main():
             results = inject(world, sender, watcher, kinds[:half], seed, 1, pace, MESSAGES // 2)
             tap.note('paced half: %.0f s; nothing was left to read in %d of %d looks' % (time.monotonic() - started, watcher.starved, watcher.looks))
             sender.lead = MESSAGES
+            pace.off(5)         # until it lies there
             eventually('the backlog is sent', lambda: sender.sent == MESSAGES, 300)
             tap.note('backlog of %d messages' % (MESSAGES - sender.committed))
             results += inject(world, sender, watcher, kinds[half:], seed, half + 1, pace, MESSAGES - max(MESSAGES // 20, min(15000, MESSAGES // 5)))

@@ -6,6 +6,7 @@
     MILLRACE_SEED=n MILLRACE_FAULTS='cut,failpoint,…'         # the faults of an earlier run, or these
 """
 # timeout: 900
+# lane: unit
 import os
 import random
 import sys

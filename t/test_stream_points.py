@@ -1,7 +1,7 @@
 """One fault at one place each, and what must hold after it: the places where mistakes have been made in other systems.
 
     python t/test_stream_points.py [part …]
-    MILLRACE_WORKER_LIBRARY=path      # run another workers' library: t/mutants.py has them fail here
+    MILLRACE_WORKER_LIBRARY=path      # another workers' library: t/mutants.py has them fail here
 """
 # timeout: 600
 import contextlib
@@ -12,7 +12,8 @@ import time
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 from lib import tap
-from lib.faults import World, eventually, library, use_library
+from lib.httpstub import Stub
+from lib.faults import World, eventually, library
 from lib.oracle import read_partition
 from lib.kafka import Kafka
 from lib.stream import caught_up, cluster, create, folder, prepare
@@ -237,10 +238,30 @@ def failover(c, kafka):
         other.destroy()
 
 
+# ---- requests over HTTP
+
+@part
+def token(c, kafka):
+    """A request's answer comes to a worker from whom the queue has been taken: it is dropped, and the request made again."""
+    with Stub() as stub:
+        w = World(c, None, None, 'http')
+        c.psql(f"""CREATE SERVER h FOREIGN DATA WRAPPER millrace_http OPTIONS (api 's3', url '{stub.url}', allow_private 'true');
+            GRANT USAGE ON FOREIGN SERVER h TO app; GRANT millrace_user TO app;
+            SET ROLE app; CREATE TABLE told (tag text);
+            CREATE FUNCTION told(tags text[], paths text[], contents bytea[], sqlstates text[], errors text[]) RETURNS void LANGUAGE sql
+                AS 'INSERT INTO told SELECT unnest(tags)';""")
+        w.arm('http.finished', 'sleep 3000')
+        c.psql("SELECT millrace.fetch_object('h', 'bucket/ok-10/a', 'public.told', 'a')", user='app')
+        eventually('the answer is there', lambda: w.fired('http.finished'), 60)
+        # What a worker does that takes over: the rest of it is not to be seen from here.
+        c.psql('UPDATE millrace.http_progress SET epoch = epoch + 1; UPDATE millrace.http_requests r SET epoch = p.epoch FROM millrace.http_progress p WHERE p.queue = r.queue')
+        c.wait_for('SELECT count(*) FROM millrace.http_requests', '0', 60)
+        tap.same((c.value('SELECT count(*) FROM told'), len(stub.calls('/bucket/ok-10/a'))), ('1', 2), 'one result, of the second call: the first answer came to a worker that no longer held the queue')
+
+
 def main():
     place = folder('stream_points')
-    other = os.environ.get('MILLRACE_WORKER_LIBRARY')
-    conf = {'restart_after_crash': 'on', 'wal_level': 'replica', 'max_wal_senders': 4, **(use_library(other, place) if other else library(place))}
+    conf = {'restart_after_crash': 'on', 'wal_level': 'replica', 'max_wal_senders': 4, **library(place)}
     with cluster('stream_points', conf) as c, Kafka(place) as kafka:
         prepare(c, kafka)
         for f in PARTS:

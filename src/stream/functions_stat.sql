@@ -20,3 +20,16 @@ COMMENT ON FUNCTION millrace.gauges() IS
 
 REVOKE EXECUTE ON FUNCTION millrace.meters(), millrace.gauges() FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION millrace.meters(), millrace.gauges() TO millrace_admin, millrace_monitor;
+
+CREATE FUNCTION millrace.source_budget(options jsonb, OUT low int, OUT high int, OUT memory bigint) RETURNS record
+	LANGUAGE sql STABLE
+	SET search_path = pg_catalog, pg_temp
+AS $$
+	SELECT w.low, w.high, CASE WHEN options ? 'memory' THEN pg_size_bytes(options->>'memory')
+		ELSE w.high * greatest(268435456, 8 * greatest((options->>'batch_bytes')::bigint, (options->>'max_message_bytes')::bigint)) END
+	FROM (SELECT coalesce((options->>'workers')::int, (options->>'workers_min')::int, 1) AS low,
+				 greatest(coalesce((options->>'workers')::int, (options->>'workers_min')::int, 1), (options->>'workers_max')::int) AS high) w
+$$;
+COMMENT ON FUNCTION millrace.source_budget(jsonb) IS 'workers at least and at most, and bytes of memory, that options of create_source mean';
+REVOKE EXECUTE ON FUNCTION millrace.source_budget(jsonb) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION millrace.source_budget(jsonb) TO millrace_admin, millrace_monitor;

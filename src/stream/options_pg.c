@@ -32,6 +32,7 @@ static void check_columns(const char *name, const JsonbValue *v, Oid target);
 static void check_character(const char *name, const JsonbValue *v, Oid target);
 static void check_text(const char *name, const JsonbValue *v, Oid target);
 static void check_transform(const char *name, const JsonbValue *v, Oid target);
+static void check_memory(const char *name, const JsonbValue *v, Oid target);
 static void check_start(const char *name, const JsonbValue *v, Oid target);
 static void check_header(const char *name, const JsonbValue *v, Oid target);
 static void check_resolved(const char *name, const JsonbValue *v, Oid target);
@@ -62,6 +63,7 @@ static const option_rule rules[] = {
 	{"max_dead_percent", NULL, 0, 100, NULL},
 	{"workers_min", NULL, 1, KFK_MAX_WORKERS, NULL},
 	{"workers_max", NULL, 1, KFK_MAX_WORKERS, NULL},
+	{"memory", NULL, 1, 0, check_memory},
 	{"partitions", NULL, 1, 0, check_resolved},
 	{"control_topic", NULL, 1, 0, check_topic},
 	{"lease_ms", NULL, 1000, 3600000, NULL},
@@ -91,6 +93,13 @@ invalid(const char *name, const char *allowed)
 			(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 			 errmsg("invalid value for source option \"%s\"", name),
 			 errhint("Allowed %s.", allowed)));
+}
+
+static text *
+value_text(const JsonbValue *v)
+{
+	return v->type == jbvString ? cstring_to_text_with_len(v->val.string.val, v->val.string.len) :
+		cstring_to_text(DatumGetCString(DirectFunctionCall1(numeric_out, NumericGetDatum(v->val.numeric))));
 }
 
 static void
@@ -162,6 +171,15 @@ static void
 check_start(const char *name, const JsonbValue *v, Oid target)
 {
 	(void) start_time(v);
+}
+
+/* "256MB", or a number of bytes. */
+static void
+check_memory(const char *name, const JsonbValue *v, Oid target)
+{
+	if (v->type != jbvString && v->type != jbvNumeric)
+		invalid(name, "is an amount of memory, like \"256MB\"");
+	(void) DirectFunctionCall1(pg_size_bytes, PointerGetDatum(value_text(v)));
 }
 
 /* "s.f" or "s.f(type)" */
@@ -290,8 +308,7 @@ number_of(Jsonb *options, const char *name, int64 if_none)
 
 	if (v == NULL || (v->type != jbvNumeric && v->type != jbvString))
 		return if_none;
-	return strtoi64(v->type == jbvString ? pnstrdup(v->val.string.val, v->val.string.len) :
-					DatumGetCString(DirectFunctionCall1(numeric_out, NumericGetDatum(v->val.numeric))), NULL, 10);
+	return strtoi64(text_to_cstring(value_text(v)), NULL, 10);
 }
 
 static void
@@ -312,6 +329,31 @@ check_workers(Jsonb *options)
 				 errmsg("source option \"workers_min\" (%d) is more than workers_max (%d)", (int) low, (int) high)));
 }
 
+/* Memory for each worker, and a batch that fits into it. */
+static void
+check_budget(Jsonb *options)
+{
+	JsonbValue	buffer;
+	JsonbValue *memory = getKeyJsonValueFromContainer(&options->root, "memory", 6, &buffer);
+	int64		workers = Max(number_of(options, "workers", 1), Max(number_of(options, "workers_min", 1), number_of(options, "workers_max", 1)));
+	int64		batch = number_of(options, "batch_bytes", 0);
+	int64		share;
+
+	if (memory == NULL || memory->type == jbvNull)
+		return;
+	share = DatumGetInt64(DirectFunctionCall1(pg_size_bytes, PointerGetDatum(value_text(memory)))) / workers;
+	if (share < KFK_MEMORY_MIN || share > INT64CONST(1) << 40)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("invalid value for source option \"memory\""),
+				 errhint("Allowed are %d MB to 1 TB for each of its %d workers.", KFK_MEMORY_MIN / (1024 * 1024), (int) workers)));
+	if (batch > share / KFK_MEMORY_PARTS)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("source option \"batch_bytes\" does not fit into option \"memory\""),
+				 errdetail("A batch may have an eighth of a worker's share, " INT64_FORMAT " bytes.", share / KFK_MEMORY_PARTS)));
+}
+
 /* What an option needs of the others and of the target. */
 static void
 check_together(Jsonb *options, Oid target)
@@ -329,6 +371,7 @@ check_together(Jsonb *options, Oid target)
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 				 errmsg("source option \"control_topic\" needs option \"partitions\"")));
 	check_workers(options);
+	check_budget(options);
 	if (deletes && !conflict)
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),

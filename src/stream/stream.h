@@ -32,6 +32,18 @@
 #define KFK_MAX_DEAD_PERCENT 50 /* of the last dead_window messages: the source halts past it; 100: never */
 #define KFK_DEAD_WINDOW 1000
 
+/*
+ * Option memory, divided by workers_max, is what a worker may take beyond a
+ * process that does nothing.  Of this share, one part is a batch's messages, or
+ * a single message (PARTS of them: once as received, once as decoded, twice in
+ * rows on their way), one part an answer of a broker that arrives when the
+ * queue is just short of being full, and QUEUE_PARTS the queue.
+ */
+#define KFK_MEMORY (256 * 1024 * 1024)	/* of each worker, if the option is absent and nothing else asks for more */
+#define KFK_MEMORY_MIN (32 * 1024 * 1024)
+#define KFK_MEMORY_PARTS 8
+#define KFK_QUEUE_PARTS 2
+
 /* Keys of option columns that stand for a property of the message, not for a part of its value. */
 #define KFK_PROPERTIES "$source|$topic|$partition|$offset|$time|$key|$headers"
 

@@ -4,9 +4,12 @@ Invariants by the names of the reliability notes: I1 lost, I2 twice, I3 phantom,
 by confluent-kafka, not by our code.
 """
 import array
+import functools
 import json
 import threading
 import time
+
+TURNS = 2000        # different rows of descriptors
 
 SETUP = """SET ROLE app;
 CREATE TABLE control (pause float); INSERT INTO control VALUES (0);
@@ -24,26 +27,35 @@ CREATE FUNCTION predict() RETURNS trigger LANGUAGE plpgsql AS $$ DECLARE s float
 CREATE TRIGGER predict AFTER INSERT ON features REFERENCING NEW TABLE AS new_rows EXECUTE FUNCTION predict();"""
 
 
-def descriptors(i):
-    return [((i * 31 + k * 17) % 2000) / 1000 - 1 for k in range(20)]
+@functools.lru_cache(None)
+def descriptors(turn):
+    return [((turn * 31 + k * 17) % TURNS - 1000) / 1000 for k in range(20)]
+
+
+@functools.lru_cache(None)
+def descriptors_json(turn):
+    return json.dumps(descriptors(turn), separators=(',', ':')).encode()
 
 
 def as_array(values):
     """As PostgreSQL writes a real[] of numbers with three decimals."""
-    return '{%s}' % ','.join(['%g' % round(v, 3) for v in values])
+    return '{%s}' % ','.join(['%g' % v for v in values])
 
 
-def message(i, poison_every=100):
-    """Value of message i, and whether it is poison."""
-    values = [round(v, 3) for v in descriptors(i)]
-    if i % poison_every != 37:
-        return b'{"image_id":"img-%07d","descriptors":%s,"descriptor_count":20}' % (i, json.dumps(values, separators=(',', ':')).encode()), False
-    good = {'image_id': 'img-%07d' % i, 'descriptors': values, 'descriptor_count': 20}
+def is_poison(i, poison_every):
+    return i % poison_every == 37
+
+
+def message(i, poison_every):
+    """Value of message i."""
+    if not is_poison(i, poison_every):
+        return b'{"image_id":"img-%07d","descriptors":%s,"descriptor_count":20}' % (i, descriptors_json(i % TURNS))
+    good = {'image_id': 'img-%07d' % i, 'descriptors': descriptors(i % TURNS), 'descriptor_count': 20}
     text = json.dumps(good)
     kinds = [text[:-20].encode(), b'\x00\xff\xfe', b'[1,2,3]', text.replace('"descriptors": [', '"descriptors": ["x",').encode(), text.replace(': 20', ': 19').encode(),
              text.replace(': 20', ': 99999999999').encode(), text.replace('"img-', '"refuse-').encode(), json.dumps({**good, 'code': 'much too long'}).encode(),
              text.replace('img-', 'img\\u0000').encode(), text.replace('img-', 'img\udcff').encode('utf-8', 'surrogateescape')]
-    return kinds[i // poison_every % 10], True
+    return kinds[i // poison_every % 10]
 
 
 class Sender(threading.Thread):
@@ -73,7 +85,7 @@ class Sender(threading.Thread):
                 return
             while True:
                 try:
-                    self.producer.produce('features', message(i, self.poison_every)[0], key=b'%d' % i, partition=i % self.partitions, on_delivery=delivered(i))
+                    self.producer.produce('features', message(i, self.poison_every), key=b'%d' % i, partition=i % self.partitions, on_delivery=delivered(i))
                     break
                 except BufferError:
                     self.producer.poll(0.05)
@@ -159,7 +171,7 @@ def verdict(c, kafka, sender):
         wrong['unsent'] += sum(key != b'%d' % placed.get(offset, -1) for offset, key, _ in topic) + abs(len(placed) - len(topic))
         good, poison = [], {}
         for offset, key, value in topic:
-            if message(int(key), sender.poison_every)[1]:
+            if is_poison(int(key), sender.poison_every):
                 poison[offset] = value
             else:
                 m = json.loads(value)

@@ -7,6 +7,7 @@ import time
 
 from lib import tap
 from lib.cluster import Cluster, REPO, install, relocate
+from lib.faults import use_library
 from lib.kafka import Kafka
 
 
@@ -23,8 +24,10 @@ def cluster(name, conf=None):
     else:
         pg = relocate(REPO / 'tmp' / 'pg')
         install(pg)
+    other = os.environ.get('MILLRACE_WORKER_LIBRARY')      # t/mutants.py: the workers are to run this one
+    workers = use_library(other, folder(name)) if other else {}
     with Cluster(pg, folder(name) / 'pg', conf={'shared_preload_libraries': 'millrace', 'max_worker_processes': 24,
-                                                'checkpoint_timeout': '60s', **(conf or {})}) as c:
+                                                'checkpoint_timeout': '60s', **(conf or {}), **workers}) as c:
         yield c
 
 

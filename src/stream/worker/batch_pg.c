@@ -85,13 +85,39 @@ roll_back(void)
 	pgstat_report_activity(STATE_IDLE, NULL);
 }
 
+/* Deferred constraints are checked now, and from now on at the end of each statement. */
+static void
+check_constraints(void)
+{
+	ConstraintsSetStmt *immediate = makeNode(ConstraintsSetStmt);
+
+	immediate->constraints = NIL;
+	immediate->deferred = false;
+	AfterTriggerSetState(immediate);
+}
+
+/* Are the items' partitions ours?  Nobody takes them until the transaction ends. */
+static bool
+hold(const kfk_source *source, kfk_partition *partitions, int n_partitions, const kfk_item *items, int n)
+{
+	kfk_owner	save;
+	bool		ours = true;
+
+	add_up(partitions, n_partitions, items, n);
+	kfk_owner_begin(&save);
+	for (int i = 0; i < n_partitions && ours; i++)
+		if (partitions[i].new_offset != partitions[i].next_offset || partitions[i].redriven)
+			ours = kfk_hold(source, &partitions[i]);
+	kfk_owner_end(&save);
+	return ours;
+}
+
 static kfk_outcome
-transact(const kfk_source *source, kfk_partition *partitions, int n_partitions, kfk_item *items, int n, MemoryContext cxt,
-		 kfk_failure *failure)
+transact(const kfk_source *source, kfk_partition *partitions, int n_partitions, kfk_item *items, int n, bool in_pieces,
+		 MemoryContext cxt, kfk_failure *failure)
 {
 	kfk_target *target;
 	kfk_owner	save;
-	ConstraintsSetStmt *immediate;
 	MemoryContext caller = CurrentMemoryContext;
 	bool		any = false;
 	bool		ours = true;
@@ -103,13 +129,23 @@ transact(const kfk_source *source, kfk_partition *partitions, int n_partitions, 
 	MemoryContextSwitchTo(TopTransactionContext);
 	target = kfk_target_prepare(source);
 	kfk_target_decode(target, source, items, n, cxt);
+	if (in_pieces)
+	{
+		if (!hold(source, partitions, n_partitions, items, n))
+		{
+			roll_back();
+			return KFK_FENCED;
+		}
+		check_constraints();
+		kfk_insert_in_pieces(source, target, items, n, cxt, failure);
+	}
 	failure->fit = kfk_letters_allowed(source, items, n);
 	if (failure->fit < n)
 	{
 		roll_back();
 		return KFK_FULL;
 	}
-	if (source->transform != NULL)
+	if (source->transform != NULL && !in_pieces)
 	{
 		failure->stage = KFK_AT_TRANSFORM;
 		kfk_target_transform(target, items, n);
@@ -143,16 +179,11 @@ transact(const kfk_source *source, kfk_partition *partitions, int n_partitions, 
 	}
 
 	MR_FAILPOINT("source.before_insert");
-	if (any || source->transform != NULL)
+	if (!in_pieces && (any || source->transform != NULL))
 		kfk_target_insert(target, items, n);	/* or ends what the transform began */
 	MR_FAILPOINT("source.after_insert");
-	if (any)
-	{
-		immediate = makeNode(ConstraintsSetStmt);
-		immediate->constraints = NIL;
-		immediate->deferred = false;
-		AfterTriggerSetState(immediate);
-	}
+	if (any && !in_pieces)
+		check_constraints();
 	disable_timeout(STATEMENT_TIMEOUT, false);
 	CHECK_FOR_INTERRUPTS();
 	MemoryContextSwitchTo(caller);
@@ -195,12 +226,13 @@ count(kfk_partition *partitions, int n_partitions, TimestampTz begun)
 /*
  * One transaction for these items, which follow each other.  After
  * KFK_COMMITTED the partitions stand behind them; after anything else nothing
- * has changed, and *failure says why.  Its error, and memory of decoded messages,
+ * has changed, and *failure says why.  In pieces: items that the target refuses
+ * are rejected, and committed as dead letters with the others.  Its error, and memory of decoded messages,
  * come from cxt.
  */
 kfk_outcome
 kfk_run_slice(const kfk_source *source, kfk_partition *partitions, int n_partitions,
-		  kfk_item *items, int n, MemoryContext cxt, kfk_failure *failure)
+		  kfk_item *items, int n, bool in_pieces, MemoryContext cxt, kfk_failure *failure)
 {
 	MemoryContext caller = CurrentMemoryContext;
 	TimestampTz begun = GetCurrentTimestamp();
@@ -209,7 +241,7 @@ kfk_run_slice(const kfk_source *source, kfk_partition *partitions, int n_partiti
 	*failure = (kfk_failure) {NULL, KFK_AT_VALUE, 0};
 	PG_TRY();
 	{
-		outcome = transact(source, partitions, n_partitions, items, n, cxt, failure);
+		outcome = transact(source, partitions, n_partitions, items, n, in_pieces, cxt, failure);
 	}
 	PG_CATCH();
 	{

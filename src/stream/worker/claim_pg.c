@@ -444,6 +444,26 @@ kfk_fence(const kfk_source *source, kfk_partition *p, const kfk_item *last)
 	return true;
 }
 
+/*
+ * Ask the same of a partition's row, and lock it until the transaction ends;
+ * kfk_fence() moves it on then.  Within kfk_owner_begin().
+ */
+bool
+kfk_hold(const kfk_source *source, kfk_partition *p)
+{
+	static SPIPlanPtr plan = NULL;
+	static const Oid types[] = {TEXTOID, INT4OID, INT8OID, INT8OID};
+	Datum		args[] = {CStringGetTextDatum(source->name), Int32GetDatum(p->partition), Int64GetDatum(p->epoch), Int64GetDatum(p->next_offset)};
+
+	kfk_prepare(&plan, "SELECT ctid FROM millrace.source_offsets WHERE source OPERATOR(pg_catalog.=) $1 AND partition OPERATOR(pg_catalog.=) $2 "
+				"AND epoch OPERATOR(pg_catalog.=) $3 AND next_offset OPERATOR(pg_catalog.=) $4 FOR NO KEY UPDATE", 4, types);
+	SPI_execute_plan(plan, args, NULL, false, 0);
+	if (SPI_processed != 1)
+		return false;
+	note_version(p, 1);
+	return true;
+}
+
 /* Kafka's milliseconds since 1970 as a timestamp; one before them all if there is none. */
 TimestampTz
 kfk_time(int64 ms)

@@ -35,12 +35,23 @@ resident(void)
 	return n == 3 ? (int64) (all - shared) * sysconf(_SC_PAGESIZE) : -1;
 }
 
+/* The memory of this process, twice a second at most. */
+void
+kfk_gauge_memory(void)
+{
+	static TimestampTz weighed = 0;
+	TimestampTz now = GetCurrentTimestamp();
+
+	if (!TimestampDifferenceExceeds(weighed, now, WEIGH_MS))
+		return;
+	mr_worker_gauge(MR_GAUGE_RESIDENT, resident());
+	weighed = now;
+}
+
 /* Where the partitions stand, and their ends as last heard. */
 void
 kfk_gauge(const kfk_source *source, kfk_client *client, kfk_partition *partitions, int n_partitions)
 {
-	static TimestampTz weighed = 0;
-	TimestampTz now = GetCurrentTimestamp();
 	int64		behind = 0;
 	int64		stable = 0;
 
@@ -58,11 +69,7 @@ kfk_gauge(const kfk_source *source, kfk_client *client, kfk_partition *partition
 	mr_worker_gauge(MR_GAUGE_BEHIND, behind);
 	mr_worker_gauge(MR_GAUGE_STABLE, stable);
 	mr_worker_gauge(MR_GAUGE_QUEUED, kfk_queued_bytes(client));
-	if (TimestampDifferenceExceeds(weighed, now, WEIGH_MS))
-	{
-		mr_worker_gauge(MR_GAUGE_RESIDENT, resident());
-		weighed = now;
-	}
+	kfk_gauge_memory();
 }
 
 /* No partition is ours, for now. */

@@ -38,7 +38,7 @@ write_end(const kfk_source *source, kfk_partition *p, int64 high)
 	SPI_execute_plan(plan, args, NULL, false, 0);
 	kfk_owner_end(&save);
 	kfk_commit();
-	p->high = high;
+	p->held_high = high;
 }
 
 /* Note what is held back; why, in the current context, if it has been for long; NULL: nothing has. */
@@ -59,10 +59,11 @@ kfk_held(const kfk_source *source, kfk_client *client, kfk_partition *partitions
 		{
 			p->held_since = now;
 			p->held_at = p->taken;
+			p->held_high = -1;
 		}
 		else if (TimestampDifferenceExceeds(p->held_since, now, NOTE_MS))
 		{
-			if (high != p->high)
+			if (high != p->held_high)
 				write_end(source, p, high);
 			if (TimestampDifferenceExceeds(p->held_since, now, TELL_MS))
 				reason = psprintf("partition %d: messages from offset " INT64_FORMAT " on wait for a Kafka transaction that is open", p->partition, p->taken);

@@ -4,9 +4,9 @@
  *	  again for ever, data errors are narrowed down to one message, which then
  *	  goes to the dead letters.
  *
- * Narrowing commits good prefixes at top level, each a transaction of its own
- * with its offsets: no subtransactions, and a crash in the middle repeats
- * nothing.  Where errors are frequent, slices stay short.
+ * A batch is first tried as a whole.  Where that has failed, and for as long as
+ * errors are frequent, its rows are inserted in pieces (pieces_pg.c), within one
+ * transaction.
  */
 #include "postgres.h"
 
@@ -20,7 +20,6 @@
 
 #define RETRY_MS 50				/* first pause after trouble; doubles ... */
 #define RETRY_MAX_MS 10000		/* ... up to here */
-#define SLICE_AFTER_ERROR 64	/* rows tried at once after a dead letter, at least */
 
 /* A pause of attempt 0, 1, ...: doubling, a quarter of it by chance. */
 static int
@@ -32,8 +31,8 @@ pause_ms(int attempt)
 }
 
 /* The message is no row because the INSERT said so. */
-static void
-reject(kfk_item *item, const kfk_failure *failure, MemoryContext cxt)
+void
+kfk_reject(kfk_item *item, const kfk_failure *failure, MemoryContext cxt)
 {
 	const ErrorData *error = failure->error;
 	MemoryContext old = MemoryContextSwitchTo(cxt);
@@ -58,14 +57,14 @@ kfk_batch(const kfk_source *source, kfk_partition *partitions, int n_partitions,
 		  kfk_item *items, int n, MemoryContext cxt)
 {
 	int			done = 0;
-	int			suspect = 0;	/* a slice up to here failed: the culprit is before it */
-	int			last_reject = 0;
 	int			limit = n;
 	int			attempt = 0;
+	bool		halve = false;	/* the last slice failed as it was: in shorter ones, until one item is left */
 
 	while (done < n)
 	{
-		int			len = Min(n - done, limit);
+		bool		in_pieces;
+		int			len = kfk_expect_rejects(Min(n - done, limit), &in_pieces);
 		kfk_failure failure;
 		const ErrorData *error;
 
@@ -75,7 +74,7 @@ kfk_batch(const kfk_source *source, kfk_partition *partitions, int n_partitions,
 			kfk_check_source(source);
 			continue;
 		}
-		switch (kfk_run_slice(source, partitions, n_partitions, items + done, len, cxt, &failure))
+		switch (kfk_run_slice(source, partitions, n_partitions, items + done, len, in_pieces && !halve, cxt, &failure))
 		{
 			case KFK_COMMITTED:
 				if (attempt > 0)
@@ -83,24 +82,26 @@ kfk_batch(const kfk_source *source, kfk_partition *partitions, int n_partitions,
 				attempt = 0;
 				done += len;
 				kfk_check_rate(source);
-				if (done < suspect)
-					limit = Max((suspect - done) / 2, 1);
-				else
-					limit = limit > n / 2 ? n : limit * 2;
+				limit = limit > n / 2 ? n : limit * 2;
+				halve = false;
+				if (!in_pieces)
+					kfk_note_good(len);
 				break;
 			case KFK_BAD_DATA:
 				MR_FAILPOINT("source.isolate");
 				attempt = 0;
-				if (len > 1)
+				if (len == 1)
 				{
-					suspect = done + len;
-					limit = len / 2;
-					break;
+					kfk_reject(&items[done], &failure, cxt);
+					halve = false;
 				}
-				reject(&items[done], &failure, cxt);
-				limit = Max(2 * (done - last_reject), SLICE_AFTER_ERROR);
-				last_reject = done;
-				suspect = 0;
+				else if (in_pieces)	/* none of them failed: the end of the transaction did */
+				{
+					halve = true;
+					limit = len / 2;
+				}
+				else
+					kfk_note_failure(len);
 				break;
 			case KFK_FULL:
 				if (failure.fit == 0)

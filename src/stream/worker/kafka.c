@@ -23,6 +23,9 @@ typedef struct kfk_place
 	bool		unsettled;
 } kfk_place;
 
+#define FETCH_BYTES (16 * 1024 * 1024)	/* of an answer, at most */
+#define PARTITION_BYTES (1024 * 1024)	/* and of one partition in it */
+
 struct kfk_client
 {
 	kfk_guard	guard;
@@ -51,6 +54,8 @@ set_number(rd_kafka_conf_t *conf, const char *name, int value, char *error, size
 static bool
 configure(rd_kafka_conf_t *conf, const kfk_settings *settings, char *error, size_t error_size)
 {
+	int			fetch = settings->prefetch_kb < FETCH_BYTES / 512 ? settings->prefetch_kb * 512 : FETCH_BYTES;
+
 	/* What a server's options may change ... */
 	static kfk_properties defaults[] = {
 		{"client.id", "millrace"},
@@ -59,7 +64,6 @@ configure(rd_kafka_conf_t *conf, const kfk_settings *settings, char *error, size
 		{"fetch.error.backoff.ms", "100"},
 		{"topic.metadata.refresh.interval.ms", "30000"},
 		{"socket.keepalive.enable", "true"},
-		{"fetch.max.bytes", "16777216"},
 	};
 
 	/* ... and what everything here rests on. */
@@ -84,7 +88,9 @@ configure(rd_kafka_conf_t *conf, const kfk_settings *settings, char *error, size
 	/* From 2.2.0 on; before, a full queue was looked at again after a second. */
 	(void) rd_kafka_conf_set(conf, "fetch.queue.backoff.ms", "20", NULL, 0);
 	return rd_kafka_conf_set(conf, "group.id", settings->group, error, error_size) == RD_KAFKA_CONF_OK &&
-		set_number(conf, "queued.max.messages.kbytes", settings->prefetch_kb, error, error_size);
+		set_number(conf, "queued.max.messages.kbytes", settings->prefetch_kb, error, error_size) &&
+		set_number(conf, "fetch.max.bytes", fetch, error, error_size) &&
+		set_number(conf, "fetch.message.max.bytes", fetch < PARTITION_BYTES ? fetch : PARTITION_BYTES, error, error_size);
 }
 
 kfk_client *

@@ -461,6 +461,8 @@ kfk_outbox_next(const kfk_outbox *outbox, bool confirm, kfk_outbatch *batch)
 	MR_FAILPOINT("outbox.claimed");
 	kfk_owner_end(&save);
 	kfk_commit();
+	batch->confirmed = messages;
+	batch->confirmed_bytes = bytes;
 	if (some)
 		MR_FAILPOINT("outbox.after_claim");
 	return some;

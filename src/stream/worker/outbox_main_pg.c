@@ -259,9 +259,26 @@ commit_flushed(void)
 		SetConfigOption("synchronous_commit", "on", PGC_USERSET, PGC_S_SESSION);
 }
 
+/* The batch before this one, when the table says that it has left: so counters are what the table is. */
+static void
+count(const kfk_outbatch *batch, int64 busy_us)
+{
+	mr_work		work = {.messages = (uint64) batch->confirmed,.bytes = (uint64) batch->confirmed_bytes,.batches = 1,
+		.busy_us = (uint64) Max(busy_us, 0)
+	};
+
+	mr_meter_add(&work);
+	mr_worker_count(MR_COUNT_BATCHES, 1);
+	mr_worker_count(MR_COUNT_ROWS, work.messages);
+	mr_worker_count(MR_COUNT_BYTES, work.bytes);
+}
+
 static void
 turn(const kfk_outbox *outbox, kfk_outbatch *batch)
 {
+	static int64 busy_us = 0;	/* spent on sending the batch claimed last */
+	bool		some;
+
 	check_outbox(outbox);
 	commit_flushed();
 	if (producer == NULL)
@@ -271,23 +288,21 @@ turn(const kfk_outbox *outbox, kfk_outbatch *batch)
 	}
 	hear_events(outbox);
 	rotate();
-	if (kfk_outbox_next(outbox, landed, batch))
+	some = kfk_outbox_next(outbox, landed, batch);
+	if (landed)
+		count(batch, busy_us);
+	landed = false;
+	kfk_gauge_memory();
+	if (some)
 	{
 		TimestampTz begun = GetCurrentTimestamp();
 
 		landed = send_batch(outbox, batch);
+		busy_us = GetCurrentTimestamp() - begun;
 		if (landed)
-		{
-			mr_meter_add(&(mr_work) {.messages = (uint64) batch->n,.bytes = (uint64) batch->bytes,.batches = 1,
-				.busy_us = (uint64) Max(GetCurrentTimestamp() - begun, 0)});
-			mr_worker_count(MR_COUNT_BATCHES, 1);
-			mr_worker_count(MR_COUNT_ROWS, (uint64) batch->n);
-			mr_worker_count(MR_COUNT_BYTES, (uint64) batch->bytes);
 			kfk_outbox_report(outbox, "running", NULL, NULL);
-		}
 		return;
 	}
-	landed = false;
 	pgstat_report_stat(true);
 	kfk_wait_latch(IDLE_MS);
 }

@@ -40,6 +40,8 @@ typedef struct kfk_outbatch
 	int64	   *ids;
 	int			n;
 	int64		bytes;
+	int64		confirmed;		/* messages of the batch before, if this claim has confirmed it */
+	int64		confirmed_bytes;
 } kfk_outbatch;
 
 /* outbox_claim_pg.c; each is a transaction of its own */

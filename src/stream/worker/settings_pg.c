@@ -30,14 +30,6 @@
 #include "stream/worker/registry.h"
 #include "stream/worker/scalar.h"
 
-/*
- * Messages that librdkafka may keep ready, over all partitions of a worker, and
- * for each.  Its version 2.0 looks at a full queue again only after a second,
- * so this bounds the rate of a worker as well: 64 MB are 250,000 messages of 250 bytes.
- */
-#define PREFETCH_KB 65536
-#define PREFETCH_MIN_KB 4096
-
 /* Member of a jsonb object as text (NULL if absent or null), in cxt. */
 static char *
 option_text(Jsonb *options, const char *name)
@@ -163,6 +155,25 @@ read_format(kfk_source *source, Jsonb *options)
 	source->header = strings_of(options, "header");
 }
 
+/* A worker's share of the memory, and what of it a batch and a message may be. */
+static void
+read_budget(kfk_source *source, Jsonb *options)
+{
+	char	   *memory = option_text(options, "memory");
+	int64		workers = option_number(options, "workers", 1, 1, KFK_MAX_WORKERS);
+	int64		batch = option_number(options, "batch_bytes", KFK_BATCH_BYTES, 1, 1 << 30);
+	int64		message = option_number(options, "max_message_bytes", KFK_MAX_MESSAGE_BYTES, 1, 256 << 20);
+	int64		part;
+
+	workers = Max(workers, option_number(options, "workers_min", 1, 1, KFK_MAX_WORKERS));
+	workers = Max(workers, option_number(options, "workers_max", 1, 1, KFK_MAX_WORKERS));
+	source->memory = memory ? DatumGetInt64(DirectFunctionCall1(pg_size_bytes, CStringGetTextDatum(memory))) / workers :
+		Max(KFK_MEMORY, KFK_MEMORY_PARTS * Max(batch, message));
+	part = source->memory / KFK_MEMORY_PARTS;
+	source->batch_bytes = Min(batch, part);
+	source->max_message_bytes = Min(message, part);
+}
+
 static void
 read_options(kfk_source *source, Jsonb *options)
 {
@@ -180,10 +191,9 @@ read_options(kfk_source *source, Jsonb *options)
 	source->key_format = option_text(options, "key_format") ? find_format(option_text(options, "key_format")) :
 		source->tombstones == KFK_DELETE ? find_format("text") : NULL;
 	source->batch_rows = (int) option_number(options, "batch_rows", KFK_BATCH_ROWS, 1, 100000);
-	source->batch_bytes = option_number(options, "batch_bytes", KFK_BATCH_BYTES, 1, 1 << 30);
 	source->batch_ms = (int) option_number(options, "batch_ms", KFK_BATCH_MS, 0, 60000);
 	source->batch_timeout_ms = (int) option_number(options, "batch_timeout_ms", KFK_BATCH_TIMEOUT_MS, 1000, 3600000);
-	source->max_message_bytes = option_number(options, "max_message_bytes", KFK_MAX_MESSAGE_BYTES, 1, 256 << 20);
+	read_budget(source, options);
 	source->max_dead_percent = (int) option_number(options, "max_dead_percent", KFK_MAX_DEAD_PERCENT, 0, 100);
 	source->only = numbers_of(options, "partitions", &source->shared);
 	source->control_topic = option_text(options, "control_topic");
@@ -413,13 +423,13 @@ kfk_registry_of(const char *name, kfk_registry *registry)
 	registry->refuses = private_allowed(server) ? NULL : mr_private_address;
 }
 
-/* The client of a source. */
+/*
+ * The client of a source.  Messages that it keeps ready lie in one queue, whose
+ * size is looked at before more is asked for, of all partitions at once.
+ */
 kfk_client *
 kfk_open_source(const kfk_source *source)
 {
-	int			all = source->shared ? bms_num_members(source->only) : source->partitions;
-	int			mine = (all + source->workers - 1) / source->workers;
-
 	return kfk_open_server(source->server, psprintf("millrace-%s", source->name),
-						   mine > 1 ? Max(PREFETCH_KB / mine, PREFETCH_MIN_KB) : PREFETCH_KB);
+						   (int) Min(source->memory / KFK_MEMORY_PARTS * KFK_QUEUE_PARTS / 1024, 2097151));
 }

@@ -13,6 +13,7 @@
  *	row_pg.c		  a message as a row of it, its values (value_pg.c), its properties (property_pg.c)
  *	batch_pg.c		  one transaction for a run of messages
  *	isolate_pg.c	  errors: retried, or narrowed down to a dead letter
+ *	pieces_pg.c		  narrowed down within a transaction, where they are frequent
  *	dead_pg.c		  rows of dead_letters: written, and redriven
  *	letter_topic_pg.c option dead_letter_topic: copies of them, through the outbox
  *	quota_pg.c		  how many there may be before the source halts
@@ -84,6 +85,7 @@ typedef struct kfk_source
 	int			batch_ms;
 	int			batch_timeout_ms;
 	int64		max_message_bytes;
+	int64		memory;			/* this worker may take */
 	int			max_dead_percent;	/* of the last ... */
 	int			dead_window;	/* ... messages */
 	int64		max_dead_letters;	/* PG_INT64_MAX: any number; so the next two */
@@ -117,6 +119,7 @@ typedef struct kfk_partition
 	int64		high;			/* end of the partition, -1 unknown */
 	TimestampTz held_since;		/* messages from held_at on are there and not to be had; 0: none */
 	int64		held_at;
+	int64		held_high;		/* end of the partition as written meanwhile */
 	ItemPointerData version;	/* where its row of source_offsets was last */
 	int64		end;			/* of a replay: offset not to be read any more; else PG_INT64_MAX */
 	bool		left;			/* of a replay: its end was seen, no more is fetched */
@@ -202,6 +205,7 @@ extern bool kfk_follow(const kfk_source *source, kfk_client *client, const kfk_p
 extern Bitmapset *kfk_my_partitions(const kfk_source *source);
 extern bool kfk_start_of(const kfk_source *source, kfk_client *client, int partition, int64 *start, char *error, size_t error_size);
 extern void kfk_evict(const kfk_source *source);
+extern bool kfk_hold(const kfk_source *source, kfk_partition *partition);
 extern bool kfk_fence(const kfk_source *source, kfk_partition *partition, const kfk_item *last);
 extern void kfk_report(const kfk_source *source, const char *state, const char *sqlstate, const char *reason);
 extern void kfk_stop(const kfk_source *source, const char *sqlstate, const char *reason) __attribute__((noreturn));
@@ -220,11 +224,19 @@ extern void kfk_target_decode(kfk_target *target, const kfk_source *source, kfk_
 
 /* batch_pg.c */
 extern kfk_outcome kfk_run_slice(const kfk_source *source, kfk_partition *partitions, int n_partitions,
-							 kfk_item *items, int n, MemoryContext cxt, kfk_failure *failure);
+							 kfk_item *items, int n, bool in_pieces, MemoryContext cxt, kfk_failure *failure);
 
 /* isolate_pg.c */
+extern void kfk_reject(kfk_item *item, const kfk_failure *failure, MemoryContext cxt);
 extern kfk_outcome kfk_batch(const kfk_source *source, kfk_partition *partitions, int n_partitions,
 							 kfk_item *items, int n, MemoryContext cxt);
+
+/* pieces_pg.c */
+extern int	kfk_expect_rejects(int n, bool *in_pieces);
+extern void kfk_note_failure(int n);
+extern void kfk_note_good(int n);
+extern void kfk_insert_in_pieces(const kfk_source *source, kfk_target *target, kfk_item *items, int n,
+								 MemoryContext cxt, kfk_failure *failure);
 
 /* schemas_pg.c */
 extern const struct kfk_avro *kfk_schema(void *source, uint32 id);	/* in a transaction; NULL: not known */
@@ -274,5 +286,6 @@ extern void kfk_check_source(const kfk_source *source);	/* once a second; ends t
 /* gauge_pg.c */
 extern void kfk_gauge(const kfk_source *source, kfk_client *client, kfk_partition *partitions, int n_partitions);
 extern void kfk_gauge_nothing(void);
+extern void kfk_gauge_memory(void);
 
 #endif							/* MILLRACE_STREAM_SOURCE_H */

@@ -40,6 +40,8 @@ extern PGDLLEXPORT void millrace_source_main(Datum arg);
 static kfk_client *client = NULL;
 static kfk_item *items = NULL;	/* messages taken and not yet done: [0, n_items) */
 static int	n_items = 0;
+static int64 held = 0;			/* their bytes */
+static int64 average = 0;		/* of a message, 0 unknown */
 static int	room = 0;
 static kfk_partition *partitions = NULL;
 static int	n_partitions = 0;
@@ -52,6 +54,20 @@ static bool redriving = false;	/* marked dead letters may be there */
 static bool troubled = false;	/* brokers gave an error, and no sign of life since */
 static char trouble[512];		/* the last one since the client was opened */
 
+static int64
+message_bytes(const kfk_message *m)
+{
+	return (int64) (m->key_len + m->value_len);
+}
+
+/* Let go of one. */
+static void
+release(kfk_item *item)
+{
+	held -= message_bytes(&item->message);
+	kfk_release(&item->message, 1);
+}
+
 /* Let go of the client and all its messages; partitions are no longer ours. */
 static void
 close_client(void)
@@ -59,7 +75,7 @@ close_client(void)
 	kfk_client *c = client;
 
 	for (int i = 0; i < n_items; i++)
-		kfk_release(&items[i].message, 1);
+		release(&items[i]);
 	n_items = 0;
 	n_partitions = 0;
 	client = NULL;
@@ -223,13 +239,38 @@ sift(const kfk_source *source, int from)
 			items[kept++] = item;
 		}
 		else
-			kfk_release(m, 1);
+			release(&item);
 	}
 	n_items = kept;
 	return reopen;
 }
 
-/* Take what is there, up to a batch's rows; how much it was.  *reopen: open the client again. */
+/* So many messages are likely to fit into the batch, by what they were like lately; a few at first. */
+static int
+room_for(const kfk_source *source)
+{
+	int64		likely;
+
+	if (average == 0)
+		average = source->batch_bytes / 16 + 1;
+	likely = Max((source->batch_bytes - held) / average, 1);
+	return (int) Min(likely, source->batch_rows - n_items);
+}
+
+/* A large message counts at once, small ones by and by. */
+static void
+learn_size(const kfk_message *messages, int n)
+{
+	int64		bytes = 0;
+
+	for (int i = 0; i < n; i++)
+		bytes += message_bytes(&messages[i]);
+	held += bytes;
+	if (n > 0)
+		average = Max(bytes / n, (3 * average + bytes / n) / 4) + 1;
+}
+
+/* Take what is there, up to a batch's rows and about its bytes; how much it was.  *reopen: open the client again. */
 static int
 take(const kfk_source *source, bool *reopen)
 {
@@ -250,7 +291,8 @@ take(const kfk_source *source, bool *reopen)
 			MemoryContextAlloc(TopMemoryContext, sizeof(kfk_message) * (size_t) source->batch_rows);
 		fresh_size = source->batch_rows;
 	}
-	n = kfk_take_messages(client, fresh, source->batch_rows - n_items);
+	n = kfk_take_messages(client, fresh, room_for(source));
+	learn_size(fresh, n);
 	memset(items + n_items, 0, sizeof(kfk_item) * (size_t) n);
 	for (int i = 0; i < n; i++)
 		items[n_items++].message = fresh[i];
@@ -267,7 +309,7 @@ batch_length(const kfk_source *source)
 
 	for (int i = 0; i < n_items; i++)
 	{
-		bytes += (int64) items[i].message.value_len;
+		bytes += message_bytes(&items[i].message);
 		if (bytes > source->batch_bytes && i > 0)
 			return i;
 	}
@@ -294,7 +336,6 @@ process(const kfk_source *source, MemoryContext cxt)
 	while (n_items > 0)
 	{
 		int			n = batch_length(source);
-		int64		bytes = 0;
 
 		/* Fields of the item that belong to the last batch's memory. */
 		for (int i = 0; i < n; i++)
@@ -309,14 +350,11 @@ process(const kfk_source *source, MemoryContext cxt)
 		if (troubled)
 			kfk_report(source, "running", NULL, NULL);
 		troubled = false;
+		mr_worker_gauge(MR_GAUGE_BATCH, (int64) MemoryContextMemAllocated(cxt, true) + held);
 		for (int i = 0; i < n; i++)
-		{
-			bytes += (int64) items[i].message.value_len;
-			kfk_release(&items[i].message, 1);
-		}
+			release(&items[i]);
 		memmove(items, items + n, sizeof(kfk_item) * (size_t) (n_items - n));
 		n_items -= n;
-		mr_worker_gauge(MR_GAUGE_BATCH, (int64) MemoryContextMemAllocated(cxt, true) + bytes);
 		MemoryContextReset(cxt);
 		kfk_check_source(source);
 		CHECK_FOR_INTERRUPTS();
@@ -561,7 +599,7 @@ turn(kfk_source *source, MemoryContext cxt, MemoryContext claims)
 	 * A batch goes when nothing more is there, when it is full, or when it has
 	 * been collected for long enough.
 	 */
-	if (n_items > 0 && (n_items == before || n_items >= source->batch_rows || now - collecting >= source->batch_ms * INT64CONST(1000)))
+	if (n_items > 0 && (n_items == before || n_items >= source->batch_rows || held >= source->batch_bytes || now - collecting >= source->batch_ms * INT64CONST(1000)))
 	{
 		if (process(source, cxt))
 			close_client();

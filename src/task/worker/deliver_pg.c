@@ -234,6 +234,7 @@ transact(tsk_queue *queue, const tsk_settings *settings, tsk_job **jobs, int n)
 	bool		exists;
 	int			n_ours;
 	int64		fine = 0,
+				dead,
 				bytes = 0;
 
 	mr_begin(psprintf("%d requests to server %s, delivered", n, queue->server));
@@ -296,15 +297,15 @@ transact(tsk_queue *queue, const tsk_settings *settings, tsk_job **jobs, int n)
 	MR_FAILPOINT("http.commit");
 	MemoryContextSwitchTo(caller);
 	mr_commit();
+	dead = counts.failed - queue->counts.failed;
+	queue->counts = counts;
+	queue->version = version;
 	MR_FAILPOINT("http.committed");
-
 	mr_meter_add(&(mr_work) {.messages = (uint64) n_ours,.bytes = (uint64) bytes,.batches = 1,.busy_us = (uint64) (GetCurrentTimestamp() - begun)});
 	mr_worker_count(MR_COUNT_BATCHES, 1);
 	mr_worker_count(MR_COUNT_ROWS, (uint64) fine);
 	mr_worker_count(MR_COUNT_BYTES, (uint64) bytes);
-	mr_worker_count(MR_COUNT_DEAD, (uint64) (counts.failed - queue->counts.failed));
-	queue->counts = counts;
-	queue->version = version;
+	mr_worker_count(MR_COUNT_DEAD, (uint64) dead);
 }
 
 /* One request that its function does not take: put aside, with the function's error.  A transaction. */

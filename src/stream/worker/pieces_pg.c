@@ -1,0 +1,253 @@
+/*
+ * pieces_pg.c
+ *	  Rows of a batch into the target where some are expected to be refused: in
+ *	  pieces, each a subtransaction, so that an error undoes one of them.
+ *
+ * All within the transaction of the batch.  A piece that fails is taken apart
+ * until one message is left, alone; it is the one that is rejected, so that a
+ * wrong guess costs time and never a message.  The guess is where the executor
+ * stood: a row that is refused while it is inserted (checks, unique keys, row
+ * triggers) is the one after those inserted; one that a row trigger refuses
+ * afterwards (foreign keys) the one after those that the trigger has seen, which
+ * EXPLAIN ANALYZE's counts of trigger calls tell.
+ *
+ * How long a piece is, follows from how far apart rejects have been: a piece
+ * costs about PIECE_COST rows to begin and end, and an error about half of its
+ * rows, so sqrt(2 * PIECE_COST * gap) costs least.
+ *
+ * Memory: a context a piece; errors in the batch's.  Locks: the target's.
+ */
+#include "postgres.h"
+
+#include "stream/worker/row.h"
+
+#include <math.h>
+
+#include "access/xact.h"
+#include "catalog/pg_trigger.h"
+#include "commands/trigger.h"
+#include "executor/executor.h"
+#include "executor/instrument.h"
+#include "miscadmin.h"
+#include "nodes/execnodes.h"
+#include "utils/memutils.h"
+
+#define PIECE_COST 1.5
+#define FAR 1e12				/* gap when nothing has been refused yet */
+#define PIECES 60				/* of a transaction: more subtransactions than 64 burden every snapshot */
+
+static double gap = FAR;		/* messages from one reject to the next, lately */
+static int64 since_reject = 0;
+
+/* The statement that moves a piece, while it runs; what it was about to do when it failed. */
+static bool watching = false;
+static QueryDesc *watched = NULL;
+static ExecutorStart_hook_type next_start = NULL;
+
+static void
+start(QueryDesc *query, int flags)
+{
+	if (watching)
+	{
+		watching = false;
+		watched = query;
+		query->instrument_options |= INSTRUMENT_ROWS;
+	}
+	if (next_start)
+		next_start(query, flags);
+	else
+		standard_ExecutorStart(query, flags);
+}
+
+static int
+piece_length(void)
+{
+	return (int) Max(Min(sqrt(2 * PIECE_COST * gap), 1e6), 1);
+}
+
+/*
+ * How many items a transaction that is to commit n should take: pieces of it
+ * must not become too many.  *in_pieces: rejects are to be expected among them,
+ * so that to try them as a whole would cost more than pieces do.
+ */
+int
+kfk_expect_rejects(int n, bool *in_pieces)
+{
+	int			piece = piece_length();
+
+	*in_pieces = piece < (n > 8 ? n / 2 : n);
+	return *in_pieces ? Min(n, piece * PIECES) : n;
+}
+
+/* n items failed as a whole, and nobody knows how many of them are at fault: next time in pieces. */
+void
+kfk_note_failure(int n)
+{
+	gap = Min(gap, n / 8.0);
+	since_reject = 0;
+}
+
+/* n items went well. */
+void
+kfk_note_good(int n)
+{
+	since_reject += n;
+	gap = Max(gap, (double) since_reject);
+}
+
+static void
+note_reject(void)
+{
+	gap = (3 * gap + (double) since_reject) / 4;
+	since_reject = 0;
+}
+
+/* Calls of the target's unconditional AFTER ROW triggers that have ended: the fewest of any; -1 if that is not known. */
+static double
+triggers_done(void)
+{
+	List	   *relations = watched->estate->es_opened_result_relations;
+	ResultRelInfo *rel = list_length(relations) == 1 ? linitial(relations) : NULL;
+	double		done = -1;
+
+	if (rel == NULL || rel->ri_TrigDesc == NULL || rel->ri_TrigInstrument == NULL)
+		return -1;
+	for (int i = 0; i < rel->ri_TrigDesc->numtriggers; i++)
+	{
+		const Trigger *t = &rel->ri_TrigDesc->triggers[i];
+
+		if (TRIGGER_TYPE_MATCHES(t->tgtype, TRIGGER_TYPE_ROW, TRIGGER_TYPE_AFTER, TRIGGER_TYPE_INSERT) && t->tgqual == NULL &&
+			t->tgenabled != TRIGGER_DISABLED && (done < 0 || rel->ri_TrigInstrument[i].tuplecount < done))
+			done = rel->ri_TrigInstrument[i].tuplecount;
+	}
+	return done;
+}
+
+/* Index of the item that the statement was at when it failed; -1: unknown. */
+static int
+guess(const kfk_source *source, const kfk_item *items, int n)
+{
+	double		row;
+	double		rows = 0;
+
+	if (watched == NULL || watched->estate == NULL || source->transform != NULL || source->on_conflict != KFK_REFUSE)
+		return -1;
+	for (int i = 0; i < n; i++)
+		if (items[i].sqlstate == NULL && !items[i].skipped)
+			for (const kfk_row *r = items[i].rows; r != NULL; r = r->next)
+				rows++;
+	row = (double) watched->estate->es_processed;
+	if (row >= rows)
+		row = triggers_done();
+	if (row < 0 || row >= rows)
+		return -1;
+	for (int i = 0; i < n; i++)
+		if (items[i].sqlstate == NULL && !items[i].skipped)
+			for (const kfk_row *r = items[i].rows; r != NULL; r = r->next)
+				if (row-- == 0)
+					return i;
+	return -1;
+}
+
+/* Insert items.  False: failure says why, *at which of them perhaps; nothing has changed. */
+static bool
+insert_piece(const kfk_source *source, kfk_target *target, kfk_item *items, int n, MemoryContext cxt, kfk_failure *failure, int *at)
+{
+	MemoryContext caller = CurrentMemoryContext;
+	ResourceOwner owner = CurrentResourceOwner;
+	MemoryContext piece = AllocSetContextCreate(caller, "millrace piece", ALLOCSET_DEFAULT_SIZES);
+	volatile bool good = true;
+
+	BeginInternalSubTransaction(NULL);
+	MemoryContextSwitchTo(piece);
+	PG_TRY();
+	{
+		watched = NULL;
+		if (source->transform != NULL)
+		{
+			failure->stage = KFK_AT_TRANSFORM;
+			kfk_target_transform(target, items, n);
+		}
+		failure->stage = KFK_AT_TARGET;
+		watching = true;
+		kfk_target_insert(target, items, n);
+		ReleaseCurrentSubTransaction();
+	}
+	PG_CATCH();
+	{
+		*at = guess(source, items, n);
+		watching = false;
+		MemoryContextSwitchTo(cxt);
+		failure->error = CopyErrorData();
+		if (!kfk_is_data_error(failure->error->sqlerrcode))
+			PG_RE_THROW();
+		FlushErrorState();
+		RollbackAndReleaseCurrentSubTransaction();
+		target->transformed = NULL;
+		good = false;
+	}
+	PG_END_TRY();
+	watching = false;
+	watched = NULL;
+	MemoryContextSwitchTo(caller);
+	CurrentResourceOwner = owner;
+	MemoryContextDelete(piece);
+	return good;
+}
+
+/*
+ * Insert the items that are rows; those that the target refuses are rejected.
+ * Deferred constraints are immediate already.  In the batch's transaction.
+ */
+void
+kfk_insert_in_pieces(const kfk_source *source, kfk_target *target, kfk_item *items, int n, MemoryContext cxt, kfk_failure *failure)
+{
+	static bool hooked = false;
+	int			done = 0;
+	int			suspect = 0;	/* a piece up to here failed: the culprit is before it */
+	int			limit = piece_length();
+	bool		to_guess = false;	/* the piece ends where the guess of the last failure was */
+
+	if (!hooked)
+	{
+		next_start = ExecutorStart_hook;
+		ExecutorStart_hook = start;
+		hooked = true;
+	}
+	while (done < n)
+	{
+		int			len = Min(n - done, limit);
+		int			at = -1;
+
+		CHECK_FOR_INTERRUPTS();
+		if (insert_piece(source, target, items + done, len, cxt, failure, &at))
+		{
+			kfk_note_good(len);
+			done += len;
+			if (done >= suspect)
+				limit = piece_length();
+			else
+				limit = to_guess ? 1 : Max((suspect - done) / 2, 1);
+			to_guess = false;
+		}
+		else if (len == 1)
+		{
+			kfk_reject(&items[done], failure, cxt);
+			note_reject();
+			done++;
+			suspect = 0;
+			to_guess = false;
+			limit = piece_length();
+		}
+		else
+		{
+			suspect = done + len;
+
+			/* A trigger with a condition is not counted: of a piece up to the guess, its last row may be the one. */
+			if (at < 0 && to_guess)
+				at = len - 1;
+			to_guess = at > 0;
+			limit = at > 0 ? at : at == 0 ? 1 : len / 2;
+		}
+	}
+}
