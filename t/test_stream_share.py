@@ -341,9 +341,9 @@ def servers(first, kafka):
         holds(c, 'items', [1], 60)
         tap.ok(True, 'two partitions of a dead server are taken over with the offsets of its standby')
         standby.promote()
-        standby.wait_for("SELECT count(*) FROM millrace.source_shares WHERE state = 'owned' AND epoch = 2", '2', 60)
-        standby.wait_for("SELECT count(*) FROM millrace.source_shares WHERE state = 'lost'", '2')
-        tap.same(standby.psql("SELECT partition, state, epoch FROM millrace.source_shares ORDER BY 1"), [('0', 'lost', '1'), ('1', 'lost', '1'), ('2', 'owned', '2'), ('3', 'owned', '2')],
+        standby.wait_for("SELECT count(*) FROM millrace.source_shares WHERE source = 'items' AND state = 'owned' AND epoch = 2", '2', 60)
+        standby.wait_for("SELECT count(*) FROM millrace.source_shares WHERE source = 'items' AND state = 'lost'", '2')
+        tap.same(standby.psql("SELECT partition, state, epoch FROM millrace.source_shares WHERE source = 'items' ORDER BY 1"), [('0', 'lost', '1'), ('1', 'lost', '1'), ('2', 'owned', '2'), ('3', 'owned', '2')],
                  'its standby, promoted, goes on with the others by itself')
 
         # a comes back
@@ -351,7 +351,12 @@ def servers(first, kafka):
         (a.data / 'postgresql.auto.conf').write_text('')
         a.start()
         a.wait_for("SELECT state FROM millrace.sources WHERE name = 'items'", 'halted', 60)
-        tap.same(a.psql("SELECT DISTINCT state FROM millrace.source_shares"), [('lost',)], 'the dead server returns, halts with the reason: %s' % a.value("SELECT reason FROM millrace.sources"))
+        tap.same(a.psql("SELECT DISTINCT state FROM millrace.source_shares WHERE source = 'items'"), [('lost',)], 'the dead server returns, halts with the reason: %s' % a.value("SELECT reason FROM millrace.sources WHERE name = 'items'"))
+        starts = {p: int(o) for server, p in ((b, 0), (c, 1), (standby, 2), (standby, 3))
+                  for o, in server.psql(f"SELECT start_offset FROM millrace.source_shares WHERE source = 'items' AND partition = {p}")}
+        tap.same(a.psql("SELECT partition, doubled, missing FROM millrace.source_shares WHERE source = 'items' ORDER BY 1"),
+                 [(p, f'[{starts[int(p)]},{o})' if int(o) > starts[int(p)] else None, None) for p, o in a.psql("SELECT partition, next_offset FROM millrace.partition_offsets('items')")],
+                 'and tells what it has that its standby never confirmed')
         rows = a.value('SELECT count(*) FROM item')
         a.psql("SELECT millrace.resume_source('items')")
         time.sleep(2)
@@ -372,7 +377,7 @@ def servers(first, kafka):
         time.sleep(1)
         signal_all(stopped, signal.SIGCONT)
         c.wait_for("SELECT state FROM millrace.sources WHERE name = 'items'", 'halted', 60)
-        tap.same(c.value("SELECT count(*) FROM millrace.source_shares WHERE state = 'lost'"), '7', 'it goes on, and is fenced')
+        tap.same(c.value("SELECT count(*) FROM millrace.source_shares WHERE source = 'items' AND state = 'lost'"), '7', 'it goes on, and is fenced')
 
         # and gets work again
         b.psql("SELECT * FROM millrace.release_partitions('items', '{4}')")
@@ -387,7 +392,7 @@ def servers(first, kafka):
             time.sleep(0.2)
         tap.same([offsets_now.get(p) for p in range(12)], feed.ends, 'every partition is read to its end')
         doubled = b.psql("SELECT source_partition, source_offset FROM items GROUP BY 1, 2 HAVING count(*) > 1")
-        told_of = c.psql("SELECT i.source_partition, i.source_offset FROM item i JOIN millrace.source_shares s ON s.partition = i.source_partition AND i.source_offset <@ s.doubled")
+        told_of = c.psql("SELECT i.source_partition, i.source_offset FROM item i JOIN millrace.source_shares s ON s.source = 'items' AND s.partition = i.source_partition AND i.source_offset <@ s.doubled")
         tap.same(sorted(doubled), sorted(told_of), 'what c committed between its last look at the clock and the copy of its disk is told (%d)' % len(told_of))
         tap.same(b.psql("SELECT count(DISTINCT id), count(DISTINCT (source_partition, source_offset)), count(*) FROM items"), [(str(sent), str(sent), str(sent + len(told_of)))],
                  'the union over all servers: %d messages, none lost, none twice' % sent)
