@@ -107,7 +107,7 @@ class Runner:
     def jobs(self):
         jobs = []
         data = os.environ.get('MILLRACE_DATA', os.path.join(os.path.dirname(ROOT), 'shared', 'data'))
-        env = {'MILLRACE_DATA': data, 'PYTHONPATH': os.path.join(ROOT, 't', 'lib'), 'PYTHONUNBUFFERED': '1',
+        env = {'MILLRACE_DATA': data, 'PYTHONUNBUFFERED': '1',
                'PG_CONFIG': self.args.bin + '/pg_config', 'MILLRACE_BIN': self.args.bin,
                # gcc 13 and 14 misalign AVX-512 locals on ASan's heap-made stack frames (GCC bug 110027)
                'ASAN_OPTIONS': 'detect_stack_use_after_return=0', 'MILLRACE_FULL': '1' if self.args.full else ''}
