@@ -96,6 +96,7 @@ def ranges(c, kafka):
         tap.same((places(c, f'shadow_{i}'), letters(c, name)), ([m for m in there if m not in dead], [m for m in there if m in dead]), f'from {begin} to {end}: rows and dead letters')
         rows, bad = len([m for m in there if m not in dead]), len([m for m in there if m in dead])
         tap.same(figures(c, name), ('finished', str(rows + bad), '0', str(rows), str(bad), 't'), 'its figures')
+        assert c.psql(f"SELECT messages, messages_behind FROM millrace.stat_sources WHERE name = '{name}'") == [(str(rows + bad), '0')]
         gone(c, worker_pids(c, name))
     tap.same((c.value('SELECT count(*) FROM heard'), letters(c, 'ranges')), (heard, [m for m in asked(messages, everything) if m in dead]), 'no trigger of the target fired, no dead letter of the source was touched')
     tap.same(c.psql("SELECT sum(next_offset), max(state) FROM millrace.source_offsets, millrace.sources WHERE name = source AND source = 'ranges'"), [('1500', 'paused')], 'nor the source itself')
@@ -250,6 +251,22 @@ def kept(c, kafka):
     name = replay(c, 'kept', 'NULL', 'NULL', 'kept_all')
     state(c, name)
     tap.same(sorted(places(c, 'kept_all') + letters(c, name)), asked(messages, {0: (0, 200), 1: (0, 200)}), 'without a beginning it begins at what is kept')
+
+    kafka.create_topic('fewer', 3)
+    c.psql(f'SET ROLE app; CREATE TABLE fewer ({COLUMNS})')
+    create(c, 'fewer', 'fewer', 'fewer')
+    feed(kafka, 'fewer', 30, 3)
+    caught_up(c, 'fewer', 30)
+    c.psql("SELECT millrace.pause_source('fewer')")
+    kafka.delete_topic('fewer')
+    time.sleep(1)
+    kafka.create_topic('fewer', 1)
+    name = replay(c, 'fewer', 'NULL', 'NULL', 'fewer_again')
+    reason(c, name, 'does not exist any more: the topic was made anew')
+    tap.same(places(c, 'fewer_again'), [], 'a partition that is no more halts the replay')
+    name = replay(c, 'fewer', '\'{"0": 0}\'', 'NULL', 'fewer_one')
+    reason(c, name, 'up to offset 10, but it ends before 0: the topic was made anew or truncated')
+    tap.same(places(c, 'fewer_one'), [], 'so does one that ends before where the source stands')
 
     # The last offsets of the range are no messages: markers of transactions, one aborted.
     kafka.create_topic('marked', 1)
