@@ -22,7 +22,7 @@ CREATE VIEW millrace.stat_sources AS
 					  pg_catalog.sum(queued_bytes)::bigint AS queued_bytes, pg_catalog.sum(batch_bytes)::bigint AS batch_bytes,
 					  pg_catalog.sum(resident_bytes)::bigint AS resident_bytes
 			   FROM millrace.gauges() WHERE kind = 'source' GROUP BY name) g ON g.name = s.name
-	LEFT JOIN (SELECT source, pg_catalog.sum(GREATEST(high_watermark - next_offset, 0))::bigint AS behind,
+	LEFT JOIN (SELECT source, pg_catalog.sum(GREATEST(COALESCE(to_offset, high_watermark) - next_offset, 0))::bigint AS behind,
 					  pg_catalog.sum(rows)::bigint AS rows, pg_catalog.sum(dead)::bigint AS dead, pg_catalog.sum(skipped)::bigint AS skipped,
 					  pg_catalog.sum(deleted)::bigint AS deleted, pg_catalog.sum(bytes)::bigint AS bytes, pg_catalog.max(last_batch_at) AS last_batch_at
 			   FROM millrace.source_offsets GROUP BY source) o ON o.source = s.name
@@ -34,7 +34,7 @@ COMMENT ON COLUMN millrace.stat_sources.workers IS 'workers that share its parti
 COMMENT ON COLUMN millrace.stat_sources.messages_per_s IS 'messages committed, over the last 10 s, by all workers; the columns of name _1m: over the last minute';
 COMMENT ON COLUMN millrace.stat_sources.bytes_per_s IS 'their keys and values';
 COMMENT ON COLUMN millrace.stat_sources.load IS 'workers that were busy with a batch, on average over the last 10 s';
-COMMENT ON COLUMN millrace.stat_sources.messages_behind IS 'messages from its offsets to the ends of its partitions';
+COMMENT ON COLUMN millrace.stat_sources.messages_behind IS 'messages from its offsets to the ends of its partitions, or of the replay';
 COMMENT ON COLUMN millrace.stat_sources.messages_behind_stable IS 'those of them that it may read: the others lie behind the last stable offset, in or after a transaction that its producer left open';
 COMMENT ON COLUMN millrace.stat_sources.batch_messages IS 'messages a batch, over the last minute';
 COMMENT ON COLUMN millrace.stat_sources.batch_ms IS 'milliseconds a batch took, from decoding to commit, over the last minute';
