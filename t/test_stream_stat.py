@@ -67,7 +67,7 @@ def hanging(c, kafka):
     """A transaction that its producer leaves open."""
     c.psql("SET ROLE app; CREATE TABLE hanging (i int)")
     kafka.create_topic('hanging')
-    producer = kafka.producer(**{'transactional.id': 'hanging'})
+    producer = kafka.producer(**{'transactional.id': 'hanging', 'transaction.timeout.ms': 200000})
     producer.init_transactions()
     kafka.produce('hanging', [(0, None, b'{"i": %d}' % i) for i in range(10)])
     create(c, 'hanging', 'hanging', 'hanging')

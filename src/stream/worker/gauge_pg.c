@@ -63,8 +63,8 @@ kfk_gauge(const kfk_source *source, kfk_client *client, kfk_partition *partition
 
 		if (high >= 0)
 			p->high = high;
-		behind += Max(p->high - p->next_offset, 0);
-		stable += Max((ls >= 0 ? Min(ls, p->high) : p->high) - p->next_offset, 0);
+		behind += Max(Min(p->high, p->end) - p->next_offset, 0);
+		stable += Max(Min(ls >= 0 ? Min(ls, p->high) : p->high, p->end) - p->next_offset, 0);
 	}
 	mr_worker_gauge(MR_GAUGE_BEHIND, behind);
 	mr_worker_gauge(MR_GAUGE_STABLE, stable);
