@@ -2,11 +2,11 @@
 #
 # Rooms in order of dependency.  A room is a folder of src/: its C, and its SQL as
 # types.sql, tables.sql, functions.sql and views.sql (and functions_*.sql … behind them), joined into the install script.
-# *_pg.c is glue (the only C that includes postgres.h); the rest of core, image, nn
-# and learn also compiles into unit/.  worker/ inside a room goes into the second
+# *_pg.c is glue (the only C that includes postgres.h); the rest of core, image, nn,
+# learn and text also compiles into unit/.  worker/ inside a room goes into the second
 # library, which alone links librdkafka and libcurl.
 ROOMS   = core image nn learn registry stream task pipelines
-PURE    = core image nn learn
+PURE    = core image nn learn text
 
 PG_CONFIG ?= $(shell ls -d /usr/lib/postgresql/*/bin/pg_config 2>/dev/null | sort -V | tail -n 1)
 EXTENSION  = millrace

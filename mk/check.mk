@@ -8,7 +8,7 @@ PURE_SRCS  = $(filter-out %_pg.c,$(foreach r,$(PURE),$(sort $(wildcard src/$(r)/
 UNIT_CC   ?= gcc
 UNIT_FLAGS = -std=gnu11 -g -O1 -Wall -Wextra -Werror -Wno-unused-parameter -ffp-contract=off -Isrc -Iunit -D_GNU_SOURCE \
              -fsanitize=address,undefined -fno-sanitize-recover=all -fno-omit-frame-pointer
-UNIT_LIBS  = -ljpeg -lpng -lm -ldl -lpthread
+UNIT_LIBS  = -ljpeg -lpng -lutf8proc -lm -ldl -lpthread
 UNIT_OBJS  = $(PURE_SRCS:src/%.c=build/unit/%.o)
 UNIT_TESTS = $(patsubst unit/%.c,unit/bin/%,$(sort $(wildcard unit/test_*.c)))
 UNIT_TOOLS = $(patsubst unit/tools/%.c,unit/bin/%,$(sort $(wildcard unit/tools/*.c)))

@@ -1,7 +1,6 @@
 """Mistakes that were made in other systems, made here on purpose: the suite must notice each.
 
     python t/mutants.py [number …]      # make mutants: build each, run the part that must fail; exit 1 if one survives
-    python t/mutants.py --apply         # only see that each recipe still fits the sources
 
 A recipe replaces pieces of source in a copy of the tree, below tmp/mutants; the product knows nothing of it.  Each mutant is a
 workers' library of its own (with failpoints), which the test that must fail runs instead of ours.
@@ -48,7 +47,7 @@ MUTANTS = [
 	}
 """)], 'test_stream_points.py', 'places'),
     ('no epoch check', STREAM + 'claim_pg.c',
-     [('"AND epoch OPERATOR(pg_catalog.=) $3 AND next_offset', '"AND $3 IS NOT NULL AND next_offset')], 'test_stream_points.py', 'paused'),
+     [('"AND epoch OPERATOR(pg_catalog.=) $3 AND next_offset OPERATOR(pg_catalog.=) $4 RETURNING', '"AND $3 IS NOT NULL AND next_offset OPERATOR(pg_catalog.=) $4 RETURNING')], 'test_stream_points.py', 'paused'),
     ('read_uncommitted', STREAM + 'kafka.c',
      [('{"isolation.level", "read_committed"}', '{"isolation.level", "read_uncommitted"}')], 'test_stream_points.py', 'aborted'),
     ('progress read before init_transactions', STREAM + 'outbox_main_pg.c',
@@ -85,14 +84,24 @@ MUTANTS = [
 ]
 
 
-def mutate(path, recipe):
+def mutate(text, recipe):
     """A file's text with a recipe applied."""
-    text = path.read_text()
     for old, new in recipe:
         if text.count(old) != 1:
-            raise SystemExit('t/mutants.py: this piece occurs %d times in %s, not once:\n%s' % (text.count(old), path, old))
+            raise ValueError('a piece occurs %d times, not once: %s' % (text.count(old), old))
         text = text.replace(old, new)
     return text
+
+
+def misfits():
+    """Names of mutants whose recipes do not fit the sources, with the reason."""
+    out = []
+    for name, file, recipe, *_ in MUTANTS:
+        try:
+            mutate((REPO / file).read_text(), recipe)
+        except (ValueError, OSError) as e:
+            out.append('%s: %s: %s' % (name, file, e))
+    return out
 
 
 def make(tree, target='build/faults/millrace_worker.so'):
@@ -115,11 +124,8 @@ def copy_tree():
 
 
 def main():
-    if '--apply' in sys.argv:
-        for name, file, recipe, *_ in MUTANTS:
-            mutate(REPO / file, recipe)
-        print('%d recipes apply' % len(MUTANTS))
-        return
+    if misfits():
+        sys.exit('\n'.join(misfits()))
     wanted = [int(a) for a in sys.argv[1:]] or range(len(MUTANTS) + 1)
     tree = copy_tree()
     table = []
@@ -129,7 +135,7 @@ def main():
         library.parent.mkdir(exist_ok=True)
         if n:
             original = (tree / file).read_text()
-            (tree / file).write_text(mutate(tree / file, recipe))
+            (tree / file).write_text(mutate(original, recipe))
         make(tree)
         shutil.copy(tree / 'build/faults/millrace_worker.so', library)
         if n:

@@ -7,7 +7,7 @@ import sys
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 from lib import tap
-from lib.http import fetch, prepare, result, server, settled, stat
+from lib.httpqueue import fetch, prepare, result, server, settled, stat
 from lib.httpstub import Stub, content
 from lib.stream import clean_log, cluster, literal
 

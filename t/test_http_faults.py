@@ -9,7 +9,7 @@ import time
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 from lib import tap
 from lib.faults import eventually, library
-from lib.http import prepare, server, settled
+from lib.httpqueue import prepare, server, settled
 from lib.httpstub import Stub
 from lib.stream import clean_log, cluster, folder
 

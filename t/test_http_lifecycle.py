@@ -11,7 +11,7 @@ import warnings
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 from lib import tap
-from lib.http import SECRET, fetch, prepare, result, server, settled, stat, worker
+from lib.httpqueue import SECRET, fetch, prepare, result, server, settled, stat, worker
 from lib.httpstub import Stub
 from lib.stream import clean_log, cluster, folder
 

@@ -259,6 +259,13 @@ def token(c, kafka):
         tap.same((c.value('SELECT count(*) FROM told'), len(stub.calls('/bucket/ok-10/a'))), ('1', 2), 'one result, of the second call: the first answer came to a worker that no longer held the queue')
 
 
+@part
+def recipes(c, kafka):
+    """The mutants can still be made."""
+    import mutants
+    tap.same(mutants.misfits(), [], 'each of t/mutants.py fits its source')
+
+
 def main():
     place = folder('stream_points')
     conf = {'restart_after_crash': 'on', 'wal_level': 'replica', 'max_wal_senders': 4, **library(place)}

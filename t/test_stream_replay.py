@@ -251,6 +251,22 @@ def kept(c, kafka):
     state(c, name)
     tap.same(sorted(places(c, 'kept_all') + letters(c, name)), asked(messages, {0: (0, 200), 1: (0, 200)}), 'without a beginning it begins at what is kept')
 
+    kafka.create_topic('fewer', 3)
+    c.psql(f'SET ROLE app; CREATE TABLE fewer ({COLUMNS})')
+    create(c, 'fewer', 'fewer', 'fewer')
+    feed(kafka, 'fewer', 30, 3)
+    caught_up(c, 'fewer', 30)
+    c.psql("SELECT millrace.pause_source('fewer')")
+    kafka.delete_topic('fewer')
+    time.sleep(1)
+    kafka.create_topic('fewer', 1)
+    name = replay(c, 'fewer', 'NULL', 'NULL', 'fewer_again')
+    reason(c, name, 'does not exist any more: the topic was made anew')
+    tap.same(places(c, 'fewer_again'), [], 'a partition that is no more halts the replay')
+    name = replay(c, 'fewer', '\'{"0": 0}\'', 'NULL', 'fewer_one')
+    reason(c, name, 'up to offset 10, but it ends before 0: the topic was made anew or truncated')
+    tap.same(places(c, 'fewer_one'), [], 'so does one that ends before where the source stands')
+
     # The last offsets of the range are no messages: markers of transactions, one aborted.
     kafka.create_topic('marked', 1)
     producer = kafka.producer(**{'transactional.id': 'marked'})

@@ -1,13 +1,21 @@
 """Several database servers read one topic, each some of its partitions, and together every message once."""
 # timeout: 600
+import contextlib
 import json
 import os
+import random
+import signal
+import subprocess
 import sys
+import threading
 import time
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 from lib import tap
-from lib.stream import caught_up, create, reason, run
+from lib.cluster import Cluster
+from lib.stream import caught_up, create, folder, prepare, reason, run
+
+FULL = bool(os.environ.get('MILLRACE_FULL'))
 
 
 def alone(c, kafka):
@@ -157,8 +165,242 @@ def protocol(c, kafka):
     tap.ok(True, 'until its offsets are given again')
 
 
+def zombie(c, kafka):
+    """A worker that is stopped within its transaction, for longer than its lease, commits nothing when it goes on after somebody took over."""
+    c.psql("""SET ROLE app; CREATE TABLE slow (id int, source_partition int, source_offset bigint); CREATE TABLE quick (LIKE slow);
+        CREATE FUNCTION dawdle() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN PERFORM pg_sleep(max(-id)) FROM fresh WHERE id < 0; RETURN NULL; END $$;
+        CREATE TRIGGER dawdle AFTER INSERT ON slow REFERENCING NEW TABLE AS fresh EXECUTE FUNCTION dawdle()""")
+    kafka.create_topic('zombie', 1)
+    options = '{"partitions": "%s", "control_topic": "zombie-control", "lease_ms": 2000}'
+    create(c, 'slow', 'zombie', 'slow', options % '0')
+    create(c, 'quick', 'zombie', 'quick', options % '')
+    holds(c, 'slow', [0])
+    kafka.produce('zombie', [(0, None, b'{"id": -4}')])
+    c.wait_for('SELECT count(*) FROM slow', '1', 30)
+    tap.ok(True, 'a batch that takes longer than the lease is committed when nobody took over')
+    kafka.freeze()
+    time.sleep(4)
+    reason(c, 'slow', 'does not answer')
+    kafka.thaw()
+    kafka.produce('zombie', [(0, None, b'{"id": 1}')])
+    c.wait_for('SELECT count(*) FROM slow', '2', 60)
+    tap.ok(True, 'without the control topic the lease runs out, which is told; with it it is taken up again')
+
+    kafka.produce('zombie', [(0, None, b'{"id": -1}'), (0, None, b'{"id": 2}')])
+    c.wait_for("SELECT EXISTS (SELECT FROM pg_stat_activity WHERE backend_type = 'millrace source' AND wait_event = 'PgSleep')", 't', every=0.02)
+    pid = int(c.value("SELECT pid FROM pg_stat_activity WHERE backend_type = 'millrace source' AND wait_event = 'PgSleep'"))
+    os.kill(pid, signal.SIGSTOP)
+    c.psql("SELECT millrace.take_over('quick', array_agg(partition), array_agg(next_offset)) FROM millrace.partition_offsets('slow')")
+    holds(c, 'quick', [0], 60)
+    c.wait_for('SELECT count(*) FROM quick', '2', 30)
+    os.kill(pid, signal.SIGCONT)
+    c.wait_for("SELECT state FROM millrace.sources WHERE name = 'slow'", 'halted')
+    tap.same(c.psql('SELECT id FROM slow UNION ALL SELECT id FROM quick ORDER BY 1'), [('-4',), ('-1',), ('1',), ('2',)], 'the zombie commits nothing')
+    tap.same(c.psql("SELECT doubled, missing FROM millrace.source_shares WHERE source = 'slow'"), [(None, None)], 'and knows it')
+
+    # the same source made anew on the same server
+    c.psql("SELECT millrace.drop_source('quick')")
+    create(c, 'quick', 'zombie', 'quick', options % '0')
+    told(c, 'quick', 'or the source made anew')
+    c.psql("SELECT millrace.take_over('quick', '{0}', '{4}')")
+    holds(c, 'quick', [0])
+    kafka.produce('zombie', [(0, None, b'{"id": 3}')])
+    c.wait_for('SELECT count(*) FROM quick', '3')
+    tap.ok(True, 'a source made anew takes over from itself')
+
+
+# -- three servers ----------------------------------------------------------
+
+class Feed(threading.Thread):
+    """Messages with rising ids to all partitions, until it is told to stop; sent is how many brokers have."""
+
+    def __init__(self, kafka, topic, partitions, rate):
+        super().__init__(daemon=True)
+        self.kafka, self.topic, self.partitions, self.rate = kafka, topic, partitions, rate
+        self.over, self.sent, self.failed = threading.Event(), 0, 0
+        self.ends = [0] * partitions
+        self.start()
+
+    def delivered(self, error, message):
+        if error:
+            self.failed += 1
+        else:
+            self.sent += 1
+            self.ends[message.partition()] += 1
+
+    def run(self):
+        producer, n, rng = self.kafka.producer(), 0, random.Random(6)
+        while not self.over.is_set():
+            for _ in range(self.rate // 20):
+                producer.produce(self.topic, b'{"id": %d}' % n, partition=rng.randrange(self.partitions), on_delivery=self.delivered)
+                n += 1
+            producer.poll(0)
+            time.sleep(0.05)
+        producer.flush(60)
+
+    def stop(self):
+        self.over.set()
+        self.join(90)
+        assert not self.failed and not self.is_alive()
+        return self.sent
+
+
+def family(pid):
+    """A process and all below it."""
+    children = {}
+    for d in os.listdir('/proc'):
+        if d.isdigit():
+            try:
+                with open(f'/proc/{d}/stat') as f:
+                    children.setdefault(int(f.read().rsplit(')', 1)[1].split()[1]), []).append(int(d))
+            except OSError:
+                pass
+    out = [pid]
+    for p in out:
+        out += children.get(p, [])
+    return out
+
+
+def signal_all(pids, number):
+    for p in pids:
+        try:
+            os.kill(p, number)
+        except ProcessLookupError:
+            pass
+
+
+def copy_of(c, path):
+    """The disk of a server that does not run, in a server of its own that reads no topic: to ask it for its offsets."""
+    other = Cluster(c.bin / 'pg_config', path, conf={**c.conf, 'millrace.workers': 'off', 'synchronous_standby_names': ''})
+    other.destroy()
+    other._own(other.path)
+    subprocess.run(['cp', '-a', c.data, other.data], check=True)
+    (other.data / 'postmaster.pid').unlink(missing_ok=True)
+    other.write_conf()
+    other.start()
+    return other
+
+
+def foreign(c, name, other, drop=False):
+    """Table and offsets of another server, by postgres_fdw."""
+    if drop:
+        c.psql(f"ALTER SERVER {name} OPTIONS (SET host '{other.sockets}', SET port '{other.port}')")
+        return
+    c.psql(f"""CREATE EXTENSION IF NOT EXISTS postgres_fdw;
+        CREATE SERVER {name} FOREIGN DATA WRAPPER postgres_fdw OPTIONS (host '{other.sockets}', port '{other.port}', dbname 'postgres');
+        CREATE USER MAPPING FOR CURRENT_USER SERVER {name} OPTIONS (user 'postgres');
+        CREATE FOREIGN TABLE item_{name} (id bigint, source_partition int, source_offset bigint) SERVER {name} OPTIONS (table_name 'item');
+        CREATE FOREIGN TABLE offsets_{name} (source text, partition int, next_offset bigint) SERVER {name} OPTIONS (schema_name 'millrace', table_name 'source_offsets');""")
+
+
+def servers(first, kafka):
+    """Twelve partitions, three servers; one hands over, one dies and returns, one is stopped past its lease and goes on."""
+    lease = 4000 if FULL else 2000
+    where = folder('stream_share')
+    kafka.create_topic('items', 12)
+    with contextlib.ExitStack() as stack:
+        a = first
+        b, c = (stack.enter_context(Cluster(a.bin / 'pg_config', where / n, conf=a.conf)) for n in 'bc')
+        for server in (b, c):
+            prepare(server, kafka)
+        a.psql('GRANT CREATE ON SCHEMA public TO app')
+        for server, part in ((a, '0-3'), (b, '4-7'), (c, '8-11')):
+            server.psql('SET ROLE app; CREATE TABLE item (id bigint, source_partition int, source_offset bigint)')
+            create(server, 'items', 'items', 'item', '{"partitions": "%s", "control_topic": "items-control", "lease_ms": %d, "workers": 2}' % (part, lease))
+        standby = a.standby(where / 'standby', conf={'hot_standby': 'on'})
+        stack.callback(standby.destroy)
+        standby.start()
+        a.psql("ALTER SYSTEM SET synchronous_standby_names = '*'; SELECT pg_reload_conf()")
+        a.wait_for("SELECT sync_state FROM pg_stat_replication", 'sync')
+        foreign(b, 'a', a)
+        foreign(b, 'c', c)
+        b.psql("CREATE VIEW items AS SELECT 'a' AS server, * FROM item_a UNION ALL SELECT 'b', * FROM item UNION ALL SELECT 'c', * FROM item_c")
+        holds(a, 'items', range(0, 4))
+        holds(b, 'items', range(4, 8))
+        holds(c, 'items', range(8, 12))
+        feed = Feed(kafka, 'items', 12, 3000 if FULL else 1000)
+        time.sleep(2)
+
+        # hand-over under load
+        b.psql("SELECT * FROM millrace.release_partitions('items', '{6, 7}')")
+        c.psql("SELECT millrace.take_partitions('items', '{6, 7}')")
+        holds(c, 'items', range(6, 12))
+        tap.ok(True, 'two partitions are handed over under load')
+        time.sleep(2)
+
+        # a dies at once, with all its processes
+        dead = family(a.postmaster_pid())
+        signal_all(dead, signal.SIGSTOP)        # so that none sees another die
+        signal_all(dead, signal.SIGKILL)
+        standby.wait_for("SELECT coalesce(pg_last_wal_replay_lsn() = pg_last_wal_receive_lsn(), true) AND NOT EXISTS (SELECT FROM pg_stat_wal_receiver)", 't')
+        foreign(b, 'a', standby, True)
+        b.psql("SELECT millrace.take_over('items', array_agg(partition), array_agg(next_offset)) FROM offsets_a WHERE source = 'items' AND partition = 0")
+        offset = standby.value("SELECT next_offset FROM millrace.partition_offsets('items') WHERE partition = 1")
+        c.psql(f"SELECT millrace.take_over('items', '{{1}}', '{{{offset}}}')")
+        holds(b, 'items', [0], 60)
+        holds(c, 'items', [1], 60)
+        tap.ok(True, 'two partitions of a dead server are taken over with the offsets of its standby')
+        standby.promote()
+        standby.wait_for("SELECT count(*) FROM millrace.source_shares WHERE source = 'items' AND state = 'owned' AND epoch = 2", '2', 60)
+        standby.wait_for("SELECT count(*) FROM millrace.source_shares WHERE source = 'items' AND state = 'lost'", '2')
+        tap.same(standby.psql("SELECT partition, state, epoch FROM millrace.source_shares WHERE source = 'items' ORDER BY 1"), [('0', 'lost', '1'), ('1', 'lost', '1'), ('2', 'owned', '2'), ('3', 'owned', '2')],
+                 'its standby, promoted, goes on with the others by itself')
+
+        # a comes back
+        a.conf['synchronous_standby_names'] = ''
+        (a.data / 'postgresql.auto.conf').write_text('')
+        a.start()
+        a.wait_for("SELECT state FROM millrace.sources WHERE name = 'items'", 'halted', 60)
+        tap.same(a.psql("SELECT DISTINCT state FROM millrace.source_shares WHERE source = 'items'"), [('lost',)], 'the dead server returns, halts with the reason: %s' % a.value("SELECT reason FROM millrace.sources WHERE name = 'items'"))
+        starts = {p: int(o) for server, p in ((b, 0), (c, 1), (standby, 2), (standby, 3))
+                  for o, in server.psql(f"SELECT start_offset FROM millrace.source_shares WHERE source = 'items' AND partition = {p}")}
+        tap.same(a.psql("SELECT partition, doubled, missing FROM millrace.source_shares WHERE source = 'items' ORDER BY 1"),
+                 [(p, f'[{starts[int(p)]},{o})' if int(o) > starts[int(p)] else None, None) for p, o in a.psql("SELECT partition, next_offset FROM millrace.partition_offsets('items')")],
+                 'and tells what it has that its standby never confirmed')
+        rows = a.value('SELECT count(*) FROM item')
+        a.psql("SELECT millrace.resume_source('items')")
+        time.sleep(2)
+        a.wait_for("SELECT state FROM millrace.sources WHERE name = 'items'", 'halted', 60)
+        tap.same(a.value('SELECT count(*) FROM item'), rows, 'and stays fenced')
+
+        # c is stopped for longer than its lease, all of it, and what it had is taken by the offsets on its disk
+        stopped = family(c.postmaster_pid())
+        signal_all(stopped, signal.SIGSTOP)
+        disk = copy_of(c, where / 'disk')
+        stack.callback(disk.destroy)
+        offsets = dict(disk.psql("SELECT partition, next_offset FROM millrace.partition_offsets('items') WHERE state = 'owned'"))
+        for server, parts in ((b, (1, 6, 7, 8)), (standby, (9, 10, 11))):
+            server.psql("SELECT millrace.take_over('items', '{%s}', '{%s}')" % (','.join(map(str, parts)), ','.join(offsets[str(p)] for p in parts)))
+        holds(b, 'items', [1, 6, 7, 8], 60)
+        holds(standby, 'items', [9, 10, 11], 60)
+        tap.ok(True, 'partitions of a stopped server are taken over with the offsets on its disk')
+        time.sleep(1)
+        signal_all(stopped, signal.SIGCONT)
+        c.wait_for("SELECT state FROM millrace.sources WHERE name = 'items'", 'halted', 60)
+        tap.same(c.value("SELECT count(*) FROM millrace.source_shares WHERE source = 'items' AND state = 'lost'"), '7', 'it goes on, and is fenced')
+
+        # and gets work again
+        b.psql("SELECT * FROM millrace.release_partitions('items', '{4}')")
+        c.psql("SELECT millrace.take_partitions('items', '{4}')")
+        holds(c, 'items', [4])
+        sent = feed.stop()
+        offsets_now = {}
+        end = time.monotonic() + 90
+        while sum(offsets_now.values()) < sent and time.monotonic() < end:
+            offsets_now = {int(p): int(o) for server in (standby, b, c) for p, o in
+                           server.psql("SELECT partition, next_offset FROM millrace.partition_offsets('items') WHERE state = 'owned'")}
+            time.sleep(0.2)
+        tap.same([offsets_now.get(p) for p in range(12)], feed.ends, 'every partition is read to its end')
+        doubled = b.psql("SELECT source_partition, source_offset FROM items GROUP BY 1, 2 HAVING count(*) > 1")
+        told_of = c.psql("SELECT i.source_partition, i.source_offset FROM item i JOIN millrace.source_shares s ON s.source = 'items' AND s.partition = i.source_partition AND i.source_offset <@ s.doubled")
+        tap.same(sorted(doubled), sorted(told_of), 'what c committed between its last look at the clock and the copy of its disk is told (%d)' % len(told_of))
+        tap.same(b.psql("SELECT count(DISTINCT id), count(DISTINCT (source_partition, source_offset)), count(*) FROM items"), [(str(sent), str(sent), str(sent + len(told_of)))],
+                 'the union over all servers: %d messages, none lost, none twice' % sent)
+        tap.note(b.psql("SELECT server, count(*) FROM items GROUP BY 1 ORDER BY 1"))
+
+
 def main():
-    run('stream_share', (alone, protocol))
+    run('stream_share', (alone, protocol, zombie, servers), killed=True)
 
 
 if __name__ == '__main__':

@@ -16,7 +16,8 @@ CREATE VIEW millrace.stat_http AS
 			  FROM ROWS FROM (pg_catalog.unnest(ARRAY['missing', 'forbidden', 'not_authenticated', 'too_large', 'truncated', 'too_slow',
 					'not_connected', 'connection_lost', 'overloaded', 'server_error', 'refused']), pg_catalog.unnest(p.faults)) AS f(name, n)
 			 WHERE f.n > 0) AS errors,
-		   millrace.latency_quantile(p.latency, 0.5) AS p50_ms, millrace.latency_quantile(p.latency, 0.95) AS p95_ms,
+		   LEAST(millrace.latency_quantile(p.latency, 0.5), NULLIF(p.latency_max_us, 0) / 1000.0) AS p50_ms,
+		   LEAST(millrace.latency_quantile(p.latency, 0.95), NULLIF(p.latency_max_us, 0) / 1000.0) AS p95_ms,
 		   pg_catalog.round(p.latency_sum_us / 1000.0 / NULLIF((SELECT pg_catalog.sum(n) FROM pg_catalog.unnest(p.latency) n), 0), 3) AS mean_ms,
 		   pg_catalog.round(p.latency_max_us / 1000.0, 3) AS max_ms,
 		   w.messages_per_s AS requests_per_s, p.last_batch_at, p.last_error, p.last_error_at

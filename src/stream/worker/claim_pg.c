@@ -49,6 +49,7 @@ typedef struct known
 	bool		unbound;		/* of a replay, and never claimed: it ends at ... */
 	int64		to_offset;		/* ... this offset, if it is not -1, or ... */
 	int64		to_ms;			/* ... this time */
+	int64		stands;			/* of a replay: the source it was made from has read as far; 0: it is gone */
 } known;
 
 /* A time as Kafka's milliseconds, those before 1970 as 0. */
@@ -69,8 +70,10 @@ known_partitions(const kfk_source *source)
 	kfk_owner	save;
 
 	kfk_owner_begin(&save);
-	kfk_prepare(&plan, "SELECT partition::pg_catalog.int8, rewind_to, to_offset, to_time, owner_pid::pg_catalog.int8 FROM millrace.source_offsets "
-			"WHERE source OPERATOR(pg_catalog.=) $1", 1, types);
+	kfk_prepare(&plan, "SELECT o.partition::pg_catalog.int8, o.rewind_to, o.to_offset, o.to_time, o.owner_pid::pg_catalog.int8, l.next_offset "
+			"FROM millrace.source_offsets o JOIN millrace.sources r ON r.name OPERATOR(pg_catalog.=) o.source "
+			"LEFT JOIN millrace.source_offsets l ON l.source OPERATOR(pg_catalog.=) r.replay_of AND l.partition OPERATOR(pg_catalog.=) o.partition "
+			"WHERE o.source OPERATOR(pg_catalog.=) $1", 1, types);
 	SPI_execute_plan(plan, args, NULL, true, 0);
 	for (uint64 i = 0; i < SPI_processed; i++)
 	{
@@ -84,6 +87,7 @@ known_partitions(const kfk_source *source)
 		k->rewind_ms = null ? -1 : unix_ms(k->rewind_to);
 		k->to_offset = int8_column(i, 3, -1);
 		k->to_ms = unix_ms(int8_column(i, 4, 0));
+		k->stands = int8_column(i, 6, 0);
 		k->unbound = source->replay && int8_column(i, 5, 0) == 0;
 		list = lappend(list, k);
 		MemoryContextSwitchTo(old);
@@ -246,6 +250,7 @@ kfk_claim(const kfk_source *source, kfk_client *client, kfk_partition **claimed,
 {
 	char	   *cluster_id;
 	List	   *rows;
+	ListCell   *lc;
 	kfk_partition *p;
 	int64	   *low;
 	int64	   *rewound;		/* offset of rewind_to; of a partition never seen, that of option start's time */
@@ -275,6 +280,13 @@ kfk_claim(const kfk_source *source, kfk_client *client, kfk_partition **claimed,
 	kfk_begin("look up offsets");
 	rows = known_partitions(source);
 	kfk_commit();
+	foreach(lc, rows)
+	{
+		const known *k = lfirst(lc);
+
+		if (source->replay && k->partition >= *total)
+			kfk_halt(source, "partition %d does not exist any more: the topic was made anew", k->partition);
+	}
 
 	/* Ask the brokers first: no transaction is open while we wait for them. */
 	my_partitions = kfk_my_partitions(source);
@@ -300,6 +312,9 @@ kfk_claim(const kfk_source *source, kfk_client *client, kfk_partition **claimed,
 			return false;
 		if (k != NULL && k->unbound)
 		{
+			if (k->stands > one->high)
+				kfk_halt(source, "the source has read partition %d up to offset " INT64_FORMAT ", but it ends before " INT64_FORMAT ": the topic was made anew or truncated",
+						 i, k->stands, one->high);
 			one->end = k->to_offset;
 			if (one->end < 0 && !kfk_offset_at(client, source->topic, i, k->to_ms, ASK_MS, &one->end, error, error_size))
 				return false;

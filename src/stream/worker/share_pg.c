@@ -160,9 +160,13 @@ hear(const kfk_word *w)
 		return;
 	if (!s->known || w->epoch != rules->epoch || claim != rules->claim)
 	{
-		/* A new tenure.  Whoever had the one before may commit as long as its lease holds. */
-		s->quiet_ms = s->known && !rules->released && strcmp(rules->owner, w->owner) != 0 ? silence_of(rules->lease_ms) : 0;
-		s->quiet_from = s->heard;
+		/* A new tenure.  Whoever had the one before, or one before that, may commit as long as its lease holds. */
+		if (s->known && !rules->released && strcmp(rules->owner, w->owner) != 0 &&
+			s->heard.boot + silence_of(rules->lease_ms) > s->quiet_from.boot + s->quiet_ms)
+		{
+			s->quiet_from = s->heard;
+			s->quiet_ms = silence_of(rules->lease_ms);
+		}
 		if (s->epoch > 0 && w->epoch > s->epoch && (s->next_start < 0 || w->start < s->next_start))
 			s->next_start = w->start;
 		*rules = *w;
@@ -177,6 +181,8 @@ hear(const kfk_word *w)
 	rules->next = Max(rules->next, w->next);
 	rules->lease_ms = w->lease_ms;
 	rules->released = w->released;
+	if (rules->released)
+		s->quiet_ms = 0;		/* it has waited for that */
 	s->heard = instant_now();
 	if (heard_self)
 	{
@@ -395,14 +401,11 @@ take(const kfk_source *source, kfk_client *client, kfk_share *s)
 		lose(source, s);		/* another one was first: to take it from him must be asked for anew */
 	else if (s->known && s->ruling.released)
 		claim(source, s, s->ruling.next, NULL);
-	else if (is_mine(s))
-	{
-		if (s->ruling.epoch == s->claim_epoch || s->ruling.epoch == s->epoch)
-			s->state = KFK_CLAIMED;
-		else
-			wait_for(source, s, "partition %d: the control topic says that this server claimed it with epoch " INT64_FORMAT ", this database knows of " INT64_FORMAT
-					 ": it was restored; another server may take it over", s->partition, s->ruling.epoch, s->claim_epoch);
-	}
+	else if (is_mine(s) && (s->ruling.epoch == s->claim_epoch || s->ruling.epoch == s->epoch))
+		s->state = KFK_CLAIMED;
+	else if (is_mine(s) && !s->take_over)
+		wait_for(source, s, "partition %d: the control topic says that this server has it with epoch " INT64_FORMAT ", this database knows of " INT64_FORMAT
+				 ": it was restored, or the source made anew; take_over() with its offset", s->partition, s->ruling.epoch, s->claim_epoch);
 	else if (s->known)
 		take_over(source, s);
 	else if (s->take_over && s->from_offset >= 0)
@@ -456,7 +459,7 @@ hold(const kfk_source *source, kfk_share *s)
 {
 	if (is_mine(s) && s->ruling.epoch == s->epoch && !s->ruling.released)
 		return;
-	if (s->known && !is_mine(s) && s->ruling.epoch == s->epoch && is_other_timeline(s->ruling.owner, me))
+	if (s->known && !is_mine(s) && !s->ruling.released && s->ruling.epoch == s->epoch && is_other_timeline(s->ruling.owner, me))
 	{
 		/* This server was a standby of its owner, and is so no longer. */
 		if (kfk_note_promoted(source, s))

@@ -1,16 +1,12 @@
 /*
  * deliver_pg.c
- *	  What became of requests: delivered, to be tried again, or put aside.
+ *	  A batch of results, in one transaction.
  *
- * A batch is one transaction: the requests leave the queue if they are still
- * ours (their row carries our epoch; else the answer is late and dropped), the
- * function that is to be told is called once for all of them, the numbers are
- * written.  The function runs as the queue's owner, who is the session's user;
- * everything else as the extension's owner.
- *
- * Data errors of the function narrow the batch down, as in source workers, by
- * committing good prefixes; the one request goes to http_failures.  Errors of
- * the surroundings change nothing: the caller tries again.
+ * The requests leave the queue if they are still ours (their row carries our
+ * epoch; else the answer is late and dropped), the function that is to be told
+ * is called once for all of them, the numbers are written.  The function runs as
+ * the queue's owner, who is the session's user; everything else as the
+ * extension's owner.
  *
  * Memory: the caller's context.  Locks: rows of the requests and of
  * http_progress, until the batch's end.
@@ -19,13 +15,11 @@
 
 #include "task/worker/worker.h"
 
-#include "access/xact.h"
 #include "catalog/pg_type.h"
 #include "commands/trigger.h"
 #include "miscadmin.h"
 #include "nodes/parsenodes.h"
 #include "parser/parse_func.h"
-#include "pgstat.h"
 #include "utils/array.h"
 #include "utils/builtins.h"
 #include "utils/guc.h"
@@ -40,27 +34,17 @@
 #include "core/process_pg.h"
 #include "core/shared_pg.h"
 
-#define BATCH_BYTES (32 << 20)	/* of contents, in one call; one request at least */
-#define SLICE_AFTER_ERROR 16	/* requests tried at once after one was put aside */
-
-typedef enum outcome
-{
-	COMMITTED,
-	BAD_DATA,
-	TROUBLE
-} outcome;
-
 static Oid	told[] = {TEXTARRAYOID, TEXTARRAYOID, BYTEAARRAYOID, TEXTARRAYOID, TEXTARRAYOID};
 
-static int64
-bytes_in(const tsk_job *job)
+int64
+tsk_bytes_in(const tsk_job *job)
 {
 	return job->content == NULL && job->fault == TSK_FINE && job->transfer ? (int64) job->transfer->len : 0;
 }
 
 /* Count an attempt that is over. */
-static void
-count_attempt(tsk_counts *c, const tsk_job *job)
+void
+tsk_count_attempt(tsk_counts *c, const tsk_job *job)
 {
 	const tsk_transfer *t = job->transfer;
 
@@ -77,8 +61,8 @@ count_attempt(tsk_counts *c, const tsk_job *job)
 	}
 }
 
-static const char *
-last_error(tsk_job **jobs, int n)
+const char *
+tsk_last_error(tsk_job **jobs, int n)
 {
 	while (n-- > 0)
 		if (jobs[n]->error)
@@ -88,9 +72,9 @@ last_error(tsk_job **jobs, int n)
 
 /* ---- within a transaction, as the extension's owner */
 
-/* Take those that are still ours off the queue; the others get id 0. */
-static int
-take_off(const tsk_queue *queue, tsk_job **jobs, int n, bool *ours)
+/* Take those that are still ours off the queue; how many. */
+int
+tsk_take_off(const tsk_queue *queue, tsk_job **jobs, int n, bool *ours)
 {
 	static SPIPlanPtr plan = NULL;
 	static const Oid types[] = {INT8ARRAYOID, INT8OID};
@@ -119,8 +103,8 @@ take_off(const tsk_queue *queue, tsk_job **jobs, int n, bool *ours)
 }
 
 /* A request that was taken off the queue, and of which nobody is told. */
-static void
-put_aside(const tsk_queue *queue, const tsk_job *job, const char *stage, const char *sqlstate, const char *error, const char *detail)
+void
+tsk_put_aside(const tsk_queue *queue, const tsk_job *job, const char *stage, const char *sqlstate, const char *error, const char *detail)
 {
 	static SPIPlanPtr plan = NULL;
 	static const Oid types[] = {INT8OID, INT4OID, TEXTOID, TEXTOID, BYTEAOID, TEXTOID, TEXTOID, TEXTOID, INT4OID, TEXTOID, TEXTOID, TEXTOID, TEXTOID, TIMESTAMPTZOID};
@@ -220,8 +204,8 @@ tell(const char *function, Datum arrays[5])
 /* ---- batches */
 
 /* One transaction for these jobs, which are told to one function, or nobody. */
-static void
-transact(tsk_queue *queue, const tsk_settings *settings, tsk_job **jobs, int n)
+void
+tsk_deliver(tsk_queue *queue, const tsk_settings *settings, tsk_job **jobs, int n)
 {
 	const char *function = jobs[0]->deliver;
 	MemoryContext caller = CurrentMemoryContext;
@@ -241,7 +225,7 @@ transact(tsk_queue *queue, const tsk_settings *settings, tsk_job **jobs, int n)
 	enable_timeout_after(STATEMENT_TIMEOUT, settings->batch_timeout_ms);
 	MemoryContextSwitchTo(TopTransactionContext);
 	tsk_own_begin(&save);
-	n_ours = take_off(queue, jobs, n, ours);
+	n_ours = tsk_take_off(queue, jobs, n, ours);
 	mr_spi_end(&save);
 	MR_FAILPOINT("http.taken_off");
 	exists = function && OidIsValid(LookupFuncName(CompatQualifiedName(function), lengthof(told), told, true));
@@ -259,7 +243,7 @@ transact(tsk_queue *queue, const tsk_settings *settings, tsk_job **jobs, int n)
 	{
 		const tsk_job *job = jobs[i];
 
-		count_attempt(&counts, job);
+		tsk_count_attempt(&counts, job);
 		if (!ours[i])
 		{
 			counts.late++;
@@ -268,25 +252,25 @@ transact(tsk_queue *queue, const tsk_settings *settings, tsk_job **jobs, int n)
 		if (job->fault == TSK_FINE)
 		{
 			fine++;
-			bytes += bytes_in(job);
+			bytes += tsk_bytes_in(job);
 		}
 		else
 			counts.failed++;
 		if (function && !exists)
 		{
-			put_aside(queue, job, "delivery", "42883", psprintf("function %s(text[], text[], bytea[], text[], text[]) does not exist", function), job->error);
+			tsk_put_aside(queue, job, "delivery", "42883", psprintf("function %s(text[], text[], bytea[], text[], text[]) does not exist", function), job->error);
 			counts.undelivered++;
 		}
 		else if (!function && job->fault != TSK_FINE)
 		{
-			put_aside(queue, job, "request", job->sqlstate, job->error, NULL);
+			tsk_put_aside(queue, job, "request", job->sqlstate, job->error, NULL);
 			counts.undelivered++;
 		}
 	}
 	counts.succeeded += fine;
 	counts.bytes_in += bytes;
 	counts.batches++;
-	tsk_write_counts(queue, &counts, last_error(jobs, n), &version);
+	tsk_write_counts(queue, &counts, tsk_last_error(jobs, n), &version);
 	mr_spi_end(&save);
 	immediate = makeNode(ConstraintsSetStmt);
 	immediate->constraints = NIL;
@@ -306,220 +290,4 @@ transact(tsk_queue *queue, const tsk_settings *settings, tsk_job **jobs, int n)
 	mr_worker_count(MR_COUNT_ROWS, (uint64) fine);
 	mr_worker_count(MR_COUNT_BYTES, (uint64) bytes);
 	mr_worker_count(MR_COUNT_DEAD, (uint64) dead);
-}
-
-/* One request that its function does not take: put aside, with the function's error.  A transaction. */
-static void
-put_aside_alone(tsk_queue *queue, tsk_job *job, const ErrorData *error)
-{
-	tsk_counts	counts = queue->counts;
-	ItemPointerData version;
-	mr_owner_save save;
-	bool		ours;
-	char	   *detail = job->error ? job->error : psprintf("%zu bytes had been fetched", job->transfer ? job->transfer->len : 0);
-
-	if (error->detail)
-		detail = psprintf("%s\n%s", error->detail, detail);
-	mr_begin("put a request aside");
-	tsk_own_begin(&save);
-	(void) take_off(queue, &job, 1, &ours);
-	count_attempt(&counts, job);
-	if (ours)
-	{
-		put_aside(queue, job, "delivery", unpack_sql_state(error->sqlerrcode), error->message ? error->message : "unknown error", detail);
-		counts.failed++;
-		counts.undelivered++;
-	}
-	else
-		counts.late++;
-	tsk_write_counts(queue, &counts, error->message, &version);
-	mr_spi_end(&save);
-	mr_commit();
-	mr_worker_count(MR_COUNT_DEAD, ours ? 1 : 0);
-	queue->counts = counts;
-	queue->version = version;
-}
-
-/* Requests that shall be tried again go back into the queue.  A transaction. */
-static void
-put_back(tsk_queue *queue, tsk_job **jobs, int n)
-{
-	static SPIPlanPtr plan = NULL;
-	static const Oid types[] = {INT8OID, INT8OID, TIMESTAMPTZOID, TEXTOID, TEXTOID};
-	tsk_counts	counts = queue->counts;
-	ItemPointerData version;
-	mr_owner_save save;
-	bool	   *ours = palloc(sizeof(bool) * (size_t) n);
-
-	mr_begin("put requests back");
-	tsk_own_begin(&save);
-	mr_prepare(&plan, "UPDATE millrace.http_requests SET epoch = NULL, due_at = $3, sqlstate = $4, error = $5 WHERE id = $1 AND epoch = $2",
-			   lengthof(types), types);
-	for (int i = 0; i < n; i++)
-	{
-		Datum		args[] = {Int64GetDatum(jobs[i]->id), Int64GetDatum(queue->epoch), TimestampTzGetDatum(jobs[i]->due_at),
-		CStringGetTextDatum(jobs[i]->sqlstate), CStringGetTextDatum(jobs[i]->error)};
-
-		SPI_execute_plan(plan, args, NULL, false, 0);
-		ours[i] = SPI_processed == 1;
-		count_attempt(&counts, jobs[i]);
-		if (ours[i])
-			counts.retries++;
-		else
-			counts.late++;
-	}
-	tsk_write_counts(queue, &counts, last_error(jobs, n), &version);
-	mr_spi_end(&save);
-	mr_commit();
-	queue->counts = counts;
-	queue->version = version;
-	mr_worker_count(MR_COUNT_ERRORS, (uint64) n);
-	for (int i = 0; i < n; i++)
-		if (ours[i])
-			tsk_schedule(jobs[i]->id, jobs[i]->due_at);
-}
-
-/* Run one of these transactions; what was wrong in *error. */
-typedef enum step
-{
-	DELIVER,
-	PUT_ASIDE,
-	PUT_BACK
-} step;
-
-static outcome
-attempt(step what, tsk_queue *queue, const tsk_settings *settings, tsk_job **jobs, int n, ErrorData **error)
-{
-	MemoryContext caller = CurrentMemoryContext;
-	volatile outcome result = COMMITTED;
-
-	PG_TRY();
-	{
-		if (what == DELIVER)
-			transact(queue, settings, jobs, n);
-		else if (what == PUT_ASIDE)
-			put_aside_alone(queue, jobs[0], *error);
-		else
-			put_back(queue, jobs, n);
-	}
-	PG_CATCH();
-	{
-		MemoryContextSwitchTo(caller);
-		*error = CopyErrorData();
-		FlushErrorState();
-		disable_timeout(STATEMENT_TIMEOUT, false);
-		AbortCurrentTransaction();
-		QueryCancelPending = false; /* it has been obeyed */
-		pgstat_report_activity(STATE_IDLE, NULL);
-		result = mr_is_data_error((*error)->sqlerrcode) ? BAD_DATA : TROUBLE;
-	}
-	PG_END_TRY();
-	MemoryContextSwitchTo(caller);
-	if (result == COMMITTED)
-		for (int i = 0; i < n; i++)
-			jobs[i]->id = 0;
-	return result;
-}
-
-/* Is less at once worth a try? */
-static bool
-was_too_much(const ErrorData *error)
-{
-	return ERRCODE_TO_CATEGORY(error->sqlerrcode) == ERRCODE_INSUFFICIENT_RESOURCES || error->sqlerrcode == ERRCODE_QUERY_CANCELED;
-}
-
-/* Deliver jobs of one function to the end, or until there is trouble. */
-static bool
-deliver(tsk_queue *queue, const tsk_settings *settings, tsk_job **jobs, int n, ErrorData **error)
-{
-	int			done = 0;
-	int			suspect = 0;	/* a slice up to here failed: the culprit is before it */
-	int			limit = n;
-
-	while (done < n)
-	{
-		int			len = Min(n - done, limit);
-		outcome		result = attempt(DELIVER, queue, settings, jobs + done, len, error);
-
-		if (result == COMMITTED)
-		{
-			done += len;
-			limit = done < suspect ? Max((suspect - done) / 2, 1) : Min(limit * 2, n);
-		}
-		else if (len > 1 && (result == BAD_DATA || was_too_much(*error)))
-		{
-			suspect = result == BAD_DATA ? done + len : suspect;
-			limit = len / 2;
-		}
-		else if (result == BAD_DATA)
-		{
-			if (attempt(PUT_ASIDE, queue, settings, jobs + done, 1, error) != COMMITTED)
-				return false;
-			done++;
-			suspect = 0;
-			limit = SLICE_AFTER_ERROR;
-		}
-		else
-			return false;
-	}
-	return true;
-}
-
-static int
-compare_ids(const void *a, const void *b)
-{
-	int64		x = (*(tsk_job *const *) a)->id;
-	int64		y = (*(tsk_job *const *) b)->id;
-
-	return x < y ? -1 : x > y;
-}
-
-static bool
-same_function(const tsk_job *a, const tsk_job *b)
-{
-	return a->deliver == b->deliver || (a->deliver && b->deliver && strcmp(a->deliver, b->deliver) == 0);
-}
-
-/*
- * Settle finished jobs; those that are have id 0 afterwards.  False: there is
- * trouble, which has been reported; try the others again later.
- */
-bool
-tsk_settle(tsk_queue *queue, const tsk_settings *settings, tsk_job **jobs, int n)
-{
-	tsk_job   **left = palloc(sizeof(tsk_job *) * (size_t) n);
-	tsk_job   **batch = palloc(sizeof(tsk_job *) * (size_t) n);
-	ErrorData  *error = NULL;
-	int			n_batch = 0;
-	int			n_left = 0;
-	bool		good;
-
-	for (int i = 0; i < n; i++)
-		if (jobs[i]->again)
-			batch[n_batch++] = jobs[i];
-		else
-			left[n_left++] = jobs[i];
-	good = n_batch == 0 || attempt(PUT_BACK, queue, settings, batch, n_batch, &error) == COMMITTED;
-	qsort(left, (size_t) n_left, sizeof(tsk_job *), compare_ids);
-	while (good && n_left > 0)
-	{
-		const tsk_job *first = left[0];
-		int64		bytes = 0;
-		int			rest = 0;
-
-		n_batch = 0;
-		for (int i = 0; i < n_left; i++)
-			if (same_function(left[i], first) && (n_batch == 0 || bytes + bytes_in(left[i]) <= BATCH_BYTES))
-			{
-				bytes += bytes_in(left[i]);
-				batch[n_batch++] = left[i];
-			}
-			else
-				left[rest++] = left[i];
-		n_left = rest;
-		good = deliver(queue, settings, batch, n_batch, &error);
-	}
-	if (!good)
-		tsk_report(queue, "waiting", unpack_sql_state(error->sqlerrcode), error->message);
-	return good;
 }

@@ -396,7 +396,6 @@ turn(tsk_queue *queue, tsk_settings *settings)
 		busy = now_us();
 	else if (now_us() - busy > IDLE_MS * INT64CONST(1000))
 	{
-		tsk_report(queue, "stopped", NULL, NULL);
 		tsk_go_idle(queue, tsk_seen());
 		proc_exit(0);
 	}

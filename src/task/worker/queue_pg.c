@@ -186,7 +186,8 @@ tsk_go_idle(tsk_queue *queue, const char *snapshot)
 
 	mr_begin("go idle");
 	tsk_own_begin(&save);
-	mr_prepare(&plan, "UPDATE millrace.http_progress SET idle = $3::pg_snapshot WHERE queue = $1 AND epoch = $2", lengthof(types), types);
+	mr_prepare(&plan, "UPDATE millrace.http_progress SET idle = $3::pg_snapshot, pid = 0, state = 'idle', reason = NULL, sqlstate = NULL, "
+			   "since = now() WHERE queue = $1 AND epoch = $2", lengthof(types), types);
 	SPI_execute_plan(plan, args, NULL, false, 0);
 	mr_spi_end(&save);
 	mr_commit();

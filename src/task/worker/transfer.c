@@ -1,11 +1,10 @@
 /*
  * transfer.c
- *	  libcurl's multi interface, and nothing else.  See transfer.h.
+ *	  libcurl's multi interface: life of nets and transfers.  See transfer.h.
  *
- * HTTP and HTTPS only, no redirects, no proxy, no .netrc, no decompression, no
- * cookies; TLS 1.2 at least; the address is checked where it is connected to,
- * whatever its name resolved to.  libcurl's sockets and its timer lie in an
- * epoll of our own, whose descriptor the caller sleeps on.
+ * What a single request is told and takes in is transfer_one.c.  libcurl's
+ * sockets and its timer lie in an epoll of our own, whose descriptor the caller
+ * sleeps on.
  *
  * The limits of time are our own, not libcurl's: while the caller is at
  * something else, a server is not to blame for bytes that nobody took
@@ -16,9 +15,8 @@
  *
  * Memory: malloc'd; a transfer belongs to its net until tsk_net_done().
  */
-#include "task/worker/transfer.h"
+#include "task/worker/transfer_int.h"
 
-#include <curl/curl.h>
 #include <pthread.h>
 #include <signal.h>
 #include <stdio.h>
@@ -30,46 +28,10 @@
 #include <time.h>
 #include <unistd.h>
 
-#define MAX_HEADERS (64 << 10)	/* bytes of an answer's */
-#define MAX_TOLD (8 << 10)		/* kept of the body of an error */
-#define MAX_UNTOLD (1 << 20)	/* of it in all */
-#define EVENTS 64
+#define EVENTS 64				/* of sockets at a time */
 
-/* A transfer as we see it; the caller sees its first member. */
-typedef struct transfer
-{
-	tsk_transfer t;
-	tsk_net    *net;
-	struct transfer *next;		/* of active, in the order of starting, or of done */
-	CURL	   *easy;
-	struct curl_slist *headers;
-	bool		finished;
-	bool		connected;
-	bool		refused;
-	bool		paused;			/* for want of budget */
-	size_t		room;			/* of body */
-	size_t		header_bytes;
-	int64_t		received;		/* of the body */
-	int64_t		started;		/* microseconds of our clock, which stands still while nobody turns */
-	int64_t		window;			/* when the average speed began to count ... */
-	int64_t		window_bytes;	/* ... and what had come and gone by then */
-	char		curl_error[CURL_ERROR_SIZE];
-} transfer;
-
-struct tsk_net
-{
-	tsk_net_options o;
-	CURLM	   *multi;
-	int			epoll;
-	int			timer;
-	transfer   *active;
-	transfer   *done;
-	int64_t		buffered;		/* bytes of bodies */
-	int64_t		forgiven;		/* microseconds that did not count */
-};
-
-static int64_t
-now_us(const tsk_net *net)
+int64_t
+tsk_now_us(const tsk_net *net)
 {
 	struct timespec t;
 
@@ -124,111 +86,6 @@ set_timer(CURLM *multi, long ms, void *arg)
 		when.it_value.tv_nsec = ms % 1000 * 1000000 + (ms == 0);
 	}
 	return timerfd_settime(net->timer, 0, &when, NULL);
-}
-
-static curl_socket_t
-open_checked(void *arg, curlsocktype purpose, struct curl_sockaddr *address)
-{
-	transfer   *t = arg;
-
-	if (t->net->o.refuses && t->net->o.refuses(&address->addr))
-	{
-		t->refused = true;
-		return CURL_SOCKET_BAD;
-	}
-	return socket(address->family, address->socktype | SOCK_CLOEXEC, address->protocol);
-}
-
-static int
-note_connected(void *arg, char *remote, char *local, int remote_port, int local_port)
-{
-	transfer   *t = arg;
-
-	t->connected = true;
-	t->window = now_us(t->net);
-	return CURL_PREREQFUNC_OK;
-}
-
-/* Give up from within a callback: the reason, which comes back as CURLE_WRITE_ERROR. */
-static size_t
-refuse(transfer *t, tsk_cut cut, const char *error)
-{
-	t->t.cut = cut;
-	snprintf(t->t.error, sizeof(t->t.error), "%s", error);
-	return 0;
-}
-
-static size_t
-take_header(char *data, size_t size, size_t n, void *arg)
-{
-	transfer   *t = arg;
-
-	t->header_bytes += size * n;
-	if (t->header_bytes > MAX_HEADERS)
-		return refuse(t, TSK_NO_HTTP, "the answer's headers are larger than 64 kB");
-	return size * n;
-}
-
-/* Room for len bytes more of a body that shall have `expected` (-1: unknown). */
-static bool
-make_room(transfer *t, size_t len, int64_t expected)
-{
-	size_t		want = t->t.len + len;
-	size_t		room = t->room ? t->room * 2 : 16384;
-	char	   *body;
-
-	if (want <= t->room)
-		return true;
-	if (expected >= (int64_t) want && (int64_t) room > expected)
-		room = (size_t) expected;
-	if (room < want)
-		room = want;
-	body = realloc(t->t.body, room);
-	if (body == NULL)
-		return false;
-	t->t.body = body;
-	t->room = room;
-	return true;
-}
-
-static size_t
-take_body(char *data, size_t size, size_t n, void *arg)
-{
-	transfer   *t = arg;
-	size_t		len = size * n;
-	size_t		keep = len;
-	curl_off_t	expected = -1;
-	long		status = 0;
-	char		error[128];
-
-	curl_easy_getinfo(t->easy, CURLINFO_RESPONSE_CODE, &status);
-	curl_easy_getinfo(t->easy, CURLINFO_CONTENT_LENGTH_DOWNLOAD_T, &expected);
-	if (status < 200 || status > 299)
-	{
-		if (t->received + (int64_t) len > MAX_UNTOLD)
-			return refuse(t, TSK_WHOLE, "");	/* the status says enough */
-		keep = t->t.len >= MAX_TOLD ? 0 : len < MAX_TOLD - t->t.len ? len : MAX_TOLD - t->t.len;
-	}
-	else if (expected > t->net->o.max_bytes || t->received + (int64_t) len > t->net->o.max_bytes)
-	{
-		if (expected > t->net->o.max_bytes)
-			snprintf(error, sizeof(error), "its %lld bytes are more than the %lld allowed", (long long) expected, (long long) t->net->o.max_bytes);
-		else
-			snprintf(error, sizeof(error), "it is larger than the %lld bytes allowed", (long long) t->net->o.max_bytes);
-		return refuse(t, TSK_LARGE, error);
-	}
-	else if (t->net->buffered + (int64_t) len > t->net->o.budget && t != t->net->active)
-	{
-		t->paused = true;
-		return CURL_WRITEFUNC_PAUSE;
-	}
-	if (keep > 0 && !make_room(t, keep, expected))
-		return refuse(t, TSK_MEMORY, "out of memory");
-	memcpy(t->t.body + t->t.len, data, keep);
-	t->t.len += keep;
-	t->net->buffered += (int64_t) keep;
-	t->received += (int64_t) len;
-	return len;
 }
 
 /* ---- life of a net */
@@ -297,10 +154,10 @@ tsk_net_forgive(tsk_net *net, int64_t us)
 	net->forgiven += us;
 }
 
-/* ---- life of a transfer */
+/* ---- life of a tsk_one */
 
 static void
-unlink_from(transfer **list, transfer *t)
+unlink_from(tsk_one **list, tsk_one *t)
 {
 	for (; *list; list = &(*list)->next)
 		if (*list == t)
@@ -311,7 +168,7 @@ unlink_from(transfer **list, transfer *t)
 }
 
 static void
-append_to(transfer **list, transfer *t)
+append_to(tsk_one **list, tsk_one *t)
 {
 	while (*list)
 		list = &(*list)->next;
@@ -322,7 +179,7 @@ append_to(transfer **list, transfer *t)
 void
 tsk_free(tsk_net *net, tsk_transfer *public)
 {
-	transfer   *t = (transfer *) public;
+	tsk_one    *t = (tsk_one *) public;
 	sigset_t	before;
 
 	if (t == NULL)
@@ -342,63 +199,10 @@ tsk_free(tsk_net *net, tsk_transfer *public)
 	free(t);
 }
 
-/* All that a request is told; false if libcurl refuses any of it. */
-static bool
-configure(transfer *t, const tsk_call *call)
-{
-	const tsk_net_options *o = &t->net->o;
-	CURL	   *c = t->easy;
-	bool		good = true;
-
-#define SET(option, value) (good = good && curl_easy_setopt(c, (option), (value)) == CURLE_OK)
-	SET(CURLOPT_URL, call->url);
-	SET(CURLOPT_CUSTOMREQUEST, call->method);
-	SET(CURLOPT_PROTOCOLS_STR, "http,https");
-	SET(CURLOPT_HTTP_VERSION, (long) CURL_HTTP_VERSION_1_1);
-	SET(CURLOPT_PATH_AS_IS, 1L);
-	SET(CURLOPT_DISALLOW_USERNAME_IN_URL, 1L);
-	SET(CURLOPT_FOLLOWLOCATION, 0L);
-	SET(CURLOPT_PROXY, "");
-	SET(CURLOPT_NETRC, (long) CURL_NETRC_IGNORED);
-	SET(CURLOPT_HTTP_CONTENT_DECODING, 0L);
-	SET(CURLOPT_NOSIGNAL, 1L);
-	SET(CURLOPT_QUICK_EXIT, 1L);	/* never wait for a resolver's thread */
-	SET(CURLOPT_SSLVERSION, (long) CURL_SSLVERSION_TLSv1_2);
-	SET(CURLOPT_SSL_VERIFYPEER, o->verify ? 1L : 0L);
-	SET(CURLOPT_SSL_VERIFYHOST, o->verify ? 2L : 0L);
-	SET(CURLOPT_CONNECTTIMEOUT_MS, 3600000L);	/* ours come first */
-	SET(CURLOPT_ERRORBUFFER, t->curl_error);
-	SET(CURLOPT_HTTPHEADER, t->headers);
-	SET(CURLOPT_HEADERFUNCTION, take_header);
-	SET(CURLOPT_HEADERDATA, t);
-	SET(CURLOPT_WRITEFUNCTION, take_body);
-	SET(CURLOPT_WRITEDATA, t);
-	SET(CURLOPT_PREREQFUNCTION, note_connected);
-	SET(CURLOPT_PREREQDATA, t);
-	SET(CURLOPT_OPENSOCKETFUNCTION, open_checked);
-	SET(CURLOPT_OPENSOCKETDATA, t);
-	SET(CURLOPT_PRIVATE, t);
-	if (call->body)
-	{
-		SET(CURLOPT_POSTFIELDSIZE_LARGE, (curl_off_t) call->body_len);
-		SET(CURLOPT_POSTFIELDS, call->body);
-	}
-	if (o->ca_pem)
-	{
-		struct curl_blob pem = {(void *) o->ca_pem, strlen(o->ca_pem), CURL_BLOB_NOCOPY};
-
-		SET(CURLOPT_CAINFO_BLOB, &pem);
-	}
-	if (o->ca_location)
-		SET(CURLOPT_CAINFO, o->ca_location);
-#undef SET
-	return good;
-}
-
 tsk_transfer *
 tsk_start(tsk_net *net, const tsk_call *call, void *subject, char *error, size_t error_size)
 {
-	transfer   *t = calloc(1, sizeof(*t));
+	tsk_one    *t = calloc(1, sizeof(*t));
 	sigset_t	before;
 	bool		good = t != NULL;
 
@@ -418,7 +222,7 @@ tsk_start(tsk_net *net, const tsk_call *call, void *subject, char *error, size_t
 		t->headers = more ? more : t->headers;
 	}
 	block_signals(&before);
-	good = good && (t->easy = curl_easy_init()) != NULL && configure(t, call) && curl_multi_add_handle(net->multi, t->easy) == CURLM_OK;
+	good = good && (t->easy = curl_easy_init()) != NULL && tsk_configure(t, call) && curl_multi_add_handle(net->multi, t->easy) == CURLM_OK;
 	restore_signals(&before);
 	if (!good)
 	{
@@ -430,13 +234,13 @@ tsk_start(tsk_net *net, const tsk_call *call, void *subject, char *error, size_t
 		tsk_free(net, &t->t);
 		return NULL;
 	}
-	t->started = t->window = now_us(net);
+	t->started = t->window = tsk_now_us(net);
 	return &t->t;
 }
 
 /* It has ended; what has gone over the wire is noted. */
 static void
-finish(transfer *t)
+finish(tsk_one *t)
 {
 	tsk_net    *net = t->net;
 	long		status = 0;
@@ -449,7 +253,7 @@ finish(transfer *t)
 	n = 0;
 	curl_easy_getinfo(t->easy, CURLINFO_SIZE_UPLOAD_T, &n);
 	t->t.sent = n;
-	t->t.duration_us = now_us(net) - t->started;
+	t->t.duration_us = tsk_now_us(net) - t->started;
 	curl_multi_remove_handle(net->multi, t->easy);
 	curl_easy_cleanup(t->easy);
 	t->easy = NULL;
@@ -459,61 +263,16 @@ finish(transfer *t)
 }
 
 static void
-finish_cut(transfer *t, tsk_cut cut, const char *error)
+finish_cut(tsk_one *t, tsk_cut cut, const char *error)
 {
 	t->t.cut = cut;
 	snprintf(t->t.error, sizeof(t->t.error), "%s", error);
 	finish(t);
 }
 
-/* libcurl has ended it. */
-static void
-judge(transfer *t, CURLcode result)
-{
-	const char *error = t->curl_error[0] ? t->curl_error : curl_easy_strerror(result);
-
-	switch (result)
-	{
-		case CURLE_OK:
-			finish(t);
-			break;
-		case CURLE_WRITE_ERROR:	/* one of our callbacks' refusals */
-			if (t->t.error[0] == '\0' && t->received <= MAX_UNTOLD - CURL_MAX_WRITE_SIZE)
-				finish_cut(t, TSK_LOST, error);
-			else
-				finish(t);
-			break;
-		case CURLE_PARTIAL_FILE:
-			finish_cut(t, TSK_TRUNCATED, error);
-			break;
-		case CURLE_OPERATION_TIMEDOUT:
-			finish_cut(t, TSK_SLOW, error);
-			break;
-		case CURLE_OUT_OF_MEMORY:
-			finish_cut(t, TSK_MEMORY, error);
-			break;
-		case CURLE_SEND_ERROR:
-		case CURLE_RECV_ERROR:
-		case CURLE_GOT_NOTHING:
-			finish_cut(t, TSK_LOST, error);
-			break;
-		case CURLE_UNSUPPORTED_PROTOCOL:
-		case CURLE_WEIRD_SERVER_REPLY:
-		case CURLE_HTTP2:
-		case CURLE_BAD_CONTENT_ENCODING:
-			finish_cut(t, TSK_NO_HTTP, error);
-			break;
-		default:
-			if (t->refused)
-				finish_cut(t, TSK_REFUSED, "the server's address is of a private network");
-			else
-				finish_cut(t, t->connected ? TSK_LOST : TSK_UNCONNECTED, error);
-	}
-}
-
 /* Bytes of bodies that have come and gone. */
 static int64_t
-moved(const transfer *t)
+moved(const tsk_one *t)
 {
 	curl_off_t	n = 0;
 
@@ -523,7 +282,7 @@ moved(const transfer *t)
 
 /* Microseconds until the first of a transfer's limits of time; says which in error if that has passed. */
 static int64_t
-left_us(const transfer *t, int64_t now, char *error, size_t error_size)
+left_us(const tsk_one *t, int64_t now, char *error, size_t error_size)
 {
 	const tsk_net_options *o = &t->net->o;
 	int64_t		whole = t->started + o->timeout_ms * INT64_C(1000) - now;
@@ -543,10 +302,10 @@ int
 tsk_net_wait_ms(const tsk_net *net)
 {
 	int64_t		least = INT64_MAX;
-	int64_t		now = now_us(net);
+	int64_t		now = tsk_now_us(net);
 	char		error[8];
 
-	for (const transfer *t = net->active; t; t = t->next)
+	for (const tsk_one *t = net->active; t; t = t->next)
 	{
 		int64_t		left = left_us(t, now, error, sizeof(error));
 
@@ -559,10 +318,10 @@ tsk_net_wait_ms(const tsk_net *net)
 static void
 look_after(tsk_net *net)
 {
-	int64_t		now = now_us(net);
+	int64_t		now = tsk_now_us(net);
 	char		error[128];
 
-	for (transfer *t = net->active, *next; t; t = next)
+	for (tsk_one *t = net->active, *next; t; t = next)
 	{
 		next = t->next;
 		if (t->paused && (net->buffered < net->o.budget || t == net->active))
@@ -625,10 +384,11 @@ tsk_net_turn(tsk_net *net)
 		if (message->msg == CURLMSG_DONE)
 		{
 			CURLcode	result = message->data.result;	/* the message goes with the handle */
-			transfer   *t = NULL;
+			tsk_one    *t = NULL;
 
 			curl_easy_getinfo(message->easy_handle, CURLINFO_PRIVATE, (char **) &t);
-			judge(t, result);
+			tsk_note_result(t, result);
+			finish(t);
 		}
 	look_after(net);
 	restore_signals(&before);
@@ -637,7 +397,7 @@ tsk_net_turn(tsk_net *net)
 tsk_transfer *
 tsk_net_done(tsk_net *net)
 {
-	transfer   *t = net->done;
+	tsk_one    *t = net->done;
 
 	if (t == NULL)
 		return NULL;

@@ -2,7 +2,7 @@
  * transfer.h
  *	  Many HTTP requests at once, by libcurl.
  *
- * transfer.c is the only file here that knows libcurl, and knows no PostgreSQL.
+ * transfer*.c are the only files here that know libcurl, and know no PostgreSQL.
  * No call waits: sleep on tsk_net_fd() for tsk_net_wait_ms() at most, turn, and
  * take what has finished.
  */

@@ -6,10 +6,11 @@
  *	queue_pg.c		rows of http_queues and http_progress: taking over, counters, reports
  *	claim_pg.c		which requests are next, and taking them
  *	settings_pg.c	the foreign server
- *	deliver_pg.c	results: delivered, tried again, put aside
+ *	settle_pg.c		results: delivered, tried again, put aside
+ *	deliver_pg.c	a batch of them, in one transaction
  *	outcome.c		what an answer means
  *	s3.c sigv4.c	requests to stores
- *	transfer.c		libcurl
+ *	transfer*.c		libcurl
  */
 #ifndef MILLRACE_TASK_WORKER_H
 #define MILLRACE_TASK_WORKER_H
@@ -110,7 +111,16 @@ extern bool tsk_more_waits(void);	/* is there more to be claimed at once? */
 extern TimestampTz tsk_next_due(void);	/* of those scheduled; DT_NOEND: none */
 extern const char *tsk_seen(void);	/* every request that this snapshot saw is dealt with, but for scheduled ones */
 
-/* deliver_pg.c; each in transactions of its own */
+/* deliver_pg.c */
+extern int64 tsk_bytes_in(const tsk_job *job);	/* fetched */
+extern void tsk_count_attempt(tsk_counts *counts, const tsk_job *job);	/* that is over */
+extern const char *tsk_last_error(tsk_job **jobs, int n);
+extern void tsk_deliver(tsk_queue *queue, const tsk_settings *settings, tsk_job **jobs, int n);	/* to one function, or nobody; a transaction */
+/* in a transaction, as the extension's owner */
+extern int	tsk_take_off(const tsk_queue *queue, tsk_job **jobs, int n, bool *ours);
+extern void tsk_put_aside(const tsk_queue *queue, const tsk_job *job, const char *stage, const char *sqlstate, const char *error, const char *detail);
+
+/* settle_pg.c; in transactions of its own */
 extern bool tsk_settle(tsk_queue *queue, const tsk_settings *settings, tsk_job **jobs, int n);	/* false: not now; what is settled has id 0 */
 
 #endif							/* MILLRACE_TASK_WORKER_H */

@@ -1,0 +1,253 @@
+/*
+ * settle_pg.c
+ *	  What became of requests: delivered, to be tried again, or put aside.
+ *
+ * Requests are delivered in batches, one function each (deliver_pg.c).  Data
+ * errors of the function narrow a batch down, as in source workers, by
+ * committing good prefixes; the one request goes to http_failures.  Errors of
+ * the surroundings change nothing: the caller tries again.
+ *
+ * Memory: the caller's context.  Locks: those of each transaction.
+ */
+#include "postgres.h"
+
+#include "task/worker/worker.h"
+
+#include "access/xact.h"
+#include "catalog/pg_type.h"
+#include "miscadmin.h"
+#include "pgstat.h"
+#include "utils/builtins.h"
+#include "utils/memutils.h"
+#include "utils/timeout.h"
+#include "utils/timestamp.h"
+
+#include "core/process_pg.h"
+#include "core/shared_pg.h"
+
+#define BATCH_BYTES (32 << 20)	/* of contents, in one call; one request at least */
+#define SLICE_AFTER_ERROR 16	/* requests tried at once after one was put aside */
+
+typedef enum outcome
+{
+	COMMITTED,
+	BAD_DATA,
+	TROUBLE
+} outcome;
+
+/* The transactions here. */
+typedef enum step
+{
+	DELIVER,
+	PUT_ASIDE,
+	PUT_BACK
+} step;
+
+/* One request that its function does not take: put aside, with the function's error.  A transaction. */
+static void
+put_aside_alone(tsk_queue *queue, tsk_job *job, const ErrorData *error)
+{
+	tsk_counts	counts = queue->counts;
+	ItemPointerData version;
+	mr_owner_save save;
+	bool		ours;
+	char	   *detail = job->error ? job->error : psprintf("%zu bytes had been fetched", job->transfer ? job->transfer->len : 0);
+
+	if (error->detail)
+		detail = psprintf("%s\n%s", error->detail, detail);
+	mr_begin("put a request aside");
+	tsk_own_begin(&save);
+	(void) tsk_take_off(queue, &job, 1, &ours);
+	tsk_count_attempt(&counts, job);
+	if (ours)
+	{
+		tsk_put_aside(queue, job, "delivery", unpack_sql_state(error->sqlerrcode), error->message ? error->message : "unknown error", detail);
+		counts.failed++;
+		counts.undelivered++;
+	}
+	else
+		counts.late++;
+	tsk_write_counts(queue, &counts, error->message, &version);
+	mr_spi_end(&save);
+	mr_commit();
+	mr_worker_count(MR_COUNT_DEAD, ours ? 1 : 0);
+	queue->counts = counts;
+	queue->version = version;
+}
+
+/* Requests that shall be tried again go back into the queue.  A transaction. */
+static void
+put_back(tsk_queue *queue, tsk_job **jobs, int n)
+{
+	static SPIPlanPtr plan = NULL;
+	static const Oid types[] = {INT8OID, INT8OID, TIMESTAMPTZOID, TEXTOID, TEXTOID};
+	tsk_counts	counts = queue->counts;
+	ItemPointerData version;
+	mr_owner_save save;
+	bool	   *ours = palloc(sizeof(bool) * (size_t) n);
+
+	mr_begin("put requests back");
+	tsk_own_begin(&save);
+	mr_prepare(&plan, "UPDATE millrace.http_requests SET epoch = NULL, due_at = $3, sqlstate = $4, error = $5 WHERE id = $1 AND epoch = $2",
+			   lengthof(types), types);
+	for (int i = 0; i < n; i++)
+	{
+		Datum		args[] = {Int64GetDatum(jobs[i]->id), Int64GetDatum(queue->epoch), TimestampTzGetDatum(jobs[i]->due_at),
+		CStringGetTextDatum(jobs[i]->sqlstate), CStringGetTextDatum(jobs[i]->error)};
+
+		SPI_execute_plan(plan, args, NULL, false, 0);
+		ours[i] = SPI_processed == 1;
+		tsk_count_attempt(&counts, jobs[i]);
+		if (ours[i])
+			counts.retries++;
+		else
+			counts.late++;
+	}
+	tsk_write_counts(queue, &counts, tsk_last_error(jobs, n), &version);
+	mr_spi_end(&save);
+	mr_commit();
+	queue->counts = counts;
+	queue->version = version;
+	mr_worker_count(MR_COUNT_ERRORS, (uint64) n);
+	for (int i = 0; i < n; i++)
+		if (ours[i])
+			tsk_schedule(jobs[i]->id, jobs[i]->due_at);
+}
+
+/* Run one of these transactions; what was wrong in *error. */
+static outcome
+attempt(step what, tsk_queue *queue, const tsk_settings *settings, tsk_job **jobs, int n, ErrorData **error)
+{
+	MemoryContext caller = CurrentMemoryContext;
+	volatile outcome result = COMMITTED;
+
+	PG_TRY();
+	{
+		if (what == DELIVER)
+			tsk_deliver(queue, settings, jobs, n);
+		else if (what == PUT_ASIDE)
+			put_aside_alone(queue, jobs[0], *error);
+		else
+			put_back(queue, jobs, n);
+	}
+	PG_CATCH();
+	{
+		MemoryContextSwitchTo(caller);
+		*error = CopyErrorData();
+		FlushErrorState();
+		disable_timeout(STATEMENT_TIMEOUT, false);
+		AbortCurrentTransaction();
+		QueryCancelPending = false; /* it has been obeyed */
+		pgstat_report_activity(STATE_IDLE, NULL);
+		result = mr_is_data_error((*error)->sqlerrcode) ? BAD_DATA : TROUBLE;
+	}
+	PG_END_TRY();
+	MemoryContextSwitchTo(caller);
+	if (result == COMMITTED)
+		for (int i = 0; i < n; i++)
+			jobs[i]->id = 0;
+	return result;
+}
+
+/* Is less at once worth a try? */
+static bool
+was_too_much(const ErrorData *error)
+{
+	return ERRCODE_TO_CATEGORY(error->sqlerrcode) == ERRCODE_INSUFFICIENT_RESOURCES || error->sqlerrcode == ERRCODE_QUERY_CANCELED;
+}
+
+/* Deliver jobs of one function to the end, or until there is trouble. */
+static bool
+deliver(tsk_queue *queue, const tsk_settings *settings, tsk_job **jobs, int n, ErrorData **error)
+{
+	int			done = 0;
+	int			suspect = 0;	/* a slice up to here failed: the culprit is before it */
+	int			limit = n;
+
+	while (done < n)
+	{
+		int			len = Min(n - done, limit);
+		outcome		result = attempt(DELIVER, queue, settings, jobs + done, len, error);
+
+		if (result == COMMITTED)
+		{
+			done += len;
+			limit = done < suspect ? Max((suspect - done) / 2, 1) : Min(limit * 2, n);
+		}
+		else if (len > 1 && (result == BAD_DATA || was_too_much(*error)))
+		{
+			suspect = result == BAD_DATA ? done + len : suspect;
+			limit = len / 2;
+		}
+		else if (result == BAD_DATA)
+		{
+			if (attempt(PUT_ASIDE, queue, settings, jobs + done, 1, error) != COMMITTED)
+				return false;
+			done++;
+			suspect = 0;
+			limit = SLICE_AFTER_ERROR;
+		}
+		else
+			return false;
+	}
+	return true;
+}
+
+static int
+compare_ids(const void *a, const void *b)
+{
+	int64		x = (*(tsk_job *const *) a)->id;
+	int64		y = (*(tsk_job *const *) b)->id;
+
+	return x < y ? -1 : x > y;
+}
+
+static bool
+same_function(const tsk_job *a, const tsk_job *b)
+{
+	return a->deliver == b->deliver || (a->deliver && b->deliver && strcmp(a->deliver, b->deliver) == 0);
+}
+
+/*
+ * Settle finished jobs; those that are have id 0 afterwards.  False: there is
+ * trouble, which has been reported; try the others again later.
+ */
+bool
+tsk_settle(tsk_queue *queue, const tsk_settings *settings, tsk_job **jobs, int n)
+{
+	tsk_job   **left = palloc(sizeof(tsk_job *) * (size_t) n);
+	tsk_job   **batch = palloc(sizeof(tsk_job *) * (size_t) n);
+	ErrorData  *error = NULL;
+	int			n_batch = 0;
+	int			n_left = 0;
+	bool		good;
+
+	for (int i = 0; i < n; i++)
+		if (jobs[i]->again)
+			batch[n_batch++] = jobs[i];
+		else
+			left[n_left++] = jobs[i];
+	good = n_batch == 0 || attempt(PUT_BACK, queue, settings, batch, n_batch, &error) == COMMITTED;
+	qsort(left, (size_t) n_left, sizeof(tsk_job *), compare_ids);
+	while (good && n_left > 0)
+	{
+		const tsk_job *first = left[0];
+		int64		bytes = 0;
+		int			rest = 0;
+
+		n_batch = 0;
+		for (int i = 0; i < n_left; i++)
+			if (same_function(left[i], first) && (n_batch == 0 || bytes + tsk_bytes_in(left[i]) <= BATCH_BYTES))
+			{
+				bytes += tsk_bytes_in(left[i]);
+				batch[n_batch++] = left[i];
+			}
+			else
+				left[rest++] = left[i];
+		n_left = rest;
+		good = deliver(queue, settings, batch, n_batch, &error);
+	}
+	if (!good)
+		tsk_report(queue, "waiting", unpack_sql_state(error->sqlerrcode), error->message);
+	return good;
+}
