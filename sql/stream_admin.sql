@@ -51,6 +51,7 @@ SELECT millrace.create_source('regress_s', 'regress_k', 'topic', 'regress_target
 SELECT millrace.create_source('regress_s', 'regress_k', 'topic', 'regress_target', '{"header": ["a", 1]}');
 SELECT millrace.create_source('regress_s', 'regress_k', 'topic', 'regress_target', '{"null": 0}');
 SELECT millrace.create_source('regress_s', 'regress_k', 'topic', 'regress_target', '{"columns": {"$thing": "a"}}');
+SELECT millrace.create_source('regress_s', 'regress_k', 'topic', 'regress_target', '{"columns": {"x": "a", "y": "a"}}');
 SELECT millrace.create_source('regress_s', 'regress_k', 'topic', 'regress_target', '{"tombstones": "delete"}');
 SELECT millrace.create_source('regress_s', 'regress_k', 'topic', 'regress_target', '{"on_conflict": "update"}');
 SELECT millrace.create_source('regress_s', 'regress_k', '', 'regress_target');

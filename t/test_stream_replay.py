@@ -96,6 +96,7 @@ def ranges(c, kafka):
         tap.same((places(c, f'shadow_{i}'), letters(c, name)), ([m for m in there if m not in dead], [m for m in there if m in dead]), f'from {begin} to {end}: rows and dead letters')
         rows, bad = len([m for m in there if m not in dead]), len([m for m in there if m in dead])
         tap.same(figures(c, name), ('finished', str(rows + bad), '0', str(rows), str(bad), 't'), 'its figures')
+        assert c.psql(f"SELECT messages, messages_behind FROM millrace.stat_sources WHERE name = '{name}'") == [(str(rows + bad), '0')]
         gone(c, worker_pids(c, name))
     tap.same((c.value('SELECT count(*) FROM heard'), letters(c, 'ranges')), (heard, [m for m in asked(messages, everything) if m in dead]), 'no trigger of the target fired, no dead letter of the source was touched')
     tap.same(c.psql("SELECT sum(next_offset), max(state) FROM millrace.source_offsets, millrace.sources WHERE name = source AND source = 'ranges'"), [('1500', 'paused')], 'nor the source itself')

@@ -8,6 +8,7 @@
 
 #include "catalog/pg_constraint.h"
 #include "lib/stringinfo.h"
+#include "nodes/bitmapset.h"
 #include "stream/columns.h"
 #include "stream/options.h"
 #include "stream/stream.h"
@@ -234,6 +235,7 @@ check_columns(const char *name, const JsonbValue *v, Oid target)
 	JsonbIterator *it;
 	JsonbValue	member;
 	JsonbIteratorToken token;
+	Bitmapset  *seen = NULL;
 
 	if (v->type != jbvBinary || !JsonContainerIsObject(v->val.binary.data))
 		ereport(ERROR,
@@ -259,6 +261,12 @@ check_columns(const char *name, const JsonbValue *v, Oid target)
 					(errcode(ERRCODE_UNDEFINED_COLUMN),
 					 errmsg("column \"%s\" of source option \"columns\" does not exist in table \"%s\"", column,
 							OidIsValid(target) ? get_rel_name(target) : "?")));
+		if (bms_is_member(get_attnum(target, column), seen))
+			ereport(ERROR,
+					(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+					 errmsg("source option \"columns\" maps two keys to column \"%s\"", column),
+					 errhint("Option \"transform\" can choose between keys.")));
+		seen = bms_add_member(seen, get_attnum(target, column));
 	}
 }
 

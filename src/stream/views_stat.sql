@@ -33,7 +33,7 @@ COMMENT ON COLUMN millrace.stat_sources.workers IS 'workers that share its parti
 COMMENT ON COLUMN millrace.stat_sources.messages_per_s IS 'messages committed, over the last 10 s, by all workers; the columns of name _1m: over the last minute';
 COMMENT ON COLUMN millrace.stat_sources.bytes_per_s IS 'their keys and values';
 COMMENT ON COLUMN millrace.stat_sources.load IS 'workers that were busy with a batch, on average over the last 10 s';
-COMMENT ON COLUMN millrace.stat_sources.messages_behind IS 'messages from its offsets to the ends of its partitions';
+COMMENT ON COLUMN millrace.stat_sources.messages_behind IS 'messages from its offsets to the ends of its partitions, or of the replay';
 COMMENT ON COLUMN millrace.stat_sources.messages_behind_stable IS 'those of them that it may read: the others lie behind the last stable offset, in or after a transaction that its producer left open';
 COMMENT ON COLUMN millrace.stat_sources.batch_messages IS 'messages a batch, over the last minute';
 COMMENT ON COLUMN millrace.stat_sources.batch_ms IS 'milliseconds a batch took, from decoding to commit, over the last minute';

@@ -375,6 +375,23 @@ make_children(parser *ps, const json_value *list, avro_name space, int node)
 	return true;
 }
 
+/*
+ * Schemas that this one refers to come before it: {"references": [...], "type":
+ * ...}.  The specification has no such thing, but in an object of this form
+ * anything else is to be ignored.
+ */
+static bool
+make_references(parser *ps, const json_value *v)
+{
+	const json_value *list = ps->n == 0 ? member(v, "references") : NULL;
+	int			ignored;
+
+	for (v = list && list->type == JSON_ARRAY ? list->first : NULL; v != NULL; v = v->next)
+		if (!make_type(ps, v, (avro_name) {NULL, 0}, &ignored))
+			return false;
+	return true;
+}
+
 /* {"type": ...} */
 static bool
 make_object(parser *ps, const json_value *v, avro_name space, int *out)
@@ -436,7 +453,7 @@ make_object(parser *ps, const json_value *v, avro_name space, int *out)
 			return make_children(ps, member(v, complex[i].type == AVRO_ENUM ? "symbols" : "fields"), space, node);
 		}
 	}
-	if (!make_type(ps, type, space, out))
+	if (!make_references(ps, v) || !make_type(ps, type, space, out))
 		return false;
 	if (ps->nodes[*out].type <= AVRO_STRING && ps->nodes[*out].logical == AVRO_PLAIN)
 		set_logical(&ps->nodes[*out], v);

@@ -63,8 +63,9 @@ kfk_gauge(const kfk_source *source, kfk_client *client, kfk_partition *partition
 
 		if (high >= 0)
 			p->high = high;
-		behind += Max(Min(p->high, p->end) - p->next_offset, 0);
-		stable += Max(Min(ls >= 0 ? Min(ls, p->high) : p->high, p->end) - p->next_offset, 0);
+		high = Min(p->high, p->end);
+		behind += Max(high - p->next_offset, 0);
+		stable += Max((ls >= 0 ? Min(ls, high) : high) - p->next_offset, 0);
 	}
 	mr_worker_gauge(MR_GAUGE_BEHIND, behind);
 	mr_worker_gauge(MR_GAUGE_STABLE, stable);

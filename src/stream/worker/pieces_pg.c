@@ -102,13 +102,19 @@ note_reject(void)
 	since_reject = 0;
 }
 
-/* Calls of the target's unconditional AFTER ROW triggers that have ended: the fewest of any; -1 if that is not known. */
+/*
+ * The row that an AFTER ROW trigger was at, by the calls of unconditional ones
+ * that have ended: the fewest of any.  If those are the foreign keys' and the
+ * error is none of theirs, another trigger raised it, behind them at the row
+ * before.  -1: not known.
+ */
 static double
-triggers_done(void)
+triggers_at(int sqlerrcode)
 {
 	List	   *relations = watched->estate->es_opened_result_relations;
 	ResultRelInfo *rel = list_length(relations) == 1 ? linitial(relations) : NULL;
 	double		done = -1;
+	bool		foreign_keys = true;
 
 	if (rel == NULL || rel->ri_TrigDesc == NULL || rel->ri_TrigInstrument == NULL)
 		return -1;
@@ -117,15 +123,18 @@ triggers_done(void)
 		const Trigger *t = &rel->ri_TrigDesc->triggers[i];
 
 		if (TRIGGER_TYPE_MATCHES(t->tgtype, TRIGGER_TYPE_ROW, TRIGGER_TYPE_AFTER, TRIGGER_TYPE_INSERT) && t->tgqual == NULL &&
-			t->tgenabled != TRIGGER_DISABLED && (done < 0 || rel->ri_TrigInstrument[i].tuplecount < done))
-			done = rel->ri_TrigInstrument[i].tuplecount;
+			t->tgenabled != TRIGGER_DISABLED)
+		{
+			done = done < 0 ? rel->ri_TrigInstrument[i].tuplecount : Min(done, rel->ri_TrigInstrument[i].tuplecount);
+			foreign_keys = foreign_keys && t->tgisinternal;
+		}
 	}
-	return done;
+	return foreign_keys && sqlerrcode != ERRCODE_FOREIGN_KEY_VIOLATION ? done - 1 : done;
 }
 
 /* Index of the item that the statement was at when it failed; -1: unknown. */
 static int
-guess(const kfk_source *source, const kfk_item *items, int n)
+guess(const kfk_source *source, const kfk_item *items, int n, int sqlerrcode)
 {
 	double		row;
 	double		rows = 0;
@@ -138,7 +147,7 @@ guess(const kfk_source *source, const kfk_item *items, int n)
 				rows++;
 	row = (double) watched->estate->es_processed;
 	if (row >= rows)
-		row = triggers_done();
+		row = triggers_at(sqlerrcode);
 	if (row < 0 || row >= rows)
 		return -1;
 	for (int i = 0; i < n; i++)
@@ -175,10 +184,10 @@ insert_piece(const kfk_source *source, kfk_target *target, kfk_item *items, int 
 	}
 	PG_CATCH();
 	{
-		*at = guess(source, items, n);
 		watching = false;
 		MemoryContextSwitchTo(cxt);
 		failure->error = CopyErrorData();
+		*at = guess(source, items, n, failure->error->sqlerrcode);
 		if (!kfk_is_data_error(failure->error->sqlerrcode))
 			PG_RE_THROW();
 		FlushErrorState();
@@ -243,9 +252,6 @@ kfk_insert_in_pieces(const kfk_source *source, kfk_target *target, kfk_item *ite
 		{
 			suspect = done + len;
 
-			/* A trigger with a condition is not counted: of a piece up to the guess, its last row may be the one. */
-			if (at < 0 && to_guess)
-				at = len - 1;
 			to_guess = at > 0;
 			limit = at > 0 ? at : at == 0 ? 1 : len / 2;
 		}

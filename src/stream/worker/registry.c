@@ -82,7 +82,7 @@ kfk_ask_end(kfk_question *q)
 }
 
 kfk_question *
-kfk_ask(const kfk_registry *registry, uint32_t id, char *error, size_t error_size)
+kfk_ask(const kfk_registry *registry, const char *path, char *error, size_t error_size)
 {
 	static bool initialized = false;
 	kfk_question *q = calloc(1, sizeof(*q));
@@ -95,7 +95,7 @@ kfk_ask(const kfk_registry *registry, uint32_t id, char *error, size_t error_siz
 		initialized = curl_global_init(CURL_GLOBAL_DEFAULT) == CURLE_OK;
 	while (len > 0 && registry->url[len - 1] == '/')
 		len--;
-	if ((size_t) snprintf(url, sizeof(url), "%.*s/schemas/ids/%u", (int) len, registry->url, id) >= sizeof(url))
+	if ((size_t) snprintf(url, sizeof(url), "%.*s/%s", (int) len, registry->url, path) >= sizeof(url))
 	{
 		snprintf(error, error_size, "the registry's URL is too long");
 		free(q);

@@ -25,8 +25,8 @@ typedef struct kfk_registry
 
 typedef struct kfk_question kfk_question;
 
-/* Ask for the schema of an id; NULL, with the reason in error, if that cannot be. */
-extern kfk_question *kfk_ask(const kfk_registry *registry, uint32_t id, char *error, size_t error_size);
+/* Ask for something below the registry's URL, such as "schemas/ids/7"; NULL, with the reason in error, if that cannot be. */
+extern kfk_question *kfk_ask(const kfk_registry *registry, const char *path, char *error, size_t error_size);
 
 /* Go on; true when there is an answer or there will be none. */
 extern bool kfk_ask_turn(kfk_question *question);

@@ -21,6 +21,18 @@
 #include "stream/worker/registry.h"
 
 #define TURN_MS 20				/* between looks at a question */
+#define MAX_REFERENCES 64		/* of a schema to others, in all ... */
+#define MAX_DEPTH 16			/* ... and one behind the other */
+
+/* A schema that is being fetched. */
+typedef struct gathering
+{
+	const kfk_source *source;
+	const kfk_registry *registry;
+	uint32		id;
+	List	   *paths;			/* of the schemas that it refers to, so far */
+	StringInfoData before;		/* their texts */
+} gathering;
 
 /* Strings of a registry's answer as an ASCII line. */
 static char *
@@ -44,41 +56,149 @@ string_member(Jsonb *object, const char *name)
 	return v != NULL && v->type == jbvString ? pnstrdup(v->val.string.val, v->val.string.len) : NULL;
 }
 
-/* The schema in a registry's answer; ERROR if it is none that we can use by itself. */
-static char *
-schema_of(const char *body, uint32 id)
+/* Turn a question until it is answered; it is ended before an ERROR leaves. */
+static void
+await(kfk_question *question)
 {
-	Jsonb	   *answer = DatumGetJsonbP(DirectFunctionCall1(jsonb_in, CStringGetDatum(body)));
-	char	   *schema = string_member(answer, "schema");
-	char	   *type = string_member(answer, "schemaType");
-	JsonbValue	buffer;
-	JsonbValue *references = schema ? getKeyJsonValueFromContainer(&answer->root, "references", 10, &buffer) : NULL;
+	PG_TRY();
+	{
+		while (!kfk_ask_turn(question))
+			kfk_nap(TURN_MS);
+	}
+	PG_CATCH();
+	{
+		kfk_ask_end(question);
+		PG_RE_THROW();
+	}
+	PG_END_TRY();
+}
 
+/* The registry's answer to a path, in the current context; NULL, after saying why there is none. */
+static char *
+ask(gathering *g, const char *path)
+{
+	char		error[512];
+	const char *body = NULL;
+	char	   *copy = NULL;
+	kfk_question *question = kfk_ask(g->registry, path, error, sizeof(error));
+	int			status = 0;
+
+	if (question != NULL)
+	{
+		await(question);
+		status = kfk_answer(question, &body, error, sizeof(error));
+	}
+	if (status == 200)
+		copy = pstrdup(body);
+	else
+		kfk_report(g->source, "waiting", "08006",
+				   status == 0 ? psprintf("Avro schema %u could not be fetched: %s", g->id, plain(error)) :
+				   psprintf("Avro schema %u could not be fetched: the schema registry answered %d: %s", g->id, status, plain(body)));
+	kfk_ask_end(question);
+	return copy;
+}
+
+/* subjects/SUBJECT/versions/VERSION, or NULL if the reference has no such members. */
+static char *
+reference_path(Jsonb *reference)
+{
+	char	   *subject = string_member(reference, "subject");
+	JsonbValue	buffer;
+	JsonbValue *version = subject ? getKeyJsonValueFromContainer(&reference->root, "version", 7, &buffer) : NULL;
+	StringInfoData path;
+
+	if (version == NULL || version->type != jbvNumeric)
+		return NULL;
+	initStringInfo(&path);
+	appendStringInfoString(&path, "subjects/");
+	for (const unsigned char *p = (unsigned char *) subject; *p; p++)
+		if ((*p >= '0' && *p <= '9') || ((*p | 32) >= 'a' && (*p | 32) <= 'z') || strchr("-._~", *p) != NULL)
+			appendStringInfoChar(&path, (char) *p);
+		else
+			appendStringInfo(&path, "%%%02X", *p);
+	appendStringInfo(&path, "/versions/%s", DatumGetCString(DirectFunctionCall1(numeric_out, NumericGetDatum(version->val.numeric))));
+	return path.data;
+}
+
+/*
+ * The schema that the registry has at a path; those that it refers to are
+ * appended to g->before, each behind what it refers to itself.  NULL, after
+ * saying why, if one could not be fetched; ERROR if one cannot be used.
+ */
+static char *
+gather(gathering *g, const char *path, int depth)
+{
+	char	   *body = ask(g, path);
+	Jsonb	   *answer;
+	char	   *schema;
+	char	   *type;
+	JsonbValue	buffer;
+	JsonbValue *references;
+	int			n;
+
+	if (body == NULL)
+		return NULL;
+	answer = DatumGetJsonbP(DirectFunctionCall1(jsonb_in, CStringGetDatum(body)));
+	schema = string_member(answer, "schema");
+	type = string_member(answer, "schemaType");
 	if (schema == NULL || (type != NULL && strcmp(type, "AVRO") != 0))
 		ereport(ERROR,
 				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
-				 errmsg("schema %u of the schema registry is %s", id, schema ? "no Avro schema" : "missing in its answer")));
-	if (references != NULL && references->type == jbvBinary && JsonContainerSize(references->val.binary.data) > 0)
-		ereport(ERROR,
-				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
-				 errmsg("schema %u of the schema registry refers to other schemas", id),
-				 errhint("Add it with these in it by millrace.add_avro_schema().")));
+				 errmsg("schema %u of the schema registry is %s", g->id, schema ? "no Avro schema" : "missing in its answer")));
+	references = getKeyJsonValueFromContainer(&answer->root, "references", 10, &buffer);
+	n = references != NULL && references->type == jbvBinary && JsonContainerIsArray(references->val.binary.data) ?
+		(int) JsonContainerSize(references->val.binary.data) : 0;
+	for (int i = 0; i < n; i++)
+	{
+		JsonbValue *reference = getIthJsonbValueFromContainer(references->val.binary.data, (uint32) i);
+		char	   *to = reference->type == jbvBinary ? reference_path(JsonbValueToJsonb(reference)) : NULL;
+		char	   *text;
+		ListCell   *lc;
+		bool		seen = false;
+
+		if (to == NULL)
+			ereport(ERROR,
+					(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+					 errmsg("schema %u of the schema registry refers to a schema without subject or version", g->id)));
+		foreach(lc, g->paths)
+			seen = seen || strcmp(lfirst(lc), to) == 0;
+		if (seen)
+			continue;
+		if (depth >= MAX_DEPTH || list_length(g->paths) >= MAX_REFERENCES)
+			ereport(ERROR,
+					(errcode(ERRCODE_PROGRAM_LIMIT_EXCEEDED),
+					 errmsg("schema %u of the schema registry refers to more than %d schemas, or %d deep", g->id, MAX_REFERENCES, MAX_DEPTH)));
+		g->paths = lappend(g->paths, to);
+		text = gather(g, to, depth + 1);
+		if (text == NULL)
+			return NULL;
+		appendStringInfo(&g->before, "%s%s", g->before.len > 0 ? ", " : "", text);
+	}
 	return schema;
 }
 
-/* Store what the registry answered.  False, after saying so, if it cannot be used. */
+/* Fetch the schema of an id, with all it refers to in it, and store it.  False, after saying why, if that cannot be. */
 static bool
-store_answer(const kfk_source *source, uint32 id, const char *body)
+fetch(const kfk_source *source, const kfk_registry *registry, uint32 id)
 {
+	gathering	g = {.source = source,.registry = registry,.id = id};
 	MemoryContext caller = CurrentMemoryContext;
 	volatile bool good = false;
 
+	initStringInfo(&g.before);
 	PG_TRY();
 	{
-		kfk_begin("store a schema");
-		kfk_store_schema(source->server, id, schema_of(body, id));
-		kfk_commit();
-		good = true;
+		char	   *schema = gather(&g, psprintf("schemas/ids/%u", id), 0);
+
+		if (schema != NULL && g.before.len > 0)
+			schema = psprintf("{\"references\": [%s], \"type\": %s}", g.before.data, schema);
+		if (schema != NULL)
+		{
+			kfk_begin("store a schema");
+			kfk_store_schema(source->server, id, schema);
+			kfk_commit();
+			good = true;
+		}
 	}
 	PG_CATCH();
 	{
@@ -92,44 +212,6 @@ store_answer(const kfk_source *source, uint32 id, const char *body)
 		kfk_report(source, "waiting", unpack_sql_state(error->sqlerrcode), error->message);
 	}
 	PG_END_TRY();
-	return good;
-}
-
-/* Ask the registry for a schema and store it.  False, after saying why, if it did not give it. */
-static bool
-fetch(const kfk_source *source, const kfk_registry *registry, uint32 id)
-{
-	char		error[512];
-	const char *body = NULL;
-	kfk_question *question = kfk_ask(registry, id, error, sizeof(error));
-	int			status = 0;
-	bool		good;
-
-	if (question != NULL)
-	{
-		PG_TRY();
-		{
-			while (!kfk_ask_turn(question))
-				kfk_nap(TURN_MS);
-		}
-		PG_CATCH();
-		{
-			kfk_ask_end(question);
-			PG_RE_THROW();
-		}
-		PG_END_TRY();
-		status = kfk_answer(question, &body, error, sizeof(error));
-	}
-	if (status == 200)
-		good = store_answer(source, id, body);
-	else
-	{
-		kfk_report(source, "waiting", "08006",
-				   status == 0 ? psprintf("Avro schema %u could not be fetched: %s", id, plain(error)) :
-				   psprintf("Avro schema %u could not be fetched: the schema registry answered %d: %s", id, status, plain(body)));
-		good = false;
-	}
-	kfk_ask_end(question);
 	return good;
 }
 
