@@ -110,6 +110,9 @@ def main():
             eventually('everything is read', lambda: sender.committed >= MESSAGES, 300)
             live = time.monotonic() - last
             sender.join(60)
+        except AssertionError:
+            world.explain()
+            raise
         finally:
             sender.stop = watcher.stop = True
         watcher.join(30)

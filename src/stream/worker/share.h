@@ -39,6 +39,7 @@ typedef enum kfk_hearing
 	KFK_DEAF					/* error says why; close and open again */
 } kfk_hearing;
 extern kfk_hearing kfk_control_hear(const kfk_source *source, kfk_word *word, char *error, size_t error_size);
+extern const char *kfk_control_trouble(void);
 extern bool kfk_control_at_end(void);	/* everything has been heard that was there when it was opened */
 
 /* A partition of ours, as its row of source_shares has it; and what the control topic has said of it. */

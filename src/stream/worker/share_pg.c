@@ -216,7 +216,8 @@ listen(const kfk_source *source)
 		if (shares[i].said && at_most_since(shares[i].asked_at) > source->lease_ms)
 			ereport(ERROR,
 					(errcode(ERRCODE_CONNECTION_FAILURE),
-					 errmsg("control topic \"%s\" does not answer: the lease of partition %d has run out", source->control_topic, shares[i].partition)));
+					 errmsg("control topic \"%s\" does not answer: the lease of partition %d has run out%s%s", source->control_topic, shares[i].partition,
+							kfk_control_trouble()[0] ? "; " : "", kfk_control_trouble())));
 }
 
 /* ---- saying ---- */
