@@ -135,7 +135,7 @@ attempt(step what, tsk_queue *queue, const tsk_settings *settings, tsk_job **job
 		*error = CopyErrorData();
 		FlushErrorState();
 		disable_timeout(STATEMENT_TIMEOUT, false);
-		AbortCurrentTransaction();
+		AbortOutOfAnyTransaction();
 		QueryCancelPending = false; /* it has been obeyed */
 		pgstat_report_activity(STATE_IDLE, NULL);
 		result = mr_is_data_error((*error)->sqlerrcode) ? BAD_DATA : TROUBLE;
