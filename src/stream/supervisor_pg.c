@@ -471,7 +471,7 @@ millrace_supervisor_main(Datum arg)
 			error = CopyErrorData();
 			EmitErrorReport();
 			FlushErrorState();
-			AbortCurrentTransaction();
+			AbortOutOfAnyTransaction();
 			mr_worker_state("waiting", error->message);
 			failures++;
 			nap = 1000L * mr_backoff(failures);

@@ -670,7 +670,7 @@ millrace_source_main(Datum arg)
 			error = CopyErrorData();
 			EmitErrorReport();
 			FlushErrorState();
-			AbortCurrentTransaction();
+			AbortOutOfAnyTransaction();
 			MemoryContextSwitchTo(cxt);
 			close_client();
 			kfk_share_close();

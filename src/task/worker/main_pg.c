@@ -465,7 +465,7 @@ millrace_http_main(Datum arg)
 			error = CopyErrorData();
 			EmitErrorReport();
 			FlushErrorState();
-			AbortCurrentTransaction();
+			AbortOutOfAnyTransaction();
 			MemoryContextSwitchTo(cxt);
 			drop_all();
 			net_outdated = true;
