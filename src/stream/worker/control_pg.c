@@ -156,7 +156,7 @@ read_word(const kfk_source *source, const kfk_message *m, kfk_word *word)
 		sscanf(value, "{\"epoch\": " INT64_FORMAT ", \"claim\": " INT64_FORMAT ", \"start\": " INT64_FORMAT ", \"next\": " INT64_FORMAT
 			   ", \"lease_ms\": %d, \"nonce\": " UINT64_FORMAT ", \"state\": \"%15[a-z]\"",
 			   &word->epoch, &word->claim, &word->start, &word->next, &word->lease_ms, &word->nonce, state) != 7 ||
-		word->lease_ms < 0 || word->lease_ms > 3600000 || word->epoch < 1 || word->start < 0 || word->next < word->start)
+		word->lease_ms < 0 || word->lease_ms > 3600000 || word->epoch < 1 || word->start < 0 || word->next < 0)
 		return false;
 	word->released = strcmp(state, "released") == 0;
 	word->owner = key + topic_len + owner;
