@@ -4,6 +4,7 @@ happens, no transaction open while a server is waited for, no connection to wher
 import hashlib
 import os
 import sys
+import time
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 from lib import tap
@@ -90,7 +91,26 @@ def puts(c, stub):
     tap.same(stat(c, 'puts', 'bytes_out'), '3000004', 'bytes out')
 
 
-PARTS = (answers, retry_after, keys, puts)
+def outage(c, stub):
+    """A server that is down costs few requests an attempt; broken objects do not hold up others."""
+    server(c, 'down', stub, max_attempts=20, backoff_ms=100)
+    stub.down.set()
+    paths = ['b-1/ok-10/o%d' % i for i in range(500)]
+    fetch(c, 'down', *paths)
+    time.sleep(5)
+    stub.down.clear()
+    settled(c, 'down')
+    tried = sum(1 for p in paths if len(stub.calls('/' + p)) > 1)
+    tap.ok(tried <= 30 and stat(c, 'down', 'succeeded') == '500', '5 s of 503 cost %d of 500 requests an attempt, and none its result' % tried)
+    broken = ['b-1/flaky-99/o%d' % i for i in range(40)]
+    server(c, 'broken', stub, max_attempts=20, backoff_ms=1000)
+    t = time.monotonic()
+    fetch(c, 'broken', *broken, *['b-1/ok-10/p%d' % i for i in range(200)])
+    c.wait_for("SELECT succeeded FROM millrace.stat_http WHERE server = 'broken'", '200')
+    tap.ok(stat(c, 'broken', 'waiting + in_flight') == '40', '200 objects came past 40 broken ones in %.1f s' % (time.monotonic() - t))
+
+
+PARTS = (answers, retry_after, keys, puts, outage)
 
 
 def main():

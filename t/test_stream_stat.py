@@ -41,7 +41,7 @@ def sources(c, kafka):
     tap.same(stat(c, 'stat_sources', 'name', 'counted', *TOTALS), want, 'totals are what was sent')
     tap.same(c.value("SELECT count(*) FROM millrace.dead_letters WHERE source = 'counted'"), str(dead), 'and what dead_letters holds')
     tap.same(c.value("SELECT sum(rows) FROM millrace.worker_slots() WHERE kind = 'source' AND name = 'counted'"), want['rows'], "and what shared memory's counters say")
-    rate, size_, load = (float(x) for x in c.psql("SELECT messages_per_s_1m * extract(epoch FROM least(now() - since, '70 s')), bytes_per_s_1m / messages_per_s_1m, load_1m FROM millrace.stat_sources WHERE name = 'counted'")[0])
+    rate, size_, load = (float(x) for x in c.psql("SELECT messages_per_s_1m * extract(epoch FROM greatest(least(now() - since, '70 s'), '1 s')), bytes_per_s_1m / messages_per_s_1m, load_1m FROM millrace.stat_sources WHERE name = 'counted'")[0])
     tap.ok(n * 0.7 < rate < n * 1.4 and abs(size_ - size / n) < 1 and 0 < load < 2, f'rates: {rate:.0f} messages in the last minute, {size_:.1f} bytes each, load {load:.3f}')
 
     c.psql("ALTER TABLE counted DROP CONSTRAINT counted_v_check; SELECT millrace.redrive_dead_letters('counted', overwrite => true)")
@@ -67,7 +67,7 @@ def hanging(c, kafka):
     """A transaction that its producer leaves open."""
     c.psql("SET ROLE app; CREATE TABLE hanging (i int)")
     kafka.create_topic('hanging')
-    producer = kafka.producer(**{'transactional.id': 'hanging'})
+    producer = kafka.producer(**{'transactional.id': 'hanging', 'transaction.timeout.ms': 200000})
     producer.init_transactions()
     kafka.produce('hanging', [(0, None, b'{"i": %d}' % i) for i in range(10)])
     create(c, 'hanging', 'hanging', 'hanging')

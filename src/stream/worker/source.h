@@ -20,7 +20,7 @@
  *	quota_pg.c		  how many there may be before the source halts
  *	schemas_pg.c	  Avro schemas
  *	registry_pg.c	  those that a schema registry has
- *	share_pg.c		  partitions shared with other servers: share.h
+ *	share_pg.c		  partitions shared with other servers, with the files of share.h
  *	held_pg.c		  messages behind a Kafka transaction that is open
  *	gauge_pg.c		  how far behind it is, and the memory it takes, for all to see
  *	replay_pg.c		  replays: where they end, and that they are over
@@ -271,7 +271,7 @@ extern void kfk_bound_replay(const kfk_source *source, int32 partition, int64 en
 extern bool kfk_cut_message(kfk_client *client, const kfk_source *source, kfk_partition *partition, kfk_message *message);
 extern bool kfk_replay_over(const kfk_source *source, const kfk_partition *partitions, int n);
 
-/* share_pg.c: with option control_topic */
+/* share_pg.c, lease_pg.c: with option control_topic */
 extern bool kfk_share_open(const kfk_source *source, kfk_client *client, char *error, size_t error_size);
 extern void kfk_share_close(void);
 extern bool kfk_share_turn(const kfk_source *source, kfk_client *client, const kfk_partition *partitions, int n);
