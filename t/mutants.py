@@ -77,7 +77,7 @@ MUTANTS = [
      ['src/task/worker/deliver_pg.c', ('WHERE id = ANY ($1) AND epoch = $2 RETURNING id', 'WHERE id = ANY ($1) AND $2 > 0 RETURNING id'),
       'src/task/worker/queue_pg.c', ('"WHERE %s queue = $1 AND epoch = $2 RETURNING ctid"', '"WHERE %s queue = $1 AND $2 > 0 RETURNING ctid"')], 'test_stream_points.py', 'token'),
     ('lease not renewed',
-     [STREAM + 'share_pg.c', ('(s->said || s->leased ? at_most_since(s->said_at) >= source->lease_ms / 3 : true))', '!(s->said || s->leased))')], 'test_stream_share.py', 'protocol'),
+     [STREAM + 'lease_pg.c', ('(s->said || s->leased ? kfk_at_most_since(s->said_at) >= source->lease_ms / 3 : true))', '!(s->said || s->leased))')], 'test_stream_share.py', 'protocol'),
     ('messages before next_offset are not dropped',
      [STREAM + 'source_main_pg.c', ('keep = m->offset >= p->taken;', 'keep = true;')], 'test_stream_points.py', 'restarts'),
     ('a full disk makes dead letters',
