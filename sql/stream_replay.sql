@@ -57,7 +57,7 @@ SELECT s.name, s.target, s.owner, s.options, s.state, o.partition, o.next_offset
 SELECT replay, source, topic, "into", state, "from", "to", messages, messages_left, percent, rows, ended_at FROM millrace.replays ORDER BY 1;
 
 -- The shadow table: all that is inside the table, nothing that reaches out of it.
-SELECT pg_get_userbyid(relowner), (SELECT string_agg(pg_get_constraintdef(c.oid), '; ' ORDER BY c.contype) FROM pg_constraint c WHERE conrelid = t.oid) AS constraints,
+SELECT pg_get_userbyid(relowner), (SELECT string_agg(pg_get_constraintdef(c.oid), '; ' ORDER BY c.contype) FROM pg_constraint c WHERE conrelid = t.oid AND c.contype <> 'n') AS constraints,
 	(SELECT count(*) FROM pg_trigger WHERE tgrelid = t.oid) AS triggers FROM pg_class t WHERE relname = 'regress_shadow';
 SELECT column_name, column_default, is_generated FROM information_schema.columns WHERE table_name = 'regress_shadow' ORDER BY ordinal_position;
 

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-# timeout: 900
+# timeout: 1800
 """Objects from a real MinIO, announced on a real Kafka: photos by path, 50 of 5,000 broken in eleven ways; uploads; tables as
 CSV and JSON lines; a store that hangs (60 s in check-full).  What MinIO cannot be made to do a stub does.  Prints TAP."""
 import collections
@@ -130,22 +130,24 @@ def by_path(c, kafka, store, stub):
     ok(pids, 'the worker is killed on the way (%d of them)' % len(pids))
     for pipeline, predictions in (('images', 3 * 4900), ('hostile', 3 * 50)):
         c.wait_for('SELECT count(*) FROM %s.predictions' % pipeline, expect=str(predictions), timeout=300, user='app')
-    c.wait_for('SELECT count(*) FROM images.failures UNION ALL SELECT count(*) FROM hostile.failures', timeout=60, user='app',
-               expect=str(sum(w == 'minio' for w, _, _ in (BROKEN[list(BROKEN)[i % len(BROKEN)]] for i in range(50)))))
+    c.wait_for('SELECT (SELECT count(*) FROM images.failures) + (SELECT count(*) FROM hostile.failures)', expect='50', timeout=60, user='app')
     c.wait_for('SELECT count(*) FROM millrace.http_requests', expect='0', timeout=60)
     note('%.1f s from the first message to the last prediction' % (time.monotonic() - started))
     both = lambda what, table: [r for p in messages for r in c.psql('SELECT %s FROM %s.%s' % (what, p, table))]
-    same(collections.Counter(r[0] for r in both('image_id', 'predictions')), {name: 3 for name in content}, 'each of the 4,950 is predicted by every profile, although the worker was killed')
+    predicted = collections.Counter(r[0] for r in both('image_id', 'predictions'))
+    same({n for n, k in predicted.items() if k == 3} ^ set(content), set(), 'each of the 4,950 is predicted by every profile, although the worker was killed')
     same({r[0]: (r[1], r[2]) for r in both('image_id, stage, sqlstate', 'failures')}, expected, 'the 50 broken ones are in failures, each with its reason')
     same(len(both('1', 'failures')), 50, 'once each')
     for row in both('DISTINCT ON (sqlstate, stage) stage, sqlstate, message', 'failures'):
         note('%s %s %s' % row)
-    same({r[0] for r in both("image_id", "images WHERE content IS NOT NULL")} - set(expected), set(content), 'no photo is without its bytes')
+    same({r[0] for r in both("image_id", "images WHERE content IS NOT NULL")} - set(expected) ^ set(content), set(), 'no photo is without its bytes')
     wrong = [name for name, sha in both("image_id, encode(sha256(content), 'hex')", 'images WHERE content IS NOT NULL')
              if name in content and sha != hashlib.sha256(content[name]).hexdigest()]
     same(wrong, [], 'and those bytes are the objects\', under keys with spaces, +, %, UTF-8 too')
     same(c.value('SELECT count(*) FROM millrace.http_failures'), '0', 'nobody remained untold')
-    tries = {path.split('/')[2]: n for path, n in stub.paths().items()}
+    tries = collections.defaultdict(int)         # the most of any: a killed worker's attempt may not have left it
+    for path, n in stub.paths().items():
+        tries[path.split('/')[2]] = max(n, tries[path.split('/')[2]])
     same({k: n for k, n in tries.items() if k != 'photo'}, {'drip': 3, 'truncated-99': 3, 'flaky-99': 3, 'redirect': 1},
          'what may pass is tried three times, what will not once; a redirection is not followed')
 
@@ -154,8 +156,7 @@ def by_path(c, kafka, store, stub):
     path = c.value("SELECT object_path FROM images.images WHERE image_id = %s" % literal(missing), user='app')
     store.s3.put_object(Bucket='raw-images', Key=path.partition('/')[2], Body=good[7][1])
     waiting = int(c.value('SELECT images.refetch()', user='app'))
-    same(waiting, sum(s == 'fetch' for p, (w, s, _) in ((n, BROKEN[n]) for n in (list(BROKEN)[i % len(BROKEN)] for i in range(50))) if w == 'minio'),
-         'refetch() asks again for all that have no bytes')
+    same(waiting, len([n for n, _ in messages['images'] if expected.get(n, ' ')[0] == 'fetch']), 'refetch() asks again for all that have no bytes')
     c.wait_for('SELECT count(*) FROM millrace.http_requests', expect='0', timeout=60)
     same(c.psql("SELECT count(*) FROM images.predictions WHERE image_id = %s UNION ALL SELECT count(*) FROM images.failures WHERE image_id = %s" % (literal(missing), literal(missing)), user='app'),
          [('3',), ('0',)], 'what has appeared is predicted, and no failure any more')

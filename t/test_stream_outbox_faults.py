@@ -110,6 +110,9 @@ def main():
             writers.nap, writers.limit = 0, ROWS
             for t in writers.threads:
                 t.join(300)
+        except AssertionError:
+            world.explain()
+            raise
         finally:
             writers.stop = True
         world.up()

@@ -10,7 +10,7 @@ import time
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 from lib import tap
 from lib.cluster import SqlError
-from lib.stream import caught_up, create, run
+from lib.stream import caught_up, create, run, wait_up
 
 
 def letters(c, name):
@@ -98,18 +98,6 @@ def strict(c, kafka):
     tap.same([(k, t, got.get(k)) for k, t in times.items() if got.get(k) != t][:3], [], 'with the time of the message')
     tap.same(c.psql("SELECT source_headers, source_key = 'key-' || id FROM strict WHERE id = 305"),
              [('[{"key": "n", "value": "305"}, {"hex": "ff", "key": "raw"}, {"key": "none", "value": null}]', 't')], 'and its key and headers')
-
-
-def wait_up(c):
-    """SIGKILL restarts the server: until it answers."""
-    time.sleep(0.1)
-    end = time.monotonic() + 60
-    while True:
-        try:
-            return c.value('SELECT 1')
-        except SqlError:
-            assert time.monotonic() < end, 'the server did not come back'
-            time.sleep(0.1)
 
 
 def choices(c, kafka):

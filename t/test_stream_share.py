@@ -1,5 +1,6 @@
 """Several database servers read one topic, each some of its partitions, and together every message once."""
-# timeout: 600
+# timeout: 900
+import collections
 import contextlib
 import json
 import os
@@ -68,6 +69,16 @@ def protocol(c, kafka):
         kafka.produce('halves', [(i % 4, None, b'{"id": %d}' % (sent[0] + i)) for i in range(n)])
         sent[0] += n
 
+    def last_word(partition):
+        """Up to where the control topic says that a partition is committed."""
+        return max(json.loads(v)['next'] for _, _, k, v in kafka.read_all('halves-control') if k.startswith(b'halves/%d/' % partition))
+
+    def spoken(partition, offset):
+        end = time.monotonic() + 20
+        while last_word(partition) < offset:
+            assert time.monotonic() < end, 'no word of partition %d up to %d' % (partition, offset)
+            time.sleep(0.1)
+
     def exact(what):
         c.wait_for("SELECT count(*) FROM (TABLE left_half UNION ALL TABLE right_half) u", str(sent[0]), 30)
         tap.same(c.psql("SELECT count(*), count(DISTINCT id) FROM (TABLE left_half UNION ALL TABLE right_half) u"), [(str(sent[0]),) * 2], what)
@@ -91,7 +102,7 @@ def protocol(c, kafka):
     tap.same((shares(c, 'left')[1], shares(c, 'right')[1]), (('released', 1), ('owned', 2)), 'with epochs')
 
     # left dies: its offset is 300 and is told wrong, too old, then right
-    time.sleep(1)               # its word follows
+    spoken(0, sent[0] // 4)
     c.psql("SELECT millrace.pause_source('left')")
     offset = int(c.value("SELECT next_offset FROM millrace.partition_offsets('left') WHERE partition = 0"))
     c.psql(f"SELECT millrace.take_over('right', '{{0}}', '{{{offset - 1}}}')")
@@ -126,8 +137,7 @@ def protocol(c, kafka):
     c.wait_for("SELECT count(*) FROM right_half WHERE source_partition = 2", str(sent[0] // 4))
     c.psql("SELECT millrace.pause_source('right')")
     stopped = int(c.value("SELECT next_offset FROM millrace.partition_offsets('right') WHERE partition = 2"))
-    words = [json.loads(v) for _, _, k, v in kafka.read_all('halves-control') if k.startswith(b'halves/2/')]
-    start = max(w['next'] for w in words)
+    start = last_word(2)
     doubled = '[%d,%d)' % (start, stopped) if start < stopped else None
     c.psql("SELECT millrace.take_over('left', '{2}', accept_duplicates => true)")
     holds(c, 'left', [2])
@@ -139,6 +149,27 @@ def protocol(c, kafka):
     c.psql("DELETE FROM right_half USING millrace.source_shares s WHERE s.source = 'right' AND s.partition = source_partition AND source_offset <@ s.doubled")
     produce(400)
     exact('without those nothing is doubled, and nothing missing')
+
+    # what others say: judged by epoch, then by the order of the log; what is no word of the protocol is passed over
+    def say(partition, owner, **word):
+        key = b'halves/%d/%s' % (partition, owner)
+        word = {'epoch': 1, 'claim': -1, 'start': 0, 'next': 0, 'lease_ms': 2000, 'nonce': 1, 'state': 'owned', **word}
+        kafka.produce('halves-control', [(0, key, json.dumps(word).encode())])
+    mine, epoch = next((o, int(e)) for o, e in c.psql("SELECT identity, epoch FROM millrace.source_shares WHERE source = 'right' AND partition = 3"))
+    kafka.produce('halves-control', [(0, b'halves/3/x', b'{"epoch": 99'), (0, b'halves/3/x', None), (0, b'halves/x', b'\xff'), (0, b'halves/3/x', b'\xff\x00')])
+    say(3, b'1/2/3/1/other', epoch=epoch)
+    say(3, b'1/2/3/1/zombie', epoch=epoch - 1, next=10**12)
+    produce(400)
+    exact('a second claim of an epoch, a lower one and noise change nothing')
+    say(3, b'1/2/3/1/other', epoch=epoch + 1, start=10**6, next=10**6)
+    c.wait_for("SELECT state FROM millrace.source_shares WHERE source = 'right' AND partition = 3", 'lost', 10)
+    tap.ok(True, 'a higher epoch ends an owner that lives')
+    c.psql(f"SELECT millrace.take_over('right', '{{3}}', array_agg(next_offset)) FROM millrace.partition_offsets('right') WHERE partition = 3")
+    told(c, 'right', 'too old')
+    say(3, b'1/2/3/1/other', epoch=epoch + 2, state='released', start=0, next=int(c.value("SELECT next_offset FROM millrace.partition_offsets('right') WHERE partition = 3")))
+    holds(c, 'right', [3])
+    produce(400)
+    exact('released, it is taken back')
 
     # two at once
     c.psql("SELECT millrace.release_partitions('right', '{1, 3}')")
@@ -152,6 +183,8 @@ def protocol(c, kafka):
     c.wait_for("SELECT string_agg(state, ',' ORDER BY state) FROM millrace.source_shares WHERE partition = 0 AND source <> 'left'", 'lost,owned', 30)
     tap.ok(True, 'of two that take the same partition one has it, and the other is told so')
 
+    if not FULL:
+        return
     # a topic that forgets is refused; one that was made anew halts
     kafka.create_topic('forgets', 1)
     create(c, 'forgetful', 'halves', 'third', '{"partitions": [], "control_topic": "forgets"}')
@@ -293,6 +326,54 @@ def foreign(c, name, other, drop=False):
         CREATE FOREIGN TABLE offsets_{name} (source text, partition int, next_offset bigint) SERVER {name} OPTIONS (schema_name 'millrace', table_name 'source_offsets');""")
 
 
+def sources(c):
+    return [int(p) for p, in c.psql("SELECT pid FROM pg_stat_activity WHERE backend_type = 'millrace source'")]
+
+
+def churn(kafka, live, lease, rounds):
+    """Partitions go back and forth between servers whose workers are killed and stopped; what they tell as doubled."""
+    rng, done, told_of = random.Random(11), collections.Counter(), set()
+
+    def owned(server):
+        return [p for p, (state, _) in shares(server, 'items').items() if state == 'owned']
+
+    for i in range(rounds):
+        what = rng.choice(['hand', 'hand', 'kill', 'term', 'stop', 'zombie', 'zombie', 'freeze'])
+        one, other = rng.sample(live, 2)
+        parts = owned(one)
+        some = rng.sample(parts, min(len(parts), rng.choice([1, 2, 5])))
+        listed = ','.join(map(str, some))
+        done[what] += 1
+        if what == 'hand' and some:
+            one.psql(f"SELECT * FROM millrace.release_partitions('items', '{{{listed}}}')")
+            other.psql(f"SELECT millrace.take_partitions('items', '{{{listed}}}')")
+            holds(other, 'items', some, 60)
+        elif what in ('kill', 'term'):
+            signal_all(sources(one)[:1], signal.SIGKILL if what == 'kill' else signal.SIGTERM)
+            one.wait_for('SELECT 1', '1', 60)
+        elif what == 'stop':
+            pids = sources(one)
+            signal_all(pids, signal.SIGSTOP)
+            time.sleep(lease * 1.7 / 1000)
+            signal_all(pids, signal.SIGCONT)
+        elif what == 'zombie' and some:
+            pids = sources(one)
+            signal_all(pids, signal.SIGSTOP)
+            other.psql("SELECT millrace.take_over('items', '{%s}', '{%s}')" % tuple(','.join(c) for c in zip(*one.psql(
+                f"SELECT partition, next_offset FROM millrace.partition_offsets('items') WHERE partition IN ({listed})"))))
+            holds(other, 'items', some, 60)
+            signal_all(pids, signal.SIGCONT)
+            one.wait_for(f"SELECT count(*) FROM millrace.source_shares WHERE source = 'items' AND state = 'lost' AND partition IN ({listed})", str(len(some)), 60)
+            told_of |= {(p, str(o)) for p, low, high in one.psql("SELECT partition, lower(doubled), upper(doubled) FROM millrace.source_shares "
+                                                                 f"WHERE source = 'items' AND doubled IS NOT NULL AND partition IN ({listed})") for o in range(int(low), int(high))}
+        elif what == 'freeze':
+            kafka.freeze()
+            time.sleep(rng.uniform(0.2, 2 * lease / 1000))
+            kafka.thaw()
+    tap.ok(sorted(sum((owned(s) for s in live), [])) == list(range(12)), 'each partition has one owner; faults: %s' % dict(done))
+    return told_of
+
+
 def servers(first, kafka):
     """Twelve partitions, three servers; one hands over, one dies and returns, one is stopped past its lease and goes on."""
     lease = 4000 if FULL else 2000
@@ -379,10 +460,13 @@ def servers(first, kafka):
         c.wait_for("SELECT state FROM millrace.sources WHERE name = 'items'", 'halted', 60)
         tap.same(c.value("SELECT count(*) FROM millrace.source_shares WHERE source = 'items' AND state = 'lost'"), '7', 'it goes on, and is fenced')
 
+        told_of = c.psql("SELECT i.source_partition, i.source_offset FROM item i JOIN millrace.source_shares s ON s.source = 'items' AND s.partition = i.source_partition AND i.source_offset <@ s.doubled")
+
         # and gets work again
         b.psql("SELECT * FROM millrace.release_partitions('items', '{4}')")
         c.psql("SELECT millrace.take_partitions('items', '{4}')")
         holds(c, 'items', [4])
+        churned = churn(kafka, (standby, b, c), lease, 40 if FULL else 0)
         sent = feed.stop()
         offsets_now = {}
         end = time.monotonic() + 90
@@ -392,8 +476,8 @@ def servers(first, kafka):
             time.sleep(0.2)
         tap.same([offsets_now.get(p) for p in range(12)], feed.ends, 'every partition is read to its end')
         doubled = b.psql("SELECT source_partition, source_offset FROM items GROUP BY 1, 2 HAVING count(*) > 1")
-        told_of = c.psql("SELECT i.source_partition, i.source_offset FROM item i JOIN millrace.source_shares s ON s.source = 'items' AND s.partition = i.source_partition AND i.source_offset <@ s.doubled")
-        tap.same(sorted(doubled), sorted(told_of), 'what c committed between its last look at the clock and the copy of its disk is told (%d)' % len(told_of))
+        told_of += sorted(churned)
+        tap.same(sorted(doubled), sorted(told_of), 'what a stopped server committed after its last look at the clock is told (%d)' % len(told_of))
         tap.same(b.psql("SELECT count(DISTINCT id), count(DISTINCT (source_partition, source_offset)), count(*) FROM items"), [(str(sent), str(sent), str(sent + len(told_of)))],
                  'the union over all servers: %d messages, none lost, none twice' % sent)
         tap.note(b.psql("SELECT server, count(*) FROM items GROUP BY 1 ORDER BY 1"))

@@ -230,7 +230,7 @@ mr_tell(const char *who, const char *appname, const void *subject, mr_write_stat
 	{
 		MemoryContextSwitchTo(caller);
 		FlushErrorState();
-		AbortCurrentTransaction();
+		AbortOutOfAnyTransaction();
 		MemoryContextSwitchTo(caller);
 	}
 	PG_END_TRY();

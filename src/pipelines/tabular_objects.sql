@@ -27,7 +27,8 @@ CREATE TABLE IF NOT EXISTS @schema@.load_failures (
 	line bigint NOT NULL,
 	sqlstate text NOT NULL,
 	message text NOT NULL,
-	fields text[] NOT NULL
+	fields text[] NOT NULL,
+	PRIMARY KEY (load_id, line)
 );
 COMMENT ON TABLE @schema@.load_failures IS 'rows of objects that could not become rows of raw';
 

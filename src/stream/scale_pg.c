@@ -12,10 +12,10 @@
  * unread.  With fewer, those that are too many see it, stand by and are stopped.
  *
  * More: when the work left, at the rate of the last 10 s, would take GROW_S, or
- * NOTICED_S and it has not become less for that long.  Twice as many then, at
+ * NOTICED_S and it has not become less for STEADY_MS.  Twice as many then, at
  * most one a partition, and in all sources together CORE_WORKERS a core; none
  * while the load of a core is above millrace.max_load, or no background worker
- * is free.  Fewer: when for CALM_S as few could have done the work in TARGET of
+ * is free.  Fewer: when for CALM_MS as few could have done the work in TARGET of
  * their time.  Where a source lacks a worker for want of room, one that has
  * more than workers_min gives one up.
  *
@@ -39,7 +39,7 @@
 #include "utils/timestamp.h"
 
 #define LOOK_MS		2000		/* between looks at the work left */
-#define SETTLE_MS	6000		/* from one change to the next rise, at least */
+#define SETTLE_MS	6000		/* from one change to the next, at least; a child without room is tried again before that */
 #define GROW_S		5.0
 #define NOTICED_S	1.0
 #define STEADY_MS	10000		/* work that did not become less for so long */
@@ -75,8 +75,9 @@ typedef struct scaled
 	TimestampTz no_more_until;
 	limit		told;			/* shown as the reason for not being more */
 
-	int			running;		/* children, in this turn */
-	bool		no_room;
+	int			placed;			/* children, in this turn: with a place among background workers, ... */
+	int			running;		/* ... and a process */
+	bool		no_room;		/* some without */
 
 	int64		behind;			/* the least since ... */
 	TimestampTz behind_at;
@@ -163,7 +164,7 @@ mr_scale_begin(void)
 		s->high = Min(int_column(k, 3), KFK_MAX_WORKERS);
 		s->now = int_column(k, 4);
 		s->partitions = int_column(k, 5);
-		s->running = 0;
+		s->placed = s->running = 0;
 		s->no_room = false;
 	}
 	foreach(cell, sources)
@@ -188,16 +189,17 @@ mr_scale_workers(const char *source)
 }
 
 void
-mr_scale_child(mr_worker_kind kind, const char *name, int index, bool running, bool no_room)
+mr_scale_child(mr_worker_kind kind, const char *name, int index, mr_place place)
 {
 	scaled	   *s = kind == MR_SOURCE ? find(name) : NULL;
 
-	/* One more than are needed is nobody's want. */
-	starving = starving || (no_room && (s == NULL || index < s->low));
+	/* Nobody gives up a worker for one that would only be welcome. */
+	starving = starving || (place == MR_NO_ROOM && (s == NULL || index < s->low));
 	if (s == NULL)
 		return;
-	s->running += running;
-	s->no_room = s->no_room || no_room;
+	s->placed += place >= MR_PLACED;
+	s->running += place == MR_RUNS;
+	s->no_room = s->no_room || place == MR_NO_ROOM;
 }
 
 /* Write the number, with the reason.  False: not now. */
@@ -253,7 +255,7 @@ collect(scaled *s, TimestampTz now)
 
 	if (s->running >= s->wanted)
 		(void) settle(s, s->wanted, NOTHING, s->why);
-	else if (s->no_room || TimestampDifferenceExceeds(s->wanted_at, now, START_MS))
+	else if ((s->no_room && s->running == s->placed) || TimestampDifferenceExceeds(s->wanted_at, now, START_MS))
 	{
 		if (settle(s, there, NO_ROOM, s->no_room ? no_room_text(s->wanted) : psprintf("%d were wanted, and did not start", s->wanted)))
 			s->no_more_until = TimestampTzPlusMilliseconds(now, RETRY_MS);
@@ -386,9 +388,9 @@ mr_scale_end(void)
 			(void) settle(s, s->high, NOTHING, "workers_max");
 		else if (s->wanted > s->now)
 			collect(s, now);
-		else if (s->no_room && s->running > 0 && s->running < s->now)
+		else if (s->no_room && s->placed > 0 && s->placed < s->now)
 		{
-			if (settle(s, s->running, NO_ROOM, no_room_text(s->now)))
+			if (settle(s, s->placed, NO_ROOM, no_room_text(s->now)))
 				s->no_more_until = TimestampTzPlusMilliseconds(now, RETRY_MS);
 		}
 		else if (s->now < s->low)
@@ -396,8 +398,9 @@ mr_scale_end(void)
 			if (now >= s->no_more_until)
 				want(s, s->low, "workers_min", now);
 		}
-		else if (starving && s->now > s->low && s->running == s->now)
+		else if (starving && s->now > s->low && s->running == s->now && TimestampDifferenceExceeds(s->changed, now, SETTLE_MS))
 		{
+			starving = false;	/* one source gives up one worker, then we see */
 			if (settle(s, s->now - 1, NO_ROOM, "its background worker is needed elsewhere"))
 				s->no_more_until = TimestampTzPlusMilliseconds(now, RETRY_MS);
 		}

@@ -251,6 +251,16 @@ start_child(child *c, TimestampTz now)
 	c->reason[0] = '\0';
 }
 
+static mr_place
+place_of(const child *c)
+{
+	pid_t		pid;
+
+	if (c->handle == NULL)
+		return c->no_room ? MR_NO_ROOM : MR_AWAY;
+	return GetBackgroundWorkerPid(c->handle, &pid) == BGWH_STARTED ? MR_RUNS : MR_PLACED;
+}
+
 /* Workers of an earlier supervisor, of this database: they must go first. */
 static void
 stop_strangers(void)
@@ -368,11 +378,9 @@ reconcile(void)
 	foreach(cell, children)
 	{
 		child	   *c = lfirst(cell);
-		pid_t		pid;
 
 		if (c->wanted)
-			mr_scale_child(c->kind, c->name, c->index,
-						   c->handle && GetBackgroundWorkerPid(c->handle, &pid) == BGWH_STARTED, c->no_room && c->handle == NULL);
+			mr_scale_child(c->kind, c->name, c->index, place_of(c));
 	}
 	mr_scale_end();
 
@@ -463,7 +471,7 @@ millrace_supervisor_main(Datum arg)
 			error = CopyErrorData();
 			EmitErrorReport();
 			FlushErrorState();
-			AbortCurrentTransaction();
+			AbortOutOfAnyTransaction();
 			mr_worker_state("waiting", error->message);
 			failures++;
 			nap = 1000L * mr_backoff(failures);

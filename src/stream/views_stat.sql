@@ -7,7 +7,7 @@
 CREATE VIEW millrace.stat_sources AS
 	SELECT s.name, t.state, s.workers_now AS workers, w.low AS workers_min, w.high AS workers_max, s.workers_since, s.workers_reason,
 		   m.messages_per_s, m.bytes_per_s, m.load, m.messages_per_s_1m, m.bytes_per_s_1m, m.load_1m,
-		   COALESCE(g.behind, o.behind) AS messages_behind, g.behind_stable AS messages_behind_stable,
+		   COALESCE(g.behind, t.messages_behind)::bigint AS messages_behind, g.behind_stable AS messages_behind_stable,
 		   m.batch_messages_1m AS batch_messages, m.batch_ms_1m AS batch_ms,
 		   COALESCE(o.rows + o.dead + o.skipped + o.deleted, 0) AS messages, COALESCE(o.rows, 0) AS rows, COALESCE(o.dead, 0) AS dead,
 		   COALESCE(o.skipped, 0) AS skipped, COALESCE(o.deleted, 0) AS deleted, COALESCE(o.bytes, 0) AS bytes, o.last_batch_at,
@@ -22,8 +22,7 @@ CREATE VIEW millrace.stat_sources AS
 					  pg_catalog.sum(queued_bytes)::bigint AS queued_bytes, pg_catalog.sum(batch_bytes)::bigint AS batch_bytes,
 					  pg_catalog.sum(resident_bytes)::bigint AS resident_bytes
 			   FROM millrace.gauges() WHERE kind = 'source' GROUP BY name) g ON g.name = s.name
-	LEFT JOIN (SELECT source, pg_catalog.sum(GREATEST(COALESCE(to_offset, high_watermark) - next_offset, 0))::bigint AS behind,
-					  pg_catalog.sum(rows)::bigint AS rows, pg_catalog.sum(dead)::bigint AS dead, pg_catalog.sum(skipped)::bigint AS skipped,
+	LEFT JOIN (SELECT source, pg_catalog.sum(rows)::bigint AS rows, pg_catalog.sum(dead)::bigint AS dead, pg_catalog.sum(skipped)::bigint AS skipped,
 					  pg_catalog.sum(deleted)::bigint AS deleted, pg_catalog.sum(bytes)::bigint AS bytes, pg_catalog.max(last_batch_at) AS last_batch_at
 			   FROM millrace.source_offsets GROUP BY source) o ON o.source = s.name
 	LEFT JOIN (SELECT DISTINCT ON (source) source, last_error, last_error_at

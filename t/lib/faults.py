@@ -17,6 +17,7 @@ import signal
 import subprocess
 import time
 
+from lib import tap
 from lib.cluster import REPO, SqlError, unprivileged
 
 SOURCE_POINTS = ['turn', 'open', 'before_claim', 'claimed', 'after_claim', 'before_poll', 'after_poll', 'begin', 'before_fence', 'after_fence',
@@ -114,6 +115,17 @@ class World:
             if 'PANIC' in line or 'TRAP:' in line or 'AddressSanitizer' in line or (m and (m[2] != '9' or int(m[1]) not in self.killed)):
                 bad.append(line)
         return bad
+
+    def explain(self):
+        """What is to be seen when something did not happen."""
+        for sql in ('SELECT * FROM millrace.status()', 'SELECT * FROM millrace.source_workers', 'SELECT source, partition, next_offset, epoch, owner_pid, high_watermark '
+                    'FROM millrace.source_offsets', 'SELECT * FROM millrace.outbox_progress',
+                    "SELECT pid, backend_type, state, wait_event_type, wait_event, now() - xact_start, query FROM pg_stat_activity WHERE backend_type <> 'client backend'"):
+            try:
+                tap.note('\n'.join(map(str, self.c.psql(sql))))
+            except SqlError as e:
+                tap.note(e)
+        tap.note(self.c.logs()[-6000:])
 
     # -- processes -----------------------------------------------------------
     def kill(self, pid):

@@ -5,6 +5,7 @@
         stub.calls('/b/ok-10/a')       # times (monotonic) of the requests for a path
         stub.stored['/b/put/x']        # bodies of PUTs, by path as it stood in the request line
         stub.hold.clear()              # from now on every answer waits for hold.set()
+        stub.down.set()                # from now on every answer is a 503
 
 ok-N: N bytes (content(path, N)).  photo: the bytes of stub.photo.  missing, forbidden, badkey, refused: 404, 403, 403 for its signature, 400.  flaky-N:
 500 N times, then well.  busy-N: 429 with Retry-After N once, then well.  truncated-N: ends early N times, then well.
@@ -67,6 +68,8 @@ class Handler(http.server.BaseHTTPRequestHandler):
             stub.log.append((self.path, time.monotonic(), self.command, dict(self.headers)))
             count = sum(1 for call in stub.log if call[0] == self.path)
         stub.hold.wait()
+        if stub.down.is_set():
+            return self.answer(503)
         part = urllib.parse.unquote(self.path).split('/')[2]
         what, _, argument = part.partition('-')
         n = int(argument) if argument.isdigit() else 0
@@ -138,6 +141,7 @@ class Stub:
         self.log, self.stored, self.types, self.photo = [], {}, {}, b''
         self.lock, self.hold, self.closing = threading.Lock(), threading.Event(), threading.Event()
         self.hold.set()
+        self.down = threading.Event()
         self.context = context
 
     def __enter__(self):

@@ -63,14 +63,16 @@ def program():
     go = shutil.which('go') or shutil.which('go', path='/usr/local/go/bin:/usr/lib/go/bin')
     if not go:
         raise RuntimeError('Go is not installed')
-    os.makedirs(os.path.dirname(cached()), exist_ok=True)
-    folder = tempfile.mkdtemp(prefix='build-', dir=os.path.dirname(cached()))
+    folder = tempfile.mkdtemp(prefix='millrace-minio-')
     env = {**os.environ, 'GOPATH': folder + '/go', 'GOCACHE': folder + '/cache', 'GOBIN': folder + '/bin', 'GOFLAGS': '-modcacherw',
            'GOTOOLCHAIN': 'local', 'CGO_ENABLED': '0'}
     try:
         started = time.monotonic()
         run([toolchain(go, env), 'install', '-p', '2', '-trimpath', '-ldflags', '-s -w', 'github.com/minio/minio@' + VERSION], env, 2400)
-        os.replace(folder + '/bin/minio', cached())
+        os.makedirs(os.path.dirname(cached()), exist_ok=True)
+        aside = '%s.%d' % (cached(), os.getpid())
+        shutil.copy(folder + '/bin/minio', aside)
+        os.replace(aside, cached())
         note('MinIO built in %.0f s' % (time.monotonic() - started))
     except (subprocess.TimeoutExpired, OSError, KeyError) as e:
         raise RuntimeError(str(e)) from e

@@ -6,7 +6,7 @@ import sys
 import time
 
 from lib import tap
-from lib.cluster import Cluster, REPO, install, relocate
+from lib.cluster import Cluster, REPO, SqlError, install, relocate
 from lib.faults import use_library
 from lib.kafka import Kafka
 
@@ -90,3 +90,15 @@ def gone(c, pids, timeout=10):
     t = time.monotonic()
     c.wait_for('SELECT NOT EXISTS (SELECT FROM pg_stat_activity WHERE pid IN (%s))' % ','.join(map(str, pids or [0])), 't', timeout)
     return time.monotonic() - t
+
+
+def wait_up(c):
+    """SIGKILL restarts the server: until it answers."""
+    time.sleep(0.1)
+    end = time.monotonic() + 60
+    while True:
+        try:
+            return c.value('SELECT 1')
+        except SqlError:
+            assert time.monotonic() < end, 'the server did not come back'
+            time.sleep(0.1)

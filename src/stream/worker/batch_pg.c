@@ -81,7 +81,7 @@ static void
 roll_back(void)
 {
 	disable_timeout(STATEMENT_TIMEOUT, false);
-	AbortCurrentTransaction();
+	AbortOutOfAnyTransaction();	/* AbortCurrentTransaction() would end no more than a subtransaction */
 	pgstat_report_activity(STATE_IDLE, NULL);
 }
 
@@ -189,7 +189,7 @@ transact(const kfk_source *source, kfk_partition *partitions, int n_partitions, 
 	MemoryContextSwitchTo(caller);
 	if (!kfk_share_may_commit(source, partitions, n_partitions))
 	{
-		AbortCurrentTransaction();
+		AbortOutOfAnyTransaction();
 		MemoryContextSwitchTo(caller);
 		pgstat_report_activity(STATE_IDLE, NULL);
 		return KFK_FENCED;

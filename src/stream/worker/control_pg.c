@@ -26,6 +26,7 @@ static kfk_client *reader = NULL;
 static kfk_producer *producer = NULL;
 static int64 end_at_open;		/* of the topic */
 static int64 heard_to;			/* words before it were heard */
+static char trouble[512];		/* the last error of the client or the producer since it was opened */
 
 void
 kfk_control_close(void)
@@ -55,6 +56,11 @@ find_topic(const kfk_source *source, char *error, size_t error_size)
 	char		policy[64];
 	int			partitions;
 
+	if (strcmp(source->control_topic, source->topic) == 0)
+	{
+		snprintf(error, error_size, "it is the topic that is shared");
+		return false;
+	}
 	if (!kfk_describe(reader, source->control_topic, ASK_MS, &partitions, error, error_size))
 	{
 		if (strstr(error, "does not exist") == NULL)
@@ -90,6 +96,7 @@ kfk_control_open(const kfk_source *source, char *error, size_t error_size)
 	int64		low;
 
 	kfk_control_close();
+	trouble[0] = '\0';
 	kfk_begin("read the server");
 	kfk_server_settings(source->server, &settings);
 	producer = kfk_producer_open(&settings, NULL, error, error_size);
@@ -108,6 +115,14 @@ bool
 kfk_control_at_end(void)
 {
 	return heard_to >= end_at_open;
+}
+
+/* Why it might be that nothing is heard; "" if nobody said. */
+const char *
+kfk_control_trouble(void)
+{
+	(void) kfk_producer_refused(producer, trouble, sizeof(trouble));
+	return trouble;
 }
 
 /* Say a word; when it is heard again, it counts. */
@@ -141,7 +156,7 @@ read_word(const kfk_source *source, const kfk_message *m, kfk_word *word)
 		sscanf(value, "{\"epoch\": " INT64_FORMAT ", \"claim\": " INT64_FORMAT ", \"start\": " INT64_FORMAT ", \"next\": " INT64_FORMAT
 			   ", \"lease_ms\": %d, \"nonce\": " UINT64_FORMAT ", \"state\": \"%15[a-z]\"",
 			   &word->epoch, &word->claim, &word->start, &word->next, &word->lease_ms, &word->nonce, state) != 7 ||
-		word->lease_ms < 0 || word->lease_ms > 3600000 || word->epoch < 1 || word->start < 0 || word->next < word->start)
+		word->lease_ms < 0 || word->lease_ms > 3600000 || word->epoch < 1 || word->start < 0 || word->next < 0)
 		return false;
 	word->released = strcmp(state, "released") == 0;
 	word->owner = key + topic_len + owner;
@@ -156,7 +171,9 @@ kfk_control_hear(const kfk_source *source, kfk_word *word, char *error, size_t e
 	kfk_event	event;
 
 	while (kfk_next_event(reader, &event) || kfk_producer_event(producer, &event))
-		if (event.log)
+		if (!event.log)
+			strlcpy(trouble, kfk_plain(event.text), sizeof(trouble));
+		else
 			ereport(event.level <= 4 ? LOG : DEBUG1, (errmsg("source \"%s\", control topic: librdkafka: %s", source->name, kfk_plain(event.text))));
 	while (kfk_take_messages(reader, &m, 1) == 1)
 	{

@@ -95,17 +95,17 @@ read_array(kfk_json *ps, const kfk_field *field, kfk_value *value)
 	if (data == NULL)
 		return kfk_fail_memory(ps->fault);
 	data += KFK_ARRAY_RESERVE;
-	ps->p++;
-	kfk_json_space(ps);
-	if (ps->p < ps->end && *ps->p == ']')
-		ps->p++;
+	ps->in.p++;
+	mr_json_space(&ps->in);
+	if (ps->in.p < ps->in.end && *ps->in.p == ']')
+		ps->in.p++;
 	else
 		for (;;)
 		{
 			if (n == room && !grow(ps, &data, &nulls, n, &room, width))
 				return false;
-			kfk_json_space(ps);
-			if (ps->p < ps->end && *ps->p == 'n' && kfk_json_word(ps, "null", 4))
+			mr_json_space(&ps->in);
+			if (ps->in.p < ps->in.end && *ps->in.p == 'n' && mr_json_word(&ps->in, "null", 4))
 			{
 				memset(data + n * width, 0, width);
 				if (numeric && nulls == NULL)
@@ -121,16 +121,16 @@ read_array(kfk_json *ps, const kfk_field *field, kfk_value *value)
 			else if (numeric)
 			{
 				kfk_number	number;
-				const char *after = kfk_scan_number(ps->p, ps->end, &number);
+				const char *after = kfk_scan_number(ps->in.p, ps->in.end, &number);
 				kfk_rounding r;
 
 				if (after == NULL)
 				{
-					if (ps->p < ps->end && strchr("\"{[tf", *ps->p) != NULL)
+					if (ps->in.p < ps->in.end && strchr("\"{[tf", *ps->in.p) != NULL)
 						return fail_kind(ps, field, "an array of numbers");
 					return kfk_json_syntax(ps, "a number");
 				}
-				ps->p = after;
+				ps->in.p = after;
 				r = convert(field->kind, &number, data + n * width);
 				if (r != KFK_ROUNDED)
 					return fail_rounding(ps, field, &number, r);
@@ -142,20 +142,20 @@ read_array(kfk_json *ps, const kfk_field *field, kfk_value *value)
 				kfk_slice  *slice = (kfk_slice *) data + n;
 				char	   *text;
 
-				if (ps->p < ps->end && (*ps->p == '[' || *ps->p == '{'))
+				if (ps->in.p < ps->in.end && (*ps->in.p == '[' || *ps->in.p == '{'))
 					return fail_kind(ps, field, "an array of one dimension");
-				if (ps->p < ps->end && *ps->p == '"' ? !kfk_json_string(ps, KFK_TEXT_RESERVE, &text, &slice->len) :
+				if (ps->in.p < ps->in.end && *ps->in.p == '"' ? !kfk_json_string(ps, KFK_TEXT_RESERVE, &text, &slice->len) :
 					!kfk_json_raw(ps, KFK_TEXT_RESERVE, &text, &slice->len))
 					return false;
 				slice->data = text;
 			}
 			n++;
-			kfk_json_space(ps);
-			if (ps->p < ps->end && *ps->p == ',')
-				ps->p++;
-			else if (ps->p < ps->end && *ps->p == ']')
+			mr_json_space(&ps->in);
+			if (ps->in.p < ps->in.end && *ps->in.p == ',')
+				ps->in.p++;
+			else if (ps->in.p < ps->in.end && *ps->in.p == ']')
 			{
-				ps->p++;
+				ps->in.p++;
 				break;
 			}
 			else
@@ -207,10 +207,10 @@ read_value(kfk_json *ps, const kfk_field *field, kfk_value *value)
 {
 	char		c;
 
-	kfk_json_space(ps);
-	if (ps->p >= ps->end)
+	mr_json_space(&ps->in);
+	if (ps->in.p >= ps->in.end)
 		return kfk_json_syntax(ps, "a value");
-	c = *ps->p;
+	c = *ps->in.p;
 	value->state = KFK_AS_TEXT;
 	value->has_nulls = false;
 
@@ -223,7 +223,7 @@ read_value(kfk_json *ps, const kfk_field *field, kfk_value *value)
 		value->state = KFK_SET;
 		return kfk_json_string(ps, KFK_TEXT_RESERVE, &value->v.data, &value->len);
 	}
-	if (c == 'n' && kfk_json_word(ps, "null", 4))
+	if (c == 'n' && mr_json_word(&ps->in, "null", 4))
 	{
 		value->state = KFK_NULL;
 		return true;
@@ -241,7 +241,7 @@ read_value(kfk_json *ps, const kfk_field *field, kfk_value *value)
 	{
 		case KFK_BOOL:
 			value->v.boolean = c == 't';
-			if (!kfk_json_word(ps, "true", 4) && !kfk_json_word(ps, "false", 5))
+			if (!mr_json_word(&ps->in, "true", 4) && !mr_json_word(&ps->in, "false", 5))
 				return fail_kind(ps, field, "true or false");
 			break;
 		case KFK_TIMESTAMPTZ:
@@ -251,7 +251,7 @@ read_value(kfk_json *ps, const kfk_field *field, kfk_value *value)
 		default:
 			{
 				kfk_number	number;
-				const char *after = kfk_scan_number(ps->p, ps->end, &number);
+				const char *after = kfk_scan_number(ps->in.p, ps->in.end, &number);
 				kfk_rounding r;
 
 				if (after == NULL)
@@ -260,7 +260,7 @@ read_value(kfk_json *ps, const kfk_field *field, kfk_value *value)
 						return fail_kind(ps, field, "a number");
 					return kfk_json_syntax(ps, "a value");
 				}
-				ps->p = after;
+				ps->in.p = after;
 				r = convert(field->kind, &number, &value->v);
 				if (r != KFK_ROUNDED)
 					return fail_rounding(ps, field, &number, r);
@@ -279,14 +279,14 @@ read_object(kfk_json *ps, kfk_value *values)
 
 	for (int i = 0; i < decoder->n_fields; i++)
 		values[i].state = KFK_ABSENT;
-	kfk_json_space(ps);
-	if (ps->p >= ps->end || *ps->p != '{')
+	mr_json_space(&ps->in);
+	if (ps->in.p >= ps->in.end || *ps->in.p != '{')
 		return kfk_json_syntax(ps, "a JSON object");
-	ps->p++;
-	kfk_json_space(ps);
-	if (ps->p < ps->end && *ps->p == '}')
+	ps->in.p++;
+	mr_json_space(&ps->in);
+	if (ps->in.p < ps->in.end && *ps->in.p == '}')
 	{
-		ps->p++;
+		ps->in.p++;
 		return true;
 	}
 	for (;;)
@@ -296,8 +296,8 @@ read_object(kfk_json *ps, kfk_value *values)
 		bool		escaped;
 		int			f;
 
-		kfk_json_space(ps);
-		if (ps->p >= ps->end || *ps->p != '"')
+		mr_json_space(&ps->in);
+		if (ps->in.p >= ps->in.end || *ps->in.p != '"')
 			return kfk_json_syntax(ps, "a key");
 		if (!kfk_json_scan(ps, &key, &key_len, &escaped))
 			return false;
@@ -311,10 +311,10 @@ read_object(kfk_json *ps, kfk_value *values)
 				return false;
 			key = copy;
 		}
-		kfk_json_space(ps);
-		if (ps->p >= ps->end || *ps->p != ':')
+		mr_json_space(&ps->in);
+		if (ps->in.p >= ps->in.end || *ps->in.p != ':')
 			return kfk_json_syntax(ps, "a colon");
-		ps->p++;
+		ps->in.p++;
 		f = kfk_find_field(decoder, key, key_len, guess);
 		if (f >= 0)
 		{
@@ -326,12 +326,12 @@ read_object(kfk_json *ps, kfk_value *values)
 			return kfk_fail(ps->fault, "22023", "key \"%.*s\" is no column of the target", kfk_shown(key_len), key);
 		else if (!kfk_json_skip(ps))
 			return false;
-		kfk_json_space(ps);
-		if (ps->p < ps->end && *ps->p == ',')
-			ps->p++;
-		else if (ps->p < ps->end && *ps->p == '}')
+		mr_json_space(&ps->in);
+		if (ps->in.p < ps->in.end && *ps->in.p == ',')
+			ps->in.p++;
+		else if (ps->in.p < ps->in.end && *ps->in.p == '}')
 		{
-			ps->p++;
+			ps->in.p++;
 			return true;
 		}
 		else
@@ -343,16 +343,16 @@ read_object(kfk_json *ps, kfk_value *values)
 static bool
 next_element(kfk_json *ps, bool first, bool *more)
 {
-	kfk_json_space(ps);
-	*more = ps->p < ps->end && *ps->p == ',' && !first;
+	mr_json_space(&ps->in);
+	*more = ps->in.p < ps->in.end && *ps->in.p == ',' && !first;
 	if (*more)
 	{
-		ps->p++;
+		ps->in.p++;
 		return true;
 	}
-	if (ps->p < ps->end && *ps->p == ']')
+	if (ps->in.p < ps->in.end && *ps->in.p == ']')
 	{
-		ps->p++;
+		ps->in.p++;
 		return true;
 	}
 	*more = first;
@@ -362,8 +362,8 @@ next_element(kfk_json *ps, bool first, bool *more)
 static bool
 read_end(kfk_json *ps)
 {
-	kfk_json_space(ps);
-	return ps->p < ps->end ? kfk_json_syntax(ps, "the end of the message") : true;
+	mr_json_space(&ps->in);
+	return ps->in.p < ps->in.end ? kfk_json_syntax(ps, "the end of the message") : true;
 }
 
 /* One object; with option array_rows also an array of them, one row each. */
@@ -376,13 +376,13 @@ read_row(kfk_json *ps, kfk_reader *reader, kfk_value *values, bool *done)
 	*done = false;
 	if (first)
 	{
-		if (!kfk_utf8(ps->start, (size_t) (ps->end - ps->start)))
-			return kfk_fail(ps->fault, "22021", memchr(ps->start, 0, (size_t) (ps->end - ps->start)) ? "the message contains a zero byte" : "the message is not valid UTF-8");
-		kfk_json_space(ps);
-		if (!ps->decoder->options->array_rows || ps->p >= ps->end || *ps->p != '[')
+		if (!kfk_utf8(ps->in.start, (size_t) (ps->in.end - ps->in.start)))
+			return kfk_fail(ps->fault, "22021", memchr(ps->in.start, 0, (size_t) (ps->in.end - ps->in.start)) ? "the message contains a zero byte" : "the message is not valid UTF-8");
+		mr_json_space(&ps->in);
+		if (!ps->decoder->options->array_rows || ps->in.p >= ps->in.end || *ps->in.p != '[')
 			return read_object(ps, values) && read_end(ps);
 		reader->in_array = true;
-		ps->p++;
+		ps->in.p++;
 	}
 	else if (!reader->in_array)
 	{
@@ -400,11 +400,11 @@ read_row(kfk_json *ps, kfk_reader *reader, kfk_value *values, bool *done)
 kfk_step
 kfk_json_next(kfk_reader *reader, kfk_value *values, kfk_fault *fault)
 {
-	kfk_json	ps = {reader->decoder, reader->start, reader->p, reader->end, fault};
+	kfk_json	ps = {.in = {reader->start, reader->p, reader->end, NULL}, .decoder = reader->decoder, .fault = fault};
 	bool		done;
 	bool		good = read_row(&ps, reader, values, &done);
 
-	reader->p = ps.p;
+	reader->p = ps.in.p;
 	reader->rows++;
 	return !good ? KFK_FAULT : done ? KFK_DONE : KFK_ROW;
 }

@@ -355,7 +355,7 @@ millrace_outbox_main(Datum arg)
 			error = CopyErrorData();
 			EmitErrorReport();
 			FlushErrorState();
-			AbortCurrentTransaction();
+			AbortOutOfAnyTransaction();
 			MemoryContextSwitchTo(cxt);
 			close_producer();
 			kfk_close_progress();

@@ -188,17 +188,20 @@ rate_allows(const kfk_source *source, const kfk_item *items, int n)
 int
 kfk_letters_allowed(const kfk_source *source, const kfk_item *items, int n)
 {
-	int			last = -1;
+	int			fit = rate_allows(source, items, n);
+	int			last;
 
-	for (int i = 0; i < n; i++)
-		if (is_letter(&items[i]))
-			last = i;
-	if (last < 0)
-		return n;
-	snprintf(last_error, sizeof(last_error), "%s: %.*s", items[last].sqlstate,
-			 pg_mbcliplen(items[last].error, (int) strlen(items[last].error), SHOWN), items[last].error);
-	n = rate_allows(source, items, n);
-	return has_quota(source) ? quota_allows(source, items, n) : n;
+	if (has_quota(source))
+		fit = quota_allows(source, items, fit);
+
+	/* For the reason: the letter that is one too many, or the last that is not. */
+	last = fit < n && fit == 0 ? 0 : fit - 1;
+	while (last >= 0 && !is_letter(&items[last]))
+		last--;
+	if (last >= 0)
+		snprintf(last_error, sizeof(last_error), "%s: %.*s", items[last].sqlstate,
+				 pg_mbcliplen(items[last].error, (int) strlen(items[last].error), SHOWN), items[last].error);
+	return fit;
 }
 
 /* These items are committed. */

@@ -207,7 +207,7 @@ fetch(const kfk_source *source, const kfk_registry *registry, uint32 id)
 		MemoryContextSwitchTo(caller);
 		error = CopyErrorData();
 		FlushErrorState();
-		AbortCurrentTransaction();
+		AbortOutOfAnyTransaction();
 		MemoryContextSwitchTo(caller);
 		kfk_report(source, "waiting", unpack_sql_state(error->sqlerrcode), error->message);
 	}

@@ -3,7 +3,8 @@
  *	  A topic shared by several database servers: who holds which partition.
  *
  *	control_pg.c  the control topic: words said and heard
- *	share_pg.c	  what they mean for our partitions, and what we say
+ *	lease_pg.c	  who rules, and whether our lease holds
+ *	share_pg.c	  what becomes of our partitions
  *	share_row_pg.c	rows of source_shares
  *
  * The protocol, and why it loses and doubles nothing, is in docs/sharing.md.
@@ -39,6 +40,7 @@ typedef enum kfk_hearing
 	KFK_DEAF					/* error says why; close and open again */
 } kfk_hearing;
 extern kfk_hearing kfk_control_hear(const kfk_source *source, kfk_word *word, char *error, size_t error_size);
+extern const char *kfk_control_trouble(void);
 extern bool kfk_control_at_end(void);	/* everything has been heard that was there when it was opened */
 
 /* A partition of ours, as its row of source_shares has it; and what the control topic has said of it. */
@@ -87,6 +89,19 @@ typedef struct kfk_share
 	kfk_instant lease_from;		/* when we said what gave us the lease */
 	char		reason[512];	/* what it waits for */
 } kfk_share;
+
+/* lease_pg.c */
+extern bool kfk_share_begin(const kfk_source *source, char *error, size_t error_size);
+extern kfk_share *kfk_shares(int *n);	/* of this worker; NULL: the control topic is not open */
+extern kfk_share *kfk_share_of(int32 partition);
+extern const char *kfk_identity(void);
+extern bool kfk_is_mine(const kfk_share *share);
+extern bool kfk_lease_holds(const kfk_source *source, const kfk_share *share);
+extern void kfk_say(const kfk_source *source, kfk_share *share, int64 epoch, int64 claim, int64 start, int64 next, bool released);
+extern kfk_instant kfk_instant_now(void);
+extern int64 kfk_at_most_since(kfk_instant then);
+extern int64 kfk_at_least_since(kfk_instant then);
+extern int	kfk_silence_of(int lease_ms);
 
 /* share_row_pg.c; each is a transaction of its own.  False: the row or the source has changed, we are about to be told. */
 extern kfk_share *kfk_load_shares(const kfk_source *source, int *n);	/* of this worker, in the current context */

@@ -1,126 +1,25 @@
 /*
  * share_pg.c
- *	  A worker's part in sharing a topic with other servers: it hears the control
- *	  topic, claims what it is asked to take, renews the lease of what it holds,
- *	  gives up what it is asked to release, and stops where another took over.
- *	  The protocol and its proof: docs/sharing.md.
+ *	  A worker's part in sharing a topic with other servers: it claims what it is
+ *	  asked to take, gives up what it is asked to release, and stops where another
+ *	  took over.  Who has what is judged in lease_pg.c.  The protocol and its
+ *	  proof: docs/sharing.md.
  *
- * The database is written between batches only; hearing and renewing goes on
- * within a batch's transaction too, when its lease has run out.
+ * Runs between batches only, for it writes to the database.
  *
- * Memory: all of it in a context that ends with the control topic's client.
- * Locks: none.
+ * Memory: the caller's.  Locks: none between its transactions.
  */
 #include "postgres.h"
 
 #include "stream/worker/share.h"
 
-#include <time.h>
-
-#include "access/xlog.h"
-#include "access/xlog_internal.h"
-#include "common/pg_prng.h"
 #include "miscadmin.h"
 #include "utils/memutils.h"
 
-#include "core/owner_pg.h"
-
-#define OPEN_MS 10000			/* for hearing what is there already */
 #define FIRST_MS 2000			/* for the first renewals to be heard, before partitions are assigned */
-#define RENEW_MS 2000			/* for a renewal within a transaction */
 #define REPEAT_MS 5000			/* what was said and not heard is said again after this */
 
-static MemoryContext cxt = NULL;
-static kfk_share *shares = NULL;
-static int	n_shares = 0;
-static char *me = NULL;			/* our identity */
-static uint64 last_nonce;
 static bool changed = false;	/* which partitions are ours has changed */
-
-/* ---- clocks ---- */
-
-static int64
-clock_ms(clockid_t clock)
-{
-	struct timespec t;
-
-	clock_gettime(clock, &t);
-	return (int64) t.tv_sec * 1000 + t.tv_nsec / 1000000;
-}
-
-static kfk_instant
-instant_now(void)
-{
-	return (kfk_instant) {clock_ms(CLOCK_BOOTTIME), clock_ms(CLOCK_REALTIME)};
-}
-
-/* At most, and at least, so long ago: by the clock that went further, and by the other. */
-static int64
-at_most_since(kfk_instant then)
-{
-	kfk_instant now = instant_now();
-
-	return Max(now.boot - then.boot, now.real - then.real);
-}
-
-static int64
-at_least_since(kfk_instant then)
-{
-	kfk_instant now = instant_now();
-
-	return Min(now.boot - then.boot, now.real - then.real);
-}
-
-/* How long a taker waits for an owner with this lease: half of it more, for a commit that was begun within. */
-static int
-silence_of(int lease_ms)
-{
-	return lease_ms + lease_ms / 2;
-}
-
-/* ---- what is ours ---- */
-
-void
-kfk_share_close(void)
-{
-	kfk_control_close();
-	if (cxt)
-		MemoryContextDelete(cxt);
-	cxt = NULL;
-	shares = NULL;
-	n_shares = 0;
-	changed = false;
-}
-
-static kfk_share *
-share_of(int32 partition)
-{
-	for (int i = 0; i < n_shares; i++)
-		if (shares[i].partition == partition)
-			return &shares[i];
-	return NULL;
-}
-
-/* Does the control topic say that it is ours? */
-static bool
-is_mine(const kfk_share *s)
-{
-	return s->known && strcmp(s->ruling.owner, me) == 0;
-}
-
-static bool
-lease_holds(const kfk_source *source, const kfk_share *s)
-{
-	return is_mine(s) && s->leased && at_most_since(s->lease_from) < source->lease_ms;
-}
-
-bool
-kfk_share_owns(int32 partition)
-{
-	kfk_share  *s = share_of(partition);
-
-	return s != NULL && s->state == KFK_OWNED;
-}
 
 /* Identities differ in nothing but the timeline: the other was promoted from a standby of the first, or the other way. */
 static bool
@@ -134,202 +33,6 @@ is_other_timeline(const char *a, const char *b)
 		}
 	return *a == *b;
 }
-
-/* ---- hearing ---- */
-
-/*
- * A word counts if its tenure is the highest we know of, or the first of two
- * claims of one epoch: all servers hear the same order and judge alike.
- */
-static void
-hear(const kfk_word *w)
-{
-	kfk_share  *s = share_of(w->partition);
-	kfk_word   *rules;
-	int64		claim = w->claim >= 0 ? w->claim : w->offset;
-	bool		ours = strcmp(w->owner, me) == 0;
-	bool		heard_self;
-
-	if (s == NULL)
-		return;
-	rules = &s->ruling;
-	heard_self = s->said && ours && w->nonce == s->nonce;
-	if (heard_self)
-		s->said = false;
-	if (s->known && (w->epoch < rules->epoch || (w->epoch == rules->epoch && claim > rules->claim)))
-		return;
-	if (!s->known || w->epoch != rules->epoch || claim != rules->claim)
-	{
-		/* A new tenure.  Whoever had the one before, or one before that, may commit as long as its lease holds. */
-		if (s->known && !rules->released && strcmp(rules->owner, w->owner) != 0 &&
-			s->heard.boot + silence_of(rules->lease_ms) > s->quiet_from.boot + s->quiet_ms)
-		{
-			s->quiet_from = s->heard;
-			s->quiet_ms = silence_of(rules->lease_ms);
-		}
-		if (s->epoch > 0 && w->epoch > s->epoch && (s->next_start < 0 || w->start < s->next_start))
-			s->next_start = w->start;
-		*rules = *w;
-		rules->claim = claim;
-		rules->owner = MemoryContextStrdup(cxt, w->owner);
-		s->known = true;
-		s->leased = false;
-	}
-	else if (rules->released && !w->released)
-		return;					/* said before the release, arrived after it */
-	rules->start = w->start;
-	rules->next = Max(rules->next, w->next);
-	rules->lease_ms = w->lease_ms;
-	rules->released = w->released;
-	if (rules->released)
-		s->quiet_ms = 0;		/* it has waited for that */
-	s->heard = instant_now();
-	if (heard_self)
-	{
-		s->leased = true;
-		s->lease_from = s->said_at;
-	}
-}
-
-/* All that is there now.  ERROR if the topic cannot be heard, or not what we said: whether it is there still shows when it is opened. */
-static void
-listen(const kfk_source *source)
-{
-	MemoryContext turn = AllocSetContextCreate(CurrentMemoryContext, "millrace words", ALLOCSET_SMALL_SIZES);
-	MemoryContext old = MemoryContextSwitchTo(turn);
-	char		error[512];
-	kfk_word	w;
-	kfk_hearing hearing;
-
-	while ((hearing = kfk_control_hear(source, &w, error, sizeof(error))) == KFK_HEARD)
-	{
-		hear(&w);
-		MemoryContextReset(turn);
-	}
-	MemoryContextSwitchTo(old);
-	MemoryContextDelete(turn);
-	if (hearing == KFK_DEAF)
-		ereport(ERROR,
-				(errcode(ERRCODE_CONNECTION_FAILURE),
-				 errmsg("control topic \"%s\": %s", source->control_topic, error)));
-	for (int i = 0; i < n_shares; i++)
-		if (shares[i].said && at_most_since(shares[i].asked_at) > source->lease_ms)
-			ereport(ERROR,
-					(errcode(ERRCODE_CONNECTION_FAILURE),
-					 errmsg("control topic \"%s\" does not answer: the lease of partition %d has run out", source->control_topic, shares[i].partition)));
-}
-
-/* ---- saying ---- */
-
-/* Everything written to the log so far is on disk. */
-static void
-flush(void)
-{
-	XLogRecPtr	end = GetXLogInsertRecPtr();
-
-	/* Where the next record will begin; behind the header of a page that is not there yet. */
-	if (XLogSegmentOffset(end, wal_segment_size) == SizeOfXLogLongPHD)
-		end -= SizeOfXLogLongPHD;
-	else if (end % XLOG_BLCKSZ == SizeOfXLogShortPHD)
-		end -= SizeOfXLogShortPHD;
-	XLogFlush(end);
-}
-
-static void
-say(const kfk_source *source, kfk_share *s, int64 epoch, int64 claim, int64 start, int64 next, bool released)
-{
-	kfk_word	w = {.partition = s->partition,.owner = me,.epoch = epoch,.claim = claim,.start = start,.next = Max(next, start),
-		.lease_ms = source->lease_ms,.released = released,.nonce = ++last_nonce
-	};
-	char		error[512];
-
-	/* What others rely on must be on disk: an offset that a crash takes back would be a gap. */
-	flush();
-	s->said_at = instant_now();
-	if (!s->said)
-		s->asked_at = s->said_at;
-	s->said = true;
-	s->nonce = w.nonce;
-	if (!kfk_control_say(source, &w, error, sizeof(error)))
-		ereport(LOG, (errmsg("source \"%s\", control topic \"%s\": %s", source->name, source->control_topic, kfk_plain(error))));
-}
-
-/* Say again that it is ours. */
-static void
-renew(const kfk_source *source, kfk_share *s)
-{
-	say(source, s, s->ruling.epoch, s->ruling.claim, s->ruling.start, Max(s->next_offset, s->ruling.next), false);
-}
-
-/* Renew every third of the lease. */
-static void
-keep_leases(const kfk_source *source)
-{
-	for (int i = 0; i < n_shares; i++)
-	{
-		kfk_share  *s = &shares[i];
-
-		if ((s->state == KFK_OWNED || s->state == KFK_CLAIMED) && is_mine(s) && !s->ruling.released &&
-			(s->said || s->leased ? at_most_since(s->said_at) >= source->lease_ms / 3 : true))
-			renew(source, s);
-	}
-}
-
-/* Hear, and keep what we have; without touching the database. */
-void
-kfk_share_listen(const kfk_source *source)
-{
-	if (shares == NULL)
-		return;
-	listen(source);
-	if (kfk_control_at_end())
-		keep_leases(source);
-}
-
-/*
- * May a transaction that moves these partitions on commit?  Asked right before it does.  False: one of them is no
- * longer ours.  ERROR if the lease has run out and nobody answers.
- */
-bool
-kfk_share_may_commit(const kfk_source *source, const kfk_partition *partitions, int n)
-{
-	kfk_instant began = instant_now();
-	bool		asked = false;
-
-	if (source->control_topic == NULL)
-		return true;
-	for (;;)
-	{
-		bool		all = true;
-
-		for (int i = 0; i < n; i++)
-		{
-			const kfk_partition *p = &partitions[i];
-			kfk_share  *s = share_of(p->partition);
-
-			if (p->new_offset == p->next_offset && !p->redriven)
-				continue;
-			if (s == NULL || s->state != KFK_OWNED || !is_mine(s))
-				return false;
-			if (lease_holds(source, s))
-				continue;
-			all = false;
-			if (!asked)
-				renew(source, s);
-		}
-		if (all)
-			return true;
-		asked = true;
-		if (at_most_since(began) >= RENEW_MS)
-			ereport(ERROR,
-					(errcode(ERRCODE_CONNECTION_FAILURE),
-					 errmsg("the lease of partitions of source \"%s\" has run out: control topic \"%s\" does not answer", source->name, source->control_topic)));
-		kfk_wait_latch(2);
-		listen(source);
-	}
-}
-
-/* ---- what becomes of a partition ---- */
 
 static void wait_for(const kfk_source *source, kfk_share *s, const char *fmt,...) __attribute__((format(printf, 3, 4)));
 
@@ -359,7 +62,7 @@ claim(const kfk_source *source, kfk_share *s, int64 start, const char *doubled)
 		return;
 	s->claim_epoch = epoch;
 	s->pending = true;
-	say(source, s, epoch, -1, start, start, false);
+	kfk_say(source, s, epoch, -1, start, start, false);
 }
 
 /* Its owner has not released it: claim it nevertheless, if that was asked for, he is silent and we know where to begin. */
@@ -367,7 +70,7 @@ static void
 take_over(const kfk_source *source, kfk_share *s)
 {
 	const kfk_word *rules = &s->ruling;
-	int			silence = silence_of(rules->lease_ms);
+	int			silence = kfk_silence_of(rules->lease_ms);
 	int64		start = s->from_offset >= 0 ? s->from_offset : rules->next;
 
 	if (!s->take_over)
@@ -379,7 +82,7 @@ take_over(const kfk_source *source, kfk_share *s)
 	else if (start < rules->next && !s->accept_duplicates)
 		wait_for(source, s, "partition %d: its owner %s has committed up to offset " INT64_FORMAT ", " INT64_FORMAT " was given: ask the copy again, or accept_duplicates",
 				 s->partition, rules->owner, rules->next, start);
-	else if (at_least_since(s->heard) < silence)
+	else if (kfk_at_least_since(s->heard) < silence)
 		wait_for(source, s, "partition %d: its owner %s has not been silent for %d ms yet", s->partition, rules->owner, silence);
 	else
 		claim(source, s, start, s->from_offset < 0 ? psprintf("[" INT64_FORMAT ",)", start) :
@@ -395,15 +98,15 @@ take(const kfk_source *source, kfk_client *client, kfk_share *s)
 	char		error[512];
 	int64		start;
 
-	if (s->said && at_most_since(s->said_at) < REPEAT_MS)
+	if (s->said && kfk_at_most_since(s->said_at) < REPEAT_MS)
 		return;
-	if (s->pending && s->take_over && s->known && !is_mine(s) && s->ruling.epoch >= s->claim_epoch)
+	if (s->pending && s->take_over && s->known && !kfk_is_mine(s) && s->ruling.epoch >= s->claim_epoch)
 		lose(source, s);		/* another one was first: to take it from him must be asked for anew */
 	else if (s->known && s->ruling.released)
 		claim(source, s, s->ruling.next, NULL);
-	else if (is_mine(s) && (s->ruling.epoch == s->claim_epoch || s->ruling.epoch == s->epoch))
+	else if (kfk_is_mine(s) && (s->ruling.epoch == s->claim_epoch || s->ruling.epoch == s->epoch))
 		s->state = KFK_CLAIMED;
-	else if (is_mine(s) && !s->take_over)
+	else if (kfk_is_mine(s) && !s->take_over)
 		wait_for(source, s, "partition %d: the control topic says that this server has it with epoch " INT64_FORMAT ", this database knows of " INT64_FORMAT
 				 ": it was restored, or the source made anew; take_over() with its offset", s->partition, s->ruling.epoch, s->claim_epoch);
 	else if (s->known)
@@ -457,9 +160,9 @@ lose(const kfk_source *source, kfk_share *s)
 static void
 hold(const kfk_source *source, kfk_share *s)
 {
-	if (is_mine(s) && s->ruling.epoch == s->epoch && !s->ruling.released)
+	if (kfk_is_mine(s) && s->ruling.epoch == s->epoch && !s->ruling.released)
 		return;
-	if (s->known && !is_mine(s) && !s->ruling.released && s->ruling.epoch == s->epoch && is_other_timeline(s->ruling.owner, me))
+	if (s->known && !kfk_is_mine(s) && !s->ruling.released && s->ruling.epoch == s->epoch && is_other_timeline(s->ruling.owner, kfk_identity()))
 	{
 		/* This server was a standby of its owner, and is so no longer. */
 		if (kfk_note_promoted(source, s))
@@ -478,13 +181,13 @@ hold(const kfk_source *source, kfk_share *s)
 static void
 release(const kfk_source *source, kfk_share *s)
 {
-	if (s->known && is_mine(s) && !s->ruling.released)
+	if (s->known && kfk_is_mine(s) && !s->ruling.released)
 	{
 		bool		had = s->ruling.epoch == s->epoch;
 
-		if ((s->said && at_most_since(s->said_at) < REPEAT_MS) || (!had && at_least_since(s->quiet_from) < s->quiet_ms))
+		if ((s->said && kfk_at_most_since(s->said_at) < REPEAT_MS) || (!had && kfk_at_least_since(s->quiet_from) < s->quiet_ms))
 			return;
-		say(source, s, s->ruling.epoch, s->ruling.claim, s->ruling.start, had ? s->next_offset : s->ruling.start, true);
+		kfk_say(source, s, s->ruling.epoch, s->ruling.claim, s->ruling.start, had ? s->next_offset : s->ruling.start, true);
 	}
 	else if (s->state == KFK_RELEASING && s->known && kfk_note_released(source, s))
 		s->state = KFK_RELEASED;
@@ -497,9 +200,12 @@ release(const kfk_source *source, kfk_share *s)
 bool
 kfk_share_turn(const kfk_source *source, kfk_client *client, const kfk_partition *partitions, int n)
 {
+	int			n_shares;
+	kfk_share  *shares = kfk_shares(&n_shares);
+
 	for (int i = 0; i < n; i++)
 	{
-		kfk_share  *s = share_of(partitions[i].partition);
+		kfk_share  *s = kfk_share_of(partitions[i].partition);
 
 		if (s != NULL)
 			s->next_offset = partitions[i].next_offset;
@@ -513,11 +219,11 @@ kfk_share_turn(const kfk_source *source, kfk_client *client, const kfk_partition
 
 		if (s->state == KFK_TAKING)
 			take(source, client, s);
-		if (s->state == KFK_CLAIMED && !is_mine(s))
+		if (s->state == KFK_CLAIMED && !kfk_is_mine(s))
 			s->state = KFK_TAKING;
-		if (s->state == KFK_CLAIMED && at_least_since(s->quiet_from) >= s->quiet_ms && lease_holds(source, s))
+		if (s->state == KFK_CLAIMED && kfk_at_least_since(s->quiet_from) >= s->quiet_ms && kfk_lease_holds(source, s))
 		{
-			if (!kfk_note_owned(source, s, me))
+			if (!kfk_note_owned(source, s, kfk_identity()))
 				continue;
 			s->epoch = s->ruling.epoch;
 			s->next_start = -1;
@@ -541,6 +247,9 @@ kfk_share_turn(const kfk_source *source, kfk_client *client, const kfk_partition
 bool
 kfk_share_is_busy(void)
 {
+	int			n_shares;
+	const kfk_share *shares = kfk_shares(&n_shares);
+
 	for (int i = 0; i < n_shares; i++)
 		if (shares[i].said || shares[i].state == KFK_CLAIMED || shares[i].state == KFK_RELEASING)
 			return true;
@@ -551,7 +260,9 @@ kfk_share_is_busy(void)
 char *
 kfk_share_reason(void)
 {
-	kfk_share  *first = NULL;
+	int			n_shares;
+	const kfk_share *shares = kfk_shares(&n_shares);
+	const kfk_share *first = NULL;
 	int			more = -1;
 
 	for (int i = 0; i < n_shares; i++)
@@ -566,51 +277,35 @@ kfk_share_reason(void)
 }
 
 /*
- * Open the control topic, unless it is open; outside a transaction.  False, with the reason, if that is not possible now.
+ * Open the control topic, unless it is open, and take up what is ours; outside a transaction.  False, with the reason,
+ * if that is not possible now.
  */
 bool
 kfk_share_open(const kfk_source *source, kfk_client *client, char *error, size_t error_size)
 {
 	static int	worker,
 				workers;		/* that it is open for: which partitions are whose */
-	kfk_instant began = instant_now();
-	MemoryContext old;
+	kfk_instant began;
+	kfk_share  *shares;
+	int			n_shares;
 	bool		settled = false;
 
-	if (shares != NULL && source->worker == worker && source->workers == workers)
+	if (kfk_shares(&n_shares) != NULL && source->worker == worker && source->workers == workers)
 		return true;
 	kfk_share_close();
+	changed = false;
 	worker = source->worker;
 	workers = source->workers;
-	if (!kfk_control_open(source, error, error_size))
+	if (!kfk_share_begin(source, error, error_size))
 		return false;
-	cxt = AllocSetContextCreate(TopMemoryContext, "millrace shares", ALLOCSET_DEFAULT_SIZES);
-	last_nonce = pg_prng_uint64(&pg_global_prng_state) >> 2;
-	old = MemoryContextSwitchTo(cxt);
-	kfk_begin("read who we are");
-	me = psprintf("%s/%u/%s", mr_source_binding(), GetWALInsertionTimeLine(), source->name);
-	kfk_commit();
-	shares = kfk_load_shares(source, &n_shares);
-	MemoryContextSwitchTo(old);
-	while (!kfk_control_at_end())
-	{
-		listen(source);
-		if (at_most_since(began) >= OPEN_MS)
-		{
-			snprintf(error, error_size, "it could not be read to its end");
-			kfk_share_close();
-			return false;
-		}
-		kfk_wait_latch(2);
-	}
-
+	shares = kfk_shares(&n_shares);
 	for (int i = 0; i < n_shares; i++)
 		if (shares[i].state == KFK_LOST)
 			halt_if_all_lost(source, &shares[i]);	/* resumed, and lost still */
 
 	/* What is ours already is read from the start. */
-	began = instant_now();
-	while (!settled && at_most_since(began) < FIRST_MS)
+	began = kfk_instant_now();
+	while (!settled && kfk_at_most_since(began) < FIRST_MS)
 	{
 		(void) kfk_share_turn(source, client, NULL, 0);
 		settled = true;

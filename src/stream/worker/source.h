@@ -14,12 +14,13 @@
  *	batch_pg.c		  one transaction for a run of messages
  *	isolate_pg.c	  errors: retried, or narrowed down to a dead letter
  *	pieces_pg.c		  narrowed down within a transaction, where they are frequent
+ *	hint_pg.c		  what rejected messages had in common
  *	dead_pg.c		  rows of dead_letters: written, and redriven
  *	letter_topic_pg.c option dead_letter_topic: copies of them, through the outbox
  *	quota_pg.c		  how many there may be before the source halts
  *	schemas_pg.c	  Avro schemas
  *	registry_pg.c	  those that a schema registry has
- *	share_pg.c		  partitions shared with other servers: share.h
+ *	share_pg.c		  partitions shared with other servers, with the files of share.h
  *	held_pg.c		  messages behind a Kafka transaction that is open
  *	gauge_pg.c		  how far behind it is, and the memory it takes, for all to see
  *	replay_pg.c		  replays: where they end, and that they are over
@@ -270,7 +271,7 @@ extern void kfk_bound_replay(const kfk_source *source, int32 partition, int64 en
 extern bool kfk_cut_message(kfk_client *client, const kfk_source *source, kfk_partition *partition, kfk_message *message);
 extern bool kfk_replay_over(const kfk_source *source, const kfk_partition *partitions, int n);
 
-/* share_pg.c: with option control_topic */
+/* share_pg.c, lease_pg.c: with option control_topic */
 extern bool kfk_share_open(const kfk_source *source, kfk_client *client, char *error, size_t error_size);
 extern void kfk_share_close(void);
 extern bool kfk_share_turn(const kfk_source *source, kfk_client *client, const kfk_partition *partitions, int n);

@@ -40,8 +40,8 @@ extern PGDLLEXPORT void millrace_source_main(Datum arg);
 static kfk_client *client = NULL;
 static kfk_item *items = NULL;	/* messages taken and not yet done: [0, n_items) */
 static int	n_items = 0;
-static int64 held = 0;			/* their bytes */
-static int64 average = 0;		/* of a message, 0 unknown */
+static int64 taken_bytes = 0;	/* of their keys and values */
+static int64 likely_bytes = 0;	/* of the next message, 0 unknown */
 static int	room = 0;
 static kfk_partition *partitions = NULL;
 static int	n_partitions = 0;
@@ -64,7 +64,7 @@ message_bytes(const kfk_message *m)
 static void
 release(kfk_item *item)
 {
-	held -= message_bytes(&item->message);
+	taken_bytes -= message_bytes(&item->message);
 	kfk_release(&item->message, 1);
 }
 
@@ -251,9 +251,9 @@ room_for(const kfk_source *source)
 {
 	int64		likely;
 
-	if (average == 0)
-		average = source->batch_bytes / 16 + 1;
-	likely = Max((source->batch_bytes - held) / average, 1);
+	if (likely_bytes == 0)
+		likely_bytes = source->batch_bytes / 16 + 1;
+	likely = Max((source->batch_bytes - taken_bytes) / likely_bytes, 1);
 	return (int) Min(likely, source->batch_rows - n_items);
 }
 
@@ -265,9 +265,9 @@ learn_size(const kfk_message *messages, int n)
 
 	for (int i = 0; i < n; i++)
 		bytes += message_bytes(&messages[i]);
-	held += bytes;
+	taken_bytes += bytes;
 	if (n > 0)
-		average = Max(bytes / n, (3 * average + bytes / n) / 4) + 1;
+		likely_bytes = Max(bytes / n, (3 * likely_bytes + bytes / n) / 4) + 1;
 }
 
 /* Take what is there, up to a batch's rows and about its bytes; how much it was.  *reopen: open the client again. */
@@ -350,7 +350,7 @@ process(const kfk_source *source, MemoryContext cxt)
 		if (troubled)
 			kfk_report(source, "running", NULL, NULL);
 		troubled = false;
-		mr_worker_gauge(MR_GAUGE_BATCH, (int64) MemoryContextMemAllocated(cxt, true) + held);
+		mr_worker_gauge(MR_GAUGE_BATCH, (int64) MemoryContextMemAllocated(cxt, true) + taken_bytes);
 		for (int i = 0; i < n; i++)
 			release(&items[i]);
 		memmove(items, items + n, sizeof(kfk_item) * (size_t) (n_items - n));
@@ -599,7 +599,7 @@ turn(kfk_source *source, MemoryContext cxt, MemoryContext claims)
 	 * A batch goes when nothing more is there, when it is full, or when it has
 	 * been collected for long enough.
 	 */
-	if (n_items > 0 && (n_items == before || n_items >= source->batch_rows || held >= source->batch_bytes || now - collecting >= source->batch_ms * INT64CONST(1000)))
+	if (n_items > 0 && (n_items == before || n_items >= source->batch_rows || taken_bytes >= source->batch_bytes || now - collecting >= source->batch_ms * INT64CONST(1000)))
 	{
 		if (process(source, cxt))
 			close_client();
@@ -670,7 +670,7 @@ millrace_source_main(Datum arg)
 			error = CopyErrorData();
 			EmitErrorReport();
 			FlushErrorState();
-			AbortCurrentTransaction();
+			AbortOutOfAnyTransaction();
 			MemoryContextSwitchTo(cxt);
 			close_client();
 			kfk_share_close();

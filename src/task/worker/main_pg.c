@@ -7,8 +7,9 @@
  * does.  A request counts as attempted from its claim on; its result counts if
  * its row still carries our epoch when it is settled.
  *
- * A server in trouble (five faults in a row) is spared new requests; those that
- * have begun go on by their own pauses, and find out when it is well again.
+ * A server in trouble (five times in a row no answer, or that it is overloaded) is spared new requests but for one
+ * now and then, which finds out when it is well again; those that have begun go
+ * on by their own pauses.
  *
  * Whatever ERROR is not a delivery's own ends in forgetting everything and
  * taking the queue over anew, as a new process would.
@@ -42,8 +43,8 @@
 
 #define LOOK_MS 1000			/* for new requests, even if nobody rang; and longest nap */
 #define IDLE_MS 60000			/* with nothing to do, before the process ends */
-#define STRIKES 5				/* faults in a row after which a server is spared */
-#define SPARE_MAX_MS 30000		/* longest pause before one new request finds out */
+#define STRIKES 5				/* such faults in a row after which a server is spared */
+#define SPARE_MAX_MS 10000		/* longest pause before a new request finds out */
 #define TROUBLE_MS 50			/* first pause after a delivery met trouble; doubles ... */
 #define TROUBLE_MAX_MS 10000	/* ... up to here */
 
@@ -52,15 +53,18 @@ extern PGDLLEXPORT void millrace_http_main(Datum arg);
 static tsk_net *net = NULL;
 static int	nets = 0;			/* opened so far */
 static bool net_outdated = false;	/* by changed settings */
+static dlist_head claimed;		/* jobs to be started */
 static dlist_head running;		/* jobs with a transfer */
 static dlist_head finished;		/* jobs to be settled */
 static int	n_running = 0;
 static int	n_finished = 0;
+static int64 outgoing = 0;		/* bytes of contents of all of them */
 
 /* The server's health. */
-static int	strikes = 0;		/* faults in a row that were its own */
+static int	strikes = 0;		/* requests in a row that it did not answer, or was too busy for */
 static int	spared = 0;			/* pauses since it was last well */
-static TimestampTz spare_until = 0; /* no new requests until then */
+static TimestampTz spare_until = 0; /* no new request until then, then one */
+static TimestampTz wait_until = 0;	/* no new requests until then: it asked for that */
 
 /* Of deliveries. */
 static int	troubles = 0;		/* in a row */
@@ -75,6 +79,7 @@ now_us(void)
 static void
 drop_job(tsk_job *job)
 {
+	outgoing -= tsk_weight(job);
 	tsk_free(net, job->transfer);
 	MemoryContextDelete(job->cxt);
 }
@@ -82,16 +87,17 @@ drop_job(tsk_job *job)
 static void
 drop_all(void)
 {
-	dlist_head *const lists[] = {&running, &finished};
+	dlist_head *const lists[] = {&claimed, &running, &finished};
 
-	for (int i = 0; i < 2; i++)
+	for (int i = 0; i < 3; i++)
 		while (!dlist_is_empty(lists[i]))
 			drop_job(dlist_container(tsk_job, node, dlist_pop_head_node(lists[i])));
 	n_running = n_finished = 0;
+	outgoing = 0;
 	tsk_net_close(net);
 	net = NULL;
 	strikes = spared = troubles = 0;
-	spare_until = settle_at = 0;
+	spare_until = wait_until = settle_at = 0;
 }
 
 /* Before libcurl's destructors. */
@@ -156,26 +162,32 @@ fail_job(tsk_job *job, tsk_fault fault, const char *sqlstate, const char *error)
 	MemoryContextSwitchTo(old);
 }
 
-/* Has it failed so that the server may be unwell? */
+/* The next new request finds out whether the server is well after this pause, and a longer one if it is not. */
 static void
-note_health(const tsk_outcome *o, int64 retry_after_s, int backoff_ms)
+spare(int backoff_ms)
 {
-	int64		pause;
+	spare_until = now_us() + Min((int64) backoff_ms << Min(spared, 8), SPARE_MAX_MS) * 1000;
+	spared++;
+}
 
-	if (!o->again)
+/*
+ * Is the server unwell: does it answer nothing, or that it is overloaded?  An
+ * error, or half an answer, may be the fault of one object.
+ */
+static void
+note_health(const tsk_outcome *o, const tsk_transfer *t, int backoff_ms)
+{
+	bool		ill = o->fault == TSK_F_OVERLOADED || (o->again && t->status == 0) || t->status == 502 || t->status == 504;
+
+	if (!ill)
 	{
 		strikes = spared = 0;
 		return;
 	}
-	strikes++;
-	if (strikes >= STRIKES && now_us() >= spare_until)
-	{
-		pause = Min((int64) backoff_ms << Min(spared, 8), SPARE_MAX_MS);
-		spare_until = now_us() + pause * 1000;
-		spared++;
-	}
-	if (o->fault == TSK_F_OVERLOADED && retry_after_s > 0)
-		spare_until = Max(spare_until, now_us() + Min(retry_after_s * 1000, SPARE_MAX_MS) * 1000);
+	if (++strikes == STRIKES)
+		spare(backoff_ms);
+	if (o->fault == TSK_F_OVERLOADED && t->retry_after_s > 0)
+		wait_until = Max(wait_until, now_us() + Min(t->retry_after_s * 1000, SPARE_MAX_MS) * 1000);
 }
 
 /* What its answer means. */
@@ -186,7 +198,7 @@ judge_job(tsk_job *job, const tsk_settings *settings)
 	tsk_outcome o;
 
 	tsk_judge(t, &o);
-	note_health(&o, t->retry_after_s, settings->backoff_ms);
+	note_health(&o, t, settings->backoff_ms);
 	if (o.fault == TSK_FINE)
 		return;
 	if (o.again && job->attempts < settings->max_attempts)
@@ -216,6 +228,8 @@ start_job(tsk_job *job, const tsk_settings *settings)
 	char		error[128];
 	char	   *path = pg_server_to_any(job->path, (int) strlen(job->path), PG_UTF8);
 
+	dlist_delete(&job->node);
+	outgoing += tsk_weight(job);
 	if (strcmp(job->sqlstate, "22023") == 0)
 	{
 		/* fetch_object() knew it already. */
@@ -267,20 +281,22 @@ claim_some(const tsk_queue *queue, const tsk_settings *settings)
 	static uint64 seen = 0;
 	uint64		rung = mr_change_count(MR_CHANGE_HTTP, MyDatabaseId);
 	TimestampTz now = now_us();
-	int			most = settings->concurrency - n_running - n_finished;
+	int			most = settings->concurrency - n_running - Max(n_finished - settings->concurrency, 0);
 	int			most_new = most;
 	int			n;
-	dlist_head	jobs = DLIST_STATIC_INIT(jobs);
 
 	if (net_outdated || troubles > 0 || most <= 0 || (most < settings->concurrency / 4 && n_running > 0))
 		return false;
-	if (now < spare_until)
+	if (now < wait_until || (strikes >= STRIKES && now < spare_until))
 		most_new = 0;
 	else if (strikes >= STRIKES)
-		most_new = n_running > 0 || tsk_next_due() != DT_NOEND ? 0 : 1;
+	{
+		most_new = 1;
+		spare(settings->backoff_ms);
+	}
 	if (tsk_next_due() > now && (most_new == 0 || (!tsk_more_waits() && rung == seen && now - looked < LOOK_MS * INT64CONST(1000))))
 		return false;
-	n = tsk_claim(queue, most, most_new, &jobs);
+	n = tsk_claim(queue, most, most_new, TSK_OUTGOING - outgoing, &claimed);
 	tsk_net_forgive(net, now_us() - now);
 	if (n < 0)
 		return true;
@@ -292,8 +308,8 @@ claim_some(const tsk_queue *queue, const tsk_settings *settings)
 	if (n == 0)
 		return false;
 	MR_FAILPOINT("http.claimed");
-	while (!dlist_is_empty(&jobs))
-		start_job(dlist_container(tsk_job, node, dlist_pop_head_node(&jobs)), settings);
+	while (!dlist_is_empty(&claimed))
+		start_job(dlist_container(tsk_job, node, dlist_head_node(&claimed)), settings);
 	MR_FAILPOINT("http.started");
 	return true;
 }
@@ -422,6 +438,7 @@ millrace_http_main(Datum arg)
 	/* What is put into a store must not be undone by a crash. */
 	if (synchronous_commit < SYNCHRONOUS_COMMIT_REMOTE_FLUSH)
 		SetConfigOption("synchronous_commit", "on", PGC_USERSET, PGC_S_SESSION);
+	dlist_init(&claimed);
 	dlist_init(&running);
 	dlist_init(&finished);
 	queue.server = MemoryContextStrdup(TopMemoryContext, args->name);
@@ -452,7 +469,7 @@ millrace_http_main(Datum arg)
 			error = CopyErrorData();
 			EmitErrorReport();
 			FlushErrorState();
-			AbortCurrentTransaction();
+			AbortOutOfAnyTransaction();
 			MemoryContextSwitchTo(cxt);
 			drop_all();
 			net_outdated = true;

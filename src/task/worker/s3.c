@@ -75,8 +75,10 @@ tsk_s3_prepare(const tsk_store *store, const char *method, const char *path, con
 	bool		good;
 
 	out->n_headers = 0;
-	if (path[bucket_len] != '/' || path[bucket_len + 1] == '\0')
-		return mr_fail(st, MR_INVALID, "a path is bucket/key");
+	/* The bucket may become part of the host. */
+	if (bucket_len == 0 || (int) strspn(path, "abcdefghijklmnopqrstuvwxyz0123456789.-") != bucket_len ||
+		path[bucket_len] != '/' || path[bucket_len + 1] == '\0')
+		return mr_fail(st, MR_INVALID, "a path is bucket/key, the bucket of lower-case letters, digits, dots and dashes");
 	if (!make_host(store, path, bucket_len, host, sizeof(host)) ||
 		(size_t) snprintf(raw, sizeof(raw), "%s%s", store->virtual_hosts ? "" : "/", store->virtual_hosts ? path + bucket_len : path) >= sizeof(raw))
 		return mr_fail(st, MR_LIMIT, "a path or host is too long");

@@ -84,7 +84,6 @@ put_back(tsk_queue *queue, tsk_job **jobs, int n)
 	tsk_counts	counts = queue->counts;
 	ItemPointerData version;
 	mr_owner_save save;
-	bool	   *ours = palloc(sizeof(bool) * (size_t) n);
 
 	mr_begin("put requests back");
 	tsk_own_begin(&save);
@@ -96,10 +95,13 @@ put_back(tsk_queue *queue, tsk_job **jobs, int n)
 		CStringGetTextDatum(jobs[i]->sqlstate), CStringGetTextDatum(jobs[i]->error)};
 
 		SPI_execute_plan(plan, args, NULL, false, 0);
-		ours[i] = SPI_processed == 1;
 		tsk_count_attempt(&counts, jobs[i]);
-		if (ours[i])
+		if (SPI_processed == 1)
+		{
 			counts.retries++;
+			/* Should this be undone, it comes to nothing: the row still carries our epoch. */
+			tsk_schedule(jobs[i]->id, tsk_weight(jobs[i]), jobs[i]->due_at);
+		}
 		else
 			counts.late++;
 	}
@@ -109,9 +111,6 @@ put_back(tsk_queue *queue, tsk_job **jobs, int n)
 	queue->counts = counts;
 	queue->version = version;
 	mr_worker_count(MR_COUNT_ERRORS, (uint64) n);
-	for (int i = 0; i < n; i++)
-		if (ours[i])
-			tsk_schedule(jobs[i]->id, jobs[i]->due_at);
 }
 
 /* Run one of these transactions; what was wrong in *error. */
@@ -136,7 +135,7 @@ attempt(step what, tsk_queue *queue, const tsk_settings *settings, tsk_job **job
 		*error = CopyErrorData();
 		FlushErrorState();
 		disable_timeout(STATEMENT_TIMEOUT, false);
-		AbortCurrentTransaction();
+		AbortOutOfAnyTransaction();
 		QueryCancelPending = false; /* it has been obeyed */
 		pgstat_report_activity(STATE_IDLE, NULL);
 		result = mr_is_data_error((*error)->sqlerrcode) ? BAD_DATA : TROUBLE;

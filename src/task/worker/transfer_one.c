@@ -115,11 +115,14 @@ take_body(char *data, size_t size, size_t n, void *arg)
 		t->paused = true;
 		return CURL_WRITEFUNC_PAUSE;
 	}
-	if (keep > 0 && !make_room(t, keep, expected))
-		return refuse(t, TSK_MEMORY, "out of memory");
-	memcpy(t->t.body + t->t.len, data, keep);
-	t->t.len += keep;
-	t->net->buffered += (int64_t) keep;
+	if (keep > 0)
+	{
+		if (!make_room(t, keep, expected))
+			return refuse(t, TSK_MEMORY, "out of memory");
+		memcpy(t->t.body + t->t.len, data, keep);
+		t->t.len += keep;
+		t->net->buffered += (int64_t) keep;
+	}
 	t->received += (int64_t) len;
 	return len;
 }
