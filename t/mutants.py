@@ -27,15 +27,15 @@ FENCE = """	for (int i = 0; i < n_partitions && ours; i++)
 	}
 """
 
-# name, file, [(text, replacement), …], program and the part that must fail
+# name, [file, (text, replacement), … , file, …], program and the part that must fail
 MUTANTS = [
-    ('offsets in a transaction after the rows', STREAM + 'batch_pg.c',
-     [(FENCE, ''),
+    ('offsets in a transaction after the rows',
+     [STREAM + 'batch_pg.c', (FENCE, ''),
       ('	MR_FAILPOINT("source.after_commit");\n',
        '	MR_FAILPOINT("source.after_commit");\n	kfk_begin("move on");\n	kfk_owner_begin(&save);\n' + FENCE + '	kfk_owner_end(&save);\n	kfk_commit();\n')],
      'test_stream_points.py', 'places'),
-    ('offsets in a transaction before the rows', STREAM + 'batch_pg.c',
-     [(FENCE, FENCE + """	if (ours)
+    ('offsets in a transaction before the rows',
+     [STREAM + 'batch_pg.c', (FENCE, FENCE + """	if (ours)
 	{
 		kfk_owner_end(&save);
 		MemoryContextSwitchTo(caller);
@@ -46,12 +46,12 @@ MUTANTS = [
 		kfk_owner_begin(&save);
 	}
 """)], 'test_stream_points.py', 'places'),
-    ('no epoch check', STREAM + 'claim_pg.c',
-     [('"AND epoch OPERATOR(pg_catalog.=) $3 AND next_offset OPERATOR(pg_catalog.=) $4 RETURNING', '"AND $3 IS NOT NULL AND next_offset OPERATOR(pg_catalog.=) $4 RETURNING')], 'test_stream_points.py', 'paused'),
-    ('read_uncommitted', STREAM + 'kafka.c',
-     [('{"isolation.level", "read_committed"}', '{"isolation.level", "read_uncommitted"}')], 'test_stream_points.py', 'aborted'),
-    ('progress read before init_transactions', STREAM + 'outbox_main_pg.c',
-     [('	while ((sent = kfk_producer_init(', """	if (!kfk_producer_make_topic(producer, outbox->progress_topic, ASK_MS, error, sizeof(error)) ||
+    ('no epoch check',
+     [STREAM + 'claim_pg.c', ('"AND epoch OPERATOR(pg_catalog.=) $3 AND next_offset OPERATOR(pg_catalog.=) $4 RETURNING', '"AND $3 IS NOT NULL AND next_offset OPERATOR(pg_catalog.=) $4 RETURNING')], 'test_stream_points.py', 'paused'),
+    ('read_uncommitted',
+     [STREAM + 'kafka.c', ('{"isolation.level", "read_committed"}', '{"isolation.level", "read_uncommitted"}')], 'test_stream_points.py', 'aborted'),
+    ('progress read before init_transactions',
+     [STREAM + 'outbox_main_pg.c', ('	while ((sent = kfk_producer_init(', """	if (!kfk_producer_make_topic(producer, outbox->progress_topic, ASK_MS, error, sizeof(error)) ||
 		!kfk_read_progress(outbox, &settings, &mark, error, sizeof(error)))
 	{
 		give_up(outbox, KFK_SENT_NO, error);
@@ -64,43 +64,50 @@ MUTANTS = [
 		give_up(outbox, KFK_SENT_NO, psprintf("progress topic \\"%s\\": %s", outbox->progress_topic, error));
 """, ''),
       ('		MR_FAILPOINT("outbox.after_progress");\n		settle', '		settle')], 'test_stream_points.py', 'failover'),
-    ('transactional.id with the pid', STREAM + 'outbox_main_pg.c',
-     [('kfk_producer_open(&settings, outbox->id,', 'kfk_producer_open(&settings, psprintf("%s-%d", outbox->id, MyProcPid),')],
+    ('transactional.id with the pid',
+     [STREAM + 'outbox_main_pg.c', ('kfk_producer_open(&settings, outbox->id,', 'kfk_producer_open(&settings, psprintf("%s-%d", outbox->id, MyProcPid),')],
      'test_stream_points.py', 'failover'),
-    ('outbox reads id > last', STREAM + 'outbox_claim_pg.c',
-     [('max(id) FROM (" BEYOND("$2::pg_snapshot") ") m"',
+    ('outbox reads id > last',
+     [STREAM + 'outbox_claim_pg.c', ('max(id) FROM (" BEYOND("$2::pg_snapshot") ") m"',
        'max(id) FROM millrace.outbox WHERE server = $1 AND $2 <> \'\' AND id > (SELECT coalesce(last_id, 0) FROM millrace.outbox_progress WHERE server = $1)"'),
       ('AND NOT pg_visible_in_snapshot(m.xid, $5::pg_snapshot)', 'AND $5 <> \'\'')], 'test_stream_points.py', 'late'),
-    ('claims not flushed under synchronous_commit = off', STREAM + 'outbox_main_pg.c',
-     [('	if (synchronous_commit < SYNCHRONOUS_COMMIT_REMOTE_FLUSH)\n', '	if (false)\n')], 'test_stream_points.py', 'unflushed'),
-    ('lease token not checked', 'src/task/worker/deliver_pg.c',
-     [('WHERE id = ANY ($1) AND epoch = $2 RETURNING id', 'WHERE id = ANY ($1) AND $2 > 0 RETURNING id')], 'test_stream_points.py', 'token'),
-    ('lease not renewed', STREAM + 'lease_pg.c',
-     [('(s->said || s->leased ? kfk_at_most_since(s->said_at) >= source->lease_ms / 3 : true))', '!(s->said || s->leased))')], 'test_stream_share.py', 'protocol'),
-    ('messages before next_offset are not dropped', STREAM + 'source_main_pg.c',
-     [('keep = m->offset >= p->taken;', 'keep = true;')], 'test_stream_points.py', 'restarts'),
-    ('a full disk makes dead letters', 'src/core/process_pg.c',
-     [("MAKE_SQLSTATE('5', '3', '0', '0', '0'), ", '')], 'test_stream_points.py', 'full'),
+    ('claims not flushed under synchronous_commit = off',
+     [STREAM + 'outbox_main_pg.c', ('	if (synchronous_commit < SYNCHRONOUS_COMMIT_REMOTE_FLUSH)\n', '	if (false)\n')], 'test_stream_points.py', 'unflushed'),
+    ('lease token not checked',
+     ['src/task/worker/deliver_pg.c', ('WHERE id = ANY ($1) AND epoch = $2 RETURNING id', 'WHERE id = ANY ($1) AND $2 > 0 RETURNING id'),
+      'src/task/worker/queue_pg.c', ('"WHERE %s queue = $1 AND epoch = $2 RETURNING ctid"', '"WHERE %s queue = $1 AND $2 > 0 RETURNING ctid"')], 'test_stream_points.py', 'token'),
+    ('lease not renewed',
+     [STREAM + 'lease_pg.c', ('(s->said || s->leased ? kfk_at_most_since(s->said_at) >= source->lease_ms / 3 : true))', '!(s->said || s->leased))')], 'test_stream_share.py', 'protocol'),
+    ('messages before next_offset are not dropped',
+     [STREAM + 'source_main_pg.c', ('keep = m->offset >= p->taken;', 'keep = true;')], 'test_stream_points.py', 'restarts'),
+    ('a full disk makes dead letters',
+     ['src/core/process_pg.c', ("MAKE_SQLSTATE('5', '3', '0', '0', '0'), ", '')], 'test_stream_points.py', 'full'),
 ]
 
 
-def mutate(text, recipe):
-    """A file's text with a recipe applied."""
-    for old, new in recipe:
-        if text.count(old) != 1:
-            raise ValueError('a piece occurs %d times, not once: %s' % (text.count(old), old))
-        text = text.replace(old, new)
-    return text
+def mutate(tree, recipe):
+    """{file: text} of a recipe applied to a tree."""
+    texts = {}
+    for step in recipe:
+        if isinstance(step, str):
+            file = step
+            texts[file] = (tree / file).read_text()
+            continue
+        old, new = step
+        if texts[file].count(old) != 1:
+            raise ValueError('%s: a piece occurs %d times, not once: %s' % (file, texts[file].count(old), old))
+        texts[file] = texts[file].replace(old, new)
+    return texts
 
 
 def misfits():
     """Names of mutants whose recipes do not fit the sources, with the reason."""
     out = []
-    for name, file, recipe, *_ in MUTANTS:
+    for name, recipe, *_ in MUTANTS:
         try:
-            mutate((REPO / file).read_text(), recipe)
+            mutate(REPO, recipe)
         except (ValueError, OSError) as e:
-            out.append('%s: %s: %s' % (name, file, e))
+            out.append('%s: %s' % (name, e))
     return out
 
 
@@ -130,16 +137,17 @@ def main():
     tree = copy_tree()
     table = []
     for n in wanted:
-        name, file, recipe, program, part = MUTANTS[n - 1] if n else ('none', None, [], 'test_stream_points.py', None)
+        name, recipe, program, part = MUTANTS[n - 1] if n else ('none', [], 'test_stream_points.py', None)
         library = WORK / ('%02d' % n) / 'millrace_worker.so'
         library.parent.mkdir(exist_ok=True)
-        if n:
-            original = (tree / file).read_text()
-            (tree / file).write_text(mutate(original, recipe))
+        mutated = mutate(tree, recipe)
+        originals = {file: (tree / file).read_text() for file in mutated}
+        for file, text in mutated.items():
+            (tree / file).write_text(text)
         make(tree)
         shutil.copy(tree / 'build/faults/millrace_worker.so', library)
-        if n:
-            (tree / file).write_text(original)
+        for file, text in originals.items():
+            (tree / file).write_text(text)
         t = time.monotonic()
         done = subprocess.run([sys.executable, str(HERE / program)] + ([part] if part else []), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
                               timeout=600, env={**os.environ, 'MILLRACE_WORKER_LIBRARY': str(library), 'MILLRACE_TMP': str(WORK / ('%02d' % n))})

@@ -8,6 +8,7 @@ import time
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 from lib import tap
+from lib.cluster import SqlError
 from lib.httpqueue import fetch, prepare, result, server, settled, stat
 from lib.httpstub import Stub, content
 from lib.stream import clean_log, cluster, literal
@@ -78,8 +79,16 @@ def keys(c, stub):
     tap.same([result(c, t)[1] for t in ('nokey', 'UP/x', 'b-1/x\ny', 'b-1/' + 'x' * 1025)], ['22023'] * 4, 'what can be no path is told of')
 
 
+def refused(c, sql):
+    """SQLSTATE of a statement of role app."""
+    try:
+        c.psql(sql, user='app')
+    except SqlError as e:
+        return e.sqlstate
+
+
 def puts(c, stub):
-    server(c, 'puts', stub)
+    server(c, 'puts', stub, timeout_ms=60000, low_speed_bytes=0)
     c.psql("SELECT millrace.put_object('puts', 'b-1/put/x y', '\\x00ff10', 'image/jpeg', 'app.done', 'put'), millrace.put_object('puts', 'b-1/put/none', ''),"
            "millrace.put_object('puts', 'b-1/forbidden/p', '\\x01'), millrace.put_object('puts', 'b-1/put/big', decode(repeat('ab', 3000000), 'hex'))", user='app')
     settled(c, 'puts')
@@ -89,6 +98,15 @@ def puts(c, stub):
     tap.same(c.psql("SELECT method, path, stage, sqlstate, attempts, content FROM millrace.http_failures"),
              [('PUT', 'b-1/forbidden/p', 'request', '42501', '1', '\\x01')], 'a failure that nobody is told of is kept')
     tap.same(stat(c, 'puts', 'bytes_out'), '3000004', 'bytes out')
+    stub.hold.clear()
+    c.psql("SELECT count(millrace.put_object('puts', 'b-1/put/many' || g, decode(repeat('cd', 30000000), 'hex'))) FROM generate_series(1, 6) g", user='app')
+    c.wait_for("SELECT in_flight FROM millrace.stat_http WHERE server = 'puts'", '2')
+    time.sleep(0.5)
+    at_once = stat(c, 'puts', 'in_flight')
+    stub.hold.set()
+    settled(c, 'puts')
+    tap.same((at_once, [len(stub.stored['/b-1/put/many%d' % g]) for g in range(1, 7)]), ('2', [30000000] * 6), 'large ones go a few at a time')
+    tap.same(refused(c, "SELECT millrace.put_object('puts', 'b-1/put/huge', convert_to(repeat('x', 269000000), 'UTF8'))"), '54000', 'too large a one is refused')
 
 
 def outage(c, stub):

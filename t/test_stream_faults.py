@@ -25,14 +25,14 @@ SOAK, FULL = bool(os.environ.get('MILLRACE_SOAK')), bool(os.environ.get('MILLRAC
 NUMBERS = [int(a) for a in sys.argv[1:3] if a.isdigit()]
 MESSAGES, FAULTS = NUMBERS if len(NUMBERS) == 2 else (2000000, 300) if SOAK else (300000, 60) if FULL else (100000, 30)
 PARTITIONS, WORKERS, BATCH = 12, 3, 200
-LEAD = 20 * BATCH           # of the sender, while it is paced
+LEAD = 60 * BATCH           # of the sender, while it is paced
 POISON_EVERY = 500
 LIVE_S = 60                 # after the last fault, everything is read within this time
 
 
 class Pace:
     """Batches wait before they commit, so long that messages last for the faults that are to come."""
-    FAULT_S = 4             # in which a fault's share of the messages would be read
+    FAULT_S = 3             # in which a fault's share of the messages would be read
 
     def __init__(self, c, rng):
         self.c, self.rng = c, rng

@@ -25,8 +25,8 @@ CREATE FUNCTION millrace.source_budget(options jsonb, OUT low int, OUT high int,
 	LANGUAGE sql STABLE
 	SET search_path = pg_catalog, pg_temp
 AS $$
-	SELECT w.low, w.high, CASE WHEN options ? 'memory' THEN pg_size_bytes(options->>'memory')
-		ELSE w.high * greatest(268435456, 8 * greatest((options->>'batch_bytes')::bigint, (options->>'max_message_bytes')::bigint)) END
+	SELECT w.low, w.high, coalesce(pg_size_bytes(options->>'memory'),
+		w.high * greatest(268435456, 8 * greatest((options->>'batch_bytes')::bigint, (options->>'max_message_bytes')::bigint)))
 	FROM (SELECT coalesce((options->>'workers')::int, (options->>'workers_min')::int, 1) AS low,
 				 greatest(coalesce((options->>'workers')::int, (options->>'workers_min')::int, 1), (options->>'workers_max')::int) AS high) w
 $$;

@@ -14,6 +14,7 @@
 
 #include <ctype.h>
 
+#include "access/detoast.h"
 #include "catalog/pg_proc.h"
 #include "catalog/pg_type.h"
 #include "fmgr.h"
@@ -180,6 +181,10 @@ millrace_put_object(PG_FUNCTION_ARGS)
 				(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
 				 errmsg("content of an object must not be null")));
 	r.content = PG_GETARG_DATUM(2);
+	if ((int64) toast_raw_datum_size(r.content) - VARHDRSZ > TSK_MAX_CONTENT)
+		ereport(ERROR,
+				(errcode(ERRCODE_PROGRAM_LIMIT_EXCEEDED),
+				 errmsg("content of an object is larger than " INT64_FORMAT " bytes", (int64) TSK_MAX_CONTENT)));
 	if (!PG_ARGISNULL(3))
 	{
 		r.content_type = PG_GETARG_DATUM(3);

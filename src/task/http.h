@@ -29,6 +29,10 @@ typedef struct tsk_option
 
 #define TSK_MAX_CONCURRENCY 256
 
+/* Keys of S3 have so many bytes at most; contents put, and fetched, are no larger than this. */
+#define TSK_MAX_KEY 1024
+#define TSK_MAX_CONTENT (INT64_C(256) << 20)
+
 static const tsk_option tsk_options[] = {
 	{"api", TSK_ON_SERVER, false, "s3", 0, 0, NULL},
 	{"url", TSK_ON_SERVER, false, NULL, 0, 0, NULL},
@@ -39,7 +43,7 @@ static const tsk_option tsk_options[] = {
 	{"timeout_ms", TSK_ON_SERVER, false, NULL, 1, 3600000, "60000"},
 	{"low_speed_bytes", TSK_ON_SERVER, false, NULL, 0, INT64_C(1) << 40, "1000"},
 	{"low_speed_ms", TSK_ON_SERVER, false, NULL, 100, 3600000, "30000"},
-	{"max_bytes", TSK_ON_SERVER, false, NULL, 1, INT64_C(256) << 20, "67108864"},
+	{"max_bytes", TSK_ON_SERVER, false, NULL, 1, TSK_MAX_CONTENT, "67108864"},
 	{"max_attempts", TSK_ON_SERVER, false, NULL, 1, 100, "8"},
 	{"backoff_ms", TSK_ON_SERVER, false, NULL, 1, 3600000, "1000"},
 	{"batch_timeout_ms", TSK_ON_SERVER, false, NULL, 1000, 3600000, "60000"},
@@ -53,8 +57,5 @@ static const tsk_option tsk_options[] = {
 };
 
 #define TSK_N_OPTIONS ((int) (sizeof(tsk_options) / sizeof(tsk_options[0])))
-
-/* Keys of S3 have so many bytes at most. */
-#define TSK_MAX_KEY 1024
 
 #endif							/* MILLRACE_TASK_HTTP_H */

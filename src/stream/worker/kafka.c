@@ -54,7 +54,7 @@ set_number(rd_kafka_conf_t *conf, const char *name, int value, char *error, size
 static bool
 configure(rd_kafka_conf_t *conf, const kfk_settings *settings, char *error, size_t error_size)
 {
-	int			fetch = settings->prefetch_kb < FETCH_BYTES / 512 ? settings->prefetch_kb * 512 : FETCH_BYTES;
+	int			fetch = settings->prefetch_kb < FETCH_BYTES / 128 ? settings->prefetch_kb * 128 : FETCH_BYTES;
 
 	/* What a server's options may change ... */
 	static kfk_properties defaults[] = {

@@ -36,6 +36,7 @@ typedef struct scheduled
 {
 	pairingheap_node node;
 	int64		id;
+	int64		weight;			/* bytes of its content */
 	TimestampTz due_at;
 } scheduled;
 
@@ -87,12 +88,19 @@ tsk_forget_all(void)
 	}
 }
 
+int64
+tsk_weight(const tsk_job *job)
+{
+	return job->content ? (int64) VARSIZE_ANY_EXHDR(job->content) : 0;
+}
+
 void
-tsk_schedule(int64 id, TimestampTz due_at)
+tsk_schedule(int64 id, int64 weight, TimestampTz due_at)
 {
 	scheduled  *s = MemoryContextAlloc(heap_cxt, sizeof(*s));
 
 	s->id = id;
+	s->weight = weight;
 	s->due_at = due_at;
 	pairingheap_add(heap, &s->node);
 	n_scheduled++;
@@ -185,16 +193,29 @@ next_part(void)
 	return true;
 }
 
-/* New requests, at most `most`, into ids; how many.  Those that are not due yet are remembered. */
+/* Is there room for one more?  The first always has it. */
+static bool
+fits(int64 weight, int64 *room, bool first)
+{
+	if (weight > 0 && weight > *room && !first)
+		return false;
+	*room -= weight;
+	return true;
+}
+
+/*
+ * New requests, at most `most` and as many as there is room for, into ids; how many.  first: nothing else is under
+ * way.  Those that are not due yet are remembered.
+ */
 static int
-find_new(const tsk_queue *queue, int64 *ids, int most)
+find_new(const tsk_queue *queue, int64 *ids, int most, int64 room, bool first)
 {
 	static SPIPlanPtr plan = NULL;
 	static const Oid types[] = {INT4OID, XID8OID, INT8OID, XID8OID, TEXTOID, INT8OID};
 	TimestampTz now = GetCurrentTimestamp();
 	int			n = 0;
 
-	mr_prepare(&plan, "SELECT id, xid, due_at FROM millrace.http_requests WHERE queue = $1 AND (xid, id) > ($2, $3) AND xid <= $4 "
+	mr_prepare(&plan, "SELECT id, xid, due_at, coalesce(octet_length(content), 0) FROM millrace.http_requests WHERE queue = $1 AND (xid, id) > ($2, $3) AND xid <= $4 "
 			   "AND pg_visible_in_snapshot(xid, $5::pg_snapshot) ORDER BY xid, id LIMIT $6", lengthof(types), types);
 	while (n < most && n_scheduled < MAX_SCHEDULED && (tick.upto != NULL || begin_tick(queue)))
 	{
@@ -211,13 +232,16 @@ find_new(const tsk_queue *queue, int64 *ids, int most)
 			TupleDesc	desc = SPI_tuptable->tupdesc;
 			bool		null;
 			int64		id = DatumGetInt64(SPI_getbinval(row, desc, 1, &null));
-			TimestampTz due_at;
+			int64		weight = DatumGetInt32(SPI_getbinval(row, desc, 4, &null));
+			TimestampTz due_at = DatumGetTimestampTz(SPI_getbinval(row, desc, 3, &null));
+			bool		later = !null && due_at > now;
 
+			if (!later && !fits(weight, &room, first && n == 0))
+				return n;
 			tick.after_id = id;
 			tick.after_xid = DatumGetUInt64(SPI_getbinval(row, desc, 2, &null));
-			due_at = DatumGetTimestampTz(SPI_getbinval(row, desc, 3, &null));
-			if (!null && due_at > now)
-				tsk_schedule(id, due_at);
+			if (later)
+				tsk_schedule(id, weight, due_at);
 			else
 				ids[n++] = id;
 		}
@@ -228,14 +252,15 @@ find_new(const tsk_queue *queue, int64 *ids, int most)
 	return n;
 }
 
-/* Requests that are due again, at most `most`, into ids; how many. */
+/* The same of requests that are due again; *room is what is left. */
 static int
-find_due(int64 *ids, int most)
+find_due(int64 *ids, int most, int64 *room, bool first)
 {
 	TimestampTz now = GetCurrentTimestamp();
 	int			n = 0;
 
-	while (n < most && n_scheduled > 0 && tsk_next_due() <= now)
+	while (n < most && n_scheduled > 0 && tsk_next_due() <= now &&
+		   fits(((scheduled *) pairingheap_first(heap))->weight, room, first && n == 0))
 	{
 		scheduled  *s = (scheduled *) pairingheap_remove_first(heap);
 
@@ -284,12 +309,13 @@ make_job(HeapTuple row)
 }
 
 /*
- * Take requests, of those not begun yet at most most_new: each is ours from the commit of this transaction on, and its
+ * Take requests, of those not begun yet at most most_new, and room bytes of
+ * contents (TSK_OUTGOING: nothing is under way, one may be larger): each is ours from the commit of this transaction on, and its
  * attempt counted, whatever becomes of us.  -1: none, for the server's settings
  * have changed; requests made after a change shall not go by the old ones.
  */
 int
-tsk_claim(const tsk_queue *queue, int most, int most_new, dlist_head *jobs)
+tsk_claim(const tsk_queue *queue, int most, int most_new, int64 room, dlist_head *jobs)
 {
 	static SPIPlanPtr plan = NULL;
 	static const Oid types[] = {INT8ARRAYOID, INT8OID};
@@ -299,6 +325,7 @@ tsk_claim(const tsk_queue *queue, int most, int most_new, dlist_head *jobs)
 	dlist_head	claimed = DLIST_STATIC_INIT(claimed);
 	dlist_mutable_iter it;
 	mr_owner_save save;
+	bool		first = room == TSK_OUTGOING;
 	int			n,
 				got = 0;
 
@@ -309,8 +336,8 @@ tsk_claim(const tsk_queue *queue, int most, int most_new, dlist_head *jobs)
 		return -1;
 	}
 	tsk_own_begin(&save);
-	n = find_due(ids, most);
-	n += find_new(queue, ids + n, Min(most - n, most_new));
+	n = find_due(ids, most, &room, first);
+	n += find_new(queue, ids + n, Min(most - n, most_new), room, first && n == 0);
 	if (n > 0)
 	{
 		Datum		args[] = {0, Int64GetDatum(queue->epoch)};

@@ -58,6 +58,7 @@ static dlist_head running;		/* jobs with a transfer */
 static dlist_head finished;		/* jobs to be settled */
 static int	n_running = 0;
 static int	n_finished = 0;
+static int64 outgoing = 0;		/* bytes of contents of all of them */
 
 /* The server's health. */
 static int	strikes = 0;		/* requests in a row that it did not answer, or was too busy for */
@@ -78,6 +79,7 @@ now_us(void)
 static void
 drop_job(tsk_job *job)
 {
+	outgoing -= tsk_weight(job);
 	tsk_free(net, job->transfer);
 	MemoryContextDelete(job->cxt);
 }
@@ -91,6 +93,7 @@ drop_all(void)
 		while (!dlist_is_empty(lists[i]))
 			drop_job(dlist_container(tsk_job, node, dlist_pop_head_node(lists[i])));
 	n_running = n_finished = 0;
+	outgoing = 0;
 	tsk_net_close(net);
 	net = NULL;
 	strikes = spared = troubles = 0;
@@ -226,6 +229,7 @@ start_job(tsk_job *job, const tsk_settings *settings)
 	char	   *path = pg_server_to_any(job->path, (int) strlen(job->path), PG_UTF8);
 
 	dlist_delete(&job->node);
+	outgoing += tsk_weight(job);
 	if (strcmp(job->sqlstate, "22023") == 0)
 	{
 		/* fetch_object() knew it already. */
@@ -292,7 +296,7 @@ claim_some(const tsk_queue *queue, const tsk_settings *settings)
 	}
 	if (tsk_next_due() > now && (most_new == 0 || (!tsk_more_waits() && rung == seen && now - looked < LOOK_MS * INT64CONST(1000))))
 		return false;
-	n = tsk_claim(queue, most, most_new, &claimed);
+	n = tsk_claim(queue, most, most_new, TSK_OUTGOING - outgoing, &claimed);
 	tsk_net_forgive(net, now_us() - now);
 	if (n < 0)
 		return true;

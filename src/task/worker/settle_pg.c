@@ -100,7 +100,7 @@ put_back(tsk_queue *queue, tsk_job **jobs, int n)
 		{
 			counts.retries++;
 			/* Should this be undone, it comes to nothing: the row still carries our epoch. */
-			tsk_schedule(jobs[i]->id, jobs[i]->due_at);
+			tsk_schedule(jobs[i]->id, tsk_weight(jobs[i]), jobs[i]->due_at);
 		}
 		else
 			counts.late++;

@@ -27,6 +27,7 @@
 #include "task/worker/s3.h"
 #include "task/worker/transfer.h"
 
+#define TSK_OUTGOING (INT64CONST(64) << 20)	/* bytes of contents that are put at once, one at least */
 #define TSK_LATENCIES 64		/* elements of http_progress.latency */
 
 /* http_progress's numbers. */
@@ -105,8 +106,9 @@ extern void tsk_report(const tsk_queue *queue, const char *state, const char *sq
 
 /* claim_pg.c */
 extern void tsk_forget_all(void);	/* begin again from the table */
-extern int	tsk_claim(const tsk_queue *queue, int most, int most_new, dlist_head *jobs);	/* appended; how many, -1: settings first; a transaction */
-extern void tsk_schedule(int64 id, TimestampTz due_at);	/* to be claimed again then */
+extern int	tsk_claim(const tsk_queue *queue, int most, int most_new, int64 room, dlist_head *jobs);	/* appended; how many, -1: settings first; a transaction */
+extern void tsk_schedule(int64 id, int64 weight, TimestampTz due_at);	/* to be claimed again then */
+extern int64 tsk_weight(const tsk_job *job);	/* bytes that it puts */
 extern bool tsk_more_waits(void);	/* is there more to be claimed at once? */
 extern TimestampTz tsk_next_due(void);	/* of those scheduled; DT_NOEND: none */
 extern const char *tsk_seen(void);	/* every request that this snapshot saw is dealt with, but for scheduled ones */
