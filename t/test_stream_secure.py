@@ -23,25 +23,27 @@ def certificates(where):
         subprocess.run(('openssl',) + args, cwd=where, check=True, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
     for ca in ('ca', 'other'):
         openssl('req', '-x509', '-newkey', 'rsa:2048', '-nodes', '-days', '2', '-keyout', ca + '.key', '-out', ca + '.pem', '-subj', '/CN=Test CA ' + ca)
-    for name, extension in (('server', 'subjectAltName=DNS:localhost'), ('client', 'extendedKeyUsage=clientAuth')):
+    for name, extension, days in (('server', 'subjectAltName=DNS:localhost', 2), ('expired', 'subjectAltName=DNS:localhost', -1), ('client', 'extendedKeyUsage=clientAuth', 2)):
         with open(os.path.join(where, name + '.ext'), 'w') as f:
             f.write(extension + '\n')
         openssl('req', '-newkey', 'rsa:2048', '-nodes', '-keyout', name + '.key', '-out', name + '.csr', '-subj', '/CN=' + name)
-        openssl('x509', '-req', '-in', name + '.csr', '-CA', 'ca.pem', '-CAkey', 'ca.key', '-CAcreateserial', '-days', '2', '-extfile', name + '.ext', '-out', name + '.pem')
-    read = {n: open(os.path.join(where, n)).read() for n in ('ca.pem', 'other.pem', 'server.pem', 'server.key', 'client.pem', 'client.key')}
-    with open(os.path.join(where, 'keystore.pem'), 'w') as f:
-        f.write(read['server.key'] + read['server.pem'])
+        openssl('x509', '-req', '-in', name + '.csr', '-CA', 'ca.pem', '-CAkey', 'ca.key', '-CAcreateserial', '-days', str(days), '-extfile', name + '.ext', '-out', name + '.pem')
+    read = {n: open(os.path.join(where, n)).read() for n in ('ca.pem', 'other.pem', 'server.pem', 'server.key', 'expired.pem', 'expired.key', 'client.pem', 'client.key')}
+    for store, name in (('keystore.pem', 'server'), ('expired_store.pem', 'expired')):
+        with open(os.path.join(where, store), 'w') as f:
+            f.write(read[name + '.key'] + read[name + '.pem'])
     return read
 
 
-def settings(where, ports, secure, mutual):
+def settings(where, ports, secure, mutual, expired):
     listener = 'listener.name.secure.'
     return {
-        'listeners': 'CLIENT://127.0.0.1:%d,CONTROLLER://127.0.0.1:%d,SECURE://127.0.0.1:%d,MUTUAL://127.0.0.1:%d' % (ports + (secure, mutual)),
-        'advertised.listeners': 'CLIENT://127.0.0.1:%d,SECURE://localhost:%d,MUTUAL://localhost:%d' % (ports[0], secure, mutual),
-        'listener.security.protocol.map': 'CLIENT:PLAINTEXT,CONTROLLER:PLAINTEXT,SECURE:SASL_SSL,MUTUAL:SSL',
+        'listeners': 'CLIENT://127.0.0.1:%d,CONTROLLER://127.0.0.1:%d,SECURE://127.0.0.1:%d,MUTUAL://127.0.0.1:%d,EXPIRED://127.0.0.1:%d' % (ports + (secure, mutual, expired)),
+        'advertised.listeners': 'CLIENT://127.0.0.1:%d,SECURE://localhost:%d,MUTUAL://localhost:%d,EXPIRED://localhost:%d' % (ports[0], secure, mutual, expired),
+        'listener.security.protocol.map': 'CLIENT:PLAINTEXT,CONTROLLER:PLAINTEXT,SECURE:SASL_SSL,MUTUAL:SSL,EXPIRED:SSL',
         'ssl.keystore.type': 'PEM', 'ssl.keystore.location': where + '/keystore.pem', 'ssl.truststore.type': 'PEM', 'ssl.truststore.location': where + '/ca.pem',
         'listener.name.mutual.ssl.client.auth': 'required',
+        'listener.name.expired.ssl.keystore.type': 'PEM', 'listener.name.expired.ssl.keystore.location': where + '/expired_store.pem',
         'sasl.enabled.mechanisms': 'PLAIN,SCRAM-SHA-256,SCRAM-SHA-512',
         listener + 'plain.sasl.jaas.config': 'org.apache.kafka.common.security.plain.PlainLoginModule required user_app="%s";' % SECRET,
         listener + 'scram-sha-256.sasl.jaas.config': 'org.apache.kafka.common.security.scram.ScramLoginModule required;',
@@ -72,7 +74,7 @@ def exact(c, kafka, name, what):
     tap.same(c.psql(f'SELECT count(*), count(DISTINCT id) FROM {name}'), [('500', '500')], what)
 
 
-def logins(c, kafka, secure, mutual, pem):
+def logins(c, kafka, secure, mutual, expired, pem):
     kafka.create_topic('topic', 2)
     kafka.produce('topic', [(i % 2, None, b'{"id": %d}' % i) for i in range(500)])
     for mechanism in ('PLAIN', 'SCRAM-SHA-256', 'SCRAM-SHA-512'):
@@ -85,22 +87,24 @@ def logins(c, kafka, secure, mutual, pem):
     exact(c, kafka, 'mutual', "a client's certificate")
 
 
-def refusals(c, kafka, secure, mutual, pem):
+def refusals(c, kafka, secure, mutual, expired, pem):
     common = dict(security_protocol='sasl_ssl', sasl_mechanism='SCRAM-SHA-512')
     server(c, 'k_ca', secure, ssl_ca_pem=pem['other.pem'], **common)
     server(c, 'k_name', secure, host='127.0.0.1', ssl_ca_pem=pem['ca.pem'], **common)
     server(c, 'k_password', secure, mapping={'username': 'app', 'password': 'wrong-' + SECRET}, ssl_ca_pem=pem['ca.pem'], **common)
     server(c, 'k_bare', secure, mapping={'username': 'app'}, security_protocol='plaintext')
-    for name, part in (('ca', 'certificate'), ('name', 'certificate'), ('password', 'uthentication'), ('bare', 'roker')):
+    server(c, 'k_expired', expired, security_protocol='ssl', ssl_ca_pem=pem['ca.pem'])
+    for name, part in (('expired', 'certificate'), ('ca', 'certificate'), ('name', 'certificate'), ('password', 'uthentication'), ('bare', 'roker')):
         source(c, name, 'k_' + name)
         reason(c, name, part, 60)
-    tap.same(c.psql("SELECT name, state FROM millrace.sources WHERE name IN ('ca', 'name', 'password', 'bare') ORDER BY 1"), [(n, 'running') for n in ('bare', 'ca', 'name', 'password')],
-             'an unknown CA, another name, a wrong password and a missing TLS are waited for, with the reason')
-    tap.same(c.psql('SELECT (SELECT count(*) FROM ca), (SELECT count(*) FROM name), (SELECT count(*) FROM password)'), [('0', '0', '0')], 'and nothing is read')
+    tap.same(c.psql("SELECT name, state FROM millrace.sources WHERE name IN ('ca', 'expired', 'name', 'password', 'bare') ORDER BY 1"), [(n, 'running') for n in ('bare', 'ca', 'expired', 'name', 'password')],
+             'an unknown CA, an expired certificate, another name, a wrong password and a missing TLS are waited for, with the reason')
+    tap.same(c.psql('SELECT (SELECT count(*) FROM ca), (SELECT count(*) FROM name), (SELECT count(*) FROM password), (SELECT count(*) FROM expired)'), [('0', '0', '0', '0')], 'and nothing is read')
     c.psql(f"ALTER SERVER k_ca OPTIONS (SET ssl_ca_pem {literal(pem['ca.pem'])}); ALTER SERVER k_name OPTIONS (SET brokers 'localhost:{secure}'); "
            f"ALTER USER MAPPING FOR app SERVER k_password OPTIONS (SET password {literal(SECRET)}); DROP USER MAPPING FOR app SERVER k_bare; "
            f"ALTER SERVER k_bare OPTIONS (SET brokers '{kafka.bootstrap}')")
-    for name in ('ca', 'name', 'password', 'bare'):
+    c.psql(f"ALTER SERVER k_expired OPTIONS (SET brokers 'localhost:{secure}', SET security_protocol 'sasl_ssl', ADD sasl_mechanism 'PLAIN')")
+    for name in ('ca', 'expired', 'name', 'password', 'bare'):
         exact(c, kafka, name, f'{name}: put right, the source reads all by itself')
 
 
@@ -136,15 +140,15 @@ def main():
         tap.skip_all('needs the openssl program to make certificates')
     where = os.path.abspath(folder('stream_secure')) + '/certificates'
     pem = certificates(where)
-    ports, secure, mutual = (free_port(), free_port()), free_port(), free_port()
+    ports, secure, mutual, expired = (free_port(), free_port()), free_port(), free_port(), free_port()
     broker = Kafka(folder('stream_secure'), port=ports[0])
     broker.controller = ports[1]
-    broker.settings.update(settings(where, ports, secure, mutual))
+    broker.settings.update(settings(where, ports, secure, mutual, expired))
     with cluster('stream_secure') as c, broker as kafka:
         prepare(c, kafka)
         add_scram(kafka)
         for test in (logins, refusals):
-            test(c, kafka, secure, mutual, pem)
+            test(c, kafka, secure, mutual, expired, pem)
         secrets(c, where)
         start_times(c, kafka)
         clean_log(c)

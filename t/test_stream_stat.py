@@ -19,20 +19,23 @@ def stat(c, view, key, name, *columns):
 
 def sources(c, kafka):
     """Counters against tables, and against what was sent."""
-    c.psql("SET ROLE app; CREATE TABLE counted (id text PRIMARY KEY, v int CHECK (v < 1000))")
+    c.psql("""SET ROLE app; CREATE TABLE counted (id text PRIMARY KEY, v int CHECK (v < 1000)); CREATE TABLE closed ();
+        CREATE FUNCTION door() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
+            IF to_regclass('public.closed') IS NOT NULL THEN RAISE SQLSTATE '55000' USING MESSAGE = 'counted is closed'; END IF; RETURN NULL; END $$;""")
     kafka.create_topic('counted', 4)
     n = 8000
     sent = []
     for i in range(n):
         key = b'k%d' % (i // 2)
         sent.append((i // 2 % 4, key, None if i % 10 == 9 else b'{"v": "x"}' if i % 10 == 5 else b'{"v": %d}' % (2000 if i % 100 == 1 else i % 100)))
-    kafka.produce('counted', sent)
+    kafka.produce('counted', sent[:n // 2])
     create(c, 'counted', 'counted', 'counted', '{"workers": 2, "key_format": "text", "on_conflict": "update", "tombstones": "delete", "batch_rows": 300}')
     caught_up(c, 'counted', n // 2)
-    c.psql("ALTER TABLE counted RENAME TO away")            # waited out
-    c.wait_for("SELECT errors_since > 0 AND last_error LIKE '%counted%' FROM millrace.stat_sources WHERE name = 'counted'", 't', 30)
+    c.psql("SET ROLE app; CREATE TRIGGER door AFTER INSERT ON counted EXECUTE FUNCTION door()")
+    kafka.produce('counted', sent[n // 2:])
+    c.wait_for("SELECT errors_since > 0 AND last_error = 'counted is closed' AND last_error_at > now() - interval '1 minute' FROM millrace.stat_sources WHERE name = 'counted'", 't', 30)
     tap.ok(True, 'an error that is waited out is told')
-    c.psql("ALTER TABLE away RENAME TO counted")
+    c.psql("DROP TABLE closed")
     caught_up(c, 'counted', n)
     dead = sum(v is not None and (b'"x"' in v or b'2000' in v) for _, _, v in sent)
     deleted = sum(v is None for _, _, v in sent)
@@ -43,6 +46,12 @@ def sources(c, kafka):
     tap.same(c.value("SELECT sum(rows) FROM millrace.worker_slots() WHERE kind = 'source' AND name = 'counted'"), want['rows'], "and what shared memory's counters say")
     rate, size_, load = (float(x) for x in c.psql("SELECT messages_per_s_1m * extract(epoch FROM greatest(least(now() - since, '70 s'), '1 s')), bytes_per_s_1m / messages_per_s_1m, load_1m FROM millrace.stat_sources WHERE name = 'counted'")[0])
     tap.ok(n * 0.7 < rate < n * 1.4 and abs(size_ - size / n) < 1 and 0 < load < 2, f'rates: {rate:.0f} messages in the last minute, {size_:.1f} bytes each, load {load:.3f}')
+
+    c.psql("SET ROLE app; CREATE TABLE passed (v text)")
+    create(c, 'passed', 'counted', 'passed')
+    caught_up(c, 'passed', n)
+    tap.same(stat(c, 'stat_sources', 'name', 'passed', *TOTALS), {**want, 'rows': str(n - deleted), 'dead': '0', 'skipped': str(deleted), 'deleted': '0'}, 'tombstones passed over')
+    c.psql("SELECT millrace.drop_source('passed')")
 
     c.psql("ALTER TABLE counted DROP CONSTRAINT counted_v_check; SELECT millrace.redrive_dead_letters('counted', overwrite => true)")
     c.wait_for("SELECT NOT EXISTS (SELECT FROM millrace.dead_letters WHERE redrive_at IS NOT NULL)", 't', 30)

@@ -1,6 +1,6 @@
 """Poison of many kinds for one table, and its mending: what the poison test and bench/poison.py share.
 
-    SETUP, FIRST     the table `readings`, as role app, and its first row
+    SETUP            the table `readings`, as role app
     healthy(i)       value of message i (about 350 bytes, 20 floats)
     KINDS            name -> (value of message i or None for a tombstone, SQLSTATE, stage)
     MENDED, LOOSENED two rounds of mending: kinds that become rows with the first, and with the second
@@ -26,9 +26,6 @@ CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RAISE EXCE
 CREATE TRIGGER refuse BEFORE INSERT ON readings FOR EACH ROW WHEN (new.note = 'refuse') EXECUTE FUNCTION refuse();
 CREATE FUNCTION too_late() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RAISE check_violation USING MESSAGE = 'too late'; END $$;
 CREATE CONSTRAINT TRIGGER too_late AFTER INSERT ON readings DEFERRABLE INITIALLY DEFERRED FOR EACH ROW WHEN (new.note = 'late') EXECUTE FUNCTION too_late();"""
-
-# A row that poison of two kinds collides with.
-FIRST = "INSERT INTO readings (id, image_id, serial, slot) VALUES (-1, 'first', -1, -1)"
 
 
 def row(i, **change):
@@ -68,8 +65,9 @@ KINDS = {
     'domain': (lambda i: text(row(i, share=101)), '23514', TARGET),
     'check': (lambda i: text(row(i, descriptors=[0.5] * 19)), '23514', TARGET),
     'foreign key': (lambda i: text(row(i, station=i + 1000)), '23503', TARGET),
-    'unique': (lambda i: text(row(i, serial=-1)), '23505', TARGET),
-    'exclusion': (lambda i: text(row(i, slot=-1)), '23P01', TARGET),
+    # of an earlier message: with 1, 2, 3, 4 or 6 partitions one of its own
+    'unique': (lambda i: text(row(i, serial=i - 60)), '23505', TARGET),
+    'exclusion': (lambda i: text(row(i, slot=i - 60)), '23P01', TARGET),
     'generated column': (lambda i: text(row(i, divisor=0)), '22012', TARGET),
     'trigger': (lambda i: text(row(i, note='refuse')), 'P0001', TARGET),
     'deferred trigger': (lambda i: text(row(i, note='late')), '23514', TARGET),

@@ -24,6 +24,7 @@ typedef struct kfk_place
 } kfk_place;
 
 #define FETCH_BYTES (16 * 1024 * 1024)	/* of an answer, at most */
+#define FETCH_MIN_BYTES (1024 * 1024)	/* librdkafka's: its message.max.bytes */
 #define PARTITION_BYTES (1024 * 1024)	/* and of one partition in it */
 
 struct kfk_client
@@ -55,6 +56,9 @@ static bool
 configure(rd_kafka_conf_t *conf, const kfk_settings *settings, char *error, size_t error_size)
 {
 	int			fetch = settings->prefetch_kb < FETCH_BYTES / 128 ? settings->prefetch_kb * 128 : FETCH_BYTES;
+
+	if (fetch < FETCH_MIN_BYTES)
+		fetch = FETCH_MIN_BYTES;
 
 	/* What a server's options may change ... */
 	static kfk_properties defaults[] = {
@@ -90,7 +94,7 @@ configure(rd_kafka_conf_t *conf, const kfk_settings *settings, char *error, size
 	return rd_kafka_conf_set(conf, "group.id", settings->group, error, error_size) == RD_KAFKA_CONF_OK &&
 		set_number(conf, "queued.max.messages.kbytes", settings->prefetch_kb, error, error_size) &&
 		set_number(conf, "fetch.max.bytes", fetch, error, error_size) &&
-		set_number(conf, "fetch.message.max.bytes", fetch < PARTITION_BYTES ? fetch : PARTITION_BYTES, error, error_size);
+		set_number(conf, "fetch.message.max.bytes", PARTITION_BYTES, error, error_size);
 }
 
 kfk_client *

@@ -11,6 +11,8 @@
  * afterwards (foreign keys) the one after those that the trigger has seen, which
  * EXPLAIN ANALYZE's counts of trigger calls tell.
  *
+ * Who has what rejects had before it (hint_pg.c) is tried alone at once.
+ *
  * How long a piece is, follows from how far apart rejects have been: a piece
  * costs about PIECE_COST rows to begin and end, and an error about half of its
  * rows, so sqrt(2 * PIECE_COST * gap) costs least.
@@ -36,7 +38,10 @@
 #define FAR 1e12				/* gap when nothing has been refused yet */
 #define PIECES 60				/* of a transaction: more subtransactions than 64 burden every snapshot */
 
-static double gap = FAR;		/* messages from one reject to the next, lately */
+/* Messages from one reject to the next, lately: from any, and from one that nobody expected (hint_pg.c). */
+static double gap_any = FAR;
+static double gap = FAR;
+static int64 since_any = 0;
 static int64 since_reject = 0;
 
 /* The statement that moves a piece, while it runs; what it was about to do when it failed. */
@@ -60,9 +65,9 @@ start(QueryDesc *query, int flags)
 }
 
 static int
-piece_length(void)
+piece_length(double messages)
 {
-	return (int) Max(Min(sqrt(2 * PIECE_COST * gap), 1e6), 1);
+	return (int) Max(Min(sqrt(2 * PIECE_COST * messages), 1e6), 1);
 }
 
 /*
@@ -73,10 +78,8 @@ piece_length(void)
 int
 kfk_expect_rejects(int n, bool *in_pieces)
 {
-	int			piece = piece_length();
-
-	*in_pieces = piece < (n > 8 ? n / 2 : n);
-	return *in_pieces ? Min(n, piece * PIECES) : n;
+	*in_pieces = piece_length(gap_any) < (n > 8 ? n / 2 : n);
+	return *in_pieces ? Min(n, (int) (PIECES / (1.0 / piece_length(gap) + 1.0 / Max(gap_any, 1))) + 1) : n;
 }
 
 /* n items failed as a whole, and nobody knows how many of them are at fault: next time in pieces. */
@@ -84,20 +87,27 @@ void
 kfk_note_failure(int n)
 {
 	gap = Min(gap, n / 8.0);
-	since_reject = 0;
+	gap_any = Min(gap_any, gap);
+	since_any = since_reject = 0;
 }
 
 /* n items went well. */
 void
 kfk_note_good(int n)
 {
+	since_any += n;
 	since_reject += n;
+	gap_any = Max(gap_any, (double) since_any);
 	gap = Max(gap, (double) since_reject);
 }
 
 static void
-note_reject(void)
+note_reject(bool expected)
 {
+	gap_any = (3 * gap_any + (double) since_any) / 4;
+	since_any = 0;
+	if (expected)
+		return;
 	gap = (3 * gap + (double) since_reject) / 4;
 	since_reject = 0;
 }
@@ -214,7 +224,7 @@ kfk_insert_in_pieces(const kfk_source *source, kfk_target *target, kfk_item *ite
 	static bool hooked = false;
 	int			done = 0;
 	int			suspect = 0;	/* a piece up to here failed: the culprit is before it */
-	int			limit = piece_length();
+	int			limit = piece_length(gap);
 	bool		to_guess = false;	/* the piece ends where the guess of the last failure was */
 
 	if (!hooked)
@@ -227,14 +237,21 @@ kfk_insert_in_pieces(const kfk_source *source, kfk_target *target, kfk_item *ite
 	{
 		int			len = Min(n - done, limit);
 		int			at = -1;
+		bool		expected = kfk_is_suspect(target, &items[done], false);
 
+		/* A suspect is a piece of its own. */
+		for (int i = 1; i < len; i++)
+			if (expected || kfk_is_suspect(target, &items[done + i], false))
+				len = i;
 		CHECK_FOR_INTERRUPTS();
 		if (insert_piece(source, target, items + done, len, cxt, failure, &at))
 		{
 			kfk_note_good(len);
+			if (expected)
+				(void) kfk_is_suspect(target, &items[done], true);
 			done += len;
 			if (done >= suspect)
-				limit = piece_length();
+				limit = piece_length(gap);
 			else
 				limit = to_guess ? 1 : Max((suspect - done) / 2, 1);
 			to_guess = false;
@@ -242,11 +259,12 @@ kfk_insert_in_pieces(const kfk_source *source, kfk_target *target, kfk_item *ite
 		else if (len == 1)
 		{
 			kfk_reject(&items[done], failure, cxt);
-			note_reject();
+			note_reject(expected);
+			kfk_learn_reject(target, items, n, done);
 			done++;
 			suspect = 0;
 			to_guess = false;
-			limit = piece_length();
+			limit = piece_length(gap);
 		}
 		else
 		{

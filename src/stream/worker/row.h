@@ -134,6 +134,10 @@ extern Oid	kfk_find_transform(kfk_target *target, const kfk_source *source, Rela
 /* target_pg.c */
 extern int64 kfk_put_rows(Tuplestorestate *store, const kfk_shape *shape, const kfk_item *items, int n, bool deletes, bool rows, int64 *deleted);
 
+/* hint_pg.c */
+extern void kfk_learn_reject(const kfk_target *target, const kfk_item *items, int n, int at);
+extern bool kfk_is_suspect(const kfk_target *target, const kfk_item *item, bool went_well);
+
 /* statement_pg.c */
 extern char *kfk_insert_sql(const kfk_target *target, const kfk_source *source, Relation rel);
 extern char *kfk_transform_sql(const kfk_target *target, Relation rel, Oid function);

@@ -14,6 +14,7 @@
  *	batch_pg.c		  one transaction for a run of messages
  *	isolate_pg.c	  errors: retried, or narrowed down to a dead letter
  *	pieces_pg.c		  narrowed down within a transaction, where they are frequent
+ *	hint_pg.c		  what rejected messages had in common
  *	dead_pg.c		  rows of dead_letters: written, and redriven
  *	letter_topic_pg.c option dead_letter_topic: copies of them, through the outbox
  *	quota_pg.c		  how many there may be before the source halts

@@ -27,6 +27,7 @@
 #include "utils/memutils.h"
 #include "utils/timestamp.h"
 
+#include "core/compat.h"
 #include "core/process_pg.h"
 
 #define MAX_SCHEDULED 10000		/* remembered; while there are more nothing new is taken */
