@@ -90,7 +90,7 @@ def main():
         create(c, 'features', 'features', 'features', '{"workers": %d, "batch_rows": %d}' % (WORKERS, BATCH))
         world = World(c, kafka, proxy, 'source', 'features', disk)
         kinds = os.environ['MILLRACE_FAULTS'].split(',') if os.environ.get('MILLRACE_FAULTS') else plan(world, FAULTS, rng)
-        tap.note('seed %s; faults: %s' % (seed, ','.join(kinds)))
+        tap.note('seed %s%s; faults: %s' % (seed, '' if disk else '; no full disks, since no tmpfs can be mounted', ','.join(kinds)))
         sender = Sender(kafka, MESSAGES, PARTITIONS, LEAD, POISON_EVERY)
         watcher = Watcher(c, sender)
         pace = Pace(c, rng)

@@ -208,11 +208,7 @@ def unflushed(c, kafka):
     finally:
         c.psql("ALTER SYSTEM RESET ALL; SELECT pg_reload_conf()")
     told = sorted(values(kafka, 'unflushed'))
-    tap.same(told, [str(n) for n in numbers_of(c)], 'no message of a transaction that a crash has undone')
-
-
-def numbers_of(c):
-    return [int(n) for n, in c.psql('SELECT n FROM said ORDER BY 1')]
+    tap.same(told, [str(n) for n in numbers(c, 'said')], 'no message of a transaction that a crash has undone')
 
 
 @part
