@@ -98,12 +98,19 @@ class World:
     def pids(self, type):
         return [int(r[0]) for r in self.c.psql("SELECT pid FROM pg_stat_activity WHERE backend_type = 'millrace %s'" % type)]
 
-    def working(self):
-        """Workers that are in the middle of a batch."""
+    def working(self, looks=1):
+        """Workers that are in the middle of a batch; between two batches nobody is, so several looks may be needed."""
         if self.kind == 'outbox':
-            return [int(p) for p, in self.c.psql('SELECT pid FROM millrace.outbox_progress JOIN pg_stat_activity USING (pid) WHERE NOT confirmed')]
-        return [int(p) for p, in self.c.psql("SELECT pid FROM pg_stat_activity WHERE backend_type = 'millrace source' AND state = 'active' "
-                                             "AND query LIKE '% messages of source %'")]
+            sql = 'SELECT pid FROM millrace.outbox_progress JOIN pg_stat_activity USING (pid) WHERE NOT confirmed'
+        else:
+            sql = ("SELECT pid FROM pg_stat_activity WHERE backend_type = 'millrace source' AND state = 'active' "
+                   "AND query LIKE '% messages of source %'")
+        for _ in range(looks):
+            with contextlib.suppress(SqlError):     # the server may be down
+                pids = [int(p) for p, in self.c.psql(sql)]
+                if pids:
+                    return pids
+        return []
 
     def victim(self, rng):
         """A worker, if possible one at work."""
