@@ -7,6 +7,7 @@
 #include "postgres.h"
 
 #include "catalog/pg_constraint.h"
+#include "core/server_pg.h"
 #include "lib/stringinfo.h"
 #include "nodes/bitmapset.h"
 #include "stream/columns.h"
@@ -167,7 +168,7 @@ start_time(const JsonbValue *v)
 	struct pg_tm tm;
 	fsec_t		fsec = 0;
 
-	if (kfk_is_one_of(text, "earliest|latest") || is_number_within(text, 0, PG_INT64_MAX))
+	if (mr_is_one_of(text, "earliest|latest") || is_number_within(text, 0, PG_INT64_MAX))
 		return NULL;
 	if (v->type != jbvString)
 		invalid("start", "are earliest, latest, an offset and a time");
@@ -257,7 +258,7 @@ check_columns(const char *name, const JsonbValue *v, Oid target)
 		char	   *column;
 
 		if (token == WJB_KEY && member.val.string.len > 0 && member.val.string.val[0] == '$' &&
-			!kfk_is_one_of(pnstrdup(member.val.string.val, member.val.string.len), KFK_PROPERTIES))
+			!mr_is_one_of(pnstrdup(member.val.string.val, member.val.string.len), KFK_PROPERTIES))
 			ereport(ERROR,
 					(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 					 errmsg("unknown property \"%.*s\" in source option \"columns\"", member.val.string.len, member.val.string.val),
@@ -298,7 +299,7 @@ check_option(const char *name, const JsonbValue *v, Oid target)
 		}
 		text = v->type == jbvString ? pnstrdup(v->val.string.val, v->val.string.len) :
 			v->type == jbvNumeric ? DatumGetCString(DirectFunctionCall1(numeric_out, NumericGetDatum(v->val.numeric))) : pstrdup("");
-		if ((r->words && kfk_is_one_of(text, r->words)) || (r->low <= r->high && is_number_within(text, r->low, r->high)))
+		if ((r->words && mr_is_one_of(text, r->words)) || (r->low <= r->high && is_number_within(text, r->low, r->high)))
 			return;
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),

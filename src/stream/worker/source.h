@@ -256,6 +256,7 @@ extern char *kfk_held(const kfk_source *source, kfk_client *client, kfk_partitio
 extern void kfk_follow_group(const kfk_source *source, kfk_client *client, const kfk_partition *partitions, int n);
 
 /* dead_pg.c */
+extern Datum kfk_bytea(const void *data, size_t len);
 extern void kfk_add_headers(struct StringInfoData *out, const kfk_message *m);
 extern void kfk_bury(const kfk_source *source, const kfk_item *item);
 extern int	kfk_marked_letters(const kfk_source *source, kfk_partition *partitions, int n_partitions, kfk_item **items);

@@ -665,15 +665,9 @@ millrace_source_main(Datum arg)
 		}
 		PG_CATCH();
 		{
-			ErrorData  *error;
-
 			/* Nothing of a batch can be half done: begin again from the tables. */
-			MemoryContextSwitchTo(cxt);
-			error = CopyErrorData();
-			EmitErrorReport();
-			FlushErrorState();
-			AbortOutOfAnyTransaction();
-			MemoryContextSwitchTo(cxt);
+			ErrorData  *error = kfk_recover(cxt);
+
 			close_client();
 			kfk_share_close();
 			kfk_report(&source, "waiting", unpack_sql_state(error->sqlerrcode), error->message);
@@ -683,7 +677,7 @@ millrace_source_main(Datum arg)
 				kfk_commit();
 			}
 			failures++;
-			kfk_nap(failures < 8 ? 100 << failures : 10000);
+			kfk_nap(kfk_pause_ms(failures));
 		}
 		PG_END_TRY();
 	}
