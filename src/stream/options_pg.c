@@ -40,6 +40,7 @@ static void check_header(const char *name, const JsonbValue *v, Oid target);
 static void check_resolved(const char *name, const JsonbValue *v, Oid target);
 static void check_topic(const char *name, const JsonbValue *v, Oid target);
 static void check_server(const char *name, const JsonbValue *v, Oid target);
+static void check_group(const char *name, const JsonbValue *v, Oid target);
 
 static const option_rule rules[] = {
 	{"owner", NULL, 1, 0, check_name},
@@ -75,6 +76,7 @@ static const option_rule rules[] = {
 	{"dead_letter_value_bytes", NULL, 0, 1 << 28, NULL},
 	{"dead_letter_topic", NULL, 1, 0, check_topic},
 	{"dead_letter_server", NULL, 1, 0, check_server},
+	{"group", NULL, 1, 0, check_group},
 };
 
 static bool
@@ -136,6 +138,13 @@ check_topic(const char *name, const JsonbValue *v, Oid target)
 {
 	if (v->type != jbvString || v->val.string.len == 0 || v->val.string.len > 249)
 		invalid(name, "is the name of a topic");
+}
+
+static void
+check_group(const char *name, const JsonbValue *v, Oid target)
+{
+	if (v->type != jbvString || v->val.string.len == 0 || v->val.string.len > 249)
+		invalid(name, "is the name of a consumer group");
 }
 
 /* One byte that is no line break; the quote may also be empty. */

@@ -131,7 +131,7 @@ take_option(Jsonb **options, const char *name)
 
 /* Options that say what is read of the topic, by how many, and where else dead letters go: of the source alone. */
 static const char *const not_inherited[] = {"start", "workers", "workers_min", "workers_max",
-"partitions", "control_topic", "lease_ms", "dead_letter_topic", "dead_letter_server"};
+"partitions", "control_topic", "lease_ms", "dead_letter_topic", "dead_letter_server", "group"};
 
 /* What the replay is told: options of the source, and over them those given here. */
 static Jsonb *

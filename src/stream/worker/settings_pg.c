@@ -191,6 +191,7 @@ read_options(kfk_source *source, Jsonb *options)
 	source->max_dead_percent = (int) option_number(options, "max_dead_percent", KFK_MAX_DEAD_PERCENT, 0, 100);
 	source->only = numbers_of(options, "partitions", &source->shared);
 	source->control_topic = option_text(options, "control_topic");
+	source->group = option_text(options, "group");
 	source->lease_ms = (int) option_number(options, "lease_ms", KFK_LEASE_MS, 1000, 3600000);
 	source->dead_window = (int) option_number(options, "dead_window", KFK_DEAD_WINDOW, 1, 1000000);
 	source->max_dead_letters = option_number(options, "max_dead_letters", PG_INT64_MAX, 0, PG_INT64_MAX);
@@ -375,6 +376,6 @@ kfk_registry_of(const char *name, kfk_registry *registry)
 kfk_client *
 kfk_open_source(const kfk_source *source)
 {
-	return kfk_open_server(source->server, psprintf("millrace-%s", source->name),
+	return kfk_open_server(source->server, source->group ? source->group : psprintf("millrace-%s", source->name),
 						   (int) Min(source->memory / KFK_MEMORY_PARTS * KFK_QUEUE_PARTS / 1024, 2097151));
 }

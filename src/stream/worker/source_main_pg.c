@@ -578,6 +578,8 @@ turn(kfk_source *source, MemoryContext cxt, MemoryContext claims)
 		return;
 	}
 
+	kfk_follow_group(source, client, partitions, n_partitions);
+
 	/* First silence the bell, then empty what it rings for. */
 	kfk_silence(client);
 	before = n_items;
