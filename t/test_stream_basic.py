@@ -167,8 +167,31 @@ def latency(c, kafka):
     tap.ok(statistics.median(ms) < 100, 'a message is inserted within 100 ms of being sent (median)')
 
 
+def group(c, kafka):
+    """Offsets of a consumer group follow the source, for those who watch groups."""
+    from confluent_kafka import ConsumerGroupTopicPartitions, TopicPartition
+    from confluent_kafka.admin import AdminClient
+    c.psql('SET ROLE app; CREATE TABLE watched (id int);')
+    kafka.create_topic('watched', 3)
+    create(c, 'watched', 'watched', 'watched', '{"group": "dashboards"}')
+    admin = AdminClient({'bootstrap.servers': kafka.bootstrap})
+
+    def offsets():
+        wanted = ConsumerGroupTopicPartitions('dashboards', [TopicPartition('watched', p) for p in range(3)])
+        return [t.offset for t in admin.list_consumer_group_offsets([wanted])['dashboards'].result().topic_partitions]
+
+    for n in (30, 60):
+        kafka.produce('watched', [(i % 3, None, b'{"id": %d}' % i) for i in range(30)])
+        caught_up(c, 'watched', n)
+        end = time.monotonic() + 30
+        while offsets() != [n // 3] * 3 and time.monotonic() < end:
+            time.sleep(0.5)
+        tap.same(offsets(), [n // 3] * 3, 'the group is told of %d messages' % n)
+    c.psql("SELECT millrace.drop_source('watched')")
+
+
 def main():
-    run('stream_basic', (types, mapping, poisons, restarts, latency))
+    run('stream_basic', (types, mapping, poisons, restarts, latency, group))
 
 
 if __name__ == '__main__':

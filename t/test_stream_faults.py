@@ -14,7 +14,6 @@ import time
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 from lib import tap
-from lib.cluster import SqlError
 from lib.faults import QUICK_AGAIN, World, eventually, library, plan, small_disk
 from lib.kafka import Kafka, free_port
 from lib.oracle import SETUP, Sender, Watcher, verdict
@@ -53,14 +52,7 @@ def inject(world, sender, watcher, kinds, seed, first, pace, until):
         before = sender.committed
         step = max((until - before) // (len(kinds) - n) // 2, 1)
         eventually('more is committed and something is left', lambda: sender.committed >= before + step and sender.sent > sender.committed or sender.committed == MESSAGES, 180)
-        hit = []
-        for _ in range(20):         # between two batches nobody is at work
-            try:
-                hit = world.working()
-            except SqlError:
-                pass
-            if hit:
-                break
+        hit = world.working(looks=20)
         at, t = sender.committed, time.monotonic()
         text = world.inject(kind, random.Random('%s %d' % (seed, first + n)))
         healed, stand = time.monotonic(), sender.committed
@@ -90,7 +82,7 @@ def main():
         create(c, 'features', 'features', 'features', '{"workers": %d, "batch_rows": %d}' % (WORKERS, BATCH))
         world = World(c, kafka, proxy, 'source', 'features', disk)
         kinds = os.environ['MILLRACE_FAULTS'].split(',') if os.environ.get('MILLRACE_FAULTS') else plan(world, FAULTS, rng)
-        tap.note('seed %s; faults: %s' % (seed, ','.join(kinds)))
+        tap.note('seed %s%s; faults: %s' % (seed, '' if disk else '; no full disks, since no tmpfs can be mounted', ','.join(kinds)))
         sender = Sender(kafka, MESSAGES, PARTITIONS, LEAD, POISON_EVERY)
         watcher = Watcher(c, sender)
         pace = Pace(c, rng)

@@ -15,7 +15,6 @@ import time
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 from lib import tap
-from lib.cluster import SqlError
 from lib.faults import QUICK_AGAIN, World, eventually, library, plan
 from lib.kafka import Kafka, free_port
 from lib.proxy import Proxy
@@ -71,14 +70,7 @@ def inject(world, writers, kinds, seed):
     for n, kind in enumerate(kinds):
         writers.limit = ROWS * (n + 1.5) / len(kinds)
         eventually('more rows are written', lambda: writers.wrote >= ROWS * (n + 0.5) / len(kinds) or writers.wrote >= ROWS, 300)
-        hit = []
-        for _ in range(10):
-            try:
-                hit = world.working()
-            except SqlError:
-                pass
-            if hit:
-                break
+        hit = world.working(looks=10)
         t, at = time.monotonic(), writers.wrote
         text = world.inject(kind, random.Random('%s %d' % (seed, n + 1)))
         healed, stand = time.monotonic(), eventually('the progress is there', lambda: messages(world.c) + 1)

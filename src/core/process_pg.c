@@ -84,6 +84,32 @@ mr_plain(const char *text)
 	return copy;
 }
 
+/*
+ * What a loop does about an ERROR that ended its turn: log it, end whatever
+ * transaction and subtransactions are open, and return it, in cxt, which becomes
+ * current and must be older than the turn.
+ */
+ErrorData *
+mr_recover(MemoryContext cxt)
+{
+	ErrorData  *error;
+
+	MemoryContextSwitchTo(cxt);
+	error = CopyErrorData();
+	EmitErrorReport();
+	FlushErrorState();
+	AbortOutOfAnyTransaction();
+	MemoryContextSwitchTo(cxt);
+	return error;
+}
+
+/* 0.2 s, doubling to 10 s. */
+int
+mr_pause_ms(int failures)
+{
+	return failures < 7 ? 100 << failures : 10000;
+}
+
 /* Oid of the extension and its version (in the current context); InvalidOid if there is none. */
 static Oid
 find_extension(char **version)

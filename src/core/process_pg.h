@@ -17,6 +17,10 @@ extern void mr_nap(int timeout_ms);
 
 extern char *mr_plain(const char *text);
 
+/* In a worker's PG_CATCH: the error, logged and over, and no transaction open any more. */
+extern ErrorData *mr_recover(MemoryContext cxt);
+extern int	mr_pause_ms(int failures);	/* before it is tried again, after so many in a row */
+
 /* Writes a state to the worker's table; in a transaction. */
 typedef void (*mr_write_state) (const void *subject, const char *state, const char *sqlstate, const char *reason);
 

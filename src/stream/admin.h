@@ -30,7 +30,4 @@ extern void kfk_unmark_letters(const char *name);
 /* ERROR unless owner may publish dead letters as options say, of a source that reads this server and topic. */
 extern void kfk_check_letter_topic(Jsonb *options, const char *source_server, const char *source_topic, Oid owner);
 
-/* The server of that name; ERROR unless it belongs to wrapper millrace_kafka. */
-extern ForeignServer *kfk_kafka_server(const char *name);
-
 #endif							/* MILLRACE_STREAM_ADMIN_H */

@@ -18,9 +18,9 @@
 #include "catalog/pg_type.h"
 #include "core/compat.h"
 #include "core/owner_pg.h"
+#include "core/server_pg.h"
 #include "executor/spi.h"
 #include "fmgr.h"
-#include "foreign/foreign.h"
 #include "miscadmin.h"
 #include "stream/admin.h"
 #include "stream/options.h"
@@ -49,18 +49,6 @@ kfk_run(const char *sql, int nargs, Oid *types, Datum *values, const char *nulls
 }
 
 /* ---- who may ---- */
-
-ForeignServer *
-kfk_kafka_server(const char *name)
-{
-	ForeignServer *server = GetForeignServerByName(name, false);
-
-	if (strcmp(GetForeignDataWrapper(server->fdwid)->fdwname, "millrace_kafka") != 0)
-		ereport(ERROR,
-				(errcode(ERRCODE_WRONG_OBJECT_TYPE),
-				 errmsg("server \"%s\" is not a server of wrapper millrace_kafka", name)));
-	return server;
-}
 
 /* Whom a source belongs to if nobody is named: the caller; for a superuser the target's owner. */
 static Oid
@@ -175,7 +163,7 @@ millrace_create_source(PG_FUNCTION_ARGS)
 	char	   *topic = text_to_cstring(PG_GETARG_TEXT_PP(2));
 	Oid			target = PG_GETARG_OID(3);
 	Jsonb	   *options = PG_GETARG_JSONB_P(4);
-	ForeignServer *server = kfk_kafka_server(server_name);
+	ForeignServer *server = mr_find_server(server_name, "millrace_kafka");
 	Oid			caller = GetUserId();
 	Oid			owner;
 	char	   *owner_name;

@@ -12,6 +12,7 @@
 #include "catalog/pg_type.h"
 #include "core/compat.h"
 #include "core/owner_pg.h"
+#include "core/server_pg.h"
 #include "executor/spi.h"
 #include "fmgr.h"
 #include "miscadmin.h"
@@ -65,7 +66,7 @@ kfk_check_letter_topic(Jsonb *options, const char *source_server, const char *so
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 				 errmsg("topic \"%s\" cannot be its own dead_letter_topic", topic),
 				 errdetail("Each dead letter would be read again, and die again.")));
-	if (compat_server_aclcheck(kfk_kafka_server(server)->serverid, owner, ACL_USAGE) != ACLCHECK_OK)
+	if (compat_server_aclcheck(mr_find_server(server, "millrace_kafka")->serverid, owner, ACL_USAGE) != ACLCHECK_OK)
 		ereport(ERROR,
 				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
 				 errmsg("permission denied for foreign server %s", server),

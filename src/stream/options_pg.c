@@ -7,6 +7,7 @@
 #include "postgres.h"
 
 #include "catalog/pg_constraint.h"
+#include "core/server_pg.h"
 #include "lib/stringinfo.h"
 #include "nodes/bitmapset.h"
 #include "stream/columns.h"
@@ -39,6 +40,7 @@ static void check_header(const char *name, const JsonbValue *v, Oid target);
 static void check_resolved(const char *name, const JsonbValue *v, Oid target);
 static void check_topic(const char *name, const JsonbValue *v, Oid target);
 static void check_server(const char *name, const JsonbValue *v, Oid target);
+static void check_group(const char *name, const JsonbValue *v, Oid target);
 
 static const option_rule rules[] = {
 	{"owner", NULL, 1, 0, check_name},
@@ -74,6 +76,7 @@ static const option_rule rules[] = {
 	{"dead_letter_value_bytes", NULL, 0, 1 << 28, NULL},
 	{"dead_letter_topic", NULL, 1, 0, check_topic},
 	{"dead_letter_server", NULL, 1, 0, check_server},
+	{"group", NULL, 1, 0, check_group},
 };
 
 static bool
@@ -137,6 +140,13 @@ check_topic(const char *name, const JsonbValue *v, Oid target)
 		invalid(name, "is the name of a topic");
 }
 
+static void
+check_group(const char *name, const JsonbValue *v, Oid target)
+{
+	if (v->type != jbvString || v->val.string.len == 0 || v->val.string.len > 249)
+		invalid(name, "is the name of a consumer group");
+}
+
 /* One byte that is no line break; the quote may also be empty. */
 static void
 check_character(const char *name, const JsonbValue *v, Oid target)
@@ -158,7 +168,7 @@ start_time(const JsonbValue *v)
 	struct pg_tm tm;
 	fsec_t		fsec = 0;
 
-	if (kfk_is_one_of(text, "earliest|latest") || is_number_within(text, 0, PG_INT64_MAX))
+	if (mr_is_one_of(text, "earliest|latest") || is_number_within(text, 0, PG_INT64_MAX))
 		return NULL;
 	if (v->type != jbvString)
 		invalid("start", "are earliest, latest, an offset and a time");
@@ -248,7 +258,7 @@ check_columns(const char *name, const JsonbValue *v, Oid target)
 		char	   *column;
 
 		if (token == WJB_KEY && member.val.string.len > 0 && member.val.string.val[0] == '$' &&
-			!kfk_is_one_of(pnstrdup(member.val.string.val, member.val.string.len), KFK_PROPERTIES))
+			!mr_is_one_of(pnstrdup(member.val.string.val, member.val.string.len), KFK_PROPERTIES))
 			ereport(ERROR,
 					(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 					 errmsg("unknown property \"%.*s\" in source option \"columns\"", member.val.string.len, member.val.string.val),
@@ -289,7 +299,7 @@ check_option(const char *name, const JsonbValue *v, Oid target)
 		}
 		text = v->type == jbvString ? pnstrdup(v->val.string.val, v->val.string.len) :
 			v->type == jbvNumeric ? DatumGetCString(DirectFunctionCall1(numeric_out, NumericGetDatum(v->val.numeric))) : pstrdup("");
-		if ((r->words && kfk_is_one_of(text, r->words)) || (r->low <= r->high && is_number_within(text, r->low, r->high)))
+		if ((r->words && mr_is_one_of(text, r->words)) || (r->low <= r->high && is_number_within(text, r->low, r->high)))
 			return;
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),

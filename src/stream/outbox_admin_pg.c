@@ -12,13 +12,13 @@
 #include "catalog/pg_type.h"
 #include "executor/spi.h"
 #include "fmgr.h"
-#include "foreign/foreign.h"
 #include "miscadmin.h"
 #include "utils/acl.h"
 #include "utils/builtins.h"
 #include "utils/jsonb.h"
 
 #include "core/owner_pg.h"
+#include "core/server_pg.h"
 #include "stream/admin.h"
 #include "stream/outbox.h"
 
@@ -151,7 +151,7 @@ millrace_create_outbox(PG_FUNCTION_ARGS)
 {
 	char	   *name = text_to_cstring(PG_GETARG_TEXT_PP(0));
 	Jsonb	   *options = PG_GETARG_JSONB_P(1);
-	ForeignServer *server = kfk_kafka_server(name);
+	ForeignServer *server = mr_find_server(name, "millrace_kafka");
 	Oid			owner = owner_of(options, server);
 	mr_owner_save save;
 

@@ -18,6 +18,7 @@
 #include "catalog/namespace.h"
 #include "catalog/pg_type.h"
 #include "core/owner_pg.h"
+#include "core/server_pg.h"
 #include "executor/spi.h"
 #include "fmgr.h"
 #include "mb/pg_wchar.h"
@@ -130,7 +131,7 @@ take_option(Jsonb **options, const char *name)
 
 /* Options that say what is read of the topic, by how many, and where else dead letters go: of the source alone. */
 static const char *const not_inherited[] = {"start", "workers", "workers_min", "workers_max",
-"partitions", "control_topic", "lease_ms", "dead_letter_topic", "dead_letter_server"};
+"partitions", "control_topic", "lease_ms", "dead_letter_topic", "dead_letter_server", "group"};
 
 /* What the replay is told: options of the source, and over them those given here. */
 static Jsonb *
@@ -337,7 +338,7 @@ millrace_replay(PG_FUNCTION_ARGS)
 
 	SPI_connect();
 	o = lock_original(source, caller);
-	kfk_check_owner(o.owner, kfk_kafka_server(o.server), "a replay");
+	kfk_check_owner(o.owner, mr_find_server(o.server, "millrace_kafka"), "a replay");
 	table = table_for(into, o.target, o.owner);
 	if (table == o.target)
 		ereport(ERROR,

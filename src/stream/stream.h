@@ -48,7 +48,4 @@
 /* Keys of option columns that stand for a property of the message, not for a part of its value. */
 #define KFK_PROPERTIES "$source|$topic|$partition|$offset|$time|$key|$headers"
 
-/* Is word one of the alternatives "a|b|c"?  (validator_pg.c) */
-extern bool kfk_is_one_of(const char *word, const char *alternatives);
-
 #endif							/* MILLRACE_STREAM_H */

@@ -24,6 +24,7 @@
 #include "catalog/pg_type.h"
 #include "core/compat.h"
 #include "core/owner_pg.h"
+#include "core/process_pg.h"
 #include "executor/spi.h"
 #include "fmgr.h"
 #include "miscadmin.h"
@@ -465,13 +466,8 @@ millrace_supervisor_main(Datum arg)
 		}
 		PG_CATCH();
 		{
-			ErrorData  *error;
+			ErrorData  *error = mr_recover(cxt);
 
-			MemoryContextSwitchTo(cxt);
-			error = CopyErrorData();
-			EmitErrorReport();
-			FlushErrorState();
-			AbortOutOfAnyTransaction();
 			mr_worker_state("waiting", error->message);
 			failures++;
 			nap = 1000L * mr_backoff(failures);

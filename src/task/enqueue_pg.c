@@ -18,7 +18,6 @@
 #include "catalog/pg_proc.h"
 #include "catalog/pg_type.h"
 #include "fmgr.h"
-#include "foreign/foreign.h"
 #include "miscadmin.h"
 #include "parser/parse_func.h"
 #include "utils/acl.h"
@@ -136,7 +135,7 @@ ask(FunctionCallInfo fcinfo, tsk_request *r, int deliver)
 		ereport(ERROR,
 				(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
 				 errmsg("server of a request must not be null")));
-	server = tsk_server(text_to_cstring(PG_GETARG_TEXT_PP(0)));
+	server = mr_find_server(text_to_cstring(PG_GETARG_TEXT_PP(0)), "millrace_http");
 	owner = owner_of(server);
 	given = PG_ARGISNULL(1) ? "" : text_to_cstring(PG_GETARG_TEXT_PP(1));
 	r->path = strncmp(given, "s3://", 5) == 0 ? given + 5 : given;

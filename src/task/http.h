@@ -6,26 +6,7 @@
 #ifndef MILLRACE_TASK_HTTP_H
 #define MILLRACE_TASK_HTTP_H
 
-#include <stdbool.h>
-#include <stdint.h>
-
-typedef enum tsk_place
-{
-	TSK_ON_SERVER,				/* CREATE SERVER */
-	TSK_ON_MAPPING				/* CREATE USER MAPPING: secrets and who we are */
-} tsk_place;
-
-/* An option of wrapper millrace_http.  What is not listed is refused. */
-typedef struct tsk_option
-{
-	const char *name;
-	tsk_place	place;
-	bool		superuser;		/* only a superuser may set it: opens our network, reads server files or weakens TLS */
-	const char *words;			/* "a|b" where only these are allowed */
-	int64_t		low,
-				high;			/* low < high: a whole number within */
-	const char *fallback;		/* where it is not given; NULL: nothing */
-} tsk_option;
+#include "core/server_pg.h"
 
 #define TSK_MAX_CONCURRENCY 256
 
@@ -33,27 +14,28 @@ typedef struct tsk_option
 #define TSK_MAX_KEY 1024
 #define TSK_MAX_CONTENT (INT64_C(256) << 20)
 
-static const tsk_option tsk_options[] = {
-	{"api", TSK_ON_SERVER, false, "s3", 0, 0, NULL},
-	{"url", TSK_ON_SERVER, false, NULL, 0, 0, NULL},
-	{"region", TSK_ON_SERVER, false, NULL, 0, 0, "us-east-1"},
-	{"addressing", TSK_ON_SERVER, false, "path|virtual", 0, 0, "path"},
-	{"concurrency", TSK_ON_SERVER, false, NULL, 1, TSK_MAX_CONCURRENCY, "16"},
-	{"connect_timeout_ms", TSK_ON_SERVER, false, NULL, 1, 600000, "5000"},
-	{"timeout_ms", TSK_ON_SERVER, false, NULL, 1, 3600000, "60000"},
-	{"low_speed_bytes", TSK_ON_SERVER, false, NULL, 0, INT64_C(1) << 40, "1000"},
-	{"low_speed_ms", TSK_ON_SERVER, false, NULL, 100, 3600000, "30000"},
-	{"max_bytes", TSK_ON_SERVER, false, NULL, 1, TSK_MAX_CONTENT, "67108864"},
-	{"max_attempts", TSK_ON_SERVER, false, NULL, 1, 100, "8"},
-	{"backoff_ms", TSK_ON_SERVER, false, NULL, 1, 3600000, "1000"},
-	{"batch_timeout_ms", TSK_ON_SERVER, false, NULL, 1000, 3600000, "60000"},
-	{"allow_private", TSK_ON_SERVER, true, "true|false", 0, 0, "false"},
-	{"ssl_ca_pem", TSK_ON_SERVER, false, NULL, 0, 0, NULL},
-	{"ssl_ca_location", TSK_ON_SERVER, true, NULL, 0, 0, NULL},
-	{"ssl_verify", TSK_ON_SERVER, true, "true|false", 0, 0, "true"},
-	{"access_key", TSK_ON_MAPPING, false, NULL, 0, 0, NULL},
-	{"secret_key", TSK_ON_MAPPING, false, NULL, 0, 0, NULL},
-	{"session_token", TSK_ON_MAPPING, false, NULL, 0, 0, NULL},
+/* Options of wrapper millrace_http. */
+static const mr_option tsk_options[] = {
+	{"api", .place = MR_ON_SERVER, .words = "s3"},
+	{"url", .place = MR_ON_SERVER},
+	{"region", .place = MR_ON_SERVER, .fallback = "us-east-1"},
+	{"addressing", .place = MR_ON_SERVER, .words = "path|virtual", .fallback = "path"},
+	{"concurrency", .place = MR_ON_SERVER, .low = 1, .high = TSK_MAX_CONCURRENCY, .fallback = "16"},
+	{"connect_timeout_ms", .place = MR_ON_SERVER, .low = 1, .high = 600000, .fallback = "5000"},
+	{"timeout_ms", .place = MR_ON_SERVER, .low = 1, .high = 3600000, .fallback = "60000"},
+	{"low_speed_bytes", .place = MR_ON_SERVER, .low = 0, .high = INT64_C(1) << 40, .fallback = "1000"},
+	{"low_speed_ms", .place = MR_ON_SERVER, .low = 100, .high = 3600000, .fallback = "30000"},
+	{"max_bytes", .place = MR_ON_SERVER, .low = 1, .high = TSK_MAX_CONTENT, .fallback = "67108864"},
+	{"max_attempts", .place = MR_ON_SERVER, .low = 1, .high = 100, .fallback = "8"},
+	{"backoff_ms", .place = MR_ON_SERVER, .low = 1, .high = 3600000, .fallback = "1000"},
+	{"batch_timeout_ms", .place = MR_ON_SERVER, .low = 1000, .high = 3600000, .fallback = "60000"},
+	{"allow_private", .place = MR_ON_SERVER, .superuser = true, .words = "true|false", .fallback = "false"},
+	{"ssl_ca_pem", .place = MR_ON_SERVER},
+	{"ssl_ca_location", .place = MR_ON_SERVER, .superuser = true},
+	{"ssl_verify", .place = MR_ON_SERVER, .superuser = true, .words = "true|false", .fallback = "true"},
+	{"access_key", .place = MR_ON_MAPPING},
+	{"secret_key", .place = MR_ON_MAPPING},
+	{"session_token", .place = MR_ON_MAPPING},
 };
 
 #define TSK_N_OPTIONS ((int) (sizeof(tsk_options) / sizeof(tsk_options[0])))

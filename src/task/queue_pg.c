@@ -10,11 +10,11 @@
 
 #include "catalog/pg_type.h"
 #include "fmgr.h"
-#include "foreign/foreign.h"
 #include "miscadmin.h"
 #include "utils/builtins.h"
 
 #include "core/compat.h"
+#include "core/server_pg.h"
 #include "core/shared_pg.h"
 #include "core/spi_pg.h"
 #include "task/requests.h"
@@ -28,18 +28,6 @@ PG_FUNCTION_INFO_V1(millrace_retry_requests);
 #define MINE \
 	"(SELECT q.id FROM millrace.http_queues q LEFT JOIN pg_roles o ON o.rolname = q.owner, pg_roles c " \
 	"WHERE q.server = $1 AND c.oid = $2 AND CASE WHEN o.oid IS NULL THEN c.rolsuper ELSE pg_has_role(c.oid, o.oid, 'USAGE') END)"
-
-ForeignServer *
-tsk_server(const char *name)
-{
-	ForeignServer *server = GetForeignServerByName(name, false);
-
-	if (strcmp(GetForeignDataWrapper(server->fdwid)->fdwname, "millrace_http") != 0)
-		ereport(ERROR,
-				(errcode(ERRCODE_WRONG_OBJECT_TYPE),
-				 errmsg("server \"%s\" is not a server of wrapper millrace_http", name)));
-	return server;
-}
 
 /* One statement about the queues MINE; $3 is the function's second argument.  How many rows it was about. */
 static int64
@@ -99,7 +87,7 @@ millrace_retry_requests(PG_FUNCTION_ARGS)
 	int64		n;
 
 	if (!PG_ARGISNULL(0))
-		(void) tsk_server(text_to_cstring(PG_GETARG_TEXT_PP(0)));
+		(void) mr_find_server(text_to_cstring(PG_GETARG_TEXT_PP(0)), "millrace_http");
 	/* Queues that a restored database has not got. */
 	(void) run(fcinfo, "WITH q AS (INSERT INTO millrace.http_queues (server, owner, bound_to) "
 			   "SELECT DISTINCT f.server, f.owner, millrace.source_binding() FROM millrace.http_failures f JOIN pg_roles o ON o.rolname = f.owner "

@@ -7,7 +7,6 @@
 
 #include "postgres.h"
 
-#include "foreign/foreign.h"
 
 /* A request to be appended; Datums are 0 where there is nothing. */
 typedef struct tsk_request
@@ -23,8 +22,5 @@ typedef struct tsk_request
 
 /* Append it to the queue of a server and a role, which is made if need be; its number.  As the extension's owner, within SPI. */
 extern int64 tsk_enqueue(const tsk_request *request, const char *server, const char *owner);
-
-/* The server of that name; ERROR unless it belongs to wrapper millrace_http. */
-extern ForeignServer *tsk_server(const char *name);
 
 #endif							/* MILLRACE_TASK_REQUESTS_H */

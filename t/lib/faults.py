@@ -1,11 +1,11 @@
 """Faults for the stream tests: a seeded plan of what is done to workers, the server, the broker and the network between them.
 
-    world = World(c, kafka, proxy, 'source', folder)     # or 'outbox'
+    world = World(c, kafka, proxy, 'source', name)       # or 'outbox'
     for kind in plan(world, 30, rng):
         text = world.inject(kind, random.Random(...))    # does it and undoes it; says what it was
     tap.same(world.unplanned_deaths(), [], '...')
 
-The cluster must run the workers' library with failpoints: cluster(..., **failpoints(folder)).  A plan depends on the seed
+The cluster must run the workers' library with failpoints: cluster(..., library(folder)).  A plan depends on the seed
 alone, what a fault meets also on timing.
 """
 import contextlib
@@ -86,8 +86,10 @@ class World:
     def __init__(self, c, kafka, proxy, kind, source=None, disk=None):
         self.c, self.kafka, self.proxy, self.kind, self.source, self.disk = c, kafka, proxy, kind, source, disk
         self.killed = set()
-        self.missed = []            # failpoints that nobody reached
-        self.arm()
+        self.missed = []            # failpoints that nobody reached, frames that did not come
+        self.points = c.data / 'failpoints'
+        self.points.mkdir(exist_ok=True)
+        shutil.chown(self.points, c.data.owner())
 
     # -- looking -------------------------------------------------------------
     def up(self):
@@ -96,12 +98,19 @@ class World:
     def pids(self, type):
         return [int(r[0]) for r in self.c.psql("SELECT pid FROM pg_stat_activity WHERE backend_type = 'millrace %s'" % type)]
 
-    def working(self):
-        """Workers that are in the middle of a batch."""
+    def working(self, looks=1):
+        """Workers that are in the middle of a batch; between two batches nobody is, so several looks may be needed."""
         if self.kind == 'outbox':
-            return [int(p) for p, in self.c.psql('SELECT pid FROM millrace.outbox_progress JOIN pg_stat_activity USING (pid) WHERE NOT confirmed')]
-        return [int(p) for p, in self.c.psql("SELECT pid FROM pg_stat_activity WHERE backend_type = 'millrace source' AND state = 'active' "
-                                             "AND query LIKE '% messages of source %'")]
+            sql = 'SELECT pid FROM millrace.outbox_progress JOIN pg_stat_activity USING (pid) WHERE NOT confirmed'
+        else:
+            sql = ("SELECT pid FROM pg_stat_activity WHERE backend_type = 'millrace source' AND state = 'active' "
+                   "AND query LIKE '% messages of source %'")
+        for _ in range(looks):
+            with contextlib.suppress(SqlError):     # the server may be down
+                pids = [int(p) for p, in self.c.psql(sql)]
+                if pids:
+                    return pids
+        return []
 
     def victim(self, rng):
         """A worker, if possible one at work."""
@@ -257,9 +266,11 @@ class World:
         finally:
             self.proxy.heal()
 
-    def meets(self, name, fault, *args):
+    def meets(self, name, fault, *args, meanwhile=None):
         """A fault that waits for a frame."""
         fault(*args)
+        if meanwhile:
+            meanwhile()
         end = time.monotonic() + 15
         while self.proxy.armed():
             if time.monotonic() > end:
@@ -303,29 +314,21 @@ class World:
     def answer_dropped(self, rng):
         api = rng.choice(['Fetch', 'Fetch', 'Metadata', 'ListOffsets'] if self.kind == 'source' else
                          ['EndTxn', 'EndTxn', 'EndTxn', 'Produce', 'Produce', 'AddPartitionsToTxn', 'InitProducerId'])
-        if api in ('Metadata', 'ListOffsets', 'InitProducerId'):
-            self.proxy.drop_answers(api)
-            os.kill(self.victim(rng), signal.SIGTERM)       # one that starts asks
-        self.meets(api, self.proxy.drop_answers, api)
+        starts = api in ('Metadata', 'ListOffsets', 'InitProducerId')      # what a worker asks that starts
+        self.meets(api, self.proxy.drop_answers, api, meanwhile=(lambda: os.kill(self.victim(rng), signal.SIGTERM)) if starts else None)
         return api
 
     # -- failpoints ----------------------------------------------------------
-    def arm(self, point=None, action=None):
-        """Without a point: make the folder."""
-        place = self.c.data / 'failpoints'
-        if point is None:
-            place.mkdir(exist_ok=True)
-        else:
-            new = place / 'new'
-            new.write_text(action + '\n')
-            shutil.chown(new, self.c.data.owner())
-            new.rename(place / point)
-        if place.owner() != self.c.data.owner():
-            shutil.chown(place, self.c.data.owner())
+    def arm(self, point, action):
+        """'room.place' shall do this, once: 'error', 'sleep MS', 'kill' or 'stop'."""
+        new = self.points / 'new'
+        new.write_text(action + '\n')
+        shutil.chown(new, self.c.data.owner())
+        new.rename(self.points / point)
 
     def fired(self, point):
         """Process that met it, or None."""
-        found = list((self.c.data / 'failpoints').glob(point + '.*'))
+        found = list(self.points.glob(point + '.*'))
         if not found:
             return None
         pid = int(found[0].suffix[1:])
@@ -353,7 +356,7 @@ class World:
         except AssertionError:
             self.missed.append(name)
             with contextlib.suppress(FileNotFoundError):
-                (self.c.data / 'failpoints' / name).unlink()
+                (self.points / name).unlink()
             return
         if action == 'kill':
             self.killed.add(pid)

@@ -6,14 +6,15 @@
         kafka.freeze(); kafka.thaw(); kafka.kill(); kafka.start()
 
 Jars lie in $MILLRACE_KAFKA_LIB, else build/kafka/lib (Maven Central, through mvn).
-Needs Java 17 and confluent-kafka.  Only processes started here are signalled, by pid.
+Needs Java 17 and confluent-kafka.
 """
 import os
 import shutil
-import signal
-import socket
 import subprocess
 import time
+
+from lib.cluster import free_port
+from lib.process import Process
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 ROOT = os.path.dirname(os.path.dirname(HERE))
@@ -33,13 +34,9 @@ def jars():
     return lib
 
 
-def free_port():
-    with socket.socket() as s:
-        s.bind(('127.0.0.1', 0))
-        return s.getsockname()[1]
+class Kafka(Process):
+    what = 'the broker'
 
-
-class Kafka:
     def __init__(self, folder, heap='512m', settings=None, port=None, cluster='bWlsbHJhY2UtdGVzdC0wMQ', proxied=None):
         """settings: extra lines for server.properties, as a dict.  cluster: its id.  proxied: (port, port of a proxy) of
         a second listener, whose clients are told to come through the proxy."""
@@ -47,7 +44,6 @@ class Kafka:
         self.heap, self.settings, self.cluster = heap, dict(settings or {}), cluster
         self.port, self.controller = port or free_port(), free_port()
         self.bootstrap = '127.0.0.1:%d' % self.port
-        self.process = None
         if proxied:
             self.settings.update({
                 'listeners': 'CLIENT://127.0.0.1:%d,CONTROLLER://127.0.0.1:%d,PROXIED://127.0.0.1:%d' % (self.port, self.controller, proxied[0]),
@@ -95,43 +91,8 @@ class Kafka:
         """Start (again), and return when topics can be made."""
         if not os.path.isdir(self.folder):
             self._format()
-        self.log = open(os.path.join(self.folder, 'server.log'), 'ab')
-        self.process = subprocess.Popen(self._java('kafka.Kafka', self.conf, heap=self.heap), stdin=subprocess.DEVNULL,
-                                        stdout=self.log, stderr=self.log, start_new_session=True)
-        end = time.time() + timeout
-        while True:
-            if self.process.poll() is not None:
-                raise RuntimeError('the broker ended with %d; see %s' % (self.process.returncode, self.log.name))
-            try:
-                self.admin().list_topics(timeout=2)
-                return
-            except Exception:
-                if time.time() > end:
-                    self.kill()
-                    raise RuntimeError('the broker is not up after %d s; see %s' % (timeout, self.log.name))
-                time.sleep(0.2)
-
-    def stop(self):
-        if self.process and self.process.poll() is None:
-            self.thaw()
-            self.process.terminate()
-            try:
-                self.process.wait(15)
-            except subprocess.TimeoutExpired:
-                self.kill()
-        self.process = None
-
-    def kill(self):
-        if self.process and self.process.poll() is None:
-            self.process.kill()
-            self.process.wait()
-        self.process = None
-
-    def freeze(self):
-        os.kill(self.process.pid, signal.SIGSTOP)
-
-    def thaw(self):
-        os.kill(self.process.pid, signal.SIGCONT)
+        self.launch(self._java('kafka.Kafka', self.conf, heap=self.heap), lambda: self.admin().list_topics(timeout=2), timeout,
+                    os.path.join(self.folder, 'server.log'))
 
     # -- what is in it -------------------------------------------------------
     def admin(self):

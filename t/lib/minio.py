@@ -7,19 +7,19 @@
 
 The program is $MILLRACE_MINIO, else ~/.cache/millrace/minio-<version>, built there on first use from its Go module
 (5 to 6 minutes of processor time; what the build needs on the way, about 2.5 GB, is removed again).  Any Go will do: one
-that is too old fetches a newer toolchain, which is a module too.  Only the process started here is signalled, by pid.
+that is too old fetches a newer toolchain, which is a module too.
 """
 import os
 import platform
 import re
 import shutil
-import signal
 import subprocess
 import tempfile
 import time
 import urllib.request
 
 from lib.cluster import free_port
+from lib.process import Process
 from lib.tap import note, skip_all
 
 VERSION = 'v0.0.0-20260212201848-7aac2a2c5b7c'
@@ -92,7 +92,8 @@ def needed():
         skip_all('MinIO could not be built: %s' % ' '.join(str(e).split())[:300])
 
 
-class Minio:
+class Minio(Process):
+    what = 'MinIO'
     access_key, secret_key = 'millrace-tests', 'a secret+of/tests='
 
     def __init__(self, folder, port=None):
@@ -100,7 +101,6 @@ class Minio:
         self.port = port or free_port()
         self.endpoint = '127.0.0.1:%d' % self.port
         self.url = 'http://' + self.endpoint
-        self.process = None
 
     def __enter__(self):
         shutil.rmtree(self.folder, ignore_errors=True)
@@ -123,31 +123,9 @@ class Minio:
     def start(self, timeout=60):
         env = {'PATH': os.environ['PATH'], 'HOME': self.folder, 'MINIO_ROOT_USER': self.access_key, 'MINIO_ROOT_PASSWORD': self.secret_key,
                'MINIO_BROWSER': 'off', 'MINIO_UPDATE': 'off', 'MINIO_CALLHOME_ENABLE': 'off', 'MINIO_SCANNER_SPEED': 'slowest', 'GOMEMLIMIT': '300MiB'}
-        self.log = open(self.folder + '/server.log', 'ab')
-        self.process = subprocess.Popen([program(), 'server', '--quiet', '--address', self.endpoint, '--certs-dir', self.folder + '/certs',
-                                         self.folder + '/disk'], env=env, cwd=self.folder, stdin=subprocess.DEVNULL, stdout=self.log, stderr=self.log,
-                                        start_new_session=True)
-        end = time.monotonic() + timeout
-        while True:
-            if self.process.poll() is not None:
-                raise RuntimeError('MinIO ended with %d; see %s' % (self.process.returncode, self.log.name))
-            try:
-                with urllib.request.urlopen(self.url + '/minio/health/ready', timeout=2):
-                    return
-            except OSError:
-                if time.monotonic() > end:
-                    self.kill()
-                    raise RuntimeError('MinIO is not up after %d s; see %s' % (timeout, self.log.name)) from None
-                time.sleep(0.1)
+        self.launch([program(), 'server', '--quiet', '--address', self.endpoint, '--certs-dir', self.folder + '/certs', self.folder + '/disk'],
+                    self.ready, timeout, self.folder + '/server.log', env=env, cwd=self.folder)
 
-    def kill(self):
-        if self.process and self.process.poll() is None:
-            self.process.kill()
-            self.process.wait()
-        self.process = None
-
-    def freeze(self):
-        os.kill(self.process.pid, signal.SIGSTOP)
-
-    def thaw(self):
-        os.kill(self.process.pid, signal.SIGCONT)
+    def ready(self):
+        with urllib.request.urlopen(self.url + '/minio/health/ready', timeout=2):
+            pass

@@ -76,8 +76,8 @@ kfk_add_headers(StringInfo out, const kfk_message *m)
 /* As Kafka Connect calls them, by kfk_stage. */
 const char *const kfk_stage_names[] = {"VALUE_CONVERTER", "KEY_CONVERTER", "TRANSFORMATION", "TASK_PUT"};
 
-static Datum
-bytes_datum(const void *data, size_t len)
+Datum
+kfk_bytea(const void *data, size_t len)
 {
 	bytea	   *b = palloc(VARHDRSZ + len);
 
@@ -111,10 +111,10 @@ kfk_bury(const kfk_source *source, const kfk_item *item)
 	args[1] = CStringGetTextDatum(source->topic);
 	args[2] = Int32GetDatum(m->partition);
 	args[3] = Int64GetDatum(m->offset);
-	args[4] = m->key ? bytes_datum(m->key, m->key_len) : 0;
+	args[4] = m->key ? kfk_bytea(m->key, m->key_len) : 0;
 	nulls[4] = m->key ? ' ' : 'n';
 	args[5] = nulls[5] == ' ' ? DirectFunctionCall1(jsonb_in, CStringGetDatum(headers.data)) : 0;
-	args[6] = keep ? bytes_datum(m->value, m->value_len) : 0;
+	args[6] = keep ? kfk_bytea(m->value, m->value_len) : 0;
 	nulls[6] = keep ? ' ' : 'n';
 	args[7] = TimestampTzGetDatum(kfk_time(m->time_ms));
 	nulls[7] = m->time_ms >= 0 ? ' ' : 'n';

@@ -385,6 +385,17 @@ kfk_assign(kfk_client *client, const char *topic, int n, const int32_t *partitio
 }
 
 void
+kfk_tell_group(kfk_client *client, const char *topic, int n, const int32_t *partitions, const int64_t *offsets)
+{
+	rd_kafka_topic_partition_list_t *list = rd_kafka_topic_partition_list_new(n);
+
+	for (int i = 0; i < n; i++)
+		rd_kafka_topic_partition_list_add(list, topic, partitions[i])->offset = offsets[i];
+	(void) rd_kafka_commit(client->rk, list, 1);
+	rd_kafka_topic_partition_list_destroy(list);
+}
+
+void
 kfk_leave(kfk_client *client, const char *topic, int32_t partition)
 {
 	rd_kafka_topic_partition_list_t *list = rd_kafka_topic_partition_list_new(1);

@@ -24,7 +24,7 @@ typedef struct kfk_settings
 	const char *const *names;	/* librdkafka's properties, checked by the caller */
 	const char *const *values;
 	int			n;
-	const char *group;			/* shown by monitoring tools; nobody joins it */
+	const char *group;			/* for monitoring tools; nobody joins it */
 	int			prefetch_kb;	/* of messages kept ready; an eighth may arrive on top, as it is compressed, or one larger message */
 	bool		(*refuses) (const struct sockaddr *address);	/* addresses not to be connected to; NULL: none */
 } kfk_settings;
@@ -84,6 +84,12 @@ extern bool kfk_assign(kfk_client *client, const char *topic, int n, const int32
  * partition is told before the messages that come after it.
  */
 extern bool kfk_unsettled(const kfk_client *client, int32_t partition);
+
+/*
+ * Tell the brokers how far the client's group is: for monitoring tools, nobody
+ * reads it back.  Not waited for, and no matter if it fails.
+ */
+extern void kfk_tell_group(kfk_client *client, const char *topic, int n, const int32_t *partitions, const int64_t *offsets);
 
 /* Fetch no more of a partition. */
 extern void kfk_leave(kfk_client *client, const char *topic, int32_t partition);

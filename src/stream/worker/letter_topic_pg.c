@@ -38,16 +38,6 @@ typedef struct header_list
 	int			room;
 } header_list;
 
-static Datum
-bytes_datum(const void *data, size_t len)
-{
-	bytea	   *b = palloc(VARHDRSZ + len);
-
-	SET_VARSIZE(b, VARHDRSZ + len);
-	memcpy(VARDATA(b), data, len);
-	return PointerGetDatum(b);
-}
-
 static bool
 add(void *arg, const char *name, const void *value, size_t len)
 {
@@ -60,9 +50,9 @@ add(void *arg, const char *name, const void *value, size_t len)
 		list->nulls = list->nulls ? repalloc(list->nulls, sizeof(bool) * (size_t) list->room) : palloc(sizeof(bool) * (size_t) list->room);
 	}
 	list->nulls[list->n] = false;
-	list->values[list->n++] = bytes_datum(name, strlen(name));
+	list->values[list->n++] = kfk_bytea(name, strlen(name));
 	list->nulls[list->n] = value == NULL;
-	list->values[list->n++] = value ? bytes_datum(value, len) : 0;
+	list->values[list->n++] = value ? kfk_bytea(value, len) : 0;
 	return true;
 }
 
@@ -148,7 +138,7 @@ kfk_publish_letter(const kfk_source *source, const kfk_item *item)
 	bool		keep = m->value && (int64) m->value_len <= source->max_message_bytes;
 	int			leaf = mr_outbox_leaf(GetCurrentTimestamp());
 	Datum		args[] = {CStringGetTextDatum(server), CStringGetTextDatum(source->dead_letter_topic),
-		m->key ? bytes_datum(m->key, m->key_len) : 0, keep ? bytes_datum(m->value, m->value_len) : 0,
+		m->key ? kfk_bytea(m->key, m->key_len) : 0, keep ? kfk_bytea(m->value, m->value_len) : 0,
 	headers_of(source, item, keep), TimestampTzGetDatum(time)};
 	char		nulls[] = "      ";
 

@@ -349,20 +349,14 @@ millrace_outbox_main(Datum arg)
 		}
 		PG_CATCH();
 		{
-			ErrorData  *error;
+			ErrorData  *error = kfk_recover(cxt);
 
-			MemoryContextSwitchTo(cxt);
-			error = CopyErrorData();
-			EmitErrorReport();
-			FlushErrorState();
-			AbortOutOfAnyTransaction();
-			MemoryContextSwitchTo(cxt);
 			close_producer();
 			kfk_close_progress();
 			landed = false;
 			kfk_outbox_report(&outbox, "waiting", unpack_sql_state(error->sqlerrcode), error->message);
 			failures++;
-			kfk_wait_latch(failures < 8 ? 100 << failures : 10000);
+			kfk_wait_latch(kfk_pause_ms(failures));
 		}
 		PG_END_TRY();
 	}

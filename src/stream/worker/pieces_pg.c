@@ -149,7 +149,8 @@ guess(const kfk_source *source, const kfk_item *items, int n, int sqlerrcode)
 	double		row;
 	double		rows = 0;
 
-	if (watched == NULL || watched->estate == NULL || source->transform != NULL || source->on_conflict != KFK_REFUSE)
+	/* Of one statement alone, whose rows are the items' in order; it has not ended, so it is still there. */
+	if (source->transform != NULL || source->on_conflict != KFK_REFUSE || watched == NULL || watched->estate == NULL)
 		return -1;
 	for (int i = 0; i < n; i++)
 		if (items[i].sqlstate == NULL && !items[i].skipped)
@@ -190,6 +191,8 @@ insert_piece(const kfk_source *source, kfk_target *target, kfk_item *items, int 
 		failure->stage = KFK_AT_TARGET;
 		watching = true;
 		kfk_target_insert(target, items, n);
+		watching = false;
+		watched = NULL;
 		ReleaseCurrentSubTransaction();
 	}
 	PG_CATCH();
@@ -197,17 +200,16 @@ insert_piece(const kfk_source *source, kfk_target *target, kfk_item *items, int 
 		watching = false;
 		MemoryContextSwitchTo(cxt);
 		failure->error = CopyErrorData();
-		*at = guess(source, items, n, failure->error->sqlerrcode);
 		if (!kfk_is_data_error(failure->error->sqlerrcode))
 			PG_RE_THROW();
+		*at = guess(source, items, n, failure->error->sqlerrcode);
 		FlushErrorState();
+		watched = NULL;
 		RollbackAndReleaseCurrentSubTransaction();
 		target->transformed = NULL;
 		good = false;
 	}
 	PG_END_TRY();
-	watching = false;
-	watched = NULL;
 	MemoryContextSwitchTo(caller);
 	CurrentResourceOwner = owner;
 	MemoryContextDelete(piece);

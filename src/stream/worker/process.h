@@ -14,6 +14,8 @@
 #define kfk_wait_latch mr_wait_latch
 #define kfk_nap mr_nap
 #define kfk_plain mr_plain
+#define kfk_recover mr_recover
+#define kfk_pause_ms mr_pause_ms
 #define kfk_tell mr_tell
 #define kfk_is_data_error mr_is_data_error
 

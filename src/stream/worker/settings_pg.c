@@ -10,20 +10,14 @@
 
 #include "stream/worker/source.h"
 
-#include "catalog/pg_foreign_server.h"
 #include "catalog/pg_type.h"
 #include "commands/defrem.h"
 #include "executor/spi.h"
-#include "foreign/foreign.h"
-#include "miscadmin.h"
-#include "utils/acl.h"
 #include "utils/builtins.h"
 #include "utils/jsonb.h"
 #include "utils/memutils.h"
-#include "utils/syscache.h"
 
 #include "core/address.h"
-#include "core/compat.h"
 #include "stream/kafka_options.h"
 #include "stream/stream.h"
 #include "stream/worker/owner.h"
@@ -197,6 +191,7 @@ read_options(kfk_source *source, Jsonb *options)
 	source->max_dead_percent = (int) option_number(options, "max_dead_percent", KFK_MAX_DEAD_PERCENT, 0, 100);
 	source->only = numbers_of(options, "partitions", &source->shared);
 	source->control_topic = option_text(options, "control_topic");
+	source->group = option_text(options, "group");
 	source->lease_ms = (int) option_number(options, "lease_ms", KFK_LEASE_MS, 1000, 3600000);
 	source->dead_window = (int) option_number(options, "dead_window", KFK_DEAD_WINDOW, 1, 1000000);
 	source->max_dead_letters = option_number(options, "max_dead_letters", PG_INT64_MAX, 0, PG_INT64_MAX);
@@ -299,7 +294,7 @@ kfk_source_unchanged(const kfk_source *source, int *workers)
 
 /* Add the options that librdkafka understands; others (of later versions) stay out. */
 static int
-add_options(List *from, kfk_option_place place, const char **names, const char **values, int n)
+add_options(List *from, mr_option_place place, const char **names, const char **values, int n)
 {
 	ListCell   *lc;
 
@@ -317,35 +312,6 @@ add_options(List *from, kfk_option_place place, const char **names, const char *
 	return n;
 }
 
-/* Options of the current user's mapping, or of everybody's; NIL if there is none. */
-static List *
-mapping_options(const ForeignServer *server)
-{
-	if (!SearchSysCacheExists2(USERMAPPINGUSERSERVER, ObjectIdGetDatum(GetUserId()), ObjectIdGetDatum(server->serverid)) &&
-		!SearchSysCacheExists2(USERMAPPINGUSERSERVER, ObjectIdGetDatum(InvalidOid), ObjectIdGetDatum(server->serverid)))
-		return NIL;
-	return GetUserMapping(GetUserId(), server->serverid)->options;
-}
-
-/*
- * May the server's brokers be at private addresses?  If a superuser owns it or
- * has said so: nobody else may use us to look around in our network.
- */
-static bool
-private_allowed(const ForeignServer *server)
-{
-	ListCell   *lc;
-
-	foreach(lc, server->options)
-	{
-		DefElem    *def = lfirst_node(DefElem, lc);
-
-		if (strcmp(def->defname, "allow_private") == 0 && defGetBoolean(def))
-			return true;
-	}
-	return superuser_arg(server->owner);
-}
-
 /*
  * What librdkafka is to be told of a foreign server, with the current user's
  * mapping, which must have USAGE on it; ERROR if that cannot be.  In a
@@ -354,22 +320,16 @@ private_allowed(const ForeignServer *server)
 void
 kfk_server_settings(const char *name, kfk_settings *settings)
 {
-	ForeignServer *server = GetForeignServerByName(name, false);
+	ForeignServer *server = mr_use_server(name, "millrace_kafka");
 	const char **names = palloc(sizeof(char *) * KFK_N_OPTIONS);
 	const char **values = palloc(sizeof(char *) * KFK_N_OPTIONS);
 
-	if (strcmp(GetForeignDataWrapper(server->fdwid)->fdwname, "millrace_kafka") != 0)
-		ereport(ERROR,
-				(errcode(ERRCODE_WRONG_OBJECT_TYPE),
-				 errmsg("server \"%s\" does not belong to foreign-data wrapper millrace_kafka", name)));
-	if (compat_server_aclcheck(server->serverid, GetUserId(), ACL_USAGE) != ACLCHECK_OK)
-		aclcheck_error(ACLCHECK_NO_PRIV, OBJECT_FOREIGN_SERVER, name);
 	memset(settings, 0, sizeof(*settings));
 	settings->names = names;
 	settings->values = values;
-	settings->n = add_options(server->options, KFK_ON_SERVER, names, values, 0);
-	settings->n = add_options(mapping_options(server), KFK_ON_MAPPING, names, values, settings->n);
-	if (!private_allowed(server))
+	settings->n = add_options(server->options, MR_ON_SERVER, names, values, 0);
+	settings->n = add_options(mr_mapping_options(server), MR_ON_MAPPING, names, values, settings->n);
+	if (!mr_private_allowed(server))
 		settings->refuses = mr_private_address;
 }
 
@@ -392,18 +352,6 @@ kfk_open_server(const char *name, const char *group, int prefetch_kb)
 	return client;
 }
 
-/* Value of one of our own options, or NULL. */
-static const char *
-own_option(List *from, const char *name)
-{
-	ListCell   *lc;
-
-	foreach(lc, from)
-		if (strcmp(lfirst_node(DefElem, lc)->defname, name) == 0)
-			return defGetString(lfirst_node(DefElem, lc));
-	return NULL;
-}
-
 /*
  * The schema registry of a foreign server, url NULL if it names none, with the
  * current user's mapping.  In a transaction; strings in the current context.
@@ -411,16 +359,14 @@ own_option(List *from, const char *name)
 void
 kfk_registry_of(const char *name, kfk_registry *registry)
 {
-	ForeignServer *server = GetForeignServerByName(name, false);
-	List	   *mapping = mapping_options(server);
+	ForeignServer *server = mr_use_server(name, "millrace_kafka");
+	List	   *mapping = mr_mapping_options(server);
 
-	if (compat_server_aclcheck(server->serverid, GetUserId(), ACL_USAGE) != ACLCHECK_OK)
-		aclcheck_error(ACLCHECK_NO_PRIV, OBJECT_FOREIGN_SERVER, name);
-	registry->url = own_option(server->options, "schema_registry");
-	registry->ca_pem = own_option(server->options, "ssl_ca_pem");
-	registry->username = own_option(mapping, "registry_username");
-	registry->password = own_option(mapping, "registry_password");
-	registry->refuses = private_allowed(server) ? NULL : mr_private_address;
+	registry->url = mr_option_value(server->options, "schema_registry");
+	registry->ca_pem = mr_option_value(server->options, "ssl_ca_pem");
+	registry->username = mr_option_value(mapping, "registry_username");
+	registry->password = mr_option_value(mapping, "registry_password");
+	registry->refuses = mr_private_allowed(server) ? NULL : mr_private_address;
 }
 
 /*
@@ -430,6 +376,6 @@ kfk_registry_of(const char *name, kfk_registry *registry)
 kfk_client *
 kfk_open_source(const kfk_source *source)
 {
-	return kfk_open_server(source->server, psprintf("millrace-%s", source->name),
+	return kfk_open_server(source->server, source->group ? source->group : psprintf("millrace-%s", source->name),
 						   (int) Min(source->memory / KFK_MEMORY_PARTS * KFK_QUEUE_PARTS / 1024, 2097151));
 }

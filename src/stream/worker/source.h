@@ -20,6 +20,7 @@
  *	quota_pg.c		  how many there may be before the source halts
  *	schemas_pg.c	  Avro schemas
  *	registry_pg.c	  those that a schema registry has
+ *	group_pg.c		  offsets of a consumer group, for monitoring tools
  *	share_pg.c		  partitions shared with other servers, with the files of share.h
  *	held_pg.c		  messages behind a Kafka transaction that is open
  *	gauge_pg.c		  how far behind it is, and the memory it takes, for all to see
@@ -101,6 +102,7 @@ typedef struct kfk_source
 	Bitmapset  *only;			/* ... these are ours */
 	char	   *control_topic;	/* where they agree on that; NULL: nowhere */
 	int			lease_ms;
+	char	   *group;			/* consumer group that is told how far we are; NULL: none */
 } kfk_source;
 
 #define KFK_START_EARLIEST (-2)
@@ -250,7 +252,11 @@ extern bool kfk_know_schemas(const kfk_source *source, const kfk_item *items, in
 /* held_pg.c */
 extern char *kfk_held(const kfk_source *source, kfk_client *client, kfk_partition *partitions, int n);
 
+/* group_pg.c */
+extern void kfk_follow_group(const kfk_source *source, kfk_client *client, const kfk_partition *partitions, int n);
+
 /* dead_pg.c */
+extern Datum kfk_bytea(const void *data, size_t len);
 extern void kfk_add_headers(struct StringInfoData *out, const kfk_message *m);
 extern void kfk_bury(const kfk_source *source, const kfk_item *item);
 extern int	kfk_marked_letters(const kfk_source *source, kfk_partition *partitions, int n_partitions, kfk_item **items);

@@ -578,6 +578,8 @@ turn(kfk_source *source, MemoryContext cxt, MemoryContext claims)
 		return;
 	}
 
+	kfk_follow_group(source, client, partitions, n_partitions);
+
 	/* First silence the bell, then empty what it rings for. */
 	kfk_silence(client);
 	before = n_items;
@@ -663,15 +665,9 @@ millrace_source_main(Datum arg)
 		}
 		PG_CATCH();
 		{
-			ErrorData  *error;
-
 			/* Nothing of a batch can be half done: begin again from the tables. */
-			MemoryContextSwitchTo(cxt);
-			error = CopyErrorData();
-			EmitErrorReport();
-			FlushErrorState();
-			AbortOutOfAnyTransaction();
-			MemoryContextSwitchTo(cxt);
+			ErrorData  *error = kfk_recover(cxt);
+
 			close_client();
 			kfk_share_close();
 			kfk_report(&source, "waiting", unpack_sql_state(error->sqlerrcode), error->message);
@@ -681,7 +677,7 @@ millrace_source_main(Datum arg)
 				kfk_commit();
 			}
 			failures++;
-			kfk_nap(failures < 8 ? 100 << failures : 10000);
+			kfk_nap(kfk_pause_ms(failures));
 		}
 		PG_END_TRY();
 	}

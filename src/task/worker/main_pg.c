@@ -463,20 +463,14 @@ millrace_http_main(Datum arg)
 		}
 		PG_CATCH();
 		{
-			ErrorData  *error;
+			ErrorData  *error = mr_recover(cxt);
 
-			MemoryContextSwitchTo(cxt);
-			error = CopyErrorData();
-			EmitErrorReport();
-			FlushErrorState();
-			AbortOutOfAnyTransaction();
-			MemoryContextSwitchTo(cxt);
 			drop_all();
 			net_outdated = true;
 			ready = false;
 			tsk_report(&queue, "waiting", unpack_sql_state(error->sqlerrcode), error->message);
 			failures++;
-			mr_wait_latch(failures < 8 ? 100 << failures : 10000);
+			mr_wait_latch(mr_pause_ms(failures));
 		}
 		PG_END_TRY();
 	}

@@ -9,17 +9,12 @@
 
 #include "task/worker/worker.h"
 
-#include "commands/defrem.h"
-#include "foreign/foreign.h"
-#include "miscadmin.h"
-#include "utils/acl.h"
 #include "utils/builtins.h"
 #include "utils/inval.h"
 #include "utils/memutils.h"
 #include "utils/syscache.h"
 
 #include "core/address.h"
-#include "core/compat.h"
 #include "task/http.h"
 
 #define BODY_BUDGET (256 << 20) /* bytes of answers kept at once; one larger than what is left waits in the network */
@@ -38,29 +33,16 @@ tsk_settings_stale(void)
 	return stale;
 }
 
-/* Options of the current user's mapping, or of everybody's; NIL if there is none. */
-static List *
-mapping_options(const ForeignServer *server)
-{
-	if (!SearchSysCacheExists2(USERMAPPINGUSERSERVER, ObjectIdGetDatum(GetUserId()), ObjectIdGetDatum(server->serverid)) &&
-		!SearchSysCacheExists2(USERMAPPINGUSERSERVER, ObjectIdGetDatum(InvalidOid), ObjectIdGetDatum(server->serverid)))
-		return NIL;
-	return GetUserMapping(GetUserId(), server->serverid)->options;
-}
-
 /* Value of an option, what stands for it where it is not given, or NULL. */
 static const char *
 text_option(List *from, const char *name)
 {
-	ListCell   *lc;
+	const char *value = mr_option_value(from, name);
 
-	foreach(lc, from)
-		if (strcmp(lfirst_node(DefElem, lc)->defname, name) == 0)
-			return defGetString(lfirst_node(DefElem, lc));
-	for (int i = 0; i < TSK_N_OPTIONS; i++)
+	for (int i = 0; value == NULL && i < TSK_N_OPTIONS; i++)
 		if (strcmp(tsk_options[i].name, name) == 0)
-			return tsk_options[i].fallback;
-	return NULL;
+			value = tsk_options[i].fallback;
+	return value;
 }
 
 static int64
@@ -103,14 +85,8 @@ tsk_load_settings(const char *name, tsk_settings *s)
 		listening = true;
 	}
 	stale = false;
-	server = GetForeignServerByName(name, false);
-	if (strcmp(GetForeignDataWrapper(server->fdwid)->fdwname, "millrace_http") != 0)
-		ereport(ERROR,
-				(errcode(ERRCODE_WRONG_OBJECT_TYPE),
-				 errmsg("server \"%s\" does not belong to foreign-data wrapper millrace_http", name)));
-	if (compat_server_aclcheck(server->serverid, GetUserId(), ACL_USAGE) != ACLCHECK_OK)
-		aclcheck_error(ACLCHECK_NO_PRIV, OBJECT_FOREIGN_SERVER, name);
-	mapping = mapping_options(server);
+	server = mr_use_server(name, "millrace_http");
+	mapping = mr_mapping_options(server);
 
 	wipe(s->store.secret_key);
 	wipe(s->store.session_token);
@@ -138,7 +114,7 @@ tsk_load_settings(const char *name, tsk_settings *s)
 	s->net.ca_pem = keep(text_option(server->options, "ssl_ca_pem"));
 	s->net.ca_location = keep(text_option(server->options, "ssl_ca_location"));
 	s->net.verify = is_true(server->options, "ssl_verify");
-	if (!superuser_arg(server->owner) && !is_true(server->options, "allow_private"))
+	if (!mr_private_allowed(server))
 		s->net.refuses = mr_private_address;
 	MemoryContextSwitchTo(old);
 }
