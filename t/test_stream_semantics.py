@@ -396,7 +396,7 @@ def grow_end(c, kafka):
 
 
 def main():
-    tests = (transactions, compaction, retention, anew, large, other_cluster) + ((unclean,) if len(sys.argv) > 1 or os.environ.get('MILLRACE_FULL') else ())
+    tests = (transactions, compaction, retention, anew, large, other_cluster, unclean)
     chosen = [t for t in tests if len(sys.argv) < 2 or t.__name__ in sys.argv[1:]]
     with cluster('stream_semantics', {'max_worker_processes': 64}) as c, Kafka(folder('stream_semantics'), settings=SETTINGS) as kafka:
         prepare(c, kafka)

@@ -314,35 +314,44 @@ kfk_cluster_id(kfk_client *client, int timeout_ms)
 	return copy;
 }
 
+/*
+ * The first offset with a timestamp at or after milliseconds since 1970, or an
+ * end of the partition (RD_KAFKA_OFFSET_BEGINNING, RD_KAFKA_OFFSET_END: what
+ * brokers mean by these times); -1: nothing that late.  Ends, too, since before
+ * 2.3 rd_kafka_query_watermark_offsets() waits for ever where a leader is away.
+ */
+static bool
+ask_offset(kfk_client *client, const char *topic, int partition, int64_t when, int timeout_ms,
+		   int64_t *offset, char *error, size_t error_size)
+{
+	rd_kafka_topic_partition_list_t *list = rd_kafka_topic_partition_list_new(1);
+	rd_kafka_topic_partition_t *p = rd_kafka_topic_partition_list_add(list, topic, partition);
+	rd_kafka_resp_err_t err;
+
+	p->offset = when;
+	err = rd_kafka_offsets_for_times(client->rk, list, timeout_ms);
+	if (!err)
+		err = p->err;
+	*offset = p->offset;
+	rd_kafka_topic_partition_list_destroy(list);
+	return err ? refuse(error, error_size, err) : true;
+}
+
 bool
 kfk_watermarks(kfk_client *client, const char *topic, int partition, int timeout_ms,
 			   int64_t *low, int64_t *high, char *error, size_t error_size)
 {
-	rd_kafka_resp_err_t err = rd_kafka_query_watermark_offsets(client->rk, topic, partition, low, high, timeout_ms);
-
-	return err ? refuse(error, error_size, err) : true;
+	return ask_offset(client, topic, partition, RD_KAFKA_OFFSET_BEGINNING, timeout_ms, low, error, error_size) &&
+		ask_offset(client, topic, partition, RD_KAFKA_OFFSET_END, timeout_ms, high, error, error_size);
 }
 
 bool
 kfk_offset_at(kfk_client *client, const char *topic, int partition, int64_t when_ms, int timeout_ms,
 			  int64_t *offset, char *error, size_t error_size)
 {
-	rd_kafka_topic_partition_list_t *list = rd_kafka_topic_partition_list_new(1);
-	rd_kafka_topic_partition_t *p = rd_kafka_topic_partition_list_add(list, topic, partition);
-	rd_kafka_resp_err_t err;
-	int64_t		low;
-
-	p->offset = when_ms;
-	err = rd_kafka_offsets_for_times(client->rk, list, timeout_ms);
-	if (!err)
-		err = p->err;
-	*offset = p->offset;
-	rd_kafka_topic_partition_list_destroy(list);
-	if (err)
-		return refuse(error, error_size, err);
-	if (*offset < 0)			/* nothing that late: the end */
-		return kfk_watermarks(client, topic, partition, timeout_ms, &low, offset, error, error_size);
-	return true;
+	if (!ask_offset(client, topic, partition, when_ms, timeout_ms, offset, error, error_size))
+		return false;
+	return *offset >= 0 || ask_offset(client, topic, partition, RD_KAFKA_OFFSET_END, timeout_ms, offset, error, error_size);
 }
 
 int64_t
