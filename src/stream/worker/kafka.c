@@ -10,6 +10,7 @@
 #include "stream/worker/library.h"
 
 #include <errno.h>
+#include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -26,6 +27,8 @@ typedef struct kfk_place
 #define FETCH_BYTES (16 * 1024 * 1024)	/* of an answer, at most */
 #define FETCH_MIN_BYTES (1024 * 1024)	/* librdkafka's: its message.max.bytes */
 #define PARTITION_BYTES (1024 * 1024)	/* and of one partition in it */
+
+#define RETRY_MS 100			/* between brokers, when none is connected */
 
 struct kfk_client
 {
@@ -273,7 +276,15 @@ kfk_describe(kfk_client *client, const char *topic, int timeout_ms, int *partiti
 
 	if (handle == NULL)
 		return refuse(error, error_size, rd_kafka_last_error());
-	err = rd_kafka_metadata(client->rk, 0, handle, &metadata, timeout_ms);
+
+	/* Each time the library tries one more broker: of those it was given, all but one may be down. */
+	for (int left = timeout_ms;; left -= RETRY_MS)
+	{
+		err = rd_kafka_metadata(client->rk, 0, handle, &metadata, left);
+		if ((err != RD_KAFKA_RESP_ERR__TRANSPORT && err != RD_KAFKA_RESP_ERR__ALL_BROKERS_DOWN) || left <= RETRY_MS)
+			break;
+		(void) poll(NULL, 0, RETRY_MS);
+	}
 	if (err)
 		return refuse(error, error_size, err);
 	err = metadata->topic_cnt == 1 ? metadata->topics[0].err : RD_KAFKA_RESP_ERR__UNKNOWN_TOPIC;
