@@ -79,7 +79,7 @@ MUTANTS = [
     ('lease not renewed',
      [STREAM + 'lease_pg.c', ('(s->said || s->leased ? kfk_at_most_since(s->said_at) >= source->lease_ms / 3 : true))', '!(s->said || s->leased))')], 'test_stream_share.py', 'protocol'),
     ('messages before next_offset are not dropped',
-     [STREAM + 'source_main_pg.c', ('keep = m->offset >= p->taken;', 'keep = true;')], 'test_stream_points.py', 'restarts'),
+     [STREAM + 'take_pg.c', ('keep = m->offset >= p->taken;', 'keep = true;')], 'test_stream_points.py', 'restarts'),
     ('a full disk makes dead letters',
      ['src/core/process_pg.c', ("MAKE_SQLSTATE('5', '3', '0', '0', '0'), ", '')], 'test_stream_points.py', 'full'),
 ]

@@ -4,6 +4,7 @@
  *
  * One worker, one source, some of its partitions:
  *	source_main_pg.c  life of the process: open, loop, close
+ *	take_pg.c		  messages taken from the client, sifted, let go of
  *	settings_pg.c	  the sources row and what its options mean
  *	claim_pg.c		  partitions claimed, fenced and reported on
  *	target_pg.c		  the target, locked and up to date, and rows into it
@@ -173,6 +174,17 @@ typedef struct kfk_item
 	kfk_stage	stage;			/* of the fault */
 } kfk_item;
 
+/* Messages taken from the client and not yet done, in the order they came. */
+typedef struct kfk_taken
+{
+	kfk_item   *items;
+	int			n;
+	int			room;			/* of both arrays */
+	kfk_message *fresh;			/* as the client hands them out */
+	int64		bytes;			/* keys and values of items that are sifted */
+	int64		likely_bytes;	/* of the next message; 0: unknown */
+} kfk_taken;
+
 /* How a slice of a batch ended. */
 typedef enum kfk_outcome
 {
@@ -286,6 +298,13 @@ extern bool kfk_share_owns(int32 partition);
 extern bool kfk_share_may_commit(const kfk_source *source, const kfk_partition *partitions, int n);
 extern bool kfk_share_is_busy(void);
 extern char *kfk_share_reason(void);
+
+/* take_pg.c */
+extern int	kfk_take_more(kfk_taken *taken, const kfk_source *source, kfk_client *client);
+extern bool kfk_sift(kfk_taken *taken, int from, const kfk_source *source, kfk_client *client, kfk_partition *partitions, int n_partitions,
+					 bool *troubled);
+extern int	kfk_next_batch(kfk_taken *taken, const kfk_source *source);
+extern void kfk_let_go(kfk_taken *taken, int n);
 
 /* source_main_pg.c */
 extern void kfk_check_source(const kfk_source *source);	/* once a second; ends the process if it changed */

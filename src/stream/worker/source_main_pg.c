@@ -38,11 +38,7 @@
 extern PGDLLEXPORT void millrace_source_main(Datum arg);
 
 static kfk_client *client = NULL;
-static kfk_item *items = NULL;	/* messages taken and not yet done: [0, n_items) */
-static int	n_items = 0;
-static int64 taken_bytes = 0;	/* of their keys and values */
-static int64 likely_bytes = 0;	/* of the next message, 0 unknown */
-static int	room = 0;
+static kfk_taken taken;			/* messages that the client has given */
 static kfk_partition *partitions = NULL;
 static int	n_partitions = 0;
 static int	topic_partitions = 0;
@@ -54,29 +50,13 @@ static bool redriving = false;	/* marked dead letters may be there */
 static bool troubled = false;	/* brokers gave an error, and no sign of life since */
 static char trouble[512];		/* the last one since the client was opened */
 
-static int64
-message_bytes(const kfk_message *m)
-{
-	return (int64) (m->key_len + m->value_len);
-}
-
-/* Let go of one. */
-static void
-release(kfk_item *item)
-{
-	taken_bytes -= message_bytes(&item->message);
-	kfk_release(&item->message, 1);
-}
-
 /* Let go of the client and all its messages; partitions are no longer ours. */
 static void
 close_client(void)
 {
 	kfk_client *c = client;
 
-	for (int i = 0; i < n_items; i++)
-		release(&items[i]);
-	n_items = 0;
+	kfk_let_go(&taken, taken.n);
 	n_partitions = 0;
 	client = NULL;
 	kfk_gauge_nothing();
@@ -173,149 +153,6 @@ cause(const char *error)
 	return trouble[0] ? psprintf("%s (%s)", trouble, kfk_plain(error)) : kfk_plain(error);
 }
 
-static kfk_partition *
-partition_of(int32 number)
-{
-	for (int i = 0; i < n_partitions; i++)
-		if (partitions[i].partition == number)
-			return &partitions[i];
-	return NULL;
-}
-
-/*
- * What has been taken from the client: messages before the stored offset go,
- * the one that was read last is compared, errors are acted on.  True if the
- * client must be opened again.
- */
-static bool
-sift(const kfk_source *source, int from)
-{
-	int			kept = from;
-	bool		reopen = false;
-
-	for (int i = from; i < n_items; i++)
-	{
-		kfk_item	item = items[i];
-		kfk_message *m = &item.message;
-		kfk_partition *p = partition_of(m->partition);
-		bool		keep = false;
-
-		if (p == NULL)
-			;
-		else if (kfk_unsettled(client, p->partition))
-			reopen = true;		/* the claim finds out whether it is still the log that was read */
-		else if (m->error)
-		{
-			troubled = true;
-			kfk_report(source, "waiting", "08006", kfk_plain(m->error));
-
-			/* Whether messages are really lost, the claim finds out. */
-			reopen = reopen || m->missing || m->lost;
-		}
-		else if (!kfk_cut_message(client, source, p, m))
-			;
-		else if (m->end)
-			keep = m->offset > p->taken;
-		else
-		{
-			if (p->check_offset == m->offset &&
-				(kfk_message_crc(m) != p->check_crc || (p->check_time != PG_INT64_MIN && p->check_time != kfk_time(m->time_ms))))
-			{
-				int64		offset = m->offset;
-				int			number = p->partition;
-
-				close_client();
-				kfk_halt(source, "the message at offset " INT64_FORMAT " of partition %d is not the one that was read there: the topic was made anew or truncated",
-						 offset, number);
-			}
-			if (m->offset >= p->check_offset)
-				p->check_offset = -1;
-			keep = m->offset >= p->taken;
-		}
-		if (keep)
-		{
-			p->taken = m->offset + (m->end ? 0 : 1);
-			item.partition = p;
-			items[kept++] = item;
-		}
-		else
-			release(&item);
-	}
-	n_items = kept;
-	return reopen;
-}
-
-/* So many messages are likely to fit into the batch, by what they were like lately; a few at first. */
-static int
-room_for(const kfk_source *source)
-{
-	int64		likely;
-
-	if (likely_bytes == 0)
-		likely_bytes = source->batch_bytes / 16 + 1;
-	likely = Max((source->batch_bytes - taken_bytes) / likely_bytes, 1);
-	return (int) Min(likely, source->batch_rows - n_items);
-}
-
-/* A large message counts at once, small ones by and by. */
-static void
-learn_size(const kfk_message *messages, int n)
-{
-	int64		bytes = 0;
-
-	for (int i = 0; i < n; i++)
-		bytes += message_bytes(&messages[i]);
-	taken_bytes += bytes;
-	if (n > 0)
-		likely_bytes = Max(bytes / n, (3 * likely_bytes + bytes / n) / 4) + 1;
-}
-
-/* Take what is there, up to a batch's rows and about its bytes; how much it was.  *reopen: open the client again. */
-static int
-take(const kfk_source *source, bool *reopen)
-{
-	static kfk_message *fresh = NULL;
-	static int	fresh_size = 0;
-	int			from = n_items;
-	int			n;
-
-	if (room < source->batch_rows)
-	{
-		items = items ? repalloc(items, sizeof(kfk_item) * (size_t) source->batch_rows) :
-			MemoryContextAlloc(TopMemoryContext, sizeof(kfk_item) * (size_t) source->batch_rows);
-		room = source->batch_rows;
-	}
-	if (fresh_size < source->batch_rows)
-	{
-		fresh = fresh ? repalloc(fresh, sizeof(kfk_message) * (size_t) source->batch_rows) :
-			MemoryContextAlloc(TopMemoryContext, sizeof(kfk_message) * (size_t) source->batch_rows);
-		fresh_size = source->batch_rows;
-	}
-	n = kfk_take_messages(client, fresh, room_for(source));
-	learn_size(fresh, n);
-	memset(items + n_items, 0, sizeof(kfk_item) * (size_t) n);
-	for (int i = 0; i < n; i++)
-		items[n_items++].message = fresh[i];
-	hear_events(source);		/* after them, see kfk_unsettled() */
-	*reopen = sift(source, from);
-	return n;
-}
-
-/* Items that make one batch: as many as its bytes allow, one at least. */
-static int
-batch_length(const kfk_source *source)
-{
-	int64		bytes = 0;
-
-	for (int i = 0; i < n_items; i++)
-	{
-		bytes += message_bytes(&items[i].message);
-		if (bytes > source->batch_bytes && i > 0)
-			return i;
-	}
-	return n_items;
-}
-
 /* What the worker lacks though it runs; NULL: nothing. */
 static const char *
 idle_reason(const kfk_source *source)
@@ -333,28 +170,18 @@ idle_reason(const kfk_source *source)
 static bool
 process(const kfk_source *source, MemoryContext cxt)
 {
-	while (n_items > 0)
+	while (taken.n > 0)
 	{
-		int			n = batch_length(source);
+		int			n = kfk_next_batch(&taken, source);
 
-		/* Fields of the item that belong to the last batch's memory. */
-		for (int i = 0; i < n; i++)
-		{
-			items[i].version = 0;
-			items[i].sqlstate = NULL;
-			items[i].rejected = false;
-		}
 		kfk_gauge(source, client, partitions, n_partitions);
-		if (kfk_batch(source, partitions, n_partitions, items, n, cxt) == KFK_FENCED)
+		if (kfk_batch(source, partitions, n_partitions, taken.items, n, cxt) == KFK_FENCED)
 			return true;
 		if (troubled)
 			kfk_report(source, "running", NULL, NULL);
 		troubled = false;
-		mr_worker_gauge(MR_GAUGE_BATCH, (int64) MemoryContextMemAllocated(cxt, true) + taken_bytes);
-		for (int i = 0; i < n; i++)
-			release(&items[i]);
-		memmove(items, items + n, sizeof(kfk_item) * (size_t) (n_items - n));
-		n_items -= n;
+		mr_worker_gauge(MR_GAUGE_BATCH, (int64) MemoryContextMemAllocated(cxt, true) + taken.bytes);
+		kfk_let_go(&taken, n);
 		MemoryContextReset(cxt);
 		kfk_check_source(source);
 		CHECK_FOR_INTERRUPTS();
@@ -540,7 +367,7 @@ turn(kfk_source *source, MemoryContext cxt, MemoryContext claims)
 	static TimestampTz collecting = 0;	/* since when the batch has been waiting */
 	TimestampTz now;
 	int			before;
-	int			taken;
+	int			fresh;
 	bool		reopen;
 
 	if (client == NULL)
@@ -582,10 +409,12 @@ turn(kfk_source *source, MemoryContext cxt, MemoryContext claims)
 
 	/* First silence the bell, then empty what it rings for. */
 	kfk_silence(client);
-	before = n_items;
+	before = taken.n;
 	MR_FAILPOINT("source.before_poll");
-	taken = take(source, &reopen);
-	if (taken > 0)
+	fresh = kfk_take_more(&taken, source, client);
+	hear_events(source);		/* after them, see kfk_unsettled() */
+	reopen = kfk_sift(&taken, before, source, client, partitions, n_partitions, &troubled);
+	if (fresh > 0)
 		MR_FAILPOINT("source.after_poll");
 	if (reopen)
 	{
@@ -594,20 +423,21 @@ turn(kfk_source *source, MemoryContext cxt, MemoryContext claims)
 		return;
 	}
 	now = GetCurrentTimestamp();
-	if (n_items > before && before == 0)
+	if (taken.n > before && before == 0)
 		collecting = now;
 
 	/*
 	 * A batch goes when nothing more is there, when it is full, or when it has
 	 * been collected for long enough.
 	 */
-	if (n_items > 0 && (n_items == before || n_items >= source->batch_rows || taken_bytes >= source->batch_bytes || now - collecting >= source->batch_ms * INT64CONST(1000)))
+	if (taken.n > 0 && (taken.n == before || taken.n >= source->batch_rows || taken.bytes >= source->batch_bytes ||
+						now - collecting >= source->batch_ms * INT64CONST(1000)))
 	{
 		if (process(source, cxt))
 			close_client();
 		return;
 	}
-	if (taken > 0 || n_items > 0)
+	if (fresh > 0 || taken.n > 0)
 		return;
 
 	kfk_check_source(source);
