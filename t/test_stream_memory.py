@@ -63,7 +63,8 @@ def large(c, kafka):
         create(c, f'large{workers}', 'large', 'large', f'{{"format": "bytes", "memory": "{memory}MB", "workers": {workers}}}')
         most, scales = weigh(c, f'large{workers}', len(sizes) + 1)
         tap.ok(most < 64 * MB + PROCESS, f'{workers} workers with {memory} MB: at most {most / MB:.0f} MB in a process')
-        tap.ok(0 < scales.queued < 32 * MB and scales.shown > most / 2, f'shown: {scales.queued / MB:.0f} MB in the queue, {scales.shown / MB:.0f} MB in all')
+        # The queue is seen every two seconds: between two answers of few large messages it is often empty.
+        tap.ok(scales.queued < 32 * MB and scales.shown > most / 2, f'shown: {scales.queued / MB:.0f} MB in the queue, {scales.shown / MB:.0f} MB in all')
         tap.same(c.psql(f"SELECT count(*), sum(length(value)) FROM large"), [(str(len(sizes)), str(sum(sizes)))], 'every message is there')
         tap.same(c.psql(f"SELECT sqlstate, value FROM millrace.dead_letters WHERE source = 'large{workers}'"), [('54000', None)], 'but the one of 15 MB, a dead letter')
         c.psql(f"SELECT millrace.drop_source('large{workers}'); TRUNCATE large")

@@ -21,7 +21,7 @@ from lib import tap
 from lib.cluster import REPO, SqlError, unprivileged
 
 SOURCE_POINTS = ['turn', 'open', 'before_claim', 'claimed', 'after_claim', 'before_poll', 'after_poll', 'begin', 'before_fence', 'after_fence',
-                 'before_insert', 'after_insert', 'before_commit', 'after_commit', 'isolate', 'redrive']
+                 'before_insert', 'after_insert', 'before_commit', 'after_commit', 'isolate', 'reject', 'redrive']
 OUTBOX_POINTS = ['load', 'open', 'after_init', 'after_progress', 'settled', 'before_claim', 'claimed', 'after_claim', 'begin', 'half', 'produced',
                  'after_commit']
 AT_START = {'turn', 'open', 'before_claim', 'claimed', 'after_claim', 'load', 'after_init', 'after_progress', 'settled'}   # reached by a worker that starts
@@ -338,11 +338,13 @@ class World:
     def failpoint(self, rng):
         point = rng.choice(SOURCE_POINTS if self.kind == 'source' else OUTBOX_POINTS)
         action = rng.choice(['error', 'sleep 3000', 'kill', 'kill', 'stop', 'stop'])
-        self.at_point('%s.%s' % (self.kind, point), action, rng)
-        return '%s %s' % (point, action)
+        if self.at_point('%s.%s' % (self.kind, point), action, rng):
+            return '%s %s' % (point, action)
+        self.at_point('%s.%s' % (self.kind, 'before_claim'), action, rng)       # which every worker passes
+        return 'before_claim %s, nobody came by %s' % (action, point)
 
     def at_point(self, name, action, rng):
-        """Have whoever reaches the place do this, and see to it that somebody does."""
+        """Have whoever reaches the place do this, and see to it that somebody does; False: nobody did."""
         mark = self.c.log_mark()
         point = name.split('.')[1]
         self.arm(name, action)
@@ -357,7 +359,7 @@ class World:
             self.missed.append(name)
             with contextlib.suppress(FileNotFoundError):
                 (self.points / name).unlink()
-            return
+            return False
         if action == 'kill':
             self.killed.add(pid)
             eventually('the server noticed', lambda: 'PID %d) was terminated by signal 9' % pid in self.c.logs_since(mark), 30)
@@ -373,6 +375,7 @@ class World:
                 self.set_workers(3)
         elif action.startswith('sleep'):
             time.sleep(1)
+        return True
 
     def inject(self, kind, rng):
         """Do one fault; what it was, in words."""

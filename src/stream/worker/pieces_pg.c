@@ -34,6 +34,8 @@
 #include "nodes/execnodes.h"
 #include "utils/memutils.h"
 
+#include "core/failpoint.h"
+
 #define PIECE_COST 1.5
 #define FAR 1e12				/* gap when nothing has been refused yet */
 #define PIECES 60				/* of a transaction: more subtransactions than 64 burden every snapshot */
@@ -261,6 +263,7 @@ kfk_insert_in_pieces(const kfk_source *source, kfk_target *target, kfk_item *ite
 		else if (len == 1)
 		{
 			kfk_reject(&items[done], failure, cxt);
+			MR_FAILPOINT("source.reject");
 			note_reject(expected);
 			kfk_learn_reject(target, items, n, done);
 			done++;
