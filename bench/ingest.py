@@ -7,7 +7,7 @@ The topic (4 partitions) is filled first; the clock runs from the first visible 
     debezium   Debezium's JDBC sink in Kafka Connect, two tasks, batches of 5,000, the JSON as text, unparsed; at least once
     python     one confluent-kafka consumer, json, psycopg COPY into real[], offsets committed after the rows; at least once
 CPU is that of all processes of the database and of the client, librdkafka's and the JVM's threads included, the broker's not.
-Then, of Millrace alone: latency from produce() to a visible row at 1,000 messages/s, and the CPU of an idle source.
+Then, of Millrace alone: latency from produce() to the row's commit at 1,000 messages/s, and the CPU of an idle source.
 Needs PG_CONFIG of a private PostgreSQL with the extension (make bench sets it), Java 17, and mvn for Kafka Connect.
 """
 import argparse
@@ -196,7 +196,8 @@ class Bench:
         return (rows - first) / took, used / (rows - first) * 1e6
 
     def latency(self, rate=1000):
-        """Milliseconds to the row's visibility, as its commit timestamp has it: (p50, p99) from produce(), and from the broker's append."""
+        """Milliseconds to the row's commit timestamp: (p50, p99) from produce(), and from the broker's append.  It is visible after one
+        flush of WAL more, which is not in it."""
         self.kafka.create_topic('paced', PARTITIONS, {'message.timestamp.type': 'LogAppendTime'})
         self.sql("CREATE TABLE paced (sent double precision, descriptors real[], source_time timestamptz, xid xid8 DEFAULT pg_current_xact_id()); ALTER TABLE paced OWNER TO app;"
                  "SELECT millrace.create_source('paced', 'kafka', 'paced', 'paced', '{\"workers\": 2}')")
@@ -257,7 +258,7 @@ class Bench:
                     print('millrace / %s: %.2f x the rows/s, %.2f x a CPU second (medians of %d rounds)' % (
                         name, statistics.median(a[0] / b[0] for a, b in pairs), statistics.median(b[1] / a[1] for a, b in pairs), len(pairs)))
             if args.seconds:
-                print('1,000 messages/s to a visible row: p50 %.1f ms, p99 %.1f ms from produce(); p50 %.1f ms, p99 %.1f ms from the broker\'s append' % self.latency(), flush=True)
+                print('1,000 messages/s to the commit of the row, without its flush: p50 %.1f ms, p99 %.1f ms from produce(); p50 %.1f ms, p99 %.1f ms from the broker\'s append' % self.latency(), flush=True)
             if args.idle:
                 print('idle: %.3f %% of a core a source, supervisor and launcher %.3f %%' % self.idle(2), flush=True)
 
