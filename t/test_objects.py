@@ -16,9 +16,8 @@ import time
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 from lib import minio
-from lib.cluster import SqlError
 from lib.httpstub import Stub
-from lib.stream import caught_up, create, folder, literal, run
+from lib.stream import create, folder, literal, run
 from lib.tap import data, note, ok, same, skip_all
 
 NAME = 'test_objects'
@@ -32,6 +31,7 @@ BROKEN = {
     'path': ('minio', 'fetch', '22023'), 'drip': ('stub', 'fetch', 'HYT00'), 'truncated-99': ('stub', 'fetch', '08P01'),
     'flaky-99': ('stub', 'fetch', '58000'), 'redirect': ('stub', 'fetch', '08004'),
 }
+RETRIED = ('HYT00', '08P01', '58000')
 ODD = ['a b', 'a+b', '100%', '%41', 'naïve', '写真', 'a&b=c', "it's", 'q?', '#1', 'a;b', '(x)', '~', 'a  b', '[0]', '@:,$', '!*']
 
 
@@ -136,7 +136,10 @@ def by_path(c, kafka, store, stub):
     both = lambda what, table: [r for p in messages for r in c.psql('SELECT %s FROM %s.%s' % (what, p, table))]
     predicted = collections.Counter(r[0] for r in both('image_id', 'predictions'))
     same({n for n, k in predicted.items() if k == 3} ^ set(content), set(), 'each of the 4,950 is predicted by every profile, although the worker was killed')
-    same({r[0]: (r[1], r[2]) for r in both('image_id, stage, sqlstate', 'failures')}, expected, 'the 50 broken ones are in failures, each with its reason')
+    # the kill may have ended the last attempt of one that is tried three times: then that is its reason
+    cut_off = {r[0] for r in both('image_id', "failures WHERE sqlstate = '58000' AND message LIKE '%ended with their worker%'")}
+    reasons = {r[0]: expected[r[0]] if r[0] in cut_off and expected[r[0]][1] in RETRIED else (r[1], r[2]) for r in both('image_id, stage, sqlstate', 'failures')}
+    same(reasons, expected, 'the 50 broken ones are in failures, each with its reason')
     same(len(both('1', 'failures')), 50, 'once each')
     for row in both('DISTINCT ON (sqlstate, stage) stage, sqlstate, message', 'failures'):
         note('%s %s %s' % row)
