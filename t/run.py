@@ -3,9 +3,10 @@
     t/run.py --bin <PostgreSQL's bin folder> --folder <work folder> [--full] [name …]
 
 Kinds of tests: unit/bin/test_* (server-less, print TAP), sql/*.sql (pg_regress), specs/*.spec
-(isolation), t/test_*.py (print TAP; get the environment below).  Two lanes run at a time: unit
-tests and comparisons with Python libraries in one, what needs a server in the other.  A test file
-may say "# timeout: seconds" and "# lane: unit" in its first lines.  Output of each goes to
+(isolation), t/test_*.py (print TAP; get the environment below).  Three lanes run at a time: unit
+tests and comparisons with Python libraries in one, what needs a server in another, and in the
+third stream tests that mostly wait for faults to pass.  A test file may say "# timeout: seconds"
+and "# lane: unit" or "# lane: stream" in its first lines.  Output of each goes to
 <folder>/log/<name>.log; the end of it is shown where something failed.
 """
 import argparse

@@ -6,6 +6,7 @@ little ahead, half from a backlog.  Checked against a reader of the topic that i
     python t/test_stream_faults.py 20000 12            # or any numbers
     MILLRACE_SEED=n MILLRACE_FAULTS='cut,zombie,…'     # the faults of an earlier run, or these
 """
+# lane: stream
 # timeout: 900
 import os
 import random

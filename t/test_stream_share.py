@@ -1,4 +1,5 @@
 """Several database servers read one topic, each some of its partitions, and together every message once."""
+# lane: stream
 # timeout: 900
 import collections
 import contextlib
