@@ -15,6 +15,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/eventfd.h>
+#include <time.h>
 #include <unistd.h>
 
 /* Where a partition is read from. */
@@ -267,6 +268,15 @@ kfk_unsettled(const kfk_client *client, int32_t partition)
 	return partition >= 0 && partition < client->n_places && client->places[partition].unsettled;
 }
 
+static int64_t
+now_ms(void)
+{
+	struct timespec t;
+
+	clock_gettime(CLOCK_MONOTONIC, &t);
+	return (int64_t) t.tv_sec * 1000 + t.tv_nsec / 1000000;
+}
+
 bool
 kfk_describe(kfk_client *client, const char *topic, int timeout_ms, int *partitions, char *error, size_t error_size)
 {
@@ -277,11 +287,14 @@ kfk_describe(kfk_client *client, const char *topic, int timeout_ms, int *partiti
 	if (handle == NULL)
 		return refuse(error, error_size, rd_kafka_last_error());
 
-	/* Each time the library tries one more broker: of those it was given, all but one may be down. */
-	for (int left = timeout_ms;; left -= RETRY_MS)
+	/*
+	 * Each time the library tries one more broker: of those it was given, all
+	 * but one may be down.  One that is frozen uses up the time at once.
+	 */
+	for (int64_t end = now_ms() + timeout_ms, left = timeout_ms;; left = end - now_ms())
 	{
-		err = rd_kafka_metadata(client->rk, 0, handle, &metadata, left);
-		if ((err != RD_KAFKA_RESP_ERR__TRANSPORT && err != RD_KAFKA_RESP_ERR__ALL_BROKERS_DOWN) || left <= RETRY_MS)
+		err = rd_kafka_metadata(client->rk, 0, handle, &metadata, (int) (left > 0 ? left : 0));
+		if ((err != RD_KAFKA_RESP_ERR__TRANSPORT && err != RD_KAFKA_RESP_ERR__ALL_BROKERS_DOWN) || end - now_ms() <= RETRY_MS)
 			break;
 		(void) poll(NULL, 0, RETRY_MS);
 	}
