@@ -5,7 +5,7 @@
 # *_pg.c is glue (the only C that includes postgres.h); the rest of core, image, nn,
 # learn and text also compiles into unit/.  worker/ inside a room goes into the second
 # library, which alone links librdkafka and libcurl.
-ROOMS   = core image nn learn registry stream task pipelines
+ROOMS   = core image nn learn registry text stream task pipelines
 PURE    = core image nn learn text
 
 PG_CONFIG ?= $(shell ls -d /usr/lib/postgresql/*/bin/pg_config 2>/dev/null | sort -V | tail -n 1)
@@ -39,7 +39,7 @@ WARN += -Wshadow=compatible-local
 endif
 PG_CPPFLAGS = -Isrc -isystem $(INCLUDEDIR_SERVER) -DMILLRACE_VERSION='"$(RELEASE)"'
 PG_CFLAGS   = -std=gnu11 $(WARN) -ffp-contract=off
-SHLIB_LINK  = -ljpeg -lpng -lm -Wl,--version-script=src/millrace.map -Wl,-z,relro,-z,now
+SHLIB_LINK  = -ljpeg -lpng -lutf8proc -lm -Wl,--version-script=src/millrace.map -Wl,-z,relro,-z,now
 WORKER_LINK = -lrdkafka -lcurl -lm -Wl,--version-script=src/millrace.map -Wl,-z,relro,-z,now
 
 EXTRA_CLEAN = $(WORKER_OBJS) $(WORKER_SO) $(SCRIPT) unit/bin
