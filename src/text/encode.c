@@ -83,6 +83,16 @@ next_added(const txt_tokenizer *t, uint32_t root, const char *begin, const char 
 	return -1;
 }
 
+/* A token that no model made; from and to: bytes of the original. */
+static bool
+add(txt_work *w, int32_t id, size_t from, size_t to)
+{
+	if (!txt_grow(w->env, (void **) &w->token, w->n_tokens, &w->tokens_size, sizeof(txt_token), w->st))
+		return false;
+	w->token[w->n_tokens++] = (txt_token) {id, (uint32_t) from, (uint32_t) to};
+	return true;
+}
+
 /* Blanks at a token's ends are no part of its place. */
 static void
 trim(txt_token *t, const char *text)
@@ -151,64 +161,45 @@ take(txt_work *w, const char *text, size_t from, size_t to)
 static bool
 encode_normal(const txt_tokenizer *t, txt_work *w, bool first)
 {
-	txt_buffer	whole;
-	const char *begin,
-			   *p,
-			   *end;
+	const char *p = w->text.data,
+			   *end = p + w->text.len,
+			   *from,
+			   *to;
+	int32_t		i = next_added(t, TXT_ROOT_NORMAL, p, p, end, &from, &to);
+	txt_buffer	whole = w->text;
 	bool		good = true;
 
-	if (txt_child(t, TXT_ROOT_NORMAL, 0) == 0 && w->text.len == 0)
-		return true;
-	begin = p = w->text.data;
-	end = begin + w->text.len;
+	if (i < 0)
+		return encode_words(t, w, first);
+	/* the words of a part change w->text: keep the whole aside */
+	memset(&w->text, 0, sizeof(w->text));
+	for (;;)
 	{
-		const char *from,
-				   *to;
-		int32_t		i = next_added(t, TXT_ROOT_NORMAL, begin, p, end, &from, &to);
+		size_t		at = (size_t) (p - whole.data),
+					len = (size_t) ((i < 0 ? end : from) - p);
 
-		if (i < 0)
-			return encode_words(t, w, first);
-		/* the words of a part change w->text: keep the whole aside */
-		whole = w->text;
-		memset(&w->text, 0, sizeof(w->text));
-		for (;;)
-		{
-			size_t		at = (size_t) (p - begin),
-						len = (size_t) ((i < 0 ? end : from) - p);
-
-			w->text.len = 0;
-			good = good && txt_room(w, &w->text, len + 1);
-			if (!good)
-				break;
-			memcpy(w->text.data, whole.data + at, len);
-			memcpy(w->text.from, whole.from + at, len * sizeof(uint32_t));
-			memcpy(w->text.to, whole.to + at, len * sizeof(uint32_t));
-			w->text.len = len;
-			good = encode_words(t, w, first && at == 0);
-			if (!good || i < 0)
-				break;
-			good = txt_grow(w->env, (void **) &w->token, w->n_tokens, &w->tokens_size, sizeof(txt_token), w->st);
-			if (!good)
-				break;
-			w->token[w->n_tokens++] = (txt_token) {t->added[i].id, whole.from[from - begin], whole.to[to - begin - 1]};
-			p = to;
-			i = next_added(t, TXT_ROOT_NORMAL, begin, p, end, &from, &to);
-		}
+		good = txt_room(w, &w->text, len + 1);
+		if (!good)
+			break;
+		memcpy(w->text.data, p, len);
+		memcpy(w->text.from, whole.from + at, len * sizeof(uint32_t));
+		memcpy(w->text.to, whole.to + at, len * sizeof(uint32_t));
+		w->text.len = len;
+		good = encode_words(t, w, first && at == 0);
+		if (!good || i < 0)
+			break;
+		good = add(w, t->added[i].id, whole.from[from - whole.data], whole.to[to - whole.data - 1]);
+		if (!good)
+			break;
+		p = to;
+		i = next_added(t, TXT_ROOT_NORMAL, whole.data, p, end, &from, &to);
+		w->text.len = 0;
 	}
 	mr_free(w->env, w->text.data);
 	mr_free(w->env, w->text.from);
 	mr_free(w->env, w->text.to);
 	w->text = whole;
 	return good;
-}
-
-static bool
-add(txt_work *w, int32_t id, size_t from, size_t to)
-{
-	if (!txt_grow(w->env, (void **) &w->token, w->n_tokens, &w->tokens_size, sizeof(txt_token), w->st))
-		return false;
-	w->token[w->n_tokens++] = (txt_token) {id, (uint32_t) from, (uint32_t) to};
-	return true;
 }
 
 mr_code
