@@ -432,8 +432,8 @@ txt_lay_out(txt_source *s, void **out, size_t *out_len)
 			[TXT_SECTION_MERGES] = {merges, n_merges, sizeof(txt_merge)},
 			[TXT_SECTION_BYTE_ID] = {byte_id, s->head.model == TXT_BPE ? 256 : 0, sizeof(int32_t)},
 			[TXT_SECTION_ADDED] = {s->added, s->n_added, sizeof(txt_added)},
-			[TXT_SECTION_CHARSMAP] = {s->charsmap + 4, units / 4, sizeof(uint32_t)},
-			[TXT_SECTION_CHARSMAP_TEXT] = {s->charsmap + 4 + units, units ? s->charsmap_len - 4 - units : 0, 1},
+			[TXT_SECTION_CHARSMAP] = {units ? s->charsmap + 4 : NULL, units / 4, sizeof(uint32_t)},
+			[TXT_SECTION_CHARSMAP_TEXT] = {units ? s->charsmap + 4 + units : NULL, units ? s->charsmap_len - 4 - units : 0, 1},
 		};
 
 		size = sizeof(txt_head);
