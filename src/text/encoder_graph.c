@@ -49,7 +49,7 @@ typedef struct txt_graph_head
 /* What the graph's inputs and outputs are. */
 typedef struct ports
 {
-	int			input[N_INPUTS];	/* -1: it has none */
+	int			n_inputs;
 	int			output;
 	int64_t		fixed;			/* tokens of every sequence, or -1: open */
 } ports;
@@ -71,9 +71,10 @@ in_file(const txt_hf *hf, mr_status *st, mr_code code)
 static mr_code
 find_inputs(const nn_summary *s, ports *p, mr_status *st)
 {
+	bool		found[N_INPUTS] = {false};
+
+	p->n_inputs = s->n_inputs;
 	p->fixed = -1;
-	for (int k = 0; k < N_INPUTS; k++)
-		p->input[k] = -1;
 	for (int i = 0; i < s->n_inputs; i++)
 	{
 		const nn_tensor_info *in = &s->inputs[i];
@@ -86,12 +87,12 @@ find_inputs(const nn_summary *s, ports *p, mr_status *st)
 		if (in->rank != 2 || (in->dtype != nn_int64 && in->dtype != nn_int32) || (in->declared[0] != -1 && in->declared[0] != 1) ||
 			(p->fixed != -1 && in->declared[1] != -1 && in->declared[1] != p->fixed))
 			return mr_fail(st, MR_UNSUPPORTED, "input \"%s\" is not batch x tokens of int64 or int32", in->name);
-		p->input[k] = i;
+		found[k] = true;
 		if (in->declared[1] != -1)
 			p->fixed = in->declared[1];
 	}
 	for (int k = 0; k <= INPUT_MASK; k++)
-		if (p->input[k] < 0)
+		if (!found[k])
 			return mr_fail(st, MR_UNSUPPORTED, "the graph has no input \"%s\"", input_names[k]);
 	return MR_OK;
 }
@@ -127,18 +128,22 @@ check_output(const nn_tensor_info *out, int64_t tokens, mr_status *st)
 	return MR_OK;
 }
 
-/* Look at the graph, sequences being so long. */
+/* Look at the graph: with sequences of so many tokens, or (tokens 0) before anything is known of it. */
 static mr_code
-look(const mr_env *env, const txt_hf *hf, int64_t tokens, nn_summary *s, ports *p, mr_status *st)
+look(const mr_env *env, const txt_hf *hf, int tokens, nn_summary *s, ports *p, mr_status *st)
 {
 	const nn_shape shape = {2, {-1, tokens}};
 	const nn_shape shapes[N_INPUTS] = {shape, shape, shape};
-	const nn_class class = {.n_inputs = N_INPUTS,.shapes = shapes,.open_only = true};
+	nn_class	class = {.shapes = shapes,.open_only = true};
 	nn_options	options = nn_default_options;
 	mr_code		rc;
 
-	options.n_classes = 1;
-	options.classes = &class;
+	if (tokens > 0)
+	{
+		class.n_inputs = p->n_inputs;
+		options.n_classes = 1;
+		options.classes = &class;
+	}
 	rc = nn_check(env, hf->graph->data, hf->graph->len, &options, s, st);
 	if (rc != MR_OK)
 		return in_file(hf, st, rc);
@@ -146,7 +151,7 @@ look(const mr_env *env, const txt_hf *hf, int64_t tokens, nn_summary *s, ports *
 	if (rc == MR_OK)
 		rc = find_output(s, p, st);
 	if (rc == MR_OK)
-		rc = check_output(&s->outputs[p->output], p->fixed > 0 ? p->fixed : tokens, st);
+		rc = check_output(&s->outputs[p->output], p->fixed > 0 ? p->fixed : tokens > 0 ? tokens : NN_OPEN_DIM, st);
 	if (rc != MR_OK)
 	{
 		nn_summary_free(env, s);
@@ -182,7 +187,7 @@ check(const mr_env *env, const txt_hf *hf, const void *tokenizer, size_t tokeniz
 		return rc;
 	if (info->vocabulary == 0)
 		info->vocabulary = txt_vocabulary(&t);
-	rc = look(env, hf, info->max_tokens < SHORTEST ? info->max_tokens : SHORTEST, &s, p, st);
+	rc = look(env, hf, 0, &s, p, st);
 	if (rc != MR_OK)
 		return rc;
 	info->hidden = (int32_t) s.outputs[p->output].dims[2];
@@ -192,7 +197,7 @@ check(const mr_env *env, const txt_hf *hf, const void *tokenizer, size_t tokeniz
 		info->max_tokens = (int32_t) p->fixed;
 	if (info->embed_tokens > info->max_tokens)
 		info->embed_tokens = info->max_tokens;
-	/* the longest sequences too: its table of positions may be shorter */
+	/* the longest sequences too: a table of positions may be shorter */
 	rc = look(env, hf, info->max_tokens, &s, p, st);
 	if (rc == MR_OK)
 		nn_summary_free(env, &s);
@@ -216,8 +221,8 @@ aligned(uint64_t at)
 }
 
 static mr_code
-compile_plans(const mr_env *env, const txt_hf *hf, const txt_encoder_options *options, txt_graph_head *h, uint8_t **file,
-			  size_t *file_len, mr_status *st)
+compile_plans(const mr_env *env, const txt_hf *hf, const txt_encoder_options *options, txt_graph_head *h, int n_inputs,
+			  uint8_t **file, size_t *file_len, mr_status *st)
 {
 	nn_options	engine = nn_default_options;
 	nn_class	class[TXT_MAX_PLANS];
@@ -225,9 +230,9 @@ compile_plans(const mr_env *env, const txt_hf *hf, const txt_encoder_options *op
 
 	for (int i = 0; i < h->n_plans; i++)
 	{
-		for (int k = 0; k < N_INPUTS; k++)
+		for (int k = 0; k < n_inputs; k++)
 			shape[i][k] = (nn_shape) {2, {-1, h->length[i]}};
-		class[i] = (nn_class) {.n_inputs = N_INPUTS,.shapes = shape[i],.open_only = true};
+		class[i] = (nn_class) {.n_inputs = n_inputs,.shapes = shape[i],.open_only = true};
 	}
 	engine.isa = options->isa;
 	engine.precision = options->precision;
@@ -257,7 +262,7 @@ txt_graph_build(const mr_env *env, const txt_hf *hf, const void *tokenizer, size
 	h.info.precision = options->precision;
 	h.padding = hf->padding > 0 ? hf->padding : 0;
 	h.n_plans = set_lengths(h.info.max_tokens, p.fixed, h.length);
-	rc = compile_plans(env, hf, options, &h, &file, &file_len, st);
+	rc = compile_plans(env, hf, options, &h, p.n_inputs, &file, &file_len, st);
 	if (rc != MR_OK)
 		return rc;
 	h.tokenizer = aligned(sizeof(h));
