@@ -86,17 +86,17 @@ flush_group(flat_builder *b)
 }
 
 /* The numbers of a row's vector; the first one decides how many. */
-static float *
+static const float *
 row_vector(flat_builder *b, Datum value)
 {
 	MemoryContext caller = MemoryContextSwitchTo(b->row);
 	int			n;
-	float	   *vector = flat_vector(value, &n);
+	const float *vector = flat_vector(value, &n);
 
 	MemoryContextSwitchTo(caller);
 	if (b->l.sim.n == 0)
 		b->l = flat_layout_make(b->l.sim.metric, n, 0);
-	flat_check_dimension(&b->l, n);
+	flat_check_dimension(b->index, &b->l, n);
 	return vector;
 }
 
@@ -104,7 +104,7 @@ static void
 sample_row(Relation index, ItemPointer tid, Datum *values, bool *isnull, bool alive, void *state)
 {
 	flat_builder *b = state;
-	float	   *vector;
+	const float *vector;
 
 	if (isnull[0] || b->n_block++ >= SAMPLE_ROWS)
 		return;
@@ -159,7 +159,7 @@ static void
 build_row(Relation index, ItemPointer tid, Datum *values, bool *isnull, bool alive, void *state)
 {
 	flat_builder *b = state;
-	float	   *vector;
+	const float *vector;
 	sim_signs	signs;
 	Page		sign_page,
 				byte_page;

@@ -162,7 +162,7 @@ flat_insert(Relation index, Datum *values, bool *isnull, ItemPointer tid, Relati
 {
 	flat_layout l;
 	flat_entry	e;
-	float	   *vector;
+	const float *vector;
 	int			n;
 	uint32		s;
 	MemoryContext cxt,
@@ -177,7 +177,7 @@ flat_insert(Relation index, Datum *values, bool *isnull, ItemPointer tid, Relati
 	l = flat_layout_get(index);
 	if (l.sim.n == 0)
 		l = settle_dimension(index, n);
-	flat_check_dimension(&l, n);
+	flat_check_dimension(index, &l, n);
 	e.tid = *tid;
 	e.bytes = palloc(l.code_size);
 	sim_encode(&l.sim, vector, &e.signs, e.bytes);

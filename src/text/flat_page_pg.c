@@ -9,11 +9,10 @@
 #include "postgres.h"
 
 #include "access/genam.h"
-#include "catalog/pg_type.h"
 #include "core/compat.h"
 #include "miscadmin.h"
 #include "text/flat_pg.h"
-#include "utils/array.h"
+#include "text/similarity_pg.h"
 #include "utils/lsyscache.h"
 #include "utils/memutils.h"
 
@@ -171,44 +170,23 @@ flat_metric(Relation index)
 			 errmsg("operator class of index \"%s\" has no distance operator", RelationGetRelationName(index))));
 }
 
-float *
+const float *
 flat_vector(Datum value, int *n)
 {
-	ArrayType  *array = DatumGetArrayTypeP(value);
-	const uint32 exponent = 0x7f800000;
-	uint32		bad = 0;
-	uint32	   *bits;
+	const float *vector = sim_array(DatumGetArrayTypeP(value), n);
 
-	if (ARR_NDIM(array) != 1)
-		ereport(ERROR,
-				(errcode(ERRCODE_ARRAY_SUBSCRIPT_ERROR),
-				 ARR_NDIM(array) == 0 ? errmsg("vector is empty") :
-				 errmsg("vector has %d array dimensions instead of one", ARR_NDIM(array))));
-	if (array_contains_nulls(array))
-		ereport(ERROR,
-				(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
-				 errmsg("vector has an element that is NULL")));
-	*n = ARR_DIMS(array)[0];
-	bits = (uint32 *) ARR_DATA_PTR(array);
-	for (int i = 0; i < *n; i++)
-		bad |= (bits[i] & exponent) == exponent;
-	if (bad)
-		for (int i = 0; i < *n; i++)
-			if ((bits[i] & exponent) == exponent)
-				ereport(ERROR,
-						(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-						 errmsg("vector has an element that is %s", bits[i] & ~exponent & 0x7fffffff ? "NaN" : "infinite"),
-						 errdetail("Element %d of %d.", i + 1, *n)));
-	return (float *) bits;
+	sim_check_finite(vector, *n);
+	return vector;
 }
 
 void
-flat_check_dimension(const flat_layout *l, int n)
+flat_check_dimension(Relation index, const flat_layout *l, int n)
 {
 	if (n != l->sim.n)
 		ereport(ERROR,
-				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-				 errmsg("vector has %d numbers, those of the index have %d", n, l->sim.n)));
+				(errcode(ERRCODE_DATA_EXCEPTION),
+				 errmsg("vector has %d dimensions, those of index \"%s\" have %d", n, RelationGetRelationName(index),
+						l->sim.n)));
 }
 
 void

@@ -121,12 +121,12 @@ extern BlockNumber flat_end_block(const flat_layout *l, uint32 sign_pages);
 /* The sign page that a block is, or false. */
 extern bool flat_sign_page_of(const flat_layout *l, BlockNumber block, uint32 *s);
 
-/* The n numbers of an array to be indexed or searched: one-dimensional, finite, without NULLs;
- * 2202E, 22023 or 22004 otherwise.  May point into the datum. */
-extern float *flat_vector(Datum value, int *n);
+/* The n numbers of an array to be indexed or searched, checked as the operators do.  May point
+ * into the datum. */
+extern const float *flat_vector(Datum value, int *n);
 
-/* 22023 if the index's vectors do not have n numbers. */
-extern void flat_check_dimension(const flat_layout *l, int n);
+/* 22000 if the index's vectors do not have n dimensions. */
+extern void flat_check_dimension(Relation index, const flat_layout *l, int n);
 
 static inline flat_tail *
 flat_page_tail(Page page)

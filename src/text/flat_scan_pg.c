@@ -99,7 +99,7 @@ static void
 start(IndexScanDesc scan, flat_search *s)
 {
 	ScanKey		key = scan->orderByData;
-	float	   *vector;
+	const float *vector;
 	int			n;
 
 	flat_count_search(scan);
@@ -116,7 +116,7 @@ start(IndexScanDesc scan, flat_search *s)
 		s->l = flat_layout_get(scan->indexRelation);
 		if (s->l.sim.n > 0)
 		{
-			flat_check_dimension(&s->l, n);
+			flat_check_dimension(scan->indexRelation, &s->l, n);
 			s->query = sim_prepare(&s->l.sim, vector,
 								   (void *) TYPEALIGN(64, palloc(sim_query_size(n) + 64)));
 			s->l.sim.centre = NULL; /* the relation cache's */
