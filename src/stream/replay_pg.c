@@ -349,6 +349,7 @@ millrace_replay(PG_FUNCTION_ARGS)
 	kfk_check_may_insert(o.owner, table);
 	given = merge_options(o.options, given);
 	(void) kfk_check_options(&given, table);
+	kfk_check_select(given, table, o.owner);
 
 	mr_owner_begin(&save);
 	name = insert_replay(source, name, quote_qualified_identifier(get_namespace_name(get_rel_namespace(table)), get_rel_name(table)), given);
