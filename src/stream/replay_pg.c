@@ -133,10 +133,14 @@ take_option(Jsonb **options, const char *name)
 static const char *const not_inherited[] = {"start", "workers", "workers_min", "workers_max",
 "partitions", "control_topic", "lease_ms", "dead_letter_topic", "dead_letter_server", "group"};
 
-/* What the replay is told: options of the source, and over them those given here. */
+/* What the replay is told: options of the source, and over them those given here; message_type belongs to the transform it came with. */
 static Jsonb *
 merge_options(Jsonb *source, Jsonb *given)
 {
+	JsonbValue	buffer;
+
+	if (getKeyJsonValueFromContainer(&given->root, "transform", 9, &buffer) != NULL)
+		(void) take_option(&source, "message_type");
 	for (int i = 0; i < (int) lengthof(not_inherited); i++)
 		(void) take_option(&source, not_inherited[i]);
 	return DatumGetJsonbP(DirectFunctionCall2(jsonb_concat, JsonbPGetDatum(source), JsonbPGetDatum(given)));
