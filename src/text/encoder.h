@@ -72,6 +72,7 @@ typedef struct txt_encoder_info
 	int32_t		intermediate;
 	int32_t		vocabulary;
 	int32_t		max_tokens;		/* that a sequence may have, those of the template included */
+	int32_t		embed_tokens;	/* what an embedded text is cut to: sentence-transformers' max_seq_length, <= max_tokens */
 	int32_t		pooling;		/* txt_pooling */
 	bool		normalize;		/* embeddings have length 1 */
 	nn_dtype	precision;		/* of compiled weights: float32, bfloat16, int8 */
@@ -90,6 +91,8 @@ extern mr_code txt_encoder_check(const mr_env *env, const void *bundle, size_t l
 extern mr_code txt_encoder_compile(const mr_env *env, const void *bundle, size_t len, const txt_encoder_options *options,
 								   void **out, size_t *out_len, mr_status *st);
 
+#define TXT_MAX_PLANS 8			/* of a graph, for sequences of different lengths */
+
 /* Views into the compiled bytes (64-byte aligned), which must outlive them. */
 typedef struct txt_encoder
 {
@@ -99,6 +102,10 @@ typedef struct txt_encoder
 	nn_isa		isa;
 	const struct nn_kernels *kernels;
 	const struct nn_low_kernels *low;	/* NULL in float32 */
+
+	/* of family txt_graph, instead of head and kernels (encoder_graph.c) */
+	const struct txt_graph_head *graph;
+	nn_model	plan[TXT_MAX_PLANS];
 } txt_encoder;
 
 /* MR_CORRUPT: damaged, of another version, or for an instruction set that this CPU lacks: compile again. */
