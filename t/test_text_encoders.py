@@ -3,7 +3,7 @@
 """Hidden states of every layer, of every family, type of weights and activation: against numpy in float64, and, where
 transformers and torch are installed, against the models of transformers as it saves them; graphs against ONNX Runtime.
 
-  t/test_text_encoders.py [case]        needs unit/bin/encode; MiniLM too where MILLRACE_MINILM is its folder
+  t/test_text_encoders.py [case]        needs unit/bin/encode
 """
 import json
 import os
@@ -19,7 +19,8 @@ TOOL = os.path.join(ROOT, 'unit', 'bin', 'encode')
 FOLDER = os.environ.get('MILLRACE_TMP') or os.path.join(ROOT, 'tmp', 'text_encoders')
 try:
     import numpy as np
-    from lib import encoders
+    import onnxruntime
+    from lib import encoders, exports
 except ImportError as e:
     tap.skip_all(str(e))
 CLOSE = 1e-5    # of a layer's largest number
@@ -93,6 +94,20 @@ def against_numpy(seed, name, case):
     shutil.rmtree(folder)
 
 
+def minilm(folder):
+    texts = tap.data('sst2/dev.tsv')
+    if not texts:
+        return tap.note('skipped: MiniLM: needs the real data: sst2')
+    from tokenizers import Tokenizer
+    tokenizer = Tokenizer.from_file(os.path.join(folder, 'tokenizer.json'))
+    tokenizer.no_padding()
+    tokenizer.enable_truncation(512)
+    texts = [line.split('\t', 1)[1].rstrip('\n') for line in open(texts, encoding='utf8')][:30]
+    sequences = [tokenizer.encode(t).ids for t in texts + [' '.join(texts)]]
+    config, w = encoders.load(folder)
+    check('MiniLM', folder, sequences, [encoders.hidden_states(config, w, s) for s in sequences], range(7))
+
+
 # ---- transformers
 
 
@@ -124,32 +139,11 @@ def against_transformers(seed, name, case):
     shutil.rmtree(folder)
 
 
-def minilm(path):
-    import tokenizers
-    import torch
-    import transformers
-    texts = tap.data('sst2/dev.tsv')
-    if not texts:
-        return tap.note('skipped: MiniLM needs the real data: sst2')
-    tokenizer = tokenizers.Tokenizer.from_file(os.path.join(path, 'tokenizer.json'))
-    tokenizer.no_padding()
-    tokenizer.no_truncation()
-    texts = [line.split('\t', 1)[1].rstrip('\n') for line in open(texts, encoding='utf8')][:100]
-    sequences = [tokenizer.encode(t).ids for t in texts + [' '.join(texts)]]
-    sequences = [s[:512] for s in sequences]
-    model = transformers.AutoModel.from_pretrained(path).eval()
-    with torch.no_grad():
-        expected = [[h[0].numpy() for h in model(torch.tensor([s]), output_hidden_states=True).hidden_states] for s in sequences]
-    check('MiniLM', path, sequences, expected, range(7))
-
-
 # ---- graphs
 
 
 def graph(name):
     """A graph of t/exports with random weights; config.json tells how long sequences may be."""
-    import onnxruntime
-    from lib import exports
     folder = os.path.join(FOLDER, 'graph-' + name)
     os.makedirs(folder, exist_ok=True)
     path = os.path.join(folder, 'model.onnx')
@@ -182,28 +176,25 @@ def main():
     cases = {name: case for name, case in CASES.items() if not wanted or name in wanted}
     for seed, (name, case) in enumerate(cases.items()):
         against_numpy(seed, name, case)
-    try:
-        import onnx  # noqa: F401
-        import onnxruntime  # noqa: F401
-        for name in ('minilm', 'minilm_dynamo', 'optimum_minilm'):
-            if not wanted or name in wanted:
-                graph(name)
-    except ImportError as e:
-        tap.note('skipped: graphs: %s' % e)
+    folder = os.environ.get('MILLRACE_MINILM') or os.path.expanduser('~/.cache/millrace/minilm')
+    if not os.path.exists(os.path.join(folder, 'model.safetensors')):
+        tap.note('skipped: MiniLM: it is not in %s (tools/models fetch)' % folder)
+    elif not wanted or 'minilm' in wanted:
+        minilm(folder)
+    for name in ('minilm', 'minilm_dynamo', 'optimum_minilm'):
+        if not wanted or name in wanted:
+            graph(name)
     try:
         import torch
         import transformers
-        torch.set_num_threads(1)
-        transformers.logging.set_verbosity_error()
-        for seed, (name, case) in enumerate(cases.items()):
-            against_transformers(seed, name, case)
-        path = os.environ.get('MILLRACE_MINILM') or os.path.expanduser('~/.cache/millrace/minilm')
-        if os.path.exists(os.path.join(path, 'config.json')) and (not wanted or 'MiniLM' in wanted):
-            minilm(path)
-        else:
-            tap.note('skipped: MiniLM: MILLRACE_MINILM names no folder')
     except ImportError as e:
         tap.note('skipped: models of transformers: %s' % e)
+        tap.done()
+    torch.set_num_threads(1)
+    transformers.logging.set_verbosity_error()
+    transformers.logging.disable_progress_bar()
+    for seed, (name, case) in enumerate(cases.items()):
+        against_transformers(seed, name, case)
     tap.done()
 
 

@@ -4,6 +4,7 @@ import math
 import os
 
 import numpy as np
+from scipy.special import erf
 
 WORDS = '[PAD] [UNK] [CLS] [SEP] [MASK]'.split() + [chr(97 + i) for i in range(26)] + ['##' + chr(97 + i) for i in range(26)]
 
@@ -18,7 +19,7 @@ NAMES = {'bert': ('bert.', BERT), 'distilbert': ('distilbert.', DISTILBERT), 'ro
 KEYS = {'distilbert': dict(hidden_size='dim', num_hidden_layers='n_layers', num_attention_heads='n_heads', intermediate_size='hidden_dim',
                            hidden_act='activation')}
 ACTS = {
-    'gelu': lambda x: x / 2 * (1 + np.vectorize(math.erf)(x / math.sqrt(2))),
+    'gelu': lambda x: x / 2 * (1 + erf(x / math.sqrt(2))),
     'gelu_new': lambda x: x / 2 * (1 + np.tanh(math.sqrt(2 / math.pi) * (x + 0.044715 * x ** 3))),
     'relu': lambda x: np.maximum(x, 0),
     'silu': lambda x: x / (1 + np.exp(-x)),
@@ -113,6 +114,21 @@ def make(folder, model_type, seed, hidden, heads, layers, intermediate, act, dty
         with open(os.path.join(folder, 'model.safetensors.index.json'), 'w') as f:
             json.dump({'metadata': {'total_size': 1}, 'weight_map': place}, f)
     write_words(folder)
+    return config, w
+
+
+def load(folder):
+    """Config and tensors of a BERT that has neither head nor halves."""
+    with open(os.path.join(folder, 'config.json')) as f:
+        config = json.load(f)
+    with open(os.path.join(folder, 'model.safetensors'), 'rb') as f:
+        data = f.read()
+    start = 8 + int.from_bytes(data[:8], 'little')
+    w = {}
+    for name, t in json.loads(data[8:start]).items():
+        if t.get('dtype') == 'F32':
+            begin, end = (start + at for at in t['data_offsets'])
+            w[name] = np.frombuffer(data[begin:end], np.float32).reshape(t['shape']).astype(np.float64)
     return config, w
 
 
