@@ -169,7 +169,7 @@ test_bounds(int turns)
 	static float a[MOST],
 				b[MOST];
 	void	   *memory = aligned_alloc(64, (sim_query_size(MOST) + 63) / 64 * 64);
-	uint64_t	code[(8 + MOST) / 8 + 2];
+	uint64_t	code[(16 + MOST) / 8 + 4];
 	sim_signs	signs;
 	long		pairs = 0,
 				above = 0;
