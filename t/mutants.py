@@ -32,18 +32,18 @@ MUTANTS = [
     ('offsets in a transaction after the rows',
      [STREAM + 'batch_pg.c', (FENCE, ''),
       ('	MR_FAILPOINT("source.after_commit");\n',
-       '	MR_FAILPOINT("source.after_commit");\n	kfk_begin("move on");\n	kfk_owner_begin(&save);\n' + FENCE + '	kfk_owner_end(&save);\n	kfk_commit();\n')],
+       '	MR_FAILPOINT("source.after_commit");\n	mr_begin("move on");\n	mr_spi_begin(&save);\n' + FENCE + '	mr_spi_end(&save);\n	mr_commit();\n')],
      'test_stream_points.py', 'places'),
     ('offsets in a transaction before the rows',
      [STREAM + 'batch_pg.c', (FENCE, FENCE + """	if (ours)
 	{
-		kfk_owner_end(&save);
+		mr_spi_end(&save);
 		MemoryContextSwitchTo(caller);
-		kfk_commit();
-		kfk_begin("rows");
+		mr_commit();
+		mr_begin("rows");
 		MemoryContextSwitchTo(TopTransactionContext);
 		target = kfk_target_prepare(source);
-		kfk_owner_begin(&save);
+		mr_spi_begin(&save);
 	}
 """)], 'test_stream_points.py', 'places'),
     ('no epoch check',

@@ -222,7 +222,7 @@ mr_commit(void)
  */
 void
 mr_tell(const char *who, const char *appname, const void *subject, mr_write_state write,
-		 const char *state, const char *sqlstate, const char *reason)
+		const char *state, const char *sqlstate, const char *reason)
 {
 	static char said[600];
 	static TimestampTz said_at = 0;

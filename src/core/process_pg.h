@@ -26,7 +26,7 @@ typedef void (*mr_write_state) (const void *subject, const char *state, const ch
 
 /* who: for the log, 'source "s", worker 0'; reason and sqlstate may be NULL.  Outside a transaction. */
 extern void mr_tell(const char *who, const char *appname, const void *subject, mr_write_state write,
-					 const char *state, const char *sqlstate, const char *reason);
+					const char *state, const char *sqlstate, const char *reason);
 
 /* Is an error the fault of data, that would come again with them, or of the surroundings? */
 extern bool mr_is_data_error(int sqlstate);

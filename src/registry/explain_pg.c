@@ -151,7 +151,7 @@ millrace_operators(PG_FUNCTION_ARGS)
 Datum
 millrace_prewarm(PG_FUNCTION_ARGS)
 {
-	const reg_model *m = reg_resolve_arg(fcinfo, 0, REG_DESCRIBE);
+	const reg_model *m = reg_resolve_arg(fcinfo, 0, REG_ANY);
 	long		page = sysconf(_SC_PAGESIZE);
 
 	reg_load(m);

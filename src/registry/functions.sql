@@ -54,7 +54,7 @@ CREATE FUNCTION millrace.resolve_model(model text, task text DEFAULT 'descriptor
 	LANGUAGE c STABLE PARALLEL SAFE
 	AS 'MODULE_PATHNAME', 'millrace_resolve_model';
 COMMENT ON FUNCTION millrace.resolve_model(text, text) IS
-	'what a model reference means now, as name:version; null: the default of the task, descriptors or classifier';
+	'what a model reference means now, as name:version; null: the default of the task: descriptors, classifier or encoder';
 
 CREATE FUNCTION millrace.try_extract_descriptors(image bytea, model text DEFAULT NULL) RETURNS millrace.extraction
 	LANGUAGE c STABLE PARALLEL SAFE COST 1000
@@ -106,13 +106,13 @@ CREATE FUNCTION millrace.import_model(name text, content bytea, spec jsonb DEFAU
 	LANGUAGE c VOLATILE PARALLEL UNSAFE
 	AS 'MODULE_PATHNAME', 'millrace_import_model';
 COMMENT ON FUNCTION millrace.import_model(text, bytea, jsonb) IS
-	'register an ONNX file, or the bytes of a model trained elsewhere by Millrace, as a new version; returns its number. Labels and task of a classifier or regressor are found in the graph, unless the specification has them';
+	'register an ONNX file, or what millrace.model_bytes() gave in another database, as a new version; returns its number. Labels and task of a classifier or regressor are found in the graph, unless the specification has them';
 
 CREATE FUNCTION millrace.import_model_files(name text, files jsonb, spec jsonb DEFAULT '{}') RETURNS integer
 	LANGUAGE c VOLATILE PARALLEL UNSAFE
 	AS 'MODULE_PATHNAME', 'millrace_import_model_files';
 COMMENT ON FUNCTION millrace.import_model_files(text, jsonb, jsonb) IS
-	'import_model from a large object: {"model.onnx": oid}';
+	'import_model from large objects: {"model.onnx": oid}, or all files of a language model''s folder, by their names within it: {"config.json": oid, "model.safetensors": oid, "tokenizer.json": oid, "1_Pooling/config.json": oid}';
 
 CREATE FUNCTION millrace.model_bytes(model text) RETURNS bytea
 	LANGUAGE c STABLE STRICT PARALLEL SAFE

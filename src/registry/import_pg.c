@@ -83,44 +83,83 @@ read_large_object(Oid oid, size_t limit, size_t *size)
 	return data;
 }
 
+static void
+bad_files(void)
+{
+	ereport(ERROR,
+			(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+			 errmsg("files must be an object: file name to oid of a large object")));
+}
+
+/* The members of {"name": oid}, read; *n of them. */
+static reg_file *
+read_files(Jsonb *json, size_t limit, int *n)
+{
+	JsonbIterator *it;
+	JsonbValue	v;
+	reg_file   *files;
+	size_t		total = 0;
+
+	if (!JB_ROOT_IS_OBJECT(json) || JB_ROOT_COUNT(json) == 0)
+		bad_files();
+	files = palloc_array(reg_file, JB_ROOT_COUNT(json));
+	*n = 0;
+	it = JsonbIteratorInit(&json->root);
+	(void) JsonbIteratorNext(&it, &v, true);
+	while (JsonbIteratorNext(&it, &v, true) == WJB_KEY)
+	{
+		reg_file   *f = &files[(*n)++];
+		int64		oid = 0;
+
+		f->name = pnstrdup(v.val.string.val, v.val.string.len);
+		(void) JsonbIteratorNext(&it, &v, true);
+		if (v.type == jbvNumeric)
+			oid = DatumGetInt64(DirectFunctionCall1(numeric_int8, NumericGetDatum(v.val.numeric)));
+		if (oid < 1 || oid > PG_UINT32_MAX)
+			bad_files();
+		f->data = read_large_object((Oid) oid, limit - total, &f->size);
+		total += f->size;
+	}
+	return files;
+}
+
 /*
  * millrace.import_model_files(name text, files jsonb, spec jsonb) -> int
  *
- * files: {"model.onnx": <large object oid>}, for files beyond bytea's 1 GB.
+ * files: {"model.onnx": <large object oid>}, or those of a folder, which become
+ * one run of bytes.  For what is beyond bytea's 1 GB.
  */
 Datum
 millrace_import_model_files(PG_FUNCTION_ARGS)
 {
 	reg_new		new = {.origin = "import"};
-	Jsonb	   *files;
-	JsonbIterator *it;
-	JsonbValue	v;
-	int64		oid = 0;
+	const reg_room_kind *kind = reg_kind_of_files();
+	reg_file   *files;
+	int			n;
 
 	not_null(fcinfo, 0, "name");
 	not_null(fcinfo, 1, "files");
-	files = PG_GETARG_JSONB_P(1);
-	if (!JB_ROOT_IS_OBJECT(files) || JB_ROOT_COUNT(files) == 0)
-		ereport(ERROR,
-				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-				 errmsg("files must be an object: file name to oid of a large object")));
-	if (JB_ROOT_COUNT(files) > 1)
+	new.name = text_to_cstring(PG_GETARG_TEXT_PP(0));
+	reg_check_name(new.name, "model name");
+	files = read_files(PG_GETARG_JSONB_P(1), nn_pg_options().max_model_bytes, &n);
+	if (n == 1)
+	{
+		new.bytes = files[0].data;
+		new.size = files[0].size;
+	}
+	else if (kind)
+	{
+		void	   *bytes;
+
+		kind->bundle(files, n, &bytes, &new.size);
+		new.bytes = bytes;
+		for (int i = 0; i < n; i++)
+			pfree(unconstify(void *, files[i].data));
+	}
+	else
 		ereport(ERROR,
 				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
-				 errmsg("models of several files are not supported"),
-				 errhint("An ONNX model must be one file, with its weights inside.")));
-	it = JsonbIteratorInit(&files->root);
-	(void) JsonbIteratorNext(&it, &v, true);
-	(void) JsonbIteratorNext(&it, &v, true);
-	(void) JsonbIteratorNext(&it, &v, true);
-	if (v.type == jbvNumeric)
-		oid = DatumGetInt64(DirectFunctionCall1(numeric_int8, NumericGetDatum(v.val.numeric)));
-	if (oid < 1 || oid > PG_UINT32_MAX)
-		ereport(ERROR,
-				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-				 errmsg("files must be an object: file name to oid of a large object")));
-	new.name = text_to_cstring(PG_GETARG_TEXT_PP(0));
-	new.bytes = read_large_object((Oid) oid, nn_pg_options().max_model_bytes, &new.size);
+				 errmsg("models of several files are not supported")));
 	new.spec = PG_ARGISNULL(2) ? NULL : PG_GETARG_JSONB_P(2);
 	PG_RETURN_INT32(reg_register(&new));
 }
@@ -130,7 +169,7 @@ Datum
 millrace_model_bytes(PG_FUNCTION_ARGS)
 {
 	char	   *reference = text_to_cstring(PG_GETARG_TEXT_PP(0));
-	const reg_model *m = reg_resolve(reference, REG_DESCRIBE);
+	const reg_model *m = reg_resolve(reference, REG_ANY);
 	uint8	   *bytes;
 	size_t		size;
 

@@ -63,13 +63,15 @@ millrace_resolve_model(PG_FUNCTION_ARGS)
 		PG_RETURN_NULL();
 	task = text_to_cstring(PG_GETARG_TEXT_PP(1));
 	if (strcmp(task, "descriptors") == 0)
-		PG_RETURN_TEXT_P(reg_resolve_arg(fcinfo, 0, REG_DESCRIBE)->reference_text);
+		PG_RETURN_TEXT_P(reg_resolve_arg(fcinfo, 0, REG_ANY)->reference_text);
 	if (strcmp(task, "classifier") == 0)
 		PG_RETURN_TEXT_P(reg_resolve_arg(fcinfo, 0, REG_CLASSIFY)->reference_text);
+	if (strcmp(task, "encoder") == 0)
+		PG_RETURN_TEXT_P(reg_resolve_arg(fcinfo, 0, REG_ENCODE)->reference_text);
 	ereport(ERROR,
 			(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 			 errmsg("unknown task \"%s\"", task),
-			 errhint("Tasks are \"descriptors\" and \"classifier\".")));
+			 errhint("Tasks are \"descriptors\", \"classifier\" and \"encoder\".")));
 	PG_RETURN_NULL();
 }
 

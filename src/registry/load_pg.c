@@ -58,7 +58,9 @@ map_key(const reg_model *m, nn_isa isa, const char *classes, uint8 key[32])
 	char	   *text;
 	uint8		rest[32];
 
-	if (m->kind == REG_ONNX)
+	if (reg_room_kind_of(m->kind))
+		text = reg_room_kind_of(m->kind)->key(m->loaded->parsed, isa);
+	else if (m->kind == REG_ONNX)
 		text = psprintf("nn %d %s %s %s", NN_COMPILER_VERSION, nn_isa_name(isa),
 						nn_dtype_name(m->loaded->spec.precision), classes);
 	else
@@ -75,6 +77,7 @@ build(void *arg, MemoryContext cxt, const void **bytes, size_t *len)
 {
 	build_arg  *b = arg;
 	const reg_model *m = b->model;
+	const reg_room_kind *room = reg_room_kind_of(m->kind);
 	MemoryContext temp = AllocSetContextCreate(CurrentMemoryContext, "millrace model bytes", ALLOCSET_DEFAULT_SIZES);
 	MemoryContext old = MemoryContextSwitchTo(temp);
 	Snapshot	snapshot = RegisterSnapshot(GetCatalogSnapshot(reg_models_oid()));
@@ -94,7 +97,9 @@ build(void *arg, MemoryContext cxt, const void **bytes, size_t *len)
 				(errcode(ERRCODE_DATA_CORRUPTED),
 				 errmsg("the bytes of model \"%s\" do not have its sha256", m->reference),
 				 errhint("Restore millrace.model_files from a backup, or import the model again.")));
-	if (m->kind == REG_ONNX)
+	if (room)
+		code = room->compile(&env, source, size, m->loaded->parsed, b->isa, (void **) &file, len, &st);
+	else if (m->kind == REG_ONNX)
 	{
 		nn_options	opt = nn_pg_options();
 
@@ -137,8 +142,16 @@ learner_isa(nn_isa isa)
 static mr_code
 open_map(const reg_model *m, reg_loaded *l, const void *file, size_t len, mr_status *st)
 {
+	const reg_room_kind *room = reg_room_kind_of(m->kind);
 	mr_code		code;
 
+	if (room)
+	{
+		if (l->opened == NULL)
+			l->opened = MemoryContextAlloc(l->cxt, room->opened_size);
+		memset(l->opened, 0, room->opened_size);
+		return room->open(m, l->parsed, file, len, l->opened, st);
+	}
 	if (m->kind != REG_ONNX)
 	{
 		code = lrn_open(file, len, &l->lrn, st);
@@ -185,7 +198,7 @@ reg_load(const reg_model *m)
 		l->isa = nn_isa_auto;	/* not opened: an error must not leave it so */
 		if (open_map(m, l, file, len, &st) == MR_OK)
 		{
-			if (m->kind != REG_ONNX)
+			if (m->kind > REG_ONNX && m->kind < REG_ROOM)
 				lrn_set_isa(&l->lrn, learner_isa(isa));
 			l->isa = isa;
 			return;

@@ -9,6 +9,7 @@
 #include "learn/learn.h"
 #include "nn/nn.h"
 #include "registry/catalog_pg.h"
+#include "registry/kind.h"
 #include "registry/registry.h"
 
 /* millrace.models.spec, understood. */
@@ -65,6 +66,8 @@ typedef struct reg_loaded
 	nn_model	nn;				/* REG_ONNX */
 	int			output;			/* index of the output that is the answer */
 	lrn_model	lrn;			/* learners */
+	void	   *parsed;			/* a room's kind: its specification, understood; */
+	void	   *opened;			/* what its open() made of the map */
 	const reg_model *backbone;	/* LRN_PCA with spec.backbone */
 	reg_counts	counts;
 	int			timed;			/* weight of the run at hand; 0: not timed */
@@ -94,10 +97,18 @@ extern Jsonb *reg_jsonb_set_text(Jsonb *object, const char *key, const char *val
  * something else. */
 extern char *reg_jsonb_text(JsonbContainer *object, const char *key, const char *where);
 
-/* ---- resolve_pg.c ---- */
+/* ---- kind_pg.c ---- */
 
 extern const char *reg_kind_name(reg_kind kind);
 extern bool reg_kind_by_name(const char *name, reg_kind *kind);
+extern bool reg_kind_by_bytes(const void *bytes, size_t size, reg_kind *kind);	/* rooms' only */
+extern const reg_room_kind *reg_room_kind_of(reg_kind kind);	/* NULL: ours */
+extern const reg_room_kind *reg_kind_of_files(void);	/* of models of several files; NULL: none */
+
+/* Raises 22023 unless the model is for that task. */
+extern void reg_check_task(const reg_model *model, reg_task task);
+
+/* ---- resolve_pg.c ---- */
 
 /* "name", "name@alias", "name:version" taken apart: alias empty, version 0 if
  * absent.  Raises 22023. */
@@ -160,30 +171,18 @@ extern void reg_forget_plans(reg_loaded *loaded);
 
 /* ---- memory_pg.c ---- */
 
-/* Work memory of this backend, 64-byte aligned, valid until the next call and
- * not beyond the transaction.  Raises 54000 past millrace.max_model_memory. */
-extern void *reg_scratch(size_t size);
+/* reg_scratch() is in kind.h. */
+
 /* What the last reg_scratch() was asked for, since this was called. */
 extern size_t reg_scratch_taken(void);
 extern void reg_scratch_end_of_transaction(void);
 
 /* ---- stats_pg.c ---- */
 
-/* A call has asked for a model: if its transaction ends before reg_stat_end(),
- * that is an error of the model's. */
-extern const reg_model *reg_stat_asked;
-static inline void
-reg_stat_ask(const reg_model *model)
-{
-	reg_stat_asked = model;
-}
+/* reg_stat_ask(), reg_stat_start() and reg_stat_end() are in kind.h. */
 
 /* From the end of a transaction that failed; and for an input that is no good. */
 extern void reg_stat_failed(void);
-
-/* Before and after a run of rows; a few nanoseconds. */
-extern void reg_stat_start(const reg_model *model, int64 rows);
-extern void reg_stat_end(const reg_model *model, int64 rows);
 
 /* Add a model's counts to shared memory. */
 extern void reg_stat_flush(const reg_model *model);

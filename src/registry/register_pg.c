@@ -29,7 +29,14 @@ typedef struct found
 	reg_kind	kind;
 	int			n_inputs;
 	int			n_outputs;
+	Jsonb	   *metrics;		/* NULL: what the caller says */
 } found;
+
+static Jsonb *
+empty_object(void)
+{
+	return DatumGetJsonbP(DirectFunctionCall1(jsonb_in, CStringGetDatum("{}")));
+}
 
 static int
 count_labels(ArrayType *labels)
@@ -284,6 +291,25 @@ check_learner(const reg_new *new, reg_spec *spec, Jsonb **spec_json, int n_label
 	return backbone;
 }
 
+/* A kind of another room's, which understands the specification itself. */
+static void
+check_room(const reg_new *new, reg_kind kind, Jsonb **spec_json, found *f)
+{
+	const reg_room_kind *room = reg_room_kind_of(kind);
+	reg_found	about = {.spec = *spec_json,.metrics = new->metrics ? new->metrics : empty_object()};
+
+	if (new->labels)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("a model of kind \"%s\" has no labels", room->name)));
+	room->check(new->bytes, new->size, room->parse(*spec_json), &about);
+	f->kind = kind;
+	f->n_inputs = about.n_inputs;
+	f->n_outputs = about.n_outputs;
+	f->metrics = about.metrics;
+	*spec_json = about.spec;
+}
+
 static void
 write_bytes(const uint8 sha[32], const void *bytes, size_t size)
 {
@@ -320,15 +346,9 @@ write_parent(const char *name, int version, const reg_parent *parent)
 				"VALUES ($1, $2, $3, $4, $5) ON CONFLICT DO NOTHING", 5, types, values, NULL, SPI_OK_INSERT);
 }
 
-static Jsonb *
-empty_object(void)
-{
-	return DatumGetJsonbP(DirectFunctionCall1(jsonb_in, CStringGetDatum("{}")));
-}
-
 /* The row; returns the version it was given. */
 static int
-write_version(const reg_write *w, const reg_new *new, const reg_row *row)
+write_version(const reg_write *w, const reg_new *new, const reg_row *row, Jsonb *metrics)
 {
 	static const Oid types[] = {TEXTOID, TEXTOID, BYTEAOID, INT8OID, JSONBOID, TEXTARRAYOID, JSONBOID,
 	INT4OID, INT4OID, TEXTOID, JSONBOID, TEXTOID};
@@ -344,7 +364,7 @@ write_version(const reg_write *w, const reg_new *new, const reg_row *row)
 	values[4] = JsonbPGetDatum(row->spec);
 	values[5] = PointerGetDatum(row->labels);
 	nulls[5] = row->labels ? ' ' : 'n';
-	values[6] = JsonbPGetDatum(new->metrics ? new->metrics : empty_object());
+	values[6] = JsonbPGetDatum(metrics);
 	values[7] = Int32GetDatum(row->n_inputs);
 	values[8] = Int32GetDatum(row->n_outputs);
 	values[9] = CStringGetTextDatum(new->origin);
@@ -365,22 +385,27 @@ reg_register(const reg_new *new)
 {
 	reg_spec	spec;
 	Jsonb	   *spec_json = new->spec ? new->spec : empty_object();
-	ArrayType  *labels;
-	int			n_labels;
-	found		f;
+	ArrayType  *labels = new->labels;
+	reg_kind	kind;
+	found		f = {0};
 	const reg_model *backbone = NULL;
 	reg_row		row = {0};
 	reg_write	w;
 	reg_model  *model;
 
 	reg_check_name(new->name, "model name");
-	reg_spec_parse(spec_json, &spec);
-	labels = new->labels ? new->labels : spec.labels;
-	n_labels = labels ? count_labels(labels) : 0;
-	if (new->size >= sizeof(learner_magic) && memcmp(new->bytes, learner_magic, sizeof(learner_magic)) == 0)
-		backbone = check_learner(new, &spec, &spec_json, n_labels, &f);
+	if (reg_kind_by_bytes(new->bytes, new->size, &kind))
+		check_room(new, kind, &spec_json, &f);
 	else
-		check_network(new, &spec, &spec_json, &labels, &f);
+	{
+		reg_spec_parse(spec_json, &spec);
+		if (labels == NULL)
+			labels = spec.labels;
+		if (new->size >= sizeof(learner_magic) && memcmp(new->bytes, learner_magic, sizeof(learner_magic)) == 0)
+			backbone = check_learner(new, &spec, &spec_json, labels ? count_labels(labels) : 0, &f);
+		else
+			check_network(new, &spec, &spec_json, &labels, &f);
+	}
 
 	row.name = unconstify(char *, new->name);
 	row.kind = unconstify(char *, reg_kind_name(f.kind));
@@ -392,7 +417,7 @@ reg_register(const reg_new *new)
 
 	reg_write_begin(&w, "registration of a model");
 	reg_lock_name(new->name);
-	row.version = write_version(&w, new, &row);
+	row.version = write_version(&w, new, &row, f.metrics ? f.metrics : new->metrics ? new->metrics : empty_object());
 	write_bytes(row.sha256, new->bytes, new->size);
 	if (backbone)
 	{

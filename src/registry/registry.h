@@ -22,12 +22,15 @@
 typedef enum reg_task
 {
 	REG_DESCRIBE,				/* millrace.descriptor_model */
-	REG_CLASSIFY				/* millrace.classifier */
+	REG_CLASSIFY,				/* millrace.classifier */
+	REG_ENCODE,					/* millrace.text_encoder */
+	REG_ANY						/* as the first; a model of any kind will do */
 } reg_task;
 
-/* What a model is: a network, else the lrn_algorithm that made it. */
+/* What a model is: a network, the lrn_algorithm that made it, or a kind that another room has brought (kind.h). */
 typedef int reg_kind;
 #define REG_ONNX 0
+#define REG_ROOM 1000
 
 /* One version.  Read-only for everybody outside this room. */
 typedef struct reg_model
@@ -49,7 +52,8 @@ typedef struct reg_model
 /*
  * Resolve a reference as the current statement's snapshot sees it.  Raises
  * 42704 when there is no such model (or it was dropped), 22023 when the
- * reference is malformed.  Costs a hash probe unless an alias or a version
+ * reference is malformed or the model is not for that task: encoders are for
+ * none but REG_ENCODE, and that is for nothing else.  Costs a hash probe unless an alias or a version
  * changed since the last call.
  */
 extern const reg_model *reg_resolve(const char *reference, reg_task task);
@@ -104,8 +108,8 @@ typedef struct reg_parent
 typedef struct reg_new
 {
 	const char *name;
-	const void *bytes;			/* canonical bytes: ONNX, or learn's model; they
-								 * tell kind, n_inputs and n_outputs */
+	const void *bytes;			/* canonical bytes: ONNX, learn's model, a room's;
+								 * they tell kind, n_inputs and n_outputs */
 	size_t		size;
 	Jsonb	   *spec;			/* NULL: {} */
 	ArrayType  *labels;			/* text[], NULL: spec's, if any */

@@ -12,6 +12,7 @@
 
 char	   *reg_descriptor_model = NULL;
 char	   *reg_classifier = NULL;
+char	   *reg_text_encoder = NULL;
 
 void
 registry_init(void)
@@ -25,6 +26,11 @@ registry_init(void)
 							   "Model that classify() uses when none is named.",
 							   "A reference: name, name@alias or name:version.",
 							   &reg_classifier, "cifar10_balanced",
+							   PGC_USERSET, 0, NULL, NULL, NULL);
+	DefineCustomStringVariable("millrace.text_encoder",
+							   "Model that embed() and other functions of texts use when none is named.",
+							   "A reference: name, name@alias or name:version.",
+							   &reg_text_encoder, "minilm",
 							   PGC_USERSET, 0, NULL, NULL, NULL);
 	reg_resolve_init();
 	reg_stat_init();

@@ -50,29 +50,6 @@ static uint64 generation = 1;
 static uint64 swept_generation = 0;
 static uint64 transactions = 1;
 
-const char *
-reg_kind_name(reg_kind kind)
-{
-	return kind == REG_ONNX ? "onnx" : lrn_algorithm_name((lrn_algorithm) kind);
-}
-
-bool
-reg_kind_by_name(const char *name, reg_kind *kind)
-{
-	lrn_algorithm algorithm;
-	mr_status	st;
-
-	if (strcmp(name, "onnx") == 0)
-	{
-		*kind = REG_ONNX;
-		return true;
-	}
-	if (lrn_algorithm_find(name, &algorithm, &st) != MR_OK)
-		return false;
-	*kind = (reg_kind) algorithm;
-	return true;
-}
-
 void
 reg_check_name(const char *name, const char *what)
 {
@@ -245,7 +222,10 @@ reg_model_of_row(const reg_row *row)
 	memcpy(m->sha256, row->sha256, sizeof(m->sha256));
 	m->n_inputs = row->n_inputs;
 	m->n_outputs = row->n_outputs;
-	reg_spec_parse(row->spec, &loaded->spec);
+	if (reg_room_kind_of(kind))
+		loaded->parsed = reg_room_kind_of(kind)->parse(row->spec);
+	else
+		reg_spec_parse(row->spec, &loaded->spec);
 	if (kind == REG_ONNX)
 		reg_features_class(row->spec, &loaded->spec);
 	if (row->labels)
@@ -324,6 +304,8 @@ read_reference(const reg_reference *ref, Snapshot snapshot, bool missing_ok, reg
 	ereport(ERROR,
 			(errcode(ERRCODE_UNDEFINED_OBJECT),
 			 errmsg("model \"%s\" does not exist", ref->name),
+			 strcmp(ref->name, reg_text_encoder) == 0 ?
+			 errhint("\"make models\" in Millrace's sources fetches the usual encoder and imports it as \"minilm\".") :
 			 strcmp(ref->name, reg_descriptor_model) == 0 || strcmp(ref->name, reg_classifier) == 0 ?
 			 errhint("SELECT millrace.install_models() registers the models that come with Millrace.") :
 			 errhint("SELECT name, version FROM millrace.models lists the models.")));
@@ -333,13 +315,23 @@ read_reference(const reg_reference *ref, Snapshot snapshot, bool missing_ok, reg
 static const char *
 default_reference(reg_task task)
 {
-	const char *reference = task == REG_DESCRIBE ? reg_descriptor_model : reg_classifier;
+	const char *reference = reg_descriptor_model;
+	const char *setting = "millrace.descriptor_model";
 
+	if (task == REG_CLASSIFY)
+	{
+		reference = reg_classifier;
+		setting = "millrace.classifier";
+	}
+	else if (task == REG_ENCODE)
+	{
+		reference = reg_text_encoder;
+		setting = "millrace.text_encoder";
+	}
 	if (reference[0] == '\0')
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-				 errmsg("no model is named and \"%s\" is empty",
-						task == REG_DESCRIBE ? "millrace.descriptor_model" : "millrace.classifier")));
+				 errmsg("no model is named and \"%s\" is empty", setting)));
 	return reference;
 }
 
@@ -396,13 +388,11 @@ lookup(const char *reference)
 	return model;
 }
 
-const reg_model *
-reg_resolve(const char *reference, reg_task task)
+static const reg_model *
+resolve(const char *reference)
 {
 	resolved_entry *entry;
 
-	if (reference == NULL)
-		reference = default_reference(task);
 	/* A statement without tables, inside a transaction, has not looked yet. */
 	AcceptInvalidationMessages();
 	if (resolved && strlen(reference) < REFERENCE_SIZE && !IsolationUsesXactSnapshot())
@@ -412,6 +402,15 @@ reg_resolve(const char *reference, reg_task task)
 			return entry->model;
 	}
 	return lookup(reference);
+}
+
+const reg_model *
+reg_resolve(const char *reference, reg_task task)
+{
+	const reg_model *m = resolve(reference ? reference : default_reference(task));
+
+	reg_check_task(m, task);
+	return m;
 }
 
 /* What a call site remembers; enough of the snapshot to know it again. */

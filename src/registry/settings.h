@@ -7,5 +7,6 @@
 
 extern char *reg_descriptor_model;	/* millrace.descriptor_model */
 extern char *reg_classifier;	/* millrace.classifier */
+extern char *reg_text_encoder;	/* millrace.text_encoder */
 
 #endif							/* MILLRACE_REGISTRY_SETTINGS_H */

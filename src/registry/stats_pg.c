@@ -114,7 +114,7 @@ reg_stat_start(const reg_model *m, int64 rows)
 {
 	static uint32 tick = 0;
 
-	if (m->kind == REG_ONNX || rows >= MANY_ROWS)
+	if (m->kind == REG_ONNX || m->kind >= REG_ROOM || rows >= MANY_ROWS)
 		m->loaded->timed = cpu_timed = 1;
 	else
 	{

@@ -40,20 +40,20 @@ CREATE TABLE millrace.models (
 		AND pg_catalog.strpos(name, ':') OPERATOR(pg_catalog.=) 0),
 	CONSTRAINT models_version_check CHECK (version OPERATOR(pg_catalog.>) 0),
 	CONSTRAINT models_kind_check CHECK (kind IN ('onnx', 'random_forest', 'extra_trees', 'gradient_boosting',
-		'logistic_regression', 'linear_svm', 'rbf_svm', 'knn', 'ridge', 'pca', 'kmeans')),
+		'logistic_regression', 'linear_svm', 'rbf_svm', 'knn', 'ridge', 'pca', 'kmeans', 'encoder')),
 	CONSTRAINT models_sha256_check CHECK (pg_catalog.octet_length(sha256) OPERATOR(pg_catalog.=) 32),
 	CONSTRAINT models_origin_check CHECK (origin IN ('import', 'train', 'quantize', 'shipped'))
 );
 COMMENT ON TABLE millrace.models IS 'model versions: immutable but for metrics and retired_at';
 COMMENT ON COLUMN millrace.models.name IS 'name, shared by all versions; without @ and :';
 COMMENT ON COLUMN millrace.models.version IS 'version, counted from 1 within the name, never used twice';
-COMMENT ON COLUMN millrace.models.kind IS 'onnx, or the algorithm that trained it';
+COMMENT ON COLUMN millrace.models.kind IS 'onnx, encoder (a language model that makes vectors of texts), or the algorithm that trained it';
 COMMENT ON COLUMN millrace.models.sha256 IS 'SHA-256 of the bytes, which are in millrace.model_files until the version is dropped';
 COMMENT ON COLUMN millrace.models.size IS 'size of the bytes';
 COMMENT ON COLUMN millrace.models.spec IS 'how input is prepared (input), which tensor is the answer (output), in which arithmetic (precision), the network before a projection (backbone)';
 COMMENT ON COLUMN millrace.models.labels IS 'class labels in the order of the outputs; null: not a classifier';
 COMMENT ON COLUMN millrace.models.metrics IS 'measured quality, such as hold-out accuracy';
-COMMENT ON COLUMN millrace.models.n_inputs IS 'numbers one input row has: 3 x height x width for images';
+COMMENT ON COLUMN millrace.models.n_inputs IS 'numbers one input row has: 3 x height x width for images; of an encoder the tokens that a text may have';
 COMMENT ON COLUMN millrace.models.n_outputs IS 'numbers one answer has: descriptors, or classes';
 COMMENT ON COLUMN millrace.models.origin IS 'import, train, quantize, or shipped with Millrace';
 COMMENT ON COLUMN millrace.models.training IS 'what it was trained from: query, rows, options, snapshot; null if not trained here';

@@ -72,6 +72,7 @@ typedef struct txt_encoder_info
 	int32_t		intermediate;
 	int32_t		vocabulary;
 	int32_t		max_tokens;		/* that a sequence may have, those of the template included */
+	int32_t		embed_tokens;	/* what an embedded text is cut to: sentence-transformers' max_seq_length, <= max_tokens */
 	int32_t		pooling;		/* txt_pooling */
 	bool		normalize;		/* embeddings have length 1 */
 	nn_dtype	precision;		/* of compiled weights: float32, bfloat16, int8 */

@@ -49,15 +49,17 @@ typedef struct txt_hf
 	nn_act_kind act;			/* nn_act_gelu, nn_act_gelu_tanh, nn_act_relu, nn_act_silu */
 	float		eps;			/* of LayerNorm */
 	int			first_position; /* row of positions[] of the first token: 0, or 2 (RoBERTa, MPNet) */
-	int			lowercase;		/* sentence_bert_config's do_lower_case: 1, 0 */
+	int32_t		padding;		/* RoBERTa, MPNet: a token of this id has row `padding` and does not count; else -1 */
+	bool		lowercase;		/* sentence_bert_config's do_lower_case; txt_hf_tokenizer() sees to it */
 	txt_tensor	words;			/* vocabulary x hidden */
 	txt_tensor	positions;		/* n x hidden */
 	txt_tensor	types;			/* row 0 counts; data NULL: none */
 	txt_tensor	scale,			/* of the embeddings' LayerNorm */
 				shift;
 	txt_tensor	relative;		/* mpnet: buckets x heads, relative_attention_bias */
-	int			relative_buckets;
+	int			relative_buckets;	/* 32; distances of 128 and more share the last */
 	txt_layer	layer[TXT_MAX_LAYERS];
+	const txt_file *graph;		/* txt_graph: model.onnx; then there are no tensors */
 	const txt_file *tokenizer_json;	/* either */
 	const txt_file *vocab_txt;
 	txt_vocab_options vocab_options;	/* of vocab.txt, by tokenizer_config.json */
@@ -65,6 +67,9 @@ typedef struct txt_hf
 
 /* Everything that import checks but the tokenizer's file.  hf is large: not on the stack. */
 extern mr_code txt_hf_read(const mr_env *env, const txt_bundle *b, txt_hf *hf, mr_status *st);
+
+/* The tokenizer, compiled (in env), checked against the vocabulary of the embeddings. */
+extern mr_code txt_hf_tokenizer(const mr_env *env, const txt_hf *hf, void **out, size_t *out_len, mr_status *st);
 
 /* n numbers of a tensor from element at on, as float32. */
 extern void txt_tensor_floats(const txt_tensor *t, int64_t at, int64_t n, float *out);

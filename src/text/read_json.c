@@ -15,41 +15,6 @@ txt_unsupported(txt_reader *r, const char *what, const char *name)
 	return false;
 }
 
-/* ---- members of an object ---- */
-
-bool
-txt_read_members(txt_reader *r, const txt_member *m, int n)
-{
-	int			count = 0,
-				more;
-	char		key[NAME];
-
-	if (!mr_json_open(&r->js, '{'))
-		return false;
-	while ((more = mr_json_key(&r->js, &count, key, sizeof(key))) > 0)
-	{
-		int			i = 0;
-		bool		good;
-
-		while (i < n && strcmp(m[i].name, key) != 0)
-			i++;
-		if (i == n)
-			good = mr_json_skip(&r->js);
-		else if (mr_json_null(&r->js))
-			good = true;
-		else if (m[i].kind == IS_BOOL)
-			good = mr_json_bool(&r->js, m[i].to);
-		else if (m[i].kind == IS_TEXT)
-			good = mr_json_text(&r->js, m[i].to, 256);
-		else
-			good = mr_json_number(&r->js, m[i].to);
-		if (!good)
-			return false;
-	}
-	return more == 0;
-}
-
-
 bool
 txt_peek_type(txt_reader *r, char *type)
 {
@@ -57,7 +22,7 @@ txt_peek_type(txt_reader *r, char *type)
 	const txt_member m[] = {{"type", IS_TEXT, type}};
 
 	type[0] = '\0';
-	if (!txt_read_members(r, m, 1))
+	if (!txt_read_members(&r->js, m, 1))
 		return false;
 	r->js.p = p;
 	return true;
@@ -121,7 +86,7 @@ read_added(txt_reader *r)
 		char		key[NAME];
 		int			members = 0;
 
-		if (!txt_read_members(r, m, 5))
+		if (!txt_read_members(&r->js, m, 5))
 			return false;
 		r->js.p = p;
 		if (!mr_json_open(&r->js, '{'))
@@ -243,7 +208,7 @@ read_model(txt_reader *r)
 	int			n = 0,
 				more;
 
-	if (!txt_peek_type(r, type) || !txt_read_members(r, m, 6))
+	if (!txt_peek_type(r, type) || !txt_read_members(&r->js, m, 6))
 		return false;
 	for (int i = TXT_WORDPIECE; i <= TXT_UNIGRAM; i++)
 		if (strcmp(type, names[i]) == 0)

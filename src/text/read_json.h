@@ -5,7 +5,7 @@
 #ifndef MILLRACE_TEXT_READ_JSON_H
 #define MILLRACE_TEXT_READ_JSON_H
 
-#include "core/json.h"
+#include "text/members.h"
 #include "text/text_int.h"
 
 #define NAME 64					/* bytes of a name we compare */
@@ -24,22 +24,8 @@ typedef struct txt_reader
 	bool		has_model;
 } txt_reader;
 
-/* What an object's member is; the rest is passed over, and null leaves what was there. */
-typedef struct txt_member
-{
-	const char *name;
-	enum
-	{
-		IS_BOOL,
-		IS_TEXT,				/* char[256] */
-		IS_NUMBER				/* double */
-	}			kind;
-	void	   *to;
-} txt_member;
-
 /* read_json.c.  False: the status says why. */
 extern bool txt_unsupported(txt_reader *r, const char *what, const char *name);	/* always false */
-extern bool txt_read_members(txt_reader *r, const txt_member *m, int n);
 extern bool txt_peek_type(txt_reader *r, char *type);	/* 256 bytes: member "type" of the object at p, which stays there */
 extern bool txt_read_id(txt_reader *r, int32_t *id);
 

@@ -43,11 +43,11 @@ bert_normalizer(txt_reader *r)
 	const txt_member m[] = {{"clean_text", IS_BOOL, &clean}, {"handle_chinese_chars", IS_BOOL, &chinese}, {"lowercase", IS_BOOL, &lower}};
 	const txt_member accents = {"strip_accents", IS_BOOL, &strip};
 
-	if (!txt_read_members(r, m, 3))
+	if (!txt_read_members(&r->js, m, 3))
 		return false;
 	strip = lower;				/* where it is null */
 	r->js.p = p;
-	return txt_read_members(r, &accents, 1) &&
+	return txt_read_members(&r->js, &accents, 1) &&
 		add_step(r, false, TXT_BERT, (clean ? TXT_CLEAN : 0) | (chinese ? TXT_CHINESE : 0) | (strip ? TXT_ACCENTS : 0) |
 				 (lower ? TXT_LOWER : 0)) != NULL;
 }
@@ -161,7 +161,7 @@ strip_normalizer(txt_reader *r)
 				right = true;
 	const txt_member m[] = {{"strip_left", IS_BOOL, &left}, {"strip_right", IS_BOOL, &right}};
 
-	return txt_read_members(r, m, 2) && add_step(r, false, TXT_STRIP, (left ? TXT_LEFT : 0) | (right ? TXT_RIGHT : 0));
+	return txt_read_members(&r->js, m, 2) && add_step(r, false, TXT_STRIP, (left ? TXT_LEFT : 0) | (right ? TXT_RIGHT : 0));
 }
 
 static bool
@@ -171,7 +171,7 @@ prepend_normalizer(txt_reader *r)
 	const txt_member m[] = {{"prepend", IS_TEXT, text}};
 	txt_step   *s;
 
-	return txt_read_members(r, m, 1) && (s = add_step(r, false, TXT_PREPEND, 0)) && set_text(r, s->a, &s->a_len, text);
+	return txt_read_members(&r->js, m, 1) && (s = add_step(r, false, TXT_PREPEND, 0)) && set_text(r, s->a, &s->a_len, text);
 }
 
 /* ---- splitters ---- */
@@ -184,7 +184,7 @@ bytes_splitter(txt_reader *r)
 	const txt_member m[] = {{"add_prefix_space", IS_BOOL, &space}, {"use_regex", IS_BOOL, &pattern}};
 
 	r->s.byte_level = true;
-	return txt_read_members(r, m, 2) &&
+	return txt_read_members(&r->js, m, 2) &&
 		add_step(r, true, TXT_SPLIT_BYTES, (space ? TXT_SPACE_BEFORE : 0) | (pattern ? TXT_PATTERN : 0));
 }
 
@@ -199,7 +199,7 @@ metaspace_splitter(txt_reader *r)
 	{"split", IS_BOOL, &split}};
 	txt_step   *s;
 
-	if (!txt_read_members(r, m, 4))
+	if (!txt_read_members(&r->js, m, 4))
 		return false;
 	if (scheme[0])
 		before = strcmp(scheme, "never") != 0;
@@ -214,7 +214,7 @@ punctuation_splitter(txt_reader *r)
 	char		behavior[256] = "Isolated";
 	const txt_member m[] = {{"behavior", IS_TEXT, behavior}};
 
-	return txt_read_members(r, m, 1) && (strcmp(behavior, "Isolated") == 0 || txt_unsupported(r, "behavior", behavior)) &&
+	return txt_read_members(&r->js, m, 1) && (strcmp(behavior, "Isolated") == 0 || txt_unsupported(r, "behavior", behavior)) &&
 		add_step(r, true, TXT_SPLIT_PUNCTUATION, 0);
 }
 
@@ -224,7 +224,7 @@ digits_splitter(txt_reader *r)
 	bool		each = false;
 	const txt_member m[] = {{"individual_digits", IS_BOOL, &each}};
 
-	return txt_read_members(r, m, 1) && (each || txt_unsupported(r, "pre-tokenizer", "Digits, not individual")) &&
+	return txt_read_members(&r->js, m, 1) && (each || txt_unsupported(r, "pre-tokenizer", "Digits, not individual")) &&
 		add_step(r, true, TXT_SPLIT_DIGITS, 0);
 }
 

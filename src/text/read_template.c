@@ -38,7 +38,7 @@ read_single(txt_reader *r)
 		const txt_member m[] = {{"id", IS_TEXT, name}};
 		int			inner = 0;
 
-		if (!mr_json_open(&r->js, '{') || mr_json_key(&r->js, &inner, kind, sizeof(kind)) <= 0 || !txt_read_members(r, m, 1) ||
+		if (!mr_json_open(&r->js, '{') || mr_json_key(&r->js, &inner, kind, sizeof(kind)) <= 0 || !txt_read_members(&r->js, m, 1) ||
 			mr_json_next(&r->js, '{', &inner) != 0)
 			return r->js.st->code ? false : mr_json_syntax(&r->js, "a piece of the template");
 		if (strcmp(kind, "Sequence") == 0)
@@ -116,7 +116,7 @@ txt_read_template(txt_reader *r, int depth)
 		bool		trim = true;
 		const txt_member m[] = {{"trim_offsets", IS_BOOL, &trim}};
 
-		if (!txt_read_members(r, m, 1))
+		if (!txt_read_members(&r->js, m, 1))
 			return false;
 		r->s.head.trim = trim;
 		if (type[0] == 'B')

@@ -8,15 +8,19 @@
 
 #include "core/compat.h"
 #include "fmgr.h"
-#include "registry/registry.h"
+#include "registry/kind.h"
 #include "text/encoder.h"
+#include "text/spec_pg.h"
 
 /* An encoder good until the end of the transaction. */
 typedef struct txt_model
 {
 	const reg_model *reg;		/* reference, n_outputs = hidden */
-	txt_encoder encoder;
+	const txt_spec *spec;		/* the version's; spec->score: of functions that compare texts */
+	txt_encoder encoder;		/* its info has the specification's words in it */
 } txt_model;
+
+extern const reg_room_kind txt_encoder_kind;
 
 /*
  * The encoder that a SQL function's argument names (NULL: millrace.text_encoder),
@@ -25,10 +29,10 @@ typedef struct txt_model
  */
 extern const txt_model *txt_model_arg(FunctionCallInfo fcinfo, int argno);
 
-/* The same for who keeps more in fn_extra: reg_resolve_site(). */
+/* The same for who keeps more in fn_extra: *memory is NULL at first, then in cxt. */
 extern const txt_model *txt_model_site(void **memory, MemoryContext cxt, text *reference);
 
-/* A text in UTF-8, whatever the database's encoding is. */
+/* A text in UTF-8, whatever the database's encoding is; in the current context where it is converted. */
 typedef struct txt_string
 {
 	const char *data;
@@ -38,13 +42,25 @@ extern txt_string txt_string_of(text *t);
 
 /*
  * Token vectors of texts: what txt_hidden() hands to its caller, text by text in any
- * order (sorted by length, packed to batches); a text's ids and rows are valid during the call.
+ * order (sorted by length, packed to batches); a text's ids and rows are valid during the
+ * call, which must not run a model itself.  hidden: n rows of info.hidden floats.
  */
 typedef void (*txt_hidden_sink) (void *arg, int text, const txt_token *tokens, const int32_t *ids, int n, bool truncated,
 								 const float *hidden);
 
-/* layer: as txt_encoder_run().  special: with the template's tokens.  max_tokens 0: the model's. */
+/*
+ * layer: as txt_encoder_run().  max_tokens of a text, those of the template included; 0: as
+ * for embeddings; never more than the network takes.  Raises 54000 past
+ * millrace.max_model_memory; serves interrupts.  Two or so MB are kept for later calls.
+ */
 extern void txt_hidden(const txt_model *m, const txt_string *texts, int n, int layer, int max_tokens,
 					   txt_hidden_sink sink, void *arg);
+
+/* Tokens of a text, in buffers of this backend, good until the next call of anything here; max_tokens 0: no bound. */
+extern txt_tokens txt_tokens_of(const txt_model *m, txt_string text, bool special, int max_tokens);
+
+/* One vector a text, in any order; tokens: how many it was made of. */
+typedef void (*txt_embedding_sink) (void *arg, int text, const float *embedding, int tokens, bool truncated);
+extern void txt_embed(const txt_model *m, const txt_string *texts, int n, txt_embedding_sink sink, void *arg);
 
 #endif							/* MILLRACE_TEXT_PG_H */

@@ -27,7 +27,7 @@
 #include "core/failpoint.h"
 #include "core/meter_pg.h"
 #include "core/shared_pg.h"
-#include "stream/worker/owner.h"
+#include "core/spi_pg.h"
 
 /* What the items add up to, per partition. */
 static void
@@ -100,15 +100,15 @@ check_constraints(void)
 static bool
 hold(const kfk_source *source, kfk_partition *partitions, int n_partitions, const kfk_item *items, int n)
 {
-	kfk_owner	save;
+	mr_owner_save save;
 	bool		ours = true;
 
 	add_up(partitions, n_partitions, items, n);
-	kfk_owner_begin(&save);
+	mr_spi_begin(&save);
 	for (int i = 0; i < n_partitions && ours; i++)
 		if (partitions[i].new_offset != partitions[i].next_offset || partitions[i].redriven)
 			ours = kfk_hold(source, &partitions[i]);
-	kfk_owner_end(&save);
+	mr_spi_end(&save);
 	return ours;
 }
 
@@ -117,12 +117,12 @@ transact(const kfk_source *source, kfk_partition *partitions, int n_partitions, 
 		 MemoryContext cxt, kfk_failure *failure)
 {
 	kfk_target *target;
-	kfk_owner	save;
+	mr_owner_save save;
 	MemoryContext caller = CurrentMemoryContext;
 	bool		any = false;
 	bool		ours = true;
 
-	if (!kfk_try_begin(psprintf("%d messages of source %s into %s", n, source->name, source->target)))
+	if (!mr_try_begin(psprintf("%d messages of source %s into %s", n, source->name, source->target)))
 		return KFK_GONE;
 	enable_timeout_after(STATEMENT_TIMEOUT, source->batch_timeout_ms);
 	MR_FAILPOINT("source.begin");
@@ -154,7 +154,7 @@ transact(const kfk_source *source, kfk_partition *partitions, int n_partitions, 
 	add_up(partitions, n_partitions, items, n);
 
 	MR_FAILPOINT("source.before_fence");
-	kfk_owner_begin(&save);
+	mr_spi_begin(&save);
 	for (int i = 0; i < n_partitions && ours; i++)
 	{
 		kfk_partition *p = &partitions[i];
@@ -171,7 +171,7 @@ transact(const kfk_source *source, kfk_partition *partitions, int n_partitions, 
 			kfk_bury(source, &items[i]);
 		any = any || !(items[i].sqlstate || items[i].skipped || items[i].passed_over);
 	}
-	kfk_owner_end(&save);
+	mr_spi_end(&save);
 	if (!ours)
 	{
 		roll_back();
@@ -195,7 +195,7 @@ transact(const kfk_source *source, kfk_partition *partitions, int n_partitions, 
 		return KFK_FENCED;
 	}
 	MR_FAILPOINT("source.before_commit");
-	kfk_commit();
+	mr_commit();
 	MR_FAILPOINT("source.after_commit");
 	return KFK_COMMITTED;
 }
@@ -250,7 +250,7 @@ kfk_run_slice(const kfk_source *source, kfk_partition *partitions, int n_partiti
 		FlushErrorState();
 		roll_back();
 		QueryCancelPending = false; /* it has been obeyed */
-		outcome = kfk_is_data_error(failure->error->sqlerrcode) ? KFK_BAD_DATA : KFK_TROUBLE;
+		outcome = mr_is_data_error(failure->error->sqlerrcode) ? KFK_BAD_DATA : KFK_TROUBLE;
 	}
 	PG_END_TRY();
 	MemoryContextSwitchTo(caller);

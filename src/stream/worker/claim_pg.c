@@ -26,7 +26,7 @@
 
 #include "core/failpoint.h"
 #include "core/shared_pg.h"
-#include "stream/worker/owner.h"
+#include "core/spi_pg.h"
 
 #define LOCK_TIMEOUT_MS "10000" /* a claim waits this long for an open batch */
 #define ASK_MS 1000				/* a broker has this long to answer; SIGTERM waits as long */
@@ -67,10 +67,10 @@ known_partitions(const kfk_source *source)
 	Datum		args[] = {CStringGetTextDatum(source->name)};
 	MemoryContext caller = CurrentMemoryContext;
 	List	   *list = NIL;
-	kfk_owner	save;
+	mr_owner_save save;
 
-	kfk_owner_begin(&save);
-	kfk_prepare(&plan, "SELECT o.partition::pg_catalog.int8, o.rewind_to, o.to_offset, o.to_time, o.owner_pid::pg_catalog.int8, l.next_offset "
+	mr_spi_begin(&save);
+	mr_prepare(&plan, "SELECT o.partition::pg_catalog.int8, o.rewind_to, o.to_offset, o.to_time, o.owner_pid::pg_catalog.int8, l.next_offset "
 			"FROM millrace.source_offsets o JOIN millrace.sources r ON r.name OPERATOR(pg_catalog.=) o.source "
 			"LEFT JOIN millrace.source_offsets l ON l.source OPERATOR(pg_catalog.=) r.replay_of AND l.partition OPERATOR(pg_catalog.=) o.partition "
 			"WHERE o.source OPERATOR(pg_catalog.=) $1", 1, types);
@@ -92,7 +92,7 @@ known_partitions(const kfk_source *source)
 		list = lappend(list, k);
 		MemoryContextSwitchTo(old);
 	}
-	kfk_owner_end(&save);
+	mr_spi_end(&save);
 	return list;
 }
 
@@ -114,13 +114,13 @@ note_topic(const kfk_source *source, const char *cluster_id, int partitions)
 	static SPIPlanPtr plan = NULL;
 	static const Oid types[] = {TEXTOID, TEXTOID, INT4OID};
 	Datum		args[] = {CStringGetTextDatum(source->name), cluster_id ? CStringGetTextDatum(cluster_id) : 0, Int32GetDatum(partitions)};
-	kfk_owner	save;
+	mr_owner_save save;
 
-	kfk_owner_begin(&save);
-	kfk_prepare(&plan, "UPDATE millrace.sources SET cluster_id = coalesce(cluster_id, $2), partitions = coalesce(partitions, $3) "
+	mr_spi_begin(&save);
+	mr_prepare(&plan, "UPDATE millrace.sources SET cluster_id = coalesce(cluster_id, $2), partitions = coalesce(partitions, $3) "
 			"WHERE name OPERATOR(pg_catalog.=) $1", 3, types);
 	SPI_execute_plan(plan, args, cluster_id ? NULL : " n ", false, 0);
-	kfk_owner_end(&save);
+	mr_spi_end(&save);
 }
 
 /* The row version that the last statement's RETURNING ctid (its column) made. */
@@ -148,12 +148,12 @@ claim_row(const kfk_source *source, kfk_partition *p, int64 first_offset, const 
 	Datum		rewind_args[] = {name, Int32GetDatum(p->partition), Int64GetDatum(rewind_offset), TimestampTzGetDatum(rewinds ? rewinds->rewind_to : 0)};
 	Datum		update_args[] = {name, Int32GetDatum(p->partition), Int32GetDatum(MyProcPid), Int64GetDatum(p->high)};
 
-	kfk_prepare(&insert, "INSERT INTO millrace.source_offsets (source, partition, next_offset) "
+	mr_prepare(&insert, "INSERT INTO millrace.source_offsets (source, partition, next_offset) "
 			"SELECT name, $2, $3 FROM millrace.sources WHERE name OPERATOR(pg_catalog.=) $1 FOR KEY SHARE "
 			"ON CONFLICT (source, partition) DO NOTHING", 3, insert_types);
-	kfk_prepare(&rewind, "UPDATE millrace.source_offsets SET next_offset = $3, rewind_to = NULL, last_offset = NULL, last_time = NULL, last_crc = NULL "
+	mr_prepare(&rewind, "UPDATE millrace.source_offsets SET next_offset = $3, rewind_to = NULL, last_offset = NULL, last_time = NULL, last_crc = NULL "
 			"WHERE source OPERATOR(pg_catalog.=) $1 AND partition OPERATOR(pg_catalog.=) $2 AND rewind_to OPERATOR(pg_catalog.=) $4", 4, rewind_types);
-	kfk_prepare(&update, "UPDATE millrace.source_offsets SET epoch = epoch OPERATOR(pg_catalog.+) 1, owner_pid = $3, claimed_at = pg_catalog.now(), high_watermark = $4 "
+	mr_prepare(&update, "UPDATE millrace.source_offsets SET epoch = epoch OPERATOR(pg_catalog.+) 1, owner_pid = $3, claimed_at = pg_catalog.now(), high_watermark = $4 "
 			"WHERE source OPERATOR(pg_catalog.=) $1 AND partition OPERATOR(pg_catalog.=) $2 "
 			"RETURNING next_offset, epoch, CASE WHEN last_offset OPERATOR(pg_catalog.<) next_offset THEN last_offset END, last_crc, last_time, ctid, to_offset", 4, update_types);
 	SPI_execute_plan(insert, insert_args, NULL, false, 0);
@@ -277,9 +277,9 @@ kfk_claim(const kfk_source *source, kfk_client *client, kfk_partition **claimed,
 	rewound = palloc0(sizeof(*rewound) * (size_t) *total);
 	rewinds = palloc0(sizeof(*rewinds) * (size_t) *total);
 
-	kfk_begin("look up offsets");
+	mr_begin("look up offsets");
 	rows = known_partitions(source);
-	kfk_commit();
+	mr_commit();
 	foreach(lc, rows)
 	{
 		const known *k = lfirst(lc);
@@ -324,20 +324,20 @@ kfk_claim(const kfk_source *source, kfk_client *client, kfk_partition **claimed,
 	}
 
 	MR_FAILPOINT("source.before_claim");
-	kfk_begin("claim partitions");
+	mr_begin("claim partitions");
 	(void) set_config_option("lock_timeout", LOCK_TIMEOUT_MS, PGC_USERSET, PGC_S_SESSION, GUC_ACTION_LOCAL, true, 0, false);
 	if ((cluster_id != NULL && source->cluster_id == NULL) || source->partitions == 0)
 		note_topic(source, cluster_id, *total);
 	{
-		kfk_owner	save;
+		mr_owner_save save;
 
-		kfk_owner_begin(&save);
+		mr_spi_begin(&save);
 		for (int i = 0; i < mine; i++)
 			claim_row(source, &p[i], first_offset(source, p[i].partition, low[i], p[i].high, rewound[i]), rewinds[i], rewound[i]);
-		kfk_owner_end(&save);
+		mr_spi_end(&save);
 	}
 	MR_FAILPOINT("source.claimed");
-	kfk_commit();
+	mr_commit();
 	MR_FAILPOINT("source.after_claim");
 
 	for (int i = 0; i < mine; i++)
@@ -392,18 +392,18 @@ kfk_evict(const kfk_source *source)
 	int			n = 0;
 	Datum	   *numbers = palloc(sizeof(Datum) * (size_t) (bms_num_members(mine) + 1));
 	Datum		args[] = {CStringGetTextDatum(source->name), Int32GetDatum(source->worker), Int32GetDatum(source->workers), Int32GetDatum(MyProcPid), 0};
-	kfk_owner	save;
+	mr_owner_save save;
 
 	for (int p = -1; (p = bms_next_member(mine, p)) >= 0;)
 		numbers[n++] = Int32GetDatum(p);
 	args[4] = PointerGetDatum(construct_array(numbers, n, INT4OID, sizeof(int32), true, TYPALIGN_INT));
-	kfk_owner_begin(&save);
-	kfk_prepare(&plan, "SELECT pg_catalog.pg_terminate_backend(a.pid) FROM pg_catalog.pg_stat_activity a WHERE a.backend_type OPERATOR(pg_catalog.=) 'millrace source' "
+	mr_spi_begin(&save);
+	mr_prepare(&plan, "SELECT pg_catalog.pg_terminate_backend(a.pid) FROM pg_catalog.pg_stat_activity a WHERE a.backend_type OPERATOR(pg_catalog.=) 'millrace source' "
 			"AND a.datname OPERATOR(pg_catalog.=) pg_catalog.current_database() AND a.pid OPERATOR(pg_catalog.<>) $4 "
 			"AND a.pid OPERATOR(pg_catalog.=) ANY (SELECT o.owner_pid FROM millrace.source_offsets o WHERE o.source OPERATOR(pg_catalog.=) $1 "
 			"AND CASE WHEN $5 IS NULL THEN o.partition OPERATOR(pg_catalog.%) $3 OPERATOR(pg_catalog.=) $2 ELSE o.partition OPERATOR(pg_catalog.=) ANY ($5) END)", 5, types);
 	SPI_execute_plan(plan, args, source->shared ? NULL : "    n", false, 0);
-	kfk_owner_end(&save);
+	mr_spi_end(&save);
 }
 
 #define FENCE_SQL "UPDATE millrace.source_offsets SET next_offset = $5, rows = rows OPERATOR(pg_catalog.+) $6, bytes = bytes OPERATOR(pg_catalog.+) $7, " \
@@ -416,7 +416,7 @@ kfk_evict(const kfk_source *source)
 
 /*
  * Move a partition on by what the transaction holds for it, if it is still
- * ours and stands where we think.  Within kfk_owner_begin().  False: fenced.
+ * ours and stands where we think.  Within mr_spi_begin().  False: fenced.
  *
  * The row is looked for where we left it and only then by its key: as long as
  * somebody holds an old snapshot, the index leads through every version since.
@@ -447,8 +447,8 @@ kfk_fence(const kfk_source *source, kfk_partition *p, const kfk_item *last)
 		nulls[12] = 'n';
 	if (by_key == NULL)
 	{
-		kfk_prepare(&by_version, psprintf(FENCE_SQL, "ctid OPERATOR(pg_catalog.=) $15 AND"), 15, types);
-		kfk_prepare(&by_key, psprintf(FENCE_SQL, ""), 14, types);
+		mr_prepare(&by_version, psprintf(FENCE_SQL, "ctid OPERATOR(pg_catalog.=) $15 AND"), 15, types);
+		mr_prepare(&by_key, psprintf(FENCE_SQL, ""), 14, types);
 	}
 	SPI_execute_plan(by_version, args, nulls, false, 0);
 	if (SPI_processed != 1)
@@ -461,7 +461,7 @@ kfk_fence(const kfk_source *source, kfk_partition *p, const kfk_item *last)
 
 /*
  * Ask the same of a partition's row, and lock it until the transaction ends;
- * kfk_fence() moves it on then.  Within kfk_owner_begin().
+ * kfk_fence() moves it on then.  Within mr_spi_begin().
  */
 bool
 kfk_hold(const kfk_source *source, kfk_partition *p)
@@ -470,8 +470,8 @@ kfk_hold(const kfk_source *source, kfk_partition *p)
 	static const Oid types[] = {TEXTOID, INT4OID, INT8OID, INT8OID};
 	Datum		args[] = {CStringGetTextDatum(source->name), Int32GetDatum(p->partition), Int64GetDatum(p->epoch), Int64GetDatum(p->next_offset)};
 
-	kfk_prepare(&plan, "SELECT ctid FROM millrace.source_offsets WHERE source OPERATOR(pg_catalog.=) $1 AND partition OPERATOR(pg_catalog.=) $2 "
-				"AND epoch OPERATOR(pg_catalog.=) $3 AND next_offset OPERATOR(pg_catalog.=) $4 FOR NO KEY UPDATE", 4, types);
+	mr_prepare(&plan, "SELECT ctid FROM millrace.source_offsets WHERE source OPERATOR(pg_catalog.=) $1 AND partition OPERATOR(pg_catalog.=) $2 "
+			   "AND epoch OPERATOR(pg_catalog.=) $3 AND next_offset OPERATOR(pg_catalog.=) $4 FOR NO KEY UPDATE", 4, types);
 	SPI_execute_plan(plan, args, NULL, false, 0);
 	if (SPI_processed != 1)
 		return false;
@@ -509,18 +509,18 @@ write_state(const void *subject, const char *state, const char *sqlstate, const 
 		Int32GetDatum(MyProcPid), CStringGetTextDatum(state), reason ? CStringGetTextDatum(reason) : 0,
 	sqlstate ? CStringGetTextDatum(sqlstate) : 0, Int64GetDatum(errors)};
 	char		nulls[] = "        ";
-	kfk_owner	save;
+	mr_owner_save save;
 
 	nulls[5] = reason ? ' ' : 'n';
 	nulls[6] = sqlstate ? ' ' : 'n';
-	kfk_owner_begin(&save);
-	kfk_prepare(&plan, "INSERT INTO millrace.source_workers AS w (source, worker, workers, pid, state, reason, sqlstate, errors, last_error, last_error_at) "
-				"VALUES ($1, $2, $3, $4, $5, $6, $7, $8, CASE WHEN $7 IS NOT NULL THEN $6 END, CASE WHEN $7 IS NOT NULL THEN pg_catalog.now() END) "
-				"ON CONFLICT (source, worker) DO UPDATE SET workers = $3, pid = $4, state = $5, reason = $6, sqlstate = $7, errors = $8, "
-				"since = CASE WHEN w.state OPERATOR(pg_catalog.=) $5 AND w.pid OPERATOR(pg_catalog.=) $4 THEN w.since ELSE pg_catalog.now() END, "
-				"last_error = coalesce(excluded.last_error, w.last_error), last_error_at = coalesce(excluded.last_error_at, w.last_error_at)", 8, types);
+	mr_spi_begin(&save);
+	mr_prepare(&plan, "INSERT INTO millrace.source_workers AS w (source, worker, workers, pid, state, reason, sqlstate, errors, last_error, last_error_at) "
+			   "VALUES ($1, $2, $3, $4, $5, $6, $7, $8, CASE WHEN $7 IS NOT NULL THEN $6 END, CASE WHEN $7 IS NOT NULL THEN pg_catalog.now() END) "
+			   "ON CONFLICT (source, worker) DO UPDATE SET workers = $3, pid = $4, state = $5, reason = $6, sqlstate = $7, errors = $8, "
+			   "since = CASE WHEN w.state OPERATOR(pg_catalog.=) $5 AND w.pid OPERATOR(pg_catalog.=) $4 THEN w.since ELSE pg_catalog.now() END, "
+			   "last_error = coalesce(excluded.last_error, w.last_error), last_error_at = coalesce(excluded.last_error_at, w.last_error_at)", 8, types);
 	SPI_execute_plan(plan, args, nulls, false, 0);
-	kfk_owner_end(&save);
+	mr_spi_end(&save);
 }
 
 /* Say in source_workers what this worker is doing, and why; outside a transaction. */
@@ -528,8 +528,8 @@ void
 kfk_report(const kfk_source *source, const char *state, const char *sqlstate, const char *reason)
 {
 	errors += sqlstate != NULL;
-	kfk_tell(psprintf("source \"%s\", worker %d", source->name, source->worker),
-			 psprintf("millrace source %s/%d", source->name, source->worker), source, write_state, state, sqlstate, reason);
+	mr_tell(psprintf("source \"%s\", worker %d", source->name, source->worker),
+			psprintf("millrace source %s/%d", source->name, source->worker), source, write_state, state, sqlstate, reason);
 }
 
 /*
@@ -543,15 +543,15 @@ kfk_stop(const kfk_source *source, const char *sqlstate, const char *reason)
 	static const Oid types[] = {TEXTOID, TEXTOID, INT8OID, TEXTOID};
 	Datum		args[] = {CStringGetTextDatum(source->name), CStringGetTextDatum(reason), Int64GetDatum(source->generation),
 	sqlstate ? CStringGetTextDatum(sqlstate) : 0};
-	kfk_owner	save;
+	mr_owner_save save;
 
-	kfk_begin("halt");
-	kfk_owner_begin(&save);
-	kfk_prepare(&plan, "UPDATE millrace.sources SET state = 'halted', reason = $2, sqlstate = $4, state_since = pg_catalog.now(), generation = generation OPERATOR(pg_catalog.+) 1 "
+	mr_begin("halt");
+	mr_spi_begin(&save);
+	mr_prepare(&plan, "UPDATE millrace.sources SET state = 'halted', reason = $2, sqlstate = $4, state_since = pg_catalog.now(), generation = generation OPERATOR(pg_catalog.+) 1 "
 			"WHERE name OPERATOR(pg_catalog.=) $1 AND generation OPERATOR(pg_catalog.=) $3 AND state OPERATOR(pg_catalog.=) 'running'", 4, types);
 	SPI_execute_plan(plan, args, sqlstate ? NULL : "   n", false, 0);
-	kfk_owner_end(&save);
-	kfk_commit();
+	mr_spi_end(&save);
+	mr_commit();
 	kfk_report(source, "stopped", sqlstate ? sqlstate : "55000", reason);
 	proc_exit(0);
 }

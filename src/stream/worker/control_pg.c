@@ -97,12 +97,12 @@ kfk_control_open(const kfk_source *source, char *error, size_t error_size)
 
 	kfk_control_close();
 	trouble[0] = '\0';
-	kfk_begin("read the server");
+	mr_begin("read the server");
 	kfk_server_settings(source->server, &settings);
 	producer = kfk_producer_open(&settings, NULL, error, error_size);
 	if (producer != NULL)
 		reader = kfk_open_server(source->server, psprintf("millrace-%s", source->name), 4096);
-	kfk_commit();
+	mr_commit();
 	if (producer == NULL || !find_topic(source, error, error_size))
 		return give_up(false);
 	if (!kfk_watermarks(reader, source->control_topic, 0, ASK_MS, &low, &end_at_open, error, error_size))
@@ -172,16 +172,16 @@ kfk_control_hear(const kfk_source *source, kfk_word *word, char *error, size_t e
 
 	while (kfk_next_event(reader, &event) || kfk_producer_event(producer, &event))
 		if (!event.log)
-			strlcpy(trouble, kfk_plain(event.text), sizeof(trouble));
+			strlcpy(trouble, mr_plain(event.text), sizeof(trouble));
 		else
-			ereport(event.level <= 4 ? LOG : DEBUG1, (errmsg("source \"%s\", control topic: librdkafka: %s", source->name, kfk_plain(event.text))));
+			ereport(event.level <= 4 ? LOG : DEBUG1, (errmsg("source \"%s\", control topic: librdkafka: %s", source->name, mr_plain(event.text))));
 	while (kfk_take_messages(reader, &m, 1) == 1)
 	{
 		bool		is_word = false;
 
 		if (m.error && (m.lost || m.missing))
 		{
-			snprintf(error, error_size, "%s", kfk_plain(m.error));
+			snprintf(error, error_size, "%s", mr_plain(m.error));
 			kfk_release(&m, 1);
 			return KFK_DEAF;
 		}

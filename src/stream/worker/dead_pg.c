@@ -21,7 +21,7 @@
 #include "utils/jsonb.h"
 #include "utils/timestamp.h"
 
-#include "stream/worker/owner.h"
+#include "core/spi_pg.h"
 
 /* Bytes as a JSON string: text as it is, anything else in hexadecimal. */
 static void
@@ -88,7 +88,7 @@ kfk_bytea(const void *data, size_t len)
 
 /*
  * Insert the item's message with its fault, and a copy of it into the outbox if
- * the source has a dead_letter_topic.  Within kfk_owner_begin(), in the
+ * the source has a dead_letter_topic.  Within mr_spi_begin(), in the
  * transaction that moves the offset past it.
  */
 void
@@ -125,7 +125,7 @@ kfk_bury(const kfk_source *source, const kfk_item *item)
 	args[11] = CStringGetTextDatum(kfk_stage_names[item->stage]);
 	args[12] = Int64GetDatum((int64) m->value_len);
 	nulls[12] = m->value ? ' ' : 'n';
-	kfk_prepare(&plan, "INSERT INTO millrace.dead_letters (source, topic, partition, \"offset\", key, headers, value, ts, sqlstate, error, detail, stage, value_bytes) "
+	mr_prepare(&plan, "INSERT INTO millrace.dead_letters (source, topic, partition, \"offset\", key, headers, value, ts, sqlstate, error, detail, stage, value_bytes) "
 				   "VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13)", lengthof(types), types);
 	SPI_execute_plan(plan, args, nulls, false, 0);
 	if (source->dead_letter_topic)
@@ -199,7 +199,7 @@ kfk_marked_letters(const kfk_source *source, kfk_partition *partitions, int n_pa
 	Datum	   *numbers = palloc(sizeof(Datum) * (size_t) Max(n_partitions, 1));
 	Datum		args[4];
 	int64		bytes = 0;
-	kfk_owner	save;
+	mr_owner_save save;
 	int			n = 0;
 
 	for (int i = 0; i < n_partitions; i++)
@@ -209,17 +209,17 @@ kfk_marked_letters(const kfk_source *source, kfk_partition *partitions, int n_pa
 	args[2] = PointerGetDatum(construct_array(numbers, n_partitions, INT4OID, sizeof(int32), true, TYPALIGN_INT));
 	args[3] = Int64GetDatum(source->batch_rows);
 
-	kfk_begin("read dead letters");
-	kfk_owner_begin(&save);
-	kfk_prepare(&plan, "SELECT d.id, d.partition, d.\"offset\", d.ts, d.key, d.value, "
-				"ARRAY(SELECT CASE WHEN pg_catalog.getdatabaseencoding() OPERATOR(pg_catalog.=) 'UTF8' "
-				"THEN pg_catalog.convert_to(pg_catalog.jsonb_extract_path_text(h, 'key'), 'UTF8') "
-				"ELSE pg_catalog.decode(pg_catalog.jsonb_extract_path_text(h, 'key'), 'hex') END FROM pg_catalog.jsonb_array_elements(d.headers) h), "
-				"ARRAY(SELECT coalesce(pg_catalog.convert_to(pg_catalog.jsonb_extract_path_text(h, 'value'), 'UTF8'), "
-				"pg_catalog.decode(pg_catalog.jsonb_extract_path_text(h, 'hex'), 'hex')) FROM pg_catalog.jsonb_array_elements(d.headers) h) "
-				"FROM millrace.dead_letters d WHERE d.source OPERATOR(pg_catalog.=) $1 AND d.topic OPERATOR(pg_catalog.=) $2 "
-				"AND d.partition OPERATOR(pg_catalog.=) ANY ($3) AND d.redrive_at IS NOT NULL "
-				"ORDER BY d.partition, d.\"offset\" LIMIT $4", lengthof(types), types);
+	mr_begin("read dead letters");
+	mr_spi_begin(&save);
+	mr_prepare(&plan, "SELECT d.id, d.partition, d.\"offset\", d.ts, d.key, d.value, "
+			   "ARRAY(SELECT CASE WHEN pg_catalog.getdatabaseencoding() OPERATOR(pg_catalog.=) 'UTF8' "
+			   "THEN pg_catalog.convert_to(pg_catalog.jsonb_extract_path_text(h, 'key'), 'UTF8') "
+			   "ELSE pg_catalog.decode(pg_catalog.jsonb_extract_path_text(h, 'key'), 'hex') END FROM pg_catalog.jsonb_array_elements(d.headers) h), "
+			   "ARRAY(SELECT coalesce(pg_catalog.convert_to(pg_catalog.jsonb_extract_path_text(h, 'value'), 'UTF8'), "
+			   "pg_catalog.decode(pg_catalog.jsonb_extract_path_text(h, 'hex'), 'hex')) FROM pg_catalog.jsonb_array_elements(d.headers) h) "
+			   "FROM millrace.dead_letters d WHERE d.source OPERATOR(pg_catalog.=) $1 AND d.topic OPERATOR(pg_catalog.=) $2 "
+			   "AND d.partition OPERATOR(pg_catalog.=) ANY ($3) AND d.redrive_at IS NOT NULL "
+			   "ORDER BY d.partition, d.\"offset\" LIMIT $4", lengthof(types), types);
 	SPI_execute_plan(plan, args, NULL, true, 0);
 	MemoryContextSwitchTo(caller);
 	*items = palloc0(sizeof(kfk_item) * (size_t) Max(SPI_processed, 1));
@@ -249,15 +249,15 @@ kfk_marked_letters(const kfk_source *source, kfk_partition *partitions, int n_pa
 		if (bytes > source->batch_bytes)
 			break;
 	}
-	kfk_owner_end(&save);
-	kfk_commit();
+	mr_spi_end(&save);
+	mr_commit();
 	return n;
 }
 
 /*
  * A letter in the transaction of its rows: deleted, with others that the same
  * message may have left, or if it failed again kept with its new error.  False:
- * it is gone, or no longer marked.  Within kfk_owner_begin(), behind the fence.
+ * it is gone, or no longer marked.  Within mr_spi_begin(), behind the fence.
  */
 bool
 kfk_settle_letter(const kfk_item *item)
@@ -268,11 +268,11 @@ kfk_settle_letter(const kfk_item *item)
 	static const Oid failed_types[] = {INT8OID, TEXTOID, TEXTOID, TEXTOID, TEXTOID};
 	Datum		args[] = {Int64GetDatum(item->letter), 0, 0, 0, 0};
 
-	kfk_prepare(&settled, "DELETE FROM millrace.dead_letters d USING millrace.dead_letters m WHERE m.id OPERATOR(pg_catalog.=) $1 "
-				"AND m.redrive_at IS NOT NULL AND d.source OPERATOR(pg_catalog.=) m.source AND d.topic OPERATOR(pg_catalog.=) m.topic "
-				"AND d.partition OPERATOR(pg_catalog.=) m.partition AND d.\"offset\" OPERATOR(pg_catalog.=) m.\"offset\"", 1, settled_types);
-	kfk_prepare(&failed, "UPDATE millrace.dead_letters SET redrive_at = NULL, attempts = attempts OPERATOR(pg_catalog.+) 1, "
-				"sqlstate = $2, error = $3, detail = $4, stage = $5 WHERE id OPERATOR(pg_catalog.=) $1 AND redrive_at IS NOT NULL", 5, failed_types);
+	mr_prepare(&settled, "DELETE FROM millrace.dead_letters d USING millrace.dead_letters m WHERE m.id OPERATOR(pg_catalog.=) $1 "
+			   "AND m.redrive_at IS NOT NULL AND d.source OPERATOR(pg_catalog.=) m.source AND d.topic OPERATOR(pg_catalog.=) m.topic "
+			   "AND d.partition OPERATOR(pg_catalog.=) m.partition AND d.\"offset\" OPERATOR(pg_catalog.=) m.\"offset\"", 1, settled_types);
+	mr_prepare(&failed, "UPDATE millrace.dead_letters SET redrive_at = NULL, attempts = attempts OPERATOR(pg_catalog.+) 1, "
+			   "sqlstate = $2, error = $3, detail = $4, stage = $5 WHERE id OPERATOR(pg_catalog.=) $1 AND redrive_at IS NOT NULL", 5, failed_types);
 	if (item->sqlstate == NULL)
 		SPI_execute_plan(settled, args, NULL, false, 0);
 	else

@@ -17,7 +17,7 @@
 #include "utils/builtins.h"
 #include "utils/timestamp.h"
 
-#include "stream/worker/owner.h"
+#include "core/spi_pg.h"
 
 #define NOTE_MS 1000			/* held back for so long: the lag is written */
 #define TELL_MS 10000			/* and for so long: why */
@@ -29,15 +29,15 @@ write_end(const kfk_source *source, kfk_partition *p, int64 high)
 	static SPIPlanPtr plan = NULL;
 	static const Oid types[] = {TEXTOID, INT4OID, INT8OID, INT8OID};
 	Datum		args[] = {CStringGetTextDatum(source->name), Int32GetDatum(p->partition), Int64GetDatum(p->epoch), Int64GetDatum(high)};
-	kfk_owner	save;
+	mr_owner_save save;
 
-	kfk_begin("note what is held back");
-	kfk_owner_begin(&save);
-	kfk_prepare(&plan, "UPDATE millrace.source_offsets SET high_watermark = $4 WHERE source OPERATOR(pg_catalog.=) $1 "
-				"AND partition OPERATOR(pg_catalog.=) $2 AND epoch OPERATOR(pg_catalog.=) $3", 4, types);
+	mr_begin("note what is held back");
+	mr_spi_begin(&save);
+	mr_prepare(&plan, "UPDATE millrace.source_offsets SET high_watermark = $4 WHERE source OPERATOR(pg_catalog.=) $1 "
+			   "AND partition OPERATOR(pg_catalog.=) $2 AND epoch OPERATOR(pg_catalog.=) $3", 4, types);
 	SPI_execute_plan(plan, args, NULL, false, 0);
-	kfk_owner_end(&save);
-	kfk_commit();
+	mr_spi_end(&save);
+	mr_commit();
 	p->held_high = high;
 }
 

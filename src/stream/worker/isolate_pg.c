@@ -70,7 +70,7 @@ kfk_batch(const kfk_source *source, kfk_partition *partitions, int n_partitions,
 
 		if (!kfk_know_schemas(source, items + done, len))
 		{
-			kfk_nap(pause_ms(attempt++));
+			mr_nap(pause_ms(attempt++));
 			kfk_check_source(source);
 			continue;
 		}
@@ -116,11 +116,11 @@ kfk_batch(const kfk_source *source, kfk_partition *partitions, int n_partitions,
 					limit = Max(len / 2, 1);
 				if (attempt > 1 || (error->sqlerrcode != ERRCODE_T_R_DEADLOCK_DETECTED && error->sqlerrcode != ERRCODE_T_R_SERIALIZATION_FAILURE))
 					kfk_report(source, "waiting", unpack_sql_state(error->sqlerrcode), error->message);
-				kfk_nap(pause_ms(attempt++));
+				mr_nap(pause_ms(attempt++));
 				kfk_check_source(source);
 				break;
 			case KFK_GONE:
-				kfk_nap(100);
+				mr_nap(100);
 				break;
 			case KFK_FENCED:
 				return KFK_FENCED;

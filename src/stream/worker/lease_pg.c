@@ -244,7 +244,7 @@ kfk_say(const kfk_source *source, kfk_share *s, int64 epoch, int64 claim, int64 
 	s->said = true;
 	s->nonce = w.nonce;
 	if (!kfk_control_say(source, &w, error, sizeof(error)))
-		ereport(LOG, (errmsg("source \"%s\", control topic \"%s\": %s", source->name, source->control_topic, kfk_plain(error))));
+		ereport(LOG, (errmsg("source \"%s\", control topic \"%s\": %s", source->name, source->control_topic, mr_plain(error))));
 }
 
 /* Say again that it is ours. */
@@ -317,7 +317,7 @@ kfk_share_may_commit(const kfk_source *source, const kfk_partition *partitions, 
 			ereport(ERROR,
 					(errcode(ERRCODE_CONNECTION_FAILURE),
 					 errmsg("the lease of partitions of source \"%s\" has run out: control topic \"%s\" does not answer", source->name, source->control_topic)));
-		kfk_wait_latch(2);
+		mr_wait_latch(2);
 		listen(source);
 	}
 }
@@ -337,9 +337,9 @@ kfk_share_begin(const kfk_source *source, char *error, size_t error_size)
 	cxt = AllocSetContextCreate(TopMemoryContext, "millrace shares", ALLOCSET_DEFAULT_SIZES);
 	last_nonce = pg_prng_uint64(&pg_global_prng_state) >> 2;
 	old = MemoryContextSwitchTo(cxt);
-	kfk_begin("read who we are");
+	mr_begin("read who we are");
 	me = psprintf("%s/%u/%s", mr_source_binding(), GetWALInsertionTimeLine(), source->name);
-	kfk_commit();
+	mr_commit();
 	shares = kfk_load_shares(source, &n_shares);
 	MemoryContextSwitchTo(old);
 	while (!kfk_control_at_end())
@@ -351,7 +351,7 @@ kfk_share_begin(const kfk_source *source, char *error, size_t error_size)
 			kfk_share_close();
 			return false;
 		}
-		kfk_wait_latch(2);
+		mr_wait_latch(2);
 	}
 	return true;
 }

@@ -23,8 +23,8 @@
 #include "utils/builtins.h"
 #include "utils/timestamp.h"
 
+#include "core/spi_pg.h"
 #include "stream/outbox.h"
-#include "stream/worker/owner.h"
 
 /* Of a stack trace: brokers bound headers and value together. */
 #define TRACE_BYTES 16384
@@ -123,7 +123,7 @@ headers_of(const kfk_source *source, const kfk_item *item, bool keep)
 }
 
 /*
- * Publish the item's message, a new dead letter.  Within kfk_owner_begin().
+ * Publish the item's message, a new dead letter.  Within mr_spi_begin().
  * ERROR, of a kind that is waited out, without an outbox or the right to use it.
  */
 void
@@ -144,7 +144,7 @@ kfk_publish_letter(const kfk_source *source, const kfk_item *item)
 
 	if (compat_server_aclcheck(GetForeignServerByName(server, false)->serverid, GetSessionUserId(), ACL_USAGE) != ACLCHECK_OK)
 		aclcheck_error(ACLCHECK_NO_PRIV, OBJECT_FOREIGN_SERVER, server);
-	kfk_prepare(&known, "SELECT 1 FROM millrace.outboxes WHERE server OPERATOR(pg_catalog.=) $1", 1, types);
+	mr_prepare(&known, "SELECT 1 FROM millrace.outboxes WHERE server OPERATOR(pg_catalog.=) $1", 1, types);
 	SPI_execute_plan(known, args, NULL, true, 1);
 	if (SPI_processed != 1)
 		ereport(ERROR,
@@ -153,7 +153,7 @@ kfk_publish_letter(const kfk_source *source, const kfk_item *item)
 	nulls[2] = m->key ? ' ' : 'n';
 	nulls[3] = keep ? ' ' : 'n';
 	nulls[5] = TIMESTAMP_NOT_FINITE(time) ? 'n' : ' ';
-	kfk_prepare(&plans[leaf], psprintf(KFK_OUTBOX_INSERT, leaf, leaf), lengthof(types), types);
+	mr_prepare(&plans[leaf], psprintf(KFK_OUTBOX_INSERT, leaf, leaf), lengthof(types), types);
 	SPI_execute_plan(plans[leaf], args, nulls, false, 0);
 	mr_change_at_commit(MR_CHANGE_OUTBOX, MyDatabaseId);
 }

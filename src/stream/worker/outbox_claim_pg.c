@@ -27,9 +27,9 @@
 #include "utils/timestamp.h"
 
 #include "core/failpoint.h"
+#include "core/process_pg.h"
+#include "core/spi_pg.h"
 #include "stream/outbox.h"
-#include "stream/worker/owner.h"
-#include "stream/worker/process.h"
 
 #define FETCH_ROWS 1000
 
@@ -77,14 +77,14 @@ kfk_outbox_load(kfk_outbox *outbox)
 	static SPIPlanPtr take_plan = NULL;
 	static const Oid types[] = {TEXTOID, INT8OID, TEXTOID, INT4OID};
 	Datum		args[] = {CStringGetTextDatum(outbox->server), Int64GetDatum(outbox->generation), 0, Int32GetDatum(MyProcPid)};
-	kfk_owner	save;
+	mr_owner_save save;
 	bool		found;
 
 	MR_FAILPOINT("outbox.load");
-	kfk_begin("take over the outbox");
+	mr_begin("take over the outbox");
 	args[2] = CStringGetTextDatum(mr_source_binding());
-	kfk_owner_begin(&save);
-	kfk_prepare(&read_plan,
+	mr_spi_begin(&save);
+	mr_prepare(&read_plan,
 			 "SELECT transactional_id, coalesce(options->>'progress_topic', '" KFK_OUTBOX_TOPIC "'), "
 			 "(options->>'batch_rows')::int8, (options->>'batch_bytes')::int8 "
 			 "FROM millrace.outboxes WHERE server = $1 AND generation = $2 AND bound_to = $3 AND state = 'running'", 3, types);
@@ -99,14 +99,14 @@ kfk_outbox_load(kfk_outbox *outbox)
 		outbox->batch_rows = (int) number_column(3, KFK_OUTBOX_ROWS);
 		outbox->batch_bytes = number_column(4, KFK_OUTBOX_BYTES);
 		MemoryContextSwitchTo(old);
-		kfk_prepare(&take_plan, "UPDATE millrace.outbox_progress SET epoch = epoch + 1, pid = $4 WHERE server = $1 RETURNING epoch", 4, types);
+		mr_prepare(&take_plan, "UPDATE millrace.outbox_progress SET epoch = epoch + 1, pid = $4 WHERE server = $1 RETURNING epoch", 4, types);
 		SPI_execute_plan(take_plan, args, NULL, false, 0);
 		found = SPI_processed == 1;
 		if (found)
 			outbox->epoch = number_column(1, 0);
 	}
-	kfk_owner_end(&save);
-	kfk_commit();
+	mr_spi_end(&save);
+	mr_commit();
 	return found;
 }
 
@@ -115,12 +115,12 @@ bool
 kfk_outbox_unchanged(const kfk_outbox *outbox)
 {
 	static SPIPlanPtr plan = NULL;
-	kfk_owner	save;
+	mr_owner_save save;
 	bool		unchanged;
 
-	kfk_begin("look at the outbox");
-	kfk_owner_begin(&save);
-	kfk_prepare(&plan, "SELECT 1 FROM millrace.outboxes WHERE server = $1 AND generation = $2 AND state = 'running'",
+	mr_begin("look at the outbox");
+	mr_spi_begin(&save);
+	mr_prepare(&plan, "SELECT 1 FROM millrace.outboxes WHERE server = $1 AND generation = $2 AND state = 'running'",
 			 2, (const Oid[]) {TEXTOID, INT8OID});
 	{
 		Datum		args[] = {CStringGetTextDatum(outbox->server), Int64GetDatum(outbox->generation)};
@@ -128,8 +128,8 @@ kfk_outbox_unchanged(const kfk_outbox *outbox)
 		SPI_execute_plan(plan, args, NULL, true, 1);
 	}
 	unchanged = SPI_processed == 1;
-	kfk_owner_end(&save);
-	kfk_commit();
+	mr_spi_end(&save);
+	mr_commit();
 	return unchanged;
 }
 
@@ -147,11 +147,11 @@ kfk_outbox_last_mark(const kfk_outbox *outbox, int64 *batch, bool *confirmed, bo
 	static SPIPlanPtr plan = NULL;
 	MemoryContext caller = CurrentMemoryContext;
 	char	   *mark = NULL;
-	kfk_owner	save;
+	mr_owner_save save;
 
-	kfk_begin("look at the progress");
-	kfk_owner_begin(&save);
-	kfk_prepare(&plan, "SELECT batch, confirmed, adopt, batch_id, last_upto FROM millrace.outbox_progress WHERE server = $1 AND epoch = $2",
+	mr_begin("look at the progress");
+	mr_spi_begin(&save);
+	mr_prepare(&plan, "SELECT batch, confirmed, adopt, batch_id, last_upto FROM millrace.outbox_progress WHERE server = $1 AND epoch = $2",
 			 2, (const Oid[]) {TEXTOID, INT8OID});
 	{
 		Datum		args[] = {CStringGetTextDatum(outbox->server), Int64GetDatum(outbox->epoch)};
@@ -169,8 +169,8 @@ kfk_outbox_last_mark(const kfk_outbox *outbox, int64 *batch, bool *confirmed, bo
 
 		mark = MemoryContextStrdup(caller, made);
 	}
-	kfk_owner_end(&save);
-	kfk_commit();
+	mr_spi_end(&save);
+	mr_commit();
 	return mark;
 }
 
@@ -180,17 +180,17 @@ kfk_outbox_adopt(const kfk_outbox *outbox, int64 batch)
 {
 	static SPIPlanPtr plan = NULL;
 	Datum		args[] = {CStringGetTextDatum(outbox->server), Int64GetDatum(outbox->epoch), Int64GetDatum(batch)};
-	kfk_owner	save;
+	mr_owner_save save;
 
-	kfk_begin("adopt the progress topic");
-	kfk_owner_begin(&save);
-	kfk_prepare(&plan, "UPDATE millrace.outbox_progress SET batch = greatest(batch, $3), confirmed = true, adopt = false, batch_id = NULL, last_upto = NULL "
+	mr_begin("adopt the progress topic");
+	mr_spi_begin(&save);
+	mr_prepare(&plan, "UPDATE millrace.outbox_progress SET batch = greatest(batch, $3), confirmed = true, adopt = false, batch_id = NULL, last_upto = NULL "
 			 "WHERE server = $1 AND epoch = $2", 3, (const Oid[]) {TEXTOID, INT8OID, INT8OID});
 	SPI_execute_plan(plan, args, NULL, false, 0);
 	if (SPI_processed != 1)
 		fenced(outbox);
-	kfk_owner_end(&save);
-	kfk_commit();
+	mr_spi_end(&save);
+	mr_commit();
 }
 
 /* ---- the next batch ---- */
@@ -216,7 +216,7 @@ read_place(const kfk_outbox *outbox, place *p)
 	static SPIPlanPtr plan = NULL;
 	Datum		args[] = {CStringGetTextDatum(outbox->server), Int64GetDatum(outbox->epoch)};
 
-	kfk_prepare(&plan, "SELECT batch, confirmed, done::text, upto::text, after_id, batch_id, last_id, last_upto, batch_messages, batch_bytes FROM millrace.outbox_progress "
+	mr_prepare(&plan, "SELECT batch, confirmed, done::text, upto::text, after_id, batch_id, last_id, last_upto, batch_messages, batch_bytes FROM millrace.outbox_progress "
 			 "WHERE server = $1 AND epoch = $2", 2, (const Oid[]) {TEXTOID, INT8OID});
 	SPI_execute_plan(plan, args, NULL, false, 1);
 	if (SPI_processed != 1)
@@ -247,7 +247,7 @@ write_place(const kfk_outbox *outbox, const place *p, int64 messages, int64 byte
 
 	nulls[5] = p->upto ? ' ' : 'n';
 	nulls[9] = p->last_upto ? ' ' : 'n';
-	kfk_prepare(&plan, "UPDATE millrace.outbox_progress SET batch = $3, confirmed = $4, done = $5::pg_snapshot, upto = $6::pg_snapshot, after_id = $7, "
+	mr_prepare(&plan, "UPDATE millrace.outbox_progress SET batch = $3, confirmed = $4, done = $5::pg_snapshot, upto = $6::pg_snapshot, after_id = $7, "
 			 "batch_id = $8, last_id = $9, last_upto = $10, batch_messages = $11, batch_bytes = $12, messages = messages + $13, bytes = bytes + $14, "
 			 "last_batch_at = CASE WHEN $13 > 0 THEN clock_timestamp() ELSE last_batch_at END WHERE server = $1 AND epoch = $2", 14, types);
 	SPI_execute_plan(plan, args, nulls, false, 0);
@@ -262,7 +262,7 @@ begin_tick(const kfk_outbox *outbox, place *p)
 	static SPIPlanPtr plan = NULL;
 	Datum		args[] = {CStringGetTextDatum(outbox->server), CStringGetTextDatum(p->done)};
 
-	kfk_prepare(&plan, "SELECT pg_current_snapshot()::text, min(id), max(id) FROM (" BEYOND("$2::pg_snapshot") ") m", 2, (const Oid[]) {TEXTOID, TEXTOID});
+	mr_prepare(&plan, "SELECT pg_current_snapshot()::text, min(id), max(id) FROM (" BEYOND("$2::pg_snapshot") ") m", 2, (const Oid[]) {TEXTOID, TEXTOID});
 	SPI_execute_plan(plan, args, NULL, false, 1);
 	if (number_column(3, -1) < 0)
 		return false;
@@ -362,7 +362,7 @@ read_messages(const kfk_outbox *outbox, const place *p, int64 last_id, kfk_outba
 	batch->bytes = 0;
 	batch->records = MemoryContextAlloc(batch->cxt, sizeof(kfk_record) * (size_t) outbox->batch_rows);
 	batch->ids = MemoryContextAlloc(batch->cxt, sizeof(int64) * (size_t) outbox->batch_rows);
-	kfk_prepare(&plan, "SELECT m.id, m.topic, m.key, CASE WHEN d.id IS NULL THEN m.value END, m.headers, coalesce(m.ts, m.at), "
+	mr_prepare(&plan, "SELECT m.id, m.topic, m.key, CASE WHEN d.id IS NULL THEN m.value END, m.headers, coalesce(m.ts, m.at), "
 			 "CASE WHEN d.id IS NOT NULL THEN octet_length(m.value)::int8 END "
 			 "FROM millrace.outbox m LEFT JOIN millrace.outbox_dead_letters d ON d.server = m.server AND d.id = m.id "
 			 "WHERE m.server = $1 AND m.id > $2 AND m.id <= $3 "
@@ -402,15 +402,15 @@ bool
 kfk_outbox_next(const kfk_outbox *outbox, bool confirm, kfk_outbatch *batch)
 {
 	place		p;
-	kfk_owner	save;
+	mr_owner_save save;
 	int64		messages = 0;
 	int64		bytes = 0;
 	bool		some = false;
 	bool		moved = confirm;
 
 	MR_FAILPOINT("outbox.before_claim");
-	kfk_begin("claim a batch");
-	kfk_owner_begin(&save);
+	mr_begin("claim a batch");
+	mr_spi_begin(&save);
 	read_place(outbox, &p);
 	if (!p.confirmed && !confirm)
 	{
@@ -459,8 +459,8 @@ kfk_outbox_next(const kfk_outbox *outbox, bool confirm, kfk_outbatch *batch)
 	if (moved)
 		write_place(outbox, &p, messages, bytes);
 	MR_FAILPOINT("outbox.claimed");
-	kfk_owner_end(&save);
-	kfk_commit();
+	mr_spi_end(&save);
+	mr_commit();
 	batch->confirmed = messages;
 	batch->confirmed_bytes = bytes;
 	if (some)

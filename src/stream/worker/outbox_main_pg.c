@@ -29,9 +29,9 @@
 #include "core/compat.h"
 #include "core/failpoint.h"
 #include "core/meter_pg.h"
+#include "core/process_pg.h"
 #include "core/shared_pg.h"
 #include "stream/outbox.h"
-#include "stream/worker/process.h"
 #include "stream/worker/source.h"
 
 #define IDLE_MS 1000			/* longest nap; publishing wakes us */
@@ -86,9 +86,9 @@ hear_events(const kfk_outbox *outbox)
 	while (producer && kfk_producer_event(producer, &event))
 		if (event.log)
 			ereport(event.level <= 4 ? LOG : DEBUG1,
-					(errmsg("outbox of server \"%s\": librdkafka: %s", outbox->server, kfk_plain(event.text))));
+					(errmsg("outbox of server \"%s\": librdkafka: %s", outbox->server, mr_plain(event.text))));
 		else
-			kfk_outbox_report(outbox, "waiting", "08006", kfk_plain(event.text));
+			kfk_outbox_report(outbox, "waiting", "08006", mr_plain(event.text));
 }
 
 /* Something did not work: say so, and begin again from the tables. */
@@ -102,8 +102,8 @@ give_up(const kfk_outbox *outbox, kfk_sent sent, const char *error)
 		kfk_outbox_report(outbox, "waiting", "55000", "another producer has this outbox's transactional id: it has been taken over");
 		proc_exit(1);
 	}
-	kfk_outbox_report(outbox, "waiting", "08006", kfk_plain(error));
-	kfk_wait_latch(IDLE_MS);
+	kfk_outbox_report(outbox, "waiting", "08006", mr_plain(error));
+	mr_wait_latch(IDLE_MS);
 }
 
 /*
@@ -133,7 +133,7 @@ settle(const kfk_outbox *outbox, const char *theirs)
 		kfk_outbox_halt(outbox,
 						psprintf("the last batch in progress topic \"%s\" is %s, this database's is %s: one of the two was restored, or lost; "
 								 "resume_outbox(accept_duplicates => true) goes on from what is here", outbox->progress_topic,
-								 theirs ? kfk_plain(theirs) : "none", ours ? ours : "none"));
+								 theirs ? mr_plain(theirs) : "none", ours ? ours : "none"));
 }
 
 /* Open the producer, end what an earlier one left, and settle what became of the last batch. */
@@ -147,12 +147,12 @@ open_producer(const kfk_outbox *outbox)
 	MemoryContext cxt = CurrentMemoryContext;
 
 	MR_FAILPOINT("outbox.open");
-	kfk_begin("read the server");
+	mr_begin("read the server");
 	MemoryContextSwitchTo(cxt);
 	kfk_server_settings(outbox->server, &settings);
 	for (int i = 0; i < settings.n; i++)
 		((const char **) settings.values)[i] = pstrdup(settings.values[i]);
-	kfk_commit();
+	mr_commit();
 	MemoryContextSwitchTo(cxt);
 	producer = kfk_producer_open(&settings, outbox->id, error, sizeof(error));
 	if (producer == NULL)
@@ -164,7 +164,7 @@ open_producer(const kfk_outbox *outbox)
 	{
 		hear_events(outbox);
 		check_outbox(outbox);
-		kfk_wait_latch(1);
+		mr_wait_latch(1);
 	}
 	MR_FAILPOINT("outbox.after_init");
 	if (sent != KFK_SENT_YES)
@@ -188,7 +188,7 @@ add(const kfk_outbox *outbox, const kfk_record *record, int64 mark, char *error,
 	kfk_sent	sent;
 
 	while ((sent = kfk_producer_add(producer, record, mark, CALL_MS, error, error_size)) == KFK_SENT_WAIT)
-		kfk_wait_latch(1);
+		mr_wait_latch(1);
 	return sent;
 }
 
@@ -219,7 +219,7 @@ send_batch(const kfk_outbox *outbox, const kfk_outbatch *batch)
 		while ((sent = kfk_producer_commit(producer, CALL_MS, error, sizeof(error))) == KFK_SENT_WAIT)
 		{
 			hear_events(outbox);
-			kfk_wait_latch(1);
+			mr_wait_latch(1);
 		}
 	MR_FAILPOINT("outbox.after_commit");
 	if (sent == KFK_SENT_YES)
@@ -228,7 +228,7 @@ send_batch(const kfk_outbox *outbox, const kfk_outbatch *batch)
 	if (refused >= 0 && refused < batch->n)
 	{
 		close_producer();
-		kfk_outbox_bury(outbox, batch->ids[refused], kfk_plain(error));
+		kfk_outbox_bury(outbox, batch->ids[refused], mr_plain(error));
 	}
 	else
 		give_up(outbox, sent, error);
@@ -304,7 +304,7 @@ turn(const kfk_outbox *outbox, kfk_outbatch *batch)
 		return;
 	}
 	pgstat_report_stat(true);
-	kfk_wait_latch(IDLE_MS);
+	mr_wait_latch(IDLE_MS);
 }
 
 /* Plans by the two indexes whatever the statistics say. */
@@ -349,14 +349,14 @@ millrace_outbox_main(Datum arg)
 		}
 		PG_CATCH();
 		{
-			ErrorData  *error = kfk_recover(cxt);
+			ErrorData  *error = mr_recover(cxt);
 
 			close_producer();
 			kfk_close_progress();
 			landed = false;
 			kfk_outbox_report(&outbox, "waiting", unpack_sql_state(error->sqlerrcode), error->message);
 			failures++;
-			kfk_wait_latch(kfk_pause_ms(failures));
+			mr_wait_latch(mr_pause_ms(failures));
 		}
 		PG_END_TRY();
 	}

@@ -15,7 +15,7 @@
 #include "miscadmin.h"
 #include "utils/timestamp.h"
 
-#include "stream/worker/process.h"
+#include "core/process_pg.h"
 
 #define ASK_MS 2000				/* for one answer of a broker */
 #define READ_MS 90000			/* longer than a transaction of another outbox can stay open */
@@ -100,7 +100,7 @@ kfk_read_progress(const kfk_outbox *outbox, const kfk_settings *settings, char *
 				snprintf(error, error_size, "topic \"%s\" could not be read to its end: a transaction of another outbox is open, or brokers are away", topic);
 				return close_reader(false);
 			}
-			kfk_wait_latch(10);
+			mr_wait_latch(10);
 			continue;
 		}
 		if (m.error)

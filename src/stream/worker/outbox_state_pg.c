@@ -24,10 +24,10 @@
 #include "utils/rel.h"
 #include "utils/timestamp.h"
 
+#include "core/process_pg.h"
 #include "core/shared_pg.h"
+#include "core/spi_pg.h"
 #include "stream/outbox.h"
-#include "stream/worker/owner.h"
-#include "stream/worker/process.h"
 
 /*
  * A message that the brokers will never take: put aside, and never read again.
@@ -39,18 +39,18 @@ kfk_outbox_bury(const kfk_outbox *outbox, int64 id, const char *error)
 	static SPIPlanPtr plan = NULL;
 	static const Oid types[] = {TEXTOID, INT8OID, TEXTOID, INT8OID};
 	Datum		args[] = {CStringGetTextDatum(outbox->server), Int64GetDatum(id), CStringGetTextDatum(error), Int64GetDatum(outbox->epoch)};
-	kfk_owner	save;
+	mr_owner_save save;
 
-	kfk_begin("put a message aside");
-	kfk_owner_begin(&save);
-	kfk_prepare(&plan, "WITH mine AS (UPDATE millrace.outbox_progress SET dead = dead + 1 WHERE server = $1 AND epoch = $4 RETURNING server) "
+	mr_begin("put a message aside");
+	mr_spi_begin(&save);
+	mr_prepare(&plan, "WITH mine AS (UPDATE millrace.outbox_progress SET dead = dead + 1 WHERE server = $1 AND epoch = $4 RETURNING server) "
 			 "INSERT INTO millrace.outbox_dead_letters AS d (server, id, topic, key, value, headers, at, error, shortened) "
 			 "SELECT m.server, m.id, m.topic, m.key, CASE WHEN NOT s.short THEN m.value END, m.headers, m.at, $3, s.short FROM millrace.outbox m CROSS JOIN mine, "
 			 "LATERAL (SELECT coalesce(m.value IS NOT NULL AND m.headers[1] = '" KFK_LETTER_HEADER "'::bytea, false) AS short) s "
 			 "WHERE m.server = mine.server AND m.id = $2 ON CONFLICT (server, id) DO UPDATE SET shortened = false, error = excluded.error", 4, types);
 	SPI_execute_plan(plan, args, NULL, false, 0);
-	kfk_owner_end(&save);
-	kfk_commit();
+	mr_spi_end(&save);
+	mr_commit();
 	ereport(LOG, (errmsg("outbox of server \"%s\": message " INT64_FORMAT " was refused: %s", outbox->server, id, error)));
 }
 
@@ -63,13 +63,13 @@ kfk_outbox_rotate(int leaf)
 {
 	char		name[NAMEDATALEN];
 	bool		empty;
-	kfk_owner	save;
+	mr_owner_save save;
 	Oid			oid;
 	Relation	rel;
 
 	snprintf(name, sizeof(name), "outbox_%d", leaf);
-	kfk_begin("rotate the outbox");
-	kfk_owner_begin(&save);
+	mr_begin("rotate the outbox");
+	mr_spi_begin(&save);
 	oid = get_relname_relid(name, get_namespace_oid("millrace", false));
 	empty = false;
 	if (ConditionalLockRelationOid(oid, AccessExclusiveLock))
@@ -87,8 +87,8 @@ kfk_outbox_rotate(int leaf)
 				SPI_execute(psprintf("TRUNCATE millrace.outbox_%d", leaf), false, 0);
 		}
 	}
-	kfk_owner_end(&save);
-	kfk_commit();
+	mr_spi_end(&save);
+	mr_commit();
 	return empty;
 }
 
@@ -101,25 +101,25 @@ write_state(const void *subject, const char *state, const char *sqlstate, const 
 	Datum		args[] = {CStringGetTextDatum(outbox->server), Int32GetDatum(MyProcPid), CStringGetTextDatum(state),
 	reason ? CStringGetTextDatum(reason) : 0, sqlstate ? CStringGetTextDatum(sqlstate) : 0};
 	char		nulls[] = "     ";
-	kfk_owner	save;
+	mr_owner_save save;
 
 	nulls[3] = reason ? ' ' : 'n';
 	nulls[4] = sqlstate ? ' ' : 'n';
-	kfk_owner_begin(&save);
-	kfk_prepare(&plan, "UPDATE millrace.outbox_progress SET pid = $2, since = CASE WHEN state = $3 AND pid = $2 THEN since ELSE now() END, "
+	mr_spi_begin(&save);
+	mr_prepare(&plan, "UPDATE millrace.outbox_progress SET pid = $2, since = CASE WHEN state = $3 AND pid = $2 THEN since ELSE now() END, "
 				 "state = $3, reason = $4, sqlstate = $5, errors = errors + CASE WHEN $5 IS NULL THEN 0 ELSE 1 END, "
 				 "last_error = CASE WHEN $5 IS NULL THEN last_error ELSE $4 END, last_error_at = CASE WHEN $5 IS NULL THEN last_error_at ELSE now() END "
 				 "WHERE server = $1", 5, types);
 	SPI_execute_plan(plan, args, nulls, false, 0);
-	kfk_owner_end(&save);
+	mr_spi_end(&save);
 }
 
 /* Say in outbox_progress what this worker is doing, and why; outside a transaction. */
 void
 kfk_outbox_report(const kfk_outbox *outbox, const char *state, const char *sqlstate, const char *reason)
 {
-	kfk_tell(psprintf("outbox of server \"%s\"", outbox->server), psprintf("millrace outbox %s", outbox->server),
-			 outbox, write_state, state, sqlstate, reason);
+	mr_tell(psprintf("outbox of server \"%s\"", outbox->server), psprintf("millrace outbox %s", outbox->server),
+			outbox, write_state, state, sqlstate, reason);
 }
 
 /* Halt the outbox, with the reason for its users, and end this worker. */
@@ -129,15 +129,15 @@ kfk_outbox_halt(const kfk_outbox *outbox, const char *reason)
 	static SPIPlanPtr plan = NULL;
 	static const Oid types[] = {TEXTOID, TEXTOID, INT8OID};
 	Datum		args[] = {CStringGetTextDatum(outbox->server), CStringGetTextDatum(reason), Int64GetDatum(outbox->generation)};
-	kfk_owner	save;
+	mr_owner_save save;
 
-	kfk_begin("halt");
-	kfk_owner_begin(&save);
-	kfk_prepare(&plan, "UPDATE millrace.outboxes SET state = 'halted', reason = $2, state_since = now(), generation = generation + 1 "
+	mr_begin("halt");
+	mr_spi_begin(&save);
+	mr_prepare(&plan, "UPDATE millrace.outboxes SET state = 'halted', reason = $2, state_since = now(), generation = generation + 1 "
 			 "WHERE server = $1 AND generation = $3 AND state = 'running'", 3, types);
 	SPI_execute_plan(plan, args, NULL, false, 0);
-	kfk_owner_end(&save);
-	kfk_commit();
+	mr_spi_end(&save);
+	mr_commit();
 	kfk_outbox_report(outbox, "stopped", NULL, reason);
 	proc_exit(0);
 }

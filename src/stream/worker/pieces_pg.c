@@ -202,7 +202,7 @@ insert_piece(const kfk_source *source, kfk_target *target, kfk_item *items, int 
 		watching = false;
 		MemoryContextSwitchTo(cxt);
 		failure->error = CopyErrorData();
-		if (!kfk_is_data_error(failure->error->sqlerrcode))
+		if (!mr_is_data_error(failure->error->sqlerrcode))
 			PG_RE_THROW();
 		*at = guess(source, items, n, failure->error->sqlerrcode);
 		FlushErrorState();

@@ -29,7 +29,7 @@
 #include "utils/memutils.h"
 #include "utils/timestamp.h"
 
-#include "stream/worker/owner.h"
+#include "core/spi_pg.h"
 
 #define COUNT_MS 5000			/* a count of the table is believed no longer */
 #define SHOWN 200				/* bytes of the last error in a reason */
@@ -84,19 +84,19 @@ count_letters(const kfk_source *source)
 	static SPIPlanPtr plan = NULL;
 	static const Oid types[] = {TEXTOID};
 	Datum		args[] = {CStringGetTextDatum(source->name)};
-	kfk_owner	save;
+	mr_owner_save save;
 	bool		null;
 
-	kfk_owner_begin(&save);
-	kfk_prepare(&plan, "SELECT pg_catalog.count(*), coalesce(pg_catalog.sum(coalesce(pg_catalog.octet_length(key), 0)::pg_catalog.int8 "
-				"OPERATOR(pg_catalog.+) coalesce(pg_catalog.octet_length(value), 0)::pg_catalog.int8), 0)::pg_catalog.int8 "
-				"FROM millrace.dead_letters WHERE source OPERATOR(pg_catalog.=) $1", 1, types);
+	mr_spi_begin(&save);
+	mr_prepare(&plan, "SELECT pg_catalog.count(*), coalesce(pg_catalog.sum(coalesce(pg_catalog.octet_length(key), 0)::pg_catalog.int8 "
+			   "OPERATOR(pg_catalog.+) coalesce(pg_catalog.octet_length(value), 0)::pg_catalog.int8), 0)::pg_catalog.int8 "
+			   "FROM millrace.dead_letters WHERE source OPERATOR(pg_catalog.=) $1", 1, types);
 	SPI_execute_plan(plan, args, NULL, true, 0);
 	counted.letters = DatumGetInt64(SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1, &null));
 	counted.bytes = DatumGetInt64(SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 2, &null));
 	since = (tally) {0, 0};
 	counted_at = GetCurrentTimestamp();
-	kfk_owner_end(&save);
+	mr_spi_end(&save);
 }
 
 /* With these more in the table, would a bound be exceeded?  Others: as many workers as are believed to do as we did. */

@@ -63,7 +63,7 @@ await(kfk_question *question)
 	PG_TRY();
 	{
 		while (!kfk_ask_turn(question))
-			kfk_nap(TURN_MS);
+			mr_nap(TURN_MS);
 	}
 	PG_CATCH();
 	{
@@ -194,9 +194,9 @@ fetch(const kfk_source *source, const kfk_registry *registry, uint32 id)
 			schema = psprintf("{\"references\": [%s], \"type\": %s}", g.before.data, schema);
 		if (schema != NULL)
 		{
-			kfk_begin("store a schema");
+			mr_begin("store a schema");
 			kfk_store_schema(source->server, id, schema);
-			kfk_commit();
+			mr_commit();
 			good = true;
 		}
 	}
@@ -232,11 +232,11 @@ know(const kfk_source *source, const void *data, size_t len, bool *seen_any, uin
 	*seen = id;
 	if (kfk_schema_cached(id))
 		return true;
-	kfk_begin("look up a schema");
+	mr_begin("look up a schema");
 	known = kfk_schema(unconstify(kfk_source *, source), id) != NULL;
 	if (!known)
 		kfk_registry_of(source->server, &registry);
-	kfk_commit();
+	mr_commit();
 	return known || registry.url == NULL || fetch(source, &registry, id);
 }
 

@@ -16,7 +16,7 @@
 #include "catalog/pg_type.h"
 #include "utils/builtins.h"
 
-#include "stream/worker/owner.h"
+#include "core/spi_pg.h"
 
 /* Set the end of a partition that is claimed for the first time, and where it begins beside it. */
 void
@@ -26,8 +26,8 @@ kfk_bound_replay(const kfk_source *source, int32 partition, int64 end)
 	static const Oid types[] = {TEXTOID, INT4OID, INT8OID};
 	Datum		args[] = {CStringGetTextDatum(source->name), Int32GetDatum(partition), Int64GetDatum(end)};
 
-	kfk_prepare(&plan, "UPDATE millrace.source_offsets SET to_offset = $3, from_offset = least(coalesce(from_offset, next_offset), $3) "
-				"WHERE source OPERATOR(pg_catalog.=) $1 AND partition OPERATOR(pg_catalog.=) $2 AND owner_pid IS NULL", 3, types);
+	mr_prepare(&plan, "UPDATE millrace.source_offsets SET to_offset = $3, from_offset = least(coalesce(from_offset, next_offset), $3) "
+			   "WHERE source OPERATOR(pg_catalog.=) $1 AND partition OPERATOR(pg_catalog.=) $2 AND owner_pid IS NULL", 3, types);
 	SPI_execute_plan(plan, args, NULL, false, 0);
 }
 
@@ -62,7 +62,7 @@ kfk_replay_over(const kfk_source *source, const kfk_partition *partitions, int n
 	static SPIPlanPtr plan = NULL;
 	static const Oid types[] = {TEXTOID, INT8OID};
 	Datum		args[] = {CStringGetTextDatum(source->name), Int64GetDatum(source->generation)};
-	kfk_owner	save;
+	mr_owner_save save;
 	bool		over;
 
 	if (!source->replay)
@@ -70,15 +70,15 @@ kfk_replay_over(const kfk_source *source, const kfk_partition *partitions, int n
 	for (int i = 0; i < n; i++)
 		if (partitions[i].next_offset < partitions[i].end)
 			return false;
-	kfk_begin("finish the replay");
-	kfk_owner_begin(&save);
-	kfk_prepare(&plan, "UPDATE millrace.sources s SET state = 'finished', state_since = pg_catalog.now(), generation = generation OPERATOR(pg_catalog.+) 1 "
-				"WHERE name OPERATOR(pg_catalog.=) $1 AND generation OPERATOR(pg_catalog.=) $2 AND state OPERATOR(pg_catalog.=) 'running' "
-				"AND NOT EXISTS (SELECT FROM millrace.source_offsets o WHERE o.source OPERATOR(pg_catalog.=) $1 "
-				"AND (o.owner_pid IS NULL OR o.next_offset OPERATOR(pg_catalog.<) o.to_offset))", 2, types);
+	mr_begin("finish the replay");
+	mr_spi_begin(&save);
+	mr_prepare(&plan, "UPDATE millrace.sources s SET state = 'finished', state_since = pg_catalog.now(), generation = generation OPERATOR(pg_catalog.+) 1 "
+			   "WHERE name OPERATOR(pg_catalog.=) $1 AND generation OPERATOR(pg_catalog.=) $2 AND state OPERATOR(pg_catalog.=) 'running' "
+			   "AND NOT EXISTS (SELECT FROM millrace.source_offsets o WHERE o.source OPERATOR(pg_catalog.=) $1 "
+			   "AND (o.owner_pid IS NULL OR o.next_offset OPERATOR(pg_catalog.<) o.to_offset))", 2, types);
 	SPI_execute_plan(plan, args, NULL, false, 0);
 	over = SPI_processed > 0;
-	kfk_owner_end(&save);
-	kfk_commit();
+	mr_spi_end(&save);
+	mr_commit();
 	return over;
 }

@@ -152,7 +152,7 @@ take_fault(kfk_work *w, kfk_item *item, const kfk_fault *why, const char *detail
 {
 	int			sqlstate = MAKE_SQLSTATE(why->sqlstate[0], why->sqlstate[1], why->sqlstate[2], why->sqlstate[3], why->sqlstate[4]);
 
-	if (!kfk_is_data_error(sqlstate))
+	if (!mr_is_data_error(sqlstate))
 		ereport(ERROR,
 				(errcode(sqlstate),
 				 errmsg("%s", why->message)));
@@ -311,7 +311,7 @@ kfk_target_decode(kfk_target *target, const kfk_source *source, kfk_item *items,
 
 			MemoryContextSwitchTo(cxt);
 			error = CopyErrorData();
-			if (!pw->protected || !kfk_is_data_error(error->sqlerrcode))
+			if (!pw->protected || !mr_is_data_error(error->sqlerrcode))
 				PG_RE_THROW();
 			FlushErrorState();
 			RollbackAndReleaseCurrentSubTransaction();

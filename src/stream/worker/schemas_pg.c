@@ -23,8 +23,8 @@
 #include "utils/memutils.h"
 
 #include "core/compat.h"
+#include "core/spi_pg.h"
 #include "stream/worker/avro.h"
-#include "stream/worker/owner.h"
 
 PG_FUNCTION_INFO_V1(millrace_add_avro_schema);
 
@@ -67,10 +67,10 @@ stored(const char *server, uint32 id)
 	Datum		args[] = {CStringGetTextDatum(server), Int64GetDatum((int64) id)};
 	MemoryContext caller = CurrentMemoryContext;
 	char	   *text = NULL;
-	kfk_owner	save;
+	mr_owner_save save;
 
-	kfk_owner_begin(&save);
-	kfk_prepare(&plan, "SELECT schema FROM millrace.avro_schemas WHERE server OPERATOR(pg_catalog.=) $1 AND id OPERATOR(pg_catalog.=) $2",
+	mr_spi_begin(&save);
+	mr_prepare(&plan, "SELECT schema FROM millrace.avro_schemas WHERE server OPERATOR(pg_catalog.=) $1 AND id OPERATOR(pg_catalog.=) $2",
 				   lengthof(types), types);
 	SPI_execute_plan(plan, args, NULL, true, 1);
 	if (SPI_processed == 1)
@@ -79,7 +79,7 @@ stored(const char *server, uint32 id)
 
 		text = MemoryContextStrdup(caller, found);
 	}
-	kfk_owner_end(&save);
+	mr_spi_end(&save);
 	return text;
 }
 
@@ -131,11 +131,11 @@ kfk_store_schema(const char *server, uint32 id, const char *text)
 	Oid			types[] = {TEXTOID, INT8OID, TEXTOID};
 	Datum		args[] = {CStringGetTextDatum(server), Int64GetDatum((int64) id), CStringGetTextDatum(text)};
 	MemoryContext cxt = AllocSetContextCreate(CurrentMemoryContext, "schema to be stored", ALLOCSET_DEFAULT_SIZES);
-	kfk_owner	save;
+	mr_owner_save save;
 
 	(void) parse(text, cxt, ERRCODE_INVALID_PARAMETER_VALUE);
 	MemoryContextDelete(cxt);
-	kfk_owner_begin(&save);
+	mr_spi_begin(&save);
 	if (SPI_execute_with_args("INSERT INTO millrace.avro_schemas AS s (server, id, schema) VALUES ($1, $2, $3) "
 							  "ON CONFLICT (server, id) DO UPDATE SET schema = s.schema WHERE s.schema OPERATOR(pg_catalog.=) $3",
 							  lengthof(types), types, args, NULL, false, 0) != SPI_OK_INSERT || SPI_processed != 1)
@@ -143,7 +143,7 @@ kfk_store_schema(const char *server, uint32 id, const char *text)
 				(errcode(ERRCODE_UNIQUE_VIOLATION),
 				 errmsg("Avro schema %u of server \"%s\" is another one already", id, server),
 				 errdetail("Registries never change the schema of an id, and messages may have been read with it.")));
-	kfk_owner_end(&save);
+	mr_spi_end(&save);
 }
 
 /* millrace.add_avro_schema(server text, id bigint, schema text) -> void */

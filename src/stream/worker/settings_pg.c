@@ -18,9 +18,9 @@
 #include "utils/memutils.h"
 
 #include "core/address.h"
+#include "core/spi_pg.h"
 #include "stream/kafka_options.h"
 #include "stream/stream.h"
-#include "stream/worker/owner.h"
 #include "stream/worker/registry.h"
 #include "stream/worker/scalar.h"
 
@@ -223,11 +223,11 @@ kfk_load_source(kfk_source *source)
 	static SPIPlanPtr plan = NULL;
 	Oid			type = TEXTOID;
 	Datum		arg = CStringGetTextDatum(source->name);
-	kfk_owner	save;
+	mr_owner_save save;
 	bool		found = false;
 
-	kfk_owner_begin(&save);
-	kfk_prepare(&plan, "SELECT server, topic, target, owner, cluster_id, generation, coalesce(partitions, 0), options, "
+	mr_spi_begin(&save);
+	mr_prepare(&plan, "SELECT server, topic, target, owner, cluster_id, generation, coalesce(partitions, 0), options, "
 				   "state OPERATOR(pg_catalog.=) 'running', bound_to, coalesce(workers_now, 0), replay_of IS NOT NULL "
 				   "FROM millrace.sources WHERE name OPERATOR(pg_catalog.=) $1", 1, &type);
 	SPI_execute_plan(plan, &arg, NULL, true, 1);
@@ -265,7 +265,7 @@ kfk_load_source(kfk_source *source)
 			MemoryContextSwitchTo(old);
 		}
 	}
-	kfk_owner_end(&save);
+	mr_spi_end(&save);
 	return found;
 }
 
@@ -276,19 +276,19 @@ kfk_source_unchanged(const kfk_source *source, int *workers)
 	static SPIPlanPtr plan = NULL;
 	Oid			types[] = {TEXTOID, INT8OID, TEXTOID};
 	Datum		args[] = {CStringGetTextDatum(source->name), Int64GetDatum(source->generation), CStringGetTextDatum(mr_source_binding())};
-	kfk_owner	save;
+	mr_owner_save save;
 	bool		unchanged;
 	bool		null;
 
-	kfk_owner_begin(&save);
-	kfk_prepare(&plan, "SELECT coalesce(workers_now, 0) FROM millrace.sources WHERE name OPERATOR(pg_catalog.=) $1 "
+	mr_spi_begin(&save);
+	mr_prepare(&plan, "SELECT coalesce(workers_now, 0) FROM millrace.sources WHERE name OPERATOR(pg_catalog.=) $1 "
 				   "AND generation OPERATOR(pg_catalog.=) $2 AND bound_to OPERATOR(pg_catalog.=) $3 "
 				   "AND state OPERATOR(pg_catalog.=) 'running'", 3, types);
 	SPI_execute_plan(plan, args, NULL, true, 1);
 	unchanged = SPI_processed == 1;
 	if (unchanged)
 		*workers = DatumGetInt32(SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1, &null));
-	kfk_owner_end(&save);
+	mr_spi_end(&save);
 	return unchanged;
 }
 

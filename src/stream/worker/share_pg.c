@@ -311,7 +311,7 @@ kfk_share_open(const kfk_source *source, kfk_client *client, char *error, size_t
 		settled = true;
 		for (int i = 0; i < n_shares; i++)
 			settled = settled && !shares[i].said;
-		kfk_wait_latch(2);
+		mr_wait_latch(2);
 	}
 	return true;
 }

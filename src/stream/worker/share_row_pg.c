@@ -21,7 +21,7 @@
 #include "utils/builtins.h"
 #include "utils/memutils.h"
 
-#include "stream/worker/owner.h"
+#include "core/spi_pg.h"
 
 /* A column of the last statement's first row as bigint. */
 static int64
@@ -47,31 +47,31 @@ run(SPIPlanPtr *plan, const char *sql, const kfk_source *source, const kfk_share
 
 	nulls[4] = text ? ' ' : 'n';
 	nulls[5] = other ? ' ' : 'n';
-	kfk_prepare(plan, sql, 6, types);
+	mr_prepare(plan, sql, 6, types);
 	SPI_execute_plan(*plan, args, nulls, false, 0);
 	return SPI_processed > 0;
 }
 
 /* Begin a change of a source's shares.  False: the source is no longer what we know. */
 static bool
-change(const kfk_source *source, kfk_owner *save)
+change(const kfk_source *source, mr_owner_save *save)
 {
 	static SPIPlanPtr plan = NULL;
 	static const Oid types[] = {TEXTOID, INT8OID};
 	Datum		args[] = {CStringGetTextDatum(source->name), Int64GetDatum(source->generation)};
 
-	kfk_begin("change who reads a partition");
-	kfk_owner_begin(save);
-	kfk_prepare(&plan, "SELECT FROM millrace.sources WHERE name OPERATOR(pg_catalog.=) $1 AND generation OPERATOR(pg_catalog.=) $2 FOR SHARE", 2, types);
+	mr_begin("change who reads a partition");
+	mr_spi_begin(save);
+	mr_prepare(&plan, "SELECT FROM millrace.sources WHERE name OPERATOR(pg_catalog.=) $1 AND generation OPERATOR(pg_catalog.=) $2 FOR SHARE", 2, types);
 	SPI_execute_plan(plan, args, NULL, false, 0);
 	return SPI_processed == 1;
 }
 
 static bool
-end_change(const kfk_owner *save, bool done)
+end_change(const mr_owner_save *save, bool done)
 {
-	kfk_owner_end(save);
-	kfk_commit();
+	mr_spi_end(save);
+	mr_commit();
 	return done;
 }
 
@@ -94,22 +94,22 @@ kfk_load_shares(const kfk_source *source, int *n)
 	Datum		args[] = {CStringGetTextDatum(source->name), 0, Int32GetDatum(source->worker), Int32GetDatum(source->workers)};
 	MemoryContext caller = CurrentMemoryContext;
 	kfk_share  *shares;
-	kfk_owner	save;
+	mr_owner_save save;
 	int			listed = 0;
 
 	for (int p = -1; (p = bms_next_member(mine, p)) >= 0;)
 		numbers[listed++] = Int32GetDatum(p);
 	args[1] = PointerGetDatum(construct_array(numbers, listed, INT4OID, sizeof(int32), true, TYPALIGN_INT));
-	kfk_begin("read who reads a partition");
-	kfk_owner_begin(&save);
-	kfk_prepare(&insert, "INSERT INTO millrace.source_shares (source, partition) SELECT s.name, p FROM millrace.sources s, pg_catalog.unnest($2) p "
-				"WHERE s.name OPERATOR(pg_catalog.=) $1 ON CONFLICT DO NOTHING", 4, types);
+	mr_begin("read who reads a partition");
+	mr_spi_begin(&save);
+	mr_prepare(&insert, "INSERT INTO millrace.source_shares (source, partition) SELECT s.name, p FROM millrace.sources s, pg_catalog.unnest($2) p "
+			   "WHERE s.name OPERATOR(pg_catalog.=) $1 ON CONFLICT DO NOTHING", 4, types);
 	SPI_execute_plan(insert, args, NULL, false, 0);
-	kfk_prepare(&read, "SELECT s.partition::pg_catalog.int8, s.epoch, s.claim_epoch, s.from_offset, o.next_offset, s.take_over::pg_catalog.int4::pg_catalog.int8, "
-				"s.accept_duplicates::pg_catalog.int4::pg_catalog.int8, s.state, s.identity, (s.claim_offset IS NOT NULL)::pg_catalog.int4::pg_catalog.int8, s.reason FROM millrace.source_shares s "
-				"LEFT JOIN millrace.source_offsets o ON o.source OPERATOR(pg_catalog.=) s.source AND o.partition OPERATOR(pg_catalog.=) s.partition "
-				"WHERE s.source OPERATOR(pg_catalog.=) $1 AND (s.partition OPERATOR(pg_catalog.=) ANY ($2) OR "
-				"s.state IN ('releasing', 'released') AND s.partition OPERATOR(pg_catalog.%) $4 OPERATOR(pg_catalog.=) $3) ORDER BY 1", 4, types);
+	mr_prepare(&read, "SELECT s.partition::pg_catalog.int8, s.epoch, s.claim_epoch, s.from_offset, o.next_offset, s.take_over::pg_catalog.int4::pg_catalog.int8, "
+			   "s.accept_duplicates::pg_catalog.int4::pg_catalog.int8, s.state, s.identity, (s.claim_offset IS NOT NULL)::pg_catalog.int4::pg_catalog.int8, s.reason FROM millrace.source_shares s "
+			   "LEFT JOIN millrace.source_offsets o ON o.source OPERATOR(pg_catalog.=) s.source AND o.partition OPERATOR(pg_catalog.=) s.partition "
+			   "WHERE s.source OPERATOR(pg_catalog.=) $1 AND (s.partition OPERATOR(pg_catalog.=) ANY ($2) OR "
+			   "s.state IN ('releasing', 'released') AND s.partition OPERATOR(pg_catalog.%) $4 OPERATOR(pg_catalog.=) $3) ORDER BY 1", 4, types);
 	SPI_execute_plan(read, args, NULL, false, 0);	/* sees what was inserted */
 	*n = (int) SPI_processed;
 	shares = MemoryContextAllocZero(caller, sizeof(*shares) * (size_t) (*n + 1));
@@ -134,8 +134,8 @@ kfk_load_shares(const kfk_source *source, int *n)
 		s->identity = identity ? MemoryContextStrdup(caller, identity) : NULL;
 		s->next_start = -1;
 	}
-	kfk_owner_end(&save);
-	kfk_commit();
+	mr_spi_end(&save);
+	mr_commit();
 	return shares;
 }
 
@@ -144,7 +144,7 @@ bool
 kfk_note_claim(const kfk_source *source, const kfk_share *s, int64 epoch, int64 start, const char *doubled)
 {
 	static SPIPlanPtr plan = NULL;
-	kfk_owner	save;
+	mr_owner_save save;
 
 	return end_change(&save, change(source, &save) &&
 					  run(&plan, "UPDATE millrace.source_shares SET claim_epoch = $3, claim_offset = $4, doubled = $5::pg_catalog.int8range, missing = NULL, held_by = $6 "
@@ -158,7 +158,7 @@ kfk_note_owned(const kfk_source *source, const kfk_share *s, const char *identit
 	static SPIPlanPtr own = NULL;
 	static SPIPlanPtr place = NULL;
 	static SPIPlanPtr unmark = NULL;
-	kfk_owner	save;
+	mr_owner_save save;
 	bool		ours = change(source, &save) &&
 		run(&own, ENTER("owned") "epoch = $3, start_offset = $4, identity = $5, held_by = $5, reason = NULL, claim_offset = NULL, take_over = false, from_offset = NULL, accept_duplicates = false "
 			OF_IT IS_IN("taking"), source, s, s->ruling.epoch, s->ruling.start, identity, NULL);
@@ -178,7 +178,7 @@ bool
 kfk_note_released(const kfk_source *source, const kfk_share *s)
 {
 	static SPIPlanPtr plan = NULL;
-	kfk_owner	save;
+	mr_owner_save save;
 
 	return end_change(&save, change(source, &save) &&
 					  run(&plan, ENTER("released") "reason = NULL, held_by = $5, epoch = GREATEST(epoch, claim_epoch) " OF_IT IS_IN("releasing"),
@@ -190,7 +190,7 @@ bool
 kfk_note_promoted(const kfk_source *source, const kfk_share *s)
 {
 	static SPIPlanPtr plan = NULL;
-	kfk_owner	save;
+	mr_owner_save save;
 
 	return end_change(&save, change(source, &save) &&
 					  run(&plan, ENTER("taking") "take_over = true, accept_duplicates = true, from_offset = $3 " OF_IT IS_IN("owned"),
@@ -210,7 +210,7 @@ kfk_note_lost(const kfk_source *source, const kfk_share *s)
 	static SPIPlanPtr lose = NULL;
 	static SPIPlanPtr ranges = NULL;
 	static SPIPlanPtr fence = NULL;
-	kfk_owner	save;
+	mr_owner_save save;
 	bool		ours = change(source, &save) &&
 		run(&lose, ENTER("lost") "held_by = $5, reason = $6, take_over = false, from_offset = NULL " OF_IT "AND state IN ('owned', 'taking')",
 			source, s, 0, 0, s->known ? s->ruling.owner : NULL, s->reason);
@@ -230,7 +230,7 @@ kfk_all_lost(const kfk_source *source)
 {
 	static SPIPlanPtr plan = NULL;
 	static const kfk_share none = {0};
-	kfk_owner	save;
+	mr_owner_save save;
 
 	return end_change(&save, change(source, &save) &&
 					  !run(&plan, "SELECT FROM millrace.source_shares WHERE source OPERATOR(pg_catalog.=) $1 AND state NOT IN ('lost', 'released') LIMIT 1",
@@ -242,7 +242,7 @@ void
 kfk_note_reason(const kfk_source *source, const kfk_share *s)
 {
 	static SPIPlanPtr plan = NULL;
-	kfk_owner	save;
+	mr_owner_save save;
 
 	(void) end_change(&save, change(source, &save) &&
 					  run(&plan, "UPDATE millrace.source_shares SET reason = $5, held_by = $6 " OF_IT "AND (reason, held_by) IS DISTINCT FROM ($5, $6)",

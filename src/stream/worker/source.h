@@ -40,9 +40,9 @@
 #include "utils/elog.h"
 #include "utils/palloc.h"
 
+#include "core/process_pg.h"
 #include "stream/worker/format.h"
 #include "stream/worker/kafka.h"
-#include "stream/worker/process.h"
 
 /* What becomes of a message without a value. */
 typedef enum kfk_tombstones
@@ -285,7 +285,7 @@ extern void kfk_check_rate(const kfk_source *source);	/* outside a transaction; 
 extern void kfk_stop_full(const kfk_source *source) __attribute__((noreturn));
 
 /* replay_pg.c */
-extern void kfk_bound_replay(const kfk_source *source, int32 partition, int64 end);	/* in a transaction, within kfk_owner_begin() */
+extern void kfk_bound_replay(const kfk_source *source, int32 partition, int64 end);	/* in a transaction, within mr_spi_begin() */
 extern bool kfk_cut_message(kfk_client *client, const kfk_source *source, kfk_partition *partition, kfk_message *message);
 extern bool kfk_replay_over(const kfk_source *source, const kfk_partition *partitions, int n);
 

@@ -96,7 +96,7 @@ wait_for_messages(int timeout_ms)
 		make_wait_set();
 	WaitEventSetWait(wait_set, timeout_ms, &event, 1, PG_WAIT_EXTENSION);
 	ResetLatch(MyLatch);
-	kfk_answer_server();
+	mr_answer_server();
 }
 
 /* Once a second, or when told of a change: end if the source is paused, halted, dropped or was changed. */
@@ -110,9 +110,9 @@ kfk_check_source(const kfk_source *source)
 
 	if (!mr_worker_changed() && now - checked < CHECK_MS * INT64CONST(1000))
 		return;
-	kfk_begin("look at the source");
+	mr_begin("look at the source");
 	unchanged = kfk_source_unchanged(source, &workers);
-	kfk_commit();
+	mr_commit();
 	checked = now;
 	kfk_share_listen(source);
 	if (!unchanged)
@@ -132,7 +132,7 @@ hear_events(const kfk_source *source)
 
 	while (kfk_next_event(client, &event))
 	{
-		const char *text = kfk_plain(event.text);
+		const char *text = mr_plain(event.text);
 
 		if (!event.log)
 		{
@@ -150,7 +150,7 @@ hear_events(const kfk_source *source)
 static char *
 cause(const char *error)
 {
-	return trouble[0] ? psprintf("%s (%s)", trouble, kfk_plain(error)) : kfk_plain(error);
+	return trouble[0] ? psprintf("%s (%s)", trouble, mr_plain(error)) : mr_plain(error);
 }
 
 /* What the worker lacks though it runs; NULL: nothing. */
@@ -240,11 +240,11 @@ open_client(kfk_source *source, MemoryContext claims)
 	trouble[0] = '\0';
 	MR_FAILPOINT("source.open");
 	rescaled = false;
-	kfk_begin("read the source");
+	mr_begin("read the source");
 	ours = kfk_load_source(source);
 	if (ours && source->worker < source->workers)
 		client = kfk_open_source(source);
-	kfk_commit();
+	mr_commit();
 	if (!ours)
 	{
 		kfk_report(source, "stopped", NULL, NULL);
@@ -277,7 +277,7 @@ open_client(kfk_source *source, MemoryContext claims)
 
 		/* The client goes from broker to broker meanwhile: a new one would begin with the first again. */
 		kfk_report(source, "waiting", "08001", cause(error));
-		kfk_nap(CHECK_MS);
+		mr_nap(CHECK_MS);
 		kfk_check_source(source);
 		MemoryContextReset(claims);
 		MemoryContextSwitchTo(claims);
@@ -375,7 +375,7 @@ turn(kfk_source *source, MemoryContext cxt, MemoryContext claims)
 		if (!open_client(source, claims))
 		{
 			if (source->worker < source->workers)
-				kfk_nap(CHECK_MS);
+				mr_nap(CHECK_MS);
 			else
 				mr_wait_latch(CHECK_MS);	/* the supervisor wakes us when we are needed */
 			return;
@@ -419,7 +419,7 @@ turn(kfk_source *source, MemoryContext cxt, MemoryContext claims)
 	if (reopen)
 	{
 		close_client();
-		kfk_nap(CHECK_MS);
+		mr_nap(CHECK_MS);
 		return;
 	}
 	now = GetCurrentTimestamp();
@@ -496,18 +496,18 @@ millrace_source_main(Datum arg)
 		PG_CATCH();
 		{
 			/* Nothing of a batch can be half done: begin again from the tables. */
-			ErrorData  *error = kfk_recover(cxt);
+			ErrorData  *error = mr_recover(cxt);
 
 			close_client();
 			kfk_share_close();
 			kfk_report(&source, "waiting", unpack_sql_state(error->sqlerrcode), error->message);
-			if (error->sqlerrcode == ERRCODE_LOCK_NOT_AVAILABLE && kfk_try_begin("evict"))
+			if (error->sqlerrcode == ERRCODE_LOCK_NOT_AVAILABLE && mr_try_begin("evict"))
 			{
 				kfk_evict(&source);
-				kfk_commit();
+				mr_commit();
 			}
 			failures++;
-			kfk_nap(kfk_pause_ms(failures));
+			mr_nap(mr_pause_ms(failures));
 		}
 		PG_END_TRY();
 	}

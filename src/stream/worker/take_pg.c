@@ -113,7 +113,7 @@ kfk_sift(kfk_taken *taken, int from, const kfk_source *source, kfk_client *clien
 		else if (m->error)
 		{
 			*troubled = true;
-			kfk_report(source, "waiting", "08006", kfk_plain(m->error));
+			kfk_report(source, "waiting", "08006", mr_plain(m->error));
 
 			/* Whether messages are really lost, the claim finds out. */
 			reopen = reopen || m->missing || m->lost;
