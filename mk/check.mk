@@ -84,7 +84,7 @@ build/fuzz/%.o: src/%.c $(HDRS)
 # A harness fuzz_<room>[_topic] is linked with what it uses of core and its room: the engine's kernels
 # take minutes to compile under these sanitizers.
 fuzz_objs  = $(filter build/fuzz/core/% build/fuzz/$(firstword $(subst _, ,$(1)))/%,$(PURE_SRCS:src/%.c=build/fuzz/%.o))
-unit/bin/fuzz_%: unit/fuzz_%.c $(HDRS)
+unit/bin/fuzz_%: unit/fuzz_%.c $(PURE_SRCS) $(HDRS)
 	@mkdir -p $(@D)
 	@$(MAKE) -s --no-print-directory $(call fuzz_objs,$*)
 	@rm -f build/fuzz/$*.a && ar rcsP build/fuzz/$*.a $(call fuzz_objs,$*)

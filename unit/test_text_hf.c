@@ -134,7 +134,7 @@ static const mistake mistakes[] = {
 	/* what else is there */
 	{"vocab.txt", "a\n", "a\nd\n", "vocab.txt: it has 9 tokens, but the model only 8"},
 	{"vocab.txt", "[UNK]", "UNK", "vocab.txt: the vocabulary has no token [UNK]"},
-	{"vocab.txt", "a\n", "\xff\n", "vocab.txt: it is not valid UTF-8"},
+	{"vocab.txt", "a\n", "\xff\n", "vocab.txt: the tokenizer's file is not UTF-8 at byte"},
 	{"tokenizer_config.json", "true", "\"yes\"", "tokenizer_config.json: invalid JSON at byte 18: expected true or false"},
 	{"modules.json", ".Normalize", ".Dense", "modules.json: module \"sentence_transformers.models.Dense\" is not supported"},
 	{"modules.json", ".Transformer", ".CLIPModel", "modules.json: module \"sentence_transformers.models.CLIPModel\" is not supported"},

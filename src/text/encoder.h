@@ -91,6 +91,8 @@ extern mr_code txt_encoder_check(const mr_env *env, const void *bundle, size_t l
 extern mr_code txt_encoder_compile(const mr_env *env, const void *bundle, size_t len, const txt_encoder_options *options,
 								   void **out, size_t *out_len, mr_status *st);
 
+#define TXT_MAX_PLANS 8			/* of a graph, for sequences of different lengths */
+
 /* Views into the compiled bytes (64-byte aligned), which must outlive them. */
 typedef struct txt_encoder
 {
@@ -100,6 +102,10 @@ typedef struct txt_encoder
 	nn_isa		isa;
 	const struct nn_kernels *kernels;
 	const struct nn_low_kernels *low;	/* NULL in float32 */
+
+	/* of family txt_graph, instead of head and kernels (encoder_graph.c) */
+	const struct txt_graph_head *graph;
+	nn_model	plan[TXT_MAX_PLANS];
 } txt_encoder;
 
 /* MR_CORRUPT: damaged, of another version, or for an instruction set that this CPU lacks: compile again. */

@@ -7,6 +7,7 @@
  * here: positions start where the family's do and have the type's vector in them,
  * MPNet's buckets become a bias for each distance.
  */
+#include "text/encoder_graph.h"
 #include "text/encoder_int.h"
 
 #define SOME (1 << 20)			/* numbers between two looks for interrupts */
@@ -377,7 +378,8 @@ txt_encoder_compile(const mr_env *env, const void *bundle, size_t len, const txt
 		rc = txt_hf_tokenizer(env, hf, &tokenizer, &tokenizer_len, st);
 	if (rc == MR_OK)
 	{
-		rc = txt_encoder_build(env, hf, tokenizer, tokenizer_len, options, out, out_len, st);
+		rc = hf->graph ? txt_graph_build(env, hf, tokenizer, tokenizer_len, options, out, out_len, st) :
+			txt_encoder_build(env, hf, tokenizer, tokenizer_len, options, out, out_len, st);
 		mr_free(env, tokenizer);
 	}
 	mr_free(env, hf);

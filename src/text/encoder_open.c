@@ -6,6 +6,7 @@
  * each section must be aligned and inside, each pack be of its product's shape.
  * What the weights are is not checked: they may be any floats.
  */
+#include "text/encoder_graph.h"
 #include "text/encoder_int.h"
 
 #define MAX_WIDTH 65536			/* of hidden and intermediate */
@@ -168,6 +169,8 @@ txt_encoder_open(const void *bytes, size_t len, txt_encoder *e, mr_status *st)
 	extent		all = {len, true};
 	const char *fault;
 
+	if (txt_is_graph(bytes, len))
+		return txt_graph_open(bytes, len, e, st);
 	memset(e, 0, sizeof(*e));
 	if (len < sizeof(*h) || (uintptr_t) bytes % NN_ALIGN != 0 || h->magic != TXT_ENCODER_MAGIC)
 		return damaged(st, "not a compiled encoder");

@@ -17,6 +17,7 @@
  * bits in any batch.  Long products are cut by rows to ask for interrupts.
  */
 #include "core/denormals.h"
+#include "text/encoder_graph.h"
 #include "text/encoder_int.h"
 
 #define PIECE 112				/* rows: with their intermediate ones they fill L2 */
@@ -123,6 +124,8 @@ txt_encoder_workspace(const txt_encoder *e, int tokens)
 {
 	runner		r;
 
+	if (e->graph)
+		return txt_graph_workspace(e, tokens);
 	return tokens < 1 ? 0 : lay_out(&r, e, tokens, NULL);
 }
 
@@ -324,6 +327,8 @@ txt_encoder_run(const txt_encoder *e, const mr_env *env, void *workspace, const 
 	unsigned	mode;
 	bool		good = true;
 
+	if (e->graph)
+		return txt_graph_run(e, env, workspace, batch, layer, hidden, st);
 	if (layers > e->info.layers)
 		return mr_fail(st, MR_INVALID, "the model has %d layers, not %d", e->info.layers, layer);
 	if (batch->n > 0 && batch->start[0] != 0)

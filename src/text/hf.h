@@ -59,7 +59,8 @@ typedef struct txt_hf
 	txt_tensor	relative;		/* mpnet: buckets x heads, relative_attention_bias */
 	int			relative_buckets;	/* 32; distances of 128 and more share the last */
 	txt_layer	layer[TXT_MAX_LAYERS];
-	const txt_file *graph;		/* txt_graph: model.onnx; then there are no tensors */
+	const txt_file *graph;		/* txt_graph: model.onnx.  Then there are no tensors; what config.json does not
+								 * say of sizes is 0, and hidden is the graph's to tell (encoder_graph.h) */
 	const txt_file *tokenizer_json;	/* either */
 	const txt_file *vocab_txt;
 	txt_vocab_options vocab_options;	/* of vocab.txt, by tokenizer_config.json */

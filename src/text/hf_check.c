@@ -2,6 +2,7 @@
  * hf_check.c
  *	  Everything that importing an encoder checks.
  */
+#include "text/encoder_graph.h"
 #include "text/hf_int.h"
 
 mr_code
@@ -21,7 +22,9 @@ txt_encoder_check(const mr_env *env, const void *bundle, size_t len, txt_encoder
 		code = txt_hf_read(env, b, hf, st);
 	if (code == MR_OK)
 		code = txt_hf_tokenizer(env, hf, &tokenizer, &tokenizer_len, st);
-	if (code == MR_OK)
+	if (code == MR_OK && hf->graph)
+		code = txt_graph_check(env, hf, tokenizer, tokenizer_len, out, st);
+	else if (code == MR_OK)
 		*out = hf->info;
 	mr_free(env, tokenizer);
 	mr_free(env, hf);

@@ -71,6 +71,7 @@ typedef struct txt_tensors
 } txt_tensors;
 
 /* The tensors of model.safetensors or of the files that its index names. */
+extern bool txt_has_tensors(const txt_folder *f);
 extern bool txt_tensors_open(const txt_folder *f, txt_tensors *t);
 extern void txt_tensors_free(const mr_env *env, txt_tensors *t);
 extern const txt_named_tensor *txt_tensors_find(const txt_tensors *t, const char *name);	/* NULL: not there */
@@ -80,6 +81,8 @@ extern const txt_named_tensor *txt_tensors_find(const txt_tensors *t, const char
 extern bool txt_read_pooling(txt_folder *f);	/* hf_pooling.c: dir, pooling, normalize, max_seq_length, lowercase */
 extern bool txt_read_config(txt_folder *f); /* hf_config.c: family, sizes, act, eps, padding */
 extern bool txt_read_tensors(txt_folder *f);	/* hf_names.c */
+extern const txt_file *txt_find_graph(const txt_folder *f);	/* model.onnx, or NULL */
+extern bool txt_read_graph(txt_folder *f);	/* hf_graph.c: instead of these two, where there is a model.onnx */
 extern bool txt_choose_tokenizer(txt_folder *f);	/* hf_tokenizer.c; and embed_tokens */
 
 #endif							/* MILLRACE_TEXT_HF_INT_H */

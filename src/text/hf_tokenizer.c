@@ -73,9 +73,7 @@ txt_hf_tokenizer(const mr_env *env, const txt_hf *hf, void **out, size_t *out_le
 	mr_code		code;
 
 	*out = NULL;
-	if (!txt_is_utf8(file->data, file->len))
-		code = mr_fail(st, MR_INVALID, "it is not valid UTF-8");
-	else if (hf->tokenizer_json)
+	if (hf->tokenizer_json)
 		code = txt_compile_json(env, file->data, file->len, out, out_len, st);
 	else
 		code = txt_compile_vocab(env, file->data, file->len, &hf->vocab_options, out, out_len, st);
@@ -83,7 +81,7 @@ txt_hf_tokenizer(const mr_env *env, const txt_hf *hf, void **out, size_t *out_le
 	{
 		head = *out;
 		n = (int64_t) head->count[TXT_SECTION_TEXT_AT] - 1;
-		if (n > hf->info.vocabulary)
+		if (hf->info.vocabulary > 0 && n > hf->info.vocabulary)
 			code = mr_fail(st, MR_INVALID, "it has %lld tokens, but the model only %d", (long long) n, hf->info.vocabulary);
 		else if (hf->lowercase && !lowercase_first(head, st))
 			code = st->code;

@@ -107,7 +107,7 @@ txt_normal_form(txt_work *w, int flag)
 	size_t		n = 0,
 				size = 0,
 				marks = 0;		/* where the last run of marks begins */
-	bool		good = true;
+	bool		good = txt_grow(w->env, (void **) &segment, 0, &size, sizeof(piece), w->st);
 
 	for (size_t i = 0; good && i <= in->len;)
 	{
@@ -133,15 +133,14 @@ txt_normal_form(txt_work *w, int flag)
 		}
 		for (int k = 0; good && k < m; k++)
 		{
-			if (txt_combining(codes[k]) == 0)
-			{
-				good = order_marks(w, segment + marks, n - marks);
-				marks = n + 1;
-			}
-			good = good && txt_grow(w->env, (void **) &segment, n, &size, sizeof(piece), w->st);
-			if (good)
-				segment[n++] = (piece) {codes[k], in->from[i], in->to[i]};
-			if (marks > n)
+			bool		starter = txt_combining(codes[k]) == 0;
+
+			good = (!starter || order_marks(w, segment + marks, n - marks)) &&
+				txt_grow(w->env, (void **) &segment, n, &size, sizeof(piece), w->st);
+			if (!good)
+				break;
+			segment[n++] = (piece) {codes[k], in->from[i], in->to[i]};
+			if (starter)
 				marks = n;
 		}
 		i += (size_t) len;

@@ -222,7 +222,7 @@ txt_normalize(const txt_tokenizer *t, txt_work *w)
 		bool		good = false;
 
 		w->other.len = 0;
-		if (!txt_room(w, &w->other, w->text.len))
+		if (!txt_room(w, &w->other, w->text.len + 1))
 			return false;
 		switch ((txt_op) s->op)
 		{

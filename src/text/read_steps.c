@@ -3,6 +3,7 @@
  *	  The normalizers and pre-tokenizers of a tokenizer.json.  What we know is in
  *	  the table at the end.
  */
+#include "core/base64.h"
 #include "text/read_json.h"
 
 /* ---- normalizers ---- */
@@ -93,32 +94,6 @@ replace_normalizer(txt_reader *r)
 		(s->a_len > 0 || txt_unsupported(r, "pattern", ""));
 }
 
-static long
-base64(const char *text, size_t len, char *out)
-{
-	long		n = 0;
-	uint32_t	bits = 0;
-	int			have = 0;
-
-	for (size_t i = 0; i < len && text[i] != '='; i++)
-	{
-		char		c = text[i];
-		int			v = c >= 'A' && c <= 'Z' ? c - 'A' : c >= 'a' && c <= 'z' ? c - 'a' + 26 : c >= '0' && c <= '9' ? c - '0' + 52 :
-			c == '+' ? 62 : c == '/' ? 63 : -1;
-
-		if (v < 0)
-			return -1;
-		bits = bits << 6 | (uint32_t) v;
-		have += 6;
-		if (have >= 8)
-		{
-			have -= 8;
-			out[n++] = (char) (bits >> have);
-		}
-	}
-	return n;
-}
-
 static bool
 charsmap_normalizer(txt_reader *r)
 {
@@ -143,10 +118,10 @@ charsmap_normalizer(txt_reader *r)
 		}
 		if (!mr_json_string(&r->js, &content, &len, &escaped))
 			return false;
-		r->s.charsmap = txt_keep(&r->s, len + 1);
+		r->s.charsmap = txt_keep(&r->s, len + 3);
 		if (r->s.charsmap == NULL)
 			return false;
-		bytes = escaped ? -1 : base64(content, len, r->s.charsmap);
+		bytes = escaped ? -1 : mr_base64_decode(content, len, (unsigned char *) r->s.charsmap);
 		if (bytes < 0)
 			return mr_json_syntax(&r->js, "base64");
 		r->s.charsmap_len = (size_t) bytes;

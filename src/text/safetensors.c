@@ -326,6 +326,12 @@ read_index(const txt_folder *f, const txt_file *index, txt_tensors *t)
 /* ---- all of them ---- */
 
 bool
+txt_has_tensors(const txt_folder *f)
+{
+	return txt_folder_find(f, "model.safetensors") || txt_folder_find(f, "model.safetensors.index.json");
+}
+
+bool
 txt_tensors_open(const txt_folder *f, txt_tensors *t)
 {
 	const txt_file *file = txt_folder_find(f, "model.safetensors");

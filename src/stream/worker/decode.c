@@ -7,6 +7,7 @@
  * stand, and keys are guessed to come in the order of the fields, as they do
  * from any one producer.  Nothing recurses.
  */
+#include "core/base64.h"
 #include "stream/worker/json.h"
 
 #include <string.h>
@@ -191,7 +192,7 @@ read_string_as(kfk_json *ps, const kfk_field *field, kfk_value *value)
 	else if (field->kind == KFK_BYTEA)
 	{
 		/* In place: three bytes never overtake the four they come from. */
-		long		n = kfk_base64(value->v.data, value->len, (unsigned char *) value->v.data);
+		long		n = mr_base64_decode(value->v.data, value->len, (unsigned char *) value->v.data);
 
 		if (n < 0)
 			return fail_kind(ps, field, "base64");

@@ -1,6 +1,6 @@
 /*
  * scalar.h
- *	  The single values a message is made of: numbers, base64, timestamps.
+ *	  The single values a message is made of: numbers and timestamps.
  *
  * Pure: bytes in, value or false out; nothing is allocated or kept.
  */
@@ -39,10 +39,6 @@ extern kfk_rounding kfk_to_float8(const kfk_number *number, double *out);
 
 /* 1.0 and 1e3 count as whole. */
 extern kfk_rounding kfk_to_int8(const kfk_number *number, int64_t *out);
-
-/* RFC 4648, both alphabets, padding optional; bytes written, at most
- * len / 4 * 3 + 3, or -1. */
-extern long kfk_base64(const char *text, size_t len, unsigned char *out);
 
 /*
  * ISO 8601 with a time zone ("2026-11-21T05:58:00.25Z", "... 07:58+02:00") to
