@@ -80,4 +80,25 @@ extern void txt_scorer_trim(txt_scorer *s, Size bytes);
 /* Bytes of texts that the next txt_scorer_embed() embeds, none counted for more than it may have. */
 extern Size txt_scorer_waiting(const txt_scorer *s);
 
+/* ---- score_idf_pg.c ---- */
+
+/*
+ * The rows of a caller's query, read-only, in batches of at most TXT_BATCH_ROWS: row for
+ * each without a null, its values good until the batch's end, then batch (NULL: nothing).
+ * Raises 42804 unless the columns are of the wanted types.
+ */
+#define TXT_BATCH_ROWS 512
+typedef void (*txt_row_fn) (void *arg, const Datum *value);
+typedef void (*txt_batch_fn) (void *arg);
+extern void txt_read_rows(const char *query, int columns, const Oid *wanted, txt_row_fn row, txt_batch_fn batch, void *arg);
+
+/* ---- score_measure_pg.c ---- */
+
+extern const txt_model *txt_score_model_arg(FunctionCallInfo fcinfo, int arg);
+extern char *txt_score_text_arg(FunctionCallInfo fcinfo, int arg, const char *what);	/* raises 22004 */
+extern void txt_score_writes(const char *function);	/* raises 25006 */
+
+/* Settings of a model that are not rescaled; layer -1 and idf NULL: the specification's. */
+extern txt_score_settings *txt_raw_settings(const txt_model *m, int64 layer, const char *idf);
+
 #endif							/* MILLRACE_TEXT_SCORE_PG_H */
