@@ -9,6 +9,7 @@
 
 #include <limits.h>
 
+#include "catalog/namespace.h"
 #include "catalog/pg_type.h"
 #include "core/core_pg.h"
 #include "funcapi.h"
@@ -46,8 +47,32 @@ put_byte_letter(unsigned char c, unsigned char *out)
 	return pg_utf_mblen(out);
 }
 
-/* A token as its vocabulary's file writes it, in the database's encoding.  What
- * that encoding does not have becomes a question mark. */
+/* From UTF-8; what the database's encoding does not have becomes a question mark. */
+static text *
+text_of_utf8(unsigned char *utf8, size_t n)
+{
+	int			encoding = GetDatabaseEncoding();
+	Oid			proc = encoding == PG_UTF8 ? InvalidOid : FindDefaultConversionProc(PG_UTF8, encoding);
+	StringInfoData out;
+
+	if (!OidIsValid(proc))
+		return cstring_to_text_with_len((char *) utf8, (int) n);
+	initStringInfo(&out);
+	for (size_t i = 0; i < n;)
+	{
+		int			len = pg_utf_mblen(utf8 + i);
+		unsigned char converted[4 * MAX_CONVERSION_GROWTH + 1];
+
+		if (pg_do_encoding_conversion_buf(proc, PG_UTF8, encoding, utf8 + i, len, converted, sizeof(converted), true) == len)
+			appendStringInfoString(&out, (char *) converted);
+		else
+			appendStringInfoChar(&out, '?');
+		i += len;
+	}
+	return cstring_to_text_with_len(out.data, out.len);
+}
+
+/* A token as its vocabulary's file writes it. */
 static text *
 token_text(const txt_model *m, int32_t id)
 {
@@ -55,36 +80,19 @@ token_text(const txt_model *m, int32_t id)
 	const char *bytes = txt_token_text(&m->encoder.tokenizer, id, &len);
 	unsigned char *utf8;
 	size_t		n = 0;
-	StringInfoData out;
 
 	if (bytes == NULL)
 		return NULL;
 	utf8 = palloc(2 * len + 5);
-	if (txt_is_byte_level(&m->encoder.tokenizer, id))
-		for (size_t i = 0; i < len; i++)
-			n += put_byte_letter((unsigned char) bytes[i], utf8 + n);
-	else
+	if (!txt_bytes_as_letters(&m->encoder.tokenizer) && pg_verify_mbstr(PG_UTF8, bytes, (int) len, true))
 	{
 		memcpy(utf8, bytes, len);
 		n = len;
 	}
-	utf8[n] = '\0';
-	if (GetDatabaseEncoding() == PG_UTF8 || pg_is_ascii((char *) utf8))
-		return cstring_to_text_with_len((char *) utf8, (int) n);
-	initStringInfo(&out);
-	for (size_t i = 0; i < n;)
-	{
-		int			step = pg_utf_mblen(utf8 + i);
-		pg_wchar	c = utf8_to_unicode(utf8 + i);
-		unsigned char converted[MAX_UNICODE_EQUIVALENT_STRING + 1];
-
-		if (pg_unicode_to_server_noerror(c, converted))
-			appendStringInfoString(&out, (char *) converted);
-		else
-			appendStringInfoChar(&out, '?');
-		i += step;
-	}
-	return cstring_to_text_with_len(out.data, out.len);
+	else
+		for (size_t i = 0; i < len; i++)
+			n += put_byte_letter((unsigned char) bytes[i], utf8 + n);
+	return text_of_utf8(utf8, n);
 }
 
 /* Where a place in bytes lies in characters; walks from the place asked last. */

@@ -92,3 +92,9 @@ txt_template(const txt_tokenizer *t, const int32_t **before, int *n_before, cons
 	*after = t->head->after;
 	*n_after = (int) t->head->n_after;
 }
+
+bool
+txt_bytes_as_letters(const txt_tokenizer *t)
+{
+	return t->head->model == TXT_BPE;
+}

@@ -13,6 +13,7 @@
  */
 #include "postgres.h"
 
+#include <limits.h>
 #include <math.h>
 
 #include "core/core_pg.h"
@@ -321,7 +322,7 @@ txt_embed_pieces(const txt_model *m, txt_string text, int overlap, int max_piece
 				 errmsg("option \"overlap\" must be less than %d, the tokens of a text that model \"%s\" takes at once",
 						room, m->reg->reference)));
 	reg_stat_ask(m->reg);
-	t = txt_tokens_of(m, text, false, 0);
+	t = txt_tokens_of(m, text, false, max_pieces < INT_MAX / room ? max_pieces * room : 0);
 	/* the tokenizer's buffers are another text's soon */
 	token = palloc_extended(Max(t.n, 1) * sizeof(txt_token), MCXT_ALLOC_HUGE);
 	memcpy(token, t.token, t.n * sizeof(txt_token));
@@ -346,7 +347,7 @@ txt_embed_pieces(const txt_model *m, txt_string text, int overlap, int max_piece
 	window_free(&w);
 	reg_stat_ask(NULL);
 
-	pieces.truncated = pieces.tokens < t.n;
+	pieces.truncated = t.truncated || pieces.tokens < t.n;
 	for (int i = 0; i < info->hidden; i++)
 	{
 		a.sum[i] /= a.weight;

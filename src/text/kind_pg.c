@@ -1,6 +1,6 @@
 /*
  * kind_pg.c
- *	  Encoders as a kind of the registry's models, and the room's start.
+ *	  Encoders as a kind of the registry's models.
  *
  * The registry stores a model's folder as one run of bytes (bundle.c), compiles
  * it once in the whole server and maps the file for all sessions.
@@ -122,9 +122,3 @@ const reg_room_kind txt_encoder_kind = {
 	.opened_size = sizeof(txt_model),
 	.open = open_compiled
 };
-
-void
-text_init(void)
-{
-	reg_add_kind(&txt_encoder_kind);
-}

@@ -98,4 +98,7 @@ extern void txt_template(const txt_tokenizer *t, const int32_t **before, int *n_
 extern const char *txt_token_text(const txt_tokenizer *t, int32_t id, size_t *len);
 extern int	txt_vocabulary(const txt_tokenizer *t);
 
+/* Whether tokens are any bytes, which the vocabulary's file writes as letters: GPT-2's alphabet. */
+extern bool txt_bytes_as_letters(const txt_tokenizer *t);
+
 #endif							/* MILLRACE_TEXT_H */
