@@ -81,12 +81,13 @@ FUZZ_FLAGS = $(filter-out -fsanitize=%,$(UNIT_FLAGS)) -fsanitize=address,undefin
 build/fuzz/%.o: src/%.c $(HDRS)
 	@mkdir -p $(@D)
 	$(FUZZ_CC) $(FUZZ_FLAGS) -fsanitize=fuzzer-no-link $(call isa_flags,$<) -c -o $@ $<
-# A harness fuzz_<room>[_topic] is linked with core and its room alone: the engine's kernels take
-# minutes to compile under these sanitizers.
+# A harness fuzz_<room>[_topic] is linked with what it uses of core and its room: the engine's kernels
+# take minutes to compile under these sanitizers.
 fuzz_objs  = $(filter build/fuzz/core/% build/fuzz/$(firstword $(subst _, ,$(1)))/%,$(PURE_SRCS:src/%.c=build/fuzz/%.o))
 unit/bin/fuzz_%: unit/fuzz_%.c $(HDRS)
 	@mkdir -p $(@D)
 	@$(MAKE) -s --no-print-directory $(call fuzz_objs,$*)
-	$(FUZZ_CC) $(FUZZ_FLAGS) -fsanitize=fuzzer -o $@ $< $(call fuzz_objs,$*) $(UNIT_LIBS)
+	@rm -f build/fuzz/$*.a && ar rcsP build/fuzz/$*.a $(call fuzz_objs,$*)
+	$(FUZZ_CC) $(FUZZ_FLAGS) -fsanitize=fuzzer -o $@ $< build/fuzz/$*.a $(UNIT_LIBS)
 .PHONY: fuzz
 fuzz: $(patsubst unit/%.c,unit/bin/%,$(sort $(wildcard unit/fuzz_*.c)))

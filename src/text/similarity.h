@@ -8,10 +8,10 @@
  * is not finite means an element that was not.
  *
  * Codes, two of each vector:
- *	- signs: a bit per dimension of the vector after a rotation, 32 vectors interleaved in a
- *	  block, and two 16-bit numbers.  sim_scan_signs() estimates the distances of all vectors
- *	  from them at the speed of memory: good for choosing candidates, no bound on anything.
- *	  (The estimator is RaBitQ's: Gao and Long, SIGMOD 2024; the rotation and the scan are not.)
+ *	- signs: a bit per dimension of the vector, rotated and less the centre of all, 32 vectors
+ *	  interleaved in a block, and two 16-bit numbers.  sim_scan_signs() estimates the distances
+ *	  of all vectors from them at the speed of memory: good for choosing candidates, no bound on
+ *	  anything.  (The estimator is RaBitQ's: Gao and Long, SIGMOD 2024.)
  *	- bytes: the vector in 8-bit steps, the size of a step and the length of what the steps
  *	  leave out.  sim_lower_bound() is never above the distance that the operator computes.
  *
@@ -22,6 +22,7 @@
 
 #include "nn/isa.h"
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -45,8 +46,7 @@ extern double sim_l2_squared(const float *a, const float *b, int n);
 /* dot, |a|^2 and |b|^2 in one pass */
 extern void sim_dot_and_squares(const float *a, const float *b, int n, double out[3]);
 
-/* What the operators return.  NaN if an element is not finite; for the cosine also if a
- * vector is of length 0. */
+/* What the operators return: of finite elements finite, but NaN for the cosine of a vector of length 0. */
 extern double sim_distance(sim_metric metric, const float *a, const float *b, int n);
 
 /* Of one vector to m rows, each stride floats after the last. */
@@ -56,6 +56,20 @@ extern void sim_distances(sim_metric metric, const float *a, const float *rows, 
 extern void sim_force(nn_isa isa);
 
 /* ---- similarity_code.c: codes of a vector ---- */
+
+/* What the codes of an index have in common. */
+typedef struct sim_params
+{
+	sim_metric	metric;
+	int			n;				/* dimensions, 1 to SIM_MAX_DIM */
+	const float *centre;		/* n floats of sim_centre_finish(); NULL: the origin */
+} sim_params;
+
+/* The centre of a sample: add its vectors to n zeros; finish gives what an index is to keep.
+ * Codes are of use only with the centre they were made with.  Far from the origin (the
+ * outputs of a ReLU, say) a centre saves most of the error of estimates; elsewhere little. */
+extern void sim_centre_add(sim_metric metric, const float *vector, int n, double *sum);
+extern void sim_centre_finish(const double *sum, int64_t count, int n, float *centre);
 
 /* Sign bits of a vector of n floats: n in whole 64s, at most SIM_MAX_BITS. */
 extern int	sim_bits(int n);
@@ -78,7 +92,7 @@ typedef struct sim_signs
  * Codes of a vector of finite elements.  For the cosine the vector may be of any length; one
  * of length 0, whose distances are all NaN, gets codes that put it last.  bytes: sim_bytes_size(n).
  */
-extern void sim_encode(sim_metric metric, const float *vector, int n, sim_signs *signs, void *bytes);
+extern void sim_encode(const sim_params *p, const float *vector, sim_signs *signs, void *bytes);
 
 /* Put signs into place i of a block; sim_block_clear() makes every place empty, never found. */
 extern void sim_block_clear(void *block, int n);
@@ -101,7 +115,7 @@ typedef struct sim_query sim_query;
 extern size_t sim_query_size(int n);
 
 /* Prepare a vector of finite elements, in the caller's memory. */
-extern sim_query *sim_prepare(sim_metric metric, const float *vector, int n, void *memory);
+extern sim_query *sim_prepare(const sim_params *p, const float *vector, void *memory);
 
 /* An estimate and the number its vector has in the scan. */
 typedef struct sim_candidate
@@ -140,7 +154,7 @@ extern void sim_best_init(sim_best *b, sim_candidate *list, size_t room, size_t 
 extern void sim_best_scan(sim_best *b, const sim_query *q, const void *blocks, size_t stride, int n_blocks, uint32_t first,
 						  sim_candidate least);
 
-/* The k least (or all, if fewer), in ascending order of estimate and number; returns how many. */
+/* Leaves the k least (or all, if fewer) in the list, the greatest of them last; returns how many. */
 extern size_t sim_best_finish(sim_best *b);
 
 #endif							/* MILLRACE_TEXT_SIMILARITY_H */
