@@ -8,36 +8,8 @@
  */
 #include <string.h>
 
+#include "core/denormals.h"
 #include "nn/steps.h"
-
-#if defined(__SSE__)
-#include <xmmintrin.h>
-#endif
-
-/* Flush denormals to zero, both as results and as operands: some CPUs take 100
- * times as long for them.  PostgreSQL expects the mode unchanged afterwards. */
-static unsigned
-denormals_off(void)
-{
-#if defined(__SSE__)
-	unsigned	old = _mm_getcsr();
-
-	_mm_setcsr(old | 0x8040);
-	return old;
-#else
-	return 0;
-#endif
-}
-
-static void
-denormals_restore(unsigned old)
-{
-#if defined(__SSE__)
-	_mm_setcsr(old);
-#else
-	(void) old;
-#endif
-}
 
 uint8_t *
 nn_step_address(const nn_runner *r, const nn_ftensor *t)
@@ -248,7 +220,7 @@ run(const nn_model *m, const mr_env *env, void *workspace, int batch, const void
 	for (uint32_t i = 0; i < h->n_outputs; i++)
 		if (outputs[i])
 			wanted |= UINT64_C(1) << i;
-	mode = denormals_off();
+	mode = mr_denormals_off();
 	r.group = batch > 1 && observer == NULL ? (int) h->group : 1;
 	for (int n = 0; n < batch && rc == MR_OK; n += r.group)
 	{
@@ -271,7 +243,7 @@ run(const nn_model *m, const mr_env *env, void *workspace, int batch, const void
 			give_outputs(&r, ports + h->n_inputs, n + r.image, outputs, shapes);
 		r.image = 0;
 	}
-	denormals_restore(mode);
+	mr_denormals_restore(mode);
 	return rc;
 }
 

@@ -1,0 +1,347 @@
+/*
+ * encoder_run.c
+ *	  Running an encoder: rows of tokens through its layers.
+ *
+ * Rows of all sequences lie one behind the other, without padding.  They are
+ * worked on in pieces: whole sequences of together about PIECE rows, or one longer
+ * sequence.  A piece goes through all layers before the next one begins, so that
+ * its rows stay in the caches while the weights stream by; the rows themselves
+ * live in the caller's result.  A layer, for rows x of a piece:
+ *
+ *		qkv = x Wqkv + b			one product
+ *		attended = attention		per sequence and head
+ *		x = norm(attended Wa + b + x)			\  by chunks of
+ *		x = norm(act(x Wu + b) Wd + b + x)		/  at most CHUNK rows
+ *
+ * Every kernel treats rows alone (attention: sequences), so a sequence has the same
+ * bits in any batch.  Long products are cut by rows to ask for interrupts.
+ */
+#include "core/denormals.h"
+#include "text/encoder_int.h"
+
+#define PIECE 112				/* rows: with their intermediate ones they fill L2 */
+#define CHUNK 112
+#define SLICE_MS 5				/* of work between two looks for interrupts */
+
+typedef struct runner
+{
+	const txt_encoder *e;
+	const txt_encoder_head *h;
+	const mr_env *env;
+	mr_status  *st;
+	float	   *qkv,			/* of a piece */
+			   *attended,
+			   *up,				/* of a chunk; where qkv was */
+			   *sum,
+			   *mask;			/* of a head: MPNet's bias, row by row */
+	size_t		qkv_ld,
+				attended_ld,
+				up_ld;
+	void	   *scratch;
+} runner;
+
+/* ---- work memory ---- */
+
+/* Rows whose pitch is a multiple of 4 KB would fight for one set of L1. */
+static size_t
+pitch_of(int n)
+{
+	size_t		pitch = (size_t) nn_blocks(n) * NN_LANES;
+
+	return pitch % 1024 == 0 ? pitch + NN_LANES : pitch;
+}
+
+/* So many bytes of work memory behind those used; without base they are only counted. */
+static void *
+take(char *base, size_t *used, size_t bytes)
+{
+	void	   *p = base ? base + *used : NULL;
+
+	*used += (bytes + NN_ALIGN - 1) / NN_ALIGN * NN_ALIGN;
+	return p;
+}
+
+static nn_attend
+attention_of(const runner *r, int keys)
+{
+	size_t		dim = (size_t) (r->h->hidden / r->h->heads);
+	nn_attend	at = {
+		.heads = r->h->heads, .queries = keys, .keys = keys, .dim = (int) dim, .vdim = (int) dim,
+		.scale = 1 / sqrtf((float) dim),
+		.q_row = r->qkv_ld, .k_row = r->qkv_ld, .v_row = r->qkv_ld, .y_row = r->attended_ld,
+		.q_head = dim, .k_head = dim, .v_head = dim, .y_head = dim,
+		.m_row = {(size_t) keys, 0}, .m_head = {0, 0}
+	};
+
+	return at;
+}
+
+static size_t
+larger(size_t a, size_t b)
+{
+	return a > b ? a : b;
+}
+
+/* Lay out work memory for so many tokens; returns its bytes. */
+static size_t
+lay_out(runner *r, const txt_encoder *e, int tokens, char *base)
+{
+	const txt_encoder_head *h = e->head;
+	size_t		used = 0;
+	int			longest = tokens < h->max_tokens ? tokens : h->max_tokens;
+	int			piece = tokens < PIECE ? tokens : longest > PIECE ? longest : PIECE,
+				chunk = piece < CHUNK ? piece : CHUNK;
+	nn_attend	attend;
+	size_t		scratch;
+
+	r->e = e;
+	r->h = h;
+	r->qkv_ld = pitch_of(3 * h->hidden);
+	r->attended_ld = pitch_of(h->hidden);
+	r->up_ld = pitch_of(h->intermediate);
+	attend = attention_of(r, longest);
+	scratch = e->kernels->attend_scratch(&attend);
+	for (int p = 0; p < TXT_N_PRODUCTS; p++)
+	{
+		int			k,
+					n;
+
+		txt_product_shape(h, p, &k, &n);
+		scratch = larger(scratch, e->low ? e->low->gemm_scratch(chunk, k, n) : e->kernels->gemm_scratch(chunk, k, n));
+	}
+	r->qkv = take(base, &used, sizeof(float) * larger((size_t) piece * r->qkv_ld, (size_t) chunk * r->up_ld));
+	r->up = r->qkv;
+	r->attended = take(base, &used, sizeof(float) * (size_t) piece * r->attended_ld);
+	r->sum = take(base, &used, sizeof(float) * (size_t) chunk * (size_t) h->hidden);
+	r->mask = h->has_relative ? take(base, &used, sizeof(float) * (size_t) longest * (size_t) longest) : NULL;
+	r->scratch = take(base, &used, scratch);
+	return used;
+}
+
+size_t
+txt_encoder_workspace(const txt_encoder *e, int tokens)
+{
+	runner		r;
+
+	return tokens < 1 ? 0 : lay_out(&r, e, tokens, NULL);
+}
+
+/* ---- steps ---- */
+
+static const float *
+floats_at(const runner *r, uint64_t at)
+{
+	return (const float *) (const void *) ((const char *) r->h + at);
+}
+
+static bool
+go_on(runner *r)
+{
+	return !mr_interrupted(r->env) || (mr_fail(r->st, MR_CANCELED, "canceled"), false);
+}
+
+/* How many units of so many multiply-adds fit between two looks for interrupts. */
+static int
+slice_of(double rate, double macs, int n)
+{
+	double		fit = SLICE_MS * rate / macs;
+
+	return fit >= n ? n : fit < 1 ? 1 : (int) fit;
+}
+
+/* y = act(x B + bias + res) for m rows. */
+static bool
+product(runner *r, int layer, txt_product p, int m, const float *x, size_t ldx, const float *res, size_t ldres,
+		float *y, size_t ldy, nn_act act)
+{
+	const void *pack = floats_at(r, r->h->layer[layer].pack[p]);
+	int			k,
+				n,
+				slice;
+
+	txt_product_shape(r->h, p, &k, &n);
+	slice = slice_of(r->e->kernels->mac_rate, (double) k * n, m);
+	for (int i = 0; i < m; i += slice)
+	{
+		int			rows = m - i < slice ? m - i : slice;
+
+		if (!go_on(r))
+			return false;
+		r->e->kernels->gemm(pack, rows, x + (size_t) i * ldx, ldx, res ? res + (size_t) i * ldres : NULL, ldres,
+							y + (size_t) i * ldy, ldy, act, r->scratch);
+	}
+	return true;
+}
+
+/* Rows of embeddings: word + position and type, normalized. */
+static bool
+embed(runner *r, const int32_t *ids, int n, float *x)
+{
+	const txt_encoder_head *h = r->h;
+	size_t		width = (size_t) h->hidden;
+	const float *norm = floats_at(r, h->norm);
+
+	for (int i = 0; i < n; i++)
+	{
+		const float *position = floats_at(r, h->positions) + (size_t) i * width;
+		float	   *to = x + (size_t) i * width;
+
+		if (ids[i] < 0 || ids[i] >= h->vocabulary)
+		{
+			mr_fail(r->st, MR_INVALID, "token %d is not among the model's %d", ids[i], h->vocabulary);
+			return false;
+		}
+		if (h->precision == nn_float32)
+			r->e->kernels->binary_flat(nn_add, floats_at(r, h->words) + (size_t) ids[i] * width, position, to, width,
+									   (nn_act) {nn_act_none, 0, 0});
+		else
+		{
+			const uint16_t *word = (const uint16_t *) (const void *) floats_at(r, h->words) + (size_t) ids[i] * width;
+
+			for (size_t c = 0; c < width; c++)
+				to[c] = nn_from_bf16(word[c]) + position[c];
+		}
+	}
+	r->e->kernels->layernorm(x, norm, norm + width, x, (size_t) n, width, h->eps, false);
+	return true;
+}
+
+/* The bias of a head for each query and key: a row is a window of what distances get. */
+static void
+set_mask(runner *r, int head, int n)
+{
+	int			last = r->h->max_tokens - 1;
+	const float *by_distance = floats_at(r, r->h->relative) + (size_t) head * (2 * (size_t) last + 1) + last;
+
+	for (int i = 0; i < n; i++)
+		memcpy(r->mask + (size_t) i * (size_t) n, by_distance - i, sizeof(float) * (size_t) n);
+}
+
+/* Attention within a sequence of n rows. */
+static bool
+attend(runner *r, const float *qkv, int n, float *y)
+{
+	nn_attend	at = attention_of(r, n);
+	int			slice = slice_of(r->e->kernels->mac_rate, 2.0 * n * at.dim, n);
+
+	for (int head = 0; head < at.heads; head++)
+	{
+		const float *mask[2] = {r->mask, NULL};
+
+		if (r->mask)
+			set_mask(r, head, n);
+		for (int i = 0; i < n; i += slice)
+		{
+			if ((head == 0 || slice < n) && !go_on(r))
+				return false;
+			r->e->kernels->attend(&at, head, i, i + slice < n ? i + slice : n, qkv, qkv + r->h->hidden,
+								  qkv + 2 * (size_t) r->h->hidden, mask, y, r->scratch);
+		}
+	}
+	return true;
+}
+
+/* From what was attended to the layer's end, for m <= CHUNK rows. */
+static bool
+feed_forward(runner *r, int layer, const float *attended, int m, float *x)
+{
+	const txt_encoder_head *h = r->h;
+	size_t		width = (size_t) h->hidden;
+	const float *norm = floats_at(r, h->layer[layer].norm);
+	nn_act		none = {nn_act_none, 0, 0},
+				act = {(nn_act_kind) h->act, 0, 0};
+
+	if (!product(r, layer, txt_p_attended, m, attended, r->attended_ld, x, width, r->sum, width, none))
+		return false;
+	r->e->kernels->layernorm(r->sum, norm, norm + width, x, (size_t) m, width, h->eps, false);
+	if (!product(r, layer, txt_p_up, m, x, width, NULL, 0, r->up, r->up_ld, act) ||
+		!product(r, layer, txt_p_down, m, r->up, r->up_ld, x, width, r->sum, width, none))
+		return false;
+	r->e->kernels->layernorm(r->sum, norm + 2 * width, norm + 3 * width, x, (size_t) m, width, h->eps, false);
+	return true;
+}
+
+/* ---- pieces ---- */
+
+/* Rows of the first of the parts into which m rows are best cut. */
+static int
+chunk_of(int m)
+{
+	int			parts = (m + CHUNK - 1) / CHUNK;
+
+	return (m + parts - 1) / parts;
+}
+
+/* Sequences [from, to) through a layer. */
+static bool
+run_layer(runner *r, int layer, const txt_batch *b, int from, int to, float *x)
+{
+	size_t		width = (size_t) r->h->hidden;
+	int			rows = b->start[to] - b->start[from],
+				chunk = chunk_of(rows);
+
+	for (int i = 0; i < rows; i += chunk)
+		if (!product(r, layer, txt_p_qkv, rows - i < chunk ? rows - i : chunk, x + (size_t) i * width, width, NULL, 0,
+					 r->qkv + (size_t) i * r->qkv_ld, r->qkv_ld, (nn_act) {nn_act_none, 0, 0}))
+			return false;
+	for (int s = from; s < to; s++)
+	{
+		size_t		at = (size_t) (b->start[s] - b->start[from]);
+
+		if (!attend(r, r->qkv + at * r->qkv_ld, b->start[s + 1] - b->start[s], r->attended + at * r->attended_ld))
+			return false;
+	}
+	for (int i = 0; i < rows; i += chunk)
+		if (!feed_forward(r, layer, r->attended + (size_t) i * r->attended_ld, rows - i < chunk ? rows - i : chunk,
+						  x + (size_t) i * width))
+			return false;
+	return true;
+}
+
+static bool
+run_piece(runner *r, const txt_batch *b, int from, int to, int layers, float *x)
+{
+	size_t		width = (size_t) r->h->hidden;
+
+	for (int s = from; s < to; s++)
+		if (!embed(r, b->ids + b->start[s], b->start[s + 1] - b->start[s],
+				   x + (size_t) (b->start[s] - b->start[from]) * width))
+			return false;
+	for (int layer = 0; layer < layers; layer++)
+		if (!run_layer(r, layer, b, from, to, x))
+			return false;
+	return go_on(r);
+}
+
+mr_code
+txt_encoder_run(const txt_encoder *e, const mr_env *env, void *workspace, const txt_batch *batch, int layer,
+				float *hidden, mr_status *st)
+{
+	runner		r;
+	int			layers = layer < 0 ? e->info.layers : layer;
+	unsigned	mode;
+	bool		good = true;
+
+	if (layers > e->info.layers)
+		return mr_fail(st, MR_INVALID, "the model has %d layers, not %d", e->info.layers, layer);
+	if (batch->n > 0 && batch->start[0] != 0)
+		return mr_fail(st, MR_INVALID, "the first sequence does not begin at 0");
+	for (int s = 0; s < batch->n; s++)
+		if (batch->start[s + 1] <= batch->start[s] || batch->start[s + 1] - batch->start[s] > e->info.max_tokens)
+			return mr_fail(st, MR_INVALID, "a sequence has %d tokens, not 1 to %d", batch->start[s + 1] - batch->start[s],
+						   e->info.max_tokens);
+	if (batch->n < 1)
+		return MR_OK;
+	lay_out(&r, e, batch->start[batch->n], workspace);
+	r.env = env;
+	r.st = st;
+	mode = mr_denormals_off();
+	for (int from = 0, to; good && from < batch->n; from = to)
+	{
+		for (to = from + 1; to < batch->n && batch->start[to + 1] - batch->start[from] <= PIECE;)
+			to++;
+		good = run_piece(&r, batch, from, to, layers, hidden + (size_t) batch->start[from] * (size_t) e->info.hidden);
+	}
+	mr_denormals_restore(mode);
+	return good ? MR_OK : st->code;
+}
