@@ -97,6 +97,9 @@ def random_texts(n, seed):
     for _ in range(n):
         some = rng.choices(pools, k=3)
         yield ''.join(rng.choice(some)() for _ in range(rng.randrange(0, 30)))
+    for _ in range(n // 50):
+        marks = rng.sample(range(0x300, 0x370), rng.randrange(1, 8)) + [0x1161, 0x11a8, 0x3099]
+        yield rng.choice('aé가か\ufb01') + ''.join(chr(rng.choice(marks)) for _ in range(rng.randrange(30, 200))) + 'b'
 
 
 def characters():

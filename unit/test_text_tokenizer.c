@@ -43,6 +43,18 @@ compile(const char *json, size_t len, void **bytes, size_t *size, mr_status *st)
 	return txt_compile_json(&mr_env_malloc, json, len, bytes, size, st) == MR_OK;
 }
 
+/* A tokenizer and its bytes; NULL with the reason in st. */
+static void *
+make(const char *json, txt_tokenizer *t, mr_status *st)
+{
+	void	   *bytes;
+	size_t		size;
+
+	if (!compile(json, strlen(json), &bytes, &size, st))
+		return NULL;
+	return txt_open(bytes, size, t, st) == MR_OK ? bytes : NULL;
+}
+
 /* Tokens of a text, as "2 5 3". */
 static const char *
 tokens_of(const char *json, const char *text, int most, bool *truncated)
@@ -52,12 +64,10 @@ tokens_of(const char *json, const char *text, int most, bool *truncated)
 	txt_tokenizer t;
 	txt_tokens	tokens;
 	txt_work   *w = txt_work_create(&mr_env_malloc, &st);
-	void	   *bytes;
-	size_t		size;
+	void	   *bytes = make(json, &t, &st);
 
 	out[0] = '\0';
-	if (compile(json, strlen(json), &bytes, &size, &st) && txt_open(bytes, size, &t, &st) == MR_OK &&
-		txt_encode(&t, w, text, strlen(text), &(txt_limits) {true, most}, &tokens, &st) == MR_OK)
+	if (bytes != NULL && txt_encode(&t, w, text, strlen(text), &(txt_limits) {true, most}, &tokens, &st) == MR_OK)
 	{
 		for (int i = 0; i < tokens.n; i++)
 			sprintf(out + strlen(out), "%s%d", i ? " " : "", tokens.token[i].id);
@@ -114,6 +124,10 @@ refusals(void)
 		{"{\"model\":{\"type\":\"Unigram\",\"unk_id\":0,\"vocab\":[[\"a\"]]}}", "a piece and its score"},
 		{"{\"model\":{\"type\":\"WordPiece\",\"continuing_subword_prefix\":\"##\",\"vocab\":{\"a\":1e9}}}", "the number of a token"},
 		{"{\"model\":{}} x", "is not supported"},
+		{"{\"model\":{\"type\":\"\xc3\x28\"}}", "the tokenizer's file is not UTF-8 at byte 18"},
+		{"{\"added_tokens\":[{\"id\":0,\"content\":\"b\"},{\"id\":0,\"content\":\"c\"}],"
+			"\"model\":{\"type\":\"WordPiece\",\"continuing_subword_prefix\":\"##\",\"unk_token\":\"a\",\"vocab\":{\"a\":0}}}",
+		"the tokenizer has more added tokens than tokens"},
 	};
 
 	for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++)
@@ -125,6 +139,19 @@ refusals(void)
 
 		if (!ok(!good && strstr(st.message, bad[i].message), "refused: %s", bad[i].message))
 			printf("# got %s\n", st.message);
+	}
+	{
+		char		json[4096];
+		mr_status	st = {0};
+		txt_tokenizer t;
+
+		for (int len = 1024; len <= 1025; len++)
+		{
+			snprintf(json, sizeof(json), "{\"model\":{\"type\":\"WordPiece\",\"continuing_subword_prefix\":\"##\",\"unk_token\":\"a\","
+					 "\"vocab\":{\"a\":0,\"%0*d\":1}}}", len, 0);
+			mr_free(&mr_env_malloc, make(json, &t, &st));
+			same(st.message, len == 1024 ? "" : "token 1 has more than 1024 bytes", "a token of 1024 bytes, or one more");
+		}
 	}
 }
 
@@ -138,7 +165,8 @@ damage(int k)
 	mr_status	st = {0};
 	void	   *bytes;
 	int			compiled = 0,
-				opened = 0;
+				opened = 0,
+				strange = 0;
 	const char	text[] = "unaffable aab [MASK] \xc3\xa4\xe4\xbd\xa0 a\xcc\x81\xff.";
 	txt_work   *w = txt_work_create(&mr_env_malloc, &st);
 	txt_tokenizer t;
@@ -179,9 +207,12 @@ damage(int k)
 			if (txt_open(changed, i % 16 ? size : next_random() % size, &t, &st) != MR_OK)
 				continue;
 			opened++;
-			txt_encode(&t, w, text, sizeof(text) - 1, &(txt_limits) {i % 3 != 0, 0}, &tokens, &st);
+			if (txt_encode(&t, w, text, sizeof(text) - 1, &(txt_limits) {i % 3 != 0, 0}, &tokens, &st) == MR_OK)
+				for (int k = 0; k < tokens.n; k++)
+					strange += tokens.token[k].id < -1 || tokens.token[k].id >= txt_vocabulary(&t);
 		}
 		ok(opened > 0, "%s: %d of 20000 changed compiled files open, and stay within their bytes", names[k], opened);
+		ok(strange == 0, "%s: and give tokens of the vocabulary", names[k]);
 		free(changed);
 		mr_free(&mr_env_malloc, bytes);
 	}
@@ -198,46 +229,78 @@ seconds(void)
 	return (double) t.tv_sec + (double) t.tv_nsec / 1e9;
 }
 
-static double
-time_of(int k, const char *piece, size_t len)
+static char *
+repeat(const char *piece, size_t len)
 {
-	mr_status	st = {0};
-	txt_tokenizer t;
-	txt_tokens	tokens;
-	txt_work   *w = txt_work_create(&mr_env_malloc, &st);
-	void	   *bytes;
-	size_t		size;
 	char	   *text = malloc(len);
-	double		begin;
-	bool		good;
 
 	for (size_t i = 0; i < len; i++)
 		text[i] = piece[i % strlen(piece)];
-	compile(files[k], strlen(files[k]), &bytes, &size, &st);
-	txt_open(bytes, size, &t, &st);
-	begin = seconds();
-	good = txt_encode(&t, w, text, len, &(txt_limits) {true, 0}, &tokens, &st) == MR_OK;
-	begin = seconds() - begin;
+	return text;
+}
+
+/* Of CPU: how long a text took, and of that the longest stretch in which nobody looked for interrupts. */
+typedef struct watch
+{
+	double		begin,
+				looked,
+				longest;
+} watch;
+
+static bool
+look(void *arg)
+{
+	watch	   *w = arg;
+	double		now = seconds();
+
+	if (now - w->looked > w->longest)
+		w->longest = now - w->looked;
+	w->looked = now;
+	return false;
+}
+
+static watch
+time_of(int k, const char *piece, size_t len)
+{
+	watch		times = {0};
+	mr_env		env = mr_env_malloc;
+	mr_status	st = {0};
+	txt_tokenizer t;
+	txt_tokens	tokens;
+	void	   *bytes = make(files[k], &t, &st);
+	char	   *text = repeat(piece, len);
+	txt_work   *w;
+
+	env.interrupted = look;
+	env.arg = &times;
+	w = txt_work_create(&env, &st);
+	times.begin = times.looked = seconds();
+	if (txt_encode(&t, w, text, len, &(txt_limits) {true, 0}, &tokens, &st) != MR_OK)
+		printf("# %s\n", st.message);
+	look(&times);
 	txt_work_free(w);
 	mr_free(&mr_env_malloc, bytes);
 	free(text);
-	return good ? begin : 1e9;
+	return times;
 }
 
-/* Ten times the text is about ten times the time: n log n at most, not n squared. */
+/* Ten times the text is about ten times the time: n log n at most, not n squared; and a cancel is heard all along. */
 static void
-linear(void)
+long_texts(void)
 {
-	static const char *const pieces[] = {"a", "ab", " ", "a ", "a\xcc\x81\xcc\xa3", "\xcc\x81\xcc\xa3", "[MASK", "un", "\xff"};
+	static const char *const pieces[] = {"a", "ab", " ", "a ", "a\xcc\x81\xcc\xa3", "\xcc\x81\xcc\xa3", "[MASK", "[MASK]", "un", "\xff", "\xe1\x85\xa1"};
 
 	for (int k = 0; k < 3; k++)
 		for (size_t i = 0; i < sizeof(pieces) / sizeof(pieces[0]); i++)
 		{
-			double		small = time_of(k, pieces[i], 50000),
-						large = time_of(k, pieces[i], 500000);
+			const char *name = (unsigned char) pieces[i][0] < 0x80 ? pieces[i] : "marks or wrong bytes";
+			watch		small = time_of(k, pieces[i], 100000),
+						large = time_of(k, pieces[i], 1000000);
+			double		took = large.looked - large.begin;
 
-			ok(large < 25 * small + 0.1, "%s: 500 kB of \"%s\" take %.2f s, a tenth of it %.3f", names[k],
-			   (unsigned char) pieces[i][0] < 0x80 ? pieces[i] : "marks or wrong bytes", large, small);
+			ok(took < 25 * (small.looked - small.begin) + 0.1, "%s: 1 MB of \"%s\" takes %.2f s, a tenth of it %.3f", names[k],
+			   name, took, small.looked - small.begin);
+			ok(large.longest < took / 5 + 0.05, "%s: %.0f ms of it at most between two looks for interrupts", names[k], large.longest * 1e3);
 		}
 }
 
@@ -256,27 +319,41 @@ cancel(void)
 	mr_status	st = {0};
 	txt_tokenizer t;
 	txt_tokens	tokens;
-	txt_work   *w;
-	void	   *bytes;
-	size_t		size,
-				len = 4 << 20;
-	char	   *text = malloc(len);
+	size_t		len = 4 << 20;
+	char	   *text = repeat("aaaaaa ", len);
 
 	env.interrupted = stop_soon;
-	memset(text, 'a', len);
 	for (int k = 0; k < 3; k++)
 	{
+		void	   *bytes = make(files[k], &t, &st);
+		txt_work   *w = txt_work_create(&env, &st);
+
 		asked = 0;
-		compile(files[k], strlen(files[k]), &bytes, &size, &st);
-		txt_open(bytes, size, &t, &st);
-		w = txt_work_create(&env, &st);
-		for (size_t i = 0; i < len; i += 7)
-			text[i] = ' ';
 		ok(txt_encode(&t, w, text, len, &(txt_limits) {true, 0}, &tokens, &st) == MR_CANCELED, "%s: a cancel is heard", names[k]);
 		txt_work_free(w);
 		mr_free(&mr_env_malloc, bytes);
 	}
 	free(text);
+}
+
+/* A vocabulary of 200,000 tokens. */
+static void
+cancel_compiling(void)
+{
+	mr_env		env = mr_env_malloc;
+	mr_status	st = {0};
+	size_t		len = 0;
+	char	   *vocab = malloc(200000 * 8 + 64);
+	const txt_vocab_options options = {true, true, true};
+	void	   *bytes;
+
+	env.interrupted = stop_soon;
+	asked = 0;
+	len += (size_t) sprintf(vocab, "[UNK]\n[CLS]\n[SEP]\n");
+	for (int i = 0; i < 200000; i++)
+		len += (size_t) sprintf(vocab + len, "%06d\n", i);
+	ok(txt_compile_vocab(&env, vocab, len, &options, &bytes, &len, &st) == MR_CANCELED, "compiling hears a cancel");
+	free(vocab);
 }
 
 int
@@ -286,7 +363,8 @@ main(void)
 	refusals();
 	for (int k = 0; k < 3; k++)
 		damage(k);
-	linear();
+	long_texts();
 	cancel();
+	cancel_compiling();
 	return done_testing();
 }

@@ -17,9 +17,8 @@
 #include "catalog/pg_foreign_server.h"
 #include "catalog/pg_type.h"
 #include "core/compat.h"
-#include "core/owner_pg.h"
 #include "core/server_pg.h"
-#include "executor/spi.h"
+#include "core/spi_pg.h"
 #include "fmgr.h"
 #include "miscadmin.h"
 #include "stream/admin.h"
@@ -199,8 +198,7 @@ millrace_create_source(PG_FUNCTION_ARGS)
 	kfk_check_letter_topic(options, server_name, topic, owner);
 	qualified = quote_qualified_identifier(get_namespace_name(get_rel_namespace(target)), get_rel_name(target));
 
-	mr_owner_begin(&save);
-	SPI_connect();
+	mr_spi_begin(&save);
 	{
 		Oid			types[] = {TEXTOID, TEXTOID, TEXTOID, TEXTOID, TEXTOID, JSONBOID, TEXTOID};
 		Datum		values[] = {CStringGetTextDatum(name), CStringGetTextDatum(server_name), CStringGetTextDatum(topic),
@@ -214,8 +212,7 @@ millrace_create_source(PG_FUNCTION_ARGS)
 					(errcode(ERRCODE_DUPLICATE_OBJECT),
 					 errmsg("source \"%s\" already exists", name)));
 	}
-	SPI_finish();
-	mr_owner_end(&save);
+	mr_spi_end(&save);
 	PG_RETURN_VOID();
 }
 
@@ -229,15 +226,13 @@ set_state(const char *name, const char *state, const char *reason)
 	Oid			caller = GetUserId();
 	mr_owner_save save;
 
-	mr_owner_begin(&save);
-	SPI_connect();
+	mr_spi_begin(&save);
 	kfk_lock_source(name, caller);
 	kfk_run("UPDATE millrace.sources SET state = $2, reason = $3, sqlstate = NULL, state_since = pg_catalog.now(), "
 		"generation = generation + 1, bound_to = CASE WHEN $2 = 'running' THEN $4 ELSE bound_to END WHERE name = $1",
 		lengthof(types), types, values, reason ? NULL : "  n ", SPI_OK_UPDATE);
 	kfk_fence_source(name);
-	SPI_finish();
-	mr_owner_end(&save);
+	mr_spi_end(&save);
 }
 
 /* millrace.pause_source(name text, reason text = NULL) -> void */
@@ -314,8 +309,7 @@ millrace_rewind_source(PG_FUNCTION_ARGS)
 		nulls[i] = PG_ARGISNULL(i) ? 'n' : ' ';
 	}
 
-	mr_owner_begin(&save);
-	SPI_connect();
+	mr_spi_begin(&save);
 	kfk_lock_source(name, caller);
 	warn_of_rows_again(name, lengthof(types), types, values, nulls);
 	moved = kfk_run("UPDATE millrace.source_offsets SET epoch = epoch + 1, next_offset = COALESCE($2, next_offset), rewind_to = $3, "
@@ -332,8 +326,7 @@ millrace_rewind_source(PG_FUNCTION_ARGS)
 		"state = CASE WHEN state IN ('halted', 'finished') THEN 'running' ELSE state END, reason = CASE WHEN state = 'halted' THEN NULL ELSE reason END, "
 		"sqlstate = NULL WHERE name = $1",
 		lengthof(types), types, values, nulls, SPI_OK_UPDATE);
-	SPI_finish();
-	mr_owner_end(&save);
+	mr_spi_end(&save);
 	PG_RETURN_VOID();
 }
 
@@ -347,8 +340,7 @@ millrace_drop_source(PG_FUNCTION_ARGS)
 	Oid			caller = GetUserId();
 	mr_owner_save save;
 
-	mr_owner_begin(&save);
-	SPI_connect();
+	mr_spi_begin(&save);
 	kfk_lock_source(name, caller);
 	/* A claim in progress holds the source's row: past this line its offsets can be seen. */
 	kfk_run("DELETE FROM millrace.sources WHERE name = $1", 1, types, values, NULL, SPI_OK_DELETE);
@@ -356,7 +348,6 @@ millrace_drop_source(PG_FUNCTION_ARGS)
 	kfk_run("DELETE FROM millrace.source_workers WHERE source = $1", 1, types, values, NULL, SPI_OK_DELETE);
 	kfk_run("DELETE FROM millrace.source_shares WHERE source = $1", 1, types, values, NULL, SPI_OK_DELETE);
 	kfk_unmark_letters(name);
-	SPI_finish();
-	mr_owner_end(&save);
+	mr_spi_end(&save);
 	PG_RETURN_VOID();
 }

@@ -11,9 +11,8 @@
 #include "catalog/pg_foreign_server.h"
 #include "catalog/pg_type.h"
 #include "core/compat.h"
-#include "core/owner_pg.h"
 #include "core/server_pg.h"
-#include "executor/spi.h"
+#include "core/spi_pg.h"
 #include "fmgr.h"
 #include "miscadmin.h"
 #include "stream/admin.h"
@@ -80,12 +79,10 @@ kfk_check_letter_topic(Jsonb *options, const char *source_server, const char *so
 				 errdetail("Role \"%s\", which the source's workers connect as, publishes its dead letters.", role),
 				 errhint("GRANT millrace_user TO %s;", quote_identifier(role))));
 
-	mr_owner_begin(&save);
-	SPI_connect();
+	mr_spi_begin(&save);
 	values[0] = CStringGetTextDatum(server);
 	outbox = kfk_run("SELECT FROM millrace.outboxes WHERE server = $1", 1, types, values, NULL, SPI_OK_SELECT) > 0;
-	SPI_finish();
-	mr_owner_end(&save);
+	mr_spi_end(&save);
 	if (!outbox)
 		ereport(ERROR,
 				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
@@ -127,8 +124,7 @@ millrace_alter_source(PG_FUNCTION_ARGS)
 					(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
 					 errmsg("source option \"%s\" cannot be altered", fixed[i]),
 					 errhint("Drop the source and create it anew.")));
-	mr_owner_begin(&save);
-	SPI_connect();
+	mr_spi_begin(&save);
 	kfk_lock_source(name, caller);
 	kfk_run(MERGED_SQL, lengthof(types), types, values, NULL, SPI_OK_SELECT);
 	old = MemoryContextSwitchTo(caller_cxt);
@@ -138,18 +134,15 @@ millrace_alter_source(PG_FUNCTION_ARGS)
 	owner = SPI_getvalue(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 4);
 	options = DatumGetJsonbPCopy(SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 5, &null));
 	MemoryContextSwitchTo(old);
-	SPI_finish();
-	mr_owner_end(&save);
+	mr_spi_end(&save);
 
 	/* As the caller: names of functions are looked up as in create_source. */
 	(void) kfk_check_options(&options, target);
 	kfk_check_letter_topic(options, server, topic, get_role_oid(owner, false));
 
-	mr_owner_begin(&save);
-	SPI_connect();
+	mr_spi_begin(&save);
 	values[1] = JsonbPGetDatum(options);
 	kfk_run("UPDATE millrace.sources SET options = $2, generation = generation + 1 WHERE name = $1", lengthof(types), types, values, NULL, SPI_OK_UPDATE);
-	SPI_finish();
-	mr_owner_end(&save);
+	mr_spi_end(&save);
 	PG_RETURN_VOID();
 }

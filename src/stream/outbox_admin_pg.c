@@ -10,15 +10,14 @@
 #include "postgres.h"
 
 #include "catalog/pg_type.h"
-#include "executor/spi.h"
 #include "fmgr.h"
 #include "miscadmin.h"
 #include "utils/acl.h"
 #include "utils/builtins.h"
 #include "utils/jsonb.h"
 
-#include "core/owner_pg.h"
 #include "core/server_pg.h"
+#include "core/spi_pg.h"
 #include "stream/admin.h"
 #include "stream/outbox.h"
 
@@ -156,8 +155,7 @@ millrace_create_outbox(PG_FUNCTION_ARGS)
 	mr_owner_save save;
 
 	kfk_check_owner(owner, server, "an outbox");
-	mr_owner_begin(&save);
-	SPI_connect();
+	mr_spi_begin(&save);
 	{
 		char	   *binding = mr_source_binding();
 		Oid			types[] = {TEXTOID, TEXTOID, JSONBOID, TEXTOID, TEXTOID};
@@ -172,8 +170,7 @@ millrace_create_outbox(PG_FUNCTION_ARGS)
 					 errmsg("server \"%s\" has an outbox already", name)));
 	}
 	begin_here(name);
-	SPI_finish();
-	mr_owner_end(&save);
+	mr_spi_end(&save);
 	PG_RETURN_VOID();
 }
 
@@ -203,12 +200,10 @@ millrace_pause_outbox(PG_FUNCTION_ARGS)
 	if (PG_ARGISNULL(0))
 		ereport(ERROR, (errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED), errmsg("server of an outbox must not be null")));
 	server = text_to_cstring(PG_GETARG_TEXT_PP(0));
-	mr_owner_begin(&save);
-	SPI_connect();
+	mr_spi_begin(&save);
 	lock_outbox(server, caller);
 	set_state(server, "paused", PG_ARGISNULL(1) ? "paused by a user" : text_to_cstring(PG_GETARG_TEXT_PP(1)), false);
-	SPI_finish();
-	mr_owner_end(&save);
+	mr_spi_end(&save);
 	PG_RETURN_VOID();
 }
 
@@ -258,15 +253,13 @@ millrace_resume_outbox(PG_FUNCTION_ARGS)
 	Oid			caller = GetUserId();
 	mr_owner_save save;
 
-	mr_owner_begin(&save);
-	SPI_connect();
+	mr_spi_begin(&save);
 	if (!lock_outbox(server, caller))
 		move_here(server, accept_duplicates, discard);
 	else if (discard)
 		begin_here(server);
 	set_state(server, "running", NULL, accept_duplicates || discard);
-	SPI_finish();
-	mr_owner_end(&save);
+	mr_spi_end(&save);
 	PG_RETURN_VOID();
 }
 
@@ -281,8 +274,7 @@ millrace_drop_outbox(PG_FUNCTION_ARGS)
 	Oid			caller = GetUserId();
 	mr_owner_save save;
 
-	mr_owner_begin(&save);
-	SPI_connect();
+	mr_spi_begin(&save);
 	lock_outbox(server, caller);
 	if (!discard)
 	{
@@ -296,7 +288,6 @@ millrace_drop_outbox(PG_FUNCTION_ARGS)
 	}
 	kfk_run("DELETE FROM millrace.outboxes WHERE server = $1", 1, types, values, NULL, SPI_OK_DELETE);
 	kfk_run("DELETE FROM millrace.outbox_progress WHERE server = $1", 1, types, values, NULL, SPI_OK_DELETE);
-	SPI_finish();
-	mr_owner_end(&save);
+	mr_spi_end(&save);
 	PG_RETURN_VOID();
 }

@@ -18,7 +18,6 @@
 #include "catalog/pg_foreign_server.h"
 #include "catalog/pg_type.h"
 #include "commands/trigger.h"
-#include "executor/spi.h"
 #include "fmgr.h"
 #include "foreign/foreign.h"
 #include "lib/stringinfo.h"
@@ -33,8 +32,8 @@
 #include "utils/timestamp.h"
 
 #include "core/compat.h"
-#include "core/owner_pg.h"
 #include "core/shared_pg.h"
+#include "core/spi_pg.h"
 #include "stream/outbox.h"
 
 PG_FUNCTION_INFO_V1(millrace_publish);
@@ -123,12 +122,7 @@ check_outbox(const char *server, Oid role)
 
 	if (compat_server_aclcheck(fs->serverid, role, ACL_USAGE) != ACLCHECK_OK)
 		aclcheck_error(ACLCHECK_NO_PRIV, OBJECT_FOREIGN_SERVER, server);
-	if (plan == NULL)
-	{
-		plan = SPI_prepare("SELECT 1 FROM millrace.outboxes WHERE server OPERATOR(pg_catalog.=) $1", 1, &type);
-		if (plan == NULL || SPI_keepplan(plan) != 0)
-			elog(ERROR, "SPI_prepare failed: %s", SPI_result_code_string(SPI_result));
-	}
+	mr_prepare(&plan, "SELECT 1 FROM millrace.outboxes WHERE server OPERATOR(pg_catalog.=) $1", 1, &type);
 	SPI_execute_plan(plan, &arg, NULL, true, 1);
 	if (SPI_processed != 1)
 		ereport(ERROR,
@@ -199,12 +193,10 @@ millrace_publish(PG_FUNCTION_ARGS)
 	if (!PG_ARGISNULL(4))
 		parts[2] = PointerGetDatum(header_array(PG_GETARG_JSONB_P(4)));
 
-	mr_owner_begin(&save);
-	SPI_connect();
+	mr_spi_begin(&save);
 	check_outbox(server, caller);
 	id = append(PG_GETARG_DATUM(0), PG_GETARG_DATUM(1), parts[1], parts[0], parts[2]);
-	SPI_finish();
-	mr_owner_end(&save);
+	mr_spi_end(&save);
 	mr_change_at_commit(MR_CHANGE_OUTBOX, MyDatabaseId);
 	PG_RETURN_INT64(id);
 }

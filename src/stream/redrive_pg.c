@@ -13,8 +13,7 @@
 #include "postgres.h"
 
 #include "catalog/pg_type.h"
-#include "core/owner_pg.h"
-#include "executor/spi.h"
+#include "core/spi_pg.h"
 #include "fmgr.h"
 #include "miscadmin.h"
 #include "stream/admin.h"
@@ -72,8 +71,7 @@ millrace_redrive_dead_letters(PG_FUNCTION_ARGS)
 		nulls[i] = PG_ARGISNULL(i) ? 'n' : ' ';
 	}
 
-	mr_owner_begin(&save);
-	SPI_connect();
+	mr_spi_begin(&save);
 	kfk_lock_source(name, caller);
 	if (!overwrite &&
 		kfk_run("SELECT FROM millrace.sources WHERE name = $1 AND (options ->> 'on_conflict' = 'update' OR options ->> 'tombstones' = 'delete')",
@@ -86,7 +84,6 @@ millrace_redrive_dead_letters(PG_FUNCTION_ARGS)
 	marked = kfk_run(MARK_SQL, lengthof(types), types, values, nulls, SPI_OK_UPDATE);
 	if (marked > 0)
 		kfk_run("UPDATE millrace.sources SET generation = generation + 1, state = CASE state WHEN 'finished' THEN 'running' ELSE state END WHERE name = $1", 1, types, values, NULL, SPI_OK_UPDATE);
-	SPI_finish();
-	mr_owner_end(&save);
+	mr_spi_end(&save);
 	PG_RETURN_INT64((int64) marked);
 }

@@ -17,9 +17,8 @@
 #include "access/xact.h"
 #include "catalog/namespace.h"
 #include "catalog/pg_type.h"
-#include "core/owner_pg.h"
 #include "core/server_pg.h"
-#include "executor/spi.h"
+#include "core/spi_pg.h"
 #include "fmgr.h"
 #include "mb/pg_wchar.h"
 #include "miscadmin.h"
@@ -369,8 +368,7 @@ millrace_cancel_replay(PG_FUNCTION_ARGS)
 	Oid			caller = GetUserId();
 	mr_owner_save save;
 
-	mr_owner_begin(&save);
-	SPI_connect();
+	mr_spi_begin(&save);
 	kfk_lock_source(name, caller);
 	if (kfk_run("SELECT FROM millrace.sources WHERE name = $1 AND replay_of IS NULL", 1, types, values, NULL, SPI_OK_SELECT) > 0)
 		ereport(ERROR,
@@ -380,7 +378,6 @@ millrace_cancel_replay(PG_FUNCTION_ARGS)
 	kfk_run("UPDATE millrace.sources SET state = 'cancelled', reason = NULL, sqlstate = NULL, state_since = pg_catalog.now(), generation = generation + 1 "
 			"WHERE name = $1 AND state NOT IN ('finished', 'cancelled')", 1, types, values, NULL, SPI_OK_UPDATE);
 	kfk_fence_source(name);
-	SPI_finish();
-	mr_owner_end(&save);
+	mr_spi_end(&save);
 	PG_RETURN_VOID();
 }

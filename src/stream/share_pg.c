@@ -16,8 +16,7 @@
 
 #include "access/genam.h"
 #include "catalog/pg_type.h"
-#include "core/owner_pg.h"
-#include "executor/spi.h"
+#include "core/spi_pg.h"
 #include "fmgr.h"
 #include "funcapi.h"
 #include "lib/stringinfo.h"
@@ -263,8 +262,7 @@ millrace_take_partitions(PG_FUNCTION_ARGS)
 	mr_owner_save save;
 
 	read_arguments(fcinfo, &c);
-	mr_owner_begin(&save);
-	SPI_connect();
+	mr_spi_begin(&save);
 	begin_change(&c, caller);
 	if (c.controlled)
 	{
@@ -291,8 +289,7 @@ millrace_take_partitions(PG_FUNCTION_ARGS)
 					"last_offset = NULL, last_time = NULL, last_crc = NULL", 4, c.types, c.values, c.nulls, SPI_OK_INSERT);
 	}
 	add_to_option(&c);
-	SPI_finish();
-	mr_owner_end(&save);
+	mr_spi_end(&save);
 	PG_RETURN_VOID();
 }
 
@@ -311,8 +308,7 @@ millrace_take_over(PG_FUNCTION_ARGS)
 				 errmsg("take_over needs next_offsets: where the dead server stopped"),
 				 errdetail("Its standby, or a restarted copy of its disk, tells them: SELECT * FROM millrace.partition_offsets(%s).", quote_literal_cstr(c.source)),
 				 errhint("accept_duplicates => true begins at its last word in the control topic; what it committed after that is then read twice.")));
-	mr_owner_begin(&save);
-	SPI_connect();
+	mr_spi_begin(&save);
 	begin_change(&c, caller);
 	if (!c.controlled)
 		ereport(ERROR,
@@ -326,8 +322,7 @@ millrace_take_over(PG_FUNCTION_ARGS)
 				 errmsg("source \"%s\" holds some of these partitions itself", c.source)));
 	ask_for(&c, true);
 	add_to_option(&c);
-	SPI_finish();
-	mr_owner_end(&save);
+	mr_spi_end(&save);
 	PG_RETURN_VOID();
 }
 
@@ -342,8 +337,7 @@ millrace_release_partitions(PG_FUNCTION_ARGS)
 
 	read_arguments(fcinfo, &c);
 	InitMaterializedSRF(fcinfo, 0);
-	mr_owner_begin(&save);
-	SPI_connect();
+	mr_spi_begin(&save);
 	begin_change(&c, caller);
 	check_listed(&c, true, "does not read");
 
@@ -371,7 +365,6 @@ millrace_release_partitions(PG_FUNCTION_ARGS)
 			values[k] = SPI_getbinval(SPI_tuptable->vals[i], SPI_tuptable->tupdesc, k + 1, &nulls[k]);
 		tuplestore_putvalues(result->setResult, result->setDesc, values, nulls);
 	}
-	SPI_finish();
-	mr_owner_end(&save);
+	mr_spi_end(&save);
 	return (Datum) 0;
 }

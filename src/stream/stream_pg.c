@@ -12,8 +12,7 @@
 #include "commands/trigger.h"
 #include "core/compat.h"
 #include "core/core_pg.h"
-#include "core/owner_pg.h"
-#include "executor/spi.h"
+#include "core/spi_pg.h"
 #include "fmgr.h"
 #include "funcapi.h"
 #include "miscadmin.h"
@@ -70,12 +69,10 @@ switch_database(const char *action)
 				(errcode(ERRCODE_READ_ONLY_SQL_TRANSACTION),
 				 errmsg("cannot start or stop workers during recovery"),
 				 errhint("Workers run on the primary; after promotion they start by themselves when millrace is in shared_preload_libraries.")));
-	mr_owner_begin(&save);
-	SPI_connect();
+	mr_spi_begin(&save);
 	if (SPI_execute(statement, false, 0) != SPI_OK_UTILITY)
 		elog(ERROR, "ALTER DATABASE failed");
-	SPI_finish();
-	mr_owner_end(&save);
+	mr_spi_end(&save);
 	mr_change_at_commit(MR_CHANGE_WORKERS, MyDatabaseId);
 }
 

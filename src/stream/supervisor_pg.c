@@ -23,9 +23,8 @@
 #include "access/xlog.h"
 #include "catalog/pg_type.h"
 #include "core/compat.h"
-#include "core/owner_pg.h"
 #include "core/process_pg.h"
-#include "executor/spi.h"
+#include "core/spi_pg.h"
 #include "fmgr.h"
 #include "miscadmin.h"
 #include "pgstat.h"
@@ -414,11 +413,9 @@ supervisor_turn(TransactionId after)
 	stay = list_member_oid(mr_enabled_databases(), MyDatabaseId) && mr_extension_ready(NULL, &why);
 	if (stay)
 	{
-		mr_owner_begin(&save);
-		SPI_connect();
+		mr_spi_begin(&save);
 		reconcile();
-		SPI_finish();
-		mr_owner_end(&save);
+		mr_spi_end(&save);
 	}
 	PopActiveSnapshot();
 	CommitTransactionCommand();

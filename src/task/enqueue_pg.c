@@ -90,21 +90,16 @@ check_deliver(const char *name, Oid owner)
 int64
 tsk_enqueue(const tsk_request *r, const char *server, const char *owner)
 {
-	static SPIPlanPtr append = NULL;
+	static SPIPlanPtr plan = NULL;
+	static const char append[] = "INSERT INTO millrace.http_requests (queue, method, path, content, content_type, deliver, tag, sqlstate, error) "
+		"SELECT q.id, $3, $4, $5, $6, $7, $8, CASE WHEN $9 IS NOT NULL THEN '22023' END, $9 "
+		"FROM millrace.http_queues q WHERE q.server = $1 AND q.owner = $2 RETURNING id";
 	static const Oid types[] = {TEXTOID, TEXTOID, TEXTOID, TEXTOID, BYTEAOID, TEXTOID, TEXTOID, TEXTOID, TEXTOID};
 	Datum		args[] = {CStringGetTextDatum(server), CStringGetTextDatum(owner), CStringGetTextDatum(r->method), CStringGetTextDatum(r->path),
-		r->content, r->content_type, r->deliver ? CStringGetTextDatum(r->deliver) : (Datum) 0, r->tag,
-	r->fault ? CStringGetTextDatum(r->fault) : (Datum) 0};
-	char		nulls[] = "         ";
+	r->content, r->content_type, mr_text(r->deliver), r->tag, mr_text(r->fault)};
 	bool		null;
 
-	for (int i = 4; i < 9; i++)
-		nulls[i] = args[i] ? ' ' : 'n';
-	mr_prepare(&append, "INSERT INTO millrace.http_requests (queue, method, path, content, content_type, deliver, tag, sqlstate, error) "
-			   "SELECT q.id, $3, $4, $5, $6, $7, $8, CASE WHEN $9 IS NOT NULL THEN '22023' END, $9 "
-			   "FROM millrace.http_queues q WHERE q.server = $1 AND q.owner = $2 RETURNING id", lengthof(types), types);
-	SPI_execute_plan(append, args, nulls, false, 0);
-	if (SPI_processed == 0)
+	if (mr_run(&plan, append, lengthof(types), types, args) == 0)
 	{
 		Oid			queue_types[] = {TEXTOID, TEXTOID, TEXTOID};
 		Datum		queue[] = {args[0], args[1], CStringGetTextDatum(mr_source_binding())};
@@ -113,10 +108,9 @@ tsk_enqueue(const tsk_request *r, const char *server, const char *owner)
 		SPI_execute_with_args("WITH q AS (INSERT INTO millrace.http_queues (server, owner, bound_to) VALUES ($1, $2, $3) "
 							  "ON CONFLICT (server, owner) DO NOTHING RETURNING id) INSERT INTO millrace.http_progress (queue) SELECT id FROM q",
 							  3, queue_types, queue, NULL, false, 0);
-		SPI_execute_plan(append, args, nulls, false, 0);
+		if (mr_run(&plan, append, lengthof(types), types, args) != 1)
+			elog(ERROR, "a request could not be appended to its queue");
 	}
-	if (SPI_processed != 1)
-		elog(ERROR, "a request could not be appended to its queue");
 	return DatumGetInt64(SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1, &null));
 }
 

@@ -88,6 +88,8 @@ txt_charsmap(const txt_tokenizer *t, txt_work *w)
 			int			more;
 			int32_t		next = txt_decode(in->data + i + cluster, end, &more);
 
+			if (!txt_go_on(w, 1))
+				return false;
 			if ((c < 0x80 && next < 0x80 && !(c == '\r' && next == '\n')) || utf8proc_grapheme_break_stateful(c, next, &state))
 				break;
 			cluster += (size_t) more;

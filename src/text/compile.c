@@ -60,6 +60,36 @@ txt_source_free(txt_source *s)
 	mr_free(s->env, s->added_normal);
 }
 
+bool
+txt_source_go_on(txt_source *s, uint32_t work)
+{
+	s->steps += work;
+	if (s->steps < TXT_GO_ON)
+		return true;
+	s->steps = 0;
+	return !mr_interrupted(s->env) || (mr_fail(s->st, MR_CANCELED, "canceled"), false);
+}
+
+bool
+txt_check_utf8(txt_source *s, const char *data, size_t len)
+{
+	for (const char *p = data; p < data + len;)
+	{
+		int			n;
+
+		txt_decode(p, data + len, &n);
+		if (n == 1 && (unsigned char) *p >= 0x80)
+		{
+			mr_fail(s->st, MR_INVALID, "the tokenizer's file is not UTF-8 at byte %zu", (size_t) (p - data));
+			return false;
+		}
+		if (!txt_source_go_on(s, 1))
+			return false;
+		p += n;
+	}
+	return true;
+}
+
 /* Kept strings are ours to change. */
 static char *
 unconst(const char *data)
@@ -76,9 +106,16 @@ unconst(const char *data)
 static bool
 keep_string(txt_source *s, txt_string *out, const char *data, size_t len)
 {
-	char	   *copy = txt_keep(s, len);
+	char	   *copy;
 
-	if (copy == NULL)
+	/* GPT-2's alphabet writes a byte with up to two */
+	if (len > 2 * TXT_MAX_TOKEN)
+	{
+		mr_fail(s->st, MR_LIMIT, "a token has more than %d bytes", TXT_MAX_TOKEN);
+		return false;
+	}
+	copy = txt_keep(s, len);
+	if (copy == NULL || !txt_source_go_on(s, 64 + (uint32_t) len))
 		return false;
 	memcpy(copy, data, len);
 	*out = (txt_string) {copy, (uint32_t) len, true};
@@ -247,7 +284,7 @@ build_tries(txt_source *s, trie *t)
 	{
 		if (!s->token[i].given || s->token[i].len == 0)
 			continue;
-		if (!walk(t, TXT_ROOT, s->token[i].data, s->token[i].len, &node))
+		if (!txt_source_go_on(s, 16 * s->token[i].len) || !walk(t, TXT_ROOT, s->token[i].data, s->token[i].len, &node))
 			return false;
 		t->node_id[node] = (int32_t) i;
 	}
@@ -334,8 +371,9 @@ build_merges(txt_source *s, const trie *t, uint64_t *size)
 		uint32_t	i = txt_hash((uint64_t) (uint32_t) m.left << 32 | (uint32_t) m.right) & (uint32_t) (*size - 1);
 
 		if (m.left < 0 || m.right < 0 || m.id < 0)
-		{
 			mr_fail(s->st, MR_INVALID, "merge %zu is of tokens that are not in the vocabulary", k + 1);
+		if (s->st->code || !txt_source_go_on(s, 16 * (part[0].len + part[1].len)))
+		{
 			mr_free(s->env, table);
 			return NULL;
 		}
@@ -356,6 +394,82 @@ typedef struct piece
 	size_t		element;
 } piece;
 
+static size_t
+aligned(size_t at)
+{
+	return (at + 7) & ~(size_t) 7;
+}
+
+/* The head and the sections behind it; NULL: out of memory. */
+static char *
+write_sections(const txt_source *s, const piece p[TXT_N_SECTIONS], size_t *size)
+{
+	size_t		at = sizeof(txt_head);
+	txt_head   *head;
+	char	   *bytes;
+
+	for (int k = 0; k < TXT_N_SECTIONS; k++)
+		at = aligned(at) + p[k].count * p[k].element;
+	*size = at;
+	bytes = mr_alloc(s->env, *size);
+	if (bytes == NULL)
+	{
+		mr_fail(s->st, MR_NOMEM, "out of memory");
+		return NULL;
+	}
+	memset(bytes, 0, *size);
+	head = (txt_head *) (void *) bytes;
+	*head = s->head;
+	head->magic = TXT_MAGIC;
+	head->version = TXT_COMPILER_VERSION;
+	head->size = *size;
+	at = sizeof(txt_head);
+	for (int k = 0; k < TXT_N_SECTIONS; k++)
+	{
+		at = aligned(at);
+		head->at[k] = at;
+		head->count[k] = p[k].count;
+		if (p[k].count && p[k].data)
+			memcpy(bytes + at, p[k].data, p[k].count * p[k].element);
+		at += p[k].count * p[k].element;
+	}
+	return bytes;
+}
+
+/* Where each token's text begins, and behind the last one where it ends. */
+static bool
+place_texts(txt_source *s, uint32_t *text_at)
+{
+	uint64_t	len = 0;
+
+	for (size_t i = 0; i < s->n_tokens; i++)
+	{
+		if (s->token[i].len > TXT_MAX_TOKEN)
+		{
+			mr_fail(s->st, MR_LIMIT, "token %zu has more than %d bytes", i, TXT_MAX_TOKEN);
+			return false;
+		}
+		text_at[i] = (uint32_t) len;
+		len += s->token[i].len;
+	}
+	text_at[s->n_tokens] = (uint32_t) len;
+	return true;
+}
+
+/* The numbers of the double array in a precompiled normalizer: 4 bytes say how many bytes they take; texts follow. */
+static bool
+measure_charsmap(const txt_source *s, uint32_t *units)
+{
+	*units = 0;
+	if (s->charsmap_len < 4)
+		return true;
+	memcpy(units, s->charsmap, 4);
+	if (*units % 4 == 0 && *units > 0 && *units <= s->charsmap_len - 4 && s->charsmap[s->charsmap_len - 1] == '\0')
+		return true;
+	mr_fail(s->st, MR_INVALID, "the precompiled normalizer is damaged");
+	return false;
+}
+
 mr_code
 txt_lay_out(txt_source *s, void **out, size_t *out_len)
 {
@@ -364,11 +478,8 @@ txt_lay_out(txt_source *s, void **out, size_t *out_len)
 	txt_merge  *merges = NULL;
 	int32_t		byte_id[256];
 	uint64_t	n_merges = 0;
-	uint64_t	text_len = 0;
-	txt_head   *head = NULL;
 	char	   *bytes = NULL;
-	uint32_t	units = 0;
-	size_t		size;
+	uint32_t	units;
 
 	*out = NULL;
 	if (text_at == NULL)
@@ -376,24 +487,21 @@ txt_lay_out(txt_source *s, void **out, size_t *out_len)
 		mr_fail(s->st, MR_NOMEM, "out of memory");
 		goto done;
 	}
-	for (size_t i = 0; s->byte_level && i < s->n_tokens; i++)
-		as_bytes(&s->token[i]);
-	for (size_t i = 0; s->byte_level && i < 2 * s->n_merges; i++)
-		as_bytes(&s->merges[i / 2][i % 2]);
 	if (s->n_tokens == 0)
 	{
 		mr_fail(s->st, MR_INVALID, "the tokenizer has no vocabulary");
 		goto done;
 	}
-	for (size_t i = 0; i < s->n_tokens; i++)
+	if (s->n_added > s->n_tokens)
 	{
-		text_at[i] = (uint32_t) text_len;
-		text_len += s->token[i].len;
-		if (s->token[i].len > s->head.max_token)
-			s->head.max_token = s->token[i].len;
+		mr_fail(s->st, MR_INVALID, "the tokenizer has more added tokens than tokens");
+		goto done;
 	}
-	text_at[s->n_tokens] = (uint32_t) text_len;
-	if (!build_tries(s, &t))
+	for (size_t i = 0; s->byte_level && i < s->n_tokens; i++)
+		as_bytes(&s->token[i]);
+	for (size_t i = 0; s->byte_level && i < 2 * s->n_merges; i++)
+		as_bytes(&s->merges[i / 2][i % 2]);
+	if (!place_texts(s, text_at) || !build_tries(s, &t) || !measure_charsmap(s, &units))
 		goto done;
 	if (s->head.model == TXT_WORDPIECE && s->head.continuation)
 	{
@@ -413,60 +521,29 @@ txt_lay_out(txt_source *s, void **out, size_t *out_len)
 		if (merges == NULL)
 			goto done;
 	}
-	if (s->charsmap_len >= 4)
 	{
-		memcpy(&units, s->charsmap, 4);
-		if (units % 4 != 0 || units > s->charsmap_len - 4 || units == 0 || s->charsmap[s->charsmap_len - 1] != '\0')
-		{
-			mr_fail(s->st, MR_INVALID, "the precompiled normalizer is damaged");
-			goto done;
-		}
-	}
-	{
+		const char *charsmap = units ? s->charsmap + 4 : "";
 		const piece p[TXT_N_SECTIONS] = {
 			[TXT_SECTION_TEXT_AT] = {text_at, s->n_tokens + 1, sizeof(uint32_t)},
-			[TXT_SECTION_TEXT] = {NULL, text_len, 1},
+			[TXT_SECTION_TEXT] = {NULL, text_at[s->n_tokens], 1},
 			[TXT_SECTION_EDGES] = {t.edges, t.size, sizeof(txt_edge)},
 			[TXT_SECTION_NODE_ID] = {t.node_id, t.n_nodes, sizeof(int32_t)},
 			[TXT_SECTION_SCORES] = {s->scores, s->head.model == TXT_UNIGRAM ? s->n_tokens : 0, sizeof(double)},
 			[TXT_SECTION_MERGES] = {merges, n_merges, sizeof(txt_merge)},
 			[TXT_SECTION_BYTE_ID] = {byte_id, s->head.model == TXT_BPE ? 256 : 0, sizeof(int32_t)},
 			[TXT_SECTION_ADDED] = {s->added, s->n_added, sizeof(txt_added)},
-			[TXT_SECTION_CHARSMAP] = {s->charsmap + 4, units / 4, sizeof(uint32_t)},
-			[TXT_SECTION_CHARSMAP_TEXT] = {s->charsmap + 4 + units, units ? s->charsmap_len - 4 - units : 0, 1},
+			[TXT_SECTION_CHARSMAP] = {charsmap, units / 4, sizeof(uint32_t)},
+			[TXT_SECTION_CHARSMAP_TEXT] = {charsmap + units, units ? s->charsmap_len - 4 - units : 0, 1},
 		};
 
-		size = sizeof(txt_head);
-		for (int k = 0; k < TXT_N_SECTIONS; k++)
-			size = ((size + 7) & ~(size_t) 7) + p[k].count * p[k].element;
-		bytes = mr_alloc(s->env, size);
-		if (bytes == NULL)
-		{
-			mr_fail(s->st, MR_NOMEM, "out of memory");
-			goto done;
-		}
-		memset(bytes, 0, size);
-		head = (txt_head *) (void *) bytes;
-		*head = s->head;
-		head->magic = TXT_MAGIC;
-		head->version = TXT_COMPILER_VERSION;
-		head->size = size;
-		size = sizeof(txt_head);
-		for (int k = 0; k < TXT_N_SECTIONS; k++)
-		{
-			size = (size + 7) & ~(size_t) 7;
-			head->at[k] = size;
-			head->count[k] = p[k].count;
-			if (p[k].count && p[k].data)
-				memcpy(bytes + size, p[k].data, p[k].count * p[k].element);
-			size += p[k].count * p[k].element;
-		}
-		for (size_t i = 0; i < s->n_tokens; i++)
-			if (s->token[i].len)
-				memcpy(bytes + head->at[TXT_SECTION_TEXT] + text_at[i], s->token[i].data, s->token[i].len);
+		bytes = write_sections(s, p, out_len);
 	}
+	if (bytes == NULL)
+		goto done;
+	for (size_t i = 0; i < s->n_tokens; i++)
+		if (s->token[i].len)
+			memcpy(bytes + ((txt_head *) (void *) bytes)->at[TXT_SECTION_TEXT] + text_at[i], s->token[i].data, s->token[i].len);
 	*out = bytes;
-	*out_len = size;
 done:
 	mr_free(s->env, text_at);
 	mr_free(s->env, merges);

@@ -43,44 +43,62 @@ word_after(const char *p, const char *end)
 	return p < end && txt_is_word(txt_decode(p, end, &len));
 }
 
-/*
- * The next added token in [p, end): its number, where its match begins and ends
- * (with the spaces it takes along); -1: there is none.
- */
-static int32_t
-next_added(const txt_tokenizer *t, uint32_t root, const char *begin, const char *p, const char *end, const char **from, const char **to)
+/* Where an added token stands, with the spaces it takes along. */
+typedef struct match
+{
+	int32_t		i;				/* its number, or -1: there is none, and both are the end of the text */
+	const char *from,
+			   *to;
+} match;
+
+/* The next added token in [p, end); false: canceled. */
+static bool
+next_added(const txt_tokenizer *t, txt_work *w, uint32_t root, const char *begin, const char *p, const char *end, match *m)
 {
 	for (const char *q = p; q < end; q++)
 	{
 		size_t		len;
-		int32_t		i = added_at(t, root, q, end, &len);
 		uint32_t	flags;
 
-		if (i < 0)
+		if (!txt_go_on(w, 16))
+			return false;
+		m->i = added_at(t, root, q, end, &len);
+		if (m->i < 0)
 			continue;
-		flags = t->added[i].flags;
+		flags = t->added[m->i].flags;
 		if ((flags & TXT_SINGLE_WORD) && (word_before(begin, q) || word_after(q + len, end)))
 			continue;
-		*from = q;
-		*to = q + len;
+		m->from = q;
+		m->to = q + len;
 		if (flags & TXT_LSTRIP)
-			while (*from > p)
+			while (m->from > p)
 			{
-				const char *before = *from - 1;
+				const char *before = m->from - 1;
 				int			n;
 
 				while (before > p && ((unsigned char) *before & 0xc0) == 0x80)
 					before--;
-				if (!txt_is_space(txt_decode(before, *from, &n)))
+				if (!txt_is_space(txt_decode(before, m->from, &n)))
 					break;
-				*from = before;
+				m->from = before;
 			}
 		if (flags & TXT_RSTRIP)
-			for (int n; *to < end && txt_is_space(txt_decode(*to, end, &n)); *to += n)
+			for (int n; m->to < end && txt_is_space(txt_decode(m->to, end, &n)); m->to += n)
 				;
-		return i;
+		return true;
 	}
-	return -1;
+	*m = (match) {-1, end, end};
+	return true;
+}
+
+/* A token that no model made; from and to: bytes of the original. */
+static bool
+add(txt_work *w, int32_t id, size_t from, size_t to)
+{
+	if (!txt_grow(w->env, (void **) &w->token, w->n_tokens, &w->tokens_size, sizeof(txt_token), w->st))
+		return false;
+	w->token[w->n_tokens++] = (txt_token) {id, (uint32_t) from, (uint32_t) to};
+	return true;
 }
 
 /* Blanks at a token's ends are no part of its place. */
@@ -126,6 +144,8 @@ take(txt_work *w, const char *text, size_t from, size_t to)
 	{
 		int			len = 1;
 
+		if (!txt_go_on(w, 1))
+			return false;
 		if ((unsigned char) text[i] >= 0x80)
 		{
 			int32_t		c = txt_decode(text + i, text + to, &len);
@@ -147,68 +167,45 @@ take(txt_work *w, const char *text, size_t from, size_t to)
 	return true;
 }
 
-/* Added tokens of normalized text; the buffer is cut into parts, the last first. */
+/* Added tokens of normalized text, and the words between them. */
 static bool
 encode_normal(const txt_tokenizer *t, txt_work *w, bool first)
 {
-	txt_buffer	whole;
-	const char *begin,
-			   *p,
-			   *end;
-	bool		good = true;
+	const char *p = w->text.data,
+			   *end = p + w->text.len;
+	txt_buffer	whole = w->text;
+	match		m;
+	bool		good = next_added(t, w, TXT_ROOT_NORMAL, p, p, end, &m);
 
-	if (txt_child(t, TXT_ROOT_NORMAL, 0) == 0 && w->text.len == 0)
-		return true;
-	begin = p = w->text.data;
-	end = begin + w->text.len;
+	if (!good || m.i < 0)
+		return good && encode_words(t, w, first);
+	/* the words of a part change w->text: keep the whole aside */
+	memset(&w->text, 0, sizeof(w->text));
+	while (good)
 	{
-		const char *from,
-				   *to;
-		int32_t		i = next_added(t, TXT_ROOT_NORMAL, begin, p, end, &from, &to);
+		size_t		at = (size_t) (p - whole.data),
+					len = (size_t) (m.from - p);
 
-		if (i < 0)
-			return encode_words(t, w, first);
-		/* the words of a part change w->text: keep the whole aside */
-		whole = w->text;
-		memset(&w->text, 0, sizeof(w->text));
-		for (;;)
-		{
-			size_t		at = (size_t) (p - begin),
-						len = (size_t) ((i < 0 ? end : from) - p);
-
-			w->text.len = 0;
-			good = good && txt_room(w, &w->text, len + 1);
-			if (!good)
-				break;
-			memcpy(w->text.data, whole.data + at, len);
-			memcpy(w->text.from, whole.from + at, len * sizeof(uint32_t));
-			memcpy(w->text.to, whole.to + at, len * sizeof(uint32_t));
-			w->text.len = len;
-			good = encode_words(t, w, first && at == 0);
-			if (!good || i < 0)
-				break;
-			good = txt_grow(w->env, (void **) &w->token, w->n_tokens, &w->tokens_size, sizeof(txt_token), w->st);
-			if (!good)
-				break;
-			w->token[w->n_tokens++] = (txt_token) {t->added[i].id, whole.from[from - begin], whole.to[to - begin - 1]};
-			p = to;
-			i = next_added(t, TXT_ROOT_NORMAL, begin, p, end, &from, &to);
-		}
+		w->text.len = 0;
+		good = txt_room(w, &w->text, len + 1);
+		if (!good)
+			break;
+		memcpy(w->text.data, p, len);
+		memcpy(w->text.from, whole.from + at, len * sizeof(uint32_t));
+		memcpy(w->text.to, whole.to + at, len * sizeof(uint32_t));
+		w->text.len = len;
+		good = encode_words(t, w, first && at == 0);
+		if (!good || m.i < 0)
+			break;
+		p = m.to;
+		good = add(w, t->added[m.i].id, whole.from[m.from - whole.data], whole.to[m.to - whole.data - 1]) &&
+			next_added(t, w, TXT_ROOT_NORMAL, whole.data, p, end, &m);
 	}
 	mr_free(w->env, w->text.data);
 	mr_free(w->env, w->text.from);
 	mr_free(w->env, w->text.to);
 	w->text = whole;
 	return good;
-}
-
-static bool
-add(txt_work *w, int32_t id, size_t from, size_t to)
-{
-	if (!txt_grow(w->env, (void **) &w->token, w->n_tokens, &w->tokens_size, sizeof(txt_token), w->st))
-		return false;
-	w->token[w->n_tokens++] = (txt_token) {id, (uint32_t) from, (uint32_t) to};
-	return true;
 }
 
 mr_code
@@ -233,18 +230,16 @@ txt_encode(const txt_tokenizer *t, txt_work *w, const char *text, size_t len, co
 	w->enough = most == SIZE_MAX ? SIZE_MAX : w->n_tokens + most + 1;
 	while (p < end && w->n_tokens < w->enough)
 	{
-		const char *from = end,
-				   *to = end;
-		int32_t		i = raw ? next_added(t, TXT_ROOT_RAW, text, p, end, &from, &to) : -1;
+		match		m = {-1, end, end};
 
-		if (i < 0)
-			from = to = end;
-		if (from > p && (!take(w, text, (size_t) (p - text), (size_t) (from - text)) || !txt_normalize(t, w) ||
-						 !encode_normal(t, w, p == text)))
+		if (raw && !next_added(t, w, TXT_ROOT_RAW, text, p, end, &m))
 			return st->code;
-		if (i >= 0 && !add(w, t->added[i].id, (size_t) (from - text), (size_t) (to - text)))
+		if (m.from > p && (!take(w, text, (size_t) (p - text), (size_t) (m.from - text)) || !txt_normalize(t, w) ||
+						   !encode_normal(t, w, p == text)))
 			return st->code;
-		p = to;
+		if (m.i >= 0 && !add(w, t->added[m.i].id, (size_t) (m.from - text), (size_t) (m.to - text)))
+			return st->code;
+		p = m.to;
 	}
 	if (most != SIZE_MAX && w->n_tokens >= w->enough)
 	{

@@ -8,7 +8,6 @@
  * MPNet's buckets become a bias for each distance.
  */
 #include "text/encoder_int.h"
-#include "text/text_int.h"
 
 #define SOME (1 << 20)			/* numbers between two looks for interrupts */
 
@@ -148,20 +147,22 @@ write_words(writer *w)
 	return MR_OK;
 }
 
-/* Position vectors with the one type's vector in them. */
+/* Position vectors with the one type's vector in them; behind them that of padding. */
 static void
 write_positions(writer *w)
 {
 	const txt_encoder_head *h = w->h;
+	int64_t		width = h->hidden;
 	float	   *out = (float *) (void *) (w->out + h->positions);
 	float	   *type = w->weight;
 
-	txt_tensor_floats(&w->hf->positions, (int64_t) w->hf->first_position * h->hidden,
-					  (int64_t) h->max_tokens * h->hidden, out);
+	txt_tensor_floats(&w->hf->positions, w->hf->first_position * width, h->max_tokens * width, out);
+	if (h->padding >= 0)
+		txt_tensor_floats(&w->hf->positions, h->padding * width, width, out + h->max_tokens * width);
 	if (w->hf->types.data == NULL)
 		return;
-	txt_tensor_floats(&w->hf->types, 0, h->hidden, type);
-	for (int i = 0; i < h->max_tokens; i++)
+	txt_tensor_floats(&w->hf->types, 0, width, type);
+	for (int i = 0; i <= h->max_tokens; i++)
 		for (int c = 0; c < h->hidden; c++)
 			out[(size_t) i * h->hidden + c] += type[c];
 }
@@ -234,6 +235,8 @@ choose_kernels(txt_encoder_head *h, const txt_encoder_options *options, mr_statu
 	h->precision = options->precision;
 	if (!nn_isa_available(isa))
 		return mr_fail(st, MR_UNSUPPORTED, "this CPU does not run %s", nn_isa_name(isa));
+	if (options->precision != nn_float32)
+		return mr_fail(st, MR_UNSUPPORTED, "encoders are float32 so far");
 	switch (options->precision)
 	{
 		case nn_float32:
@@ -266,10 +269,12 @@ set_head(txt_encoder_head *h, const txt_hf *hf)
 	h->intermediate = hf->info.intermediate;
 	h->vocabulary = hf->info.vocabulary;
 	h->max_tokens = hf->info.max_tokens;
+	h->embed_tokens = hf->info.embed_tokens;
 	h->pooling = hf->info.pooling;
 	h->normalize = hf->info.normalize;
 	h->act = hf->act;
 	h->eps = hf->eps;
+	h->padding = hf->padding;
 	h->has_relative = hf->relative.data != NULL;
 }
 
@@ -353,39 +358,6 @@ txt_encoder_build(const mr_env *env, const txt_hf *hf, const void *tokenizer, si
 
 /* ---- from the folder's files ---- */
 
-/* sentence-transformers lowers the text before the tokenizer sees it: one step more. */
-static mr_code
-lower_first(void *tokenizer, mr_status *st)
-{
-	txt_head   *t = tokenizer;
-
-	if (t->n_normalize >= TXT_MAX_STEPS)
-		return mr_fail(st, MR_UNSUPPORTED, "the tokenizer has too many normalizers for do_lower_case");
-	memmove(t->normalize + 1, t->normalize, sizeof(t->normalize[0]) * t->n_normalize);
-	memset(t->normalize, 0, sizeof(t->normalize[0]));
-	t->normalize[0].op = TXT_LOWERCASE;
-	t->n_normalize++;
-	return MR_OK;
-}
-
-static mr_code
-compile_tokenizer(const mr_env *env, const txt_hf *hf, void **out, size_t *len, mr_status *st)
-{
-	const txt_file *json = hf->tokenizer_json,
-			   *vocab = hf->vocab_txt;
-	mr_code		rc;
-
-	if (json)
-		rc = txt_compile_json(env, json->data, json->len, out, len, st);
-	else if (vocab)
-		rc = txt_compile_vocab(env, vocab->data, vocab->len, &hf->vocab_options, out, len, st);
-	else
-		return mr_fail(st, MR_INVALID, "the model has no tokenizer.json and no vocab.txt");
-	if (rc == MR_OK && hf->lowercase && (rc = lower_first(*out, st)) != MR_OK)
-		mr_free(env, *out);
-	return rc;
-}
-
 mr_code
 txt_encoder_compile(const mr_env *env, const void *bundle, size_t len, const txt_encoder_options *options,
 					void **out, size_t *out_len, mr_status *st)
@@ -402,33 +374,10 @@ txt_encoder_compile(const mr_env *env, const void *bundle, size_t len, const txt
 	if (rc == MR_OK)
 		rc = txt_hf_read(env, &b, hf, st);
 	if (rc == MR_OK)
-		rc = compile_tokenizer(env, hf, &tokenizer, &tokenizer_len, st);
+		rc = txt_hf_tokenizer(env, hf, &tokenizer, &tokenizer_len, st);
 	if (rc == MR_OK)
 	{
 		rc = txt_encoder_build(env, hf, tokenizer, tokenizer_len, options, out, out_len, st);
-		mr_free(env, tokenizer);
-	}
-	mr_free(env, hf);
-	return rc;
-}
-
-mr_code
-txt_encoder_check(const mr_env *env, const void *bundle, size_t len, txt_encoder_info *out, mr_status *st)
-{
-	txt_hf	   *hf = mr_alloc(env, sizeof(*hf));
-	txt_bundle	b;
-	void	   *tokenizer;
-	size_t		tokenizer_len;
-	mr_code		rc;
-
-	if (hf == NULL)
-		return mr_fail(st, MR_NOMEM, "out of memory");
-	rc = txt_bundle_open(bundle, len, &b, st);
-	if (rc == MR_OK)
-		rc = txt_hf_read(env, &b, hf, st);
-	if (rc == MR_OK && (rc = compile_tokenizer(env, hf, &tokenizer, &tokenizer_len, st)) == MR_OK)
-	{
-		*out = hf->info;
 		mr_free(env, tokenizer);
 	}
 	mr_free(env, hf);

@@ -14,7 +14,6 @@
 #include <math.h>
 #include <string.h>
 
-#include "nn/kernels.h"
 #include "nn/kernels_low.h"
 #include "text/encoder.h"
 #include "text/hf.h"
@@ -53,6 +52,7 @@ typedef struct txt_encoder_head
 				intermediate,
 				vocabulary,
 				max_tokens,
+				embed_tokens,
 				pooling,
 				normalize,
 				precision;
@@ -61,9 +61,10 @@ typedef struct txt_encoder_head
 	int32_t		low_isa;
 	int32_t		act;			/* nn_act_kind behind "up" */
 	float		eps;			/* of LayerNorm */
+	int32_t		padding;		/* a token of this id has the last row of positions and does not count; -1: none */
 	int32_t		has_relative;
 	uint64_t	words;			/* vocabulary x hidden: float32, or bfloat16 where precision is not float32 */
-	uint64_t	positions;		/* max_tokens x hidden: position and type together */
+	uint64_t	positions;		/* (max_tokens + 1) x hidden: position and type together */
 	uint64_t	norm;			/* 2 x hidden: scale and shift of the embeddings */
 	uint64_t	relative;		/* heads x (2 max_tokens - 1): what attention adds for j - i = 1 - max_tokens … */
 	uint64_t	tokenizer,

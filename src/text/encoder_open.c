@@ -34,12 +34,16 @@ txt_encoder_fault(const txt_encoder_head *h)
 		return "vocabulary";
 	if (!between(h->max_tokens, 1, MAX_TOKENS))
 		return "positions";
+	if (!between(h->embed_tokens, 1, h->max_tokens))
+		return "tokens of a text";
 	if (!between(h->pooling, txt_pool_mean, txt_pool_mean_sqrt) || !between(h->normalize, 0, 1))
 		return "pooling";
 	if (!between(h->act, nn_act_none, nn_act_last) || h->act == nn_act_clip)
 		return "activation";
 	if (!(h->eps >= 0) || isinf(h->eps))
 		return "epsilon";
+	if (!between(h->padding, -1, h->vocabulary - 1))
+		return "padding";
 	if (!between(h->has_relative, 0, 1))
 		return "relative positions";
 	return NULL;
@@ -88,7 +92,7 @@ txt_encoder_sections(txt_encoder_head *h, txt_section_fn visit, void *arg)
 			visit(arg, &h->layer[i].finish[p], 2 * sizeof(float) * (uint64_t) shape_of(h, p).cout);
 	}
 	visit(arg, &h->norm, 2 * row);
-	visit(arg, &h->positions, row * (uint64_t) h->max_tokens);
+	visit(arg, &h->positions, row * ((uint64_t) h->max_tokens + 1));
 	if (h->has_relative)
 		visit(arg, &h->relative, sizeof(float) * (uint64_t) h->heads * (2 * (uint64_t) h->max_tokens - 1));
 	visit(arg, &h->words, txt_encoder_words_size(h));
@@ -182,7 +186,7 @@ txt_encoder_open(const void *bytes, size_t len, txt_encoder *e, mr_status *st)
 	e->head = h;
 	e->info = (txt_encoder_info) {
 		.family = (txt_family) h->family, .layers = h->layers, .hidden = h->hidden, .heads = h->heads,
-		.intermediate = h->intermediate, .vocabulary = h->vocabulary, .max_tokens = h->max_tokens,
+		.intermediate = h->intermediate, .vocabulary = h->vocabulary, .max_tokens = h->max_tokens, .embed_tokens = h->embed_tokens,
 		.pooling = h->pooling, .normalize = h->normalize == 1, .precision = (nn_dtype) h->precision,
 		.n_parameters = h->n_parameters
 	};

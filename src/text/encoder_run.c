@@ -180,10 +180,12 @@ embed(runner *r, const int32_t *ids, int n, float *x)
 	const txt_encoder_head *h = r->h;
 	size_t		width = (size_t) h->hidden;
 	const float *norm = floats_at(r, h->norm);
+	int			next = 0;
 
 	for (int i = 0; i < n; i++)
 	{
-		const float *position = floats_at(r, h->positions) + (size_t) i * width;
+		size_t		at = (size_t) (ids[i] == h->padding ? h->max_tokens : next++);
+		const float *position = floats_at(r, h->positions) + at * width;
 		float	   *to = x + (size_t) i * width;
 
 		if (ids[i] < 0 || ids[i] >= h->vocabulary)

@@ -28,7 +28,7 @@ joins(int32_t c)
 	return c >= 0x300 && utf8proc_category(c) >= UTF8PROC_CATEGORY_MN && utf8proc_category(c) <= UTF8PROC_CATEGORY_ME;
 }
 
-/* Marks of a run into the order of their classes; stable.  Runs are short, but hostile ones are not: merge by class. */
+/* Marks of a run into the order of their classes; stable.  Runs are short, but hostile ones are not: those are counted by class. */
 static bool
 order_marks(txt_work *w, piece *p, size_t n)
 {
@@ -49,47 +49,53 @@ order_marks(txt_work *w, piece *p, size_t n)
 		}
 		return true;
 	}
-	sorted = mr_alloc(w->env, n * sizeof(int32_t));
+	sorted = txt_scratch(w, n * sizeof(int32_t));
 	if (sorted == NULL)
-	{
-		mr_fail(w->st, MR_NOMEM, "out of memory");
 		return false;
-	}
 	for (size_t i = 0; i < n; i++)
+	{
+		if (!txt_go_on(w, 8))
+			return false;
 		count[txt_combining(p[i].c) + 1]++;
+	}
 	for (int k = 0; k < 256; k++)
 		count[k + 1] += count[k];
 	for (size_t i = 0; i < n; i++)
+	{
+		if (!txt_go_on(w, 8))
+			return false;
 		sorted[count[txt_combining(p[i].c)]++] = p[i].c;
+	}
 	for (size_t i = 0; i < n; i++)
 		p[i].c = sorted[i];
-	mr_free(w->env, sorted);
 	return true;
 }
 
-/* Compose a segment in place; returns its new length. */
-static size_t
-compose(piece *p, size_t n)
+/* Compose a segment in place; *n is its length. */
+static bool
+compose(txt_work *w, piece *p, size_t *n)
 {
-	int32_t		some[64];
-	int32_t    *codes = some;
-	long		m;
+	int32_t    *codes;
+	utf8proc_ssize_t m;
 
-	/* a longer one is no word of any language: left decomposed */
-	if (n < 2 || n > sizeof(some) / sizeof(some[0]))
-		return n;
-	for (size_t i = 0; i < n; i++)
+	if (*n < 2)
+		return true;
+	codes = txt_scratch(w, *n * sizeof(int32_t));
+	if (codes == NULL)
+		return false;
+	for (size_t i = 0; i < *n; i++)
 		codes[i] = p[i].c;
-	m = utf8proc_normalize_utf32(codes, (long) n, UTF8PROC_COMPOSE | UTF8PROC_STABLE);
-	if (m <= 0 || (size_t) m == n)
-		return n;
-	for (long i = 0; i < m; i++)
+	m = utf8proc_normalize_utf32(codes, (utf8proc_ssize_t) *n, UTF8PROC_COMPOSE | UTF8PROC_STABLE);
+	if (m <= 0 || m == (utf8proc_ssize_t) *n)
+		return true;
+	for (size_t i = 0; i < (size_t) m; i++)
 	{
-		const piece *place = i == 0 ? &p[0] : &p[(long) n - m + i];
+		const piece *place = i == 0 ? &p[0] : &p[*n - (size_t) m + i];
 
 		p[i] = (piece) {codes[i], place->from, place->to};
 	}
-	return (size_t) m;
+	*n = (size_t) m;
+	return true;
 }
 
 bool
@@ -118,9 +124,9 @@ txt_normal_form(txt_work *w, int flag)
 		if (i >= in->len || (txt_combining(codes[0]) == 0 && !joins(codes[0])))
 		{
 			good = good && order_marks(w, segment + marks, n - marks);
-			if (good && (flag & TXT_COMPOSE))
-				n = compose(segment, n);
-			good = good && txt_room(w, out, 4 * n);
+			if (flag & TXT_COMPOSE)
+				good = good && compose(w, segment, &n);
+			good = good && txt_room(w, out, 4 * n) && txt_go_on(w, (uint32_t) n);
 			for (size_t k = 0; good && k < n; k++)
 				txt_put(out, segment[k].c, segment[k].from, segment[k].to);
 			n = marks = 0;

@@ -20,7 +20,6 @@ copy(txt_work *w, size_t at, size_t len)
 
 /* ---- BertNormalizer: clean, space CJK, decompose and drop marks, lower ---- */
 
-
 static void
 put_lower(txt_buffer *out, int32_t c, int flag, uint32_t from, uint32_t to)
 {
@@ -154,6 +153,8 @@ strip(txt_work *w, int flag)
 		int			len;
 		bool		space = txt_is_space(txt_decode(in->data + i, in->data + in->len, &len));
 
+		if (!txt_go_on(w, 1))
+			return false;
 		i += (size_t) len;
 		if (space && !seen && (flag & TXT_LEFT))
 			begin = i;
@@ -221,6 +222,8 @@ txt_normalize(const txt_tokenizer *t, txt_work *w)
 		bool		good = false;
 
 		w->other.len = 0;
+		if (!txt_room(w, &w->other, w->text.len))
+			return false;
 		switch ((txt_op) s->op)
 		{
 			case TXT_BERT:

@@ -29,6 +29,12 @@ is_power(uint64_t n)
 	return n > 0 && (n & (n - 1)) == 0;
 }
 
+static bool
+is_token(int32_t id, int64_t n_tokens)
+{
+	return id >= 0 && id < n_tokens;
+}
+
 /* Indexes of tables; an open-addressing table must have a free place, or looking would not end. */
 static const char *
 check_tables(const txt_tokenizer *t)
@@ -51,14 +57,22 @@ check_tables(const txt_tokenizer *t)
 		if ((int64_t) t->edges[i].child >= n_nodes)
 			return "edges";
 	}
-	/* an id is a token's or an added token's, by the root above it: both bounds hold for all */
+	/* an id is a token's or, below the other roots, an added token's, of which there are no more */
 	for (int64_t i = 0; i < n_nodes; i++)
-		if (t->node_id[i] >= n_tokens && t->node_id[i] >= n_added)
+		if (t->node_id[i] >= n_tokens)
 			return "nodes";
+	if (n_added > n_tokens)
+		return "added tokens";
+	for (int64_t i = 0; i < n_added; i++)
+		if (!is_token(t->added[i].id, n_tokens))
+			return "added tokens";
+	for (uint32_t i = 0; i < TXT_MAX_TEMPLATE; i++)
+		if ((i < h->n_before && !is_token(h->before[i], n_tokens)) || (i < h->n_after && !is_token(h->after[i], n_tokens)))
+			return "template";
 	for (uint64_t i = 0; i < h->count[TXT_SECTION_MERGES]; i++)
 	{
 		free_merges += t->merges[i].rank == 0;
-		if (t->merges[i].id < 0 || t->merges[i].id >= n_tokens)
+		if (!is_token(t->merges[i].id, n_tokens))
 			return "merges";
 	}
 	for (uint64_t i = 0; i < h->count[TXT_SECTION_BYTE_ID]; i++)

@@ -311,7 +311,7 @@ resolve(txt_reader *r)
 mr_code
 txt_compile_json(const mr_env *env, const char *json, size_t len, void **out, size_t *out_len, mr_status *st)
 {
-	txt_reader	   *r = mr_alloc(env, sizeof(txt_reader));
+	txt_reader *r = mr_alloc(env, sizeof(txt_reader));
 	mr_code		code;
 
 	*out = NULL;
@@ -326,7 +326,7 @@ txt_compile_json(const mr_env *env, const char *json, size_t len, void **out, si
 	if (len > TXT_MAX_FILE)
 		code = mr_fail(st, MR_LIMIT, "the tokenizer's file has more than %d MB", TXT_MAX_FILE >> 20);
 	else
-		code = read_file(r) && resolve(r) ? txt_lay_out(&r->s, out, out_len) : st->code;
+		code = txt_check_utf8(&r->s, json, len) && read_file(r) && resolve(r) ? txt_lay_out(&r->s, out, out_len) : st->code;
 	txt_source_free(&r->s);
 	mr_free(env, r);
 	return code;

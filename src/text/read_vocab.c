@@ -26,6 +26,13 @@ txt_compile_vocab(const mr_env *env, const char *vocab, size_t len, const txt_vo
 							(options->lowercase ? TXT_LOWER : 0))
 	};
 	s.head.split[s.head.n_split++] = (txt_step) {.op = TXT_SPLIT_BERT};
+	if (len > TXT_MAX_FILE)
+	{
+		mr_fail(st, MR_LIMIT, "the tokenizer's file has more than %d MB", TXT_MAX_FILE >> 20);
+		goto done;
+	}
+	if (!txt_check_utf8(&s, vocab, len))
+		goto done;
 	for (size_t i = 0; p < end; i++)
 	{
 		const char *line = p;

@@ -64,9 +64,9 @@ by_class(txt_work *w, int op, txt_span s)
 				return false;
 			begin = i;
 			was = is;
-			if (!txt_go_on(w, 16))
-				return false;
 		}
+		if (!txt_go_on(w, 1))
+			return false;
 		i += (size_t) len;
 	}
 	return was == SIDE_DROPPED || txt_add_span(w, begin, end - begin);
@@ -92,7 +92,7 @@ metaspace(txt_work *w, const txt_step *s, bool first)
 		bool		marked = in->data[at] == ' ' ||
 			(end - at >= s->a_len && memcmp(in->data + at, s->a, s->a_len) == 0);
 
-		if (!txt_room(w, out, (end - at + 1) * s->a_len) || !txt_go_on(w, (uint32_t) (end - at)))
+		if (!txt_room(w, out, (end - at + 1) * s->a_len))
 			return false;
 		if ((s->flag & TXT_SPACE_BEFORE) && !marked && (!(s->flag & TXT_FIRST_ONLY) || (first && k == 0 && in->from[at] == 0)))
 			for (int i = 0; i < s->a_len; i++)
@@ -101,6 +101,8 @@ metaspace(txt_work *w, const txt_step *s, bool first)
 		{
 			bool		mark = in->data[i] == ' ' || (end - i >= s->a_len && memcmp(in->data + i, s->a, s->a_len) == 0);
 
+			if (!txt_go_on(w, 1))
+				return false;
 			if (mark && (s->flag & TXT_SPLIT) && out->len > word)
 			{
 				if (!txt_add_span(w, word, out->len - word))

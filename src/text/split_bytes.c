@@ -77,6 +77,8 @@ txt_split_bytes(txt_work *w, const txt_span *s)
 		}
 		while (p < end && kind_of(txt_decode(p, end, &len)) == first)
 		{
+			if (!txt_go_on(w, 4))
+				return false;
 			last = p;
 			p += len;
 		}

@@ -17,7 +17,7 @@
 #include "core/env.h"
 #include "core/status.h"
 
-#define TXT_COMPILER_VERSION 1	/* raised when compiled bytes change */
+#define TXT_COMPILER_VERSION 2	/* raised when compiled bytes change */
 #define TXT_MAX_FILE (256 << 20)	/* bytes of a tokenizer's file */
 
 typedef struct txt_head txt_head;

@@ -15,6 +15,8 @@
 #define TXT_MAGIC UINT64_C(0x314b4f5452494d4d)	/* "MMIRTOK1" */
 #define TXT_MAX_STEPS 16
 #define TXT_MAX_TEMPLATE 8
+#define TXT_MAX_TOKEN 1024		/* bytes of a token: a text's time is linear with this as its factor */
+#define TXT_GO_ON 65536			/* steps, of some nanoseconds each, between two looks for interrupts */
 
 typedef enum txt_model
 {
@@ -126,7 +128,6 @@ struct txt_head
 	int32_t		unknown;		/* token, or -1 */
 	uint32_t	continuation;	/* wordpiece: node of "##" */
 	uint32_t	max_word;		/* wordpiece: characters of a word; longer ones are unknown */
-	uint32_t	max_token;		/* bytes of the longest token */
 	uint32_t	fuse_unknown;	/* unigram: neighbours that are unknown are one */
 	uint32_t	trim;			/* bpe: a token's place in the text is without spaces at its ends */
 	double		unknown_score;
@@ -214,7 +215,7 @@ static inline bool
 txt_go_on(txt_work *w, uint32_t work)
 {
 	w->steps += work;
-	if (w->steps < 65536)
+	if (w->steps < TXT_GO_ON)
 		return true;
 	w->steps = 0;
 	return !mr_interrupted(w->env) || (mr_fail(w->st, MR_CANCELED, "canceled"), false);
@@ -296,6 +297,7 @@ typedef struct txt_source
 	size_t		charsmap_len;
 	bool		byte_level;		/* tokens are written in GPT-2's alphabet of bytes */
 	struct txt_block *blocks;	/* memory of strings */
+	uint32_t	steps;			/* since interrupts were looked for */
 } txt_source;
 
 extern bool txt_set_token(txt_source *s, size_t id, const char *data, size_t len);
@@ -303,6 +305,8 @@ extern bool txt_add_merge(txt_source *s, const char *left, size_t left_len, cons
 extern bool txt_find_token(const txt_source *s, const char *data, size_t len, int32_t *id);
 extern bool txt_add_added(txt_source *s, int32_t id, uint32_t flags, bool normal, const char *data, size_t len);
 extern char *txt_keep(txt_source *s, size_t len);	/* bytes that live as long as s */
+extern bool txt_source_go_on(txt_source *s, uint32_t work);	/* as txt_go_on() */
+extern bool txt_check_utf8(txt_source *s, const char *data, size_t len);
 extern mr_code txt_lay_out(txt_source *s, void **out, size_t *out_len);
 extern void txt_source_free(txt_source *s);
 

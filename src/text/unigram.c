@@ -59,7 +59,11 @@ txt_unigram(const txt_tokenizer *t, txt_work *w, txt_span s)
 		i += (uint32_t) len;
 	}
 	for (uint32_t i = s.len; i > 0; i = b[i].from)
+	{
+		if (!txt_go_on(w, 1))
+			return false;
 		cuts[n_cuts++] = i;
+	}
 	while (n_cuts > 0)
 	{
 		uint32_t	to = cuts[--n_cuts],

@@ -29,6 +29,8 @@ txt_wordpiece(const txt_tokenizer *t, txt_work *w, txt_span s)
 		int32_t		id = -1;
 		size_t		piece = at;
 
+		if (!txt_go_on(w, 16))
+			return false;
 		for (size_t i = at; i < end && (node = txt_child(t, node, (unsigned char) data[i])) != 0; i++)
 			if (t->node_id[node] >= 0)
 			{

@@ -76,13 +76,14 @@ txt_scratch(txt_work *w, size_t size)
 {
 	if (size <= w->scratch_size)
 		return w->scratch;
+	/* more than asked for, so that words a little longer each do not each allocate */
+	if (size < 1 << 20)
+		size += size / 2;
 	mr_free(w->env, w->scratch);
-	w->scratch_size = 0;
-	w->scratch = mr_alloc(w->env, size + size / 2);
+	w->scratch = mr_alloc(w->env, size);
+	w->scratch_size = w->scratch ? size : 0;
 	if (w->scratch == NULL)
 		mr_fail(w->st, MR_NOMEM, "out of memory");
-	else
-		w->scratch_size = size + size / 2;
 	return w->scratch;
 }
 

@@ -71,9 +71,9 @@ known_partitions(const kfk_source *source)
 
 	mr_spi_begin(&save);
 	mr_prepare(&plan, "SELECT o.partition::pg_catalog.int8, o.rewind_to, o.to_offset, o.to_time, o.owner_pid::pg_catalog.int8, l.next_offset "
-			"FROM millrace.source_offsets o JOIN millrace.sources r ON r.name OPERATOR(pg_catalog.=) o.source "
-			"LEFT JOIN millrace.source_offsets l ON l.source OPERATOR(pg_catalog.=) r.replay_of AND l.partition OPERATOR(pg_catalog.=) o.partition "
-			"WHERE o.source OPERATOR(pg_catalog.=) $1", 1, types);
+			   "FROM millrace.source_offsets o JOIN millrace.sources r ON r.name OPERATOR(pg_catalog.=) o.source "
+			   "LEFT JOIN millrace.source_offsets l ON l.source OPERATOR(pg_catalog.=) r.replay_of AND l.partition OPERATOR(pg_catalog.=) o.partition "
+			   "WHERE o.source OPERATOR(pg_catalog.=) $1", 1, types);
 	SPI_execute_plan(plan, args, NULL, true, 0);
 	for (uint64 i = 0; i < SPI_processed; i++)
 	{
@@ -118,7 +118,7 @@ note_topic(const kfk_source *source, const char *cluster_id, int partitions)
 
 	mr_spi_begin(&save);
 	mr_prepare(&plan, "UPDATE millrace.sources SET cluster_id = coalesce(cluster_id, $2), partitions = coalesce(partitions, $3) "
-			"WHERE name OPERATOR(pg_catalog.=) $1", 3, types);
+			   "WHERE name OPERATOR(pg_catalog.=) $1", 3, types);
 	SPI_execute_plan(plan, args, cluster_id ? NULL : " n ", false, 0);
 	mr_spi_end(&save);
 }
@@ -149,13 +149,13 @@ claim_row(const kfk_source *source, kfk_partition *p, int64 first_offset, const 
 	Datum		update_args[] = {name, Int32GetDatum(p->partition), Int32GetDatum(MyProcPid), Int64GetDatum(p->high)};
 
 	mr_prepare(&insert, "INSERT INTO millrace.source_offsets (source, partition, next_offset) "
-			"SELECT name, $2, $3 FROM millrace.sources WHERE name OPERATOR(pg_catalog.=) $1 FOR KEY SHARE "
-			"ON CONFLICT (source, partition) DO NOTHING", 3, insert_types);
+			   "SELECT name, $2, $3 FROM millrace.sources WHERE name OPERATOR(pg_catalog.=) $1 FOR KEY SHARE "
+			   "ON CONFLICT (source, partition) DO NOTHING", 3, insert_types);
 	mr_prepare(&rewind, "UPDATE millrace.source_offsets SET next_offset = $3, rewind_to = NULL, last_offset = NULL, last_time = NULL, last_crc = NULL "
-			"WHERE source OPERATOR(pg_catalog.=) $1 AND partition OPERATOR(pg_catalog.=) $2 AND rewind_to OPERATOR(pg_catalog.=) $4", 4, rewind_types);
+			   "WHERE source OPERATOR(pg_catalog.=) $1 AND partition OPERATOR(pg_catalog.=) $2 AND rewind_to OPERATOR(pg_catalog.=) $4", 4, rewind_types);
 	mr_prepare(&update, "UPDATE millrace.source_offsets SET epoch = epoch OPERATOR(pg_catalog.+) 1, owner_pid = $3, claimed_at = pg_catalog.now(), high_watermark = $4 "
-			"WHERE source OPERATOR(pg_catalog.=) $1 AND partition OPERATOR(pg_catalog.=) $2 "
-			"RETURNING next_offset, epoch, CASE WHEN last_offset OPERATOR(pg_catalog.<) next_offset THEN last_offset END, last_crc, last_time, ctid, to_offset", 4, update_types);
+			   "WHERE source OPERATOR(pg_catalog.=) $1 AND partition OPERATOR(pg_catalog.=) $2 "
+			   "RETURNING next_offset, epoch, CASE WHEN last_offset OPERATOR(pg_catalog.<) next_offset THEN last_offset END, last_crc, last_time, ctid, to_offset", 4, update_types);
 	SPI_execute_plan(insert, insert_args, NULL, false, 0);
 	if (rewinds)
 		SPI_execute_plan(rewind, rewind_args, NULL, false, 0);
@@ -399,9 +399,9 @@ kfk_evict(const kfk_source *source)
 	args[4] = PointerGetDatum(construct_array(numbers, n, INT4OID, sizeof(int32), true, TYPALIGN_INT));
 	mr_spi_begin(&save);
 	mr_prepare(&plan, "SELECT pg_catalog.pg_terminate_backend(a.pid) FROM pg_catalog.pg_stat_activity a WHERE a.backend_type OPERATOR(pg_catalog.=) 'millrace source' "
-			"AND a.datname OPERATOR(pg_catalog.=) pg_catalog.current_database() AND a.pid OPERATOR(pg_catalog.<>) $4 "
-			"AND a.pid OPERATOR(pg_catalog.=) ANY (SELECT o.owner_pid FROM millrace.source_offsets o WHERE o.source OPERATOR(pg_catalog.=) $1 "
-			"AND CASE WHEN $5 IS NULL THEN o.partition OPERATOR(pg_catalog.%) $3 OPERATOR(pg_catalog.=) $2 ELSE o.partition OPERATOR(pg_catalog.=) ANY ($5) END)", 5, types);
+			   "AND a.datname OPERATOR(pg_catalog.=) pg_catalog.current_database() AND a.pid OPERATOR(pg_catalog.<>) $4 "
+			   "AND a.pid OPERATOR(pg_catalog.=) ANY (SELECT o.owner_pid FROM millrace.source_offsets o WHERE o.source OPERATOR(pg_catalog.=) $1 "
+			   "AND CASE WHEN $5 IS NULL THEN o.partition OPERATOR(pg_catalog.%) $3 OPERATOR(pg_catalog.=) $2 ELSE o.partition OPERATOR(pg_catalog.=) ANY ($5) END)", 5, types);
 	SPI_execute_plan(plan, args, source->shared ? NULL : "    n", false, 0);
 	mr_spi_end(&save);
 }
@@ -506,20 +506,15 @@ write_state(const void *subject, const char *state, const char *sqlstate, const 
 	static const Oid types[] = {TEXTOID, INT4OID, INT4OID, INT4OID, TEXTOID, TEXTOID, TEXTOID, INT8OID};
 	const kfk_source *source = subject;
 	Datum		args[] = {CStringGetTextDatum(source->name), Int32GetDatum(source->worker), Int32GetDatum(source->workers),
-		Int32GetDatum(MyProcPid), CStringGetTextDatum(state), reason ? CStringGetTextDatum(reason) : 0,
-	sqlstate ? CStringGetTextDatum(sqlstate) : 0, Int64GetDatum(errors)};
-	char		nulls[] = "        ";
+		Int32GetDatum(MyProcPid), CStringGetTextDatum(state), mr_text(reason), mr_text(sqlstate), Int64GetDatum(errors)};
 	mr_owner_save save;
 
-	nulls[5] = reason ? ' ' : 'n';
-	nulls[6] = sqlstate ? ' ' : 'n';
 	mr_spi_begin(&save);
-	mr_prepare(&plan, "INSERT INTO millrace.source_workers AS w (source, worker, workers, pid, state, reason, sqlstate, errors, last_error, last_error_at) "
-			   "VALUES ($1, $2, $3, $4, $5, $6, $7, $8, CASE WHEN $7 IS NOT NULL THEN $6 END, CASE WHEN $7 IS NOT NULL THEN pg_catalog.now() END) "
-			   "ON CONFLICT (source, worker) DO UPDATE SET workers = $3, pid = $4, state = $5, reason = $6, sqlstate = $7, errors = $8, "
-			   "since = CASE WHEN w.state OPERATOR(pg_catalog.=) $5 AND w.pid OPERATOR(pg_catalog.=) $4 THEN w.since ELSE pg_catalog.now() END, "
-			   "last_error = coalesce(excluded.last_error, w.last_error), last_error_at = coalesce(excluded.last_error_at, w.last_error_at)", 8, types);
-	SPI_execute_plan(plan, args, nulls, false, 0);
+	mr_run(&plan, "INSERT INTO millrace.source_workers AS w (source, worker, workers, pid, state, reason, sqlstate, errors, last_error, last_error_at) "
+		   "VALUES ($1, $2, $3, $4, $5, $6, $7, $8, CASE WHEN $7 IS NOT NULL THEN $6 END, CASE WHEN $7 IS NOT NULL THEN pg_catalog.now() END) "
+		   "ON CONFLICT (source, worker) DO UPDATE SET workers = $3, pid = $4, state = $5, reason = $6, sqlstate = $7, errors = $8, "
+		   "since = CASE WHEN w.state OPERATOR(pg_catalog.=) $5 AND w.pid OPERATOR(pg_catalog.=) $4 THEN w.since ELSE pg_catalog.now() END, "
+		   "last_error = coalesce(excluded.last_error, w.last_error), last_error_at = coalesce(excluded.last_error_at, w.last_error_at)", lengthof(types), types, args);
 	mr_spi_end(&save);
 }
 
@@ -541,15 +536,13 @@ kfk_stop(const kfk_source *source, const char *sqlstate, const char *reason)
 {
 	static SPIPlanPtr plan = NULL;
 	static const Oid types[] = {TEXTOID, TEXTOID, INT8OID, TEXTOID};
-	Datum		args[] = {CStringGetTextDatum(source->name), CStringGetTextDatum(reason), Int64GetDatum(source->generation),
-	sqlstate ? CStringGetTextDatum(sqlstate) : 0};
+	Datum		args[] = {CStringGetTextDatum(source->name), CStringGetTextDatum(reason), Int64GetDatum(source->generation), mr_text(sqlstate)};
 	mr_owner_save save;
 
 	mr_begin("halt");
 	mr_spi_begin(&save);
-	mr_prepare(&plan, "UPDATE millrace.sources SET state = 'halted', reason = $2, sqlstate = $4, state_since = pg_catalog.now(), generation = generation OPERATOR(pg_catalog.+) 1 "
-			"WHERE name OPERATOR(pg_catalog.=) $1 AND generation OPERATOR(pg_catalog.=) $3 AND state OPERATOR(pg_catalog.=) 'running'", 4, types);
-	SPI_execute_plan(plan, args, sqlstate ? NULL : "   n", false, 0);
+	mr_run(&plan, "UPDATE millrace.sources SET state = 'halted', reason = $2, sqlstate = $4, state_since = pg_catalog.now(), generation = generation OPERATOR(pg_catalog.+) 1 "
+		   "WHERE name OPERATOR(pg_catalog.=) $1 AND generation OPERATOR(pg_catalog.=) $3 AND state OPERATOR(pg_catalog.=) 'running'", lengthof(types), types, args);
 	mr_spi_end(&save);
 	mr_commit();
 	kfk_report(source, "stopped", sqlstate ? sqlstate : "55000", reason);

@@ -126,7 +126,7 @@ kfk_bury(const kfk_source *source, const kfk_item *item)
 	args[12] = Int64GetDatum((int64) m->value_len);
 	nulls[12] = m->value ? ' ' : 'n';
 	mr_prepare(&plan, "INSERT INTO millrace.dead_letters (source, topic, partition, \"offset\", key, headers, value, ts, sqlstate, error, detail, stage, value_bytes) "
-				   "VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13)", lengthof(types), types);
+			   "VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13)", lengthof(types), types);
 	SPI_execute_plan(plan, args, nulls, false, 0);
 	if (source->dead_letter_topic)
 		kfk_publish_letter(source, item);

@@ -85,9 +85,9 @@ kfk_outbox_load(kfk_outbox *outbox)
 	args[2] = CStringGetTextDatum(mr_source_binding());
 	mr_spi_begin(&save);
 	mr_prepare(&read_plan,
-			 "SELECT transactional_id, coalesce(options->>'progress_topic', '" KFK_OUTBOX_TOPIC "'), "
-			 "(options->>'batch_rows')::int8, (options->>'batch_bytes')::int8 "
-			 "FROM millrace.outboxes WHERE server = $1 AND generation = $2 AND bound_to = $3 AND state = 'running'", 3, types);
+			   "SELECT transactional_id, coalesce(options->>'progress_topic', '" KFK_OUTBOX_TOPIC "'), "
+			   "(options->>'batch_rows')::int8, (options->>'batch_bytes')::int8 "
+			   "FROM millrace.outboxes WHERE server = $1 AND generation = $2 AND bound_to = $3 AND state = 'running'", 3, types);
 	SPI_execute_plan(read_plan, args, NULL, false, 1);
 	found = SPI_processed == 1;
 	if (found)
@@ -121,7 +121,7 @@ kfk_outbox_unchanged(const kfk_outbox *outbox)
 	mr_begin("look at the outbox");
 	mr_spi_begin(&save);
 	mr_prepare(&plan, "SELECT 1 FROM millrace.outboxes WHERE server = $1 AND generation = $2 AND state = 'running'",
-			 2, (const Oid[]) {TEXTOID, INT8OID});
+			   2, (const Oid[]) {TEXTOID, INT8OID});
 	{
 		Datum		args[] = {CStringGetTextDatum(outbox->server), Int64GetDatum(outbox->generation)};
 
@@ -152,7 +152,7 @@ kfk_outbox_last_mark(const kfk_outbox *outbox, int64 *batch, bool *confirmed, bo
 	mr_begin("look at the progress");
 	mr_spi_begin(&save);
 	mr_prepare(&plan, "SELECT batch, confirmed, adopt, batch_id, last_upto FROM millrace.outbox_progress WHERE server = $1 AND epoch = $2",
-			 2, (const Oid[]) {TEXTOID, INT8OID});
+			   2, (const Oid[]) {TEXTOID, INT8OID});
 	{
 		Datum		args[] = {CStringGetTextDatum(outbox->server), Int64GetDatum(outbox->epoch)};
 
@@ -185,7 +185,7 @@ kfk_outbox_adopt(const kfk_outbox *outbox, int64 batch)
 	mr_begin("adopt the progress topic");
 	mr_spi_begin(&save);
 	mr_prepare(&plan, "UPDATE millrace.outbox_progress SET batch = greatest(batch, $3), confirmed = true, adopt = false, batch_id = NULL, last_upto = NULL "
-			 "WHERE server = $1 AND epoch = $2", 3, (const Oid[]) {TEXTOID, INT8OID, INT8OID});
+			   "WHERE server = $1 AND epoch = $2", 3, (const Oid[]) {TEXTOID, INT8OID, INT8OID});
 	SPI_execute_plan(plan, args, NULL, false, 0);
 	if (SPI_processed != 1)
 		fenced(outbox);
@@ -217,7 +217,7 @@ read_place(const kfk_outbox *outbox, place *p)
 	Datum		args[] = {CStringGetTextDatum(outbox->server), Int64GetDatum(outbox->epoch)};
 
 	mr_prepare(&plan, "SELECT batch, confirmed, done::text, upto::text, after_id, batch_id, last_id, last_upto, batch_messages, batch_bytes FROM millrace.outbox_progress "
-			 "WHERE server = $1 AND epoch = $2", 2, (const Oid[]) {TEXTOID, INT8OID});
+			   "WHERE server = $1 AND epoch = $2", 2, (const Oid[]) {TEXTOID, INT8OID});
 	SPI_execute_plan(plan, args, NULL, false, 1);
 	if (SPI_processed != 1)
 		fenced(outbox);
@@ -240,18 +240,12 @@ write_place(const kfk_outbox *outbox, const place *p, int64 messages, int64 byte
 	static SPIPlanPtr plan = NULL;
 	static const Oid types[] = {TEXTOID, INT8OID, INT8OID, BOOLOID, TEXTOID, TEXTOID, INT8OID, INT8OID, INT8OID, TEXTOID, INT8OID, INT8OID, INT8OID, INT8OID};
 	Datum		args[] = {CStringGetTextDatum(outbox->server), Int64GetDatum(outbox->epoch), Int64GetDatum(p->batch), BoolGetDatum(p->confirmed),
-		CStringGetTextDatum(p->done), p->upto ? CStringGetTextDatum(p->upto) : (Datum) 0, Int64GetDatum(p->after_id), Int64GetDatum(p->batch_id),
-		Int64GetDatum(p->last_id), p->last_upto ? CStringGetTextDatum(p->last_upto) : (Datum) 0,
-	Int64GetDatum(p->batch_messages), Int64GetDatum(p->batch_bytes), Int64GetDatum(messages), Int64GetDatum(bytes)};
-	char		nulls[] = "              ";
+		CStringGetTextDatum(p->done), mr_text(p->upto), Int64GetDatum(p->after_id), Int64GetDatum(p->batch_id),
+		Int64GetDatum(p->last_id), mr_text(p->last_upto), Int64GetDatum(p->batch_messages), Int64GetDatum(p->batch_bytes), Int64GetDatum(messages), Int64GetDatum(bytes)};
 
-	nulls[5] = p->upto ? ' ' : 'n';
-	nulls[9] = p->last_upto ? ' ' : 'n';
-	mr_prepare(&plan, "UPDATE millrace.outbox_progress SET batch = $3, confirmed = $4, done = $5::pg_snapshot, upto = $6::pg_snapshot, after_id = $7, "
-			 "batch_id = $8, last_id = $9, last_upto = $10, batch_messages = $11, batch_bytes = $12, messages = messages + $13, bytes = bytes + $14, "
-			 "last_batch_at = CASE WHEN $13 > 0 THEN clock_timestamp() ELSE last_batch_at END WHERE server = $1 AND epoch = $2", 14, types);
-	SPI_execute_plan(plan, args, nulls, false, 0);
-	if (SPI_processed != 1)
+	if (mr_run(&plan, "UPDATE millrace.outbox_progress SET batch = $3, confirmed = $4, done = $5::pg_snapshot, upto = $6::pg_snapshot, after_id = $7, "
+			   "batch_id = $8, last_id = $9, last_upto = $10, batch_messages = $11, batch_bytes = $12, messages = messages + $13, bytes = bytes + $14, "
+			   "last_batch_at = CASE WHEN $13 > 0 THEN clock_timestamp() ELSE last_batch_at END WHERE server = $1 AND epoch = $2", lengthof(types), types, args) != 1)
 		fenced(outbox);
 }
 
@@ -363,12 +357,12 @@ read_messages(const kfk_outbox *outbox, const place *p, int64 last_id, kfk_outba
 	batch->records = MemoryContextAlloc(batch->cxt, sizeof(kfk_record) * (size_t) outbox->batch_rows);
 	batch->ids = MemoryContextAlloc(batch->cxt, sizeof(int64) * (size_t) outbox->batch_rows);
 	mr_prepare(&plan, "SELECT m.id, m.topic, m.key, CASE WHEN d.id IS NULL THEN m.value END, m.headers, coalesce(m.ts, m.at), "
-			 "CASE WHEN d.id IS NOT NULL THEN octet_length(m.value)::int8 END "
-			 "FROM millrace.outbox m LEFT JOIN millrace.outbox_dead_letters d ON d.server = m.server AND d.id = m.id "
-			 "WHERE m.server = $1 AND m.id > $2 AND m.id <= $3 "
-			 "AND pg_visible_in_snapshot(m.xid, $4::pg_snapshot) AND NOT pg_visible_in_snapshot(m.xid, $5::pg_snapshot) "
-			 "AND coalesce(d.shortened, true) ORDER BY m.id",
-			 5, (const Oid[]) {TEXTOID, INT8OID, INT8OID, TEXTOID, TEXTOID});
+			   "CASE WHEN d.id IS NOT NULL THEN octet_length(m.value)::int8 END "
+			   "FROM millrace.outbox m LEFT JOIN millrace.outbox_dead_letters d ON d.server = m.server AND d.id = m.id "
+			   "WHERE m.server = $1 AND m.id > $2 AND m.id <= $3 "
+			   "AND pg_visible_in_snapshot(m.xid, $4::pg_snapshot) AND NOT pg_visible_in_snapshot(m.xid, $5::pg_snapshot) "
+			   "AND coalesce(d.shortened, true) ORDER BY m.id",
+			   5, (const Oid[]) {TEXTOID, INT8OID, INT8OID, TEXTOID, TEXTOID});
 	portal = SPI_cursor_open(NULL, plan, args, NULL, false);
 	while (!full)
 	{

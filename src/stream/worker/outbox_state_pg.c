@@ -44,10 +44,10 @@ kfk_outbox_bury(const kfk_outbox *outbox, int64 id, const char *error)
 	mr_begin("put a message aside");
 	mr_spi_begin(&save);
 	mr_prepare(&plan, "WITH mine AS (UPDATE millrace.outbox_progress SET dead = dead + 1 WHERE server = $1 AND epoch = $4 RETURNING server) "
-			 "INSERT INTO millrace.outbox_dead_letters AS d (server, id, topic, key, value, headers, at, error, shortened) "
-			 "SELECT m.server, m.id, m.topic, m.key, CASE WHEN NOT s.short THEN m.value END, m.headers, m.at, $3, s.short FROM millrace.outbox m CROSS JOIN mine, "
-			 "LATERAL (SELECT coalesce(m.value IS NOT NULL AND m.headers[1] = '" KFK_LETTER_HEADER "'::bytea, false) AS short) s "
-			 "WHERE m.server = mine.server AND m.id = $2 ON CONFLICT (server, id) DO UPDATE SET shortened = false, error = excluded.error", 4, types);
+			   "INSERT INTO millrace.outbox_dead_letters AS d (server, id, topic, key, value, headers, at, error, shortened) "
+			   "SELECT m.server, m.id, m.topic, m.key, CASE WHEN NOT s.short THEN m.value END, m.headers, m.at, $3, s.short FROM millrace.outbox m CROSS JOIN mine, "
+			   "LATERAL (SELECT coalesce(m.value IS NOT NULL AND m.headers[1] = '" KFK_LETTER_HEADER "'::bytea, false) AS short) s "
+			   "WHERE m.server = mine.server AND m.id = $2 ON CONFLICT (server, id) DO UPDATE SET shortened = false, error = excluded.error", 4, types);
 	SPI_execute_plan(plan, args, NULL, false, 0);
 	mr_spi_end(&save);
 	mr_commit();
@@ -99,18 +99,14 @@ write_state(const void *subject, const char *state, const char *sqlstate, const 
 	static const Oid types[] = {TEXTOID, INT4OID, TEXTOID, TEXTOID, TEXTOID};
 	const kfk_outbox *outbox = subject;
 	Datum		args[] = {CStringGetTextDatum(outbox->server), Int32GetDatum(MyProcPid), CStringGetTextDatum(state),
-	reason ? CStringGetTextDatum(reason) : 0, sqlstate ? CStringGetTextDatum(sqlstate) : 0};
-	char		nulls[] = "     ";
+	mr_text(reason), mr_text(sqlstate)};
 	mr_owner_save save;
 
-	nulls[3] = reason ? ' ' : 'n';
-	nulls[4] = sqlstate ? ' ' : 'n';
 	mr_spi_begin(&save);
-	mr_prepare(&plan, "UPDATE millrace.outbox_progress SET pid = $2, since = CASE WHEN state = $3 AND pid = $2 THEN since ELSE now() END, "
-				 "state = $3, reason = $4, sqlstate = $5, errors = errors + CASE WHEN $5 IS NULL THEN 0 ELSE 1 END, "
-				 "last_error = CASE WHEN $5 IS NULL THEN last_error ELSE $4 END, last_error_at = CASE WHEN $5 IS NULL THEN last_error_at ELSE now() END "
-				 "WHERE server = $1", 5, types);
-	SPI_execute_plan(plan, args, nulls, false, 0);
+	mr_run(&plan, "UPDATE millrace.outbox_progress SET pid = $2, since = CASE WHEN state = $3 AND pid = $2 THEN since ELSE now() END, "
+		   "state = $3, reason = $4, sqlstate = $5, errors = errors + CASE WHEN $5 IS NULL THEN 0 ELSE 1 END, "
+		   "last_error = CASE WHEN $5 IS NULL THEN last_error ELSE $4 END, last_error_at = CASE WHEN $5 IS NULL THEN last_error_at ELSE now() END "
+		   "WHERE server = $1", lengthof(types), types, args);
 	mr_spi_end(&save);
 }
 
@@ -133,9 +129,8 @@ kfk_outbox_halt(const kfk_outbox *outbox, const char *reason)
 
 	mr_begin("halt");
 	mr_spi_begin(&save);
-	mr_prepare(&plan, "UPDATE millrace.outboxes SET state = 'halted', reason = $2, state_since = now(), generation = generation + 1 "
-			 "WHERE server = $1 AND generation = $3 AND state = 'running'", 3, types);
-	SPI_execute_plan(plan, args, NULL, false, 0);
+	mr_run(&plan, "UPDATE millrace.outboxes SET state = 'halted', reason = $2, state_since = now(), generation = generation + 1 "
+		   "WHERE server = $1 AND generation = $3 AND state = 'running'", lengthof(types), types, args);
 	mr_spi_end(&save);
 	mr_commit();
 	kfk_outbox_report(outbox, "stopped", NULL, reason);

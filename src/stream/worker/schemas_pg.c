@@ -71,7 +71,7 @@ stored(const char *server, uint32 id)
 
 	mr_spi_begin(&save);
 	mr_prepare(&plan, "SELECT schema FROM millrace.avro_schemas WHERE server OPERATOR(pg_catalog.=) $1 AND id OPERATOR(pg_catalog.=) $2",
-				   lengthof(types), types);
+			   lengthof(types), types);
 	SPI_execute_plan(plan, args, NULL, true, 1);
 	if (SPI_processed == 1)
 	{

@@ -42,14 +42,9 @@ run(SPIPlanPtr *plan, const char *sql, const kfk_source *source, const kfk_share
 {
 	static const Oid types[] = {TEXTOID, INT4OID, INT8OID, INT8OID, TEXTOID, TEXTOID};
 	Datum		args[] = {CStringGetTextDatum(source->name), Int32GetDatum(s->partition), Int64GetDatum(a), Int64GetDatum(b),
-	text ? CStringGetTextDatum(text) : 0, other ? CStringGetTextDatum(other) : 0};
-	char		nulls[] = "      ";
+	mr_text(text), mr_text(other)};
 
-	nulls[4] = text ? ' ' : 'n';
-	nulls[5] = other ? ' ' : 'n';
-	mr_prepare(plan, sql, 6, types);
-	SPI_execute_plan(*plan, args, nulls, false, 0);
-	return SPI_processed > 0;
+	return mr_run(plan, sql, lengthof(types), types, args) > 0;
 }
 
 /* Begin a change of a source's shares.  False: the source is no longer what we know. */
@@ -62,9 +57,7 @@ change(const kfk_source *source, mr_owner_save *save)
 
 	mr_begin("change who reads a partition");
 	mr_spi_begin(save);
-	mr_prepare(&plan, "SELECT FROM millrace.sources WHERE name OPERATOR(pg_catalog.=) $1 AND generation OPERATOR(pg_catalog.=) $2 FOR SHARE", 2, types);
-	SPI_execute_plan(plan, args, NULL, false, 0);
-	return SPI_processed == 1;
+	return mr_run(&plan, "SELECT FROM millrace.sources WHERE name OPERATOR(pg_catalog.=) $1 AND generation OPERATOR(pg_catalog.=) $2 FOR SHARE", 2, types, args) == 1;
 }
 
 static bool

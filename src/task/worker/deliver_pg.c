@@ -108,22 +108,13 @@ tsk_put_aside(const tsk_queue *queue, const tsk_job *job, const char *stage, con
 {
 	static SPIPlanPtr plan = NULL;
 	static const Oid types[] = {INT8OID, INT4OID, TEXTOID, TEXTOID, BYTEAOID, TEXTOID, TEXTOID, TEXTOID, INT4OID, TEXTOID, TEXTOID, TEXTOID, TEXTOID, TIMESTAMPTZOID};
-	const char *const texts[] = {job->content_type, job->deliver, job->tag};
 	Datum		args[] = {Int64GetDatum(job->id), Int32GetDatum(queue->id), CStringGetTextDatum(job->method), CStringGetTextDatum(job->path),
-		PointerGetDatum(job->content), 0, 0, 0, Int32GetDatum(job->attempts), CStringGetTextDatum(stage), CStringGetTextDatum(sqlstate),
-	CStringGetTextDatum(error), detail ? CStringGetTextDatum(detail) : (Datum) 0, TimestampTzGetDatum(job->created_at)};
-	char		nulls[] = "              ";
+		PointerGetDatum(job->content), mr_text(job->content_type), mr_text(job->deliver), mr_text(job->tag), Int32GetDatum(job->attempts),
+	CStringGetTextDatum(stage), CStringGetTextDatum(sqlstate), CStringGetTextDatum(error), mr_text(detail), TimestampTzGetDatum(job->created_at)};
 
-	for (int i = 0; i < 3; i++)
-		if (texts[i])
-			args[5 + i] = CStringGetTextDatum(texts[i]);
-	for (int i = 4; i < 8; i++)
-		nulls[i] = args[i] ? ' ' : 'n';
-	nulls[12] = detail ? ' ' : 'n';
-	mr_prepare(&plan, "INSERT INTO millrace.http_failures (id, server, owner, method, path, content, content_type, deliver, tag, created_at, "
-			   "attempts, stage, sqlstate, error, detail) SELECT $1, q.server, q.owner, $3, $4, $5, $6, $7, $8, $14, $9, $10, $11, $12, $13 "
-			   "FROM millrace.http_queues q WHERE q.id = $2", lengthof(types), types);
-	SPI_execute_plan(plan, args, nulls, false, 0);
+	mr_run(&plan, "INSERT INTO millrace.http_failures (id, server, owner, method, path, content, content_type, deliver, tag, created_at, "
+		   "attempts, stage, sqlstate, error, detail) SELECT $1, q.server, q.owner, $3, $4, $5, $6, $7, $8, $14, $9, $10, $11, $12, $13 "
+		   "FROM millrace.http_queues q WHERE q.id = $2", lengthof(types), types, args);
 }
 
 /* ---- telling */

@@ -85,22 +85,18 @@ tsk_take_over(tsk_queue *queue)
 {
 	static SPIPlanPtr plan = NULL;
 	static const Oid types[] = {INT4OID, INT8OID, TEXTOID, INT4OID};
+	Datum		args[] = {Int32GetDatum(queue->id), Int64GetDatum(queue->generation), 0, Int32GetDatum(MyProcPid)};
 	tsk_counts *c = &queue->counts;
 	mr_owner_save save;
 	bool		found;
 
 	mr_begin("take over the queue");
 	tsk_own_begin(&save);
-	mr_prepare(&plan, "UPDATE millrace.http_progress p SET epoch = p.epoch + 1, idle = NULL, pid = $4 FROM millrace.http_queues q "
-			   "WHERE q.id = p.queue AND q.id = $1 AND q.generation = $2 AND q.bound_to = $3 AND q.state = 'running' "
-			   "RETURNING p.epoch, p.ctid, succeeded, failed, undelivered, retries, late, batches, bytes_in, bytes_out, "
-			   "latency_sum_us, latency_max_us, faults, latency", lengthof(types), types);
-	{
-		Datum		args[] = {Int32GetDatum(queue->id), Int64GetDatum(queue->generation), CStringGetTextDatum(mr_source_binding()), Int32GetDatum(MyProcPid)};
-
-		SPI_execute_plan(plan, args, NULL, false, 0);
-	}
-	found = SPI_processed == 1;
+	args[2] = CStringGetTextDatum(mr_source_binding());
+	found = mr_run(&plan, "UPDATE millrace.http_progress p SET epoch = p.epoch + 1, idle = NULL, pid = $4 FROM millrace.http_queues q "
+				   "WHERE q.id = p.queue AND q.id = $1 AND q.generation = $2 AND q.bound_to = $3 AND q.state = 'running' "
+				   "RETURNING p.epoch, p.ctid, succeeded, failed, undelivered, retries, late, batches, bytes_in, bytes_out, "
+				   "latency_sum_us, latency_max_us, faults, latency", lengthof(types), types, args) == 1;
 	if (found)
 	{
 		int64	   *const numbers[] = {&c->succeeded, &c->failed, &c->undelivered, &c->retries, &c->late, &c->batches, &c->bytes_in, &c->bytes_out,
@@ -159,16 +155,10 @@ tsk_write_counts(tsk_queue *queue, const tsk_counts *c, const char *last_error, 
 	Datum		args[] = {Int32GetDatum(queue->id), Int64GetDatum(queue->epoch), Int64GetDatum(c->succeeded), Int64GetDatum(c->failed),
 		Int64GetDatum(c->undelivered), Int64GetDatum(c->retries), Int64GetDatum(c->late), Int64GetDatum(c->batches), Int64GetDatum(c->bytes_in),
 		Int64GetDatum(c->bytes_out), Int64GetDatum(c->latency_sum_us), Int64GetDatum(c->latency_max_us), numbers_array(c->faults, TSK_N_FAULTS),
-		numbers_array(c->latency, TSK_LATENCIES), last_error ? CStringGetTextDatum(last_error) : (Datum) 0, PointerGetDatum(&queue->version)};
-	char		nulls[] = "                ";
+		numbers_array(c->latency, TSK_LATENCIES), mr_text(last_error), PointerGetDatum(&queue->version)};
 
-	nulls[14] = last_error ? ' ' : 'n';
-	mr_prepare(&by_version, psprintf(COUNTS_SQL, "ctid = $16 AND"), lengthof(types), types);
-	mr_prepare(&by_key, psprintf(COUNTS_SQL, ""), lengthof(types), types);
-	SPI_execute_plan(by_version, args, nulls, false, 0);
-	if (SPI_processed != 1)
-		SPI_execute_plan(by_key, args, nulls, false, 0);
-	if (SPI_processed != 1)
+	if (mr_run(&by_version, psprintf(COUNTS_SQL, "ctid = $16 AND"), lengthof(types), types, args) != 1 &&
+		mr_run(&by_key, psprintf(COUNTS_SQL, ""), lengthof(types), types, args) != 1)
 		ereport(ERROR,
 				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
 				 errmsg("another worker has taken over the requests to server \"%s\", or they were changed", queue->server)));
@@ -186,9 +176,8 @@ tsk_go_idle(tsk_queue *queue, const char *snapshot)
 
 	mr_begin("go idle");
 	tsk_own_begin(&save);
-	mr_prepare(&plan, "UPDATE millrace.http_progress SET idle = $3::pg_snapshot, pid = 0, state = 'idle', reason = NULL, sqlstate = NULL, "
-			   "since = now() WHERE queue = $1 AND epoch = $2", lengthof(types), types);
-	SPI_execute_plan(plan, args, NULL, false, 0);
+	mr_run(&plan, "UPDATE millrace.http_progress SET idle = $3::pg_snapshot, pid = 0, state = 'idle', reason = NULL, sqlstate = NULL, "
+		   "since = now() WHERE queue = $1 AND epoch = $2", lengthof(types), types, args);
 	mr_spi_end(&save);
 	mr_commit();
 }
@@ -200,17 +189,13 @@ write_state(const void *subject, const char *state, const char *sqlstate, const 
 	static const Oid types[] = {INT4OID, INT8OID, INT4OID, TEXTOID, TEXTOID, TEXTOID};
 	const tsk_queue *queue = subject;
 	Datum		args[] = {Int32GetDatum(queue->id), Int64GetDatum(queue->epoch), Int32GetDatum(MyProcPid), CStringGetTextDatum(state),
-	reason ? CStringGetTextDatum(reason) : (Datum) 0, sqlstate ? CStringGetTextDatum(sqlstate) : (Datum) 0};
-	char		nulls[] = "      ";
+	mr_text(reason), mr_text(sqlstate)};
 	mr_owner_save save;
 
-	nulls[4] = reason ? ' ' : 'n';
-	nulls[5] = sqlstate ? ' ' : 'n';
 	tsk_own_begin(&save);
-	mr_prepare(&plan, "UPDATE millrace.http_progress SET pid = $3, since = CASE WHEN state = $4 AND pid = $3 THEN since ELSE now() END, "
-			   "state = $4, reason = $5, sqlstate = $6, last_error = CASE WHEN $6 IS NULL THEN last_error ELSE $5 END, "
-			   "last_error_at = CASE WHEN $6 IS NULL THEN last_error_at ELSE now() END WHERE queue = $1 AND epoch = $2", lengthof(types), types);
-	SPI_execute_plan(plan, args, nulls, false, 0);
+	mr_run(&plan, "UPDATE millrace.http_progress SET pid = $3, since = CASE WHEN state = $4 AND pid = $3 THEN since ELSE now() END, "
+		   "state = $4, reason = $5, sqlstate = $6, last_error = CASE WHEN $6 IS NULL THEN last_error ELSE $5 END, "
+		   "last_error_at = CASE WHEN $6 IS NULL THEN last_error_at ELSE now() END WHERE queue = $1 AND epoch = $2", lengthof(types), types, args);
 	mr_spi_end(&save);
 }
 
