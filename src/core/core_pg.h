@@ -28,6 +28,7 @@ extern void image_init(void);
 extern void nn_init(void);
 extern void learn_init(void);
 extern void registry_init(void);
+extern void text_init(void);
 extern void stream_init(void);
 extern void pipelines_init(void);
 

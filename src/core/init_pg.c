@@ -24,6 +24,7 @@ _PG_init(void)
 	nn_init();
 	learn_init();
 	registry_init();
+	text_init();
 	stream_init();
 	pipelines_init();
 	MarkGUCPrefixReserved("millrace");

@@ -87,8 +87,18 @@ typedef struct txt_tokens
 extern mr_code txt_encode(const txt_tokenizer *t, txt_work *w, const char *text, size_t len, const txt_limits *limits,
 						  txt_tokens *out, mr_status *st);
 
+/* The same, but where that is enough only the beginning of a long text is read (encode_cut.c). */
+extern mr_code txt_encode_cut(const txt_tokenizer *t, txt_work *w, const char *text, size_t len, const txt_limits *limits,
+							  txt_tokens *out, mr_status *st);
+
+/* The tokens that the template adds before and after a text's. */
+extern void txt_template(const txt_tokenizer *t, const int32_t **before, int *n_before, const int32_t **after, int *n_after);
+
 /* Bytes of token id, as the vocabulary has them; NULL if there is none. */
 extern const char *txt_token_text(const txt_tokenizer *t, int32_t id, size_t *len);
 extern int	txt_vocabulary(const txt_tokenizer *t);
+
+/* Whether tokens are any bytes, which the vocabulary's file writes as letters: GPT-2's alphabet. */
+extern bool txt_bytes_as_letters(const txt_tokenizer *t);
 
 #endif							/* MILLRACE_TEXT_H */

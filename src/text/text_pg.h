@@ -63,4 +63,17 @@ extern txt_tokens txt_tokens_of(const txt_model *m, txt_string text, bool specia
 typedef void (*txt_embedding_sink) (void *arg, int text, const float *embedding, int tokens, bool truncated);
 extern void txt_embed(const txt_model *m, const txt_string *texts, int n, txt_embedding_sink sink, void *arg);
 
+/*
+ * One vector of a text of any length: of its pieces, each as long as the model embeds, the next
+ * beginning overlap tokens before the end of the last; their mean, weighted by their tokens.
+ * out takes info.hidden floats.  Raises 22023 where overlap leaves nothing.
+ */
+typedef struct txt_pieces
+{
+	int			n;
+	int			tokens;			/* of the text, without the template's, that are in a piece */
+	bool		truncated;		/* max_pieces did not hold all */
+} txt_pieces;
+extern txt_pieces txt_embed_pieces(const txt_model *m, txt_string text, int overlap, int max_pieces, float *out);
+
 #endif							/* MILLRACE_TEXT_PG_H */
