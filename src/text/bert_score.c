@@ -104,8 +104,7 @@ txt_score_pair(const mr_env *env, nn_isa isa, const txt_vectors *candidate, cons
 	*out = (txt_score) {0, 0, 0};
 	if (candidate->empty || reference->empty)
 		return MR_OK;
-	for (int i = 0; i < na + nb; i++)
-		best[i] = -2;			/* below every cosine */
+	memset(best, 0, (size_t) (na + nb) * sizeof(float));
 	for (int i = 0; i < na; i += strip)
 	{
 		if (mr_interrupted(env))

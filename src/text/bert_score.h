@@ -5,7 +5,9 @@
  * Zhang et al., "BERTScore: Evaluating Text Generation with BERT" (ICLR 2020), as
  * the bert-score package 0.3.13 computes it: each token takes the most similar
  * one of the other text (cosine); precision is the weighted mean over the
- * candidate's tokens, recall over the reference's, F1 their harmonic mean.
+ * candidate's tokens, recall over the reference's, F1 their harmonic mean.  A token
+ * that is like none (all cosines negative) has 0: so it is in the package wherever
+ * the other text was padded in its batch, that is, but for the longest of a batch.
  *
  * A pair's numbers depend on its two texts alone: every dot product and sum is
  * made in one fixed order.  They are bit-equal alone or in any batch on one

@@ -107,7 +107,7 @@ static void
 count_document(void *arg, const Datum *value)
 {
 	idf_job    *j = arg;
-	txt_string	text = txt_string_of(DatumGetTextPP(value[0]));
+	txt_string	s = txt_string_of(DatumGetTextPP(value[0]));
 	size_t		from,
 				to;
 	txt_tokens	tokens;
@@ -116,8 +116,8 @@ count_document(void *arg, const Datum *value)
 		ereport(ERROR,
 				(errcode(ERRCODE_PROGRAM_LIMIT_EXCEEDED),
 				 errmsg("more than %d texts", PG_INT32_MAX - 1)));
-	txt_strip(text.data, text.len, &from, &to);
-	tokens = txt_tokens_of(j->m, (txt_string) {text.data + from, to - from}, true, j->max_tokens);
+	txt_strip(s.data, s.len, &from, &to);
+	tokens = txt_tokens_of(j->m, (txt_string) {s.data + from, to - from}, true, j->max_tokens);
 	j->documents++;
 	for (int i = 0; i < tokens.n; i++)
 	{

@@ -22,7 +22,7 @@ numbers_of(const JsonbValue *v, int max, int *n, double *out)
 {
 	JsonbContainer *array = v->type == jbvBinary ? v->val.binary.data : NULL;
 
-	if (array == NULL || !JsonContainerIsArray(array) || JsonContainerSize(array) > max)
+	if (array == NULL || !JsonContainerIsArray(array) || (int) JsonContainerSize(array) > max)
 		return false;
 	*n = JsonContainerSize(array);
 	for (int i = 0; i < *n; i++)
