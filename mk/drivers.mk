@@ -1,6 +1,6 @@
 # What a newcomer types.  Each installs what is missing, so none needs PostgreSQL to be there yet.
 
-.PHONY: check check-full check-debian soak mutants demo bench help
+.PHONY: check check-full check-debian soak mutants demo bench models help
 check:
 	@tools/check $(T)
 check-full:
@@ -14,6 +14,9 @@ check-debian:
 	@tools/check-debian $(SUITE)
 demo:
 	@tools/demo
+models:
+	@tools/setup models
+	@tools/models
 help:
 	@echo 'make demo                 photos through Kafka into predictions, on a private cluster under tmp/'
 	@echo '     demo PHOTOS=folder   with other photos;  BROKERS=host:port: with a real Kafka;  KEEP=1: leave it running'
@@ -22,6 +25,7 @@ help:
 	@echo 'make soak                 an hour of faults: 2,000,000 messages in, 200,000 out (MILLRACE_SEED=n repeats a run)'
 	@echo 'make mutants              does the suite notice mistakes made on purpose?  M="3 8": only these'
 	@echo 'make check-debian SUITE=trixie   build and regress suite in a fresh Debian of that name (root)'
+	@echo 'make models               fetch the usual text encoder; import it as minilm into the database of PGHOST, PGDATABASE …'
 	@echo 'make bench                side by side with the usual Python services'
 	@echo 'make unit                 the server-less tests alone'
 	@echo 'make, make install        as any extension (PG_CONFIG=... chooses the PostgreSQL)'

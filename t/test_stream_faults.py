@@ -5,9 +5,11 @@ little ahead, half from a backlog.  Checked against a reader of the topic that i
     MILLRACE_SOAK=1 python t/test_stream_faults.py     # 2,000,000 and 300: make soak
     python t/test_stream_faults.py 20000 12            # or any numbers
     MILLRACE_SEED=n MILLRACE_FAULTS='cut,zombie,…'     # the faults of an earlier run, or these
+    MILLRACE_OPTIONS='{"transform": "SELECT * FROM message"}'      # further options of the source
 """
 # lane: stream
 # timeout: 900
+import json
 import os
 import random
 import sys
@@ -80,7 +82,7 @@ def main():
             c.psql("CREATE TABLESPACE small LOCATION '%s'; GRANT CREATE ON TABLESPACE small TO app" % disk)
         c.psql(SETUP % {'tablespace': 'TABLESPACE small' if disk else ''})
         kafka.create_topic('features', PARTITIONS)
-        create(c, 'features', 'features', 'features', '{"workers": %d, "batch_rows": %d}' % (WORKERS, BATCH))
+        create(c, 'features', 'features', 'features', json.dumps({'workers': WORKERS, 'batch_rows': BATCH, **json.loads(os.environ.get('MILLRACE_OPTIONS', '{}'))}))
         world = World(c, kafka, proxy, 'source', 'features', disk)
         kinds = os.environ['MILLRACE_FAULTS'].split(',') if os.environ.get('MILLRACE_FAULTS') else plan(world, FAULTS, rng)
         tap.note('seed %s%s; faults: %s' % (seed, '' if disk else '; no full disks, since no tmpfs can be mounted', ','.join(kinds)))

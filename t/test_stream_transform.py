@@ -1,5 +1,6 @@
-"""Option transform: rows made of messages by a function; what it passes over, its errors, its rights, its changes."""
+"""Option transform: rows made of messages by a function or a SELECT; what it passes over, its errors, its rights, its changes."""
 # timeout: 600
+import json
 import os
 import sys
 
@@ -128,8 +129,116 @@ def changes(c, kafka):
             tap.ok('ERROR' in str(e), what + ' is refused')
 
 
+def selects(c, kafka):
+    """A SELECT in place of a function: message is one row of the target's columns, whatever it came in a batch with."""
+    c.psql("""SET ROLE app;
+        CREATE TABLE parts (id bigint, name varchar(8), price numeric(10, 2), n int DEFAULT -1, twice bigint GENERATED ALWAYS AS (id * 2) STORED, source_offset bigint);
+        CREATE TABLE countries (code int, country text); INSERT INTO countries SELECT i, 'c' || i FROM generate_series(0, 9) i;
+        CREATE TYPE basket AS (id bigint, items jsonb, o bigint, source_key text);""")
+    kafka.create_topic('baskets', 2)
+    n = 3000
+    kafka.produce('baskets', [(i % 2, b'\xff%d' % i, b'{"id": %d, "name": "a long name %d", "price": %d, "n": %s, "items": [%s]}' % (
+        i, i, i % 100, b'"x"' if i == 13 else b'7', b','.join(b'{"k": %d}' % k for k in range(i % 4, 0, -1)))) for i in range(n)])
+
+    def one(name, select, more='', target='parts'):
+        c.psql(f'SET ROLE app; TRUNCATE {target}')
+        create(c, name, 'baskets', target, '{"transform": %s%s}' % (json.dumps(select), more))
+        caught_up(c, name, n)
+        return counts(c, name)
+    few = [i for i in range(n) if i % 100 > 90]
+    tap.same(one('s1', "SELECT id, right(upper(name), 8) AS name, price * 1.215 AS price FROM message WHERE price > 90"), (str(len(few)), str(n - len(few)), '0', '0'), 'SELECT ... WHERE: other messages are passed over, and counted')
+    tap.same(c.psql("SELECT count(*), sum(price), bool_and(n = -1 AND twice = 2 * id AND source_offset IS NULL AND name LIKE '%NAME ' || id OR id > 999) FROM parts"),
+             [(str(len(few)), '%.2f' % sum(round((i % 100) * 1.215 + 1e-9, 2) for i in few), 't')],
+             'expressions as an INSERT would take them; columns that are not given get their defaults, those not used are not looked at')
+    tap.same(one('s2', 'SELECT id, name FROM message WHERE id < 50', ', "max_dead_percent": 100'), ('0', str(n - 50), '0', '50'), 'a text too long for its column is refused, never cut')
+    tap.same(c.psql("SELECT DISTINCT sqlstate, stage FROM millrace.dead_letters WHERE source = 's2'"), [('22001', 'TASK_PUT')], 'by the INSERT')
+    tap.same(one('s3', "SELECT id, (i->>'k')::int AS n, o AS source_offset FROM message, jsonb_array_elements(items) WITH ORDINALITY x (i, place) ORDER BY i->>'k' LIMIT 2",
+                 ', "message_type": "public.basket", "columns": {"$offset": "o"}'), (str(n - n // 4), str(n // 4), '0', '0'), 'a row type of its own; several rows a message, and none')
+    tap.same(c.psql("SELECT count(*), sum(n), bool_and(source_offset = id / 2) FROM parts"), [(str(sum(min(i % 4, 2) for i in range(n))), str(sum(sum(range(1, min(i % 4, 2) + 1)) for i in range(n))), 't')],
+             'ORDER BY and LIMIT are within the message')
+    tap.same(one('s4', "SELECT count(*) AS n, min(id) AS id, max(name) AS name FROM (SELECT m.id, country AS name FROM message m JOIN public.countries ON code = m.id % 10) x"), (str(n), '0', '0', '0'), 'so are aggregates; a join with a table')
+    tap.same(c.psql("SELECT count(*), min(n), max(n), bool_and(name = 'c' || id % 10) FROM parts"), [(str(n), '1', '1', 't')], 'of which each message finds its row')
+    tap.same(one('s5', "SELECT (value->>'id')::bigint AS id, source_offset, source_partition AS n, to_char(source_time, 'YYYY') AS name FROM message", ', "message_type": "jsonb"'), (str(n), '0', '0', '0'),
+             'the whole value, and properties; a key that is no text harms nobody who does not ask for it')
+    tap.same(c.psql("SELECT count(*), count(DISTINCT id), bool_and(id = source_offset * 2 + n AND name LIKE '20__') FROM parts"), [(str(n), str(n), 't')], 'each of its message')
+    c.psql("SET ROLE app; CREATE FUNCTION check_id(i bigint) RETURNS bigint LANGUAGE plpgsql AS $$ BEGIN IF i IN (13, 14, 2000) THEN RAISE EXCEPTION 'no %', i; END IF; RETURN i; END $$")
+    tap.same(one('s6', 'SELECT public.check_id(id) AS id FROM message'), (str(n - 3), '0', '0', '3'), 'an error is its message\'s alone')
+    tap.same(sorted(c.psql("SELECT error, sqlstate, stage FROM millrace.dead_letters WHERE source = 's6'")),
+             [('no 13', 'P0001', 'TRANSFORMATION'), ('no 14', 'P0001', 'TRANSFORMATION'), ('no 2000', 'P0001', 'TRANSFORMATION')], 'and stands in its dead letter')
+    c.psql("SET ROLE app; CREATE OR REPLACE FUNCTION check_id(i bigint) RETURNS bigint LANGUAGE sql AS 'SELECT -i'; RESET ROLE; SELECT millrace.redrive_dead_letters('s6')")
+    c.wait_for("SELECT count(*) FROM millrace.dead_letters WHERE source = 's6'", '0')
+    tap.same(c.psql('SELECT count(*), count(DISTINCT abs(id)), sum(id) FILTER (WHERE id < 0) FROM parts'), [(str(n), str(n), '-2027')], 'after a fix dead letters go through it again')
+    c.psql("SELECT millrace.replay('s6', 0, 100, 'public.parts_again')")
+    c.wait_for("SELECT state FROM millrace.replays WHERE source = 's6'", 'finished')
+    tap.same(c.psql('SELECT count(*), sum(id) FROM parts_again'), [('200', str(-sum(range(200))))], 'a replay does, too')
+    for k in range(1, 7):
+        c.psql(f"SELECT millrace.drop_source('s{k}')")
+
+
+def select_changes(c, kafka):
+    """What a SELECT names changes, goes and comes back while the source runs."""
+    c.psql("""SET ROLE app; CREATE TABLE noted (id text PRIMARY KEY, v int, note text);
+        CREATE TABLE notes (id text, note text); INSERT INTO notes VALUES ('A', 'first');
+        CREATE TYPE keyed AS (v int, source_key text); CREATE FUNCTION weigh(x int) RETURNS int LANGUAGE sql AS 'SELECT x * 10'""")
+    kafka.create_topic('noted')
+    create(c, 'noted', 'noted', 'noted', json.dumps({'transform': """
+        SELECT upper(source_key) AS id, public.weigh(v) AS v, note FROM message LEFT JOIN public.notes n ON n.id = upper(source_key) WHERE v >= 0 -- the rest is noise""",
+        'message_type': 'public.keyed', 'on_conflict': 'update', 'tombstones': 'delete'}))
+    sent = [0]
+
+    def send(*messages):
+        kafka.produce('noted', [(0, k, v) for k, v in messages])
+        sent[0] += len(messages)
+
+    def shows(expected, name):
+        caught_up(c, 'noted', sent[0])
+        tap.same(c.psql('SELECT * FROM noted ORDER BY id'), expected, name)
+    send((b'A', b'{"v": 1}'), (b'a', b'{"v": 2}'), (b'b', b'{"v": 3}'), (b'B', None), (b'b', b'{"v": -1}'), (b'c', b'{"v": 4}'), (b'C', None), (b'c', b'{"v": 5}'))
+    shows([('A', '20', 'first'), ('C', '50', None)], 'upserts and tombstones, in order')
+    c.psql("UPDATE notes SET note = 'second'")
+    send((b'a', b'{"v": 6}'))
+    shows([('A', '60', 'second'), ('C', '50', None)], 'a table that it reads is read anew by every batch')
+    c.psql("SET ROLE app; CREATE OR REPLACE FUNCTION weigh(x int) RETURNS int LANGUAGE sql AS 'SELECT x'")
+    send((b'a', b'{"v": 7}'))
+    shows([('A', '7', 'second'), ('C', '50', None)], 'a function that it calls was replaced')
+    c.psql("SET ROLE app; BEGIN; DROP FUNCTION weigh; CREATE FUNCTION weigh(x int) RETURNS numeric LANGUAGE sql AS 'SELECT x + 0.4'; COMMIT")
+    send((b'a', b'{"v": 8}'))
+    shows([('A', '8', 'second'), ('C', '50', None)], 'by one of another type, which is assigned as in an INSERT')
+    c.psql("SET ROLE app; ALTER TABLE notes RENAME note TO remark")
+    send((b'a', b'{"v": 9}'))
+    reason(c, 'noted', 'source option "transform": column "note" does not exist')
+    c.psql("SET ROLE app; DROP TABLE notes")
+    reason(c, 'noted', 'source option "transform": relation "public.notes" does not exist')
+    c.psql("CREATE TABLE notes AS SELECT 'A'::text AS id, 'third'::text AS note")
+    reason(c, 'noted', 'permission denied for table notes')
+    c.psql('GRANT SELECT ON notes TO app')
+    shows([('A', '9', 'third'), ('C', '50', None)], 'a table that was dropped, and is forbidden, is waited for, with the reason')
+    c.psql("""SELECT millrace.alter_source('noted', '{"transform": "SELECT lower(id) AS id, 1 AS v FROM message", "columns": {"$key": "id"}, "message_type": null}')""")
+    send((b'A', b'{"v": 9}'))
+    shows([('A', '9', 'third'), ('C', '50', None), ('a', '1', None)], 'alter_source gives it another one')
+    tap.same(counts(c, 'noted')[3], '0', 'nothing died of all that')
+
+
+def select_formats(c, kafka):
+    """Lines, texts and arrays; a source that refuses unknown keys."""
+    c.psql('SET ROLE app; CREATE TABLE lines (id int, name text, extra text)')
+    kafka.create_topic('lines')
+    kafka.produce('lines', [(0, None, b'1,one,x\n2,two,\n3,three,z'), (0, None, b'bad,two,')])
+    create(c, 'csv', 'lines', 'lines', json.dumps({'format': 'csv', 'transform': 'SELECT extra AS name, id FROM message WHERE id > 1'}))
+    caught_up(c, 'csv', 2)
+    tap.same((c.psql('SELECT * FROM lines ORDER BY id'), counts(c, 'csv')), ([('2', None, None), ('3', 'z', None)], ('1', '0', '0', '1')), 'CSV: fields stay where they are, used or not; each line is a row of message')
+    create(c, 'text', 'lines', 'lines', json.dumps({'format': 'text', 'message_type': 'text', 'start': 1, 'transform': 'SELECT 9 AS id, reverse(value) AS name, source_topic AS extra FROM message'}))
+    caught_up(c, 'text', 2)
+    tap.same(c.psql('SELECT * FROM lines WHERE id = 9'), [('9', ',owt,dab', 'lines')], 'text')
+    kafka.create_topic('objects')
+    kafka.produce('objects', [(0, None, b'[{"id": 11, "name": "a"}, {"id": 12, "name": "b"}]'), (0, None, b'{"id": 13, "nmae": "c"}')])
+    create(c, 'strict', 'objects', 'lines', json.dumps({'array': 'rows', 'unknown_keys': 'refuse', 'transform': 'SELECT id FROM message'}))
+    caught_up(c, 'strict', 2)
+    tap.same((c.psql('SELECT id, name FROM lines WHERE id > 10 ORDER BY 1'), counts(c, 'strict')), ([('11', None), ('12', None)], ('1', '0', '0', '1')), 'a key that is known but not used is not refused')
+
+
 def main():
-    run('stream_transform', (rows, whole, upserts, changes))
+    run('stream_transform', (rows, whole, upserts, changes, selects, select_changes, select_formats))
 
 
 if __name__ == '__main__':

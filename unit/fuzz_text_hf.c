@@ -56,8 +56,11 @@ check(const void *bundle, size_t len)
 		const txt_linear *last = &hf->layer[hf->info.layers - 1].down;
 
 		/* what is accepted can be read to its end */
-		txt_tensor_floats(&last->weight, (int64_t) hf->info.hidden * hf->info.intermediate - 1, 1, &number);
-		txt_tensor_floats(&hf->words, (int64_t) hf->info.vocabulary * hf->info.hidden - 1, 1, &number);
+		if (!hf->graph)
+		{
+			txt_tensor_floats(&last->weight, (int64_t) hf->info.hidden * hf->info.intermediate - 1, 1, &number);
+			txt_tensor_floats(&hf->words, (int64_t) hf->info.vocabulary * hf->info.hidden - 1, 1, &number);
+		}
 		if (txt_hf_tokenizer(&mr_env_malloc, hf, &tokenizer, &size, &st) == MR_OK && txt_open(tokenizer, size, &t, &st) != MR_OK)
 			__builtin_trap();
 	}

@@ -599,7 +599,7 @@ main(void)
 	{
 		model	   *m = make_model(&shapes[i]);
 
-		for (int p = 0; p < 1; p++)
+		for (int p = 0; p < 3; p++)
 			for (int isa = nn_isa_portable; isa <= nn_isa_last; isa++)
 			{
 				char		what[64];

@@ -78,6 +78,63 @@ variants(void)
 	}
 }
 
+/* ---- tokenizers: what tokenizer_config.json and sentence_bert_config.json say of tokenizer.json ---- */
+
+/* Numbers of the text's tokens, as "2 5 3", with these in the files. */
+static void
+tokens(const char *json_lower, const char *config, const char *sentence, const char *text, const char *expected)
+{
+	static const char json[] = "{\"normalizer\":{\"type\":\"BertNormalizer\",\"clean_text\":true,\"handle_chinese_chars\":true,\"lowercase\":LOWER},"
+		"\"pre_tokenizer\":{\"type\":\"BertPreTokenizer\"},\"model\":{\"type\":\"WordPiece\",\"unk_token\":\"[UNK]\",\"continuing_subword_prefix\":\"##\","
+		"\"vocab\":{\"[PAD]\":0,\"[UNK]\":1,\"[CLS]\":2,\"[SEP]\":3,\"a\":5,\"\xc3\xa4\":6,\"A\":7}}}";
+	made_folder f = made_bert();
+	txt_hf	   *hf = malloc(sizeof(txt_hf));
+	mr_status	st = {0};
+	txt_bundle	b;
+	txt_tokenizer t;
+	txt_tokens	list;
+	txt_work   *w = txt_work_create(&mr_env_malloc, &st);
+	void	   *bundle,
+			   *bytes = NULL;
+	size_t		len;
+	char		got[64] = "";
+
+	strcpy(made_find(&f, "vocab.txt")->name, "tokenizer.json");
+	free(made_find(&f, "tokenizer.json")->text);
+	made_find(&f, "tokenizer.json")->text = strdup(json);
+	made_edit(&f, "tokenizer.json", "LOWER", json_lower);
+	made_edit(&f, "tokenizer_config.json", "{\"do_lower_case\":true,", config);
+	made_edit(&f, "sentence_bert_config.json", "false", sentence);
+	bundle = made_bundle(&f, &len);
+	if (txt_bundle_open(bundle, len, &b, &st) == MR_OK && txt_hf_read(&mr_env_malloc, &b, hf, &st) == MR_OK &&
+		txt_hf_tokenizer(&mr_env_malloc, hf, &bytes, &len, &st) == MR_OK && txt_open(bytes, len, &t, &st) == MR_OK &&
+		txt_encode(&t, w, text, strlen(text), &(txt_limits) {false, 0}, &list, &st) == MR_OK)
+		for (int i = 0; i < list.n; i++)
+			sprintf(got + strlen(got), "%s%d", i ? " " : "", list.token[i].id);
+	else
+		snprintf(got, sizeof(got), "%.60s", st.message);
+	if (!ok(strcmp(got, expected) == 0, "tokenizer.json %s, %s, sentence-transformers %s", json_lower, config, sentence))
+		printf("# %s, expected %s\n", got, expected);
+	mr_free(&mr_env_malloc, bytes);
+	mr_free(&mr_env_malloc, bundle);
+	txt_work_free(w);
+	made_free(&f);
+	free(hf);
+}
+
+static void
+tokenizers(void)
+{
+	tokens("true", "{", "false", "A \xc3\xa4", "5 5");
+	tokens("false", "{", "false", "A \xc3\xa4", "7 6");
+	tokens("true", "{\"do_lower_case\":false,", "false", "A \xc3\xa4", "7 6");
+	tokens("false", "{\"do_lower_case\":true,", "false", "A \xc3\xa4", "5 5");
+	tokens("false", "{\"do_lower_case\":true,\"strip_accents\":false,", "false", "A \xc3\xa4", "5 6");
+	tokens("true", "{\"do_lower_case\":false,\"strip_accents\":null,", "false", "A \xc3\xa4", "7 6");
+	tokens("false", "{", "true", "A \xc3\x84", "5 6");
+	tokens("true", "{", "true", "A \xc3\x84", "5 5");
+}
+
 /* ---- mistakes ---- */
 
 typedef struct mistake
@@ -442,6 +499,7 @@ main(void)
 {
 	good_folder();
 	variants();
+	tokenizers();
 	refusals();
 	odd_files();
 	bytes_of_safetensors();

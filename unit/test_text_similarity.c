@@ -169,7 +169,7 @@ test_bounds(int turns)
 	static float a[MOST],
 				b[MOST];
 	void	   *memory = aligned_alloc(64, (sim_query_size(MOST) + 63) / 64 * 64);
-	uint64_t	code[(8 + MOST) / 8 + 2];
+	uint64_t	code[(16 + MOST) / 8 + 4];
 	sim_signs	signs;
 	long		pairs = 0,
 				above = 0;
@@ -220,78 +220,242 @@ by_number(const void *x, const void *y)
 	return ((const sim_candidate *) x)->number < ((const sim_candidate *) y)->number ? -1 : 1;
 }
 
-/* Estimates of a scan: the same from every set, near the distances, in the order of candidates asked for. */
-static void
-test_scan(int n)
+static int
+by_estimate(const void *x, const void *y)
 {
-	enum
+	const sim_candidate *a = x,
+			   *b = y;
+
+	return a->estimate != b->estimate ? (a->estimate < b->estimate ? -1 : 1) : by_number(x, y);
+}
+
+enum
+{
+	BLOCKS = 40, MANY = BLOCKS * SIM_BLOCK
+};
+
+static const sim_candidate none = {-INFINITY, 0};
+
+static void
+encode_all(const sim_params *p, const float *vectors, uint8_t *blocks)
+{
+	size_t		size = sim_block_size(p->n);
+	void	   *bytes = malloc(sim_bytes_size(p->n));
+
+	for (int i = 0; i < BLOCKS; i++)
+		sim_block_clear(blocks + (size_t) i * size, p->n);
+	for (int i = 0; i < MANY; i++)
 	{
-		BLOCKS = 40, MANY = BLOCKS * SIM_BLOCK
-	};
-	size_t		size = sim_block_size(n);
-	uint8_t    *blocks = aligned_alloc(64, size * BLOCKS);
+		sim_signs	signs;
+
+		sim_encode(p, vectors + (size_t) i * (size_t) p->n, &signs, bytes);
+		sim_block_put(blocks + (size_t) (i / SIM_BLOCK) * size, p->n, i % SIM_BLOCK, &signs);
+	}
+	free(bytes);
+}
+
+static double
+correlation(const double *x, const double *y, int n)
+{
+	double		mx = 0,
+				my = 0,
+				xx = 0,
+				yy = 0,
+				xy = 0;
+
+	for (int i = 0; i < n; i++)
+	{
+		mx += x[i] / n;
+		my += y[i] / n;
+	}
+	for (int i = 0; i < n; i++)
+	{
+		xx += (x[i] - mx) * (x[i] - mx);
+		yy += (y[i] - my) * (y[i] - my);
+		xy += (x[i] - mx) * (y[i] - my);
+	}
+	return xy / sqrt(xx * yy);
+}
+
+/* Scans in pieces, removed and moved places, and the k best, against the sorted list of all. */
+static void
+test_candidates(const sim_params *p, const sim_query *q, uint8_t *blocks, sim_candidate *sorted)
+{
+	static const size_t ks[] = {1, 2, 7, 100, 1000, MANY - 1, MANY, 5000};
+	size_t		size = sim_block_size(p->n),
+				found;
+	sim_candidate *got = malloc(sizeof(sim_candidate) * (MANY + 10000));
+	bool		right = true;
+
+	qsort(sorted, MANY, sizeof(sim_candidate), by_estimate);
+	for (size_t i = 0; i < sizeof(ks) / sizeof(ks[0]); i++)
+		for (int step = 1; step <= 4; step += 3)
+		{
+			sim_best	best;
+			size_t		k = ks[i] < MANY ? ks[i] : MANY;
+
+			sim_best_init(&best, got, ks[i] + (size_t) step * SIM_BLOCK, ks[i]);
+			for (int b = 0; b < BLOCKS; b += step)
+				sim_best_scan(&best, q, blocks + (size_t) b * size, size, step, (uint32_t) (b * SIM_BLOCK), none);
+			found = sim_best_finish(&best);
+			right &= found == k && memcmp(&got[k - 1], &sorted[k - 1], sizeof(sim_candidate)) == 0;
+			qsort(got, found, sizeof(sim_candidate), by_estimate);
+			right &= memcmp(got, sorted, sizeof(sim_candidate) * k) == 0;
+
+			/* and what comes after them */
+			found = sim_scan_signs(q, blocks, size, BLOCKS, 0, sorted[k - 1], INFINITY, got);
+			qsort(got, found, sizeof(sim_candidate), by_estimate);
+			right &= found == MANY - k && memcmp(got, sorted + k, sizeof(sim_candidate) * found) == 0;
+		}
+	found = sim_scan_signs(q, blocks, size, BLOCKS, 0, none, sorted[MANY / 2].estimate, got);
+	for (size_t i = 0; i < found; i++)
+		right &= got[i].estimate < sorted[MANY / 2].estimate;
+
+	/* the best is moved to where the worst was; the second is removed */
+	{
+		int			first = (int) sorted[0].number,
+					second = (int) sorted[1].number,
+					last = (int) sorted[MANY - 1].number;
+
+		sim_block_copy(blocks + (size_t) (last / SIM_BLOCK) * size, last % SIM_BLOCK,
+					   blocks + (size_t) (first / SIM_BLOCK) * size, first % SIM_BLOCK, p->n);
+		sim_block_remove(blocks + (size_t) (first / SIM_BLOCK) * size, p->n, first % SIM_BLOCK);
+		sim_block_remove(blocks + (size_t) (second / SIM_BLOCK) * size, p->n, second % SIM_BLOCK);
+		right &= sim_block_empty(blocks + (size_t) (second / SIM_BLOCK) * size, p->n, second % SIM_BLOCK) &&
+			!sim_block_empty(blocks + (size_t) (last / SIM_BLOCK) * size, p->n, last % SIM_BLOCK);
+		found = sim_scan_signs(q, blocks, size, BLOCKS, 0, none, INFINITY, got);
+		qsort(got, found, sizeof(sim_candidate), by_estimate);
+		sorted[MANY - 1] = sorted[0];
+		sorted[MANY - 1].number = (uint32_t) last;
+		qsort(sorted + 2, MANY - 2, sizeof(sim_candidate), by_estimate);
+		right &= found == MANY - 2 && memcmp(got, sorted + 2, sizeof(sim_candidate) * (MANY - 2)) == 0;
+	}
+	ok(right, "%d dimensions, metric %d: the k best, what follows them, removed and moved ones", p->n, (int) p->metric);
+	free(got);
+}
+
+/* Estimates of a scan: the same from every set, and in step with the distances. */
+static void
+test_scan(int n, double least_correlation)
+{
+	uint8_t    *blocks = aligned_alloc(64, sim_block_size(n) * BLOCKS);
 	float	   *vectors = malloc(sizeof(float) * (size_t) n * MANY),
-			   *centre = malloc(sizeof(float) * (size_t) n);
+			   *centre = malloc(sizeof(float) * (size_t) n),
+			   *query = malloc(sizeof(float) * (size_t) n);
 	double	   *sum = calloc((size_t) n, sizeof(double));
-	void	   *memory = aligned_alloc(64, (sim_query_size(n) + 63) / 64 * 64),
-			   *bytes = malloc(sim_bytes_size(n));
+	void	   *memory = aligned_alloc(64, (sim_query_size(n) + 63) / 64 * 64);
 	sim_candidate *all[3];
+	double		exact[MANY],
+				estimate[MANY];
 
 	for (int i = 0; i < 3; i++)
 		all[i] = malloc(sizeof(sim_candidate) * MANY);
 	for (int m = 0; m < 3; m++)
 	{
 		sim_params	p = {.metric = metrics[m], .n = n, .centre = n % 2 ? NULL : centre};
-		const sim_candidate none = {-INFINITY, 0};
 		bool		equal = true;
-		sim_query  *q;
+		sim_query  *q = NULL;
+		double		related;
 
+		/* from quite another one to the query itself, and far from the origin */
 		memset(sum, 0, sizeof(double) * (size_t) n);
+		fill(GAUSS, query, n);
 		for (int i = 0; i < MANY; i++)
 		{
-			fill(m ? GAUSS : RELU, vectors + (size_t) i * (size_t) n, n);
-			sim_centre_add(p.metric, vectors + (size_t) i * (size_t) n, n, sum);
+			float	   *x = vectors + (size_t) i * (size_t) n;
+			double		like = uniform();
+
+			for (int j = 0; j < n; j++)
+				x[j] = (float) (like * (double) query[j] + (1 - like) * normal() + (p.centre ? 3 : 0));
+			sim_centre_add(p.metric, x, n, sum);
 		}
+		for (int j = 0; j < n; j++)
+			query[j] += p.centre ? 3 : 0;
 		sim_centre_finish(sum, MANY, n, centre);
 		for (int k = 0; k < 3; k++)
 		{
-			size_t		found;
-
 			sim_force(nn_isa_available(sets[k]) ? sets[k] : nn_isa_portable);
-			for (int i = 0; i < BLOCKS; i++)
-				sim_block_clear(blocks + (size_t) i * size, n);
-			for (int i = 0; i < MANY; i++)
-			{
-				sim_signs	signs;
-
-				sim_encode(&p, vectors + (size_t) i * (size_t) n, &signs, bytes);
-				sim_block_put(blocks + (size_t) (i / SIM_BLOCK) * size, n, i % SIM_BLOCK, &signs);
-			}
-			q = sim_prepare(&p, vectors, memory);
-			found = sim_scan_signs(q, blocks, size, BLOCKS, 0, none, INFINITY, all[k]);
-			if (found != MANY)
-				equal = false;
-			qsort(all[k], found, sizeof(sim_candidate), by_number);
+			encode_all(&p, vectors, blocks);
+			q = sim_prepare(&p, query, memory);
+			equal &= sim_scan_signs(q, blocks, sim_block_size(n), BLOCKS, 0, none, INFINITY, all[k]) == MANY;
+			qsort(all[k], MANY, sizeof(sim_candidate), by_number);
 			equal &= memcmp(all[0], all[k], sizeof(sim_candidate) * MANY) == 0;
 		}
 		ok(equal, "%d dimensions, metric %d: every set has the same estimates", n, (int) p.metric);
+		for (int i = 0; i < MANY; i++)
+		{
+			exact[i] = sim_distance(p.metric, query, vectors + (size_t) i * (size_t) n, n);
+			exact[i] = p.metric == SIM_L2 ? exact[i] * exact[i] : exact[i];
+			estimate[i] = (double) all[0][i].estimate;
+		}
+		related = correlation(exact, estimate, MANY);
+		ok(related > least_correlation, "%d dimensions, metric %d: estimates and distances correlate by %.3f", n, (int) p.metric, related);
+		test_candidates(&p, q, blocks, all[0]);
 	}
 	for (int i = 0; i < 3; i++)
 		free(all[i]);
 	free(blocks);
 	free(vectors);
 	free(centre);
+	free(query);
 	free(sum);
 	free(memory);
-	free(bytes);
+}
+
+/* Vectors and queries of every shape: no estimate gets lost in an infinity, length 0 comes last. */
+static void
+test_shapes(void)
+{
+	const int	n = 100;
+	uint8_t    *blocks = aligned_alloc(64, sim_block_size(n) * BLOCKS);
+	float	   *vectors = malloc(sizeof(float) * (size_t) n * MANY),
+				query[100],
+				centre[100];
+	double		sum[100] = {0};
+	void	   *memory = aligned_alloc(64, (sim_query_size(n) + 63) / 64 * 64);
+	sim_candidate *all = malloc(sizeof(sim_candidate) * MANY);
+
+	for (int i = 0; i < MANY; i++)
+		fill((shape) (i % (LAST_SHAPE + 1)), vectors + (size_t) i * (size_t) n, n);
+	for (int m = 0; m < 3; m++)
+	{
+		sim_params	p = {.metric = metrics[m], .n = n, .centre = centre};
+		bool		found = true,
+					last = true;
+
+		for (int i = 0; i < MANY; i++)
+			sim_centre_add(p.metric, vectors + (size_t) i * (size_t) n, n, sum);
+		sim_centre_finish(sum, MANY, n, centre);
+		for (int k = 0; k < 3; k++)
+		{
+			sim_force(nn_isa_available(sets[k]) ? sets[k] : nn_isa_portable);
+			encode_all(&p, vectors, blocks);
+			for (int s = 0; s <= LAST_SHAPE; s++)
+			{
+				fill((shape) s, query, n);
+				found &= sim_scan_signs(sim_prepare(&p, query, memory), blocks, sim_block_size(n), BLOCKS, 0, none, INFINITY, all) == MANY;
+				qsort(all, MANY, sizeof(sim_candidate), by_estimate);
+				last &= p.metric != SIM_COSINE || all[MANY - 1].number % (LAST_SHAPE + 1) == ZERO;
+			}
+		}
+		ok(found && last, "metric %d: vectors of every shape are found by queries of every shape", (int) p.metric);
+	}
+	free(blocks);
+	free(vectors);
+	free(memory);
+	free(all);
 }
 
 int
 main(void)
 {
 	test_exact();
-	test_bounds(4000);
-	test_scan(3);
-	test_scan(384);
+	test_bounds(getenv("MILLRACE_FULL") && *getenv("MILLRACE_FULL") ? 100000 : 4000);
+	test_scan(1, 0.5);
+	test_scan(3, 0.7);
+	test_scan(50, 0.9);
+	test_scan(384, 0.95);
+	test_scan(1999, 0.95);
+	test_shapes();
 	return done_testing();
 }

@@ -196,6 +196,7 @@ millrace_create_source(PG_FUNCTION_ARGS)
 	kfk_check_owner(owner, server, "a source");
 	kfk_check_may_insert(owner, target);
 	kfk_check_letter_topic(options, server_name, topic, owner);
+	kfk_check_select(options, target, owner);
 	qualified = quote_qualified_identifier(get_namespace_name(get_rel_namespace(target)), get_rel_name(target));
 
 	mr_spi_begin(&save);

@@ -1,13 +1,26 @@
 /*
  * columns.h
- *	  What both libraries ask of a transform: are its rows rows of this table?
+ *	  What both libraries ask of a target's columns.
  */
 #ifndef MILLRACE_STREAM_COLUMNS_H
 #define MILLRACE_STREAM_COLUMNS_H
 
 #include "access/tupdesc.h"
+#include "catalog/pg_attribute.h"
+#include "miscadmin.h"
+#include "utils/acl.h"
 #include "utils/lsyscache.h"
+#include "utils/rel.h"
 #include "utils/typcache.h"
+
+/* May the current user insert into this column, and does it take values? */
+static inline bool
+kfk_insertable(Relation rel, Form_pg_attribute att)
+{
+	return !att->attisdropped && att->attgenerated == '\0' && att->attidentity != ATTRIBUTE_IDENTITY_ALWAYS &&
+		(pg_class_aclcheck(RelationGetRelid(rel), GetUserId(), ACL_INSERT) == ACLCHECK_OK ||
+		 pg_attribute_aclcheck(RelationGetRelid(rel), att->attnum, GetUserId(), ACL_INSERT) == ACLCHECK_OK);
+}
 
 /*
  * Is the type the table's own row type, or one with the same columns in the

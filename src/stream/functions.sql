@@ -104,7 +104,7 @@ CREATE FUNCTION millrace.create_source(name text, server text, topic text, targe
 	LANGUAGE c STRICT VOLATILE
 	AS 'MODULE_PATHNAME', 'millrace_create_source';
 COMMENT ON FUNCTION millrace.create_source(text, text, text, regclass, jsonb) IS
-	'reads a Kafka topic into a table from now on; options: owner, format, columns, transform, unknown_keys, array, header, delimiter, quote, null, on_conflict, key_format, tombstones, start, workers, workers_min, workers_max, memory, batch_rows, batch_bytes, batch_ms, batch_timeout_ms, max_message_bytes, max_dead_percent, partitions, control_topic, lease_ms, dead_window, max_dead_letters, max_dead_letter_bytes, dead_letter_value_bytes, dead_letter_topic, dead_letter_server';
+	'reads a Kafka topic into a table from now on; options: owner, format, columns, transform, message_type, unknown_keys, array, header, delimiter, quote, null, on_conflict, key_format, tombstones, start, workers, workers_min, workers_max, memory, batch_rows, batch_bytes, batch_ms, batch_timeout_ms, max_message_bytes, max_dead_percent, partitions, control_topic, lease_ms, dead_window, max_dead_letters, max_dead_letter_bytes, dead_letter_value_bytes, dead_letter_topic, dead_letter_server';
 REVOKE EXECUTE ON FUNCTION millrace.create_source(text, text, text, regclass, jsonb) FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION millrace.create_source(text, text, text, regclass, jsonb) TO millrace_admin;
 

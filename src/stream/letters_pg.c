@@ -139,6 +139,7 @@ millrace_alter_source(PG_FUNCTION_ARGS)
 	/* As the caller: names of functions are looked up as in create_source. */
 	(void) kfk_check_options(&options, target);
 	kfk_check_letter_topic(options, server, topic, get_role_oid(owner, false));
+	kfk_check_select(options, target, get_role_oid(owner, false));
 
 	mr_spi_begin(&save);
 	values[1] = JsonbPGetDatum(options);

@@ -10,7 +10,6 @@
 #include "core/server_pg.h"
 #include "lib/stringinfo.h"
 #include "nodes/bitmapset.h"
-#include "stream/columns.h"
 #include "stream/options.h"
 #include "stream/stream.h"
 #include "utils/builtins.h"
@@ -33,7 +32,6 @@ static void check_name(const char *name, const JsonbValue *v, Oid target);
 static void check_columns(const char *name, const JsonbValue *v, Oid target);
 static void check_character(const char *name, const JsonbValue *v, Oid target);
 static void check_text(const char *name, const JsonbValue *v, Oid target);
-static void check_transform(const char *name, const JsonbValue *v, Oid target);
 static void check_memory(const char *name, const JsonbValue *v, Oid target);
 static void check_start(const char *name, const JsonbValue *v, Oid target);
 static void check_header(const char *name, const JsonbValue *v, Oid target);
@@ -46,7 +44,8 @@ static const option_rule rules[] = {
 	{"owner", NULL, 1, 0, check_name},
 	{"format", "json|csv|avro|text|bytes", 1, 0, NULL},
 	{"columns", NULL, 1, 0, check_columns},
-	{"transform", NULL, 1, 0, check_transform},
+	{"transform", NULL, 1, 0, check_resolved},
+	{"message_type", NULL, 1, 0, check_resolved},
 	{"unknown_keys", "ignore|refuse", 1, 0, NULL},
 	{"array", "refuse|rows", 1, 0, NULL},
 	{"header", NULL, 1, 0, check_header},
@@ -90,8 +89,8 @@ is_number_within(const char *text, int64 low, int64 high)
 	return errno == 0 && end != text && *end == '\0' && n >= low && n <= high;
 }
 
-static void
-invalid(const char *name, const char *allowed)
+void
+kfk_invalid_option(const char *name, const char *allowed)
 {
 	ereport(ERROR,
 			(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
@@ -110,24 +109,24 @@ static void
 check_name(const char *name, const JsonbValue *v, Oid target)
 {
 	if (v->type != jbvString || v->val.string.len == 0)
-		invalid(name, "is the name of a role");
+		kfk_invalid_option(name, "is the name of a role");
 }
 
 static void
 check_server(const char *name, const JsonbValue *v, Oid target)
 {
 	if (v->type != jbvString || v->val.string.len == 0)
-		invalid(name, "is the name of a server");
+		kfk_invalid_option(name, "is the name of a server");
 }
 
 static void
 check_text(const char *name, const JsonbValue *v, Oid target)
 {
 	if (v->type != jbvString)
-		invalid(name, "is a text");
+		kfk_invalid_option(name, "is a text");
 }
 
-/* kfk_resolve_partitions() has looked at it. */
+/* kfk_resolve_partitions() or kfk_resolve_transform() has looked at it. */
 static void
 check_resolved(const char *name, const JsonbValue *v, Oid target)
 {
@@ -137,14 +136,14 @@ static void
 check_topic(const char *name, const JsonbValue *v, Oid target)
 {
 	if (v->type != jbvString || v->val.string.len == 0 || v->val.string.len > 249)
-		invalid(name, "is the name of a topic");
+		kfk_invalid_option(name, "is the name of a topic");
 }
 
 static void
 check_group(const char *name, const JsonbValue *v, Oid target)
 {
 	if (v->type != jbvString || v->val.string.len == 0 || v->val.string.len > 249)
-		invalid(name, "is the name of a consumer group");
+		kfk_invalid_option(name, "is the name of a consumer group");
 }
 
 /* One byte that is no line break; the quote may also be empty. */
@@ -155,7 +154,7 @@ check_character(const char *name, const JsonbValue *v, Oid target)
 
 	if (!good || (v->val.string.len == 1 && strchr("\r\n", v->val.string.val[0]) != NULL) ||
 		(v->val.string.len == 1 && IS_HIGHBIT_SET(v->val.string.val[0])))
-		invalid(name, strcmp(name, "quote") == 0 ? "is one ASCII character other than a line break, or none" : "is one ASCII character other than a line break");
+		kfk_invalid_option(name, strcmp(name, "quote") == 0 ? "is one ASCII character other than a line break, or none" : "is one ASCII character other than a line break");
 }
 
 /* A time as text that reads the same in any session; NULL for earliest, latest or an offset; ERROR for anything else. */
@@ -171,10 +170,10 @@ start_time(const JsonbValue *v)
 	if (mr_is_one_of(text, "earliest|latest") || is_number_within(text, 0, PG_INT64_MAX))
 		return NULL;
 	if (v->type != jbvString)
-		invalid("start", "are earliest, latest, an offset and a time");
+		kfk_invalid_option("start", "are earliest, latest, an offset and a time");
 	time = DatumGetTimestampTz(DirectFunctionCall3(timestamptz_in, CStringGetDatum(text), ObjectIdGetDatum(InvalidOid), Int32GetDatum(-1)));
 	if (TIMESTAMP_NOT_FINITE(time) || time < SetEpochTimestamp() || timestamp2tm(time, NULL, &tm, &fsec, NULL, NULL) != 0 || tm.tm_year > 9999)
-		invalid("start", "is a time from 1970 to 9999");
+		kfk_invalid_option("start", "is a time from 1970 to 9999");
 	return psprintf("%04d-%02d-%02dT%02d:%02d:%02d.%06dZ", tm.tm_year, tm.tm_mon, tm.tm_mday, tm.tm_hour, tm.tm_min, tm.tm_sec, (int) fsec);
 }
 
@@ -189,32 +188,8 @@ static void
 check_memory(const char *name, const JsonbValue *v, Oid target)
 {
 	if (v->type != jbvString && v->type != jbvNumeric)
-		invalid(name, "is an amount of memory, like \"256MB\"");
+		kfk_invalid_option(name, "is an amount of memory, like \"256MB\"");
 	(void) DirectFunctionCall1(pg_size_bytes, PointerGetDatum(value_text(v)));
-}
-
-/* "s.f" or "s.f(type)" */
-static Oid
-find_function(const char *text)
-{
-	return DatumGetObjectId(strchr(text, '(') ? DirectFunctionCall1(regprocedurein, CStringGetDatum(text)) : DirectFunctionCall1(regprocin, CStringGetDatum(text)));
-}
-
-/* A function of one argument that returns rows of the target. */
-static void
-check_transform(const char *name, const JsonbValue *v, Oid target)
-{
-	char	   *text = v->type == jbvString ? pnstrdup(v->val.string.val, v->val.string.len) : pstrdup("");
-	Oid			function;
-
-	if (*text == '\0')
-		invalid(name, "is the name of a function");
-	function = find_function(text);
-	if (!kfk_returns_rows_of(get_func_rettype(function), target) || get_func_nargs(function) != 1)
-		ereport(ERROR,
-				(errcode(ERRCODE_INVALID_FUNCTION_DEFINITION),
-				 errmsg("function %s cannot be a transform for table \"%s\"", text, get_rel_name(target)),
-				 errdetail("It must take one argument and return %s or a set of it.", format_type_be(get_rel_type_id(target)))));
 }
 
 /* true, false or the names of the fields in order. */
@@ -235,7 +210,7 @@ check_header(const char *name, const JsonbValue *v, Oid target)
 			good = good && (token != WJB_ELEM || member.type == jbvString);
 	}
 	if (!good)
-		invalid(name, "are true, false and an array of the fields' names");
+		kfk_invalid_option(name, "are true, false and an array of the fields' names");
 }
 
 /* {"json key": "column", …}: every column must exist in the target. */
@@ -402,9 +377,8 @@ check_together(Jsonb *options, Oid target)
 				 errdetail("Source option \"%s\" needs one that is not deferrable.", conflict ? "on_conflict" : "key_format")));
 }
 
-/* The options with this text for one of them. */
-static Jsonb *
-replace(Jsonb *options, const char *name, const char *text)
+Jsonb *
+kfk_replace_option(Jsonb *options, const char *name, const char *text)
 {
 	StringInfoData one;
 
@@ -415,29 +389,7 @@ replace(Jsonb *options, const char *name, const char *text)
 	return DatumGetJsonbP(DirectFunctionCall2(jsonb_concat, JsonbPGetDatum(options), DirectFunctionCall1(jsonb_in, CStringGetDatum(one.data))));
 }
 
-/*
- * Look up option transform: its name is replaced by one that means the same
- * wherever it is read, and *columns_of becomes the row type it takes.
- */
-static Jsonb *
-resolve_transform(Jsonb *options, Oid target, Oid *columns_of)
-{
-	JsonbValue	buffer;
-	JsonbValue *v = getKeyJsonValueFromContainer(&options->root, "transform", 9, &buffer);
-	Oid			function;
-	Oid		   *types;
-	int			n;
-
-	if (v == NULL)
-		return options;
-	check_transform("transform", v, target);
-	function = find_function(pnstrdup(v->val.string.val, v->val.string.len));
-	(void) get_func_signature(function, &types, &n);
-	*columns_of = get_typ_typrelid(types[0]);
-	return replace(options, "transform", format_procedure_qualified(function));
-}
-
-/* The same for a time in option start. */
+/* The options with a time in option start as any session reads it. */
 static Jsonb *
 resolve_start(Jsonb *options)
 {
@@ -445,7 +397,7 @@ resolve_start(Jsonb *options)
 	JsonbValue *v = getKeyJsonValueFromContainer(&options->root, "start", 5, &buffer);
 	char	   *time = v ? start_time(v) : NULL;
 
-	return time ? replace(options, "start", time) : options;
+	return time ? kfk_replace_option(options, "start", time) : options;
 }
 
 char *
@@ -461,7 +413,7 @@ kfk_check_options(Jsonb **given, Oid target)
 
 	if (!JB_ROOT_IS_OBJECT(options))
 		ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE), errmsg("options of a source must be a JSON object")));
-	*given = options = kfk_resolve_partitions(resolve_start(resolve_transform(options, target, &columns_of)));
+	*given = options = kfk_resolve_partitions(resolve_start(kfk_resolve_transform(options, target, &columns_of)));
 	it = JsonbIteratorInit(&options->root);
 	while ((token = JsonbIteratorNext(&it, &v, true)) != WJB_DONE)
 	{

@@ -132,10 +132,14 @@ take_option(Jsonb **options, const char *name)
 static const char *const not_inherited[] = {"start", "workers", "workers_min", "workers_max",
 "partitions", "control_topic", "lease_ms", "dead_letter_topic", "dead_letter_server", "group"};
 
-/* What the replay is told: options of the source, and over them those given here. */
+/* What the replay is told: options of the source, and over them those given here; message_type belongs to the transform it came with. */
 static Jsonb *
 merge_options(Jsonb *source, Jsonb *given)
 {
+	JsonbValue	buffer;
+
+	if (getKeyJsonValueFromContainer(&given->root, "transform", 9, &buffer) != NULL)
+		(void) take_option(&source, "message_type");
 	for (int i = 0; i < (int) lengthof(not_inherited); i++)
 		(void) take_option(&source, not_inherited[i]);
 	return DatumGetJsonbP(DirectFunctionCall2(jsonb_concat, JsonbPGetDatum(source), JsonbPGetDatum(given)));
@@ -348,6 +352,7 @@ millrace_replay(PG_FUNCTION_ARGS)
 	kfk_check_may_insert(o.owner, table);
 	given = merge_options(o.options, given);
 	(void) kfk_check_options(&given, table);
+	kfk_check_select(given, table, o.owner);
 
 	mr_owner_begin(&save);
 	name = insert_replay(source, name, quote_qualified_identifier(get_namespace_name(get_rel_namespace(table)), get_rel_name(table)), given);

@@ -236,8 +236,6 @@ choose_kernels(txt_encoder_head *h, const txt_encoder_options *options, mr_statu
 	h->precision = options->precision;
 	if (!nn_isa_available(isa))
 		return mr_fail(st, MR_UNSUPPORTED, "this CPU does not run %s", nn_isa_name(isa));
-	if (options->precision != nn_float32)
-		return mr_fail(st, MR_UNSUPPORTED, "encoders are float32 so far");
 	switch (options->precision)
 	{
 		case nn_float32:

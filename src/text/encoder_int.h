@@ -88,6 +88,11 @@ extern size_t txt_encoder_words_size(const txt_encoder_head *h);
 typedef void (*txt_section_fn) (void *arg, uint64_t *at, uint64_t bytes);
 extern void txt_encoder_sections(txt_encoder_head *h, txt_section_fn visit, void *arg);
 
+/* Products of an int8 encoder (encoder_int8.c): finish as in txt_encoder_layer, x, y and res are float32. */
+extern size_t txt_int8_scratch(const txt_encoder *e, int m, int k, int n);
+extern void txt_int8_product(const txt_encoder *e, const void *pack, const float *finish, int m, int k, int n,
+							 const nn_low_rows *x, const nn_low_rows *res, const nn_low_rows *y, nn_act act, void *scratch);
+
 /* What is compiled, from a description whose tensors have the right shapes; the compiled tokenizer is copied in. */
 extern mr_code txt_encoder_build(const mr_env *env, const txt_hf *hf, const void *tokenizer, size_t tokenizer_len,
 								 const txt_encoder_options *options, void **out, size_t *out_len, mr_status *st);

@@ -32,9 +32,10 @@ typedef struct runner
 	mr_status  *st;
 	float	   *qkv,			/* of a piece */
 			   *attended,
-			   *up,				/* of a chunk; where qkv was */
-			   *sum,
+			   *sum,			/* of a chunk */
 			   *mask;			/* of a head: MPNet's bias, row by row */
+	void	   *up;				/* of a chunk; where qkv was */
+	nn_elem		up_elem;		/* what the next product reads without converting */
 	size_t		qkv_ld,
 				attended_ld,
 				up_ld;
@@ -108,10 +109,12 @@ lay_out(runner *r, const txt_encoder *e, int tokens, char *base)
 					n;
 
 		txt_product_shape(h, p, &k, &n);
-		scratch = larger(scratch, e->low ? e->low->gemm_scratch(chunk, k, n) : e->kernels->gemm_scratch(chunk, k, n));
+		scratch = larger(scratch, h->low == nn_low_u8 ? txt_int8_scratch(e, chunk, k, n) :
+						 e->low ? e->low->gemm_scratch(chunk, k, n) : e->kernels->gemm_scratch(chunk, k, n));
 	}
 	r->qkv = take(base, &used, sizeof(float) * larger((size_t) piece * r->qkv_ld, (size_t) chunk * r->up_ld));
 	r->up = r->qkv;
+	r->up_elem = h->low == nn_low_bf16 ? nn_elem_bf16 : nn_elem_f32;
 	r->attended = take(base, &used, sizeof(float) * (size_t) piece * r->attended_ld);
 	r->sum = take(base, &used, sizeof(float) * (size_t) chunk * (size_t) h->hidden);
 	r->mask = h->has_relative ? take(base, &used, sizeof(float) * (size_t) longest * (size_t) longest) : NULL;
@@ -152,26 +155,61 @@ slice_of(double rate, double macs, int n)
 	return fit >= n ? n : fit < 1 ? 1 : (int) fit;
 }
 
-/* y = act(x B + bias + res) for m rows. */
-static bool
-product(runner *r, int layer, txt_product p, int m, const float *x, size_t ldx, const float *res, size_t ldres,
-		float *y, size_t ldy, nn_act act)
+static const nn_act no_act = {nn_act_none, 0, 0};
+
+static nn_low_rows
+rows_at(const nn_low_rows *x, int i)
 {
-	const void *pack = floats_at(r, r->h->layer[layer].pack[p]);
+	nn_low_rows y = *x;
+
+	y.data = (char *) x->data + (size_t) i * x->ld * (size_t) nn_elem_bytes(x->q.elem);
+	return y;
+}
+
+/* The rows [i, i + m) of a product: y = act(x B + bias + res). */
+static void
+product_rows(runner *r, int layer, txt_product p, int m, const nn_low_rows *x, const nn_low_rows *res, const nn_low_rows *y,
+			 nn_act act)
+{
+	const txt_encoder *e = r->e;
+	const txt_encoder_layer *l = &r->h->layer[layer];
+	const void *pack = floats_at(r, l->pack[p]);
+
+	if (e->low == NULL)
+		e->kernels->gemm(pack, m, x->data, x->ld, res ? res->data : NULL, res ? res->ld : 0, y->data, y->ld, act, r->scratch);
+	else if (r->h->low != nn_low_u8)
+		e->low->gemm(pack, m, x, res, y, act, r->scratch);
+	else
+	{
+		int			k,
+					n;
+
+		txt_product_shape(r->h, p, &k, &n);
+		txt_int8_product(e, pack, floats_at(r, l->finish[p]), m, k, n, x, res, y, act, r->scratch);
+	}
+}
+
+/* All of m rows, in slices. */
+static bool
+product(runner *r, int layer, txt_product p, int m, const nn_low_rows *x, const nn_low_rows *res, const nn_low_rows *y, nn_act act)
+{
 	int			k,
 				n,
 				slice;
 
 	txt_product_shape(r->h, p, &k, &n);
-	slice = slice_of(r->e->kernels->mac_rate, (double) k * n, m);
+	slice = slice_of(r->e->low ? r->e->low->mac_rate : r->e->kernels->mac_rate, (double) k * n, m);
 	for (int i = 0; i < m; i += slice)
 	{
-		int			rows = m - i < slice ? m - i : slice;
+		nn_low_rows xi = rows_at(x, i),
+					yi = rows_at(y, i),
+					ri = {0};
 
+		if (res)
+			ri = rows_at(res, i);
 		if (!go_on(r))
 			return false;
-		r->e->kernels->gemm(pack, rows, x + (size_t) i * ldx, ldx, res ? res + (size_t) i * ldres : NULL, ldres,
-							y + (size_t) i * ldy, ldy, act, r->scratch);
+		product_rows(r, layer, p, m - i < slice ? m - i : slice, &xi, res ? &ri : NULL, &yi, act);
 	}
 	return true;
 }
@@ -197,8 +235,7 @@ embed(runner *r, const int32_t *ids, int n, float *x)
 			return false;
 		}
 		if (h->precision == nn_float32)
-			r->e->kernels->binary_flat(nn_add, floats_at(r, h->words) + (size_t) ids[i] * width, position, to, width,
-									   (nn_act) {nn_act_none, 0, 0});
+			r->e->kernels->binary_flat(nn_add, floats_at(r, h->words) + (size_t) ids[i] * width, position, to, width, no_act);
 		else
 		{
 			const uint16_t *word = (const uint16_t *) (const void *) floats_at(r, h->words) + (size_t) ids[i] * width;
@@ -248,19 +285,21 @@ attend(runner *r, const float *qkv, int n, float *y)
 
 /* From what was attended to the layer's end, for m <= CHUNK rows. */
 static bool
-feed_forward(runner *r, int layer, const float *attended, int m, float *x)
+feed_forward(runner *r, int layer, float *attended, int m, float *x)
 {
 	const txt_encoder_head *h = r->h;
 	size_t		width = (size_t) h->hidden;
 	const float *norm = floats_at(r, h->layer[layer].norm);
-	nn_act		none = {nn_act_none, 0, 0},
-				act = {(nn_act_kind) h->act, 0, 0};
+	nn_low_rows a = {attended, r->attended_ld, {0}},
+				rows = {x, width, {0}},
+				up = {r->up, r->up_ld, {.elem = r->up_elem}},
+				sum = {r->sum, width, {0}};
 
-	if (!product(r, layer, txt_p_attended, m, attended, r->attended_ld, x, width, r->sum, width, none))
+	if (!product(r, layer, txt_p_attended, m, &a, &rows, &sum, no_act))
 		return false;
 	r->e->kernels->layernorm(r->sum, norm, norm + width, x, (size_t) m, width, h->eps, false);
-	if (!product(r, layer, txt_p_up, m, x, width, NULL, 0, r->up, r->up_ld, act) ||
-		!product(r, layer, txt_p_down, m, r->up, r->up_ld, x, width, r->sum, width, none))
+	if (!product(r, layer, txt_p_up, m, &rows, NULL, &up, (nn_act) {(nn_act_kind) h->act, 0, 0}) ||
+		!product(r, layer, txt_p_down, m, &up, &rows, &sum, no_act))
 		return false;
 	r->e->kernels->layernorm(r->sum, norm + 2 * width, norm + 3 * width, x, (size_t) m, width, h->eps, false);
 	return true;
@@ -286,9 +325,13 @@ run_layer(runner *r, int layer, const txt_batch *b, int from, int to, float *x)
 				chunk = chunk_of(rows);
 
 	for (int i = 0; i < rows; i += chunk)
-		if (!product(r, layer, txt_p_qkv, rows - i < chunk ? rows - i : chunk, x + (size_t) i * width, width, NULL, 0,
-					 r->qkv + (size_t) i * r->qkv_ld, r->qkv_ld, (nn_act) {nn_act_none, 0, 0}))
+	{
+		nn_low_rows in = {x + (size_t) i * width, width, {0}},
+					qkv = {r->qkv + (size_t) i * r->qkv_ld, r->qkv_ld, {0}};
+
+		if (!product(r, layer, txt_p_qkv, rows - i < chunk ? rows - i : chunk, &in, NULL, &qkv, no_act))
 			return false;
+	}
 	for (int s = from; s < to; s++)
 	{
 		size_t		at = (size_t) (b->start[s] - b->start[from]);

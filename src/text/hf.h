@@ -63,7 +63,8 @@ typedef struct txt_hf
 								 * say of sizes is 0, and hidden is the graph's to tell (encoder_graph.h) */
 	const txt_file *tokenizer_json;	/* either */
 	const txt_file *vocab_txt;
-	txt_vocab_options vocab_options;	/* of vocab.txt, by tokenizer_config.json */
+	txt_vocab_options vocab_options;	/* by tokenizer_config.json */
+	bool		vocab_options_given;	/* then they count for a tokenizer.json too */
 } txt_hf;
 
 /* Everything that import checks but the tokenizer's file.  hf is large: not on the stack. */

@@ -8,7 +8,7 @@
 
 #include "text/text_int.h"
 
-/* tokenizer.json says all; vocab.txt is BERT's, and tokenizer_config.json says the rest. */
+/* tokenizer.json says nearly all; vocab.txt is BERT's, and tokenizer_config.json says the rest. */
 bool
 txt_choose_tokenizer(txt_folder *f)
 {
@@ -19,18 +19,18 @@ txt_choose_tokenizer(txt_folder *f)
 	bool		lowercase = true,
 				chinese = true,
 				strip = false,
-				given = false;
+				strip_given = false;
 	const txt_member m[] = {{"model_max_length", IS_NUMBER, &longest}, {"do_lower_case", IS_BOOL, &lowercase},
 	{"tokenize_chinese_chars", IS_BOOL, &chinese}, {"strip_accents", IS_BOOL, &strip}};
-	const txt_member accents = {"strip_accents", IS_ANYTHING, &given};
+	const txt_member given[] = {{"strip_accents", IS_ANYTHING, &strip_given}, {"do_lower_case", IS_ANYTHING, &hf->vocab_options_given}};
 
-	if (file && (!txt_read_json(f, file, m, 4) || !txt_read_json(f, file, &accents, 1)))
+	if (file && (!txt_read_json(f, file, m, 4) || !txt_read_json(f, file, given, 2)))
 		return false;
 	hf->tokenizer_json = txt_folder_find(f, "tokenizer.json");
 	if (hf->tokenizer_json == NULL)
 		hf->vocab_txt = txt_folder_find(f, "vocab.txt");
 	hf->vocab_options = (txt_vocab_options) {
-		.lowercase = lowercase,.strip_accents = given ? strip : lowercase,.chinese = chinese
+		.lowercase = lowercase,.strip_accents = strip_given ? strip : lowercase,.chinese = chinese
 	};
 	if (hf->tokenizer_json == NULL && hf->vocab_txt == NULL)
 	{
@@ -43,6 +43,15 @@ txt_choose_tokenizer(txt_folder *f)
 		longest = f->max_seq_length;
 	info->embed_tokens = longest >= 1 && longest < info->max_tokens ? (int32_t) longest : info->max_tokens;
 	return true;
+}
+
+/* As transformers does: where tokenizer_config.json says how BERT's normalizer works, tokenizer.json does not. */
+static void
+set_bert_options(txt_head *h, const txt_vocab_options *o)
+{
+	if (h->model == TXT_WORDPIECE && h->n_normalize == 1 && h->normalize[0].op == TXT_BERT)
+		h->normalize[0].flag = (uint16_t) ((h->normalize[0].flag & TXT_CLEAN) | (o->lowercase ? TXT_LOWER : 0) |
+										   (o->strip_accents ? TXT_ACCENTS : 0) | (o->chinese ? TXT_CHINESE : 0));
 }
 
 /* sentence-transformers' do_lower_case: a normalizer before the others, unless one of them does it. */
@@ -81,6 +90,8 @@ txt_hf_tokenizer(const mr_env *env, const txt_hf *hf, void **out, size_t *out_le
 	{
 		head = *out;
 		n = (int64_t) head->count[TXT_SECTION_TEXT_AT] - 1;
+		if (hf->vocab_options_given)
+			set_bert_options(head, &hf->vocab_options);
 		if (hf->info.vocabulary > 0 && n > hf->info.vocabulary)
 			code = mr_fail(st, MR_INVALID, "it has %lld tokens, but the model only %d", (long long) n, hf->info.vocabulary);
 		else if (hf->lowercase && !lowercase_first(head, st))

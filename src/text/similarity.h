@@ -77,7 +77,7 @@ extern int	sim_bits(int n);
 /* Bytes of a block of signs, a multiple of 64 (best begun at one); 4 n + 128 for n in whole 64s. */
 extern size_t sim_block_size(int n);
 
-/* Bytes of a byte code, a multiple of 8: 8 + n rounded up. */
+/* Bytes of a byte code: 8, and n in whole 16s. */
 extern size_t sim_bytes_size(int n);
 
 /* A vector's signs, before they are put into a block. */

@@ -21,7 +21,7 @@ sim_block_size(int n)
 size_t
 sim_bytes_size(int n)
 {
-	return sizeof(sim_bytes) + ((size_t) n + 7) / 8 * 8;
+	return sizeof(sim_bytes) + ((size_t) n + 15) / 16 * 16;
 }
 
 void
@@ -45,13 +45,15 @@ sim_centre_add(sim_metric metric, const float *vector, int n, double *sum)
 void
 sim_centre_finish(const double *sum, int64_t count, int n, float *centre)
 {
+	float		mean[SIM_MAX_DIM + 16] = {0};
 	double		most = 0;
 
 	for (int i = 0; i < n; i++)
 		most = fmax(most, fabs(sum[i]));
 	for (int i = 0; i < n; i++)
-		centre[i] = count > 0 && most / (double) count < 1e30 ? (float) (sum[i] / (double) count) : 0;
-	sim_kernel()->rotate(centre, n);
+		mean[i] = count > 0 && most / (double) count < 1e30 ? (float) (sum[i] / (double) count) : 0;
+	sim_kernel()->rotate(mean, n);
+	memcpy(centre, mean, (size_t) n * sizeof(float));
 }
 
 void

@@ -14,12 +14,12 @@ typedef struct sim_bytes
 {
 	float		scale;			/* NaN: a vector of length 0, for the cosine */
 	float		error;			/* at least the length of what the steps leave out */
-	int8_t		step[];			/* n, and zeros to a multiple of 8 */
+	int8_t		step[];			/* n, and zeros to a multiple of 16 */
 } sim_bytes;
 
 /*
  * A query, followed by its elements as doubles (of length 1 for the cosine; zeros to a multiple
- * of 8) and by its tables.
+ * of 16) and by its tables.
  *
  * Of a vector with signs s, <w, s> = step * A - sum |w|, where A adds up a table's entry for each 4 bits:
  * twice the elements of w whose bits are set less the least such sum, in whole
@@ -70,7 +70,7 @@ typedef struct sim_kernels
 	double		(*dot) (const float *a, const float *b, int n);
 	double		(*l2_squared) (const float *a, const float *b, int n);
 	void		(*dot_and_squares) (const float *a, const float *b, int n, double out[3]);
-	void		(*rotate) (float *x, int n);
+	void		(*rotate) (float *x, int n);	/* room for n in whole 16s */
 	void		(*encode) (const sim_params *p, const float *vector, sim_signs *signs, sim_bytes *bytes);
 	double		(*bytes_dot) (const double *q, const sim_bytes *code, int n);	/* of steps */
 	double		(*bytes_l2_squared) (const double *q, const sim_bytes *code, int n);

@@ -2,10 +2,10 @@
  * similarity_kernels.h
  *	  The kernels of similarity, compiled once an instruction set.
  *
- * SIM_KERNELS names the table to define.  Arithmetic goes through vectors of eight doubles or
- * sixteen floats (GCC's and Clang's vector extension), which each instruction set cuts to its
- * own width.  Nothing is contracted or reassociated but products of two floats in doubles, which are
- * exact: all sets give the same bits.
+ * SIM_KERNELS names the table to define.  Arithmetic goes through vectors (GCC's and Clang's extension) of the
+ * width of the set's registers: vd of VD doubles, vf of VF floats.  Sums have LANES lanes whatever the width.
+ * Nothing is contracted or reassociated but products of two floats in doubles, which are exact: all sets
+ * give the same bits.
  */
 #include "text/similarity_int.h"
 
@@ -14,60 +14,86 @@
 #include <immintrin.h>
 #endif
 
-typedef double v8 __attribute__((vector_size(64)));
-typedef double v8u __attribute__((vector_size(64), aligned(8)));
-typedef float f8u __attribute__((vector_size(32), aligned(4)));
-typedef float f16 __attribute__((vector_size(64)));
-typedef float f16u __attribute__((vector_size(64), aligned(4)));
-typedef int32_t w16 __attribute__((vector_size(64)));
-typedef int64_t q8 __attribute__((vector_size(64)));
-typedef int32_t w8 __attribute__((vector_size(32)));
-typedef int8_t b8u __attribute__((vector_size(8), aligned(1)));
+#if defined(__AVX512F__)
+#define VD	8
+#elif defined(__AVX2__)
+#define VD	4
+#else
+#define VD	2
+#endif
+#define VF	(2 * VD)
+#define LANES 16				/* of an exact sum */
+#define PARTS (LANES / VD)
+
+typedef double vd __attribute__((vector_size(8 * VD)));
+typedef int64_t vq __attribute__((vector_size(8 * VD)));
+typedef float vf __attribute__((vector_size(4 * VF)));
+typedef float vfu __attribute__((vector_size(4 * VF), aligned(4)));
+typedef int32_t vi __attribute__((vector_size(4 * VF)));
 
 #define INLINE static inline __attribute__((always_inline))
-#define LANES 16				/* of an exact sum */
-#define LOAD8(p) __builtin_convertvector(*(const f8u *) (p), v8)
+/* Loops over sums: unrolled, or these would live in memory. */
+#if defined(__clang__)
+#define UNROLL _Pragma("unroll")
+#else
+#define UNROLL _Pragma("GCC unroll 8")
+#endif
+
+/* VD floats, or bytes, as doubles. */
+#if defined(__AVX512F__)
+#define DOUBLES(p) ((vd) _mm512_cvtps_pd(_mm256_loadu_ps(p)))
+#define STEPS(p) ((vd) _mm512_cvtepi32_pd(_mm256_cvtepi8_epi32(_mm_loadl_epi64((const __m128i *) (p)))))
+#elif defined(__AVX2__)
+#define DOUBLES(p) ((vd) _mm256_cvtps_pd(_mm_loadu_ps(p)))
+#define STEPS(p) ((vd) _mm256_cvtepi32_pd(_mm_cvtepi8_epi32(_mm_loadu_si32(p))))
+#else
+#define DOUBLES(p) ((vd) {(double) (p)[0], (double) (p)[1]})
+#define STEPS(p) ((vd) {(double) (p)[0], (double) (p)[1]})
+#endif
 
 /* acc += a * b, the product exact: fused or not is the same. */
-INLINE void
-add_product(v8 *acc, const v8 *a, const v8 *b)
-{
 #if defined(__AVX512F__)
-	*acc = (v8) _mm512_fmadd_pd((__m512d) *a, (__m512d) *b, (__m512d) *acc);
+#define ADD_PRODUCT(acc, a, b) ((acc) = (vd) _mm512_fmadd_pd((__m512d) (a), (__m512d) (b), (__m512d) (acc)))
+#elif defined(__AVX2__)
+#define ADD_PRODUCT(acc, a, b) ((acc) = (vd) _mm256_fmadd_pd((__m256d) (a), (__m256d) (b), (__m256d) (acc)))
 #else
-	*acc = *acc + *a * *b;
+#define ADD_PRODUCT(acc, a, b) ((acc) += (a) * (b))
 #endif
-}
 
 INLINE double
-sum_lanes(const v8 v[2])
+sum_lanes(const vd v[PARTS])
 {
-	v8			s = v[0] + v[1];
+	double		lane[LANES],
+				s[LANES / 2];
 
+	memcpy(lane, v, sizeof(lane));
+	for (int i = 0; i < LANES / 2; i++)
+		s[i] = lane[i] + lane[i + LANES / 2];
 	return ((s[0] + s[4]) + (s[2] + s[6])) + ((s[1] + s[5]) + (s[3] + s[7]));
 }
 
 /* Sixteen elements of each into the sums that a caller wants; the others are not computed. */
 INLINE void
-exact_step(const float *a, const float *b, const bool squares, const bool difference, v8 (*sums)[2])
+exact_step(const float *a, const float *b, const bool squares, const bool difference, vd (*sums)[PARTS])
 {
-	for (int h = 0; h < 2; h++)
+	UNROLL
+	for (int h = 0; h < PARTS; h++)
 	{
-		v8			x = LOAD8(a + 8 * h),
-					y = LOAD8(b + 8 * h);
+		vd			x = DOUBLES(a + VD * h),
+					y = DOUBLES(b + VD * h);
 
 		if (difference)
 		{
-			v8			d = x - y;
+			vd			d = x - y;
 
-			sums[0][h] = sums[0][h] + d * d;
+			sums[0][h] += d * d;
 			continue;
 		}
-		add_product(&sums[0][h], &x, &y);
+		ADD_PRODUCT(sums[0][h], x, y);
 		if (squares)
 		{
-			add_product(&sums[1][h], &x, &x);
-			add_product(&sums[2][h], &y, &y);
+			ADD_PRODUCT(sums[1][h], x, x);
+			ADD_PRODUCT(sums[2][h], y, y);
 		}
 	}
 }
@@ -75,7 +101,7 @@ exact_step(const float *a, const float *b, const bool squares, const bool differ
 INLINE void
 exact(const float *a, const float *b, int n, const bool squares, const bool difference, double *out)
 {
-	v8			sums[3][2] = {0};
+	vd			sums[3][PARTS] = {{{0}}};
 	int			i = 0;
 
 	for (; i + LANES <= n; i += LANES)

@@ -20,13 +20,24 @@ random_bits(uint64_t x)
 
 /* Bit i of bits says whether element i, of sixteen, changes its sign. */
 INLINE void
-flip16(f16 *x, uint32_t bits)
+flip16(float *x, uint32_t bits)
 {
-	const w16	bit = {1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024, 2048, 4096, 8192, 16384, 32768};
-	w16			all = (w16) {0} + (int32_t) bits,
-				set = (w16) ((all & bit) != 0);
+#if defined(__AVX512DQ__)
+	__m512		v = _mm512_loadu_ps(x);
 
-	*x = (f16) ((w16) *x ^ (set & INT32_MIN));
+	_mm512_storeu_ps(x, _mm512_mask_xor_ps(v, (__mmask16) bits, v, _mm512_set1_ps(-0.0f)));
+#else
+	static const int32_t bit[16] __attribute__((aligned(64))) = {
+		1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024, 2048, 4096, 8192, 16384, 32768,
+	};
+
+	for (int i = 0; i < 16; i += VF)
+	{
+		vi			set = (vi) ((((vi) {0} + (int32_t) bits) & *(const vi *) (bit + i)) != 0);
+
+		*(vfu *) (x + i) = (vf) ((vi) * (const vfu *) (x + i) ^ (set & INT32_MIN));
+	}
+#endif
 }
 
 static void
@@ -37,23 +48,34 @@ flip(float *x, int n, int round)
 		uint64_t	bits = random_bits((uint64_t) round << 32 | (uint64_t) i);
 
 		for (int j = i; j < n && j < i + 64; j += 16, bits >>= 16)
-		{
-			f16			v = {0};
-			int			m = n - j < 16 ? n - j : 16;
-
-			memcpy(&v, x + j, (size_t) m * sizeof(float));
-			flip16(&v, (uint32_t) bits & 0xFFFF);
-			memcpy(x + j, &v, (size_t) m * sizeof(float));
-		}
+			flip16(x + j, (uint32_t) bits & 0xFFFF);
 	}
 }
 
-/* Sums and differences of elements whose numbers differ in one bit, h of them apart, within sixteen. */
-#define WITHIN16(x, h, ...) \
+/* Elements of a register whose numbers differ in one bit, changed for each other. */
+#if VF == 16
+#define EACH 0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15
+#define BY1 1, 0, 3, 2, 5, 4, 7, 6, 9, 8, 11, 10, 13, 12, 15, 14
+#define BY2 2, 3, 0, 1, 6, 7, 4, 5, 10, 11, 8, 9, 14, 15, 12, 13
+#define BY4 4, 5, 6, 7, 0, 1, 2, 3, 12, 13, 14, 15, 8, 9, 10, 11
+#define BY8 8, 9, 10, 11, 12, 13, 14, 15, 0, 1, 2, 3, 4, 5, 6, 7
+#elif VF == 8
+#define EACH 0, 1, 2, 3, 4, 5, 6, 7
+#define BY1 1, 0, 3, 2, 5, 4, 7, 6
+#define BY2 2, 3, 0, 1, 6, 7, 4, 5
+#define BY4 4, 5, 6, 7, 0, 1, 2, 3
+#else
+#define EACH 0, 1, 2, 3
+#define BY1 1, 0, 3, 2
+#define BY2 2, 3, 0, 1
+#endif
+
+/* Sums and differences of elements h apart within a register. */
+#define WITHIN(x, h, ...) \
 	do { \
-		const w16	upper = (w16) ((((w16) {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15}) & (h)) != 0); \
-		f16			other = __builtin_shufflevector(x, x, __VA_ARGS__); \
-		(x) = other + (f16) ((w16) (x) ^ (upper & INT32_MIN)); \
+		const vi	upper = (vi) (((vi) {EACH} & (h)) != 0) & INT32_MIN; \
+		vf			other = __builtin_shufflevector(x, x, __VA_ARGS__); \
+		(x) = other + (vf) ((vi) (x) ^ upper); \
 	} while (0)
 
 /* Walsh-Hadamard transform of p elements, a power of two, divided by the root of p. */
@@ -61,45 +83,56 @@ static void
 hadamard(float *x, int p)
 {
 	float		norm = (float) (1 / sqrt((double) p));
+	int			h = 1;
 
-	if (p < 16)
-	{
-		for (int h = 1; h < p; h *= 2)
-			for (int i = 0; i < p; i++)
-				if ((i & h) == 0)
-				{
-					float		a = x[i],
-								b = x[i + h];
-
-					x[i] = a + b;
-					x[i + h] = a - b;
-				}
+	if (p < VF)
 		for (int i = 0; i < p; i++)
 			x[i] *= norm;
-		return;
-	}
-	for (int i = 0; i < p; i += 16)
+	else
 	{
-		f16			v = *(const f16u *) (x + i) * norm;
+		for (int i = 0; i < p; i += VF)
+		{
+			vf			v = *(const vfu *) (x + i) * norm;
 
-		WITHIN16(v, 1, 1, 0, 3, 2, 5, 4, 7, 6, 9, 8, 11, 10, 13, 12, 15, 14);
-		WITHIN16(v, 2, 2, 3, 0, 1, 6, 7, 4, 5, 10, 11, 8, 9, 14, 15, 12, 13);
-		WITHIN16(v, 4, 4, 5, 6, 7, 0, 1, 2, 3, 12, 13, 14, 15, 8, 9, 10, 11);
-		WITHIN16(v, 8, 8, 9, 10, 11, 12, 13, 14, 15, 0, 1, 2, 3, 4, 5, 6, 7);
-		*(f16u *) (x + i) = v;
+			WITHIN(v, 1, BY1);
+			WITHIN(v, 2, BY2);
+#if VF >= 8
+			WITHIN(v, 4, BY4);
+#endif
+#if VF >= 16
+			WITHIN(v, 8, BY8);
+#endif
+			*(vfu *) (x + i) = v;
+		}
+		h = VF;
 	}
-	for (int h = 16; h < p; h *= 2)
+	for (; h < p; h *= 2)
 		for (int i = 0; i < p; i += 2 * h)
-			for (int j = i; j < i + h; j += 16)
-			{
-				f16			a = *(const f16u *) (x + j),
-							b = *(const f16u *) (x + j + h);
+		{
+			float	   *a = x + i,
+					   *b = a + h;
+			int			j = 0;
 
-				*(f16u *) (x + j) = a + b;
-				*(f16u *) (x + j + h) = a - b;
+			for (; j + VF <= h; j += VF)
+			{
+				vf			u = *(const vfu *) (a + j),
+							v = *(const vfu *) (b + j);
+
+				*(vfu *) (a + j) = u + v;
+				*(vfu *) (b + j) = u - v;
 			}
+			for (; j < h; j++)
+			{
+				float		u = a[j],
+							v = b[j];
+
+				a[j] = u + v;
+				b[j] = u - v;
+			}
+		}
 }
 
+/* x in place; what is behind its end, to a multiple of 16, may change its sign. */
 static void
 rotate(float *x, int n)
 {
@@ -125,91 +158,114 @@ upper_half(double v)
 	return (uint16_t) ((bits + 0x8000) >> 16);
 }
 
-/* The signs of y (zeros behind its end; shrunk by `unit` against overflow), and what the estimator
- * needs of its length.  Where there are fewer bits than elements, those with bits stand for all. */
+/* Add LANES elements of y, from the i-th on: squares, products with the centre, absolute values, bits of signs. */
+INLINE void
+sign_sums(const float *y, const float *centre, vd *square, vd *with_centre, vd *absolute, uint8_t *bit)
+{
+	unsigned	negative = 0;
+
+	UNROLL
+	for (int h = 0; h < PARTS; h++)
+	{
+		vd			v = DOUBLES(y + VD * h);
+
+		square[h] += v * v;
+		with_centre[h] += v * DOUBLES(centre + VD * h);
+		absolute[h] += (vd) ((vq) v & INT64_MAX);
+#if defined(__AVX512DQ__)
+		negative |= (unsigned) _mm512_movepi64_mask((__m512i) v) << VD * h;
+#elif defined(__AVX2__)
+		negative |= (unsigned) _mm256_movemask_pd((__m256d) v) << VD * h;
+#else
+		for (int j = 0; j < VD; j++)
+			negative |= (unsigned) (((vq) v)[j] < 0) << (VD * h + j);
+#endif
+	}
+	bit[0] = (uint8_t) ~negative;
+	bit[1] = (uint8_t) (~negative >> 8);
+}
+
+/* The signs of y (shrunk by `unit` against overflow), and what the estimator needs of its length.  Where there are
+ * fewer bits than elements, those with bits stand for all.  Both arrays have zeros to a multiple of 16. */
 INLINE void
 encode_signs(const sim_params *p, const float *y, const float *centre, double unit, sim_signs *signs)
 {
 	int			n = p->n,
 				bits = sim_bits(n),
 				used = n < bits ? n : bits;
-	v8			square[2] = {{0}},
-				with_centre[2] = {{0}},
-				absolute[2] = {{0}};
-	double		part;
+	vd			square[PARTS] = {{0}},
+				with_centre[PARTS] = {{0}},
+				absolute[PARTS] = {{0}};
+	uint8_t		none[2];
+	double		part,
+				sum;
 	int			i = 0;
 
 	memset(signs->bit, 0, (size_t) bits / 8);
-	for (; i < used; i += 8)
-	{
-		v8			v = LOAD8(y + i);
-		unsigned	negative = 0;
-
-		square[0] = square[0] + v * v;
-		with_centre[0] = with_centre[0] + v * LOAD8(centre + i);
-		absolute[0] = absolute[0] + (v8) ((q8) v & INT64_MAX);
-#if defined(__AVX512F__)
-		negative = _mm512_movepi64_mask((__m512i) v);
-#else
-		for (int j = 0; j < 8; j++)
-			negative |= (unsigned) (((q8) v)[j] < 0) << j;
-#endif
-		signs->bit[i / 8] = (uint8_t) ~negative;
-	}
+	for (; i < used; i += LANES)
+		sign_sums(y + i, centre + i, square, with_centre, absolute, signs->bit + i / 8);
 	part = sum_lanes(square);
-	for (; i < n; i += 8)
-	{
-		v8			v = LOAD8(y + i);
-
-		square[1] = square[1] + v * v;
-		with_centre[1] = with_centre[1] + v * LOAD8(centre + i);
-	}
-	signs->scale = upper_half(part > 0 ? part / sum_lanes(absolute) * n / used / unit : 0);
+	sum = sum_lanes(absolute);
+	for (; i < n; i += LANES)
+		sign_sums(y + i, centre + i, square, with_centre, absolute, none);
+	signs->scale = upper_half(part > 0 ? part / sum * n / used / unit : 0);
 	signs->offset = upper_half((p->metric == SIM_L2 ? sum_lanes(square) : -sum_lanes(with_centre)) / unit / unit);
 }
 
-/* Steps of x (zeros behind its end) times factor, and the length of what they leave out, rounded up. */
+/* Steps of x (zeros to a multiple of 16) times factor, and the length of what they leave out, rounded up. */
 INLINE void
 encode_bytes(const float *x, int n, float most, double factor, sim_bytes *code)
 {
-	const double shifter = 6755399441055744.0;	/* 1.5 * 2^52: rounds to an integer */
-	v8			square[2] = {{0}};
+	const double shifter = 6755399441055744.0;	/* 1.5 * 2^52: rounds to an integer, in the lowest bits */
+	vd			square[PARTS] = {{0}};
 	double		scale,
 				one;
 
 	code->scale = (float) ((double) most * factor / 127);
 	scale = (double) code->scale;
 	one = scale > 0 ? 1 / scale : 0;
-	for (int i = 0; i < n; i += 8)
+	for (int i = 0; i < n; i += LANES)
 	{
-		v8			v = LOAD8(x + i) * factor,
-					steps = v * one + shifter - shifter;
+		int8_t		step[LANES];
 
-		/* a denormal scale may be too small by much */
-		for (int j = 0; j < 8 && scale < 1e-37; j++)
-			steps[j] = fmin(fmax(steps[j], -127), 127);
-		v = v - steps * scale;
-		square[0] = square[0] + v * v;
-		*(b8u *) (code->step + i) = __builtin_convertvector(__builtin_convertvector(steps, w8), b8u);
+		UNROLL
+		for (int h = 0; h < PARTS; h++)
+		{
+			vd			v = DOUBLES(x + i + VD * h) * factor,
+						shifted = v * one + shifter;
+
+			/* a denormal scale may be too small by much */
+			for (int j = 0; j < VD && scale < 1e-37; j++)
+				shifted[j] = fmin(fmax(shifted[j], shifter - 127), shifter + 127);
+			v -= (shifted - shifter) * scale;
+			square[h] += v * v;
+#if defined(__AVX512F__)
+			_mm_storel_epi64((__m128i *) (step + VD * h), _mm512_cvtepi64_epi8((__m512i) shifted));
+#else
+			for (int j = 0; j < VD; j++)
+				step[VD * h + j] = (int8_t) ((vq) shifted)[j];
+#endif
+		}
+		memcpy(code->step + i, step, LANES);
 	}
 	code->error = nextafterf((float) fmin(sqrt(sum_lanes(square)) * (1 + 1e-6), 3.4e38), INFINITY);
 }
 
-/* The greatest of |x|, zeros behind its end. */
+/* The greatest of |x|, zeros to a multiple of 16. */
 INLINE float
 greatest(const float *x, int n)
 {
-	f16			most = {0};
+	vf			most = {0};
 	float		one = 0;
 
-	for (int i = 0; i < n; i += 16)
+	for (int i = 0; i < n; i += VF)
 	{
-		f16			v = (f16) ((w16) * (const f16u *) (x + i) & INT32_MAX);
-		w16			more = (w16) (v > most);
+		vf			v = (vf) ((vi) * (const vfu *) (x + i) & INT32_MAX);
+		vi			more = (vi) (v > most);
 
-		most = (f16) (((w16) v & more) | ((w16) most & ~more));
+		most = (vf) (((vi) v & more) | ((vi) most & ~more));
 	}
-	for (int i = 0; i < 16; i++)
+	for (int i = 0; i < VF; i++)
 		one = most[i] > one ? most[i] : one;
 	return one;
 }
@@ -217,8 +273,8 @@ greatest(const float *x, int n)
 static void
 encode(const sim_params *p, const float *vector, sim_signs *signs, sim_bytes *bytes)
 {
-	float		x[SIM_MAX_DIM + 16],
-				centre[SIM_MAX_DIM + 16];
+	float		x[SIM_MAX_DIM + LANES],
+				centre[SIM_MAX_DIM + LANES];
 	int			n = p->n;
 	size_t		size = (size_t) n * sizeof(float);
 	double		factor = 1,
@@ -226,12 +282,7 @@ encode(const sim_params *p, const float *vector, sim_signs *signs, sim_bytes *by
 	float		most;
 
 	memcpy(x, vector, size);
-	memset(x + n, 0, 16 * sizeof(float));
-	memset(centre + n, 0, 16 * sizeof(float));
-	if (p->centre)
-		memcpy(centre, p->centre, size);
-	else
-		memset(centre, 0, size);
+	memset(x + n, 0, LANES * sizeof(float));
 	if (p->metric == SIM_COSINE)
 	{
 		double		square = dot(x, x, n);
@@ -250,46 +301,48 @@ encode(const sim_params *p, const float *vector, sim_signs *signs, sim_bytes *by
 	encode_bytes(x, n, most, factor, bytes);
 
 	unit = sim_unit(p->metric, most);
-	for (int i = 0; i < n; i += 16)
-		*(f16u *) (x + i) = *(const f16u *) (x + i) * (float) (factor * unit);
+	for (int i = 0; i < n; i += VF)
+		*(vfu *) (x + i) *= (float) (factor * unit);
 	rotate(x, n);
-	for (int i = 0; i < n; i += 16)
+	if (p->centre)
+		memcpy(centre, p->centre, size);
+	else
+		memset(centre, 0, size);
+	memset(centre + n, 0, LANES * sizeof(float));
+	for (int i = 0; i < n; i += VF)
 	{
-		f16			c = *(const f16u *) (centre + i) * (float) unit;
-
-		*(f16u *) (centre + i) = c;
-		*(f16u *) (x + i) = *(const f16u *) (x + i) - c;
+		*(vfu *) (centre + i) *= (float) unit;
+		*(vfu *) (x + i) -= *(const vfu *) (centre + i);
 	}
 	encode_signs(p, x, centre, unit, signs);
 }
 
-/* Sums over the steps, eight at a time; q has zeros behind its end, and so has the code. */
+/* Sums over the steps, zeros behind their end and that of q. */
 static double
 bytes_dot(const double *q, const sim_bytes *code, int n)
 {
-	v8			sums[2] = {{0}};
+	vd			sums[PARTS] = {{0}};
 
-	for (int i = 0, h = 0; i < n; i += 8, h ^= 1)
-	{
-		v8			c = __builtin_convertvector(__builtin_convertvector(*(const b8u *) (code->step + i), w8), v8);
-
-		sums[h] = sums[h] + *(const v8u *) (q + i) * c;
-	}
+	for (int i = 0; i < n; i += LANES)
+		UNROLL
+		for (int h = 0; h < PARTS; h++)
+			ADD_PRODUCT(sums[h], *(const vd *) (q + i + VD * h), STEPS(code->step + i + VD * h));
 	return sum_lanes(sums);
 }
 
 static double
 bytes_l2_squared(const double *q, const sim_bytes *code, int n)
 {
-	v8			sums[2] = {{0}};
+	vd			sums[PARTS] = {{0}};
 	double		scale = (double) code->scale;
 
-	for (int i = 0, h = 0; i < n; i += 8, h ^= 1)
-	{
-		v8			c = __builtin_convertvector(__builtin_convertvector(*(const b8u *) (code->step + i), w8), v8),
-					d = *(const v8u *) (q + i) - c * scale;
+	for (int i = 0; i < n; i += LANES)
+		UNROLL
+		for (int h = 0; h < PARTS; h++)
+		{
+			vd			d = *(const vd *) (q + i + VD * h) - STEPS(code->step + i + VD * h) * scale;
 
-		sums[h] = sums[h] + d * d;
-	}
+			sums[h] += d * d;
+		}
 	return sum_lanes(sums);
 }

@@ -94,19 +94,37 @@ estimates(const sim_query *q, const uint16_t *sum, const uint16_t *offset, const
 	e = _mm512_sub_ps(_mm512_mul_ps(o, _mm512_set1_ps(q->of_offset)), _mm512_mul_ps(k, s));
 	_mm512_storeu_ps(out, e);
 	return _mm512_mask_cmp_ps_mask(_mm512_cmp_ps_mask(e, _mm512_set1_ps(most), _CMP_LT_OQ), e, _mm512_set1_ps(least), _CMP_GE_OQ);
-#else
-	typedef uint16_t u16 __attribute__((vector_size(32), aligned(2)));
-	typedef uint32_t u32 __attribute__((vector_size(64)));
-	f16			s = __builtin_convertvector(*(const u16 *) sum, f16),
-				o = (f16) (__builtin_convertvector(*(const u16 *) offset, u32) << 16),
-				k = (f16) (__builtin_convertvector(*(const u16 *) scale, u32) << 16),
-				e = o * q->of_offset - k * (s * q->of_sum + q->constant);
-	w16			in = (w16) (e < most) & (w16) (e >= least);
+#elif defined(__AVX2__)
 	unsigned	found = 0;
 
-	*(f16u *) out = e;
+	for (int i = 0; i < 16; i += 8)
+	{
+#define WIDE(p) _mm256_cvtepu16_epi32(_mm_loadu_si128((const __m128i *) ((p) + i)))
+		__m256		s = _mm256_cvtepi32_ps(WIDE(sum)),
+					o = _mm256_castsi256_ps(_mm256_slli_epi32(WIDE(offset), 16)),
+					k = _mm256_castsi256_ps(_mm256_slli_epi32(WIDE(scale), 16)),
+					e;
+#undef WIDE
+
+		s = _mm256_add_ps(_mm256_mul_ps(s, _mm256_set1_ps(q->of_sum)), _mm256_set1_ps(q->constant));
+		e = _mm256_sub_ps(_mm256_mul_ps(o, _mm256_set1_ps(q->of_offset)), _mm256_mul_ps(k, s));
+		_mm256_storeu_ps(out + i, e);
+		found |= (unsigned) _mm256_movemask_ps(_mm256_and_ps(_mm256_cmp_ps(e, _mm256_set1_ps(most), _CMP_LT_OQ),
+															 _mm256_cmp_ps(e, _mm256_set1_ps(least), _CMP_GE_OQ))) << i;
+	}
+	return found;
+#else
+	unsigned	found = 0;
+
 	for (int i = 0; i < 16; i++)
-		found |= (unsigned) (in[i] & 1) << i;
+	{
+		uint32_t	bits[2] = {(uint32_t) offset[i] << 16, (uint32_t) scale[i] << 16};
+		float		number[2];
+
+		memcpy(number, bits, sizeof(bits));
+		out[i] = number[0] * q->of_offset - number[1] * ((float) sum[i] * q->of_sum + q->constant);
+		found |= (unsigned) (out[i] < most && out[i] >= least) << i;
+	}
 	return found;
 #endif
 }

@@ -12,7 +12,7 @@
 static size_t
 elements_size(int n)
 {
-	return ALIGN64(((size_t) n + 7) / 8 * 8 * sizeof(double));
+	return ALIGN64(((size_t) n + 15) / 16 * 16 * sizeof(double));
 }
 
 size_t
@@ -79,6 +79,7 @@ sim_prepare(const sim_params *p, const float *vector, void *memory)
 		q->element[i] = factor * (double) vector[i];
 
 	unit = sim_unit(p->metric, (float) fmin(q->length, 3e38));
+	memset(w + n, 0, 64 * sizeof(float));
 	for (int i = 0; i < n; i++)
 		w[i] = (float) (q->element[i] * unit);
 	sim_kernel()->rotate(w, n);

@@ -3,16 +3,16 @@
  *	  An encoder's folder, run on texts: for tests and benchmarks that compare with
  *	  other libraries.
  *
- *	  encode FOLDER|MODEL.onnx… [options] < texts
+ *	  encode FOLDER [options] < texts
  *
  *	  --ids				stdin has lines of token numbers, not texts ended by zero bytes
  *	  --layer N			vectors of the tokens behind layer N (0: embeddings, -1: the last);
  *						without it a pooled vector for each text
  *	  --isa NAME		portable, avx2, avx512 …; --precision float32, bfloat16, int8
  *	  --batch N			sequences a call (32); --max N: tokens of a text (the model's)
- *	  --time FILE		texts (or ids) are FILE's; each line on stdin is answered by a line:
- *						seconds that all of them took, in batches, sorted by length;
- *						--alone: median and 95th percentile of seconds, each text by itself
+ *	  --time FILE		texts (or ids) are FILE's; each line on stdin is answered by a line of
+ *						CPU seconds: "all" what all of them took, in batches, sorted by
+ *						length; "alone" median and 95th percentile, each text by itself
  *
  * Answers a line of JSON, {"hidden": H, "lengths": [tokens of each text]}, then
  * float32 rows.  Exit 3: refused, the message on stderr.
@@ -39,7 +39,7 @@ now(void)
 {
 	struct timespec t;
 
-	clock_gettime(CLOCK_MONOTONIC, &t);
+	clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &t);
 	return (double) t.tv_sec + (double) t.tv_nsec / 1e9;
 }
 
@@ -269,8 +269,7 @@ by_value(const void *a, const void *b)
 }
 
 static void
-answer_times(const txt_encoder *e, const sequences *s, int batch, bool alone, int layer, float *hidden, float *out,
-			 mr_status *st)
+answer_times(const txt_encoder *e, const sequences *s, int batch, int layer, float *hidden, float *out, mr_status *st)
 {
 	sequences	all = sorted(s);
 	double	   *took = malloc(sizeof(double) * (size_t) (s->n + 1));
@@ -280,7 +279,7 @@ answer_times(const txt_encoder *e, const sequences *s, int batch, bool alone, in
 	{
 		double		begin = now();
 
-		if (!alone)
+		if (strncmp(line, "alone", 5) != 0)
 		{
 			run(e, &all, batch, true, layer, hidden, out, st);
 			printf("%.6f\n", now() - begin);
@@ -322,7 +321,6 @@ main(int argc, char **argv)
 	sequences	s;
 	FILE	   *from = stdin;
 	bool		ids = false,
-				alone = false,
 				pooled = true;
 	int			layer = -1,
 				batch = 32,
@@ -334,8 +332,6 @@ main(int argc, char **argv)
 	for (int i = 2; i < argc; i++)
 		if (strcmp(argv[i], "--ids") == 0)
 			ids = true;
-		else if (strcmp(argv[i], "--alone") == 0)
-			alone = true;
 		else if (i + 1 == argc)
 			return 2;
 		else if (strcmp(argv[i], "--layer") == 0)
@@ -367,7 +363,7 @@ main(int argc, char **argv)
 	out = mr_alloc(&mr_env_malloc, sizeof(float) * (pooled ? (size_t) s.n * (size_t) e.info.hidden : rows) + 1);
 	if (from != stdin)
 	{
-		answer_times(&e, &s, batch, alone, layer, hidden, out, &st);
+		answer_times(&e, &s, batch, layer, hidden, out, &st);
 		return 0;
 	}
 	run(&e, &s, batch, pooled, layer, hidden, out, &st);

@@ -25,6 +25,7 @@
 
 #include "core/spi_pg.h"
 #include "stream/outbox.h"
+#include "stream/select.h"
 
 /* Of a stack trace: brokers bound headers and value together. */
 #define TRACE_BYTES 16384
@@ -80,7 +81,7 @@ at_work(const kfk_source *source, kfk_stage stage)
 		case KFK_AT_KEY:
 			return source->key_format ? source->key_format->name : source->format->name;
 		case KFK_AT_TRANSFORM:
-			return source->transform;
+			return kfk_is_select(source->transform) ? "SELECT" : source->transform;
 		case KFK_AT_TARGET:
 			return source->target;
 		case KFK_AT_VALUE:

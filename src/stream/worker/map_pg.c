@@ -20,6 +20,8 @@
 #include "utils/lsyscache.h"
 #include "utils/typcache.h"
 
+#include "stream/columns.h"
+
 /* Properties of a message: the columns that take them by their names, and their names in option columns. */
 static const struct
 {
@@ -184,9 +186,9 @@ map_positions(kfk_target *target, const kfk_source *source, Relation rel)
 	}
 }
 
-/* The tuples of a shape. */
+/* The tuples of a shape; lengths: they have been cut, or refused, to what the columns allow. */
 static void
-describe(kfk_shape *shape, const char *name)
+describe(kfk_shape *shape, bool lengths, const char *name)
 {
 	char		column[NAMEDATALEN];
 	TupleDesc	desc;
@@ -197,7 +199,7 @@ describe(kfk_shape *shape, const char *name)
 		const kfk_column *c = &shape->columns[i];
 
 		snprintf(column, sizeof(column), "c%d", i);
-		TupleDescInitEntry(desc, (AttrNumber) (i + 1), column, c->type, c->domain ? -1 : c->typmod, 0);
+		TupleDescInitEntry(desc, (AttrNumber) (i + 1), column, c->type, c->domain || !lengths ? -1 : c->typmod, 0);
 		TupleDescInitEntryCollation(desc, (AttrNumber) (i + 1), c->collation);
 		if (c->default_sql)
 		{
@@ -246,18 +248,9 @@ check_key(const kfk_target *target, const kfk_source *source, Relation rel)
 				 errdetail("Format \"bytes\" puts the key of a message into it.")));
 }
 
-/* May the owner insert into this column, and does it take values? */
-static bool
-insertable(Relation rel, Form_pg_attribute att)
-{
-	return !att->attisdropped && att->attgenerated == '\0' && att->attidentity != ATTRIBUTE_IDENTITY_ALWAYS &&
-		(pg_class_aclcheck(RelationGetRelid(rel), GetUserId(), ACL_INSERT) == ACLCHECK_OK ||
-		 pg_attribute_aclcheck(RelationGetRelid(rel), att->attnum, GetUserId(), ACL_INSERT) == ACLCHECK_OK);
-}
-
 /* Give the shape its flags, place and deleted, and its tuples. */
 static void
-finish_shape(kfk_shape *shape, bool place, const char *name)
+finish_shape(kfk_shape *shape, bool place, bool lengths, const char *name)
 {
 	shape->width = shape->n_columns;
 	for (int i = 0; i < shape->n_columns; i++)
@@ -265,10 +258,13 @@ finish_shape(kfk_shape *shape, bool place, const char *name)
 			shape->columns[i].flag = shape->width++;
 	shape->place = place ? shape->width : -1;
 	shape->width += place ? 2 : 0;
-	describe(shape, name);
+	describe(shape, lengths, name);
 }
 
-/* With a transform: columns of the target, all of which it fills, and from tombstones' keys those of the primary key. */
+/*
+ * With a transform: columns of the target that it fills, all of them if it is a
+ * function, and from tombstones' keys those of the primary key.
+ */
 static void
 map_result(kfk_target *target, const kfk_source *source, Relation rel, const Bitmapset *primary)
 {
@@ -282,7 +278,7 @@ map_result(kfk_target *target, const kfk_source *source, Relation rel, const Bit
 		Form_pg_attribute att = TupleDescAttr(desc, i);
 		kfk_column *c = &out->columns[out->n_columns];
 
-		if (!insertable(rel, att))
+		if (target->select ? !bms_is_member(att->attnum, target->select->filled) : !kfk_insertable(rel, att))
 			continue;
 		map_column(c, source, rel, att);
 		c->default_sql = NULL;
@@ -291,7 +287,19 @@ map_result(kfk_target *target, const kfk_source *source, Relation rel, const Bit
 			add_field(target->key_fields, target->key_field_column, &target->n_key_fields, source->key_format, c, out->n_columns);
 		out->n_columns++;
 	}
-	finish_shape(out, true, "millrace_batch");
+	finish_shape(out, true, target->select == NULL, "millrace_batch");
+}
+
+/*
+ * Is a column of the SELECT's message to be filled?  One that it does not use is
+ * not looked at, so that nothing can be wrong with it; but fields stay where they
+ * are counted, where unknown ones are refused, and where there is but one.
+ */
+static bool
+is_used(const kfk_target *target, const kfk_source *source, int i, kfk_property property)
+{
+	return target->select == NULL || bms_is_member(i, target->select->used) ||
+		(property == KFK_NO_PROPERTY && (source->refuse_unknown || target->format->whole != NULL || strcmp(target->format->name, "csv") == 0));
 }
 
 /* With a transform: its argument, a row whose columns are filled as the target's would be, or the whole value. */
@@ -301,12 +309,17 @@ map_argument(kfk_target *target, const kfk_source *source)
 	kfk_shape  *in = &target->in;
 	TupleDesc	desc;
 
-	if (OidIsValid(target->argument_relation))
+	if (target->select)
+		desc = target->select->message;
+	else if (OidIsValid(target->argument_relation))
 		desc = lookup_rowtype_tupdesc_copy(target->argument, -1);
 	else
 	{
 		desc = CreateTemplateTupleDesc(1);
 		TupleDescInitEntry(desc, 1, "value", target->argument, -1, 0);
+	}
+	if (!OidIsValid(target->argument_relation))
+	{
 		target->whole = true;
 		if (strcmp(source->format->name, "bytes") != 0 && strcmp(source->format->name, "avro") != 0)
 			target->format = kfk_find_format("text");
@@ -322,13 +335,18 @@ map_argument(kfk_target *target, const kfk_source *source)
 			continue;
 		map_column(c, source, NULL, TupleDescAttr(desc, i));
 		c->not_null = false;
-		if (c->property == KFK_NO_PROPERTY && (target->format->whole == NULL || strcmp(c->key, target->format->whole) == 0))
+		if (!is_used(target, source, i, c->property))
+		{
+			c->property = KFK_NO_PROPERTY;
+			c->domain = false;	/* one that forbids NULL */
+		}
+		else if (c->property == KFK_NO_PROPERTY && (target->format->whole == NULL || strcmp(c->key, target->format->whole) == 0))
 			add_field(target->fields, target->field_column, &target->n_fields, target->format, c, in->n_columns);
 		in->n_columns++;
 	}
 	if (target->format->whole != NULL)
-		check_whole(target, psprintf("the argument of %s", source->transform));
-	finish_shape(in, true, "millrace_messages");
+		check_whole(target, target->select ? "message" : psprintf("the argument of %s", source->transform));
+	finish_shape(in, true, true, "millrace_messages");
 }
 
 /* Without a transform: columns of the target that messages may fill. */
@@ -353,7 +371,7 @@ map_columns(kfk_target *target, const kfk_source *source, Relation rel, const Bi
 		bool		from_key = in_primary && source->key_format != NULL;
 		const char *key = mapped_key(source, name);
 
-		if (!insertable(rel, att))
+		if (!kfk_insertable(rel, att))
 			continue;
 		if (key == NULL && !from_key &&
 			(att->attidentity != '\0' || (property_of(name, NULL) == KFK_NO_PROPERTY && key_taken(source, name))))
@@ -382,7 +400,7 @@ map_columns(kfk_target *target, const kfk_source *source, Relation rel, const Bi
 				(errcode(ERRCODE_INVALID_TABLE_DEFINITION),
 				 errmsg("messages do not fill the primary key of table %s", RelationGetRelationName(rel)),
 				 errdetail("Source options \"on_conflict\" and \"key_format\" need all its columns.")));
-	finish_shape(in, source->on_conflict != KFK_REFUSE, "millrace_batch");
+	finish_shape(in, source->on_conflict != KFK_REFUSE, true, "millrace_batch");
 }
 
 /* ERROR if a column that option columns names is not there to be filled. */
@@ -405,22 +423,36 @@ check_mapped(const kfk_target *target, const kfk_source *source, Relation rel)
 }
 
 /*
- * Fill the target's map; transform: the argument's type has been looked up, and
- * is what messages are decoded into.  ERROR if the owner may insert into no column.
+ * The columns of the primary key, where options need it, as attnums less
+ * FirstLowInvalidHeapAttributeNumber; else NULL.  ERROR if there is none.
  */
-void
-kfk_map_target(kfk_target *target, const kfk_source *source, Relation rel)
+Bitmapset *
+kfk_target_key(const kfk_source *source, Relation rel)
 {
-	bool		keyed = source->on_conflict != KFK_REFUSE || source->key_format != NULL;
 	Oid			constraint;
-	Bitmapset  *primary = keyed ? get_primary_key_attnos(RelationGetRelid(rel), false, &constraint) : NULL;
-	int			natts = RelationGetDescr(rel)->natts;
+	Bitmapset  *primary;
 
-	if (keyed && primary == NULL)
+	if (source->on_conflict == KFK_REFUSE && source->key_format == NULL)
+		return NULL;
+	primary = get_primary_key_attnos(RelationGetRelid(rel), false, &constraint);
+	if (primary == NULL)
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_TABLE_DEFINITION),
 				 errmsg("table %s has no primary key", RelationGetRelationName(rel)),
 				 errdetail("Source options \"on_conflict\" and \"key_format\" need one that is not deferrable.")));
+	return primary;
+}
+
+/*
+ * Fill the target's map, whose key is primary; transform: it has been looked up,
+ * and what it takes is what messages are decoded into.  ERROR if the owner may
+ * insert into no column.
+ */
+void
+kfk_map_target(kfk_target *target, const kfk_source *source, Relation rel, const Bitmapset *primary)
+{
+	int			natts = RelationGetDescr(rel)->natts;
+
 	target->format = source->format;
 	target->key_fields = palloc0(sizeof(kfk_field) * (size_t) natts);
 	target->key_field_column = palloc0(sizeof(int) * (size_t) natts);

@@ -13,6 +13,7 @@
 #include "utils/queryenvironment.h"
 #include "utils/rel.h"
 
+#include "stream/select.h"
 #include "stream/worker/source.h"
 
 typedef enum kfk_property
@@ -86,8 +87,10 @@ struct kfk_target
 
 	/* With option transform: in and out differ, and this leads from one to the other. */
 	SPIPlanPtr	transform;
-	Oid			argument;		/* type of the function's argument ... */
-	Oid			argument_relation;	/* ... and the relation behind it, if it is a row */
+	kfk_select *select;			/* it is this one, or, NULL, ... */
+	Oid			function;
+	Oid			argument;		/* type of the function's argument */
+	Oid			argument_relation;	/* relation behind it, or behind the SELECT's message, if that is a row */
 	Tuplestorestate *transformed;	/* rows of the transaction at hand */
 };
 
@@ -126,10 +129,11 @@ extern Datum kfk_from_text(kfk_work *w, kfk_column *c, const char *text);
 extern Datum kfk_property_of(kfk_work *w, kfk_column *c, const kfk_message *m, bool *null);
 
 /* map_pg.c */
-extern void kfk_map_target(kfk_target *target, const kfk_source *source, Relation rel);
+extern Bitmapset *kfk_target_key(const kfk_source *source, Relation rel);
+extern void kfk_map_target(kfk_target *target, const kfk_source *source, Relation rel, const Bitmapset *primary);
 
 /* transform_pg.c */
-extern Oid	kfk_find_transform(kfk_target *target, const kfk_source *source, Relation rel);
+extern void kfk_find_transform(kfk_target *target, const kfk_source *source, Relation rel, const Bitmapset *primary);
 
 /* target_pg.c */
 extern int64 kfk_put_rows(Tuplestorestate *store, const kfk_shape *shape, const kfk_item *items, int n, bool deletes, bool rows, int64 *deleted);
@@ -140,7 +144,7 @@ extern bool kfk_is_suspect(const kfk_target *target, const kfk_item *item, bool 
 
 /* statement_pg.c */
 extern char *kfk_insert_sql(const kfk_target *target, const kfk_source *source, Relation rel);
-extern char *kfk_transform_sql(const kfk_target *target, Relation rel, Oid function);
+extern char *kfk_transform_sql(const kfk_target *target, Relation rel);
 extern char *kfk_delete_sql(const kfk_target *target, Relation rel);
 
 #endif							/* MILLRACE_STREAM_ROW_H */

@@ -177,6 +177,7 @@ read_options(kfk_source *source, Jsonb *options)
 	read_format(source, options);
 	source->columns = strings_of(options, "columns");
 	source->transform = option_text(options, "transform");
+	source->message_type = option_text(options, "message_type");
 	source->refuse_unknown = option_is(options, "unknown_keys", "refuse");
 	source->tombstones = option_is(options, "tombstones", "delete") ? KFK_DELETE :
 		option_is(options, "tombstones", "dead_letter") ? KFK_DEAD_LETTER : KFK_SKIP;

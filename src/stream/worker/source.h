@@ -8,7 +8,7 @@
  *	settings_pg.c	  the sources row and what its options mean
  *	claim_pg.c		  partitions claimed, fenced and reported on
  *	target_pg.c		  the target, locked and up to date, and rows into it
- *	transform_pg.c	  option transform: rows made of messages by a function
+ *	transform_pg.c	  option transform: rows made of messages by a function or a SELECT (../select_pg.c)
  *	map_pg.c		  what of a message goes into which of its columns
  *	statement_pg.c	  the SQL that moves a batch
  *	row_pg.c		  a message as a row of it, its values (value_pg.c), its properties (property_pg.c)
@@ -79,7 +79,8 @@ typedef struct kfk_source
 	List	   *header;			/* names of the fields of a line, of option header */
 	List	   *columns;		/* key, column name, ... of option columns */
 	const kfk_format *key_format;	/* how the message's key becomes the primary key; NULL: it does not */
-	char	   *transform;		/* function between messages and target, "s.f(s.type)"; or NULL */
+	char	   *transform;		/* between messages and target: a function, "s.f(s.type)", or a SELECT; or NULL */
+	char	   *message_type;	/* what the SELECT's message is; NULL: the target's columns */
 	bool		refuse_unknown;
 	kfk_tombstones tombstones;
 	kfk_conflict on_conflict;

@@ -111,13 +111,13 @@ table_name(Relation rel)
 }
 
 /*
- * "SELECT r.c0, r.c1, m.place + r.n - 1, false FROM millrace_messages m,
- * LATERAL s.f(ROW(m.c0, m.c1)::s.argument) WITH ORDINALITY r (c0, c1, n)
+ * "SELECT r.c0, r.c1, m.place, false FROM millrace_messages m,
+ * LATERAL s.f(ROW(m.c0, m.c1)::s.argument) r (c0, c1)
  * WHERE NOT (ROW(r.c0, r.c1) IS NULL)": columns of the target that cannot be
  * inserted into are left out.
  */
 char *
-kfk_transform_sql(const kfk_target *target, Relation rel, Oid function)
+kfk_transform_sql(const kfk_target *target, Relation rel)
 {
 	TupleDesc	desc = RelationGetDescr(rel);
 	StringInfoData argument;
@@ -136,12 +136,12 @@ kfk_transform_sql(const kfk_target *target, Relation rel, Oid function)
 
 		if (att->attisdropped)
 			continue;
-		appendStringInfo(&aliases, "a%d, ", i);
+		appendStringInfo(&aliases, "%sa%d", aliases.len ? ", " : "", i);
 		if (next < target->out->n_columns && strcmp(target->out->columns[next].name, NameStr(att->attname)) == 0)
 			appendStringInfo(&result, "%sr.a%d", next++ ? ", " : "", i);
 	}
-	return psprintf("SELECT %s, m.place + r.n - 1 AS place, false AS deleted FROM millrace_messages m, LATERAL %s(%s%s%s%s) WITH ORDINALITY r (%sn) WHERE NOT (ROW(%s) IS NULL)",
-					result.data, quote_qualified_identifier(get_namespace_name(get_func_namespace(function)), get_func_name(function)),
+	return psprintf("SELECT %s, m.place, false FROM millrace_messages m, LATERAL %s(%s%s%s%s) r (%s) WHERE NOT (ROW(%s) IS NULL)",
+					result.data, quote_qualified_identifier(get_namespace_name(get_func_namespace(target->function)), get_func_name(target->function)),
 					OidIsValid(target->argument_relation) ? "ROW(" : "", argument.data, OidIsValid(target->argument_relation) ? ")::" : "",
 					OidIsValid(target->argument_relation) ? format_type_be_qualified(target->argument) : "", aliases.data, result.data);
 }

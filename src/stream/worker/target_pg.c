@@ -38,11 +38,12 @@ static bool stale = true;
 static void
 target_invalidated(Datum arg, Oid relation)
 {
-	if (current == NULL || relation == InvalidOid || relation == current->relation || relation == current->argument_relation)
+	if (current == NULL || relation == InvalidOid || relation == current->relation || relation == current->argument_relation ||
+		(current->select != NULL && list_member_oid(current->select->relations, relation)))
 		stale = true;
 }
 
-/* A function was made anew, perhaps the transform. */
+/* A function was made anew, perhaps the transform or one that it calls. */
 static void
 function_invalidated(Datum arg, int cache, uint32 hash)
 {
@@ -71,7 +72,7 @@ make_target(const kfk_source *source, Oid relation)
 	char	   *insert;
 	char	   *delete;
 	char	   *transform = NULL;
-	Oid			function = InvalidOid;
+	Bitmapset  *primary;
 	int			guc_level = NewGUCNestLevel();
 
 	if (rel->rd_rel->relkind != RELKIND_RELATION && rel->rd_rel->relkind != RELKIND_PARTITIONED_TABLE &&
@@ -84,12 +85,13 @@ make_target(const kfk_source *source, Oid relation)
 	target->version = ++versions;
 
 	/* Defaults are printed, and the INSERT parsed, with every name qualified. */
-	(void) set_config_option("search_path", "pg_catalog", PGC_USERSET, PGC_S_SESSION, GUC_ACTION_SAVE, true, 0, false);
+	(void) set_config_option("search_path", KFK_SELECT_PATH, PGC_USERSET, PGC_S_SESSION, GUC_ACTION_SAVE, true, 0, false);
+	primary = kfk_target_key(source, rel);
 	if (source->transform != NULL)
-		function = kfk_find_transform(target, source, rel);
-	kfk_map_target(target, source, rel);
+		kfk_find_transform(target, source, rel, primary);
+	kfk_map_target(target, source, rel, primary);
 	if (source->transform != NULL)
-		transform = kfk_transform_sql(target, rel, function);
+		transform = target->select ? target->select->sql : kfk_transform_sql(target, rel);
 	insert = kfk_insert_sql(target, source, rel);
 	delete = source->tombstones == KFK_DELETE ? kfk_delete_sql(target, rel) : NULL;
 	table_close(rel, NoLock);
