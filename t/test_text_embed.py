@@ -40,11 +40,7 @@ def texts_of_the_world():
     n = 10000 if FULL else 500
     texts = list(ODD)
     if sst and medquad:
-<<<<<<< HEAD
-        texts += [line.rstrip("\n").split("\t", 1)[1] for line in open(sst, encoding="utf8")][:n * 3 // 4]
-=======
         texts += [line.rstrip("\n").split("\t", 1)[1] for line in open(sst, encoding="utf8")][:n * 9 // 10]
->>>>>>> main
         cells = [cell for line in gzip.open(medquad, "rt", encoding="utf8") for cell in line.rstrip("\n").split("\t")[1:]]
         texts += cells[:n - len(texts)]
     else:
@@ -118,10 +114,7 @@ def test_tokenize(c):
     content = "Ünaffable 漢字, you’re 2.5x — naïve\tcafé!"
     tokenizer = tokenizers.Tokenizer.from_file(str(minilm.folder() / "tokenizer.json"))
     tokenizer.no_truncation()
-<<<<<<< HEAD
-=======
     tokenizer.no_padding()
->>>>>>> main
     e = tokenizer.encode(content)
     want = [(t, i, None, None) if a == b else (t, i, a + 1, b + 1) for t, i, (a, b) in zip(e.tokens, e.ids, e.offsets)]
     with connect(c) as s:
@@ -230,14 +223,6 @@ def fails(s, sql, state, *a):
     return "no error"
 
 
-<<<<<<< HEAD
-def test_errors(c, empty):
-    with connect(empty) as s:
-        try:
-            s.execute("SELECT embed('a')")
-        except psycopg.Error as e:
-            tap.same((e.sqlstate, "make models" in (e.diag.message_hint or "")), ("42704", True), "no encoder: 42704, and the hint says make models")
-=======
 def test_nothing_there(c):
     with connect(c) as s:
         try:
@@ -248,7 +233,6 @@ def test_nothing_there(c):
 
 
 def test_errors(c):
->>>>>>> main
     c.psql("CREATE TABLE r AS SELECT i % 2 AS y, ARRAY[i, i % 7]::real[] AS x FROM generate_series(1, 50) i")
     c.psql("SELECT millrace.train_model('forest', 'random_forest', 'SELECT x, y FROM r', 'y')")
     with connect(c) as s:
@@ -314,11 +298,7 @@ def test_trigger(c):
             CREATE TRIGGER changed_notes AFTER UPDATE ON notes REFERENCING NEW TABLE AS fresh OLD TABLE AS stale
                 FOR EACH STATEMENT EXECUTE FUNCTION millrace.embed_rows('body', 'embedding', 'minilm')""")
         s.execute("INSERT INTO notes SELECT i, 'b', 'note number ' || i FROM generate_series(1, 1500) i")
-<<<<<<< HEAD
-        s.execute("INSERT INTO notes VALUES (-1, 'b', NULL), (-2, 'b', 'with its own', '{1,2}')")
-=======
         s.execute("INSERT INTO notes VALUES (-1, 'b', NULL, NULL), (-2, 'b', 'with its own', '{1,2}')")
->>>>>>> main
         right = "SELECT count(*), count(*) FILTER (WHERE embedding = embed(body)) FROM notes WHERE a BETWEEN 990 AND 1010"
         tap.same(s.execute(right).fetchone(), (21, 21), "rows are embedded, each with its own text")
         tap.same(s.execute("SELECT count(*) FROM notes WHERE embedding IS NULL").fetchone(), (1,), "all but that without text")
@@ -365,13 +345,7 @@ def main():
     conf = {"shared_preload_libraries": "millrace", "max_connections": "100", "fsync": "off", "max_worker_processes": "16"}
     with Cluster(pg or find_pg_config(), TMP / "cluster", conf=conf) as c:
         c.psql("CREATE EXTENSION millrace")
-<<<<<<< HEAD
-        test_errors_without = c
-        with connect(c) as s:
-            tap.same(fails(s, "SELECT embed('a')", "42704"), True, "no encoder yet")
-=======
         test_nothing_there(c)
->>>>>>> main
         tap.ok("minilm:1 is imported" in minilm.install(c), "make models imports it")
         texts = texts_of_the_world()
         got = test_numbers(c, texts)
@@ -383,11 +357,7 @@ def main():
         test_trigger(c)
         test_cancel(c)
         test_rights(c)
-<<<<<<< HEAD
-        test_errors(c, test_errors_without)
-=======
         test_errors(c)
->>>>>>> main
         test_model(c)
     tap.done()
 

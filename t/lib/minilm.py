@@ -14,10 +14,7 @@ import sys
 
 from lib import tap
 
-<<<<<<< HEAD
-=======
 os.environ.setdefault("OMP_NUM_THREADS", "1")   # before numpy is loaded
->>>>>>> main
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 HEADS = 12
 _model = None
