@@ -3,7 +3,7 @@
 """Hidden states of every layer, of every family, type of weights and activation: against numpy in float64, and, where
 transformers and torch are installed, against the models of transformers as it saves them; graphs against ONNX Runtime.
 
-  t/test_text_encoders.py [case]        needs unit/bin/encode
+  t/test_text_encoders.py [case]        needs unit/bin/encode; MILLRACE_FULL=1: folders of sentence-transformers too
 """
 import json
 import os
@@ -139,6 +139,47 @@ def against_transformers(seed, name, case):
     shutil.rmtree(folder)
 
 
+# ---- sentence-transformers: what the folder's other files say
+
+
+def against_sentence_transformers():
+    from sentence_transformers import SentenceTransformer
+    from sentence_transformers.sentence_transformer.modules import Normalize, Pooling, Transformer
+    from transformers import AutoTokenizer
+    texts = ['Hello World', 'a b c', 'zzz', 'É \u00e4 x [MASK] y', 'ab \u4f60y', 'the quick brown fox jumps over the lazy dog and so on']
+    base, folder = os.path.join(FOLDER, 'base'), os.path.join(FOLDER, 'sentences')
+
+    def compare(name):
+        expected = SentenceTransformer(folder, device='cpu').encode(texts)
+        ran = subprocess.run([TOOL, folder, '--max', '20'], input=b''.join(t.encode() + b'\0' for t in texts), capture_output=True)
+        got = np.frombuffer(ran.stdout.partition(b'\n')[2], np.float32)
+        far = np.abs(got.reshape(expected.shape) - expected).max() / np.abs(expected).max() if got.size == expected.size else np.inf
+        tap.ok(far <= CLOSE, 'sentence-transformers, %s: worst relative error %.1e' % (name, far))
+        tap.note(ran.stderr.decode())
+
+    def change(file, **values):
+        with open(os.path.join(folder, file)) as f:
+            content = json.load(f)
+        with open(os.path.join(folder, file), 'w') as f:
+            json.dump(dict(content, **values), f)
+
+    for seed, (kind, pooling) in enumerate((('bert', 'mean'), ('distilbert', 'cls'), ('mpnet', 'max'), ('bert', 'mean_sqrt_len_tokens'))):
+        shutil.rmtree(base, ignore_errors=True)
+        shutil.rmtree(folder, ignore_errors=True)
+        encoders.make(base, kind, seed, 32, 4, 2, 64, 'gelu', 'F32', 40)
+        AutoTokenizer.from_pretrained(base, do_lower_case=True).save_pretrained(base)
+        modules = [Transformer(base, max_seq_length=20), Pooling(32, pooling)] + [Normalize()] * (seed % 2)
+        SentenceTransformer(modules=modules, device='cpu').save(folder)
+        compare('%s, %s%s' % (kind, pooling, ', normalized' if seed % 2 else ''))
+    for lower, strip, chinese, first in ((True, None, True, True), (False, None, True, False), (False, None, False, True), (True, False, True, False),
+                                         (False, True, True, True)):
+        change('tokenizer_config.json', do_lower_case=lower, strip_accents=strip, tokenize_chinese_chars=chinese)
+        change('sentence_bert_config.json', do_lower_case=first)
+        compare('do_lower_case %s, strip_accents %s, tokenize_chinese_chars %s, lower-cased before %s' % (lower, strip, chinese, first))
+    shutil.rmtree(base)
+    shutil.rmtree(folder)
+
+
 # ---- graphs
 
 
@@ -195,6 +236,11 @@ def main():
     transformers.logging.disable_progress_bar()
     for seed, (name, case) in enumerate(cases.items()):
         against_transformers(seed, name, case)
+    if os.environ.get('MILLRACE_FULL') == '1' or 'sentences' in wanted:
+        try:
+            against_sentence_transformers()
+        except ImportError as e:
+            tap.note('skipped: sentence-transformers: %s' % e)
     tap.done()
 
 

@@ -21,6 +21,9 @@ extern void kfk_lock_source(const char *name, Oid caller);
 extern void kfk_check_target(Oid target);
 extern void kfk_check_may_insert(Oid owner, Oid target);
 
+/* Lock the rows of its partitions, in the order in which workers move them, before any statement that changes several: else both could wait for each other. */
+extern void kfk_lock_offsets(const char *name);
+
 /* No worker of the source that runs now can commit any more; waits for the batch in progress. */
 extern void kfk_fence_source(const char *name);
 

@@ -141,6 +141,15 @@ kfk_lock_source(const char *name, Oid caller)
 				 errdetail("It belongs to role \"%s\".", owner)));
 }
 
+void
+kfk_lock_offsets(const char *name)
+{
+	Oid			types[1] = {TEXTOID};
+	Datum		values[1] = {CStringGetTextDatum(name)};
+
+	kfk_run("SELECT FROM millrace.source_offsets WHERE source = $1 ORDER BY partition FOR NO KEY UPDATE", 1, types, values, NULL, SPI_OK_SELECT);
+}
+
 /* No worker that runs now can commit any more. */
 void
 kfk_fence_source(const char *name)
@@ -148,6 +157,7 @@ kfk_fence_source(const char *name)
 	Oid			types[1] = {TEXTOID};
 	Datum		values[1] = {CStringGetTextDatum(name)};
 
+	kfk_lock_offsets(name);
 	kfk_run("UPDATE millrace.source_offsets SET epoch = epoch + 1 WHERE source = $1", 1, types, values, NULL, SPI_OK_UPDATE);
 }
 
@@ -313,6 +323,7 @@ millrace_rewind_source(PG_FUNCTION_ARGS)
 	mr_spi_begin(&save);
 	kfk_lock_source(name, caller);
 	warn_of_rows_again(name, lengthof(types), types, values, nulls);
+	kfk_lock_offsets(name);
 	moved = kfk_run("UPDATE millrace.source_offsets SET epoch = epoch + 1, next_offset = COALESCE($2, next_offset), rewind_to = $3, "
 				"last_offset = NULL, last_time = NULL, last_crc = NULL "
 				"WHERE source = $1 AND ($4 IS NULL OR partition = $4)",
@@ -345,6 +356,7 @@ millrace_drop_source(PG_FUNCTION_ARGS)
 	kfk_lock_source(name, caller);
 	/* A claim in progress holds the source's row: past this line its offsets can be seen. */
 	kfk_run("DELETE FROM millrace.sources WHERE name = $1", 1, types, values, NULL, SPI_OK_DELETE);
+	kfk_lock_offsets(name);
 	kfk_run("DELETE FROM millrace.source_offsets WHERE source = $1", 1, types, values, NULL, SPI_OK_DELETE);
 	kfk_run("DELETE FROM millrace.source_workers WHERE source = $1", 1, types, values, NULL, SPI_OK_DELETE);
 	kfk_run("DELETE FROM millrace.source_shares WHERE source = $1", 1, types, values, NULL, SPI_OK_DELETE);

@@ -342,6 +342,7 @@ millrace_release_partitions(PG_FUNCTION_ARGS)
 	check_listed(&c, true, "does not read");
 
 	/* Waits for the batch in progress; nothing of these partitions commits here after it. */
+	kfk_lock_offsets(c.source);
 	kfk_run("UPDATE millrace.source_offsets SET epoch = epoch + 1, owner_pid = NULL, high_watermark = NULL WHERE source = $1 AND partition = ANY ($2)",
 			4, c.types, c.values, c.nulls, SPI_OK_UPDATE);
 	/* What was never claimed nobody has to be told of. */
