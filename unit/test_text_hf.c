@@ -148,6 +148,7 @@ typedef struct mistake
 static const mistake mistakes[] = {
 	/* config.json */
 	{"config.json", "\"bert\"", "\"t5\"", "config.json: \"model_type\": \"t5\" is not supported"},
+	{"config.json", "\"bert\"", "\"b\xc3\xa9\\n\"", "config.json: \"model_type\": \"b???\" is not supported"},
 	{"config.json", "\"model_type\":\"bert\",", "", "config.json: there is no \"model_type\""},
 	{"config.json", "\"hidden_size\":4", "\"hidden_size\":-4", "config.json: \"hidden_size\" is -4, and must be a whole number from 1 to 16384"},
 	{"config.json", "\"hidden_size\":4", "\"hidden_size\":1e300", "config.json: \"hidden_size\" is 1e+300, and must be a whole number from 1 to 16384"},

@@ -19,6 +19,31 @@ e_store(char *p, vf x, vi zero)
 	_mm256_storeu_si256((__m256i *) p, (__m256i) _mm512_cvtneps_pbh(x));
 }
 
+/* n elements, float32 or bfloat16 already, as bfloat16: rows of products on their way in. */
+static void
+row_bf16(const void *in, nn_quant q, char *out, int n)
+{
+	const float *x = in;
+	int			i = 0;
+
+	if (q.elem != nn_elem_f32)
+	{
+		NN_LOW_NAME(row_bf16, BODY) (in, q, out, n);
+		return;
+	}
+	for (; i + VW <= n; i += VW)
+		e_store(out + i * E_BYTES, vf_load(x + i), vi_set1(0));
+	if (i < n)
+	{
+		float		rest[VW] = {0};
+		char		t[VW * E_BYTES];
+
+		memcpy(rest, x + i, (size_t) (n - i) * sizeof(float));
+		e_store(t, vf_load(rest), vi_set1(0));
+		memcpy(out + i * E_BYTES, t, (size_t) (n - i) * E_BYTES);
+	}
+}
+
 #define KIND bf16
 #define STEM 16
 #ifndef LOW_TILES
@@ -27,6 +52,6 @@ e_store(char *p, vf x, vi zero)
 #include LOW_TILES
 
 #define LOW_ELEM nn_elem_bf16
-#define LOW_ROW NN_LOW_NAME(row_bf16, BODY)
+#define LOW_ROW row_bf16
 #define LOW_WORDS NN_LOW_NAME(words_bf16, BODY)
 #include "nn/kernels_low_table.h"

@@ -150,23 +150,30 @@ LOW(post) (const nn_low_post *p, const float *tile, size_t blk, int n, int couts
 	{
 		float		x[NN_LOW_MAX_MR * NN_LANES],
 					y[NN_LOW_MAX_MR * NN_LANES];
+		const float *sums = tile;
 		int			left = couts - c;
 
-		memcpy(x, tile, (size_t) n * NN_LANES * sizeof(float));
 		if (r && left >= NN_LANES)
 			get16(r, p->res_pix, n, p->res, y);
 		else if (r)
 			for (int i = 0; i < n; i++)
 				get_part(r + i * p->res_pix, left, p->res, y + i * NN_LANES);
 		if (r)
+		{
 			for (int i = 0; i < n * NN_LANES; i += VW)
-				vf_store(x + i, vf_load(x + i) + vf_load(y + i));
-		activate(x, (size_t) n * NN_LANES, p->act);
+				vf_store(x + i, vf_load(sums + i) + vf_load(y + i));
+			sums = x;
+		}
+		if (p->act.kind != nn_act_none)
+		{
+			ACTIVATE(sums, x, (size_t) n * NN_LANES, p->act);
+			sums = x;
+		}
 		if (left >= NN_LANES)
-			put16(x, o, p->out_pix, n, p->out);
+			put16(sums, o, p->out_pix, n, p->out);
 		else
 			for (int i = 0; i < n; i++)
-				put_part(x + i * NN_LANES, o + i * p->out_pix, left, p->out);
+				put_part(sums + i * NN_LANES, o + i * p->out_pix, left, p->out);
 		o += p->out_blk;
 		if (r)
 			r += p->res_blk;

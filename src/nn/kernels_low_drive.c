@@ -682,7 +682,9 @@ pack_rows(const nn_low_ops *ops, const nn_low_rows *a, int m0, int mm, int k, ch
 
 			if (n < lanes)
 				memset(dst, 0, NN_ALIGN);
-			if (a->q.elem == native)
+			if (a->q.elem == native && n == lanes)
+				memcpy(dst, src, NN_ALIGN);
+			else if (a->q.elem == native)
 				memcpy(dst, src, n * size);
 			else
 				ops->row(src, a->q, dst, n);

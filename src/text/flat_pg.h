@@ -26,6 +26,7 @@
 #ifndef MILLRACE_TEXT_FLAT_PG_H
 #define MILLRACE_TEXT_FLAT_PG_H
 
+#include "nn/nn_pg.h"
 #include "text/similarity.h"
 
 #include "access/amapi.h"
@@ -97,6 +98,13 @@ typedef struct flat_options
 
 /* Layout of vectors of dim numbers, without a centre; 54000 if the index cannot hold them. */
 extern flat_layout flat_layout_make(sim_metric metric, int dim, uint32 centre_pages);
+
+/* Let the kernels be those of millrace.isa. */
+static inline void
+flat_choose_kernels(void)
+{
+	sim_force(nn_pg_options().isa);
+}
 
 /* Metapage, checked: XX002 if it is not one. */
 extern flat_meta flat_meta_read(Relation index);

@@ -103,6 +103,7 @@ start(IndexScanDesc scan, flat_search *s)
 	int			n;
 
 	flat_count_search(scan);
+	flat_choose_kernels();
 	s->sign_pages = flat_meta_read(scan->indexRelation).sign_pages;
 	if (s->sign_pages == 0)
 		s->all = true;

@@ -108,7 +108,7 @@ take(search *s, const char *name, const char *fallback, int64_t rows, int64_t co
 		mr_fail(s->f->st, MR_INVALID, "the model's files have no tensor \"%s\"", full);
 	else if (t->tensor.dtype == nn_none)
 	{
-		mr_fail(s->f->st, MR_UNSUPPORTED, "tensor \"%s\" is of type %.*s, and must be F32, F16 or BF16", full, TXT_SHOWN(t->type));
+		mr_fail(s->f->st, MR_UNSUPPORTED, "tensor \"%s\" is of type %.80s, and must be F32, F16 or BF16", full, t->type);
 		txt_in_file(s->f, t->file);
 	}
 	else if (t->tensor.rank != rank || t->tensor.dims[0] != rows || (columns && t->tensor.dims[1] != columns))
