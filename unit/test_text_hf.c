@@ -357,6 +357,23 @@ not_finite(void)
 	made_free(&f);
 }
 
+static void
+shape_detail(void)
+{
+	made_folder f = made_bert();
+	txt_encoder_info info;
+	mr_status	st = {0};
+	size_t		len;
+	void	   *bundle;
+
+	made_edit(&f, "model.safetensors", "[8,4]", "[4,1,8,1,1]");
+	bundle = made_bundle(&f, &len);
+	txt_encoder_check(&mr_env_malloc, bundle, len, &info, &st);
+	expect(st.detail, "It is [4, 1, 8, 1] and should be [8, 4].", "a wrong shape is told");
+	mr_free(&mr_env_malloc, bundle);
+	made_free(&f);
+}
+
 /* ---- several files ---- */
 
 static void
@@ -505,6 +522,7 @@ main(void)
 	odd_files();
 	bytes_of_safetensors();
 	not_finite();
+	shape_detail();
 	shards();
 	bundles();
 	damage();
