@@ -36,7 +36,7 @@ SELECT recall('small', '<#>', 20, 10) AS inner_product, recall('small', '<#>', 2
 -- A larger one by signs first; all rows come in the end, each once, and a filter starves nobody.
 CREATE TABLE large AS SELECT i AS id, vec(i, 128) AS e FROM generate_series(1, 12000) i;
 CREATE INDEX large_e ON large USING millrace_flat (e);
-SET millrace.flat_candidates = 600;
+SET millrace.flat_candidates = 300;
 SELECT recall('large', '<=>', 128, 10) > 0.95 AS found;
 SET enable_seqscan = off; SET enable_sort = off;
 SELECT count(*), count(DISTINCT id) FROM (SELECT id FROM large ORDER BY e <=> vec(-1, 128)) s;

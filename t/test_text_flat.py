@@ -26,6 +26,8 @@ CREATE FUNCTION vec(seed int) RETURNS real[] LANGUAGE sql IMMUTABLE AS $$
         ORDER BY j) FROM pg_catalog.generate_series(1, {DIM}) j $$;
 CREATE TABLE v (id int, kind int, e real[]);
 INSERT INTO v SELECT i, i % 1000, vec(i) FROM generate_series(1, 20000) i;
+-- few enough for the table to be searched by signs first
+ALTER DATABASE postgres SET millrace.flat_candidates = 400;
 CREATE INDEX v_e ON v USING millrace_flat (e);
 CREATE INDEX v_l2 ON v USING millrace_flat (e millrace.flat_l2_ops);
 CREATE INDEX v_ip ON v USING millrace_flat (e millrace.flat_inner_ops);
