@@ -113,6 +113,20 @@ def test_graph(s):
     compare(s, "a graph for 28 tokens", "graph:%d" % import_files(s, "graph", files), np.array([table[ids_of(t)].mean(0) for t in TEXTS]))
 
 
+def test_overflow(s):
+    files, _, _ = make("bert")
+    weights = bytearray(files["model.safetensors"])
+    start = 8 + int.from_bytes(weights[:8], "little")
+    begin, end = json.loads(weights[8:start])["encoder.layer.0.intermediate.dense.weight"]["data_offsets"]
+    weights[start + begin:start + end] = np.full((end - begin) // 4, 1e38, np.float32).tobytes()
+    version = import_files(s, "huge", dict(files, **{"model.safetensors": bytes(weights)}))
+    try:
+        s.execute("SELECT embed('a b', %s)", ("huge:%d" % version,))
+        tap.ok(False, "weights that overflow: no error")
+    except psycopg.Error as e:
+        tap.same(e.sqlstate, "22003", "weights that overflow: %s" % str(e).splitlines()[0])
+
+
 # ---- mistakes
 
 
@@ -191,7 +205,7 @@ def test_damage(s):
         except psycopg.Error as e:
             states[e.sqlstate] = states.get(e.sqlstate, 0) + 1
     tap.note("SQLSTATEs of seed %d: %s; %d were run" % (SEED, states, runs))
-    tap.ok(set(states) <= {None, "22023", "0A000", "54000"} and len(states) > 2, "damaged folders are refused as bad data, unsupported or too large")
+    tap.ok(set(states) <= {None, "22023", "0A000", "54000", "22003"} and len(states) > 2, "damaged folders are refused as bad data, unsupported or too large")
 
 
 def main():
@@ -203,6 +217,7 @@ def main():
             test_families(s)
             test_pooling(s)
             test_graph(s)
+            test_overflow(s)
             before = s.execute("SELECT count(*) FROM millrace.models").fetchone()
             test_mistakes(s)
             tap.same(s.execute("SELECT count(*) FROM millrace.models").fetchone(), before, "nothing is left of what was refused")
