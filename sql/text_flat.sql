@@ -79,11 +79,21 @@ SELECT e, e <=> '{3,0.5}' AS d, count(*) FROM (SELECT e FROM ties ORDER BY e <=>
 SELECT count(*) FROM (SELECT id FROM ties ORDER BY e <=> '{0,0}') s;
 SELECT count(*) FROM (SELECT id FROM ties ORDER BY e <=> NULL) s;
 
+-- the nodes of a plan, spelled alike by all versions
+CREATE FUNCTION plan(query text) RETURNS text LANGUAGE plpgsql AS $$
+DECLARE line text; nodes text[];
+BEGIN
+	FOR line IN EXECUTE 'EXPLAIN (COSTS OFF) ' || query LOOP
+		IF line ~ '^[ >-]*(Limit|Sort|Index|Seq|Aggregate)' AND line !~ 'Key' THEN nodes := nodes || btrim(line, ' ->'); END IF;
+	END LOOP;
+	RETURN array_to_string(nodes, ', ');
+END $$;
+
 -- Plans: for ORDER BY alone; joins, prepared statements, cursors.
 RESET enable_seqscan; RESET enable_sort;
-EXPLAIN (COSTS OFF) SELECT id FROM large ORDER BY e <=> (SELECT vec(-1, 128)) LIMIT 10;
-EXPLAIN (COSTS OFF) SELECT id FROM large ORDER BY e <-> (SELECT vec(-1, 128)) LIMIT 10;
-EXPLAIN (COSTS OFF) SELECT count(*) FROM large WHERE e IS NOT NULL;
+SELECT plan('SELECT id FROM large ORDER BY e <=> (SELECT vec(-1, 128)) LIMIT 10') AS by_index,
+	plan('SELECT id FROM large ORDER BY e <-> (SELECT vec(-1, 128)) LIMIT 10') AS other_operator,
+	plan('SELECT count(*) FROM large WHERE e IS NOT NULL') AS no_order;
 SELECT q, array_agg(id) = nearest('large', '<=>', vec(-q, 128), 3, false) AS the_same
 FROM generate_series(1, 3) q, LATERAL (SELECT id FROM large ORDER BY e <=> vec(-q, 128) LIMIT 3) s GROUP BY q ORDER BY q;
 PREPARE near(real[]) AS SELECT id FROM large ORDER BY e <=> $1 LIMIT 1;

@@ -10,14 +10,14 @@ import concurrent.futures
 import gzip
 import os
 import pathlib
+import re
 import statistics
-import subprocess
 import sys
 import time
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 from lib import minilm, tap
-from lib.cluster import Cluster, SqlError, find_pg_config, relocate
+from lib.cluster import REPO as ROOT, Cluster, SqlError, find_pg_config, relocate
 
 try:
     import numpy as np
@@ -246,6 +246,9 @@ def test_errors(c):
                  ("SELECT millrace.import_model('m', millrace.model_bytes('minilm'), '{\"pooling\": \"last\"}')", "22023"),
                  ("SELECT millrace.import_model('m', millrace.model_bytes('minilm'), '{\"max_tokens\": 1000}')", "22023"),
                  ("SELECT millrace.import_model('m', millrace.model_bytes('minilm'), '{\"normalize\": 1}')", "22023"),
+                 ("SELECT millrace.import_model('m', millrace.model_bytes('minilm'), '{\"score\": {\"layers\": 1}}')", "22023"),
+                 ("SELECT millrace.import_model('m', millrace.model_bytes('minilm'), '{\"score\": {\"layer\": 7}}')", "22023"),
+                 ("SELECT millrace.import_model('m', millrace.model_bytes('minilm'), '{\"score\": 1}')", "22023"),
                  ("SELECT millrace.import_model('m', millrace.model_bytes('minilm'), '{\"labels\": [\"a\"]}')", "22023"),
                  ("SELECT millrace.import_model('m', substr(millrace.model_bytes('minilm'), 1, 1000000))", "22023"),
                  ("SELECT millrace.import_model('m', overlay(millrace.model_bytes('minilm') PLACING '\\xffffffffffffffff' FROM 17))", "22023"),
@@ -337,6 +340,25 @@ def test_cancel(c):
     tap.ok(max(work) <= 30, "at most 30 ms of work after a cancel")
 
 
+def test_docs(c):
+    """The page's SQL runs as it stands there, but for what names files of the reader's."""
+    c.program("createdb", "page")
+    c.psql("CREATE EXTENSION millrace", db="page")
+    minilm.install(c, db="page")
+    ran = 0
+    for block in re.findall(r"^```sql\n(.*?)^```", (ROOT / "docs/text.md").read_text(), re.M | re.S):
+        if "16401" in block:
+            continue
+        try:
+            rows = c.psql(block, db="page")
+            ran += 1
+        except SqlError as e:
+            tap.ok(False, "docs/text.md: a block runs: %s: %s" % (block.splitlines()[0], str(e)[:300]))
+        if "headache" in block:
+            tap.same(rows[0], ("Ibuprofen is taken against pain and fever.", "0.509"), "docs/text.md: the first query says what the page says")
+    tap.ok(ran > 5, "docs/text.md: %d blocks run" % ran)
+
+
 def main():
     minilm.folder()
     pg = os.environ.get("PG_CONFIG") or relocate(TMP / "pg")
@@ -345,7 +367,7 @@ def main():
         c.psql("CREATE EXTENSION millrace")
         test_nothing_there(c)
         tap.ok("minilm:1 is imported" in minilm.install(c), "make models imports it")
-        for name in sys.argv[1:] or ("numbers", "shapes", "tokenize", "long", "sessions", "trigger", "cancel", "rights", "errors", "model"):
+        for name in sys.argv[1:] or ("numbers", "shapes", "tokenize", "long", "sessions", "trigger", "cancel", "rights", "errors", "model", "docs"):
             globals()["test_" + name](c)
     tap.done()
 

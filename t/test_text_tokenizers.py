@@ -90,6 +90,10 @@ KINDS = {'bert': bert, 'roberta': roberta, 'roberta_space': lambda texts: robert
          'xlmr': xlmr, 'xlmr_old': lambda texts: xlmr(texts, True), 'nfkc': nfkc}
 
 
+def training_texts(sentences, answers):
+    return sentences[:20000] + answers[:3000] + ['naïve café ÀÉ 你好世界 привет мир 안녕하세요 😀 '] * 50
+
+
 def tokenizers(training):
     """Each kind: its name, the package's tokenizer, and the file that it is."""
     for kind, make in KINDS.items():
@@ -165,9 +169,8 @@ def main():
     os.makedirs(FOLDER, exist_ok=True)
     os.environ['TOKENIZERS_PARALLELISM'] = 'false'
     sentences, answers = real_texts()
-    training = sentences[:20000] + answers[:3000] + ['naïve café ÀÉ 你好世界 привет мир 안녕하세요 😀 '] * 50
     share = 1 if FULL else 20
-    for kind, tokenizer, path in tokenizers(training):
+    for kind, tokenizer, path in tokenizers(training_texts(sentences, answers)):
         compare(kind, tokenizer, path, 'every character', list(characters()))
         compare(kind, tokenizer, path, 'random Unicode', list(random_texts(100000 if FULL else 5000, 20261121)))
         places, tokens = 0, 0

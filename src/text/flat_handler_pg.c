@@ -67,8 +67,8 @@ static bytea *
 flat_read_options(Datum reloptions, bool validate)
 {
 	static const relopt_parse_elt table[] = {
-		{"dimensions", RELOPT_TYPE_INT, offsetof(flat_options, dimensions)},
-		{"candidates", RELOPT_TYPE_INT, offsetof(flat_options, candidates)},
+		{.optname = "dimensions", .opttype = RELOPT_TYPE_INT, .offset = offsetof(flat_options, dimensions)},
+		{.optname = "candidates", .opttype = RELOPT_TYPE_INT, .offset = offsetof(flat_options, candidates)},
 	};
 
 	return (bytea *) build_reloptions(reloptions, validate, relopts, sizeof(flat_options), table, lengthof(table));

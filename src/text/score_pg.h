@@ -36,6 +36,9 @@ typedef struct txt_score_options
 #define TXT_SCORE_OPTIONS_NONE {.layer = -1, .rescale = {.type = jbvNull}}
 extern txt_score_settings *txt_score_settings_of(const txt_model *m, const txt_score_options *options);
 
+/* At import: raises 22023 for keys and values of "score" (NULL: none) that cannot be meant. */
+extern void txt_score_check(Jsonb *score, const txt_encoder_info *info);
+
 /* The scale of millrace.score_calibrations for these settings, else the specification's; raises 55000 where there is none. */
 extern txt_scale txt_scale_for(const txt_model *m, const txt_score_settings *s);
 

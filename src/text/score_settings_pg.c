@@ -45,7 +45,7 @@ typedef struct score_spec
 } score_spec;
 
 static score_spec
-read_spec(const txt_model *m)
+read_spec(Jsonb *score)
 {
 	score_spec	spec = {.options = TXT_SCORE_OPTIONS_NONE,.calibration = {.type = jbvNull}};
 	const reg_option list[] = {
@@ -57,9 +57,18 @@ read_spec(const txt_model *m)
 		REG_OPTION_END
 	};
 
-	if (m->spec->score)
-		reg_read_options(m->spec->score, "\"score\" of a model specification", list);
+	if (score)
+		reg_read_options(score, "\"score\" of a model specification", list);
 	return spec;
+}
+
+void
+txt_score_check(Jsonb *score, const txt_encoder_info *info)
+{
+	if (read_spec(score).options.layer > info->layers)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("model specification: \"score.layer\" must be at most %d, the layers of the model", info->layers)));
 }
 
 static void
@@ -109,7 +118,7 @@ txt_score_settings *
 txt_score_settings_of(const txt_model *m, const txt_score_options *options)
 {
 	static const txt_score_options none = TXT_SCORE_OPTIONS_NONE;
-	score_spec	spec = read_spec(m);
+	score_spec	spec = read_spec(m->spec->score);
 	txt_score_settings *s = palloc0(sizeof(*s));
 	const txt_encoder_info *info = &m->encoder.info;
 	int64		layer;
@@ -138,7 +147,7 @@ txt_score_settings_of(const txt_model *m, const txt_score_options *options)
 static bool
 scale_of_spec(const txt_model *m, const txt_score_settings *s, txt_scale *scale)
 {
-	score_spec	spec = read_spec(m);
+	score_spec	spec = read_spec(m->spec->score);
 	JsonbContainer *object = spec.calibration.type == jbvBinary ? spec.calibration.val.binary.data : NULL;
 	JsonbValue	raw,
 				calibrated;
