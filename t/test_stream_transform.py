@@ -219,6 +219,23 @@ def select_changes(c, kafka):
     tap.same(counts(c, 'noted')[3], '0', 'nothing died of all that')
 
 
+def select_types(c, kafka):
+    """What a column's type does to a value on assignment is done before rows of one key are told apart, and never by cutting."""
+    c.psql("""SET ROLE app; CREATE DOMAIN short AS varchar(3) CHECK (VALUE <> 'no');
+        CREATE TABLE typed (k numeric(6, 1) PRIMARY KEY, c char(4), d short, tags varchar(3)[], n bigint);
+        CREATE TYPE untyped AS (k numeric, c text, d text, tags text[], n bigint);""")
+    kafka.create_topic('typed')
+    good = [(0, None, b'{"k": 1.04, "n": 1}'), (0, None, b'{"k": 1.01, "n": 2}'), (0, None, b'{"k": 2, "c": "ab", "d": "abc", "tags": ["abc"], "n": 3}')]
+    bad = [(0, None, b'{"k": 3, "%s": %s}' % m) for m in ((b'd', b'"abcd"'), (b'd', b'"no"'), (b'c', b'"abcde"'), (b'tags', b'["abcd"]'), (b'k', b'1234567'))]
+    kafka.produce('typed', good + bad)
+    create(c, 'typed', 'typed', 'typed', json.dumps({'on_conflict': 'update', 'max_dead_percent': 100, 'message_type': 'public.untyped',
+                                                     'transform': 'SELECT k, c, d, tags, n::int AS n FROM message'}))
+    caught_up(c, 'typed', len(good + bad))
+    tap.same(c.psql('SELECT * FROM typed ORDER BY k'), [('1.0', None, None, None, '2'), ('2.0', 'ab  ', 'abc', '{abc}', '3')], 'keys that become equal are one key')
+    tap.same(c.psql("SELECT \"offset\", sqlstate FROM millrace.dead_letters WHERE source = 'typed' ORDER BY 1"),
+             [('3', '22001'), ('4', '23514'), ('5', '22001'), ('6', '22001'), ('7', '22003')], 'what does not fit is refused')
+
+
 def select_formats(c, kafka):
     """Lines, texts and arrays; a source that refuses unknown keys."""
     c.psql('SET ROLE app; CREATE TABLE lines (id int, name text, extra text)')
@@ -238,7 +255,7 @@ def select_formats(c, kafka):
 
 
 def main():
-    run('stream_transform', (rows, whole, upserts, changes, selects, select_changes, select_formats))
+    run('stream_transform', (rows, whole, upserts, changes, selects, select_changes, select_types, select_formats))
 
 
 if __name__ == '__main__':

@@ -2,18 +2,20 @@
 # timeout: 1200
 """Token numbers against the tokenizers package: real texts, every character, random Unicode of every plane, per kind of tokenizer.
 
-The tokenizers are trained here, on the real texts, with the parts that BERT, RoBERTa and XLM-R use.  Needs unit/bin/tokenize.
+The tokenizers are trained here, on the real texts, with the parts that BERT, RoBERTa and XLM-R use; and MiniLM's own, where
+it can be had (tools/models), from both of its files.  Needs unit/bin/tokenize.
 
   t/test_text_tokenizers.py [kind]        MILLRACE_FULL=1: all texts (200,000 and every character), else a share of them
 """
 import gzip
+import itertools
 import os
 import random
 import subprocess
 import sys
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
-from lib import tap
+from lib import minilm, tap
 
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 TOOL = os.environ.get('TOOL', os.path.join(ROOT, 'unit', 'bin', 'tokenize'))
@@ -88,6 +90,34 @@ KINDS = {'bert': bert, 'roberta': roberta, 'roberta_space': lambda texts: robert
          'xlmr': xlmr, 'xlmr_old': lambda texts: xlmr(texts, True), 'nfkc': nfkc}
 
 
+def training_texts(sentences, answers):
+    return sentences[:20000] + answers[:3000] + ['naïve café ÀÉ 你好世界 привет мир 안녕하세요 😀 '] * 50
+
+
+def tokenizers(training):
+    """Each kind: its name, the package's tokenizer, and the file that it is."""
+    for kind, make in KINDS.items():
+        if wanted(kind):
+            path = os.path.join(FOLDER, kind + '.json')
+            tokenizer = make(training)
+            tokenizer.save(path)
+            yield kind, tokenizer, path
+    folder, why_not = minilm.find()
+    if folder is None:
+        tap.note(why_not)
+        return
+    for kind, file in (('minilm', 'tokenizer.json'), ('minilm_vocab', 'vocab.txt')):
+        if wanted(kind) and (folder / file).exists():
+            tokenizer = Tokenizer.from_file(str(folder / 'tokenizer.json'))
+            tokenizer.no_padding()
+            tokenizer.no_truncation()
+            yield kind, tokenizer, str(folder / file)
+
+
+def wanted(kind):
+    return len(sys.argv) < 2 or kind in sys.argv[1:]
+
+
 def random_texts(n, seed):
     rng = random.Random(seed)
     pools = [lambda: chr(rng.randrange(1, 0x250)), lambda: chr(rng.randrange(1, 0xd800)), lambda: chr(rng.randrange(0x300, 0x370)),
@@ -112,9 +142,8 @@ def characters():
                 yield '1%s' % chr(c)
 
 
-def compare(kind, tokenizer, what, texts):
+def compare(kind, tokenizer, path, what, texts):
     """The same ids from the tool as from the package; how many places differ, of how many tokens."""
-    path = os.path.join(FOLDER, kind + '.json')
     wrong, places, tokens, lines = [], 0, 0, 0
     for i in range(0, len(texts), CHUNK):
         chunk = [t.replace('\0', '') for t in texts[i:i + CHUNK]]
@@ -126,9 +155,9 @@ def compare(kind, tokenizer, what, texts):
             if [int(i) for i, _ in ours] != e.ids:
                 wrong.append((text, [int(i) for i, _ in ours][:20], e.ids[:20]))
                 continue
-            b = text.encode()
+            character = list(itertools.accumulate((byte & 0xc0 != 0x80 for byte in text.encode()), initial=0))     # that a byte begins
             for (_, place), expected in zip(ours, e.offsets):
-                start, end = (len(b[:int(x)].decode(errors='replace')) for x in place.split('-'))
+                start, end = (character[int(x)] for x in place.split('-'))
                 places += (start, end) != expected
     tap.same((lines, wrong[:3]), (len(texts), []), '%s: %d tokens of %d texts, %s' % (kind, tokens, len(texts), what))
     return places, tokens
@@ -140,18 +169,13 @@ def main():
     os.makedirs(FOLDER, exist_ok=True)
     os.environ['TOKENIZERS_PARALLELISM'] = 'false'
     sentences, answers = real_texts()
-    training = sentences[:20000] + answers[:3000] + ['naïve café ÀÉ 你好世界 привет мир 안녕하세요 😀 '] * 50
-    for kind, make in KINDS.items():
-        if len(sys.argv) > 1 and kind not in sys.argv[1:]:
-            continue
-        tokenizer = make(training)
-        tokenizer.save(os.path.join(FOLDER, kind + '.json'))
-        share = 1 if FULL else 20
-        compare(kind, tokenizer, 'every character', list(characters()))
-        compare(kind, tokenizer, 'random Unicode', list(random_texts(100000 if FULL else 5000, 20261121)))
+    share = 1 if FULL else 20
+    for kind, tokenizer, path in tokenizers(training_texts(sentences, answers)):
+        compare(kind, tokenizer, path, 'every character', list(characters()))
+        compare(kind, tokenizer, path, 'random Unicode', list(random_texts(100000 if FULL else 5000, 20261121)))
         places, tokens = 0, 0
-        for what, texts in (('SST-2', sentences[::share]), ('MedQuAD', answers[::share])):
-            p, n = compare(kind, tokenizer, what, texts)
+        for what, texts in (('SST-2', sentences[::share]), ('MedQuAD', answers[::share]), ('long', ['\n'.join(answers[:2000])[:10 ** 7 if FULL else 10 ** 6]])):
+            p, n = compare(kind, tokenizer, path, what, texts)
             places, tokens = places + p, tokens + n
         # a composed character has the place of its first; beyond that only what lies between tokens can differ
         tap.ok(places <= tokens // 1000, '%s: places in the text, %d of %d tokens differ' % (kind, places, tokens))

@@ -148,6 +148,7 @@ typedef struct mistake
 static const mistake mistakes[] = {
 	/* config.json */
 	{"config.json", "\"bert\"", "\"t5\"", "config.json: \"model_type\": \"t5\" is not supported"},
+	{"config.json", "\"bert\"", "\"b\xc3\xa9\\n\"", "config.json: \"model_type\": \"b???\" is not supported"},
 	{"config.json", "\"model_type\":\"bert\",", "", "config.json: there is no \"model_type\""},
 	{"config.json", "\"hidden_size\":4", "\"hidden_size\":-4", "config.json: \"hidden_size\" is -4, and must be a whole number from 1 to 16384"},
 	{"config.json", "\"hidden_size\":4", "\"hidden_size\":1e300", "config.json: \"hidden_size\" is 1e+300, and must be a whole number from 1 to 16384"},
@@ -356,6 +357,23 @@ not_finite(void)
 	made_free(&f);
 }
 
+static void
+shape_detail(void)
+{
+	made_folder f = made_bert();
+	txt_encoder_info info;
+	mr_status	st = {0};
+	size_t		len;
+	void	   *bundle;
+
+	made_edit(&f, "model.safetensors", "[8,4]", "[4,1,8,1,1]");
+	bundle = made_bundle(&f, &len);
+	txt_encoder_check(&mr_env_malloc, bundle, len, &info, &st);
+	expect(st.detail, "It is [4, 1, 8, 1] and should be [8, 4].", "a wrong shape is told");
+	mr_free(&mr_env_malloc, bundle);
+	made_free(&f);
+}
+
 /* ---- several files ---- */
 
 static void
@@ -504,6 +522,7 @@ main(void)
 	odd_files();
 	bytes_of_safetensors();
 	not_finite();
+	shape_detail();
 	shards();
 	bundles();
 	damage();

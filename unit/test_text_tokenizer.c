@@ -336,6 +336,54 @@ cancel(void)
 	free(text);
 }
 
+/* txt_encode_cut() reads less than txt_encode(), and gives the same. */
+static void
+long_texts_cut(void)
+{
+	static const char *const parts[] = {"a", "aab", "unaffable", "[MASK]", " ", "  ", " ", "\n", "\t ", "\xe4\xbd\xa0", "e\xcc\x81", " \xcc\x81", "<s>", ".", "\xff", "\xe2\x80\x8b"};
+	static char text[4096];
+
+	for (int k = 0; k < 3; k++)
+	{
+		mr_status	st = {0};
+		txt_tokenizer t;
+		void	   *bytes = make(files[k], &t, &st);
+		txt_work   *v = txt_work_create(&mr_env_malloc, &st),
+				   *w = txt_work_create(&mr_env_malloc, &st);
+		int			wrong = 0;
+
+		for (int i = 0; i < 3000; i++)
+		{
+			txt_limits	limits = {true, 3 + (int) (next_random() % 30)};
+			size_t		len = 0,
+						most = next_random() % sizeof(text);
+			uint32_t	used = next_random() | 1;	/* so that some texts have few tokens */
+			txt_tokens	x,
+						y;
+
+			for (;;)
+			{
+				size_t		which = next_random() % (sizeof(parts) / sizeof(parts[0]));
+				const char *part = parts[which];
+
+				if (!(used >> which & 1))
+					continue;
+				if (len + strlen(part) > most)
+					break;
+				memcpy(text + len, part, strlen(part));
+				len += strlen(part);
+			}
+			if (txt_encode(&t, v, text, len, &limits, &x, &st) != MR_OK || txt_encode_cut(&t, w, text, len, &limits, &y, &st) != MR_OK ||
+				x.n != y.n || x.truncated != y.truncated || memcmp(x.token, y.token, (size_t) x.n * sizeof(txt_token)) != 0)
+				wrong++;
+		}
+		ok(wrong == 0, "%s: the first tokens of 3,000 texts, from their beginnings", names[k]);
+		txt_work_free(v);
+		txt_work_free(w);
+		mr_free(&mr_env_malloc, bytes);
+	}
+}
+
 /* A vocabulary of 200,000 tokens. */
 static void
 cancel_compiling(void)
@@ -364,6 +412,7 @@ main(void)
 	for (int k = 0; k < 3; k++)
 		damage(k);
 	long_texts();
+	long_texts_cut();
 	cancel();
 	cancel_compiling();
 	return done_testing();

@@ -4,7 +4,7 @@
 
 Loads the 50,000 training and 8,000 test JPEGs into a private cluster, imports backbone.onnx, and lets
 millrace.train_model() fit PCA 10, 20 and 50 and the classifiers on them, all seeded.  Test images are looked at
-once, for the card.  Writes *.model beside this file and models/MANIFEST.json, which install_models() reads.
+once, for the card.  Writes *.model beside this file and its entries of models/MANIFEST.json, which install_models() reads.
 """
 import argparse
 import hashlib
@@ -18,6 +18,7 @@ HERE = os.path.dirname(os.path.abspath(__file__))
 ROOT = os.path.dirname(os.path.dirname(HERE))
 sys.path.insert(0, os.path.join(ROOT, 't'))
 from lib.cluster import Cluster
+from lib.manifest import replace
 
 # name, algorithm, components, options.  min_samples_leaf keeps the forests small enough to ship.
 CLASSIFIERS = [
@@ -114,9 +115,7 @@ def main():
                   spec={'labels': spec['labels'], 'description': DESCRIBED[name]},
                   metrics={'test_accuracy': round(int(right) / test_rows, 4), 'train_accuracy': train and round(float(train), 4), 'us_per_row': us},
                   training={'recipe': 'cifar10/train_in_database.py', 'algorithm': algorithm, 'options': options})
-    with open(os.path.join(ROOT, 'models', 'MANIFEST.json'), 'w') as f:
-        json.dump({'format': 1, 'models': entries}, f, indent=1)
-        f.write('\n')
+    replace(os.path.join(ROOT, 'models', 'MANIFEST.json'), 'cifar10/', entries)
 
 
 if __name__ == '__main__':

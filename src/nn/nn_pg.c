@@ -63,7 +63,7 @@ nn_init(void)
 							 &nn_isa_setting, nn_isa_auto, isa_entries, PGC_USERSET, 0,
 							 check_isa, NULL, NULL);
 	DefineCustomIntVariable("millrace.nn_max_model_bytes",
-							"Largest ONNX file that import accepts.",
+							"Largest model, of one file or several, that import accepts.",
 							NULL,
 							&nn_max_model_kb, 1024 * 1024, 1, 2 * 1024 * 1024 - 1,
 							PGC_SUSET, GUC_UNIT_KB, NULL, NULL, NULL);

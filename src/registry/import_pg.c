@@ -70,7 +70,7 @@ read_large_object(Oid oid, size_t limit, size_t *size)
 		if (*size + n > limit)
 			ereport(ERROR,
 					(errcode(ERRCODE_PROGRAM_LIMIT_EXCEEDED),
-					 errmsg("large object %u has more bytes than millrace.nn_max_model_bytes allows", oid)));
+					 errmsg("large object %u makes the model larger than millrace.nn_max_model_bytes allows", oid)));
 		if (*size + n > capacity)
 		{
 			capacity = Max(2 * capacity, *size + n);

@@ -143,11 +143,7 @@ append(Datum server, Datum topic, Datum key, Datum value, Datum headers)
 	bool		null;
 
 	if (plans[leaf] == NULL)
-	{
-		plans[leaf] = SPI_prepare(psprintf(KFK_OUTBOX_INSERT " RETURNING id", leaf, leaf), lengthof(types), (Oid *) types);
-		if (plans[leaf] == NULL || SPI_keepplan(plans[leaf]) != 0)
-			elog(ERROR, "SPI_prepare failed: %s", SPI_result_code_string(SPI_result));
-	}
+		mr_prepare(&plans[leaf], psprintf(KFK_OUTBOX_INSERT " RETURNING id", leaf, leaf), lengthof(types), types);
 	for (int i = 2; i < 5; i++)
 		nulls[i] = args[i] ? ' ' : 'n';
 	if (SPI_execute_plan(plans[leaf], args, nulls, false, 0) != SPI_OK_INSERT_RETURNING)

@@ -29,7 +29,7 @@
 
 #include "catalog/pg_type.h"
 #include "core/meter_pg.h"
-#include "executor/spi.h"
+#include "core/spi_pg.h"
 #include "miscadmin.h"
 #include "nodes/pg_list.h"
 #include "stream/scale.h"
@@ -104,18 +104,6 @@ static const char write_query[] =
 "UPDATE millrace.sources SET workers_now = $2, workers_since = CASE WHEN workers_now = $2 THEN workers_since ELSE pg_catalog.now() END, workers_reason = $3"
 " WHERE name = (SELECT name FROM millrace.sources WHERE name = $1 AND state = 'running' FOR NO KEY UPDATE SKIP LOCKED)";
 
-static SPIPlanPtr
-prepared(SPIPlanPtr *plan, const char *query, int n, Oid *types)
-{
-	if (*plan == NULL)
-	{
-		*plan = SPI_prepare(query, n, types);
-		if (*plan == NULL || SPI_keepplan(*plan) != 0)
-			elog(ERROR, "SPI_prepare failed: %s", SPI_result_code_string(SPI_result));
-	}
-	return *plan;
-}
-
 static scaled *
 find(const char *name)
 {
@@ -144,7 +132,8 @@ mr_scale_begin(void)
 	foreach(cell, sources)
 		((scaled *) lfirst(cell))->listed = false;
 	starving = false;
-	SPI_execute_plan(prepared(&plan, read_query, 0, NULL), NULL, NULL, true, 0);
+	mr_prepare(&plan, read_query, 0, NULL);
+	SPI_execute_plan(plan, NULL, NULL, true, 0);
 	for (uint64 k = 0; k < SPI_processed; k++)
 	{
 		char	   *name = SPI_getvalue(SPI_tuptable->vals[k], SPI_tuptable->tupdesc, 1);
@@ -207,11 +196,10 @@ static bool
 settle(scaled *s, int workers, limit because_of, const char *reason)
 {
 	static SPIPlanPtr plan = NULL;
-	static Oid	types[] = {TEXTOID, INT4OID, TEXTOID};
+	static const Oid types[] = {TEXTOID, INT4OID, TEXTOID};
 	Datum		args[] = {CStringGetTextDatum(s->name), Int32GetDatum(workers), CStringGetTextDatum(reason)};
 
-	SPI_execute_plan(prepared(&plan, write_query, 3, types), args, NULL, false, 0);
-	if (SPI_processed != 1)
+	if (mr_run(&plan, write_query, lengthof(types), types, args) != 1)
 		return false;
 	if (workers != s->now)
 	{

@@ -155,7 +155,7 @@ describe_message(kfk_select *select, const char *message_type, Relation target)
 
 /* ---- the text ---- */
 
-/* Where the text names message, as offsets in bytes. */
+/* Where the text names message, as offsets in bytes; -1 less the offset where it gets no alias. */
 static bool
 find_names(Node *node, void *locations)
 {
@@ -293,7 +293,7 @@ find_used(Node *node, void *context)
 		RangeTblEntry *rte = rt_fetch(var->varno, ((Query *) list_nth(u->queries, level - 1))->rtable);
 		List	   *around = u->queries;
 
-		if (rte->rtekind == RTE_NAMEDTUPLESTORE && var->varattno > 0)
+		if (rte->rtekind == RTE_NAMEDTUPLESTORE && var->varattno > 0)	/* message; there is no other */
 			u->select->used = bms_add_member(u->select->used, var->varattno - 1);
 		else if (rte->rtekind == RTE_NAMEDTUPLESTORE)
 			u->select->used = bms_add_range(u->select->used, 0, u->select->message->natts - 1);

@@ -151,38 +151,21 @@ kind_named(const char *word)
 	return kinds[k].kind;
 }
 
-static SPIPlanPtr
-keep(const char *query, int n, Oid *types)
-{
-	SPIPlanPtr	plan = SPI_prepare(query, n, types);
-
-	if (plan == NULL || SPI_keepplan(plan) != 0)
-		elog(ERROR, "SPI_prepare failed: %s", SPI_result_code_string(SPI_result));
-	return plan;
-}
-
 /* Show why the child does not run.  Within a turn's transaction. */
 static void
 explain(child *c, const char *reason, const char *sqlstate)
 {
 	static SPIPlanPtr plans[lengthof(kinds)];
-	static Oid	types[] = {TEXTOID, INT4OID, INT4OID, TEXTOID, TEXTOID};
+	static const Oid types[] = {TEXTOID, INT4OID, INT4OID, TEXTOID, TEXTOID};
 	int			kind = kind_number(c->kind);
-	SPIPlanPtr *plan = &plans[kind];
-	Datum		args[5];
+	Datum		args[] = {CStringGetTextDatum(c->name), Int32GetDatum(c->index), Int32GetDatum(c->nworkers),
+	CStringGetTextDatum(reason), CStringGetTextDatum(sqlstate)};
 
 	mr_slot_wait(c->kind, MyDatabaseId, c->name, c->index, reason);
 	if (strncmp(c->reason, reason, sizeof(c->reason) - 1) == 0)
 		return;
 	strlcpy(c->reason, reason, sizeof(c->reason));
-	if (*plan == NULL)
-		*plan = keep(kinds[kind].reason_query, 5, types);
-	args[0] = CStringGetTextDatum(c->name);
-	args[1] = Int32GetDatum(c->index);
-	args[2] = Int32GetDatum(c->nworkers);
-	args[3] = CStringGetTextDatum(reason);
-	args[4] = CStringGetTextDatum(sqlstate);
-	SPI_execute_plan(*plan, args, NULL, false, 0);
+	mr_run(&plans[kind], kinds[kind].reason_query, lengthof(types), types, args);
 	ereport(LOG,
 			(errmsg("%s \"%s\", worker %d does not run: %s", kinds[kind].word, c->name, c->index, reason)));
 }
@@ -307,8 +290,7 @@ reconcile(void)
 	}
 
 	mr_scale_begin();
-	if (plan == NULL)
-		plan = keep(sources_query, 1, types);
+	mr_prepare(&plan, sources_query, 1, types);
 	SPI_execute_plan(plan, &binding, NULL, true, 0);
 	rows = SPI_tuptable;
 	n = SPI_processed;

@@ -110,7 +110,11 @@ txt_bundle_write(const mr_env *env, const txt_file *files, int n, void **out, si
 	for (int i = 0; i < n; i++)
 	{
 		if (i > 0 && strcmp(file[i - 1].name, file[i].name) == 0)
-			return mr_fail(st, MR_INVALID, "file \"%.*s\" is given twice", TXT_SHOWN(file[i].name));
+		{
+			mr_fail(st, MR_INVALID, "file \"%.80s\" is given twice", file[i].name);
+			txt_printable(st);
+			return MR_INVALID;
+		}
 		at += strlen(file[i].name) + 1;
 	}
 	size = at;

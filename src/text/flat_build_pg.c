@@ -227,6 +227,7 @@ flat_build(Relation heap, Relation index, IndexInfo *info)
 
 	if (RelationGetNumberOfBlocks(index) != 0)
 		elog(ERROR, "index \"%s\" already contains data", RelationGetRelationName(index));
+	flat_choose_kernels();
 	b.l = flat_layout_make(meta.metric, meta.dim, 0);
 	b.row = AllocSetContextCreate(CurrentMemoryContext, "millrace_flat row", ALLOCSET_DEFAULT_SIZES);
 	UnlockReleaseBuffer(new_metapage(index, MAIN_FORKNUM, &meta));

@@ -178,6 +178,7 @@ flat_insert(Relation index, Datum *values, bool *isnull, ItemPointer tid, Relati
 	if (l.sim.n == 0)
 		l = settle_dimension(index, n);
 	flat_check_dimension(index, &l, n);
+	flat_choose_kernels();
 	e.tid = *tid;
 	e.bytes = palloc(l.code_size);
 	sim_encode(&l.sim, vector, &e.signs, e.bytes);

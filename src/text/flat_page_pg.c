@@ -132,28 +132,85 @@ read_centre(Relation index, const flat_layout *l, float *centre)
 	}
 }
 
+/* In rd_amcache, one chunk: what does not change, and behind the centre what was seen last. */
+typedef struct flat_cache
+{
+	flat_layout l;
+	uint32		n_hints;
+	float		centre[FLEXIBLE_ARRAY_MEMBER];	/* sim.n, then n_hints Buffers */
+} flat_cache;
+
+static Buffer *
+cached_hints(flat_cache *cache)
+{
+	return (Buffer *) (cache->centre + cache->l.sim.n);
+}
+
+static flat_cache *
+new_cache(Relation index, const flat_layout *l, uint32 n_hints)
+{
+	flat_cache *cache = MemoryContextAlloc(index->rd_indexcxt, offsetof(flat_cache, centre) +
+										   l->sim.n * sizeof(float) + n_hints * sizeof(Buffer));
+
+	cache->l = *l;
+	cache->n_hints = n_hints;
+	return cache;
+}
+
 flat_layout
 flat_layout_get(Relation index)
 {
+	flat_cache *cache = index->rd_amcache;
 	flat_meta	meta;
-	flat_layout l,
-			   *kept;
+	flat_layout l;
 
-	if (index->rd_amcache)
-		return *(flat_layout *) index->rd_amcache;
+	if (cache)
+		return cache->l;
 	meta = flat_meta_read(index);
 	l = flat_layout_make(meta.metric, meta.dim, meta.centre_pages);
 	if (l.sim.n == 0)
 		return l;
-	kept = MemoryContextAlloc(index->rd_indexcxt, sizeof l + l.sim.n * sizeof(float));
+	cache = new_cache(index, &l, 0);
 	if (meta.centre_pages > 0)
 	{
-		l.sim.centre = (float *) (kept + 1);
-		read_centre(index, &l, (float *) (kept + 1));
+		read_centre(index, &l, cache->centre);
+		cache->l.sim.centre = cache->centre;
 	}
-	*kept = l;
-	index->rd_amcache = kept;
-	return l;
+	index->rd_amcache = cache;
+	return cache->l;
+}
+
+Buffer *
+flat_hints_load(Relation index, uint32 n)
+{
+	flat_cache *cache = index->rd_amcache;
+	Buffer	   *hints;
+
+	if (RelationUsesLocalBuffers(index))
+		return NULL;
+	hints = palloc0(n * sizeof *hints);	/* InvalidBuffer */
+	if (cache)
+		memcpy(hints, cached_hints(cache), Min(n, cache->n_hints) * sizeof *hints);
+	return hints;
+}
+
+void
+flat_hints_save(Relation index, const Buffer *hints, uint32 n)
+{
+	flat_cache *cache = index->rd_amcache;
+
+	if (!cache)
+		return;
+	if (cache->n_hints < n)
+	{
+		index->rd_amcache = new_cache(index, &cache->l, n);
+		memcpy(((flat_cache *) index->rd_amcache)->centre, cache->centre, cache->l.sim.n * sizeof(float));
+		pfree(cache);
+		cache = index->rd_amcache;
+		if (cache->l.sim.centre)
+			cache->l.sim.centre = cache->centre;
+	}
+	memcpy(cached_hints(cache), hints, n * sizeof *hints);
 }
 
 /* The number of the one operator in an operator family is its metric. */

@@ -26,6 +26,7 @@
 #ifndef MILLRACE_TEXT_FLAT_PG_H
 #define MILLRACE_TEXT_FLAT_PG_H
 
+#include "nn/nn_pg.h"
 #include "text/similarity.h"
 
 #include "access/amapi.h"
@@ -98,12 +99,26 @@ typedef struct flat_options
 /* Layout of vectors of dim numbers, without a centre; 54000 if the index cannot hold them. */
 extern flat_layout flat_layout_make(sim_metric metric, int dim, uint32 centre_pages);
 
+/* Let the kernels be those of millrace.isa. */
+static inline void
+flat_choose_kernels(void)
+{
+	sim_force(nn_pg_options().isa);
+}
+
 /* Metapage, checked: XX002 if it is not one. */
 extern flat_meta flat_meta_read(Relation index);
 
 /* Layout of an index; kept in rd_amcache once the dimension is known.  Its centre lies there too:
  * not to be used after anything that may process invalidations (opening a table, say). */
 extern flat_layout flat_layout_get(Relation index);
+
+/*
+ * Where in shared buffers sign pages were last found: n of them, for a search to look there first
+ * and to leave what it found.  Never wrong, at worst of no use.  NULL for a temporary table's.
+ */
+extern Buffer *flat_hints_load(Relation index, uint32 n);
+extern void flat_hints_save(Relation index, const Buffer *hints, uint32 n);
 
 /* The operator class's metric. */
 extern sim_metric flat_metric(Relation index);
@@ -174,13 +189,19 @@ extern void flat_end_scan(IndexScanDesc scan);
 extern void flat_cost(struct PlannerInfo *root, struct IndexPath *path, double loop_count, Cost *startup, Cost *total,
 					  Selectivity *selectivity, double *correlation, double *pages);
 
-/* Candidates of a search's first step: the index's option or the setting. */
-extern int	flat_candidates(Relation index);
+/* Candidates of a search's first step: by the index's option or the setting. */
+extern uint64 flat_candidates(Relation index, int dim);
 
 /* Settings and reloptions; called by text_init(). */
 extern void flat_init(void);
 
 /* ---- PostgreSQL 15 to 18 ---- */
+
+#if PG_VERSION_NUM >= 160000
+#define flat_recent_buffer(index, block, hint) ReadRecentBuffer((index)->rd_locator, MAIN_FORKNUM, (block), (hint))
+#else
+#define flat_recent_buffer(index, block, hint) ReadRecentBuffer((index)->rd_node, MAIN_FORKNUM, (block), (hint))
+#endif
 
 #if PG_VERSION_NUM >= 180000
 #define flat_vacuum_delay() vacuum_delay_point(false)

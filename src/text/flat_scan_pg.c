@@ -44,6 +44,8 @@ typedef struct flat_search
 	flat_layout l;
 	sim_query  *query;			/* NULL: the vector was NULL, or the index is empty */
 	uint32		sign_pages;		/* when it began: later vectors are invisible to it */
+	Buffer	   *hints;			/* where sign pages were last */
+	uint32		turn;			/* changes from search to search */
 	bool		by_bytes;		/* the kind of the last step */
 	bool		all;			/* that step left nothing */
 	sim_candidate least;		/* of the last step by signs, the last */
@@ -55,6 +57,8 @@ typedef struct flat_search
 				room;
 	uint8	   *given;			/* a bit per vector */
 } flat_search;
+
+static uint32 turns;			/* searches of this process */
 
 IndexScanDesc
 flat_begin_scan(Relation index, int nkeys, int norderbys)
@@ -103,6 +107,7 @@ start(IndexScanDesc scan, flat_search *s)
 	int			n;
 
 	flat_count_search(scan);
+	flat_choose_kernels();
 	s->sign_pages = flat_meta_read(scan->indexRelation).sign_pages;
 	if (s->sign_pages == 0)
 		s->all = true;
@@ -122,6 +127,8 @@ start(IndexScanDesc scan, flat_search *s)
 			s->l.sim.centre = NULL; /* the relation cache's */
 		}
 	}
+	s->hints = flat_hints_load(scan->indexRelation, s->sign_pages);
+	s->turn = turns++;
 	s->given = palloc0(((uint64) s->sign_pages * s->l.places + 7) / 8);
 }
 
@@ -143,6 +150,32 @@ by_number(const void *a, const void *b)
 	return x < y ? -1 : x > y;
 }
 
+/*
+ * Pin sign page i.  Looked for where it was last, it costs no look in the table of all buffers,
+ * and the next one can be on its way from memory.  That does not count as use of the buffer; one
+ * page in eight, others each time, is asked for properly, so that the index stays.
+ */
+static Buffer
+sign_buffer(Relation index, flat_search *s, uint32 i)
+{
+	BlockNumber block = flat_sign_block(&s->l, i);
+	Buffer		buffer;
+
+	if (!s->hints)
+		return ReadBuffer(index, block);
+	if (i + 1 < s->sign_pages && BufferIsValid(s->hints[i + 1]))
+	{
+		char	   *next = (char *) BufferGetPage(s->hints[i + 1]) + FLAT_START;
+
+		for (size_t at = 0; at < s->l.blocks * s->l.block_size; at += 64)
+			__builtin_prefetch(next + at);
+	}
+	buffer = s->hints[i];
+	if (BufferIsValid(buffer) && (i + s->turn) % 8 != 0 && flat_recent_buffer(index, block, buffer))
+		return buffer;
+	return s->hints[i] = ReadBuffer(index, block);
+}
+
 /* Take the k next by their signs. */
 static void
 step_by_signs(Relation index, flat_search *s, size_t k)
@@ -160,13 +193,15 @@ step_by_signs(Relation index, flat_search *s, size_t k)
 		Page		page;
 
 		CHECK_FOR_INTERRUPTS();
-		buffer = ReadBuffer(index, flat_sign_block(l, i));
+		buffer = sign_buffer(index, s, i);
 		LockBuffer(buffer, BUFFER_LOCK_SHARE);
 		page = BufferGetPage(buffer);
 		sim_best_scan(&best, s->query, (char *) page + FLAT_START, l->block_size,
 					  (flat_page_tail(page)->used + SIM_BLOCK - 1) / SIM_BLOCK, i * (uint32) l->places, s->least);
 		UnlockReleaseBuffer(buffer);
 	}
+	if (s->hints)
+		flat_hints_save(index, s->hints, s->sign_pages);
 	n = sim_best_finish(&best);
 	s->taken += n;
 	s->all = n < k;
@@ -276,7 +311,7 @@ next_step(Relation index, flat_search *s)
 {
 	uint64		total = (uint64) s->sign_pages * s->l.places;
 	uint64		most = Max((uint64) work_mem * 1024 / sizeof(flat_bound), 1024);
-	uint64		k = s->taken == 0 ? (uint64) flat_candidates(index) : 7 * s->taken;
+	uint64		k = s->taken == 0 ? flat_candidates(index, s->l.sim.n) : 7 * s->taken;
 
 	/* a step by signs needs twice the room for its list, too */
 	if (s->query && !s->by_bytes && k < total / BYTES_SHARE && s->taken + 2 * k <= most)

@@ -25,3 +25,12 @@ COMMENT ON OPERATOR FAMILY millrace.flat_inner_ops USING millrace_flat IS 'order
 COMMENT ON OPERATOR CLASS millrace.flat_cosine_ops USING millrace_flat IS 'order of the cosine distance, <=>';
 COMMENT ON OPERATOR CLASS millrace.flat_l2_ops USING millrace_flat IS 'order of the Euclidean distance, <->';
 COMMENT ON OPERATOR CLASS millrace.flat_inner_ops USING millrace_flat IS 'order of the negative inner product, <#>';
+
+CREATE FUNCTION millrace.flat_check(index regclass, OUT vectors bigint, OUT room bigint, OUT rows bigint, OUT missing bigint,
+		OUT doubled bigint, OUT wrong bigint, OUT damaged bigint)
+	LANGUAGE c STABLE STRICT
+	AS 'MODULE_PATHNAME', 'millrace_flat_check';
+COMMENT ON FUNCTION millrace.flat_check(regclass) IS
+	'a millrace_flat index against its table: vectors and emptied places, rows it shows; rows missing, TIDs doubled, codes wrong, places damaged: 0 of a sound one';
+REVOKE EXECUTE ON FUNCTION millrace.flat_check(regclass) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION millrace.flat_check(regclass) TO millrace_admin;

@@ -13,11 +13,13 @@ txt_hf_read(const mr_env *env, const txt_bundle *b, txt_hf *hf, mr_status *st)
 	memset(st, 0, sizeof(*st));
 	memset(hf, 0, sizeof(*hf));
 	hf->info.precision = nn_float32;
-	if (!txt_read_pooling(&f))
-		return st->code;
-	/* both: the tensors, as transformers has it */
-	hf->graph = txt_has_tensors(&f) ? NULL : txt_find_graph(&f);
-	if (!(hf->graph ? txt_read_graph(&f) : txt_read_config(&f) && txt_read_tensors(&f)) || !txt_choose_tokenizer(&f))
-		return st->code;
-	return MR_OK;
+	if (txt_read_pooling(&f))
+	{
+		/* where both are, transformers takes the tensors */
+		hf->graph = txt_has_tensors(&f) ? NULL : txt_find_graph(&f);
+		if ((hf->graph ? txt_read_graph(&f) : txt_read_config(&f) && txt_read_tensors(&f)) && txt_choose_tokenizer(&f))
+			return MR_OK;
+	}
+	txt_printable(st);
+	return st->code;
 }

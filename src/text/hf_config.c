@@ -12,7 +12,7 @@
 #define MAX_HEADS 1024
 #define MAX_INTERMEDIATE 65536
 #define MAX_VOCABULARY (1 << 22)
-#define MAX_POSITIONS (1 << 20)
+#define MAX_POSITIONS (32768 + 2)	/* of tokens, and RoBERTa's two before them */
 
 /* Names of a family's members. */
 typedef struct family
@@ -52,7 +52,7 @@ static const struct
 static bool
 unsupported(const txt_folder *f, const txt_file *file, const char *key, const char *value)
 {
-	mr_fail(f->st, MR_UNSUPPORTED, "\"%s\": \"%.*s\" is not supported", key, TXT_SHOWN(value));
+	mr_fail(f->st, MR_UNSUPPORTED, "\"%s\": \"%.80s\" is not supported", key, value);
 	return txt_in_file(f, file);
 }
 
@@ -170,7 +170,7 @@ txt_read_config(txt_folder *f)
 
 	if (file == NULL)
 	{
-		mr_fail(f->st, MR_INVALID, "the model's folder has no file \"%.*sconfig.json\"", TXT_SHOWN(f->dir));
+		mr_fail(f->st, MR_INVALID, "the model's folder has no file \"%.80sconfig.json\"", f->dir);
 		return false;
 	}
 	family = find_family(f, file);

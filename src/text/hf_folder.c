@@ -31,13 +31,12 @@ txt_is_utf8(const char *p, size_t len)
 	return true;
 }
 
-int
-txt_cut(const char *p, size_t len, size_t most)
+void
+txt_printable(mr_status *st)
 {
-	if (len > most)
-		for (len = most; len > 0 && (p[len] & 0xc0) == 0x80; len--)
-			;
-	return (int) len;
+	for (char *p = st->message; *p; p++)
+		if (*p < ' ' || *p > '~')
+			*p = '?';
 }
 
 const txt_file *
@@ -57,7 +56,7 @@ txt_in_file(const txt_folder *f, const txt_file *file)
 
 	memcpy(message, f->st->message, sizeof(message));
 	if (code != MR_CANCELED && code != MR_NOMEM)
-		mr_fail(f->st, code, "%.*s: %.*s", TXT_SHOWN(file->name), txt_cut(message, strlen(message), sizeof(message) - 84), message);
+		mr_fail(f->st, code, "%.80s: %.170s", file->name, message);
 	return false;
 }
 

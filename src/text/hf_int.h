@@ -11,16 +11,12 @@
 #include "text/hf.h"
 #include "text/members.h"
 
-/* ---- texts of others in our messages: valid UTF-8, short, cut between characters ---- */
+/* ---- a folder being read (hf_folder.c) ---- */
 
 extern bool txt_is_utf8(const char *p, size_t len);
-extern int	txt_cut(const char *p, size_t len, size_t most);	/* bytes to show, at most so many */
 
-/* For "%.*s". */
-#define TXT_SHOWN_BYTES(p, len) txt_cut((p), (len), 80), (p)
-#define TXT_SHOWN(name) TXT_SHOWN_BYTES((name), strlen(name))
-
-/* ---- a folder being read (hf_folder.c) ---- */
+/* Messages show names of others cut to 80 bytes; at last all that is not printable ASCII becomes "?". */
+extern void txt_printable(mr_status *st);
 
 typedef struct txt_folder
 {

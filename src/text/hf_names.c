@@ -88,12 +88,27 @@ check_numbers(search *s, const char *name, const txt_named_tensor *t)
 	return true;
 }
 
+/* "30522, 384" */
+static const char *
+shape_text(int rank, const int64_t *dims, char *out, size_t size)
+{
+	size_t		len = 0;
+
+	out[0] = '\0';
+	for (int i = 0; i < rank && i < 4 && len < size; i++)
+		len += (size_t) snprintf(out + len, size - len, "%s%lld", i ? ", " : "", (long long) dims[i]);
+	return out;
+}
+
 /* Name of s->prefix and name; fallback (NULL: none) is one that old files have.  columns 0: a vector. */
 static bool
 take(search *s, const char *name, const char *fallback, int64_t rows, int64_t columns, txt_tensor *out)
 {
 	char		full[NAME_SIZE];
 	int			rank = columns ? 2 : 1;
+	const int64_t dims[] = {rows, columns};
+	char		wanted[64],
+				found[128];
 	const txt_named_tensor *t;
 
 	snprintf(full, sizeof(full), "%s%s", s->prefix, name);
@@ -108,16 +123,15 @@ take(search *s, const char *name, const char *fallback, int64_t rows, int64_t co
 		mr_fail(s->f->st, MR_INVALID, "the model's files have no tensor \"%s\"", full);
 	else if (t->tensor.dtype == nn_none)
 	{
-		mr_fail(s->f->st, MR_UNSUPPORTED, "tensor \"%s\" is of type %.*s, and must be F32, F16 or BF16", full, TXT_SHOWN(t->type));
+		mr_fail(s->f->st, MR_UNSUPPORTED, "tensor \"%s\" is of type %.80s, and must be F32, F16 or BF16", full, t->type);
 		txt_in_file(s->f, t->file);
 	}
 	else if (t->tensor.rank != rank || t->tensor.dims[0] != rows || (columns && t->tensor.dims[1] != columns))
 	{
 		mr_fail(s->f->st, MR_INVALID, "tensor \"%s\" does not have the shape that config.json tells", full);
 		txt_in_file(s->f, t->file);
-		mr_detail(s->f->st, "It should have %d dimension(s), %lld x %lld, and has %d, %lld x %lld.", rank,
-				  (long long) rows, (long long) (columns ? columns : 1), t->tensor.rank, (long long) t->tensor.dims[0],
-				  (long long) (t->tensor.rank > 1 ? t->tensor.dims[1] : 1));
+		mr_detail(s->f->st, "It is [%s] and should be [%s].", shape_text(t->tensor.rank, t->tensor.dims, found, sizeof(found)),
+				  shape_text(rank, dims, wanted, sizeof(wanted)));
 	}
 	else
 	{

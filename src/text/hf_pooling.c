@@ -30,7 +30,7 @@ static const struct
 static bool
 unsupported(const txt_folder *f, const txt_file *file, const char *what, const char *name)
 {
-	mr_fail(f->st, MR_UNSUPPORTED, "%s \"%.*s\" is not supported", what, TXT_SHOWN(name));
+	mr_fail(f->st, MR_UNSUPPORTED, "%s \"%.80s\" is not supported", what, name);
 	return txt_in_file(f, file);
 }
 
@@ -64,7 +64,7 @@ read_mode(txt_folder *f, mr_json *js, int *found)
 	for (int i = 0; i < N_MODES; i++)
 		if (strcmp(name, modes[i].mode) == 0)
 			return set_mode(f, i, found);
-	mr_fail(f->st, MR_UNSUPPORTED, "pooling \"%.*s\" is not supported", TXT_SHOWN(name));
+	mr_fail(f->st, MR_UNSUPPORTED, "pooling \"%.80s\" is not supported", name);
 	return false;
 }
 
@@ -127,7 +127,7 @@ read_pooling(txt_folder *f, const txt_file *list, const char *path)
 	file = txt_bundle_find(f->bundle, name);
 	if (file == NULL)
 	{
-		mr_fail(f->st, MR_INVALID, "the model's folder has no file \"%.*s\"", TXT_SHOWN(name));
+		mr_fail(f->st, MR_INVALID, "the model's folder has no file \"%.80s\"", name);
 		return txt_in_file(f, list);
 	}
 	return txt_json_begin(f, file, file->data, file->len, TXT_MAX_JSON, &js) &&

@@ -34,7 +34,7 @@ txt_choose_tokenizer(txt_folder *f)
 	};
 	if (hf->tokenizer_json == NULL && hf->vocab_txt == NULL)
 	{
-		mr_fail(f->st, MR_INVALID, "the model's folder has no file \"%.*stokenizer.json\" and no \"vocab.txt\"", TXT_SHOWN(f->dir));
+		mr_fail(f->st, MR_INVALID, "the model's folder has no file \"%.80stokenizer.json\" and no \"vocab.txt\"", f->dir);
 		mr_hint(f->st, "Save the tokenizer with AutoTokenizer.from_pretrained(model).save_pretrained(folder) of transformers.");
 		return false;
 	}
@@ -102,6 +102,7 @@ txt_hf_tokenizer(const mr_env *env, const txt_hf *hf, void **out, size_t *out_le
 		mr_free(env, *out);
 		*out = NULL;
 		txt_in_file(&f, file);
+		txt_printable(st);
 	}
 	return code;
 }

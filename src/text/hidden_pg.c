@@ -258,6 +258,12 @@ pool(void *arg, int text, const txt_token *tokens, const int32_t *ids, int n, bo
 		txt_encoder_pool(&p->m->encoder, &batch, hidden, p->embedding);
 	else
 		memset(p->embedding, 0, sizeof(float) * p->m->encoder.info.hidden);
+	for (int i = 0; i < p->m->encoder.info.hidden; i++)
+		if (!isfinite(p->embedding[i]))
+			ereport(ERROR,
+					(errcode(ERRCODE_NUMERIC_VALUE_OUT_OF_RANGE),
+					 errmsg("model \"%s\" gives a text a vector with numbers that are not finite", p->m->reg->reference),
+					 errdetail("Some of its weights are too large for the precision it runs in.")));
 	p->sink(p->arg, text, p->embedding, n, truncated);
 }
 

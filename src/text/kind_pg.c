@@ -8,6 +8,7 @@
 #include "postgres.h"
 
 #include "core/core_pg.h"
+#include "nn/nn_pg.h"
 #include "registry/kind.h"
 #include "text/spec_pg.h"
 #include "text/text_pg.h"
@@ -87,8 +88,15 @@ compile(const mr_env *env, const void *bytes, size_t size, const void *parsed, n
 {
 	const txt_spec *spec = parsed;
 	txt_encoder_options options = {.isa = isa,.precision = spec->precision};
+	size_t		limit = nn_pg_options().max_memory;
+	mr_code		code = txt_encoder_compile(env, bytes, size, &options, out, out_len, st);
 
-	return txt_encoder_compile(env, bytes, size, &options, out, out_len, st);
+	if (code == MR_OK && *out_len > limit)
+	{
+		code = mr_fail(st, MR_LIMIT, "the compiled encoder has %zu bytes, millrace.max_model_memory allows %zu", *out_len, limit);
+		mr_hint(st, "Raise the setting, or import the model in a lower precision: bfloat16, int8.");
+	}
+	return code;
 }
 
 static mr_code

@@ -81,7 +81,7 @@ read_offsets(mr_json *js, uint64_t *begin, uint64_t *end)
 static bool
 fail_tensor(const txt_folder *f, const txt_named_tensor *t, const char *what)
 {
-	mr_fail(f->st, MR_INVALID, "tensor \"%.*s\" %s", TXT_SHOWN_BYTES(t->name, t->name_len), what);
+	mr_fail(f->st, MR_INVALID, "tensor \"%.*s\" %s", (int) (t->name_len < 80 ? t->name_len : 80), t->name, what);
 	return false;
 }
 
@@ -235,7 +235,7 @@ next_weight(const txt_folder *f, mr_json *js, int *n, char *name, const txt_file
 	*file = txt_folder_find(f, path);
 	if (*file == NULL)
 	{
-		mr_fail(f->st, MR_INVALID, "file \"%.*s\" is not in the folder", TXT_SHOWN(path));
+		mr_fail(f->st, MR_INVALID, "file \"%.80s\" is not in the folder", path);
 		return -1;
 	}
 	return 1;
@@ -316,7 +316,7 @@ read_index(const txt_folder *f, const txt_file *index, txt_tensors *t)
 
 		if (found == NULL || found->file != file)
 		{
-			mr_fail(f->st, MR_INVALID, "tensor \"%.*s\" is not in \"%.*s\"", TXT_SHOWN(name), TXT_SHOWN(file->name));
+			mr_fail(f->st, MR_INVALID, "tensor \"%.80s\" is not in \"%.80s\"", name, file->name);
 			return txt_in_file(f, index);
 		}
 	}
@@ -342,7 +342,7 @@ txt_tensors_open(const txt_folder *f, txt_tensors *t)
 		return read_file(f, file, t) && sort_by_name(f, t);
 	if (index)
 		return read_index(f, index, t);
-	mr_fail(f->st, MR_INVALID, "the model's folder has no file \"%.*smodel.safetensors\"", TXT_SHOWN_BYTES(f->dir, strlen(f->dir)));
+	mr_fail(f->st, MR_INVALID, "the model's folder has no file \"%.80smodel.safetensors\"", f->dir);
 	mr_hint(f->st, "Save the model with save_pretrained(folder) of transformers, which writes it.");
 	return false;
 }

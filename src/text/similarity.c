@@ -68,7 +68,7 @@ sim_distance(sim_metric metric, const float *a, const float *b, int n)
 		case SIM_L2:
 			return sqrt(sim_l2_squared(a, b, n));
 		case SIM_INNER:
-			return -sim_dot(a, b, n);
+			return 0 - sim_dot(a, b, n);	/* 0, not -0 */
 	}
 	return NAN;
 }

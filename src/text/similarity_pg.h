@@ -16,6 +16,6 @@ extern const float *sim_array(const ArrayType *array, int *n);
 extern void sim_check_finite(const float *vector, int n);
 
 /* ERROR: vectors of different dimensions. */
-extern void sim_different(int a, int b) pg_attribute_noreturn();
+extern _Noreturn void sim_different(int a, int b);
 
 #endif							/* MILLRACE_TEXT_SIMILARITY_PG_H */

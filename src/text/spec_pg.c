@@ -5,6 +5,7 @@
 #include "postgres.h"
 
 #include "registry/options.h"
+#include "text/score_pg.h"
 #include "text/spec_pg.h"
 #include "utils/builtins.h"
 
@@ -99,6 +100,7 @@ txt_spec_check(const txt_spec *spec, const txt_encoder_info *info)
 {
 	if (spec->max_tokens > info->max_tokens)
 		bad_spec("max_tokens", psprintf("at most %d, which is what the model takes", info->max_tokens));
+	txt_score_check(spec->score, info);
 }
 
 void

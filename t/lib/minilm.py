@@ -20,11 +20,17 @@ HEADS = 12
 _model = None
 
 
-def folder():
+def find():
+    """The folder, or None, and why not."""
     done = subprocess.run([str(ROOT / "tools/models"), "fetch"], env=dict(os.environ, PYTHON=sys.executable), text=True, capture_output=True)
     if done.returncode:
-        tap.skip_all("MiniLM is not reachable: " + (done.stderr.strip().splitlines() or ["?"])[-1])
-    return pathlib.Path(done.stdout.strip())
+        return None, "MiniLM is not reachable: " + (done.stderr.strip().splitlines() or ["?"])[-1]
+    return pathlib.Path(done.stdout.strip()), None
+
+
+def folder():
+    path, why_not = find()
+    return path or tap.skip_all(why_not)
 
 
 def install(cluster, db="postgres"):
