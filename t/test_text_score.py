@@ -249,7 +249,7 @@ def test_edges(c):
                ("SELECT * FROM millrace.build_score_baseline('minilm', 'SELECT ''a''')", "22023"),
                ("SELECT * FROM millrace.calibrate_score('minilm', 'SELECT ''a'', ''b'', true')", "22023"),
                ("SELECT * FROM millrace.calibrate_score('minilm', 'SELECT ''a'', true')", "42804"),
-               ("SELECT millrace.build_idf('x', 'DELETE FROM refs')", "22023")]
+               ("SELECT millrace.build_idf('x', 'DELETE FROM millrace.refusal_phrases')", "22023")]
         wrong = [(sql, w) for sql, state in bad for w in [fails(s, sql, state)] if w]
         tap.same(wrong, [], "%d errors have their states" % len(bad))
         s.execute("SET default_transaction_read_only = on")
