@@ -9,13 +9,11 @@ machine disturbs less, least of the rounds; the package's model is loaded and wa
 import argparse
 import os
 import pathlib
-import sys
 import time
 
 for v in ('OMP_NUM_THREADS', 'OPENBLAS_NUM_THREADS', 'MKL_NUM_THREADS'):
     os.environ[v] = '1'
 os.environ.setdefault('CUDA_VISIBLE_DEVICES', '')
-sys.path.pop(0)                 # Python's own tokenize, not the file beside this one
 import psycopg
 import torch
 from bert_score import BERTScorer
