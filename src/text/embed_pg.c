@@ -31,22 +31,6 @@ PG_FUNCTION_INFO_V1(millrace_embed_long);
 
 /* ---- tokens ---- */
 
-/* A byte in GPT-2's alphabet, in which byte-level vocabularies are written: UTF-8. */
-static int
-put_byte_letter(unsigned char c, unsigned char *out)
-{
-	pg_wchar	letter = c;
-
-	if (c <= 32)
-		letter = 256 + c;
-	else if (c >= 127 && c <= 160)
-		letter = 256 + 33 + (c - 127);
-	else if (c == 173)
-		letter = 256 + 33 + 34;
-	unicode_to_utf8(letter, out);
-	return pg_utf_mblen(out);
-}
-
 /* From UTF-8; what the database's encoding does not have becomes a question mark. */
 static text *
 text_of_utf8(unsigned char *utf8, size_t n)
@@ -91,7 +75,10 @@ token_text(const txt_model *m, int32_t id)
 	}
 	else
 		for (size_t i = 0; i < len; i++)
-			n += put_byte_letter((unsigned char) bytes[i], utf8 + n);
+		{
+			unicode_to_utf8((pg_wchar) txt_byte_letter((unsigned char) bytes[i]), utf8 + n);
+			n += pg_utf_mblen(utf8 + n);
+		}
 	return text_of_utf8(utf8, n);
 }
 
