@@ -76,7 +76,7 @@ def build(s, name, sql, table, rows):
     print(f'{name}: built in {seconds.wall:.1f} s, {seconds.cpu:.1f} s CPU, {rows / seconds.cpu:,.0f} rows/s of CPU; '
           f'{size / 2**20:.0f} MB, {size / rows:.0f} bytes a row', flush=True)
     s.db.execute('CREATE EXTENSION IF NOT EXISTS pg_prewarm')
-    s.db.execute('SELECT pg_prewarm(%s), pg_prewarm(%s)', (name, table))
+    s.db.execute('SELECT pg_prewarm(%s), pg_prewarm(%s)', (table, name))
 
 
 def ask(s, name, table, operator, tenth):
