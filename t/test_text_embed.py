@@ -361,6 +361,7 @@ def test_docs(c):
     c.program("createdb", "page")
     c.psql("CREATE EXTENSION millrace; SELECT millrace.install_models()", db="page")
     minilm.install(c, db="page")
+    c.psql("SELECT millrace.install_models()", db="page")
     ran = 0
     for block in re.findall(r"^```sql\n(.*?)^```", (ROOT / "docs/text.md").read_text(), re.M | re.S):
         if "16401" in block:
