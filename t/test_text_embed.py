@@ -359,7 +359,7 @@ def test_cancel(c):
 def test_docs(c):
     """The page's SQL runs as it stands there, but for what names files of the reader's."""
     c.program("createdb", "page")
-    c.psql("CREATE EXTENSION millrace; SELECT millrace.install_models()", db="page")
+    c.psql("CREATE EXTENSION millrace", db="page")
     minilm.install(c, db="page")
     c.psql("SELECT millrace.install_models()", db="page")
     ran = 0
