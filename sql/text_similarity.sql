@@ -38,6 +38,20 @@ SELECT '{1,2,3}'::real[] OPERATOR(millrace.<->) '{1,2,Infinity}';
 SELECT '{1,Infinity}'::real[] OPERATOR(millrace.<->) '{1,Infinity}';
 SELECT '{-Infinity,1}'::real[] OPERATOR(millrace.<#>) '{0,2}';
 SELECT '{1,NaN}'::real[] OPERATOR(millrace.<=>) '{0,0}';
+-- The mean of vectors: NULLs do not count, none have none, groups and parallel states, what is refused.
+SELECT millrace.vector_avg(v), millrace.vector_avg(v) FILTER (WHERE false) AS none FROM (VALUES ('{1,2}'::real[]), (NULL), ('{3,5}')) t(v);
+SELECT k, millrace.vector_avg(ARRAY[i, -i, 3e38]::real[]) FROM generate_series(1, 10) i, LATERAL (SELECT i % 2 AS k) g GROUP BY k ORDER BY k;
+SELECT i, millrace.vector_avg(ARRAY[i]::real[]) OVER (ORDER BY i ROWS 1 PRECEDING) FROM generate_series(1, 3) i;
+CREATE TABLE means AS SELECT ARRAY[i, i % 7]::real[] AS v FROM generate_series(1, 3000) i;
+SET parallel_setup_cost = 0; SET parallel_tuple_cost = 0; SET min_parallel_table_scan_size = 0; SET max_parallel_workers_per_gather = 2;
+SELECT millrace.vector_avg(v) FROM means;
+RESET parallel_setup_cost; RESET parallel_tuple_cost; RESET min_parallel_table_scan_size; RESET max_parallel_workers_per_gather;
+DROP TABLE means;
+SELECT millrace.vector_avg(v) FROM (VALUES ('{1,2}'::real[]), ('{3}')) t(v);
+SELECT millrace.vector_avg(v) FROM (VALUES ('{1,NaN}'::real[])) t(v);
+SELECT millrace.vector_avg_final('{}');
+SELECT millrace.vector_avg_accum('{1,NULL}', '{1}');
+SELECT millrace.vector_avg_combine('{2,6,8}', '{1,3,4}');
 -- Commutators, and nothing in the way of pgvector's: names there are its own.
 SELECT o.oprname, o.oprnamespace::regnamespace, o.oprcom = o.oid AS commutes, p.proname, p.provolatile, p.proisstrict, p.proparallel
 FROM pg_operator o JOIN pg_proc p ON p.oid = o.oprcode WHERE o.oprleft = 'real[]'::regtype AND o.oprright = 'real[]'::regtype ORDER BY 1;

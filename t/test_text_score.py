@@ -238,17 +238,18 @@ def test_edges(c):
         tap.ok(0 < q("SELECT score_response(%s, 'numbers and words')", big)[0][0] < 1, "a text of 10 MB is cut to what the model takes")
         tap.ok(q("SELECT rouge_l(%s, 'numbers and words'), token_f1(%s, 'numbers'), exact_match(%s, %s), (millrace.text_stats(%s)).words", big, big, big, big, big)[0][2:] ==
                (True, 2000000), "and the light scores take it whole")
+        s.execute("SELECT millrace.import_model('plain', millrace.model_bytes('minilm'))")
         bad = [("SELECT * FROM millrace.bert_scores('{a,b}', '{a}')", "22023"), ("SELECT * FROM millrace.bert_scores('{{a}}', '{a}')", "2202E"),
                ("SELECT * FROM millrace.bert_scores('{a}', '{a}', '{\"layer\": 7}')", "22023"), ("SELECT * FROM millrace.bert_scores('{a}', '{a}', '{\"layers\": 5}')", "22023"),
                ("SELECT * FROM millrace.bert_scores('{a}', '{a}', '{\"idf\": \"nobody\"}')", "42704"), ("SELECT * FROM millrace.bert_scores('{a}', '{a}', '{\"rescale\": true}')", "42704"),
                ("SELECT * FROM millrace.bert_scores('{a}', '{a}', '{\"rescale\": [1, 0, 0]}')", "22023"), ("SELECT * FROM millrace.bert_scores('{a}', '{a}', '{\"model\": \"nobody\"}')", "42704"),
                ("SELECT bert_score('a', 'b', 'nobody')", "42704"), ("SELECT answer_relevance('a', 'b', 'nobody')", "42704"),
-               ("SELECT millrace.calibrated_score('a', 'b')", "55000"), ("SELECT millrace.build_idf('x', 'SELECT 1')", "42804"),
+               ("SELECT millrace.calibrated_score('a', 'b', 'plain')", "55000"), ("SELECT millrace.build_idf('x', 'SELECT 1')", "42804"),
                ("SELECT millrace.build_idf('x', 'SELECT ''a'' WHERE false')", "22023"), ("SELECT millrace.drop_idf('x')", "42704"),
                ("SELECT * FROM millrace.build_score_baseline('minilm', 'SELECT ''a''')", "22023"),
                ("SELECT * FROM millrace.calibrate_score('minilm', 'SELECT ''a'', ''b'', true')", "22023"),
                ("SELECT * FROM millrace.calibrate_score('minilm', 'SELECT ''a'', true')", "42804"),
-               ("SELECT millrace.build_idf('x', 'DELETE FROM refs')", "22023")]
+               ("SELECT millrace.build_idf('x', 'DELETE FROM millrace.refusal_phrases')", "22023")]
         wrong = [(sql, w) for sql, state in bad for w in [fails(s, sql, state)] if w]
         tap.same(wrong, [], "%d errors have their states" % len(bad))
         s.execute("SET default_transaction_read_only = on")
@@ -340,7 +341,10 @@ def test_calibration(c):
         ref = " ".join(rng.choice(words, 4))
         good = bool(rng.random() < .5)
         examples.append(("It is " + ref if good and rng.random() < .9 else " ".join(rng.choice(words, 5)), ref, good))
+    shipped = json.loads((pathlib.Path(__file__).resolve().parents[1] / "models/minilm/score.json").read_text())["calibration"]
     with connect(c) as s:
+        rows = s.execute("SELECT millrace.calibrated_score(a, b), score_response(a, b) FROM (VALUES ('It is blue', 'blue'), ('x', 'y')) t (a, b)").fetchall()
+        tap.ok(all(abs(x - np.interp(y, shipped["raw"], shipped["calibrated"])) < 1e-6 for x, y in rows), "minilm comes with a scale, models/minilm/score.json")
         s.execute("CREATE TABLE judged (a text, b text, ok boolean)")
         with s.cursor().copy("COPY judged FROM STDIN") as copy:
             for row in examples + [("x", None, True)]:

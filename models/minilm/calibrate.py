@@ -57,19 +57,20 @@ def row(t, layer, criterion, base):
 
 def layers(c):
     """Threshold and errors of each layer, plain and rescaled; the layer of the greatest AUC, by both criteria."""
-    rows, best = [], None
+    rows, best, thresholds = [], None, {}
     for layer in range(1, 7):
         base = c.execute("SELECT f1 FROM millrace.build_score_baseline('minilm', 'SELECT content FROM score_study.texts', %s)",
                          (json.dumps({"layer": layer, "pairs": 2000, "replace": True}),)).fetchone()[0]
         t = calibrate(c, layer, "youden")
         rows.append(row(t, layer, "youden", base))
         print("#", rows[-1], flush=True)
+        thresholds[layer] = t[0]
         if best is None or t[5] > best[0]:
             best = (t[5], layer, t[0], base)
     rows.append(row(calibrate(c, best[1], "equal_rates"), best[1], "equal_rates", best[3]))
     table("F1 of minilm, %d answers, %d of them right" % (t[1], t[2]),
           ("layer", "criterion", "AUC", "threshold", "baseline", "threshold, rescaled", "false accepts", "false rejects"), rows)
-    return best
+    return best, thresholds
 
 
 def light(c, best):
@@ -103,10 +104,10 @@ def main():
     a = p.parse_args()
     with psycopg.connect(autocommit=True) as c:
         load(c, a.questions)
-        best = layers(c)
+        best, thresholds = layers(c)
         light(c, best)
-        if a.json:
-            a.json.write_text(json.dumps({"layer": best[1], "calibration": {"raw": [0, round(best[2], 4), 1], "calibrated": [0, 0.75, 1]}}) + "\n")
+        if a.json:               # of the last layer: what bert_score() uses unless told otherwise
+            a.json.write_text(json.dumps({"calibration": {"raw": [0, round(thresholds[6], 4), 1], "calibrated": [0, 0.75, 1]}}) + "\n")
         c.execute("DROP SCHEMA score_study CASCADE")
 
 

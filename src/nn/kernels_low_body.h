@@ -153,6 +153,17 @@ LOW(post) (const nn_low_post *p, const float *tile, size_t blk, int n, int couts
 		const float *sums = tile;
 		int			left = couts - c;
 
+		if (r && left >= NN_LANES && p->res.elem == nn_elem_f32 && p->out.elem == nn_elem_f32 && p->act.kind == nn_act_none)
+		{
+			/* the sums of a row of tokens and its residual: straight to their place */
+			for (int i = 0; i < n; i++)
+				for (int v = 0; v < NN_LANES; v += VW)
+					vf_store((float *) (o + i * p->out_pix) + v,
+							 vf_load(sums + i * NN_LANES + v) + vf_load((const float *) (r + i * p->res_pix) + v));
+			o += p->out_blk;
+			r += p->res_blk;
+			continue;
+		}
 		if (r && left >= NN_LANES)
 			get16(r, p->res_pix, n, p->res, y);
 		else if (r)

@@ -346,6 +346,14 @@ attend_pack_values(const nn_attend *at, const float *v, float *dst)
 		memcpy(dst + (size_t) j * width, v + (size_t) j * at->v_row, sizeof(float) * (size_t) at->vdim);
 }
 
+#if VW == 16
+#define LANES_SET -1, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1
+#elif VW == 8
+#define LANES_SET -1, -1, -1, -1, -1, -1, -1, -1
+#else
+#define LANES_SET -1, -1, -1, -1
+#endif
+
 /* A row of raw scores becomes exp(scale * s + masks - max); returns 1 / sum. */
 static float
 attend_softmax(const nn_attend *at, float *s, const float *m0, const float *m1)
@@ -371,24 +379,17 @@ attend_softmax(const nn_attend *at, float *s, const float *m0, const float *m1)
 	}
 	if (i < n)
 	{
-		float		rest[VW];
+		/* the block's lanes behind the last key count as -inf */
+		static const int32_t lanes[2 * VW] = {LANES_SET};
+		vf			x = vf_load(s + i) * scale;
 
-		for (size_t r = 0; r < VW; r++)
-		{
-			float		x = -INFINITY;
-
-			if (i + r < n)
-			{
-				x = s[i + r] * at->scale;
-				if (m0)
-					x += m0[i + r];
-				if (m1)
-					x += m1[i + r];
-			}
-			rest[r] = x;
-		}
-		top = vf_max(top, vf_load(rest));
-		vf_store(s + i, vf_load(rest));
+		if (m0)
+			x = x + load_part(m0 + i, n - i);
+		if (m1)
+			x = x + load_part(m1 + i, n - i);
+		x = vf_select(vi_load(lanes + VW - (n - i)), x, vf_set1(-INFINITY));
+		top = vf_max(top, x);
+		vf_store(s + i, x);
 	}
 	most = vf_top(top);
 	top = vf_set1(most);

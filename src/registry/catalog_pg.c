@@ -53,8 +53,8 @@ enum
 	aliases_version
 };
 
-static Oid
-relation_oid(const char *relation)
+Oid
+reg_relation_oid(const char *relation)
 {
 	Oid			schema = get_namespace_oid("millrace", true);
 	Oid			oid = OidIsValid(schema) ? get_relname_relid(relation, schema) : InvalidOid;
@@ -70,13 +70,13 @@ relation_oid(const char *relation)
 Oid
 reg_models_oid(void)
 {
-	return relation_oid("models");
+	return reg_relation_oid("models");
 }
 
 Oid
 reg_aliases_oid(void)
 {
-	return relation_oid("model_aliases");
+	return reg_relation_oid("model_aliases");
 }
 
 /* A copied value of the tuple's column, detoasted; NULL for null. */
@@ -123,7 +123,7 @@ reg_read_version(const char *name, int version, Snapshot snapshot, reg_row *row)
 
 	ScanKeyInit(&keys[0], models_name, BTEqualStrategyNumber, F_TEXTEQ, CStringGetTextDatum(name));
 	ScanKeyInit(&keys[1], models_version, BTEqualStrategyNumber, F_INT4EQ, Int32GetDatum(version));
-	scan = systable_beginscan(rel, relation_oid("models_pkey"), true, snapshot, 2, keys);
+	scan = systable_beginscan(rel, reg_relation_oid("models_pkey"), true, snapshot, 2, keys);
 	tuple = systable_getnext(scan);
 	if (HeapTupleIsValid(tuple))
 		fill_row(tuple, rel, row);
@@ -143,7 +143,7 @@ reg_read_newest(const char *name, Snapshot snapshot, reg_row *row, bool *any)
 
 	*any = false;
 	ScanKeyInit(&key, models_name, BTEqualStrategyNumber, F_TEXTEQ, CStringGetTextDatum(name));
-	scan = systable_beginscan(rel, relation_oid("models_pkey"), true, snapshot, 1, &key);
+	scan = systable_beginscan(rel, reg_relation_oid("models_pkey"), true, snapshot, 1, &key);
 	while (HeapTupleIsValid(tuple = systable_getnext(scan)))
 	{
 		bool		alive;
@@ -172,7 +172,7 @@ reg_read_alias(const char *name, const char *alias, Snapshot snapshot)
 
 	ScanKeyInit(&keys[0], aliases_name, BTEqualStrategyNumber, F_TEXTEQ, CStringGetTextDatum(name));
 	ScanKeyInit(&keys[1], aliases_alias, BTEqualStrategyNumber, F_TEXTEQ, CStringGetTextDatum(alias));
-	scan = systable_beginscan(rel, relation_oid("model_aliases_pkey"), true, snapshot, 2, keys);
+	scan = systable_beginscan(rel, reg_relation_oid("model_aliases_pkey"), true, snapshot, 2, keys);
 	tuple = systable_getnext(scan);
 	if (HeapTupleIsValid(tuple))
 		version = DatumGetInt32(fixed_column(tuple, rel, aliases_version, &isnull));
@@ -184,8 +184,8 @@ reg_read_alias(const char *name, const char *alias, Snapshot snapshot)
 bool
 reg_read_bytes(const uint8 sha256[32], Snapshot snapshot, uint8 **bytes, size_t *size)
 {
-	Relation	rel = table_open(relation_oid("model_files"), AccessShareLock);
-	Relation	index = index_open(relation_oid("model_files_pkey"), AccessShareLock);
+	Relation	rel = table_open(reg_relation_oid("model_files"), AccessShareLock);
+	Relation	index = index_open(reg_relation_oid("model_files_pkey"), AccessShareLock);
 	bytea	   *sha = palloc(VARHDRSZ + 32);
 	ScanKeyData keys[2];
 	SysScanDesc scan;

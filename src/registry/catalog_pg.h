@@ -31,6 +31,9 @@ typedef struct reg_row
 	TimestampTz retired_at;
 } reg_row;
 
+/* A table or an index of schema millrace; 42P01 where there is none. */
+extern Oid	reg_relation_oid(const char *relation);
+
 /* OIDs of millrace.models and millrace.model_aliases. */
 extern Oid	reg_models_oid(void);
 extern Oid	reg_aliases_oid(void);

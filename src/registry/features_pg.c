@@ -444,7 +444,6 @@ millrace_model_features(PG_FUNCTION_ARGS)
 	Oid			type;
 	int32		typmod;
 	ArrayType  *result;
-	Size		size;
 	float	   *out;
 
 	if (PG_ARGISNULL(1))
@@ -470,15 +469,7 @@ millrace_model_features(PG_FUNCTION_ARGS)
 	tuple.t_data = row;
 	heap_deform_tuple(&tuple, map->desc, map->values, map->nulls);
 
-	size = ARR_OVERHEAD_NONULLS(1) + sizeof(float) * (Size) m->n_inputs;
-	result = palloc(size);
-	SET_VARSIZE(result, size);
-	result->ndim = 1;
-	result->dataoffset = 0;
-	result->elemtype = FLOAT4OID;
-	ARR_DIMS(result)[0] = m->n_inputs;
-	ARR_LBOUND(result)[0] = 1;
-	out = (float *) ARR_DATA_PTR(result);
+	result = reg_new_reals(m->n_inputs, &out);
 	for (int i = 0; i < map->features->n; i++)
 	{
 		const reg_feature *f = &map->features->feature[i];

@@ -115,6 +115,8 @@ read_files(Jsonb *json, size_t limit, int *n)
 		(void) JsonbIteratorNext(&it, &v, true);
 		if (v.type == jbvNumeric)
 			oid = DatumGetInt64(DirectFunctionCall1(numeric_int8, NumericGetDatum(v.val.numeric)));
+		else if (v.type == jbvString)	/* what jsonb makes of an oid */
+			oid = strtoll(pnstrdup(v.val.string.val, v.val.string.len), NULL, 10);
 		if (oid < 1 || oid > PG_UINT32_MAX)
 			bad_files();
 		f->data = read_large_object((Oid) oid, limit - total, &f->size);

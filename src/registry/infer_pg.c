@@ -31,28 +31,6 @@ PG_FUNCTION_INFO_V1(millrace_class_probabilities);
 
 #define MEMO_COLUMNS 4096
 
-/* An empty one-dimensional real[] of n numbers, and where they go. */
-static ArrayType *
-new_descriptors(int n, float **values)
-{
-	size_t		size = ARR_OVERHEAD_NONULLS(1) + sizeof(float) * (size_t) n;
-	ArrayType  *array;
-
-	if (!AllocSizeIsValid(size))
-		ereport(ERROR,
-				(errcode(ERRCODE_PROGRAM_LIMIT_EXCEEDED),
-				 errmsg("a model's answer of %d numbers does not fit an array", n)));
-	array = palloc(size);
-	SET_VARSIZE(array, size);
-	array->ndim = 1;
-	array->dataoffset = 0;
-	array->elemtype = FLOAT4OID;
-	ARR_DIMS(array)[0] = n;
-	ARR_LBOUND(array)[0] = 1;
-	*values = (float *) ARR_DATA_PTR(array);
-	return array;
-}
-
 /* millrace.resolve_model(model text, task text) -> text 'name:version' */
 Datum
 millrace_resolve_model(PG_FUNCTION_ARGS)
@@ -82,7 +60,7 @@ describe(const reg_model *m, bytea *image)
 {
 	mr_status	st;
 	float	   *values;
-	ArrayType  *result = new_descriptors(m->n_outputs, &values);
+	ArrayType  *result = reg_new_reals(m->n_outputs, &values);
 
 	if (reg_extract(m, (const uint8 *) VARDATA_ANY(image), VARSIZE_ANY_EXHDR(image), values, &st) != MR_OK)
 		mr_pg_raise(&st);
@@ -201,7 +179,7 @@ millrace_try_extract_descriptors(PG_FUNCTION_ARGS)
 	values[3] = Float4GetDatum(extraction.ms);
 	if (extraction.st.code == MR_OK)
 	{
-		values[0] = PointerGetDatum(new_descriptors(extraction.n, &numbers));
+		values[0] = PointerGetDatum(reg_new_reals(extraction.n, &numbers));
 		memcpy(numbers, extraction.values, sizeof(float) * extraction.n);
 		nulls[4] = nulls[5] = true;
 	}

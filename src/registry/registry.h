@@ -97,6 +97,9 @@ extern void reg_classify(const reg_model *model, const float *rows, int64 n, int
 extern const float *reg_floats(ArrayType *array, int max_dims, bool finite, const char *what,
 							   int64 *rows, int *columns);
 
+/* A new real[] of one dimension, and where its n numbers go. */
+extern ArrayType *reg_new_reals(int n, float **values);
+
 /* A new version, to be registered in the current transaction. */
 typedef struct reg_parent
 {

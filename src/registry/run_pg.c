@@ -375,3 +375,24 @@ reg_floats(ArrayType *array, int max_dims, bool finite, const char *what,
 	*columns = ndim == 2 ? ARR_DIMS(array)[1] : (int) n;
 	return values;
 }
+
+ArrayType *
+reg_new_reals(int n, float **values)
+{
+	size_t		size = ARR_OVERHEAD_NONULLS(1) + sizeof(float) * (size_t) n;
+	ArrayType  *array;
+
+	if (!AllocSizeIsValid(size))
+		ereport(ERROR,
+				(errcode(ERRCODE_PROGRAM_LIMIT_EXCEEDED),
+				 errmsg("a model's answer of %d numbers does not fit an array", n)));
+	array = palloc(size);
+	SET_VARSIZE(array, size);
+	array->ndim = 1;
+	array->dataoffset = 0;
+	array->elemtype = FLOAT4OID;
+	ARR_DIMS(array)[0] = n;
+	ARR_LBOUND(array)[0] = 1;
+	*values = (float *) ARR_DATA_PTR(array);
+	return array;
+}

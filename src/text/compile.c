@@ -299,11 +299,7 @@ build_tries(txt_source *s, trie *t)
 
 /* ---- merges ---- */
 
-/*
- * GPT-2 writes bytes as printable characters: itself, or past U+0100 in the order
- * of those that are not printable.  The text in place as the bytes it means; as it
- * is, if it is not written so.
- */
+/* A text in GPT-2's alphabet, in place, as the bytes it means; as it is, if it is not written so. */
 static void
 as_bytes(txt_string *s)
 {
@@ -316,14 +312,12 @@ as_bytes(txt_string *s)
 		for (uint32_t i = 0; i < s->len;)
 		{
 			int			len;
-			int32_t		c = txt_decode(s->data + i, s->data + s->len, &len);
+			int			byte = txt_letter_byte(txt_decode(s->data + i, s->data + s->len, &len));
 
-			if (c >= 0x100 && c < 0x100 + 68)
-				c = c - 0x100 < 33 ? c - 0x100 : c - 0x100 < 67 ? c - 0x100 - 33 + 0x7f : 0xad;
-			else if (!((c >= 0x21 && c <= 0x7e) || (c >= 0xa1 && c <= 0xac) || (c >= 0xae && c <= 0xff)))
+			if (byte < 0)
 				return;
 			if (pass == 1)
-				data[n] = (char) c;
+				data[n] = (char) byte;
 			n++;
 			i += (uint32_t) len;
 		}

@@ -31,22 +31,6 @@ PG_FUNCTION_INFO_V1(millrace_embed_long);
 
 /* ---- tokens ---- */
 
-/* A byte in GPT-2's alphabet, in which byte-level vocabularies are written: UTF-8. */
-static int
-put_byte_letter(unsigned char c, unsigned char *out)
-{
-	pg_wchar	letter = c;
-
-	if (c <= 32)
-		letter = 256 + c;
-	else if (c >= 127 && c <= 160)
-		letter = 256 + 33 + (c - 127);
-	else if (c == 173)
-		letter = 256 + 33 + 34;
-	unicode_to_utf8(letter, out);
-	return pg_utf_mblen(out);
-}
-
 /* From UTF-8; what the database's encoding does not have becomes a question mark. */
 static text *
 text_of_utf8(unsigned char *utf8, size_t n)
@@ -91,7 +75,10 @@ token_text(const txt_model *m, int32_t id)
 	}
 	else
 		for (size_t i = 0; i < len; i++)
-			n += put_byte_letter((unsigned char) bytes[i], utf8 + n);
+		{
+			unicode_to_utf8((pg_wchar) txt_byte_letter((unsigned char) bytes[i]), utf8 + n);
+			n += pg_utf_mblen(utf8 + n);
+		}
 	return text_of_utf8(utf8, n);
 }
 
@@ -164,23 +151,6 @@ millrace_tokenize(PG_FUNCTION_ARGS)
 
 /* ---- embeddings ---- */
 
-/* A real[] of n numbers, and where they go. */
-static ArrayType *
-new_embedding(int n, float **values)
-{
-	size_t		size = ARR_OVERHEAD_NONULLS(1) + sizeof(float) * (size_t) n;
-	ArrayType  *array = palloc(size);
-
-	SET_VARSIZE(array, size);
-	array->ndim = 1;
-	array->dataoffset = 0;
-	array->elemtype = FLOAT4OID;
-	ARR_DIMS(array)[0] = n;
-	ARR_LBOUND(array)[0] = 1;
-	*values = (float *) ARR_DATA_PTR(array);
-	return array;
-}
-
 /* Sink of txt_embed(): where they go, and what became of the last. */
 typedef struct embeddings
 {
@@ -214,7 +184,7 @@ millrace_embed(PG_FUNCTION_ARGS)
 	m = txt_model_arg(fcinfo, 1);
 	content = txt_string_of(PG_GETARG_TEXT_PP(0));
 	e.hidden = m->encoder.info.hidden;
-	result = new_embedding(e.hidden, &e.values);
+	result = reg_new_reals(e.hidden, &e.values);
 	txt_embed(m, &content, 1, keep, &e);
 	PG_RETURN_ARRAYTYPE_P(result);
 }
@@ -226,7 +196,7 @@ embed_slice(const txt_model *m, ReturnSetInfo *rsinfo, const txt_string *texts, 
 	int			hidden = m->encoder.info.hidden;
 	embeddings	e = {.hidden = hidden,.values = palloc_array(float, (size_t) Max(n_texts, 1) * hidden)};
 	float	   *values;
-	Datum		row = PointerGetDatum(new_embedding(hidden, &values));
+	Datum		row = PointerGetDatum(reg_new_reals(hidden, &values));
 
 	txt_embed(m, texts, n_texts, keep, &e);
 	for (int i = 0, text = 0; i < n; i++)
@@ -317,7 +287,7 @@ millrace_embed_long(PG_FUNCTION_ARGS)
 	if (PG_ARGISNULL(0))
 		PG_RETURN_NULL();
 	m = txt_model_arg(fcinfo, 1);
-	row[0] = PointerGetDatum(new_embedding(m->encoder.info.hidden, &values));
+	row[0] = PointerGetDatum(reg_new_reals(m->encoder.info.hidden, &values));
 	pieces = txt_embed_pieces(m, txt_string_of(PG_GETARG_TEXT_PP(0)), (int) overlap, (int) max_chunks, values);
 	row[1] = Int32GetDatum(pieces.tokens);
 	row[2] = BoolGetDatum(pieces.truncated);

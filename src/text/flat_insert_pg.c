@@ -44,6 +44,22 @@ free_place(const flat_layout *l, Page page)
 	return -1;
 }
 
+/* Let the file have blocks up to end.  Nothing is waited for while its lock is held, so any page may be locked. */
+static void
+extend_to(Relation index, BlockNumber end)
+{
+	bool		shared = !RELATION_IS_LOCAL(index);
+
+	if (RelationGetNumberOfBlocks(index) >= end)
+		return;
+	if (shared)
+		LockRelationForExtension(index, ExclusiveLock);
+	while (RelationGetNumberOfBlocks(index) < end)
+		ReleaseBuffer(ReadBuffer(index, P_NEW));
+	if (shared)
+		UnlockRelationForExtension(index, ExclusiveLock);
+}
+
 /* Put an entry into sign page s; false if it is full. */
 static bool
 put(Relation index, const flat_layout *l, uint32 s, const flat_entry *e)
@@ -65,6 +81,8 @@ put(Relation index, const flat_layout *l, uint32 s, const flat_entry *e)
 		return false;
 	}
 	number = s * (uint32) l->places + place;
+	/* empty pages are not in the WAL: after a promotion or a crash the file may end before them */
+	extend_to(index, flat_code_block(l, number) + 1);
 	byte_buffer = ReadBuffer(index, flat_code_block(l, number));
 	LockBuffer(byte_buffer, BUFFER_LOCK_EXCLUSIVE);
 	new_bytes = PageIsNew(BufferGetPage(byte_buffer));
@@ -79,20 +97,6 @@ put(Relation index, const flat_layout *l, uint32 s, const flat_entry *e)
 	UnlockReleaseBuffer(byte_buffer);
 	UnlockReleaseBuffer(sign_buffer);
 	return true;
-}
-
-/* Let the file have blocks up to end; the caller holds the metapage's lock. */
-static void
-extend_to(Relation index, BlockNumber end)
-{
-	bool		shared = !RELATION_IS_LOCAL(index);
-
-	if (shared)
-		LockRelationForExtension(index, ExclusiveLock);
-	while (RelationGetNumberOfBlocks(index) < end)
-		ReleaseBuffer(ReadBuffer(index, P_NEW));
-	if (shared)
-		UnlockRelationForExtension(index, ExclusiveLock);
 }
 
 /*

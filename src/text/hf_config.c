@@ -12,7 +12,7 @@
 #define MAX_HEADS 1024
 #define MAX_INTERMEDIATE 65536
 #define MAX_VOCABULARY (1 << 22)
-#define MAX_POSITIONS (1 << 20)
+#define MAX_POSITIONS (32768 + 2)	/* of tokens, and RoBERTa's two before them */
 
 /* Names of a family's members. */
 typedef struct family

@@ -9,6 +9,7 @@
 
 #include "core/core_pg.h"
 #include "text/overlap.h"
+#include "text/similarity.h"
 #include "text/text_pg.h"
 
 PG_FUNCTION_INFO_V1(millrace_rouge_l);
@@ -99,8 +100,7 @@ millrace_answer_relevance(PG_FUNCTION_ARGS)
 	const txt_model *m;
 	txt_string	texts[2];
 	two_embeddings e;
-	double		dot = 0,
-				norm[2] = {0, 0};
+	double		distance;
 
 	if (PG_ARGISNULL(0) || PG_ARGISNULL(1))
 		PG_RETURN_NULL();
@@ -112,11 +112,6 @@ millrace_answer_relevance(PG_FUNCTION_ARGS)
 		e.of[i] = palloc0(e.width * sizeof(float));
 	}
 	txt_embed(m, texts, 2, take_embedding, &e);
-	for (int k = 0; k < e.width; k++)
-	{
-		dot += (double) e.of[0][k] * e.of[1][k];
-		norm[0] += (double) e.of[0][k] * e.of[0][k];
-		norm[1] += (double) e.of[1][k] * e.of[1][k];
-	}
-	PG_RETURN_FLOAT4(norm[0] > 0 && norm[1] > 0 ? (float) (dot / sqrt(norm[0] * norm[1])) : 0);
+	distance = sim_distance(SIM_COSINE, e.of[0], e.of[1], e.width);
+	PG_RETURN_FLOAT4(isnan(distance) ? 0 : (float) (1 - distance));
 }

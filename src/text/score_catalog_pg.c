@@ -12,8 +12,8 @@
 #include "access/genam.h"
 #include "access/htup_details.h"
 #include "access/table.h"
-#include "catalog/namespace.h"
 #include "catalog/pg_type.h"
+#include "registry/catalog_pg.h"
 #include "text/score_pg.h"
 #include "utils/array.h"
 #include "utils/builtins.h"
@@ -56,26 +56,12 @@ enum
 	phrases_refuses
 };
 
-static Oid
-relation_oid(const char *relation)
-{
-	Oid			schema = get_namespace_oid("millrace", true);
-	Oid			oid = OidIsValid(schema) ? get_relname_relid(relation, schema) : InvalidOid;
-
-	if (!OidIsValid(oid))
-		ereport(ERROR,
-				(errcode(ERRCODE_UNDEFINED_TABLE),
-				 errmsg("relation \"millrace.%s\" does not exist", relation),
-				 errhint("Run CREATE EXTENSION millrace in this database.")));
-	return oid;
-}
-
 /* The row of a primary key, copied, and its descriptor; NULL: none. */
 static HeapTuple
 read_row(const char *table, const char *index, int nkeys, ScanKey keys, TupleDesc *desc)
 {
-	Relation	rel = table_open(relation_oid(table), AccessShareLock);
-	SysScanDesc scan = systable_beginscan(rel, relation_oid(index), true,
+	Relation	rel = table_open(reg_relation_oid(table), AccessShareLock);
+	SysScanDesc scan = systable_beginscan(rel, reg_relation_oid(index), true,
 										  ActiveSnapshotSet() ? GetActiveSnapshot() : NULL, nkeys, keys);
 	HeapTuple	tuple = systable_getnext(scan);
 
@@ -203,7 +189,7 @@ txt_read_scale(const char *name, int version, int layer, const char *idf, txt_sc
 int
 txt_read_refusal_phrases(char ***phrase, bool **refuses)
 {
-	Relation	rel = table_open(relation_oid("refusal_phrases"), AccessShareLock);
+	Relation	rel = table_open(reg_relation_oid("refusal_phrases"), AccessShareLock);
 	SysScanDesc scan = systable_beginscan(rel, InvalidOid, false, ActiveSnapshotSet() ? GetActiveSnapshot() : NULL, 0, NULL);
 	HeapTuple	tuple;
 	int			n = 0,

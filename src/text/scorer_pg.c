@@ -159,7 +159,7 @@ take_vectors(void *arg, int i, const txt_token *tokens, const int32_t *ids, int 
 	s->bytes += t->bytes;
 }
 
-/* What the package encodes: the text stripped; byte-level BPE sees it behind a space. */
+/* What the package encodes: the text stripped. */
 static txt_string
 as_encoded(const txt_string *text)
 {

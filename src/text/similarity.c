@@ -72,10 +72,3 @@ sim_distance(sim_metric metric, const float *a, const float *b, int n)
 	}
 	return NAN;
 }
-
-void
-sim_distances(sim_metric metric, const float *a, const float *rows, size_t stride, int m, int n, double *out)
-{
-	for (int i = 0; i < m; i++)
-		out[i] = sim_distance(metric, a, rows + (size_t) i * stride, n);
-}

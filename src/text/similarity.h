@@ -15,6 +15,9 @@
  *	- bytes: the vector in 8-bit steps, the size of a step and the length of what the steps
  *	  leave out.  sim_lower_bound() is never above the distance that the operator computes.
  *
+ * Codes are stored in indexes: what similarity_kernels_code.h makes of a vector must stay as it
+ * is, or an index must say how its codes were made.
+ *
  * Everything is pure, allocates nothing and keeps no state but the choice of kernels.
  */
 #ifndef MILLRACE_TEXT_SIMILARITY_H
@@ -48,9 +51,6 @@ extern void sim_dot_and_squares(const float *a, const float *b, int n, double ou
 
 /* What the operators return: of finite elements finite, but NaN for the cosine of a vector of length 0. */
 extern double sim_distance(sim_metric metric, const float *a, const float *b, int n);
-
-/* Of one vector to m rows, each stride floats after the last. */
-extern void sim_distances(sim_metric metric, const float *a, const float *rows, size_t stride, int m, int n, double *out);
 
 /* For tests: the kernels of one instruction set; nn_isa_auto for the best again. */
 extern void sim_force(nn_isa isa);

@@ -60,16 +60,29 @@ typedef int32_t vi __attribute__((vector_size(4 * VF)));
 #define ADD_PRODUCT(acc, a, b) ((acc) += (a) * (b))
 #endif
 
+/* Halves are added until one is left, the same ones whatever the width. */
 INLINE double
 sum_lanes(const vd v[PARTS])
 {
-	double		lane[LANES],
-				s[LANES / 2];
+#if defined(__AVX2__)
+#if defined(__AVX512F__)
+	__m512d		sum = (__m512d) (v[0] + v[1]);
+	__m256d		four = _mm256_add_pd(_mm512_castpd512_pd256(sum), _mm512_extractf64x4_pd(sum, 1));
+#else
+	__m256d		four = (__m256d) ((v[0] + v[2]) + (v[1] + v[3]));
+#endif
+	__m128d		two = _mm_add_pd(_mm256_castpd256_pd128(four), _mm256_extractf128_pd(four, 1));
+
+	return _mm_cvtsd_f64(two) + _mm_cvtsd_f64(_mm_unpackhi_pd(two, two));
+#else
+	double		lane[LANES];
 
 	memcpy(lane, v, sizeof(lane));
-	for (int i = 0; i < LANES / 2; i++)
-		s[i] = lane[i] + lane[i + LANES / 2];
-	return ((s[0] + s[4]) + (s[2] + s[6])) + ((s[1] + s[5]) + (s[3] + s[7]));
+	for (int half = LANES / 2; half > 0; half /= 2)
+		for (int i = 0; i < half; i++)
+			lane[i] += lane[i + half];
+	return lane[0];
+#endif
 }
 
 /* Sixteen elements of each into the sums that a caller wants; the others are not computed. */
@@ -114,8 +127,12 @@ exact(const float *a, const float *b, int n, const bool squares, const bool diff
 		memcpy(rest[1], b + i, (size_t) (n - i) * sizeof(float));
 		exact_step(rest[0], rest[1], squares, difference, sums);
 	}
-	for (int k = 0; k < (squares ? 3 : 1); k++)
-		out[k] = sum_lanes(sums[k]);
+	out[0] = sum_lanes(sums[0]);
+	if (squares)
+	{
+		out[1] = sum_lanes(sums[1]);
+		out[2] = sum_lanes(sums[2]);
+	}
 }
 
 static double

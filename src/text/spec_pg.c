@@ -79,6 +79,10 @@ txt_spec_parse(Jsonb *json)
 		REG_OPTION_END
 	};
 
+	if (!JB_ROOT_IS_OBJECT(json))
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("a model specification must be a JSON object")));
 	reg_read_options(json, "the specification of an encoder", keys);
 	spec->precision = parse_precision(precision);
 	spec->pooling = parse_pooling(pooling);

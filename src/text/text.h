@@ -100,5 +100,6 @@ extern int	txt_vocabulary(const txt_tokenizer *t);
 
 /* Whether tokens are any bytes, which the vocabulary's file writes as letters: GPT-2's alphabet. */
 extern bool txt_bytes_as_letters(const txt_tokenizer *t);
+extern int32_t txt_byte_letter(unsigned char c);
 
 #endif							/* MILLRACE_TEXT_H */

@@ -249,6 +249,8 @@ extern bool txt_is_word(int32_t c); /* \w */
 extern int	txt_lower(int32_t c, int32_t out[2]);	/* how many */
 extern int	txt_combining(int32_t c);	/* canonical combining class */
 
+extern int	txt_letter_byte(int32_t c); /* the inverse of txt_byte_letter(); -1: none */
+
 /* Canonical or compatibility decomposition; how many characters, at least 1. */
 #define TXT_MAX_DECOMPOSED 32
 extern int	txt_decompose(int32_t c, bool compatible, int32_t out[TXT_MAX_DECOMPOSED]);

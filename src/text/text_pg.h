@@ -51,7 +51,7 @@ typedef void (*txt_hidden_sink) (void *arg, int text, const txt_token *tokens, c
 /*
  * layer: as txt_encoder_run().  max_tokens of a text, those of the template included; 0: as
  * for embeddings; never more than the network takes.  Raises 54000 past
- * millrace.max_model_memory; serves interrupts.  Two or so MB are kept for later calls.
+ * millrace.max_model_memory; serves interrupts.
  */
 extern void txt_hidden(const txt_model *m, const txt_string *texts, int n, int layer, int max_tokens,
 					   txt_hidden_sink sink, void *arg);

@@ -183,3 +183,21 @@ txt_decompose(int32_t c, bool compatible, int32_t out[TXT_MAX_DECOMPOSED])
 	out[0] = c;
 	return 1;
 }
+
+/*
+ * GPT-2 writes bytes as printable characters: themselves, or past U+0100 in the
+ * order of those that are not printable.
+ */
+int32_t
+txt_byte_letter(unsigned char c)
+{
+	return c <= 32 ? 0x100 + c : c >= 127 && c <= 160 ? 0x100 + 33 + (c - 127) : c == 173 ? 0x100 + 67 : c;
+}
+
+int
+txt_letter_byte(int32_t c)
+{
+	if (c >= 0x100 && c < 0x100 + 68)
+		return c - 0x100 < 33 ? c - 0x100 : c - 0x100 < 67 ? c - 0x100 - 33 + 127 : 173;
+	return c >= 0 && c < 0x100 && txt_byte_letter((unsigned char) c) == c ? c : -1;
+}

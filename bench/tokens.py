@@ -1,6 +1,6 @@
 """Tokenizers without a server, against the tokenizers package: texts/s of one thread, from the same file.
 
-    bench/tokenize.py [kind …] [--rounds 5] [--sentences 5000] [--answers 500]
+    bench/tokens.py [kind …] [--rounds 5] [--sentences 5000] [--answers 500]
 
 Kinds: minilm (what `make models` fetched, or $MILLRACE_MINILM), and those that t/test_text_tokenizers.py trains: bert (WordPiece),
 roberta (byte-level BPE), xlmr (Unigram).  Ours gives ids and places; the package encode_batch(), which does too, and
