@@ -137,6 +137,43 @@ make_node(const char *op, const char *name, const char *inputs, const char *outp
 	return n;
 }
 
+/* An input (11) or output (12) with dimensions as "N,3,h,w": numbers and names. */
+static __attribute__((unused)) void
+named_port(pbw *graph, int field, const char *name, int dtype, const char *dims)
+{
+	pbw			port = {0},
+				type = {0},
+				tensor = {0},
+				s = {0};
+
+	while (*dims)
+	{
+		pbw			dim = {0};
+		size_t		n = strcspn(dims, ",");
+
+		if (*dims >= '0' && *dims <= '9')
+			pbw_int(&dim, 1, atoi(dims));
+		else
+			pbw_bytes(&dim, 2, dims, n);
+		pbw_message(&s, 1, &dim);
+		dims += n + (dims[n] == ',');
+	}
+	pbw_int(&tensor, 1, dtype);
+	pbw_message(&tensor, 2, &s);
+	pbw_message(&type, 1, &tensor);
+	pbw_str(&port, 1, name);
+	pbw_message(&port, 2, &type);
+	pbw_message(graph, field, &port);
+}
+
+static __attribute__((unused)) void
+add_node(pbw *graph, const char *op, const char *inputs, const char *outputs)
+{
+	pbw			n = make_node(op, outputs, inputs, outputs);
+
+	pbw_message(graph, 1, &n);
+}
+
 /* A float initializer of noise * scale + shift. */
 static __attribute__((unused)) void
 add_weights(pbw *graph, const char *name, int rank, const int64_t *dims, float scale, float shift)

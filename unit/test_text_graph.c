@@ -21,42 +21,6 @@ enum
 };
 
 static void
-port(pbw *graph, int field, const char *name, int dtype, const char *dims)
-{
-	pbw			port = {0},
-				type = {0},
-				tensor = {0},
-				s = {0};
-
-	while (*dims)
-	{
-		pbw			dim = {0};
-		size_t		n = strcspn(dims, ",");
-
-		if (*dims >= '0' && *dims <= '9')
-			pbw_int(&dim, 1, atoi(dims));
-		else
-			pbw_bytes(&dim, 2, dims, n);
-		pbw_message(&s, 1, &dim);
-		dims += n + (dims[n] == ',');
-	}
-	pbw_int(&tensor, 1, dtype);
-	pbw_message(&tensor, 2, &s);
-	pbw_message(&type, 1, &tensor);
-	pbw_str(&port, 1, name);
-	pbw_message(&port, 2, &type);
-	pbw_message(graph, field, &port);
-}
-
-static void
-node(pbw *graph, const char *op, const char *inputs, const char *output)
-{
-	pbw			n = make_node(op, output, inputs, output);
-
-	pbw_message(graph, 1, &n);
-}
-
-static void
 number(pbw *graph, const char *name, int64_t value)
 {
 	pbw			t = {0};
@@ -79,34 +43,34 @@ make_graph(int how)
 	add_weights(&g, "words", 2, (int64_t[]) {8, 4}, 1, 0);
 	add_weights(&g, "positions", 3, (int64_t[]) {1, 20, 4}, 1, 0);
 	number(&g, "last", 2);
-	port(&g, 11, "input_ids", how & FLOAT_IDS ? 1 : 7, dims);
+	named_port(&g, 11, "input_ids", how & FLOAT_IDS ? 1 : 7, dims);
 	if (!(how & NO_MASK))
-		port(&g, 11, "attention_mask", 7, dims);
+		named_port(&g, 11, "attention_mask", 7, dims);
 	if (how & ODD_INPUT)
-		port(&g, 11, "position_ids", 7, dims);
+		named_port(&g, 11, "position_ids", 7, dims);
 	if (how & FLOAT_IDS)
 	{
 		n = make_node("Cast", "ids", "input_ids", "ids");
 		attr_int(&n, "to", 7);
 		pbw_message(&g, 1, &n);
 	}
-	node(&g, "Gather", how & FLOAT_IDS ? "words,ids" : "words,input_ids", "x");
+	add_node(&g, "Gather", how & FLOAT_IDS ? "words,ids" : "words,input_ids", "x");
 	n = make_node("Cast", "mask", how & NO_MASK ? "input_ids" : "attention_mask", "mask");
 	attr_int(&n, "to", 1);
 	pbw_message(&g, 1, &n);
-	node(&g, "Unsqueeze", "mask,last", "wide");
-	node(&g, "Mul", "x,wide", how & (FLAT | SHORT_TABLE) ? "y" : "last_hidden_state");
+	add_node(&g, "Unsqueeze", "mask,last", "wide");
+	add_node(&g, "Mul", "x,wide", how & (FLAT | SHORT_TABLE) ? "y" : "last_hidden_state");
 	if (how & SHORT_TABLE)
-		node(&g, "Add", "y,positions", "last_hidden_state");
+		add_node(&g, "Add", "y,positions", "last_hidden_state");
 	if (how & FLAT)
 	{
 		n = make_node("ReduceSum", "flat", "y,last", "sentence_embedding");
 		attr_int(&n, "keepdims", 0);
 		pbw_message(&g, 1, &n);
-		port(&g, 12, "sentence_embedding", 1, "batch,tokens");
+		named_port(&g, 12, "sentence_embedding", 1, "batch,tokens");
 	}
 	else
-		port(&g, 12, "last_hidden_state", 1, how & FIXED ? "batch,12,4" : "batch,tokens,4");
+		named_port(&g, 12, "last_hidden_state", 1, how & FIXED ? "batch,12,4" : "batch,tokens,4");
 	return make_model(&g, 13);
 }
 
