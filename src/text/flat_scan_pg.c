@@ -255,6 +255,7 @@ waiting(Relation index, const flat_search *s, uint32 i, uint32 *numbers)
 	int			used,
 				n = 0;
 
+	CHECK_FOR_INTERRUPTS();
 	LockBuffer(buffer, BUFFER_LOCK_SHARE);
 	tids = flat_tids(&s->l, page);
 	used = flat_page_tail(page)->used;
