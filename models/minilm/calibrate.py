@@ -19,6 +19,7 @@ import psycopg
 DATA = pathlib.Path(os.environ.get("MILLRACE_DATA", pathlib.Path(__file__).resolve().parents[3] / "shared/data"))
 EXAMPLES = "SELECT response, reference, correct FROM score_study.examples"
 LIGHT = ("rouge_l", "token_f1", "token_recall", "exact_match", "answer_relevance")
+BERT = ("bert_precision", "bert_recall", "bert_f1")
 
 
 def load(c, questions):
@@ -78,16 +79,13 @@ def light(c, best):
     columns = ", ".join("%s(%s)%s AS %s" % (f, "question, response" if f == "answer_relevance" else "response, reference",
                                             "::int::real" if f == "exact_match" else "", f) for f in LIGHT)
     c.execute("CREATE TABLE score_study.light AS SELECT e.*, %s, row_number() OVER () AS n FROM score_study.examples e" % columns)
-    for name, layer in (("bert", 6), ("bert_best", best[1])):
-        c.execute("CREATE TABLE score_study.%s AS SELECT ordinal AS n, s.precision AS p, s.recall AS r, s.f1 AS f FROM "
-                  "(SELECT array_agg(response ORDER BY n) AS a, array_agg(reference ORDER BY n) AS b FROM score_study.light) x, "
-                  "LATERAL millrace.bert_scores(a, b, '{\"layer\": %d}') s" % (name, layer))
-    c.execute("CREATE TABLE score_study.rows AS SELECT l.*, b.p, b.r, b.f, x.p AS bp, x.r AS br, x.f AS bf, id % 2 = 0 AS train "
-              "FROM score_study.light l JOIN score_study.bert b USING (n) JOIN score_study.bert_best x USING (n)")
+    c.execute("CREATE TABLE score_study.bert AS SELECT ordinal AS n, s.precision AS bert_precision, s.recall AS bert_recall, s.f1 AS bert_f1 FROM "
+              "(SELECT array_agg(response ORDER BY n) AS a, array_agg(reference ORDER BY n) AS b FROM score_study.light) x, "
+              "LATERAL millrace.bert_scores(a, b, '{\"layer\": %d}') s" % best[1])
+    c.execute("CREATE TABLE score_study.rows AS SELECT *, id % 2 = 0 AS train FROM score_study.light JOIN score_study.bert USING (n)")
     rows = [(f, "", "%.4f" % c.execute("SELECT millrace.roc_auc(correct, %s) FROM score_study.rows WHERE NOT train" % f).fetchone()[0])
-            for f in LIGHT + ("f", "r", "bf", "br")]
-    for what, features in (("light scores", LIGHT), ("light scores without an encoder", LIGHT[:4]), ("BERTScore: P, R, F1 of layers 6 and %d" % best[1], ("p", "r", "f", "bp", "br", "bf")),
-                           ("all of them", LIGHT + ("p", "r", "f", "bp", "br", "bf"))):
+            for f in LIGHT + BERT]
+    for what, features in (("light scores", LIGHT), ("light scores without an encoder", LIGHT[:4]), ("BERTScore's three figures", BERT), ("all of them", LIGHT + BERT)):
         v = c.execute("SELECT millrace.train_model('score_study', 'logistic_regression', %s, 'correct')",
                       ("SELECT %s, correct::text AS correct FROM score_study.rows WHERE train" % ", ".join(features),)).fetchone()[0]
         auc = c.execute("SELECT millrace.roc_auc(correct, p.probability) FROM score_study.rows, "

@@ -30,6 +30,7 @@ PG_FUNCTION_INFO_V1(millrace_bert_scores);
 typedef struct call_site
 {
 	void	   *model_site;
+	const txt_model *model;		/* of this call */
 	const reg_model *reg;		/* what the rest is of */
 	MemoryContext cxt;
 	txt_score_settings *settings;
@@ -49,7 +50,7 @@ site_of(FunctionCallInfo fcinfo, int model_arg)
 
 	if (site == NULL)
 		site = fn->fn_extra = MemoryContextAllocZero(fn->fn_mcxt, sizeof(call_site));
-	m = txt_model_site(&site->model_site, fn->fn_mcxt, PG_ARGISNULL(model_arg) ? NULL : PG_GETARG_TEXT_PP(model_arg));
+	site->model = m = txt_model_site(&site->model_site, fn->fn_mcxt, PG_ARGISNULL(model_arg) ? NULL : PG_GETARG_TEXT_PP(model_arg));
 	if (site->reg == m->reg && site->scorer)
 	{
 		txt_scorer_model(site->scorer, m);
@@ -146,9 +147,7 @@ millrace_calibrated_score(PG_FUNCTION_ARGS)
 		PG_RETURN_NULL();
 	if (!site->has_scale)
 	{
-		site->scale = txt_scale_for((const txt_model *) txt_model_site(&site->model_site, fcinfo->flinfo->fn_mcxt,
-																	   PG_ARGISNULL(2) ? NULL : PG_GETARG_TEXT_PP(2)),
-									site->settings);
+		site->scale = txt_scale_for(site->model, site->settings);
 		site->has_scale = true;
 	}
 	PG_RETURN_FLOAT4((float) txt_scale_apply(&site->scale, score.f1));

@@ -154,7 +154,7 @@ same_codes(flat_checker *c, uint32 number, const float *vector)
 	buffer = ReadBuffer(c->index, flat_code_block(&c->l, number));
 	LockBuffer(buffer, BUFFER_LOCK_SHARE);
 	same = memcmp(c->block[0], c->block[1], c->l.block_size) == 0 && !PageIsNew(BufferGetPage(buffer)) &&
-		memcmp(c->code, flat_code(&c->l, BufferGetPage(buffer), number), c->l.code_size) == 0;
+		memcmp(c->code, (char *) BufferGetPage(buffer) + flat_code_at(&c->l, number), c->l.code_size) == 0;
 	UnlockReleaseBuffer(buffer);
 	return same;
 }

@@ -132,85 +132,69 @@ read_centre(Relation index, const flat_layout *l, float *centre)
 	}
 }
 
-/* In rd_amcache, one chunk: what does not change, and behind the centre what was seen last. */
-typedef struct flat_cache
-{
-	flat_layout l;
-	uint32		n_hints;
-	float		centre[FLEXIBLE_ARRAY_MEMBER];	/* sim.n, then n_hints Buffers */
-} flat_cache;
-
-static Buffer *
-cached_hints(flat_cache *cache)
-{
-	return (Buffer *) (cache->centre + cache->l.sim.n);
-}
-
-static flat_cache *
-new_cache(Relation index, const flat_layout *l, uint32 n_hints)
-{
-	flat_cache *cache = MemoryContextAlloc(index->rd_indexcxt, offsetof(flat_cache, centre) +
-										   l->sim.n * sizeof(float) + n_hints * sizeof(Buffer));
-
-	cache->l = *l;
-	cache->n_hints = n_hints;
-	return cache;
-}
-
 flat_layout
 flat_layout_get(Relation index)
 {
-	flat_cache *cache = index->rd_amcache;
 	flat_meta	meta;
-	flat_layout l;
+	flat_layout l,
+			   *kept;
 
-	if (cache)
-		return cache->l;
+	if (index->rd_amcache)
+		return *(flat_layout *) index->rd_amcache;
 	meta = flat_meta_read(index);
 	l = flat_layout_make(meta.metric, meta.dim, meta.centre_pages);
 	if (l.sim.n == 0)
 		return l;
-	cache = new_cache(index, &l, 0);
+	kept = MemoryContextAlloc(index->rd_indexcxt, sizeof l + l.sim.n * sizeof(float));
 	if (meta.centre_pages > 0)
 	{
-		read_centre(index, &l, cache->centre);
-		cache->l.sim.centre = cache->centre;
+		l.sim.centre = (float *) (kept + 1);
+		read_centre(index, &l, (float *) (kept + 1));
 	}
-	index->rd_amcache = cache;
-	return cache->l;
+	*kept = l;
+	index->rd_amcache = kept;
+	return l;
 }
 
+/* Of the last few indexes: what stands in a slot is replaced in turn. */
 Buffer *
-flat_hints_load(Relation index, uint32 n)
+flat_hints(Relation index, BlockNumber blocks)
 {
-	flat_cache *cache = index->rd_amcache;
-	Buffer	   *hints;
-
-	if (RelationUsesLocalBuffers(index))
-		return NULL;
-	hints = palloc0(n * sizeof *hints);	/* InvalidBuffer */
-	if (cache)
-		memcpy(hints, cached_hints(cache), Min(n, cache->n_hints) * sizeof *hints);
-	return hints;
-}
-
-void
-flat_hints_save(Relation index, const Buffer *hints, uint32 n)
-{
-	flat_cache *cache = index->rd_amcache;
-
-	if (!cache)
-		return;
-	if (cache->n_hints < n)
+	static struct
 	{
-		index->rd_amcache = new_cache(index, &cache->l, n);
-		memcpy(((flat_cache *) index->rd_amcache)->centre, cache->centre, cache->l.sim.n * sizeof(float));
-		pfree(cache);
-		cache = index->rd_amcache;
-		if (cache->l.sim.centre)
-			cache->l.sim.centre = cache->centre;
+		Oid			index;
+		BlockNumber blocks;
+		Buffer	   *buffers;
+	}			slots[8];
+	static int	turn;
+	Oid			id = RelationGetRelid(index);
+	int			i = 0;
+
+	if (RelationUsesLocalBuffers(index) || blocks > (BlockNumber) NBuffers)
+		return NULL;
+	while (i < (int) lengthof(slots) && slots[i].index != id)
+		i++;
+	if (i == lengthof(slots))
+	{
+		i = turn++ % lengthof(slots);
+		slots[i].index = InvalidOid;
+		slots[i].blocks = 0;
 	}
-	memcpy(cached_hints(cache), hints, n * sizeof *hints);
+	if (slots[i].blocks < blocks)
+	{
+		BlockNumber room = blocks + blocks / 8;
+		Buffer	   *buffers = MemoryContextAllocZero(TopMemoryContext, room * sizeof(Buffer));
+
+		if (slots[i].buffers)
+		{
+			memcpy(buffers, slots[i].buffers, slots[i].blocks * sizeof(Buffer));
+			pfree(slots[i].buffers);
+		}
+		slots[i].buffers = buffers;
+		slots[i].blocks = room;
+		slots[i].index = id;
+	}
+	return slots[i].buffers;
 }
 
 /* The number of the one operator in an operator family is its metric. */
@@ -255,7 +239,7 @@ flat_place_fill(const flat_layout *l, Page signs, Page bytes, uint32 number, con
 
 	sim_block_put(flat_block(l, signs, place), l->sim.n, place % SIM_BLOCK, sign_code);
 	flat_tids(l, signs)[place] = *tid;
-	memcpy(flat_code(l, bytes, number), byte_code, l->code_size);
+	memcpy((char *) bytes + flat_code_at(l, number), byte_code, l->code_size);
 	tail->live++;
 	tail->used = Max(tail->used, place + 1);
 }

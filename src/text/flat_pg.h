@@ -114,11 +114,12 @@ extern flat_meta flat_meta_read(Relation index);
 extern flat_layout flat_layout_get(Relation index);
 
 /*
- * Where in shared buffers sign pages were last found: n of them, for a search to look there first
- * and to leave what it found.  Never wrong, at worst of no use.  NULL for a temporary table's.
+ * Where in shared buffers each block of an index was last found by this process, for as many
+ * blocks as the caller says: InvalidBuffer if it never was.  Never wrong, at worst of no use; to
+ * be used until the next call.  NULL where there is nothing to remember: the index of a temporary
+ * table, one larger than shared buffers.
  */
-extern Buffer *flat_hints_load(Relation index, uint32 n);
-extern void flat_hints_save(Relation index, const Buffer *hints, uint32 n);
+extern Buffer *flat_hints(Relation index, BlockNumber blocks);
 
 /* The operator class's metric. */
 extern sim_metric flat_metric(Relation index);
@@ -161,12 +162,11 @@ flat_tids(const flat_layout *l, Page page)
 	return (ItemPointer) ((char *) page + FLAT_START + l->blocks * l->block_size);
 }
 
-static inline char *
-flat_code(const flat_layout *l, Page page, uint32 number)
+/* Where in its byte page the code of a vector begins. */
+static inline size_t
+flat_code_at(const flat_layout *l, uint32 number)
 {
-	uint32		in_group = number % (FLAT_GROUP * (uint32) l->places);
-
-	return (char *) page + FLAT_START + in_group % l->codes * l->code_size;
+	return FLAT_START + number % (FLAT_GROUP * (uint32) l->places) % l->codes * l->code_size;
 }
 
 /* Write a vector into a place of its sign page and into its byte page. */

@@ -30,6 +30,7 @@
 #include "core/compat.h"
 #include "miscadmin.h"
 #include "pgstat.h"
+#include "storage/buf_internals.h"
 #include "text/flat_heap.h"
 #include "text/flat_pg.h"
 #include "utils/float.h"
@@ -37,6 +38,7 @@
 
 #define GIVEN_SHARE	8			/* of the candidates taken by signs, one in so many is given out */
 #define BYTES_SHARE	8			/* a step that takes one in so many vectors takes them by bytes */
+#define AHEAD		4			/* candidates whose bytes are on their way from memory */
 
 typedef struct flat_search
 {
@@ -44,7 +46,6 @@ typedef struct flat_search
 	flat_layout l;
 	sim_query  *query;			/* NULL: the vector was NULL, or the index is empty */
 	uint32		sign_pages;		/* when it began: later vectors are invisible to it */
-	Buffer	   *hints;			/* where sign pages were last */
 	uint32		turn;			/* changes from search to search */
 	bool		by_bytes;		/* the kind of the last step */
 	bool		all;			/* that step left nothing */
@@ -127,7 +128,6 @@ start(IndexScanDesc scan, flat_search *s)
 			s->l.sim.centre = NULL; /* the relation cache's */
 		}
 	}
-	s->hints = flat_hints_load(scan->indexRelation, s->sign_pages);
 	s->turn = turns++;
 	s->given = palloc0(((uint64) s->sign_pages * s->l.places + 7) / 8);
 }
@@ -151,29 +151,58 @@ by_number(const void *a, const void *b)
 }
 
 /*
- * Pin sign page i.  Looked for where it was last, it costs no look in the table of all buffers,
- * and the next one can be on its way from memory.  That does not count as use of the buffer; one
- * page in eight, others each time, is asked for properly, so that the index stays.
+ * Pin a block.  Looked for where it was last, it costs no look in the table of all buffers.  But
+ * that does not count as use of the buffer: one block in 32, others each time, is asked for
+ * properly, so that an index that is searched stays.
  */
 static Buffer
-sign_buffer(Relation index, flat_search *s, uint32 i)
+pin(Relation index, const flat_search *s, Buffer *hints, BlockNumber block)
 {
-	BlockNumber block = flat_sign_block(&s->l, i);
-	Buffer		buffer;
-
-	if (!s->hints)
+	if (!hints)
 		return ReadBuffer(index, block);
-	if (i + 1 < s->sign_pages && BufferIsValid(s->hints[i + 1]))
-	{
-		char	   *next = (char *) BufferGetPage(s->hints[i + 1]) + FLAT_START;
+	if (!BufferIsValid(hints[block]) || (block + s->turn) % 32 == 0 || !flat_recent_buffer(index, block, hints[block]))
+		hints[block] = ReadBuffer(index, block);
+	return hints[block];
+}
 
-		for (size_t at = 0; at < s->l.blocks * s->l.block_size; at += 64)
-			__builtin_prefetch(next + at);
+/*
+ * Have some bytes of a block that will be needed soon on their way from memory.  Always inlined: gcc drops calls of
+ * a function that does nothing but this.
+ */
+static pg_attribute_always_inline void
+expect(const Buffer *hints, BlockNumber block, size_t at, size_t n)
+{
+	if (hints && BufferIsValid(hints[block]))
+	{
+		char	   *first = (char *) BufferGetPage(hints[block]) + at;
+
+		__builtin_prefetch(GetBufferDescriptor(hints[block] - 1), 1);
+		for (size_t i = 0; i < n; i += 64)
+			__builtin_prefetch(first + i);
+		__builtin_prefetch(first + n - 1);
 	}
-	buffer = s->hints[i];
-	if (BufferIsValid(buffer) && (i + s->turn) % 8 != 0 && flat_recent_buffer(index, block, buffer))
-		return buffer;
-	return s->hints[i] = ReadBuffer(index, block);
+}
+
+/* Append the bounds of n candidates, in the order of their numbers. */
+static void
+add_bounds(Relation index, flat_search *s, Buffer *hints, const sim_candidate *list, size_t n)
+{
+	const flat_layout *l = &s->l;
+
+	for (size_t i = 0; i < n; i++)
+	{
+		BlockNumber block = flat_code_block(l, list[i].number);
+		Buffer		buffer;
+
+		CHECK_FOR_INTERRUPTS();
+		if (i + AHEAD < n)
+			expect(hints, flat_code_block(l, list[i + AHEAD].number), flat_code_at(l, list[i + AHEAD].number), l->code_size);
+		buffer = pin(index, s, hints, block);
+		LockBuffer(buffer, BUFFER_LOCK_SHARE);
+		s->heap[s->n++] = (flat_bound) {.bound = bound(s, (char *) BufferGetPage(buffer) + flat_code_at(l, list[i].number)),
+			.number = list[i].number};
+		UnlockReleaseBuffer(buffer);
+	}
 }
 
 /* Take the k next by their signs. */
@@ -184,24 +213,25 @@ step_by_signs(Relation index, flat_search *s, size_t k)
 	size_t		room = 2 * k + l->places;
 	sim_best	best;
 	sim_candidate *list = MemoryContextAllocHuge(s->cxt, room * sizeof *list);
-	Buffer		buffer = InvalidBuffer;
+	Buffer	   *hints = flat_hints(index, flat_end_block(l, s->sign_pages));
 	size_t		n;
 
 	sim_best_init(&best, list, room, k);
 	for (uint32 i = 0; i < s->sign_pages; i++)
 	{
+		Buffer		buffer;
 		Page		page;
 
 		CHECK_FOR_INTERRUPTS();
-		buffer = sign_buffer(index, s, i);
+		if (i + 1 < s->sign_pages)
+			expect(hints, flat_sign_block(l, i + 1), FLAT_START, l->blocks * l->block_size);
+		buffer = pin(index, s, hints, flat_sign_block(l, i));
 		LockBuffer(buffer, BUFFER_LOCK_SHARE);
 		page = BufferGetPage(buffer);
 		sim_best_scan(&best, s->query, (char *) page + FLAT_START, l->block_size,
 					  (flat_page_tail(page)->used + SIM_BLOCK - 1) / SIM_BLOCK, i * (uint32) l->places, s->least);
 		UnlockReleaseBuffer(buffer);
 	}
-	if (s->hints)
-		flat_hints_save(index, s->hints, s->sign_pages);
 	n = sim_best_finish(&best);
 	s->taken += n;
 	s->all = n < k;
@@ -210,24 +240,7 @@ step_by_signs(Relation index, flat_search *s, size_t k)
 
 	qsort(list, n, sizeof *list, by_number);	/* pages in order */
 	make_room(s, s->n + n);
-	for (size_t i = 0; i < n; i++)
-	{
-		BlockNumber block = flat_code_block(l, list[i].number);
-
-		CHECK_FOR_INTERRUPTS();
-		buffer = ReadBuffer(index, block);
-		LockBuffer(buffer, BUFFER_LOCK_SHARE);
-		for (;; i++)
-		{
-			flat_bound	b = {.bound = bound(s, flat_code(l, BufferGetPage(buffer), list[i].number)),
-			.number = list[i].number};
-
-			s->heap[s->n++] = b;
-			if (i + 1 == n || flat_code_block(l, list[i + 1].number) != block)
-				break;
-		}
-		UnlockReleaseBuffer(buffer);
-	}
+	add_bounds(index, s, hints, list, n);
 	pfree(list);
 	flat_heapify(s->heap, s->n);
 }
@@ -242,6 +255,7 @@ waiting(Relation index, const flat_search *s, uint32 i, uint32 *numbers)
 	int			used,
 				n = 0;
 
+	CHECK_FOR_INTERRUPTS();
 	LockBuffer(buffer, BUFFER_LOCK_SHARE);
 	tids = flat_tids(&s->l, page);
 	used = flat_page_tail(page)->used;
@@ -282,7 +296,7 @@ step_by_bytes(Relation index, flat_search *s, size_t k)
 			LockBuffer(buffer, BUFFER_LOCK_SHARE);
 			for (;; j++)
 			{
-				flat_bound	b = {.bound = -bound(s, flat_code(l, BufferGetPage(buffer), numbers[j])),
+				flat_bound	b = {.bound = -bound(s, (char *) BufferGetPage(buffer) + flat_code_at(l, numbers[j])),
 				.number = numbers[j]};
 
 				if (s->n < k)
