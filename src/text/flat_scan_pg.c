@@ -152,7 +152,7 @@ by_number(const void *a, const void *b)
 
 /*
  * Pin a block.  Looked for where it was last, it costs no look in the table of all buffers.  But
- * that does not count as use of the buffer: one block in eight, others each time, is asked for
+ * that does not count as use of the buffer: one block in 32, others each time, is asked for
  * properly, so that an index that is searched stays.
  */
 static Buffer
@@ -160,7 +160,7 @@ pin(Relation index, const flat_search *s, Buffer *hints, BlockNumber block)
 {
 	if (!hints)
 		return ReadBuffer(index, block);
-	if (!BufferIsValid(hints[block]) || (block + s->turn) % 8 == 0 || !flat_recent_buffer(index, block, hints[block]))
+	if (!BufferIsValid(hints[block]) || (block + s->turn) % 32 == 0 || !flat_recent_buffer(index, block, hints[block]))
 		hints[block] = ReadBuffer(index, block);
 	return hints[block];
 }
@@ -255,6 +255,7 @@ waiting(Relation index, const flat_search *s, uint32 i, uint32 *numbers)
 	int			used,
 				n = 0;
 
+	CHECK_FOR_INTERRUPTS();
 	LockBuffer(buffer, BUFFER_LOCK_SHARE);
 	tids = flat_tids(&s->l, page);
 	used = flat_page_tail(page)->used;
