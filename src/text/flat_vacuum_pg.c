@@ -47,8 +47,8 @@ static IndexBulkDeleteResult *
 sweep(IndexVacuumInfo *info, IndexBulkDeleteResult *stats, IndexBulkDeleteCallback callback, void *state)
 {
 	Relation	index = info->index;
-	flat_layout l = flat_layout_get(index);
 	uint32		sign_pages = flat_meta_read(index).sign_pages;
+	flat_layout l = flat_layout_get(index); /* behind it: where pages are in use the dimension is known */
 
 	if (!stats)
 		stats = palloc0(sizeof *stats);
