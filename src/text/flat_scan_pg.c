@@ -7,9 +7,9 @@
  *	by signs     the best k by the estimates of all vectors' signs (those that earlier steps
  *	             took are left out), for each the lower bound of its distance from its bytes;
  *	             k is millrace.flat_candidates, then seven times what was taken so far
- *	by bytes     once that would be a good part of the index, or more than work_mem: the k
- *	             lowest bounds among all vectors not given out, again and again, until none is
- *	             left
+ *	by bytes     once that would be a good part of the index, or more than work_mem, or signs
+ *	             have no more: the k lowest bounds among all vectors not given out, again and
+ *	             again, until none is left
  *
  * In between, vectors are given out in the order of their bounds, of the first kind of step no
  * more than an eighth of what was taken: beyond, some that were not taken might be nearer.  The
@@ -47,8 +47,8 @@ typedef struct flat_search
 	sim_query  *query;			/* NULL: the vector was NULL, or the index is empty */
 	uint32		sign_pages;		/* when it began: later vectors are invisible to it */
 	uint32		turn;			/* changes from search to search */
-	bool		by_bytes;		/* the kind of the last step */
-	bool		all;			/* that step left nothing */
+	bool		by_bytes;		/* further steps are of that kind */
+	bool		all;			/* the last step left nothing */
 	sim_candidate least;		/* of the last step by signs, the last */
 	uint64		taken;			/* vectors by signs */
 	uint64		n_given;		/* vectors given out */
@@ -234,7 +234,7 @@ step_by_signs(Relation index, flat_search *s, size_t k)
 	}
 	n = sim_best_finish(&best);
 	s->taken += n;
-	s->all = n < k;
+	s->by_bytes = n < k;		/* signs have no more to say */
 	if (n > 0)
 		s->least = list[n - 1];
 

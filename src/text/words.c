@@ -118,11 +118,11 @@ put(char *to, int32_t c)
 	return to + utf8proc_encode_char(c, (utf8proc_uint8_t *) to);
 }
 
-/* Every so many bytes of a long text; true: canceled, and the status says so. */
+/* To be asked for each character of a long text; true: canceled, and the status says so. */
 static bool
-canceled(txt_dictionary *d, const char *text, const char *p)
+canceled(txt_dictionary *d)
 {
-	if (((p - text) & 0x7fff) != 0 || !mr_interrupted(d->env))
+	if ((++d->steps & 0x3fff) != 0 || !mr_interrupted(d->env))
 		return false;
 	mr_fail(d->st, MR_CANCELED, "canceled");
 	return true;
@@ -143,7 +143,7 @@ rouge_text(txt_dictionary *d, const char *text, size_t len, char *to)
 	{
 		int32_t		c = txt_decode(p, text + len, &n);
 
-		if (canceled(d, text, p))
+		if (canceled(d))
 			return NULL;
 		if ((c >= 'a' && c <= 'z') || (c >= '0' && c <= '9'))
 			*to++ = (char) c;
@@ -244,7 +244,7 @@ remove_articles(txt_dictionary *d, char *text, const char *end)
 			memmove(to, word, (size_t) (p - word));
 			to += p - word;
 		}
-		if (canceled(d, text, p))
+		if (canceled(d))
 			return NULL;
 		if (p == end)
 			break;
@@ -271,7 +271,7 @@ squad_text(txt_dictionary *d, const char *text, size_t len, char *out)
 	{
 		int32_t		c = txt_decode(p, text + len, &n);
 
-		if (canceled(d, text, p))
+		if (canceled(d))
 			return NULL;
 		if (c >= 0x80 || !txt_is_punctuation(c))
 			to = put_lower(to, text, p, text + len, c);
@@ -298,7 +298,7 @@ plain_text(txt_dictionary *d, const char *text, size_t len, char *to)
 		int32_t		c = txt_decode(p, text + len, &n);
 		bool		in_word = to > out && to[-1] != ' ';
 
-		if (canceled(d, text, p))
+		if (canceled(d))
 			return NULL;
 		if (stands_alone(c) && !txt_is_mark(c))
 		{
@@ -321,6 +321,8 @@ txt_words_of(txt_dictionary *d, txt_word_rule rule, const char *text, size_t len
 	memset(out, 0, sizeof(*out));
 	if (len > (1 << 30))
 		return mr_fail(d->st, MR_LIMIT, "text is too long");
+	if (mr_interrupted(d->env))
+		return mr_fail(d->st, MR_CANCELED, "canceled");
 	out->text = mr_alloc(d->env, 3 * len + 4);
 	if (out->text == NULL)
 		return mr_fail(d->st, MR_NOMEM, "out of memory");
@@ -338,8 +340,8 @@ txt_words_of(txt_dictionary *d, txt_word_rule rule, const char *text, size_t len
 			return d->st->code;
 		if (p < end)
 			p++;
-		if ((out->n & 4095) == 4095 && mr_interrupted(d->env))
-			return mr_fail(d->st, MR_CANCELED, "canceled");
+		if (canceled(d))
+			return d->st->code;
 	}
 	return MR_OK;
 }

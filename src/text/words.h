@@ -35,6 +35,7 @@ typedef struct txt_dictionary
 	}		   *word;			/* by number, from 0 in the order of their coming */
 	size_t		n,
 				size;
+	uint32_t	steps;			/* since interrupts were looked for */
 	bool		closed;			/* words that are not in it get TXT_NO_WORD and do not enter */
 } txt_dictionary;
 
