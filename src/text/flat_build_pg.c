@@ -129,8 +129,9 @@ find_centre(flat_builder *b, Relation heap, IndexInfo *info)
 	{
 		b->n_block = 0;
 		CHECK_FOR_INTERRUPTS();
-		table_index_build_range_scan(heap, b->index, info, false, true, false, BlockSampler_Next(&sampler), 1,
-									 sample_row, b, NULL);
+		/* CONCURRENTLY looks with a snapshot, which sees what it sees; else rows in progress need no waiting for */
+		table_index_build_range_scan(heap, b->index, info, false, !info->ii_Concurrent, false,
+									 BlockSampler_Next(&sampler), 1, sample_row, b, NULL);
 	}
 	if (b->n_sample == 0)
 		return;
