@@ -125,6 +125,14 @@ CREATE INDEX ON large USING millrace_flat (e DESC);
 SET millrace.flat_candidates = 0;
 SELECT opcname, amvalidate(c.oid) FROM pg_opclass c JOIN pg_am a ON a.oid = opcmethod WHERE amname = 'millrace_flat' ORDER BY 1;
 
+-- When signs have no more, bytes find what is left: vectors of length 0 in a table of few rows that had many.
+INSERT INTO large SELECT -i, array_fill(0::real, ARRAY[128]) FROM generate_series(1, 5) i;
+DELETE FROM large WHERE id % 20 > 0;
+VACUUM large;
+SET millrace.flat_candidates = 300; SET enable_seqscan = off; SET enable_sort = off;
+SELECT count(*), count(DISTINCT id), count(*) FILTER (WHERE id < 0) AS without_length FROM (SELECT id FROM large ORDER BY e <=> vec(-1, 128)) s;
+RESET millrace.flat_candidates; RESET enable_seqscan; RESET enable_sort;
+
 -- Unlogged and temporary tables; other dimensions, partial and expression indexes.
 CREATE UNLOGGED TABLE quick AS SELECT i AS id, vec(i, 100) AS e FROM generate_series(1, 300) i;
 CREATE INDEX quick_e ON quick USING millrace_flat (e);

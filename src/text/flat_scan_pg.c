@@ -7,9 +7,9 @@
  *	by signs     the best k by the estimates of all vectors' signs (those that earlier steps
  *	             took are left out), for each the lower bound of its distance from its bytes;
  *	             k is millrace.flat_candidates, then seven times what was taken so far
- *	by bytes     once that would be a good part of the index, or more than work_mem: the k
- *	             lowest bounds among all vectors not given out, again and again, until none is
- *	             left
+ *	by bytes     once that would be a good part of the index, or more than work_mem, or signs
+ *	             have no more: the k lowest bounds among all vectors not given out, again and
+ *	             again, until none is left
  *
  * In between, vectors are given out in the order of their bounds, of the first kind of step no
  * more than an eighth of what was taken: beyond, some that were not taken might be nearer.  The
@@ -47,8 +47,8 @@ typedef struct flat_search
 	sim_query  *query;			/* NULL: the vector was NULL, or the index is empty */
 	uint32		sign_pages;		/* when it began: later vectors are invisible to it */
 	uint32		turn;			/* changes from search to search */
-	bool		by_bytes;		/* the kind of the last step */
-	bool		all;			/* that step left nothing */
+	bool		by_bytes;		/* further steps are of that kind */
+	bool		all;			/* the last step left nothing */
 	sim_candidate least;		/* of the last step by signs, the last */
 	uint64		taken;			/* vectors by signs */
 	uint64		n_given;		/* vectors given out */
@@ -221,20 +221,30 @@ step_by_signs(Relation index, flat_search *s, size_t k)
 	{
 		Buffer		buffer;
 		Page		page;
+		int			n_blocks;
 
 		CHECK_FOR_INTERRUPTS();
 		if (i + 1 < s->sign_pages)
-			expect(hints, flat_sign_block(l, i + 1), FLAT_START, l->blocks * l->block_size);
+			expect(hints, flat_sign_block(l, i + 1), FLAT_START, 64);
 		buffer = pin(index, s, hints, flat_sign_block(l, i));
 		LockBuffer(buffer, BUFFER_LOCK_SHARE);
 		page = BufferGetPage(buffer);
-		sim_best_scan(&best, s->query, (char *) page + FLAT_START, l->block_size,
-					  (flat_page_tail(page)->used + SIM_BLOCK - 1) / SIM_BLOCK, i * (uint32) l->places, s->least);
+		n_blocks = (flat_page_tail(page)->used + SIM_BLOCK - 1) / SIM_BLOCK;
+
+		/* a block of the next page for one of this: all at once would be more than can be under way */
+		for (int b = 0; b < n_blocks; b++)
+		{
+			size_t		at = FLAT_START + b * l->block_size;
+
+			if (i + 1 < s->sign_pages)
+				expect(hints, flat_sign_block(l, i + 1), at, l->block_size);
+			sim_best_scan(&best, s->query, (char *) page + at, l->block_size, 1, i * (uint32) l->places + b * SIM_BLOCK, s->least);
+		}
 		UnlockReleaseBuffer(buffer);
 	}
 	n = sim_best_finish(&best);
 	s->taken += n;
-	s->all = n < k;
+	s->by_bytes = n < k;		/* signs have no more to say */
 	if (n > 0)
 		s->least = list[n - 1];
 
