@@ -74,8 +74,7 @@ def test_numbers(c):
             s.execute("SELECT millrace.import_model(%s, millrace.model_bytes('minilm'), %s)", (name, '{"precision": "%s"}' % precision))
             cosines = np.sort(cosine(embeddings(s, texts, name), want))
             tap.note("%s: cosines %.6f, %.6f, %.6f … median %.6f" % (precision, *cosines[:3], np.median(cosines)))
-            # one text in thousands, of a single word, may be a little below
-            tap.ok((cosines >= allowed).mean() >= .999 and cosines[0] >= 1 - 1.5 * (1 - allowed), "%s: cosine at least %g" % (precision, allowed))
+            tap.ok(cosines[0] >= allowed, "%s: cosine at least %g" % (precision, allowed))
     check_batches(c, texts[:500], got[:500])
 
 

@@ -19,7 +19,7 @@
 #include "nn/nn.h"
 #include "text/text.h"
 
-#define TXT_ENCODER_VERSION 1	/* raised when compiled bytes change */
+#define TXT_ENCODER_VERSION 2	/* raised when compiled bytes change */
 
 /* ---- bundle.c: the files of a model's folder ---- */
 

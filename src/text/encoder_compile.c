@@ -21,6 +21,7 @@ typedef struct writer
 	char	   *out;
 	float	   *weight;			/* of a product: n x k, as safetensors has them */
 	float	   *bias;
+	float	   *scale;			/* a number for each of its columns */
 	int8_t	   *q;				/* int8 alone */
 } writer;
 
@@ -78,6 +79,68 @@ quantize_rows(const float *w, int k, int n, int8_t *q, float *scale, float *fini
 	}
 }
 
+/*
+ * Some columns of a LayerNorm's result are far larger than the rest and would cost these their bits.
+ * Half of that (in logarithms) moves into the weights, as SmoothQuant does (Xiao et al. 2023, section 4),
+ * with what scale and shift tell of a column's range instead of a sample: activations are to be multiplied
+ * by factor, n rows of weights are divided by it.
+ */
+static void
+smooth(float *w, int k, int n, const float *scale, const float *shift, float *factor)
+{
+	for (int i = 0; i < k; i++)
+	{
+		float		range = fabsf(shift[i]) + 4 * fabsf(scale[i]),
+					most = 0;
+
+		for (int o = 0; o < n; o++)
+			most = fmaxf(most, fabsf(w[(size_t) o * k + i]));
+		factor[i] = sqrtf(most / range);
+		if (!(factor[i] > 1e-6f && factor[i] < 1e6f))
+			factor[i] = 1;
+	}
+	for (int o = 0; o < n; o++)
+		for (int i = 0; i < k; i++)
+			w[(size_t) o * k + i] /= factor[i];
+}
+
+/* The LayerNorm whose result is a product's input; NULL: none is. */
+static const float *
+norm_before(const writer *w, int layer, txt_product p)
+{
+	const char *out = w->out;
+	uint64_t	at;
+
+	if (p == txt_p_qkv)
+		at = layer == 0 ? w->h->norm : w->h->layer[layer - 1].norm + 2 * sizeof(float) * (uint64_t) w->h->hidden;
+	else if (p == txt_p_up)
+		at = w->h->layer[layer].norm;
+	else
+		return NULL;
+	return (const float *) (const void *) (out + at);
+}
+
+/* Part i of a product, n columns of w->weight and w->bias. */
+static void
+write_int8(writer *w, int layer, txt_product p, int i, int k, int n)
+{
+	const txt_encoder_head *h = w->h;
+	float	   *weight = w->weight + (size_t) i * (size_t) n * (size_t) k,
+			   *finish = (float *) (void *) (w->out + h->layer[layer].finish[p]) + (size_t) i * (size_t) (2 * n + k),
+			   *factor = finish + 2 * n;
+	const float *norm = norm_before(w, layer, p);
+	nn_low_weights low = {.q = w->q, .scale = w->scale};
+
+	for (int c = 0; c < k; c++)
+		factor[c] = 1;
+	if (norm)
+		smooth(weight, k, n, norm, norm + k, factor);
+	quantize_rows(weight, k, n, w->q, w->scale, finish);
+	memcpy(finish + n, w->bias + (size_t) i * (size_t) n, sizeof(float) * (size_t) n);
+	nn_low_gemm_pack(h->low_isa, h->low, k, n, &low, 1, (size_t) k,
+					 w->out + h->layer[layer].pack[p] + (size_t) i * txt_encoder_pack_size(h, p));
+}
+
 static mr_code
 write_product(writer *w, int layer, txt_product p)
 {
@@ -108,15 +171,8 @@ write_product(writer *w, int layer, txt_product p)
 	else if (h->low != nn_low_u8)
 		nn_low_gemm_pack(h->low_isa, h->low, k, n, &low, 1, (size_t) k, pack);
 	else
-	{
-		float	   *finish = (float *) (void *) (w->out + l->finish[p]);
-		float	   *scale = w->weight + (size_t) n * k;
-
-		quantize_rows(w->weight, k, n, w->q, scale, finish);
-		memcpy(finish + n, w->bias, sizeof(float) * n);
-		low = (nn_low_weights) {.q = w->q, .scale = scale};
-		nn_low_gemm_pack(h->low_isa, h->low, k, n, &low, 1, (size_t) k, pack);
-	}
+		for (int i = 0, parts = txt_product_parts(h, p); i < parts; i++)
+			write_int8(w, layer, p, i, k, n / parts);
 	return mr_interrupted(w->env) ? canceled(w->st) : MR_OK;
 }
 
@@ -327,11 +383,11 @@ txt_encoder_build(const mr_env *env, const txt_hf *hf, const void *tokenizer, si
 		head->size = end;
 		wide = (size_t) (3 * head->hidden > head->intermediate ? 3 * head->hidden : head->intermediate);
 		w.out = mr_alloc(env, end);
-		/* weights of the widest product and a scale for each column */
-		w.weight = mr_alloc(env, sizeof(float) * ((size_t) head->hidden * wide + wide));
+		w.weight = mr_alloc(env, sizeof(float) * (size_t) head->hidden * wide);	/* of the widest product */
+		w.scale = mr_alloc(env, sizeof(float) * wide);
 		w.bias = mr_alloc(env, sizeof(float) * wide);
 		w.q = head->low == nn_low_u8 ? mr_alloc(env, (size_t) head->hidden * wide) : NULL;
-		if (w.out == NULL || w.weight == NULL || w.bias == NULL || (head->low == nn_low_u8 && w.q == NULL))
+		if (w.out == NULL || w.weight == NULL || w.scale == NULL || w.bias == NULL || (head->low == nn_low_u8 && w.q == NULL))
 			rc = mr_fail(st, MR_NOMEM, "out of memory");
 	}
 	if (rc == MR_OK)
@@ -343,6 +399,7 @@ txt_encoder_build(const mr_env *env, const txt_hf *hf, const void *tokenizer, si
 	}
 	mr_free(env, head);
 	mr_free(env, w.weight);
+	mr_free(env, w.scale);
 	mr_free(env, w.bias);
 	mr_free(env, w.q);
 	if (rc != MR_OK)

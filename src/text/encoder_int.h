@@ -34,7 +34,8 @@ typedef enum txt_product
 typedef struct txt_encoder_layer
 {
 	uint64_t	pack[TXT_N_PRODUCTS];
-	uint64_t	finish[TXT_N_PRODUCTS];	/* int8: 2 x columns: what a zero point of 1 is worth, bias (the pack has none) */
+	uint64_t	finish[TXT_N_PRODUCTS];	/* int8, for each part: what a zero point of 1 is worth and the bias (the pack
+										 * has none), by column; what the input is multiplied by, by its numbers */
 	uint64_t	norm;			/* 4 x hidden: scale and shift behind the attention, scale and shift of the end */
 } txt_encoder_layer;
 
@@ -80,15 +81,23 @@ txt_product_shape(const txt_encoder_head *h, txt_product p, int *k, int *n)
 	*n = p == txt_p_qkv ? 3 * h->hidden : p == txt_p_up ? h->intermediate : h->hidden;
 }
 
+/* Parts of a product, side by side in its columns, each with a pack of its own: in int8 queries, keys
+ * and values have each their own way to smooth the input. */
+static inline int
+txt_product_parts(const txt_encoder_head *h, txt_product p)
+{
+	return h->low == nn_low_u8 && p == txt_p_qkv ? 3 : 1;
+}
+
 /* What the compiler lays out by and opening checks by (encoder_open.c). */
 extern const char *txt_encoder_fault(const txt_encoder_head *h);	/* numbers out of range: which, or NULL */
-extern size_t txt_encoder_pack_size(const txt_encoder_head *h, txt_product p);
+extern size_t txt_encoder_pack_size(const txt_encoder_head *h, txt_product p);	/* of a part */
 extern size_t txt_encoder_words_size(const txt_encoder_head *h);
 
 typedef void (*txt_section_fn) (void *arg, uint64_t *at, uint64_t bytes);
 extern void txt_encoder_sections(txt_encoder_head *h, txt_section_fn visit, void *arg);
 
-/* Products of an int8 encoder (encoder_int8.c): finish as in txt_encoder_layer, x, y and res are float32. */
+/* Parts of products of an int8 encoder (encoder_int8.c): finish as in txt_encoder_layer, x, y and res are float32. */
 extern size_t txt_int8_scratch(const txt_encoder *e, int m, int k, int n);
 extern void txt_int8_product(const txt_encoder *e, const void *pack, const float *finish, int m, int k, int n,
 							 const nn_low_rows *x, const nn_low_rows *res, const nn_low_rows *y, nn_act act, void *scratch);

@@ -49,7 +49,8 @@ txt_int8_product(const txt_encoder *e, const void *pack, const float *finish, in
 	nn_low_rows b = {bytes, (size_t) k, {nn_elem_u8, 1, 0}};
 
 	for (int i = 0; i < m; i++)
-		scale[i] = rows->quantize((const float *) x->data + (size_t) i * x->ld, (size_t) k, bytes + (size_t) i * (size_t) k);
+		scale[i] = rows->quantize((const float *) x->data + (size_t) i * x->ld, finish + 2 * n, (size_t) k,
+								  bytes + (size_t) i * (size_t) k);
 	e->low->gemm(pack, m, &b, NULL, y, (nn_act) {nn_act_none, 0, 0}, scratch);
 	for (int i = 0; i < m; i++)
 	{

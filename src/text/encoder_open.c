@@ -50,6 +50,7 @@ txt_encoder_fault(const txt_encoder_head *h)
 	return NULL;
 }
 
+/* Of a part. */
 static nn_conv
 shape_of(const txt_encoder_head *h, txt_product p)
 {
@@ -57,6 +58,7 @@ shape_of(const txt_encoder_head *h, txt_product p)
 
 	memset(&flat, 0, sizeof(flat));
 	txt_product_shape(h, p, &flat.cin, &flat.cout);
+	flat.cout /= txt_product_parts(h, p);
 	flat.groups = flat.kh = flat.kw = 1;
 	return flat;
 }
@@ -64,11 +66,11 @@ shape_of(const txt_encoder_head *h, txt_product p)
 size_t
 txt_encoder_pack_size(const txt_encoder_head *h, txt_product p)
 {
-	int			k,
-				n;
+	nn_conv		flat = shape_of(h, p);
+	size_t		size = h->low == TXT_ENCODER_FLOAT ? nn_gemm_pack_size(h->isa, flat.cin, flat.cout) :
+		nn_low_gemm_pack_size(h->low_isa, h->low, flat.cin, flat.cout);
 
-	txt_product_shape(h, p, &k, &n);
-	return h->low == TXT_ENCODER_FLOAT ? nn_gemm_pack_size(h->isa, k, n) : nn_low_gemm_pack_size(h->low_isa, h->low, k, n);
+	return (size + NN_ALIGN - 1) / NN_ALIGN * NN_ALIGN;
 }
 
 size_t
@@ -85,12 +87,13 @@ txt_encoder_sections(txt_encoder_head *h, txt_section_fn visit, void *arg)
 
 	for (int i = 0; i < h->layers; i++)
 		for (int p = 0; p < TXT_N_PRODUCTS; p++)
-			visit(arg, &h->layer[i].pack[p], txt_encoder_pack_size(h, p));
+			visit(arg, &h->layer[i].pack[p], (uint64_t) txt_product_parts(h, p) * txt_encoder_pack_size(h, p));
 	for (int i = 0; i < h->layers; i++)
 	{
 		visit(arg, &h->layer[i].norm, 4 * row);
 		for (int p = 0; h->low == nn_low_u8 && p < TXT_N_PRODUCTS; p++)
-			visit(arg, &h->layer[i].finish[p], 2 * sizeof(float) * (uint64_t) shape_of(h, p).cout);
+			visit(arg, &h->layer[i].finish[p], (uint64_t) txt_product_parts(h, p) * sizeof(float) *
+				  (2 * (uint64_t) shape_of(h, p).cout + (uint64_t) shape_of(h, p).cin));
 	}
 	visit(arg, &h->norm, 2 * row);
 	visit(arg, &h->positions, row * ((uint64_t) h->max_tokens + 1));
@@ -143,20 +146,26 @@ find_kernels(const txt_encoder_head *h, txt_encoder *e)
 }
 
 static bool
+pack_good(const txt_encoder_head *h, txt_product p, const void *pack)
+{
+	nn_conv		flat = shape_of(h, p);
+	size_t		size = txt_encoder_pack_size(h, p);
+
+	return h->low == TXT_ENCODER_FLOAT ? nn_pack_check(pack, size, h->isa, nn_pack_gemm, &flat) :
+		nn_low_pack_check(pack, size, h->low_isa, h->low, nn_pack_gemm, &flat);
+}
+
+static bool
 packs_good(const txt_encoder_head *h)
 {
-	const char *base = (const char *) h;
-
 	for (int i = 0; i < h->layers; i++)
 		for (int p = 0; p < TXT_N_PRODUCTS; p++)
 		{
-			nn_conv		flat = shape_of(h, p);
-			const void *pack = base + h->layer[i].pack[p];
-			size_t		size = txt_encoder_pack_size(h, p);
+			const char *pack = (const char *) h + h->layer[i].pack[p];
 
-			if (!(h->low == TXT_ENCODER_FLOAT ? nn_pack_check(pack, size, h->isa, nn_pack_gemm, &flat) :
-				  nn_low_pack_check(pack, size, h->low_isa, h->low, nn_pack_gemm, &flat)))
-				return false;
+			for (int part = 0; part < txt_product_parts(h, p); part++, pack += txt_encoder_pack_size(h, p))
+				if (!pack_good(h, p, pack))
+					return false;
 		}
 	return true;
 }

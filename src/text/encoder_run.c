@@ -181,11 +181,20 @@ product_rows(runner *r, int layer, txt_product p, int m, const nn_low_rows *x, c
 		e->low->gemm(pack, m, x, res, y, act, r->scratch);
 	else
 	{
-		int			k,
+		int			parts = txt_product_parts(r->h, p),
+					k,
 					n;
 
 		txt_product_shape(r->h, p, &k, &n);
-		txt_int8_product(e, pack, floats_at(r, l->finish[p]), m, k, n, x, res, y, act, r->scratch);
+		n /= parts;
+		for (int i = 0; i < parts; i++)
+		{
+			nn_low_rows columns = *y;
+
+			columns.data = (float *) y->data + (size_t) i * (size_t) n;
+			txt_int8_product(e, (const char *) pack + (size_t) i * txt_encoder_pack_size(r->h, p),
+							 floats_at(r, l->finish[p]) + (size_t) i * (size_t) (2 * n + k), m, k, n, x, res, &columns, act, r->scratch);
+		}
 	}
 }
 

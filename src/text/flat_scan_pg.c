@@ -221,15 +221,25 @@ step_by_signs(Relation index, flat_search *s, size_t k)
 	{
 		Buffer		buffer;
 		Page		page;
+		int			n_blocks;
 
 		CHECK_FOR_INTERRUPTS();
 		if (i + 1 < s->sign_pages)
-			expect(hints, flat_sign_block(l, i + 1), FLAT_START, l->blocks * l->block_size);
+			expect(hints, flat_sign_block(l, i + 1), FLAT_START, 64);
 		buffer = pin(index, s, hints, flat_sign_block(l, i));
 		LockBuffer(buffer, BUFFER_LOCK_SHARE);
 		page = BufferGetPage(buffer);
-		sim_best_scan(&best, s->query, (char *) page + FLAT_START, l->block_size,
-					  (flat_page_tail(page)->used + SIM_BLOCK - 1) / SIM_BLOCK, i * (uint32) l->places, s->least);
+		n_blocks = (flat_page_tail(page)->used + SIM_BLOCK - 1) / SIM_BLOCK;
+
+		/* a block of the next page for one of this: all at once would be more than can be under way */
+		for (int b = 0; b < n_blocks; b++)
+		{
+			size_t		at = FLAT_START + b * l->block_size;
+
+			if (i + 1 < s->sign_pages)
+				expect(hints, flat_sign_block(l, i + 1), at, l->block_size);
+			sim_best_scan(&best, s->query, (char *) page + at, l->block_size, 1, i * (uint32) l->places + b * SIM_BLOCK, s->least);
+		}
 		UnlockReleaseBuffer(buffer);
 	}
 	n = sim_best_finish(&best);

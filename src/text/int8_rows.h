@@ -23,7 +23,8 @@ typedef struct txt_row_scale
 
 typedef struct txt_int8_rows
 {
-	txt_row_scale (*quantize) (const float *x, size_t n, uint8_t *bytes);
+	/* of x times factor, number by number */
+	txt_row_scale (*quantize) (const float *x, const float *factor, size_t n, uint8_t *bytes);
 	/* y in place, residual added if there is one */
 	void		(*finish) (float *y, size_t n, txt_row_scale s, const float *worth, const float *bias, const float *res);
 } txt_int8_rows;
@@ -42,7 +43,7 @@ extern const txt_int8_rows txt_int8_rows_avx512;
 #include <string.h>
 
 static txt_row_scale
-quantize(const float *x, size_t n, uint8_t *bytes)
+quantize(const float *x, const float *factor, size_t n, uint8_t *bytes)
 {
 	vf			lo = vf_set1(0),
 				hi = vf_set1(0),
@@ -57,7 +58,7 @@ quantize(const float *x, size_t n, uint8_t *bytes)
 
 	for (; i + VW <= n; i += VW)
 	{
-		vf			v = vf_load(x + i);
+		vf			v = vf_load(x + i) * vf_load(factor + i);
 
 		lo = vf_max(vf_set1(0) - v, lo);
 		hi = vf_max(v, hi);
@@ -66,8 +67,10 @@ quantize(const float *x, size_t n, uint8_t *bytes)
 	most = vf_top(hi);
 	for (; i < n; i++)
 	{
-		least = x[i] < least ? x[i] : least;
-		most = x[i] > most ? x[i] : most;
+		float		v = x[i] * factor[i];
+
+		least = v < least ? v : least;
+		most = v > most ? v : most;
 	}
 	scale = (most - least) / 255;
 	if (!(scale > 1e-30f) || isinf(scale))
@@ -78,13 +81,15 @@ quantize(const float *x, size_t n, uint8_t *bytes)
 	times = vf_set1(inverse);
 	zero = vf_set1(z);
 	for (i = 0; i + VW <= n; i += VW)
-		vi_store_u8(bytes + i, vi_round(vf_min(vf_max(vf_fma(vf_load(x + i), times, zero), vf_set1(0)), vf_set1(255))));
+		vi_store_u8(bytes + i, vi_round(vf_min(vf_max(vf_fma(vf_load(x + i) * vf_load(factor + i), times, zero), vf_set1(0)),
+												 vf_set1(255))));
 	if (i < n)
 	{
 		float		rest[VW] = {0};
 		uint8_t		last[VW];
 
-		memcpy(rest, x + i, sizeof(float) * (n - i));
+		for (size_t j = i; j < n; j++)
+			rest[j - i] = x[j] * factor[j];
 		vi_store_u8(last, vi_round(vf_min(vf_max(vf_fma(vf_load(rest), times, zero), vf_set1(0)), vf_set1(255))));
 		memcpy(bytes + i, last, n - i);
 	}
