@@ -168,6 +168,7 @@ static mr_code
 count_common(const two_texts *t, size_t *common)
 {
 	uint32_t   *left;			/* of the reference's, by word */
+	mr_code		code = MR_OK;
 
 	*common = 0;
 	if (t->d.n == 0)
@@ -178,14 +179,18 @@ count_common(const two_texts *t, size_t *common)
 	memset(left, 0, t->d.n * sizeof(uint32_t));
 	for (size_t i = 0; i < t->reference.n; i++)
 		left[t->reference.id[i]]++;
-	for (size_t i = 0; i < t->candidate.n; i++)
+	for (size_t i = 0; i < t->candidate.n && code == MR_OK; i++)
+	{
 		if (left[t->candidate.id[i]] > 0)
 		{
 			left[t->candidate.id[i]]--;
 			++*common;
 		}
+		if (i % 0x10000 == 0 && mr_interrupted(t->d.env))
+			code = mr_fail(t->d.st, MR_CANCELED, "canceled");
+	}
 	mr_free(t->d.env, left);
-	return MR_OK;
+	return code;
 }
 
 mr_code

@@ -41,6 +41,16 @@ hash_of(const char *data, size_t len)
 	return h;
 }
 
+/* To be asked for each character or word of a long text; true: canceled, and the status says so. */
+static bool
+canceled(txt_dictionary *d)
+{
+	if ((++d->steps & 0x3fff) != 0 || !mr_interrupted(d->env))
+		return false;
+	mr_fail(d->st, MR_CANCELED, "canceled");
+	return true;
+}
+
 static bool
 grow_slots(txt_dictionary *d)
 {
@@ -58,6 +68,11 @@ grow_slots(txt_dictionary *d)
 		while (slot[i] != TXT_NO_WORD)
 			i = (i + 1) & (n - 1);
 		slot[i] = (int32_t) w;
+		if (canceled(d))
+		{
+			mr_free(d->env, slot);
+			return false;
+		}
 	}
 	mr_free(d->env, d->slot);
 	d->slot = slot;
@@ -116,16 +131,6 @@ static char *
 put(char *to, int32_t c)
 {
 	return to + utf8proc_encode_char(c, (utf8proc_uint8_t *) to);
-}
-
-/* To be asked for each character of a long text; true: canceled, and the status says so. */
-static bool
-canceled(txt_dictionary *d)
-{
-	if ((++d->steps & 0x3fff) != 0 || !mr_interrupted(d->env))
-		return false;
-	mr_fail(d->st, MR_CANCELED, "canceled");
-	return true;
 }
 
 /*
@@ -236,7 +241,11 @@ remove_articles(txt_dictionary *d, char *text, const char *end)
 		int32_t		c = 0;
 
 		while (p < end && is_alphanumeric(c = txt_decode(p, end, &n)))
+		{
+			if (canceled(d))
+				return NULL;
 			p += n;
+		}
 		if (is_article(word, (size_t) (p - word)))
 			*to++ = ' ';
 		else
@@ -334,8 +343,8 @@ txt_words_of(txt_dictionary *d, txt_word_rule rule, const char *text, size_t len
 	{
 		const char *word = p;
 
-		while (p < end && *p != ' ')
-			p++;
+		p = memchr(word, ' ', (size_t) (end - word));
+		p = p ? p : end;
 		if (p > word && !add_word(d, out, word, (size_t) (p - word)))
 			return d->st->code;
 		if (p < end)
