@@ -1,14 +1,16 @@
 """Encoders without a server: MiniLM against ONNX Runtime on the same tokens, one core, interleaved rounds.
 
-    bench/text.py [--model FOLDER] [--rounds 3] [--sentences 2000] [--answers 500] [--precision float32,bfloat16,int8]
+    bench/text.py [--model FOLDER] [--rounds 3] [--sentences 2000] [--answers 500] [--precision float32,bfloat16,int8] [--sentence-transformers]
 
 ONNX Runtime gets batches of 32, sorted by length and padded to the longest of each; ours (unit/bin/encode) the same batches
 without padding.  Tokens are made before the clock starts.  CPU seconds, so that a loaded machine disturbs less, least of the
-rounds; ratio: ONNX Runtime's / ours.  One sentence at a time: the first 200 of SST-2's dev set.
+rounds; ratio: ONNX Runtime's / ours.  sentence-transformers gets the texts themselves; what our tokenizer takes for them
+(bench/tokens.py) is a hundredth of ours.  One sentence at a time: the first 200 of SST-2's dev set.
 FOLDER is all-MiniLM-L6-v2's (default: what `make models` fetched, or $MILLRACE_MINILM).
 """
 import argparse
 import gzip
+import json
 import os
 import pathlib
 import subprocess
@@ -98,6 +100,32 @@ def peer(path, ids_file):
             assert len(e)
 
 
+def sentence_transformers(model, texts_file):
+    """The same with sentence-transformers, from texts."""
+    os.sched_setaffinity(0, {CORE})
+    import numpy as np
+    import torch
+    from sentence_transformers import SentenceTransformer
+    torch.set_num_threads(1)
+    net = SentenceTransformer(model, device='cpu')
+    with open(texts_file) as f:
+        some = json.load(f)
+    net.encode(some[:1])
+    print('ready', flush=True)
+    for line in sys.stdin:
+        if line.startswith('alone'):
+            times = []
+            for s in some:
+                begin = time.process_time()
+                net.encode([s], show_progress_bar=False)
+                times.append(time.process_time() - begin)
+            print(*np.percentile(times, (50, 95)), flush=True)
+        else:
+            begin = time.process_time()
+            net.encode(some, batch_size=BATCH, show_progress_bar=False)
+            print(time.process_time() - begin, flush=True)
+
+
 class Side:
     def __init__(self, *command):
         self.process = subprocess.Popen(list(map(str, command)), stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
@@ -122,6 +150,7 @@ def main():
     p.add_argument('--precision', default='float32,bfloat16,int8')
     p.add_argument('--only', default='alone,sentences,answers')
     p.add_argument('--isa', default='auto')
+    p.add_argument('--sentence-transformers', action='store_true')
     a = p.parse_args()
     WORK.mkdir(parents=True, exist_ok=True)
     onnx = WORK / 'minilm.onnx'
@@ -141,16 +170,24 @@ def main():
             for e in tokenizer.encode_batch(some):
                 f.write(' '.join(map(str, e.ids)) + '\n')
         ours = {x: Side(TOOL, a.model, '--ids', '--time', ids, '--batch', BATCH, '--precision', x, '--isa', a.isa) for x in a.precision.split(',')}
-        theirs = Side(sys.executable, __file__, '--peer', onnx, ids)
-        theirs.process.stdout.readline()
+        theirs = [Side(sys.executable, __file__, '--peer', onnx, ids)]
+        if a.sentence_transformers:
+            raw = WORK / (name + '.json')
+            raw.write_text(json.dumps(some))
+            theirs.append(Side(sys.executable, __file__, '--sentence-transformers', a.model, raw))
+        for x in theirs:
+            x.process.stdout.readline()
         what = 'alone' if name == 'alone' else 'all'
         rounds = []
         for _ in range(a.rounds):
-            rounds.append([theirs.ask(what)[0]] + [x.ask(what)[0] for x in ours.values()])
+            rounds.append([x.ask(what)[0] for x in (*theirs, *ours.values())])
         least = [min(x) for x in zip(*rounds)]
+        other = least.pop(1) if a.sentence_transformers else None
         show = (lambda s: '%.3f ms' % (1e3 * s)) if name == 'alone' else (lambda s: '%.1f/s' % (len(some) / s))
         print('%-10s %10s | %s' % (name, show(least[0]), ' | '.join('%-10s × %.2f ' % (show(x), least[0] / x) for x in least[1:])), flush=True)
-        for x in [theirs, *ours.values()]:
+        if other:
+            print('%-10s %10s | %s   sentence-transformers' % ('', show(other), ' | '.join('%-10s × %.2f ' % ('', other / x) for x in least[1:])), flush=True)
+        for x in [*theirs, *ours.values()]:
             x.end()
 
 
@@ -159,5 +196,7 @@ if __name__ == '__main__':
         export(*sys.argv[2:])
     elif sys.argv[1:2] == ['--peer']:
         peer(*sys.argv[2:])
+    elif sys.argv[1:2] == ['--sentence-transformers'] and len(sys.argv) == 4:
+        sentence_transformers(*sys.argv[2:])
     else:
         main()
