@@ -104,30 +104,23 @@ static void
 start(IndexScanDesc scan, flat_search *s)
 {
 	ScanKey		key = scan->orderByData;
-	const float *vector;
-	int			n;
+	const float *vector = NULL;
+	int			n = 0;
 
 	flat_count_search(scan);
 	flat_choose_kernels();
 	s->sign_pages = flat_meta_read(scan->indexRelation).sign_pages;
 	if (s->sign_pages == 0)
 		s->all = true;
-	if (key->sk_flags & SK_ISNULL)
-	{
-		s->l = flat_layout_get(scan->indexRelation);
-	}
-	else
-	{
+	if (!(key->sk_flags & SK_ISNULL))
 		vector = flat_vector(key->sk_argument, &n);
-		s->l = flat_layout_get(scan->indexRelation);
-		if (s->l.sim.n > 0)
-		{
-			flat_check_dimension(scan->indexRelation, &s->l, n);
-			s->query = sim_prepare(&s->l.sim, vector,
-								   (void *) TYPEALIGN(64, palloc(sim_query_size(n) + 64)));
-			s->l.sim.centre = NULL; /* the relation cache's */
-		}
+	s->l = flat_layout_get(scan->indexRelation);
+	if (vector && s->l.sim.n > 0)
+	{
+		flat_check_dimension(scan->indexRelation, &s->l, n);
+		s->query = sim_prepare(&s->l.sim, vector, (void *) TYPEALIGN(64, palloc(sim_query_size(n) + 64)));
 	}
+	s->l.sim.centre = NULL;		/* the relation cache's */
 	s->turn = turns++;
 	s->given = palloc0(((uint64) s->sign_pages * s->l.places + 7) / 8);
 }
