@@ -209,26 +209,37 @@ static const mistake mistakes[] = {
 	{"vocab.txt", NULL, NULL, "the model's folder has no file \"tokenizer.json\" and no \"vocab.txt\""},
 };
 
-/* The folder's fault, "" if it is good. */
+/* A bundle's fault, "" if it is good, and its detail until the next one; the bundle is freed. */
+static mr_status fault;
+
+static const char *
+fault_of_bundle(void *bundle, size_t len)
+{
+	txt_encoder_info info;
+	mr_code		code;
+
+	memset(&fault, 0, sizeof(fault));
+	code = txt_encoder_check(&mr_env_malloc, bundle, len, &info, &fault);
+	mr_free(&mr_env_malloc, bundle);
+	return code == MR_OK ? "" : fault.message;
+}
+
+/* A folder's, which is freed. */
 static const char *
 fault_of(made_folder *f)
 {
-	static mr_status st;
-	txt_encoder_info info;
 	size_t		len;
 	void	   *bundle = made_bundle(f, &len);
-	mr_code		code = txt_encoder_check(&mr_env_malloc, bundle, len, &info, &st);
 
-	mr_free(&mr_env_malloc, bundle);
 	made_free(f);
-	return code == MR_OK ? "" : st.message;
+	return fault_of_bundle(bundle, len);
 }
 
 static void
-expect(const char *fault, const char *message, const char *name)
+expect(const char *text, const char *message, const char *name)
 {
-	if (!ok(strstr(fault, message) != NULL, "%s", name))
-		printf("# \"%s\", expected \"%s\"\n", fault, message);
+	if (!ok(strstr(text, message) != NULL, "%s", name))
+		printf("# \"%s\", expected \"%s\"\n", text, message);
 }
 
 static void
@@ -321,16 +332,13 @@ bytes_of_safetensors(void)
 	for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++)
 	{
 		txt_file	file[2] = {{"config.json", f.file[0].text, strlen(f.file[0].text)}, {"model.safetensors", weights, bad[i].len}};
-		txt_encoder_info info;
 		mr_status	st = {0};
 		void	   *bundle;
 		size_t		len;
 
 		memcpy(weights, &bad[i].header, 8);
 		txt_bundle_write(&mr_env_malloc, file, 2, &bundle, &len, &st);
-		txt_encoder_check(&mr_env_malloc, bundle, len, &info, &st);
-		expect(st.message, bad[i].message, bad[i].message);
-		mr_free(&mr_env_malloc, bundle);
+		expect(fault_of_bundle(bundle, len), bad[i].message, bad[i].message);
 	}
 	free(weights);
 	made_free(&f);
@@ -340,7 +348,6 @@ static void
 not_finite(void)
 {
 	made_folder f = made_bert();
-	txt_encoder_info info;
 	mr_status	st = {0};
 	txt_bundle	b;
 	size_t		len;
@@ -351,9 +358,8 @@ not_finite(void)
 	txt_bundle_open(bundle, len, &b, &st);
 	file = txt_bundle_find(&b, "model.safetensors");
 	memcpy((char *) file->data + file->len - 8, &nan, 4);
-	txt_encoder_check(&mr_env_malloc, bundle, len, &info, &st);
-	expect(st.message, "model.safetensors: tensor \"encoder.layer.0.output.LayerNorm.bias\" has a number that is not finite", "NaN in a tensor");
-	mr_free(&mr_env_malloc, bundle);
+	expect(fault_of_bundle(bundle, len),
+		   "model.safetensors: tensor \"encoder.layer.0.output.LayerNorm.bias\" has a number that is not finite", "NaN in a tensor");
 	made_free(&f);
 }
 
@@ -361,17 +367,10 @@ static void
 shape_detail(void)
 {
 	made_folder f = made_bert();
-	txt_encoder_info info;
-	mr_status	st = {0};
-	size_t		len;
-	void	   *bundle;
 
 	made_edit(&f, "model.safetensors", "[8,4]", "[4,1,8,1,1]");
-	bundle = made_bundle(&f, &len);
-	txt_encoder_check(&mr_env_malloc, bundle, len, &info, &st);
-	expect(st.detail, "It is [4, 1, 8, 1] and should be [8, 4].", "a wrong shape is told");
-	mr_free(&mr_env_malloc, bundle);
-	made_free(&f);
+	fault_of(&f);
+	expect(fault.detail, "It is [4, 1, 8, 1] and should be [8, 4].", "a wrong shape is told");
 }
 
 /* ---- several files ---- */
