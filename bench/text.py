@@ -60,7 +60,7 @@ def export(model, path):
 
 
 def peer(path, ids_file):
-    """ONNX Runtime: for each line on stdin a line, CPU seconds; 'alone' makes it median and 95th percentile of single sentences."""
+    """ONNX Runtime, answering."""
     os.sched_setaffinity(0, {CORE})
     import numpy as np
     import onnxruntime
@@ -82,48 +82,39 @@ def peer(path, ids_file):
         e = (h * mask[..., None]).sum(1) / mask.sum(1, keepdims=True)
         return (e / np.linalg.norm(e, axis=1, keepdims=True)).astype('f')
 
-    embed(ids[:1])
-    print('ready', flush=True)
     by_length = sorted(ids, key=len)
-    for line in sys.stdin:
-        if line.startswith('alone'):
-            times = []
-            for s in ids:
-                begin = time.process_time()
-                embed([s])
-                times.append(time.process_time() - begin)
-            print(*np.percentile(times, (50, 95)), flush=True)
-        else:
-            begin = time.process_time()
-            e = [embed(by_length[i:i + BATCH]) for i in range(0, len(ids), BATCH)]
-            print(time.process_time() - begin, flush=True)
-            assert len(e)
+    answer(ids, lambda some: embed([some]), lambda: [embed(by_length[i:i + BATCH]) for i in range(0, len(ids), BATCH)])
 
 
 def sentence_transformers(model, texts_file):
     """The same with sentence-transformers, from texts."""
     os.sched_setaffinity(0, {CORE})
-    import numpy as np
     import torch
     from sentence_transformers import SentenceTransformer
     torch.set_num_threads(1)
     net = SentenceTransformer(model, device='cpu')
     with open(texts_file) as f:
         some = json.load(f)
-    net.encode(some[:1])
+    answer(some, lambda text: net.encode([text], show_progress_bar=False),
+           lambda: net.encode(some, batch_size=BATCH, show_progress_bar=False))
+
+
+def answer(texts, one, every):
+    """For each line on stdin a line, CPU seconds of all texts; 'alone' makes it median and 95th percentile of single ones."""
+    import numpy as np
+    one(texts[0])
     print('ready', flush=True)
+
+    def seconds(f, *args):
+        begin = time.process_time()
+        f(*args)
+        return time.process_time() - begin
+
     for line in sys.stdin:
         if line.startswith('alone'):
-            times = []
-            for s in some:
-                begin = time.process_time()
-                net.encode([s], show_progress_bar=False)
-                times.append(time.process_time() - begin)
-            print(*np.percentile(times, (50, 95)), flush=True)
+            print(*np.percentile([seconds(one, t) for t in texts], (50, 95)), flush=True)
         else:
-            begin = time.process_time()
-            net.encode(some, batch_size=BATCH, show_progress_bar=False)
-            print(time.process_time() - begin, flush=True)
+            print(seconds(every), flush=True)
 
 
 class Side:
