@@ -116,18 +116,38 @@ mr_change_count(mr_change what, Oid database)
 	return pg_atomic_read_u64(counter(what, database));
 }
 
+/* The one kind of workers that waits for a change; 0: whoever runs. */
+static mr_worker_kind
+waits_for(mr_change what)
+{
+	switch (what)
+	{
+		case MR_CHANGE_OUTBOX:
+			return MR_OUTBOX;
+		case MR_CHANGE_HTTP:
+			return MR_HTTP;
+		case MR_CHANGE_TASKS:
+			return MR_TASKS;
+		case MR_CHANGE_CALLS:
+			return MR_CALLS;
+		default:
+			return 0;
+	}
+}
+
 /*
  * Set the latches of the workers of database that wait for such a change, and of
- * the launcher.  Requests wake http workers, and the supervisor while there is none.
+ * the launcher.  What workers that come and go wait for (requests, tasks) wakes the supervisor while there are none.
  */
 static void
 wake(mr_change what, Oid database)
 {
-	bool		served = what != MR_CHANGE_HTTP;
+	mr_worker_kind kind = waits_for(what);
+	bool		served = kind < MR_HTTP;
 
 	LWLockAcquire(&mr_shared->lock, LW_SHARED);
 	for (int s = 0; s < MR_MAX_SLOTS && !served; s++)
-		served = mr_shared->slot[s].i.state == MR_SLOT_RUNNING && mr_shared->slot[s].i.kind == MR_HTTP &&
+		served = mr_shared->slot[s].i.state == MR_SLOT_RUNNING && mr_shared->slot[s].i.kind == kind &&
 			mr_shared->slot[s].i.database == database;
 	for (int s = 0; s < MR_MAX_SLOTS; s++)
 	{
@@ -136,8 +156,7 @@ wake(mr_change what, Oid database)
 
 		if (i->state != MR_SLOT_RUNNING ||
 			(i->database != database && i->kind != MR_LAUNCHER) ||
-			(what == MR_CHANGE_OUTBOX && i->kind != MR_OUTBOX) ||
-			(what == MR_CHANGE_HTTP && i->kind != MR_HTTP && (served || i->kind != MR_SUPERVISOR)))
+			(kind != 0 && i->kind != kind && (served || i->kind != MR_SUPERVISOR)))
 			continue;
 		proc = BackendPidGetProc(i->pid);
 		if (proc)

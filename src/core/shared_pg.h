@@ -30,12 +30,18 @@ typedef enum mr_worker_kind
 	MR_SUPERVISOR,
 	MR_SOURCE,
 	MR_OUTBOX,
-	MR_HTTP
+	MR_HTTP,
+	MR_TASKS,					/* lane sql of a role's tasks */
+	MR_CALLS					/* lane call: providers */
 } mr_worker_kind;
 
-/* Workers of MR_HTTP, which the supervisor starts and room task has: entry point, backend_type. */
+/* Workers of room task, which the supervisor starts: entry point, backend_type. */
 #define MR_HTTP_MAIN "millrace_http_main"
 #define MR_HTTP_TYPE "millrace http"
+#define MR_TASKS_MAIN "millrace_tasks_main"
+#define MR_TASKS_TYPE "millrace tasks"
+#define MR_CALLS_MAIN "millrace_calls_main"
+#define MR_CALLS_TYPE "millrace calls"
 
 /*
  * FREE -> STARTING (its parent reserved it) -> RUNNING (its process claimed it)
@@ -78,6 +84,8 @@ typedef enum mr_change
 	MR_CHANGE_SOURCES,			/* millrace.sources, outboxes: supervisors and their workers */
 	MR_CHANGE_OUTBOX,			/* messages in an outbox: outbox workers */
 	MR_CHANGE_HTTP,				/* requests in a queue: http workers */
+	MR_CHANGE_TASKS,			/* tasks of lane sql */
+	MR_CHANGE_CALLS,			/* tasks of lane call, cancelled tasks, providers' states */
 	MR_CHANGE_MODELS,			/* aliases and models: the registry's caches */
 	MR_N_CHANGES
 } mr_change;

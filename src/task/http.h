@@ -16,7 +16,7 @@
 
 /* Options of wrapper millrace_http. */
 static const mr_option tsk_options[] = {
-	{"api", .place = MR_ON_SERVER, .words = "s3"},
+	{"api", .place = MR_ON_SERVER, .words = "s3|ollama|openai|local"},
 	{"url", .place = MR_ON_SERVER},
 	{"region", .place = MR_ON_SERVER, .fallback = "us-east-1"},
 	{"addressing", .place = MR_ON_SERVER, .words = "path|virtual", .fallback = "path"},
@@ -33,9 +33,23 @@ static const mr_option tsk_options[] = {
 	{"ssl_ca_pem", .place = MR_ON_SERVER},
 	{"ssl_ca_location", .place = MR_ON_SERVER, .superuser = true},
 	{"ssl_verify", .place = MR_ON_SERVER, .superuser = true, .words = "true|false", .fallback = "true"},
+	/* providers: ollama, openai; local has function alone */
+	{"model", .place = MR_ON_SERVER},
+	{"embedding_model", .place = MR_ON_SERVER},
+	{"stream", .place = MR_ON_SERVER, .words = "true|false", .fallback = "false"},
+	{"function", .place = MR_ON_SERVER},
+	{"requests_per_minute", .place = MR_ON_SERVER, .low = 1, .high = 1000000000},
+	{"tokens_per_minute", .place = MR_ON_SERVER, .low = 1, .high = INT64_C(1) << 50},
+	{"cost_per_minute", .place = MR_ON_SERVER},
+	{"cost_per_1k", .place = MR_ON_SERVER, .fallback = "0"},
+	{"tenant_requests_per_minute", .place = MR_ON_SERVER, .low = 1, .high = 1000000000},
+	{"tenant_tokens_per_minute", .place = MR_ON_SERVER, .low = 1, .high = INT64_C(1) << 50},
+	{"tenant_cost_per_minute", .place = MR_ON_SERVER},
 	{"access_key", .place = MR_ON_MAPPING},
 	{"secret_key", .place = MR_ON_MAPPING},
 	{"session_token", .place = MR_ON_MAPPING},
+	{"api_key", .place = MR_ON_MAPPING},
+	{"secret_file", .place = MR_ON_MAPPING},
 };
 
 #define TSK_N_OPTIONS ((int) (sizeof(tsk_options) / sizeof(tsk_options[0])))
