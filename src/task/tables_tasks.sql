@@ -199,10 +199,13 @@ DO $$ BEGIN
 	FOR leaf IN 0 .. 3 LOOP
 		EXECUTE pg_catalog.format('CREATE TABLE millrace.task_queue_%1$s PARTITION OF millrace.task_queue FOR VALUES IN (%1$s) '
 			'WITH (fillfactor = 70, autovacuum_vacuum_threshold = 1000, autovacuum_vacuum_scale_factor = 0.05)', leaf);
+		EXECUTE pg_catalog.format('COMMENT ON TABLE millrace.task_queue_%s IS ''leaf of task_queue''', leaf);
 	END LOOP;
 	FOR leaf IN 0 .. 7 LOOP
 		EXECUTE pg_catalog.format('CREATE TABLE millrace.task_done_%1$s PARTITION OF millrace.task_done FOR VALUES IN (%1$s)', leaf);
+		EXECUTE pg_catalog.format('COMMENT ON TABLE millrace.task_done_%s IS ''leaf of task_done''', leaf);
 		EXECUTE pg_catalog.format('CREATE TABLE millrace.task_attempts_%1$s PARTITION OF millrace.task_attempts FOR VALUES IN (%1$s)', leaf);
+		EXECUTE pg_catalog.format('COMMENT ON TABLE millrace.task_attempts_%s IS ''leaf of task_attempts''', leaf);
 	END LOOP;
 END $$;
 ALTER TABLE millrace.task_queue ADD PRIMARY KEY (leaf, id);
