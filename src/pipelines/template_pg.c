@@ -106,7 +106,7 @@ read_file(const char *name)
 static char *
 read_template(const char *kind)
 {
-	static const char *const parts[] = {"objects", "replay"};
+	static const char *const parts[] = {"objects", "replay", "work", "views", "traffic"};
 	char	   *text;
 
 	for (const char *p = kind; *p; p++)
@@ -120,7 +120,7 @@ read_template(const char *kind)
 		ereport(ERROR,
 				(errcode(ERRCODE_UNDEFINED_OBJECT),
 				 errmsg("pipeline kind \"%s\" does not exist", kind),
-				 errhint("This version of millrace has the kinds images and tabular.")));
+				 errhint("This version of millrace has the kinds images, tabular, answers and events.")));
 	for (int i = 0; i < (int) lengthof(parts); i++)
 	{
 		char	   *part = read_file(psprintf("%s_%s", kind, parts[i]));
@@ -391,6 +391,10 @@ millrace_drop_pipeline(PG_FUNCTION_ARGS)
 		run("SELECT millrace.drop_monitor(m.name) FROM millrace.monitors m WHERE m.name = $1",
 			1, types, values, NULL, SPI_OK_SELECT);
 	}
+	/* What a template has outside of its schema (tasks, kinds of tasks, a cache) its function before_drop() takes away. */
+	if (run("SELECT FROM pg_catalog.pg_proc WHERE pronamespace = pg_catalog.to_regnamespace(pg_catalog.quote_ident($1)) AND proname = 'before_drop' AND pronargs = 0",
+			1, types, values, NULL, SPI_OK_SELECT) > 0)
+		run(psprintf("SELECT %s.before_drop()", quote_identifier(name)), 0, NULL, NULL, NULL, SPI_OK_SELECT);
 	run_as_extension_owner("DELETE FROM millrace.pipelines WHERE name = $1", 1, types, values, NULL, SPI_OK_DELETE);
 	if (OidIsValid(get_namespace_oid(name, true)))
 		run(psprintf("DROP SCHEMA %s CASCADE", quote_identifier(name)), 0, NULL, NULL, NULL, SPI_OK_UTILITY);
