@@ -60,6 +60,7 @@ typedef struct tsk_candidate
 	pg_uuid_t	id;
 	const char *tenant;
 	int			weight;			/* tokens it is likely to take */
+	bool		more;			/* has a further provider behind this one */
 } tsk_candidate;
 
 typedef enum tsk_choice
@@ -115,6 +116,7 @@ typedef struct tsk_task
 	int			tokens_out;
 	double		cost;			/* < 0: not known */
 	bool		not_counted;	/* it never began: put back as if not claimed, due at due_at */
+	bool		moves_on;		/* nor this one: to its next provider as if not claimed, at once */
 	TimestampTz due_at;
 } tsk_task;
 

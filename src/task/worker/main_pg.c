@@ -186,8 +186,8 @@ note_health(const tsk_outcome *o, const tsk_transfer *t, int backoff_ms)
 	}
 	if (++strikes == STRIKES)
 		spare(backoff_ms);
-	if (o->fault == TSK_F_OVERLOADED && t->retry_after_s > 0)
-		wait_until = Max(wait_until, now_us() + Min(t->retry_after_s * 1000, SPARE_MAX_MS) * 1000);
+	if (o->fault == TSK_F_OVERLOADED && t->retry_after_ms > 0)
+		wait_until = Max(wait_until, now_us() + Min(t->retry_after_ms, SPARE_MAX_MS) * 1000);
 }
 
 /* What its answer means. */
@@ -203,7 +203,7 @@ judge_job(tsk_job *job, const tsk_settings *settings)
 		return;
 	if (o.again && job->attempts < settings->max_attempts)
 	{
-		int64		pause = tsk_pause_ms(job->attempts, settings->backoff_ms, pg_prng_double(&pg_global_prng_state), t->retry_after_s);
+		int64		pause = tsk_pause_ms(job->attempts, settings->backoff_ms, pg_prng_double(&pg_global_prng_state), (t->retry_after_ms + 999) / 1000);
 
 		job->again = true;
 		job->due_at = now_us() + pause * 1000;

@@ -194,6 +194,8 @@ tsk_free(tsk_net *net, tsk_transfer *public)
 	}
 	restore_signals(&before);
 	net->buffered -= (int64_t) t->t.len;
+	for (struct curl_slist *h = t->headers; h; h = h->next)
+		explicit_bzero(h->data, strlen(h->data));	/* keys among them */
 	curl_slist_free_all(t->headers);
 	free(t->t.body);
 	free(t);
@@ -211,6 +213,7 @@ tsk_start(tsk_net *net, const tsk_call *call, void *subject, char *error, size_t
 		return NULL;
 	t->net = net;
 	t->t.subject = subject;
+	t->timeout_ms = call->timeout_ms > 0 ? call->timeout_ms : net->o.timeout_ms;
 	append_to(&net->active, t);
 	for (int i = 0; i < call->n_headers + 1 && good; i++)
 	{
@@ -248,8 +251,8 @@ finish(tsk_one *t)
 
 	curl_easy_getinfo(t->easy, CURLINFO_RESPONSE_CODE, &status);
 	t->t.status = (int) status;
-	if (curl_easy_getinfo(t->easy, CURLINFO_RETRY_AFTER, &n) == CURLE_OK)
-		t->t.retry_after_s = n;
+	if (t->t.retry_after_ms == 0 && curl_easy_getinfo(t->easy, CURLINFO_RETRY_AFTER, &n) == CURLE_OK)
+		t->t.retry_after_ms = n < INT32_MAX ? n * 1000 : INT32_MAX * INT64_C(1000);
 	n = 0;
 	curl_easy_getinfo(t->easy, CURLINFO_SIZE_UPLOAD_T, &n);
 	t->t.sent = n;
@@ -262,14 +265,6 @@ finish(tsk_one *t)
 	append_to(&net->done, t);
 }
 
-static void
-finish_cut(tsk_one *t, tsk_cut cut, const char *error)
-{
-	t->t.cut = cut;
-	snprintf(t->t.error, sizeof(t->t.error), "%s", error);
-	finish(t);
-}
-
 /* Bytes of bodies that have come and gone. */
 static int64_t
 moved(const tsk_one *t)
@@ -280,22 +275,40 @@ moved(const tsk_one *t)
 	return t->received + n;
 }
 
-/* Microseconds until the first of a transfer's limits of time; says which in error if that has passed. */
+typedef enum time_limit
+{
+	CONNECT,
+	WHOLE,
+	SPEED
+} time_limit;
+
+/* Microseconds until the first of a transfer's limits of time, and which one that is. */
 static int64_t
-left_us(const tsk_one *t, int64_t now, char *error, size_t error_size)
+left_us(const tsk_one *t, int64_t now, time_limit *limit)
 {
 	const tsk_net_options *o = &t->net->o;
-	int64_t		whole = t->started + o->timeout_ms * INT64_C(1000) - now;
+	int64_t		whole = t->started + t->timeout_ms * INT64_C(1000) - now;
 	int64_t		connect = t->connected ? INT64_MAX : t->started + o->connect_timeout_ms * INT64_C(1000) - now;
 	int64_t		speed = t->connected && o->low_speed_bytes > 0 ? t->window + o->low_speed_ms * INT64_C(1000) - now : INT64_MAX;
 
-	if (connect <= 0)
-		snprintf(error, error_size, "no connection within %d ms", o->connect_timeout_ms);
-	else if (whole <= 0)
-		snprintf(error, error_size, "no whole answer within %d ms", o->timeout_ms);
+	*limit = connect < whole && connect < speed ? CONNECT : whole <= speed ? WHOLE : SPEED;
+	return *limit == CONNECT ? connect : *limit == WHOLE ? whole : speed;
+}
+
+/* Give it up for that limit. */
+static void
+finish_slow(tsk_one *t, time_limit limit)
+{
+	const tsk_net_options *o = &t->net->o;
+
+	t->t.cut = TSK_SLOW;
+	if (limit == CONNECT)
+		snprintf(t->t.error, sizeof(t->t.error), "no connection within %d ms", o->connect_timeout_ms);
+	else if (limit == WHOLE)
+		snprintf(t->t.error, sizeof(t->t.error), "no whole answer within %d ms", t->timeout_ms);
 	else
-		snprintf(error, error_size, "less than %lld bytes a second for %d ms", (long long) o->low_speed_bytes, o->low_speed_ms);
-	return connect < whole && connect < speed ? connect : whole < speed ? whole : speed;
+		snprintf(t->t.error, sizeof(t->t.error), "less than %lld bytes a second for %d ms", (long long) o->low_speed_bytes, o->low_speed_ms);
+	finish(t);
 }
 
 int
@@ -303,11 +316,11 @@ tsk_net_wait_ms(const tsk_net *net)
 {
 	int64_t		least = INT64_MAX;
 	int64_t		now = tsk_now_us(net);
-	char		error[8];
+	time_limit	limit;
 
 	for (const tsk_one *t = net->active; t; t = t->next)
 	{
-		int64_t		left = left_us(t, now, error, sizeof(error));
+		int64_t		left = left_us(t, now, &limit);
 
 		least = left < least ? left : least;
 	}
@@ -319,7 +332,7 @@ static void
 look_after(tsk_net *net)
 {
 	int64_t		now = tsk_now_us(net);
-	char		error[128];
+	time_limit	limit;
 
 	for (tsk_one *t = net->active, *next; t; t = next)
 	{
@@ -336,16 +349,16 @@ look_after(tsk_net *net)
 			t->window = now;
 			continue;
 		}
-		if (left_us(t, now, error, sizeof(error)) > 0)
+		if (left_us(t, now, &limit) > 0)
 			continue;
-		if (t->connected && t->started + net->o.timeout_ms * INT64_C(1000) > now &&
+		if (limit == SPEED &&
 			moved(t) - t->window_bytes >= net->o.low_speed_bytes * net->o.low_speed_ms / 1000)
 		{
 			t->window = now;
 			t->window_bytes = moved(t);
 		}
 		else
-			finish_cut(t, TSK_SLOW, error);
+			finish_slow(t, limit);
 	}
 }
 

@@ -54,7 +54,8 @@ typedef struct tsk_transfer
 	char		error[320];		/* if cut */
 	char	   *body;			/* of another status than 2xx its beginning only */
 	size_t		len;
-	int64_t		retry_after_s;	/* 0: the server said nothing */
+	int64_t		retry_after_ms; /* 0: the server said nothing */
+	char		content_type[128];	/* as the server has it, cut; "": it said none */
 	int64_t		duration_us;
 	int64_t		sent;			/* bytes of the request's body */
 } tsk_transfer;
@@ -67,6 +68,7 @@ typedef struct tsk_call
 	int			n_headers;
 	const void *body;			/* stays the caller's until the end; NULL: none */
 	size_t		body_len;
+	int			timeout_ms;		/* of this one; 0: as the net's */
 } tsk_call;
 
 /* NULL, with the reason in error, if that cannot be.  options' strings are copied. */

@@ -28,6 +28,7 @@ typedef struct tsk_one
 	size_t		room;			/* of body */
 	size_t		header_bytes;
 	int64_t		received;		/* of the body */
+	int			timeout_ms;
 	int64_t		started;		/* microseconds of our clock, which stands still while nobody turns */
 	int64_t		window;			/* when the average speed began to count ... */
 	int64_t		window_bytes;	/* ... and what had come and gone by then */

@@ -12,6 +12,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <strings.h>
 #include <sys/socket.h>
 
 #define MAX_HEADERS (64 << 10)	/* bytes of an answer's */
@@ -51,14 +52,39 @@ refuse(tsk_one *t, tsk_cut cut, const char *error)
 	return 0;
 }
 
+/* Value of a header line if it has this name (in lower case, with its colon), without blanks around it; false: it has not. */
+static bool
+header_value(const char *line, size_t len, const char *name, char *to, size_t room)
+{
+	size_t		n = strlen(name);
+
+	if (len < n || strncasecmp(line, name, n) != 0)
+		return false;
+	for (line += n, len -= n; len > 0 && (*line == ' ' || *line == '\t'); line++)
+		len--;
+	while (len > 0 && strchr("\r\n \t", line[len - 1]))
+		len--;
+	if (len >= room)
+		len = room - 1;
+	memcpy(to, line, len);
+	to[len] = '\0';
+	return true;
+}
+
 static size_t
 take_header(char *data, size_t size, size_t n, void *arg)
 {
 	tsk_one    *t = arg;
+	char		ms[16];			/* no more digits than a number has room for */
 
 	t->header_bytes += size * n;
 	if (t->header_bytes > MAX_HEADERS)
 		return refuse(t, TSK_NO_HTTP, "the answer's headers are larger than 64 kB");
+	/* OpenAI's own form; libcurl knows the standard's two. */
+	if (header_value(data, size * n, "retry-after-ms:", ms, sizeof(ms)) && strspn(ms, "0123456789.") == strlen(ms))
+		t->t.retry_after_ms = strtoll(ms, NULL, 10);
+	else
+		(void) header_value(data, size * n, "content-type:", t->t.content_type, sizeof(t->t.content_type));
 	return size * n;
 }
 
