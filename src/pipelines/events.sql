@@ -172,10 +172,10 @@ BEGIN
 	INSERT INTO @schema@.topics AS t (topic, description) SELECT j.key, j.value FROM jsonb_each_text(topics) j
 	ON CONFLICT (topic) DO UPDATE SET description = excluded.description, embedding = NULL WHERE t.description <> excluded.description;
 	IF NOT EXISTS (SELECT FROM millrace.task_kinds k WHERE k.kind = @schema_literal@ || '.work') THEN
-		PERFORM millrace.create_task_kind(@schema_literal@ || '.work', 'sql', @schema_literal@ || '.work',
-			jsonb_build_object('deliver', format('%I.%I', @schema_literal@, 'deliver_work')));
-		PERFORM millrace.create_task_kind(@schema_literal@ || '.sentiment_analysis', 'llm',
-			'Is the mood of this text positive or negative? Answer with one of these two words and nothing else.' || E'\n\n{{text}}', '{}');
+		PERFORM millrace.create_task_kind(@schema_literal@ || '.work', 'sql',
+			jsonb_build_object('function', format('%I.%I', @schema_literal@, 'work'), 'deliver', format('%I.%I', @schema_literal@, 'deliver_work')));
+		PERFORM millrace.create_task_kind(@schema_literal@ || '.sentiment_analysis', 'llm', jsonb_build_object('prompt',
+			'Is the mood of this text positive or negative? Answer with one of these two words and nothing else.' || E'\n\n{{text}}'));
 	END IF;
 	PERFORM millrace.create_cache(@schema_literal@, '{"similarity": 0.8, "ttl_s": 3600}'::jsonb || @schema@.option('cache', '{}'));
 END $$;
@@ -261,7 +261,7 @@ CREATE OR REPLACE FUNCTION @schema@.add_type(type text, prompt text DEFAULT NULL
 			IF EXISTS (SELECT FROM millrace.task_kinds k WHERE k.kind = @schema_literal@ || '.' || add_type.type) THEN
 				PERFORM millrace.drop_task_kind(@schema_literal@ || '.' || type);
 			END IF;
-			PERFORM millrace.create_task_kind(@schema_literal@ || '.' || type, 'llm', prompt, '{}');
+			PERFORM millrace.create_task_kind(@schema_literal@ || '.' || type, 'llm', jsonb_build_object('prompt', prompt));
 		END IF;
 		INSERT INTO @schema@.types AS t (type, kind, condition, options, cached, prompt_version)
 		VALUES (add_type.type, COALESCE(add_type.kind, @schema_literal@ || '.' || add_type.type), add_type.condition, add_type.options, add_type.cached,

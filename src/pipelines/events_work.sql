@@ -59,27 +59,28 @@ CREATE OR REPLACE FUNCTION @schema@.keywords_of(ids bigint[], texts text[], lang
 COMMENT ON FUNCTION @schema@.keywords_of(bigint[], text[], text[]) IS 'the five best key phrases of each text';
 
 -- The types that need no server, for a batch of events: texts are embedded once, all together.
-CREATE OR REPLACE FUNCTION @schema@.analyse(ids bigint[], types text[]) RETURNS bigint
+CREATE OR REPLACE FUNCTION @schema@.compute(ids bigint[], types text[]) RETURNS bigint
 	LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
 	AS $$
 DECLARE
 	started timestamptz := clock_timestamp();
 	by_provider boolean := @schema@.option('provider') IS NOT NULL;
-	classifier text := @schema@.option('classifier', '"sentiment"') #>> '{}';
-	min_similarity real := @schema@.option('min_similarity', '0.1');
-	encoder text;
-	found @schema@.results[];
+	classifier_ref text := @schema@.option('classifier', '"sentiment"') #>> '{}';
+	min_similarity real := @schema@.option('min_similarity', '0.15');
+	encoder_ref text;
+	outcome @schema@.results[];
+	each_ms real;
 	n bigint;
 BEGIN
 	IF types && '{sentiment_analysis,topic,embedding}' THEN
-		encoder := millrace.resolve_model(@schema@.option('encoder') #>> '{}', 'encoder');
+		encoder_ref := millrace.resolve_model(@schema@.option('encoder') #>> '{}', 'encoder');
 	END IF;
 	IF 'sentiment_analysis' = ANY (types) THEN
-		classifier := millrace.resolve_model(classifier, 'classifier');
+		classifier_ref := millrace.resolve_model(classifier_ref, 'classifier');
 	END IF;
 	IF 'topic' = ANY (types) THEN
-		UPDATE @schema@.topics t SET embedding = @extschema@.embed(t.description, analyse.encoder), encoder = analyse.encoder
-		WHERE t.encoder IS DISTINCT FROM analyse.encoder OR t.embedding IS NULL;
+		UPDATE @schema@.topics t SET embedding = @extschema@.embed(t.description, encoder_ref), encoder = encoder_ref
+		WHERE t.encoder IS DISTINCT FROM encoder_ref OR t.embedding IS NULL;
 	END IF;
 	WITH event AS MATERIALIZED (
 		SELECT e.event_id, e.text, s.language, @schema@.is_foreign(s.language, s.language_confidence, s.words) AS is_foreign
@@ -89,42 +90,42 @@ BEGIN
 			array_agg(e.language ORDER BY e.event_id) AS languages
 		FROM event e
 	), vector AS MATERIALIZED (
-		SELECT v.event_id, v.embedding FROM batch b, LATERAL ROWS FROM (unnest(b.ids), @extschema@.embed(b.texts, encoder)) v(event_id, embedding)
+		SELECT v.event_id, v.embedding FROM batch b, LATERAL ROWS FROM (unnest(b.ids), @extschema@.embed(b.texts, encoder_ref)) v(event_id, embedding)
 	), result AS (
-		SELECT e.event_id, 'sentiment_analysis' AS type, classifier AS model,
+		SELECT e.event_id, 'sentiment_analysis' AS type, classifier_ref AS model,
 			jsonb_build_object('label', c.label, 'confidence', round(c.confidence::numeric, 4), 'language', COALESCE(e.language, 'en')) AS result
-		FROM event e JOIN vector v USING (event_id), LATERAL @extschema@.classify(v.embedding, classifier) c
+		FROM event e JOIN vector v USING (event_id), LATERAL @extschema@.classify(v.embedding, classifier_ref) c
 		WHERE 'sentiment_analysis' = ANY (types) AND NOT e.is_foreign
 		UNION ALL
 		SELECT e.event_id, 'sentiment_analysis', NULL, jsonb_build_object('label', 'unsupported_language', 'language', e.language)
 		FROM event e WHERE 'sentiment_analysis' = ANY (types) AND e.is_foreign AND NOT by_provider
 		UNION ALL
-		SELECT v.event_id, 'topic', encoder,
+		SELECT v.event_id, 'topic', encoder_ref,
 			jsonb_build_object('topic', CASE WHEN t.similarity >= min_similarity THEN t.topic ELSE 'other' END, 'similarity', round(t.similarity::numeric, 3), 'scores', t.scores)
 		FROM vector v, LATERAL (
 			SELECT (array_agg(s.topic ORDER BY s.similarity DESC))[1] AS topic, max(s.similarity) AS similarity, jsonb_object_agg(s.topic, round(s.similarity::numeric, 3)) AS scores
 			FROM (SELECT p.topic, @extschema@.cosine_similarity(v.embedding, p.embedding) AS similarity FROM @schema@.topics p) s) t
 		WHERE 'topic' = ANY (types)
 		UNION ALL
-		SELECT v.event_id, 'embedding', encoder, jsonb_build_object('dimensions', cardinality(v.embedding)) FROM vector v WHERE 'embedding' = ANY (types)
+		SELECT v.event_id, 'embedding', encoder_ref, jsonb_build_object('dimensions', cardinality(v.embedding)) FROM vector v WHERE 'embedding' = ANY (types)
 		UNION ALL
 		SELECT k.event_id, 'keywords', NULL, k.result FROM batch b, LATERAL @schema@.keywords_of(b.ids, b.texts, b.languages) k WHERE 'keywords' = ANY (types)
 	), stored AS (
 		INSERT INTO @schema@.embeddings AS o (event_id, embedding, model)
-		SELECT v.event_id, v.embedding, encoder FROM vector v WHERE 'embedding' = ANY (types)
+		SELECT v.event_id, v.embedding, encoder_ref FROM vector v WHERE 'embedding' = ANY (types)
 		ON CONFLICT (event_id) DO UPDATE SET embedding = excluded.embedding, model = excluded.model
 	)
-	SELECT array_agg(ROW (r.event_id, r.type, r.result, 'local', r.model, NULL, NULL, NULL, NULL, NULL, NULL, NULL)::@schema@.results) INTO found FROM result r;
+	SELECT array_agg(ROW (r.event_id, r.type, r.result, 'local', r.model, NULL, NULL, NULL, NULL, NULL, NULL, NULL)::@schema@.results) INTO outcome FROM result r;
 
-	INSERT INTO @schema@.results (event_id, type, result, origin, model, took_ms)
-	SELECT r.event_id, r.type, r.result, r.origin, r.model, 1000 * EXTRACT(epoch FROM clock_timestamp() - started) / cardinality(found)
-	FROM unnest(found) r
+	each_ms := 1000 * EXTRACT(epoch FROM clock_timestamp() - started) / cardinality(outcome);
+	INSERT INTO @schema@.results AS o (event_id, type, result, origin, model, took_ms)
+	SELECT r.event_id, r.type, r.result, r.origin, r.model, each_ms FROM unnest(outcome) r
 	ON CONFLICT DO NOTHING;
 	GET DIAGNOSTICS n = ROW_COUNT;
 	RETURN n;
 END $$;
-COMMENT ON FUNCTION @schema@.analyse(bigint[], text[]) IS 'does the types that need no server for a batch of events, in one pass; returns how many results were new';
-REVOKE EXECUTE ON FUNCTION @schema@.analyse(bigint[], text[]) FROM PUBLIC;
+COMMENT ON FUNCTION @schema@.compute(bigint[], text[]) IS 'does the types that need no server for a batch of events, in one pass; returns how many results were new';
+REVOKE EXECUTE ON FUNCTION @schema@.compute(bigint[], text[]) FROM PUBLIC;
 
 -- Errors of the surroundings are the lane's, which tries again; others are the event's own.
 CREATE OR REPLACE FUNCTION @schema@.is_own_fault(sqlstate text) RETURNS boolean
@@ -142,7 +143,7 @@ COMMENT ON FUNCTION @schema@.fail(bigint, text, text, text) IS 'notes a failure'
 REVOKE EXECUTE ON FUNCTION @schema@.fail(bigint, text, text, text) FROM PUBLIC;
 
 -- One event that cannot be done must not cost the batch it came with: then each is done on its own.
-CREATE OR REPLACE FUNCTION @schema@.analyse_safely(ids bigint[], types text[]) RETURNS void
+CREATE OR REPLACE FUNCTION @schema@.compute_safely(ids bigint[], types text[]) RETURNS void
 	LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
 	AS $$
 DECLARE
@@ -150,25 +151,25 @@ DECLARE
 	id bigint;
 	one text;
 BEGIN
-	PERFORM @schema@.analyse(ids, types);
+	PERFORM @schema@.compute(ids, types);
 EXCEPTION WHEN OTHERS THEN
 	IF NOT @schema@.is_own_fault(SQLSTATE) THEN
 		RAISE;
 	END IF;
 	IF cardinality(types) > 1 THEN
 		FOREACH one IN ARRAY types LOOP
-			PERFORM @schema@.analyse_safely(ids, ARRAY[one]);
+			PERFORM @schema@.compute_safely(ids, ARRAY[one]);
 		END LOOP;
 	ELSIF cardinality(ids) > 1 THEN
 		FOREACH id IN ARRAY ids LOOP
-			PERFORM @schema@.analyse_safely(ARRAY[id], types);
+			PERFORM @schema@.compute_safely(ARRAY[id], types);
 		END LOOP;
 	ELSE
 		PERFORM @schema@.fail(ids[1], types[1], SQLSTATE, SQLERRM);
 	END IF;
 END $$;
-COMMENT ON FUNCTION @schema@.analyse_safely(bigint[], text[]) IS 'analyse(); what cannot be done becomes a row of failures';
-REVOKE EXECUTE ON FUNCTION @schema@.analyse_safely(bigint[], text[]) FROM PUBLIC;
+COMMENT ON FUNCTION @schema@.compute_safely(bigint[], text[]) IS 'compute(); what cannot be done becomes a row of failures';
+REVOKE EXECUTE ON FUNCTION @schema@.compute_safely(bigint[], text[]) FROM PUBLIC;
 
 -- A type that needs a provider: answered from the cache, or a task of its own.
 CREATE OR REPLACE FUNCTION @schema@.ask(ids bigint[], type text) RETURNS void
@@ -218,7 +219,7 @@ DECLARE
 BEGIN
 	DELETE FROM @schema@.failures f WHERE f.event_id = ANY (ids) AND f.type = ANY (types);
 	IF here <> '{}' THEN
-		PERFORM @schema@.analyse_safely(ids, here);
+		PERFORM @schema@.compute_safely(ids, here);
 	END IF;
 	FOREACH one IN ARRAY types LOOP
 		IF one <> ALL (here) THEN
@@ -260,8 +261,8 @@ CREATE OR REPLACE FUNCTION @schema@.read_answer(type text, result jsonb) RETURNS
 COMMENT ON FUNCTION @schema@.read_answer(text, jsonb) IS 'a type''s result out of what its task came to';
 
 CREATE OR REPLACE FUNCTION @schema@.deliver(ids uuid[], tags text[], states text[], results jsonb[], errors jsonb[]) RETURNS void
-	LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
-	AS $$ BEGIN
+	LANGUAGE sql SET search_path = pg_catalog, pg_temp
+	AS $$
 		WITH ended AS (
 			SELECT d.id, split_part(d.tag, ':', 1)::bigint AS event_id, split_part(d.tag, ':', 2) AS type, d.state, d.result, d.error
 			FROM unnest(ids, tags, states, results, errors) d(id, tag, state, result, error)
@@ -279,9 +280,9 @@ CREATE OR REPLACE FUNCTION @schema@.deliver(ids uuid[], tags text[], states text
 			RETURNING r.event_id, r.type, r.result, r.model, r.cost
 		)
 		SELECT count(millrace.cache_put(@schema_literal@, e.text, jsonb_build_object('result', f.result, 'model', f.model, 'cost', f.cost), e.tenant, '',
-			format('%s:%s', t.type, t.prompt_version), @schema_literal@)) INTO found
-		FROM found f JOIN @schema@.types t ON t.type = f.type AND t.cached JOIN @schema@.events e ON e.event_id = f.event_id;
-	END $$;
+			format('%s:%s', t.type, t.prompt_version), @schema_literal@))
+		FROM found f JOIN @schema@.types t ON t.type = f.type AND t.cached JOIN @schema@.events e ON e.event_id = f.event_id
+	$$;
 COMMENT ON FUNCTION @schema@.deliver(uuid[], text[], text[], jsonb[], jsonb[]) IS 'told how tasks of providers ended: results, which the cache keeps, or failures';
 REVOKE EXECUTE ON FUNCTION @schema@.deliver(uuid[], text[], text[], jsonb[], jsonb[]) FROM PUBLIC;
 
