@@ -180,7 +180,7 @@ CREATE OR REPLACE PROCEDURE @schema@.drive_traffic(run bigint, the_way text, at_
 	AS $$
 DECLARE
 	began timestamptz := pg_catalog.clock_timestamp();
-	asked_at timestamptz;
+	asking_at timestamptz;
 	next_n int := 1;
 	next_due double precision;
 	waiting int;
@@ -192,11 +192,11 @@ BEGIN
 		EXIT WHEN pg_catalog.clock_timestamp() >= give_up OR (next_due IS NULL AND waiting = 0);
 		IF next_due <= EXTRACT(epoch FROM pg_catalog.clock_timestamp() - began) AND waiting < at_once THEN
 			COMMIT;
-			asked_at := pg_catalog.clock_timestamp();
+			asking_at := pg_catalog.clock_timestamp();
 			IF the_way = 'asynchronous' THEN
 				PERFORM @schema@.traffic_ask(run, next_n, tenant);
 				COMMIT;
-				UPDATE @schema@.traffic_requests t SET perceived_ms = 1000 * EXTRACT(epoch FROM pg_catalog.clock_timestamp() - drive_traffic.asked_at),
+				UPDATE @schema@.traffic_requests t SET perceived_ms = 1000 * EXTRACT(epoch FROM pg_catalog.clock_timestamp() - asking_at),
 					next_poll_at = pg_catalog.clock_timestamp() + poll_ms * interval '1 ms'
 				WHERE t.run_id = run AND t.way = the_way AND t.n = next_n;
 			ELSE
