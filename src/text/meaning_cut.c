@@ -384,12 +384,15 @@ look_around(txt_mwords *q, bool title)
 		q->negations += w->negation;
 		w->hard = !w->number && !w->negation &&
 			((w->name && kind != TXT_WORD_UNKNOWN) || (kind == TXT_WORD_FRAMING && !(after && after->entry->framed)));
-		w->in_series = before && txt_listed("and or vs versus between than", before);
+		w->in_series = before && txt_listed("and or vs versus", before);
 		if (w->entry->way != TXT_WAY_NONE && !w->hard)
 			way = w->entry->way;
 		else if (kind == TXT_WORD_UNKNOWN || w->number || w->hard)
-			w->way = before && w->joined && way == TXT_WAY_NONE && (before->entry->kind == TXT_WORD_UNKNOWN || before->number) ? before->way : way,
-				way = TXT_WAY_NONE;
+		{
+			/* both words of New York */
+			w->way = way == TXT_WAY_NONE && before && w->joined && w->name && before->name ? before->way : way;
+			way = TXT_WAY_NONE;
+		}
 		else if (!txt_listed("a an the this that these those my your our their its his her any some all every each", w))
 			way = TXT_WAY_NONE;
 	}
