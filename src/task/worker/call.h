@@ -7,7 +7,6 @@
  *	call_look_pg.c		what the tables say while calls run: paused providers, cancelled tasks
  *	call_claim_pg.c		which tasks may begin: slots, limits, breakers
  *	call_start_pg.c		a task becomes a request and begins
- *	call_payload_pg.c	its payload as a dialect wants it
  *	call_judge_pg.c		what its answer comes to
  *	call_result_pg.c	the result of a good one, as jsonb
  *	call_settings_pg.c	the foreign server
@@ -39,6 +38,14 @@ typedef struct tsk_link
 	int			calls;			/* begun, and not freed */
 	bool		old;
 } tsk_link;
+
+/* A task of which a claim has been told that it may be taken. */
+typedef struct tsk_admitted
+{
+	pg_uuid_t	id;
+	bool		moves_on;		/* to its next provider: it was not admitted here */
+	tsk_pass	pass;
+} tsk_admitted;
 
 /* A foreign server that tasks of ours go to: subject of its queue.  Lives as long as the process. */
 typedef struct tsk_provider
@@ -74,8 +81,8 @@ typedef struct tsk_provider
 	bool		barred;			/* nothing may be taken now */
 	bool		unwell;			/* its breaker is not closed */
 	int			n_passed;		/* candidates that must wait for it */
-	int			n_moving;		/* taken to go to their next provider */
-	pg_uuid_t	moving[TSK_MAX_CONCURRENCY];
+	int			n_admitted;
+	tsk_admitted admitted[TSK_MAX_CONCURRENCY];
 } tsk_provider;
 
 /* A claimed task on its way: its subject. */
@@ -85,13 +92,14 @@ typedef struct tsk_errand
 	tsk_provider *provider;
 	tsk_link   *link;			/* of transfer */
 	tsk_transfer *transfer;
-	Oid			server;			/* that limits.h counts it under; InvalidOid: it does not */
-	TimestampTz admitted_at;
+	bool		admitted;		/* pass is valid */
+	tsk_pass	pass;
 	tsk_dialect_request request;	/* malloc'd; body of the transfer */
 	bool		cut_short;		/* its limit of time is its own, not its provider's */
 } tsk_errand;
 
 /* call_main_pg.c */
+extern dlist_head tsk_claimed;	/* tasks not begun yet */
 extern dlist_head tsk_running;	/* tasks with a transfer */
 extern dlist_head tsk_finished; /* tasks to be ended */
 extern int	tsk_n_running;
@@ -107,7 +115,6 @@ extern int	tsk_providers(tsk_provider ***out); /* as of the last look */
 /* call_claim_pg.c */
 extern bool tsk_claim_tasks(tsk_lane *lane, tsk_provider *provider);	/* and start them; false: there was none */
 extern TimestampTz tsk_next_claim(const tsk_lane *lane, const tsk_provider *provider);	/* when it is worth asking again, by tsk_now(); DT_NOEND: when something changes */
-extern bool tsk_admit_late(tsk_errand *errand); /* its admission is too old: again; false: not now, at task->due_at */
 extern void tsk_give_back(tsk_errand *errand, int used, tsk_health health, bool slow_down);	/* its admission is over */
 
 /* call_settings_pg.c; in a transaction */
@@ -118,9 +125,6 @@ extern void tsk_load_provider(tsk_provider *provider);
 /* call_start_pg.c */
 extern void tsk_start_errand(tsk_errand *errand);	/* begun, or finished at once */
 extern void tsk_fail_errand(tsk_errand *errand, const char *sqlstate, const char *error);
-
-/* call_payload_pg.c; ERROR 22023 if it cannot be */
-extern char *tsk_payload_json(const tsk_errand *errand, int *len);	/* UTF-8, in the current context */
 
 /* call_judge_pg.c */
 extern void tsk_judge_errand(const tsk_lane *lane, tsk_errand *errand);

@@ -2,9 +2,9 @@
  * call_claim_pg.c
  *	  Which tasks of a provider may begin now, and beginning them.
  *
- * A task begins when the pool has a slot and limits.h admits it.  A call that
- * was admitted is to begin within a second; where the commit of the claim took
- * longer it is admitted anew, or put back as if nobody had claimed it.
+ * A task begins when the pool has a slot and limits.h admits it.  Where the
+ * commit of the claim took too long for its admission, it is put back as if
+ * nobody had claimed it (call_start_pg.c).
  *
  * While a provider's breaker is not closed, tasks that have a further provider
  * go there at once; their attempt does not count.  Others wait until it is
@@ -26,7 +26,6 @@
 
 #define LOOK_MS 1000			/* for new tasks, even if nobody rang */
 #define PACE_MS 10				/* between claims, unless a quarter of what may run is free */
-#define BEGIN_WITHIN_MS 1000	/* of the admission */
 #define MAX_PASSED 1000			/* tasks that wait for a breaker, passed at one look */
 
 /* Called by the claim for each task in turn; throws nothing. */
@@ -34,14 +33,18 @@ static tsk_choice
 admit(void *subject, const tsk_candidate *candidate, TimestampTz *until)
 {
 	tsk_provider *p = subject;
+	tsk_admitted *a = &p->admitted[p->n_admitted];
 
-	if (p->barred)
+	if (p->barred || p->n_admitted == lengthof(p->admitted))
 		return TSK_STOP;
 	if (!OidIsValid(p->server))
 		return TSK_TAKE;		/* to be told why */
-	switch (tsk_limits_admit(p->server, &p->limits, candidate->tenant, candidate->weight, until))
+	a->id = candidate->id;
+	a->moves_on = false;
+	switch (tsk_limits_admit(p->server, &p->limits, candidate->tenant, candidate->weight, &a->pass, until))
 	{
 		case TSK_ADMITTED:
+			p->n_admitted++;
 			return TSK_TAKE;
 		case TSK_TENANT_FULL:
 			return TSK_DEFER;
@@ -51,12 +54,11 @@ admit(void *subject, const tsk_candidate *candidate, TimestampTz *until)
 	p->closed_until = *until;
 	if (!p->unwell)
 		return TSK_STOP;
-	if (candidate->more && p->n_moving < TSK_MAX_CONCURRENCY)
-	{
-		p->moving[p->n_moving++] = candidate->id;
-		return TSK_TAKE;
-	}
-	return candidate->more || ++p->n_passed > MAX_PASSED ? TSK_STOP : TSK_DEFER;
+	if (!candidate->more)
+		return ++p->n_passed > MAX_PASSED ? TSK_STOP : TSK_DEFER;
+	a->moves_on = true;
+	p->n_admitted++;
+	return TSK_TAKE;
 }
 
 /* Is its breaker open, or about to find out? */
@@ -92,35 +94,44 @@ worth_asking(const tsk_lane *lane, const tsk_provider *p, uint64 rung, Timestamp
 	return now - p->looked >= PACE_MS * INT64CONST(1000) || most * 4 >= Min(lane->slots, p->limits.concurrency);
 }
 
-static bool
-is_moving(const tsk_provider *p, const tsk_task *task)
+/* What was said of it; NULL: its provider is not to be used. */
+static tsk_admitted *
+find_admitted(tsk_provider *p, const tsk_task *task)
 {
-	for (int i = 0; i < p->n_moving; i++)
-		if (memcmp(&p->moving[i], &task->id, sizeof(task->id)) == 0)
-			return true;
-	return false;
+	for (int i = 0; i < p->n_admitted; i++)
+		if (memcmp(&p->admitted[i].id, &task->id, sizeof(task->id)) == 0)
+			return &p->admitted[i];
+	return NULL;
 }
 
 /* A task just claimed begins. */
 static void
-begin_task(tsk_provider *p, tsk_task *task, Oid server, TimestampTz admitted_at)
+begin_task(tsk_provider *p, tsk_task *task)
 {
 	tsk_errand *errand = MemoryContextAllocZero(task->cxt, sizeof(*errand));
+	tsk_admitted *a = find_admitted(p, task);
 
 	errand->task = task;
 	errand->provider = p;
 	task->subject = errand;
 	task->tokens_in = task->tokens_out = -1;
 	task->cost = -1;
-	if (is_moving(p, task))
+	if (a)
 	{
-		task->moves_on = true;
-		tsk_finish_errand(errand);
-		return;
+		task->moves_on = a->moves_on;
+		errand->admitted = !a->moves_on;
+		errand->pass = a->pass;
 	}
-	errand->server = server;
-	errand->admitted_at = admitted_at;
-	tsk_start_errand(errand);
+	if (task->lease == 0)
+	{
+		/* Somebody else had it first. */
+		tsk_give_back(errand, 0, TSK_NOT_BEGUN, false);
+		tsk_drop_task(task);
+	}
+	else if (task->moves_on)
+		tsk_finish_errand(errand);
+	else
+		tsk_start_errand(errand);
 }
 
 bool
@@ -129,28 +140,27 @@ tsk_claim_tasks(tsk_lane *lane, tsk_provider *p)
 	uint64		rung = mr_change_count(MR_CHANGE_CALLS, MyDatabaseId);
 	TimestampTz now = tsk_now();
 	TimestampTz begun = GetCurrentTimestamp();
-	dlist_head	tasks = DLIST_STATIC_INIT(tasks);
 	int			most = room(lane, p);
-	Oid			server = p->server;
-	int			n;
 
 	if (!worth_asking(lane, p, rung, now))
 		return false;
+	if (OidIsValid(p->server) && !tsk_limits_known(p->server))
+		tsk_limits_learn(p->server, p->queue->name, &p->limits);
 	/* Even where nothing may begin the claim ends tasks that were cancelled. */
 	p->unwell = is_unwell(p);
 	p->barred = most == 0 || (p->closed_until > now && !p->unwell);
-	p->n_moving = p->n_passed = 0;
-	n = tsk_take_tasks(lane, p->queue, Max(most, 1), admit, p, &tasks);
+	p->n_admitted = p->n_passed = 0;
+	(void) tsk_take_tasks(lane, p->queue, Max(most, 1), admit, p, &tsk_claimed);
 	tsk_forgive_links(GetCurrentTimestamp() - begun);
 	p->looked = now;
 	p->heard = rung;
 	p->more = tsk_more_tasks(p->queue);
-	if (n == 0)
+	if (dlist_is_empty(&tsk_claimed))
 		return false;
 	MR_FAILPOINT("call.claimed");
 	tsk_refresh_providers();	/* what was altered before the claim holds for it */
-	while (!dlist_is_empty(&tasks))
-		begin_task(p, dlist_container(tsk_task, node, dlist_pop_head_node(&tasks)), server, begun);
+	while (!dlist_is_empty(&tsk_claimed))
+		begin_task(p, dlist_container(tsk_task, node, dlist_pop_head_node(&tsk_claimed)));
 	MR_FAILPOINT("call.started");
 	return true;
 }
@@ -163,31 +173,12 @@ tsk_next_claim(const tsk_lane *lane, const tsk_provider *p)
 	return room(lane, p) == 0 ? DT_NOEND : p->unwell ? next : Max(next, p->closed_until);
 }
 
-bool
-tsk_admit_late(tsk_errand *errand)
-{
-	tsk_provider *p = errand->provider;
-	tsk_task   *task = errand->task;
-	TimestampTz now = GetCurrentTimestamp();
-
-	if (errand->server == p->server && now - errand->admitted_at <= BEGIN_WITHIN_MS * INT64CONST(1000))
-		return true;
-	tsk_give_back(errand, 0, TSK_UNKNOWN, false);
-	if (tsk_limits_admit(p->server, &p->limits, task->tenant, task->weight, &task->due_at) != TSK_ADMITTED)
-		return false;
-	errand->server = p->server;
-	errand->admitted_at = now;
-	return true;
-}
-
 void
 tsk_give_back(tsk_errand *errand, int used, tsk_health health, bool slow_down)
 {
-	tsk_provider *p = errand->provider;
-
-	if (!OidIsValid(errand->server))
+	if (!errand->admitted)
 		return;
-	tsk_limits_done(errand->server, &p->limits, errand->task->tenant, errand->task->weight, used, health, slow_down);
-	errand->server = InvalidOid;
-	p->closed_until = 0;		/* there is room for another, perhaps */
+	tsk_limits_done(&errand->pass, used, health, slow_down);
+	errand->admitted = false;
+	errand->provider->closed_until = 0; /* there is room for another, perhaps */
 }

@@ -27,17 +27,16 @@
 
 #define MALFORMED "22032"		/* invalid_json_text */
 
-/* A provider's words as this database has them, without its own key. */
+/* A provider's words as this database has them, without its own keys. */
 static char *
 plain_words(const tsk_provider *p, const char *words)
 {
-	size_t		key_len = p->api_key ? strlen(p->api_key) : 0;
-	char	   *copy;
+	const char *const secrets[] = {p->api_key, p->store.secret_key, p->store.session_token};
+	char	   *copy = GetDatabaseEncoding() == PG_UTF8 && pg_verify_mbstr(PG_UTF8, words, (int) strlen(words), true) ? pstrdup(words) : mr_plain(words);
 
-	copy = GetDatabaseEncoding() == PG_UTF8 && pg_verify_mbstr(PG_UTF8, words, (int) strlen(words), true) ? pstrdup(words) : mr_plain(words);
-	if (key_len > 0)
-		for (char *at = copy; (at = strstr(at, p->api_key)) != NULL;)
-			memset(at, '*', key_len);
+	for (int i = 0; i < (int) lengthof(secrets); i++)
+		if (secrets[i])
+			tsk_dialect_blot(copy, strlen(copy), secrets[i]);
 	return copy;
 }
 
@@ -73,9 +72,9 @@ read_answer(tsk_errand *errand)
 	tsk_dialect_answer answer = {0};
 	mr_status	st;
 
-	if (tsk_dialect_read(errand->provider->api, vectors ? TSK_ASK_VECTORS : TSK_ASK_TEXT, t->body ? t->body : "", t->len, &env, &answer, &st) != MR_OK)
+	if (tsk_dialect_read(&errand->request, t->body ? t->body : "", t->len, &env, &answer, &st) != MR_OK)
 	{
-		if (st.code != MR_INVALID)
+		if (st.code == MR_NOMEM || st.code == MR_CANCELED)
 			mr_pg_raise(&st);
 		fail(errand, MALFORMED, psprintf("malformed answer: %s", st.message));
 		return;
@@ -142,8 +141,8 @@ tell_limits(const tsk_lane *lane, tsk_errand *errand)
 	const tsk_policy *policy = task->ok ? NULL : tsk_policy_of(lane, task->status, task->sqlstate);
 	int64		most_us = policy ? (int64) (policy->max_s * 1e6) : 0;
 
-	if (OidIsValid(errand->server) && task->retry_after_us > 0 && (task->status == 429 || task->status == 503))
-		tsk_limits_hold(errand->server, tsk_now() + Min(task->retry_after_us, most_us));
+	if (errand->admitted && task->retry_after_us > 0 && (task->status == 429 || task->status == 503))
+		tsk_limits_hold(errand->pass.provider, tsk_now() + Min(task->retry_after_us, most_us));
 	tsk_give_back(errand, used_tokens(errand), health_of(errand, policy), policy && policy->slow_down);
 }
 

@@ -155,7 +155,7 @@ push_base64(JsonbParseState **state, const tsk_transfer *t)
 {
 	int			room = pg_b64_enc_len((int) t->len);
 	char	   *to = MemoryContextAllocHuge(CurrentMemoryContext, (Size) room + 1);
-	int			n = pg_b64_encode(t->body, (int) t->len, to, room);
+	int			n = pg_b64_encode((const void *) t->body, (int) t->len, to, room);
 
 	if (n < 0)
 		elog(ERROR, "no room for base64");

@@ -13,8 +13,11 @@
 
 #include "task/worker/call.h"
 
+#include <time.h>
+
 #include "mb/pg_wchar.h"
 #include "utils/builtins.h"
+#include "utils/fmgrprotos.h"
 #include "utils/memutils.h"
 
 #include "core/core_pg.h"
@@ -43,7 +46,17 @@ tsk_fail_errand(tsk_errand *errand, const char *sqlstate, const char *error)
 	task->ok = false;
 	strlcpy(task->sqlstate, sqlstate, sizeof(task->sqlstate));
 	task->error = MemoryContextStrdup(task->cxt, error);
-	tsk_give_back(errand, 0, TSK_UNKNOWN, false);
+	tsk_give_back(errand, 0, TSK_NOT_BEGUN, false);
+	tsk_finish_errand(errand);
+}
+
+/* It was admitted too long ago, or to a server that has been altered since. */
+static void
+put_back(tsk_errand *errand)
+{
+	tsk_give_back(errand, 0, TSK_NOT_BEGUN, false);
+	errand->task->not_counted = true;
+	errand->task->due_at = tsk_now();
 	tsk_finish_errand(errand);
 }
 
@@ -72,6 +85,49 @@ add_usual_headers(const tsk_errand *errand, outgoing *out)
 	add_header(out, out->key);
 }
 
+/* A task's payload in UTF-8. */
+static char *
+payload_json(Jsonb *payload, size_t *len)
+{
+	StringInfoData out;
+	char	   *json;
+
+	initStringInfo(&out);
+	(void) JsonbToCString(&out, &payload->root, VARSIZE(payload));
+	json = pg_server_to_any(out.data, out.len, PG_UTF8);
+	*len = json == out.data ? (size_t) out.len : strlen(json);
+	return json;
+}
+
+static void
+ask_model(tsk_errand *errand, outgoing *out)
+{
+	const tsk_provider *p = errand->provider;
+	const tsk_task *task = errand->task;
+	bool		vectors = strcmp(task->base, "embed") == 0;
+	tsk_dialect dialect = {.api = p->api,.ask = vectors ? TSK_ASK_VECTORS : TSK_ASK_TEXT,.url = p->store.url,
+	.model = vectors && p->embedding_model ? p->embedding_model : p->model,.stream = p->stream};
+	mr_env		env = mr_pg_env(CurrentMemoryContext);
+	mr_status	st;
+	size_t		len;
+	char	   *payload = payload_json(task->payload, &len);
+
+	if (p->stores)
+		ereport(ERROR,
+				(errcode(ERRCODE_WRONG_OBJECT_TYPE),
+				 errmsg("server \"%s\" has api s3, where objects are fetched and nothing is asked", p->queue->name)));
+	if (task->prompt)
+		dialect.prompt = pg_server_to_any(task->prompt, (int) strlen(task->prompt), PG_UTF8);
+	if (tsk_dialect_write(&dialect, payload, len, &env, &errand->request, &st) != MR_OK)
+		mr_pg_raise(&st);
+	out->method = "POST";
+	out->url = errand->request.url;
+	out->body = errand->request.body;
+	out->body_len = errand->request.len;
+	add_usual_headers(errand, out);
+	add_header(out, "Content-Type: application/json");
+}
+
 /* The provider's url, and a path behind it with one slash between them. */
 static char *
 join_url(const tsk_provider *p, const char *path)
@@ -81,32 +137,6 @@ join_url(const tsk_provider *p, const char *path)
 	while (len > 0 && p->store.url[len - 1] == '/')
 		len--;
 	return psprintf("%.*s/%s", (int) len, p->store.url, path + (*path == '/'));
-}
-
-static void
-ask_model(tsk_errand *errand, outgoing *out)
-{
-	const tsk_provider *p = errand->provider;
-	tsk_ask		ask = strcmp(errand->task->base, "embed") == 0 ? TSK_ASK_VECTORS : TSK_ASK_TEXT;
-	mr_env		env = mr_pg_env(CurrentMemoryContext);
-	mr_status	st;
-	int			len;
-	char	   *payload;
-
-	if (p->stores)
-		ereport(ERROR,
-				(errcode(ERRCODE_WRONG_OBJECT_TYPE),
-				 errmsg("server \"%s\" has api s3, where objects are fetched and nothing is asked", p->queue->name)));
-	payload = tsk_payload_json(errand, &len);
-	if (tsk_dialect_write(p->api, ask, payload, (size_t) len, ask == TSK_ASK_VECTORS && p->embedding_model ? p->embedding_model : p->model,
-						  &env, &errand->request, &st) != MR_OK)
-		mr_pg_raise(&st);
-	out->method = "POST";
-	out->url = join_url(p, errand->request.path);
-	out->body = errand->request.body;
-	out->body_len = errand->request.len;
-	add_usual_headers(errand, out);
-	add_header(out, "Content-Type: application/json");
 }
 
 /* A path of a request line: what it has to have is encoded by who wrote it. */
@@ -205,10 +235,9 @@ tsk_start_errand(tsk_errand *errand)
 		MemoryContextSwitchTo(old);
 		return;
 	}
-	if (!tsk_admit_late(errand))
+	if (!errand->admitted || !tsk_limits_begin(&errand->pass))
 	{
-		task->not_counted = true;
-		tsk_finish_errand(errand);
+		put_back(errand);
 		MemoryContextSwitchTo(old);
 		return;
 	}
