@@ -139,6 +139,10 @@ CREATE TABLE millrace.task_done (
 	key         text,
 	tag         text,
 	deliver     text,
+	watch       text,
+	providers   text[],
+	timeout_ms  int,
+	max_attempts smallint,
 	state       text NOT NULL CHECK (state IN ('succeeded', 'failed', 'cancelled', 'expired')),
 	result      jsonb,
 	class       text,
@@ -208,7 +212,7 @@ DO $$ BEGIN
 		EXECUTE pg_catalog.format('COMMENT ON TABLE millrace.task_attempts_%s IS ''leaf of task_attempts''', leaf);
 	END LOOP;
 END $$;
-ALTER TABLE millrace.task_queue ADD PRIMARY KEY (leaf, id);
+ALTER TABLE millrace.task_queue ADD PRIMARY KEY (id, leaf);
 CREATE INDEX task_queue_ready_idx ON millrace.task_queue (queue, priority, xid, id) WHERE lease IS NULL;
 CREATE INDEX task_queue_due_idx ON millrace.task_queue (queue, due_at) WHERE due_at IS NOT NULL;
 CREATE INDEX task_queue_order_idx ON millrace.task_queue (order_key, id) WHERE order_key IS NOT NULL;
@@ -261,15 +265,13 @@ CREATE TABLE millrace.provider_states (
 	server   text PRIMARY KEY,
 	paused   boolean NOT NULL DEFAULT false,
 	reason   text,
-	since    timestamptz NOT NULL DEFAULT pg_catalog.clock_timestamp(),
-	rate     double precision NOT NULL DEFAULT 1 CHECK (rate > 0 AND rate <= 1)
+	since    timestamptz NOT NULL DEFAULT pg_catalog.clock_timestamp()
 );
-COMMENT ON TABLE millrace.provider_states IS 'providers that were paused or slowed down; see view millrace.stat_providers';
+COMMENT ON TABLE millrace.provider_states IS 'providers that were paused; see view millrace.stat_providers';
 COMMENT ON COLUMN millrace.provider_states.server IS 'foreign server of wrapper millrace_http';
 COMMENT ON COLUMN millrace.provider_states.paused IS 'by an answer of class auth, or by pause_provider()';
 COMMENT ON COLUMN millrace.provider_states.reason IS 'why';
 COMMENT ON COLUMN millrace.provider_states.since IS 'when that was';
-COMMENT ON COLUMN millrace.provider_states.rate IS 'part of its limits that is used; lowered by overload, comes back by itself';
 
 GRANT SELECT ON millrace.task_pools, millrace.task_queues TO millrace_admin, millrace_monitor;
 GRANT SELECT ON millrace.task_kinds TO millrace_admin, millrace_monitor, millrace_user;

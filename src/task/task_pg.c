@@ -11,6 +11,7 @@
 #include "utils/timestamp.h"
 
 #include "core/core_pg.h"
+#include "task/limits.h"
 #include "task/settings.h"
 #include "task/submit.h"
 #include "task/tasks.h"
@@ -45,6 +46,7 @@ task_init(void)
 	DefineCustomIntVariable("millrace.task_max_bytes",
 							"Largest payload of a task.",
 							NULL, &tsk_max_bytes, 8 * 1024 * 1024, 1024, 256 * 1024 * 1024, PGC_SUSET, GUC_UNIT_BYTE, NULL, NULL, NULL);
+	tsk_limits_init();
 }
 
 /* millrace.task_now() -> timestamptz */
