@@ -177,10 +177,14 @@ CREATE OR REPLACE FUNCTION @schema@.ask(ids bigint[], type text) RETURNS void
 	AS $$
 DECLARE
 	t @schema@.types := (SELECT t FROM @schema@.types t WHERE t.type = ask.type);
-	common jsonb := jsonb_build_object('deliver', format('%I.%I', @schema_literal@, 'deliver')) || jsonb_strip_nulls(jsonb_build_object('provider', @schema@.option('provider')));
+	task_kind text := COALESCE(t.kind, @schema_literal@ || '.sentiment_analysis');
+	common jsonb := jsonb_build_object('deliver', format('%I.%I', @schema_literal@, 'deliver'));
 	e record;
 	c record;
 BEGIN
+	IF EXISTS (SELECT FROM millrace.task_kinds k WHERE k.kind = task_kind AND k.base IN ('llm', 'embed')) THEN
+		common := common || jsonb_strip_nulls(jsonb_build_object('provider', @schema@.option('provider')));
+	END IF;
 	FOR e IN SELECT v.event_id, v.text, v.metadata, v.tenant FROM @schema@.events v
 		WHERE v.event_id = ANY (ids) AND NOT EXISTS (SELECT FROM @schema@.results r WHERE r.event_id = v.event_id AND r.type = ask.type)
 		ORDER BY v.event_id
@@ -195,7 +199,7 @@ BEGIN
 					CONTINUE;
 				END IF;
 			END IF;
-			PERFORM millrace.submit_task(COALESCE(t.kind, @schema_literal@ || '.sentiment_analysis'), jsonb_build_object('text', e.text),
+			PERFORM millrace.submit_task(task_kind, jsonb_build_object('text', e.text),
 				common || t.options || jsonb_build_object('tag', format('%s:%s', e.event_id, t.type), 'tenant', e.tenant));
 		EXCEPTION WHEN OTHERS THEN
 			IF NOT @schema@.is_own_fault(SQLSTATE) THEN

@@ -266,15 +266,13 @@ CREATE TABLE millrace.provider_states (
 	server   text PRIMARY KEY,
 	paused   boolean NOT NULL DEFAULT false,
 	reason   text,
-	since    timestamptz NOT NULL DEFAULT pg_catalog.clock_timestamp(),
-	rate     double precision NOT NULL DEFAULT 1 CHECK (rate > 0 AND rate <= 1)
+	since    timestamptz NOT NULL DEFAULT pg_catalog.clock_timestamp()
 );
-COMMENT ON TABLE millrace.provider_states IS 'providers that were paused or slowed down; see view millrace.stat_providers';
+COMMENT ON TABLE millrace.provider_states IS 'providers that were paused; see view millrace.stat_providers';
 COMMENT ON COLUMN millrace.provider_states.server IS 'foreign server of wrapper millrace_http';
 COMMENT ON COLUMN millrace.provider_states.paused IS 'by an answer of class auth, or by pause_provider()';
 COMMENT ON COLUMN millrace.provider_states.reason IS 'why';
 COMMENT ON COLUMN millrace.provider_states.since IS 'when that was';
-COMMENT ON COLUMN millrace.provider_states.rate IS 'part of its limits that is used; lowered by overload, comes back by itself';
 
 GRANT SELECT ON millrace.task_pools, millrace.task_queues TO millrace_admin, millrace_monitor;
 GRANT SELECT ON millrace.task_kinds TO millrace_admin, millrace_monitor, millrace_user;
