@@ -262,7 +262,9 @@ def endings(c, stub):
     tap.ok(stub.calls(task=running)[0]['left'], 'the server saw it go')
     tap.same((ended(c, timed)[0], [r[2] for r in history(c, timed)]), ('succeeded', ['overload', None]), "a task's own limit of time is kept")
     tap.same(ended(c, late)[0], 'expired', 'and its deadline')
+    # a provider of which nothing is known yet gets two calls at once, and one more for each that ended well
     submit_many(c, 256, 'llm', {'prompt': 'held %'}, provider='slow', tag='held')
+    settled(c, 'held')
     stub.control(hold=True)
     submit_many(c, 300, 'llm', {'prompt': 'held %'}, provider='slow', tag='held')
     deadline = time.monotonic() + 30

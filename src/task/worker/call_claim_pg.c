@@ -89,7 +89,7 @@ worth_asking(const tsk_lane *lane, const tsk_provider *p, uint64 rung, Timestamp
 
 	if (now - p->looked >= LOOK_MS * INT64CONST(1000))
 		return true;
-	if (!some || most == 0 || (p->closed_until > now && !p->unwell))
+	if (!some || most == 0 || p->refused || (p->closed_until > now && !p->unwell))
 		return false;
 	return now - p->looked >= PACE_MS * INT64CONST(1000) || most * 4 >= Min(lane->slots, p->limits.concurrency);
 }
@@ -148,7 +148,7 @@ tsk_claim_tasks(tsk_lane *lane, tsk_provider *p)
 		tsk_limits_learn(p->server, p->queue->name, &p->limits);
 	/* Even where nothing may begin the claim ends tasks that were cancelled. */
 	p->unwell = is_unwell(p);
-	p->barred = most == 0 || (p->closed_until > now && !p->unwell);
+	p->barred = most == 0 || p->refused || (p->closed_until > now && !p->unwell);
 	p->n_admitted = p->n_passed = 0;
 	(void) tsk_take_tasks(lane, p->queue, Max(most, 1), admit, p, &tsk_claimed);
 	tsk_forgive_links(GetCurrentTimestamp() - begun);

@@ -143,6 +143,7 @@ tell_limits(const tsk_lane *lane, tsk_errand *errand)
 
 	if (errand->admitted && task->retry_after_us > 0 && (task->status == 429 || task->status == 503))
 		tsk_limits_hold(errand->pass.provider, tsk_now() + Min(task->retry_after_us, most_us));
+	errand->provider->refused |= policy && policy->pause;
 	tsk_give_back(errand, used_tokens(errand), health_of(errand, policy), policy && policy->slow_down);
 }
 

@@ -58,6 +58,7 @@ int			tsk_n_running = 0;
 int			tsk_n_finished = 0;
 
 static TimestampTz finished_since = 0;	/* when the first of them was */
+static TimestampTz looked = 0;	/* at the tables; 0: to be done at once */
 static TimestampTz renewed = 0; /* leases of running tasks */
 static int64 n_ended = 0;		/* tasks */
 static bool leaving = false;	/* nothing more is claimed */
@@ -127,13 +128,14 @@ forget_all(void)
 	{
 		tsk_retire_link(providers[i]);
 		providers[i]->closed_until = providers[i]->looked = 0;
+		providers[i]->refused = false;
 	}
 	tsk_close_links(true);
 	tsk_doubt_providers();
 	tsk_limits_forget();
 	tsk_forget_seekers();
 	troubles = 0;
-	end_at = 0;
+	end_at = looked = 0;
 }
 
 /* Before libcurl's destructors; what we had admitted is given back. */
@@ -223,7 +225,6 @@ is_used_up(const tsk_lane *lane)
 static void
 look(tsk_lane *lane)
 {
-	static TimestampTz looked = 0;
 	static uint64 heard = 0;
 	uint64		rung = mr_change_count(MR_CHANGE_CALLS, MyDatabaseId);
 	TimestampTz begun = now_us();
@@ -274,6 +275,21 @@ take_answers(const tsk_lane *lane)
 	tsk_close_links(false);
 }
 
+/* Answers that pause their provider have been written: from now on the tables say it. */
+static void
+note_refusals(void)
+{
+	tsk_provider **providers;
+	int			n = tsk_providers(&providers);
+
+	for (int i = 0; i < n; i++)
+		if (providers[i]->refused)
+		{
+			providers[i]->refused = false;
+			looked = 0;
+		}
+}
+
 /* When finished tasks are to be ended. */
 static TimestampTz
 end_due(void)
@@ -299,6 +315,7 @@ end_finished(tsk_lane *lane)
 	{
 		n_left = 0;
 		troubles = 0;
+		note_refusals();
 	}
 	else
 	{
