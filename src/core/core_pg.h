@@ -30,6 +30,7 @@ extern void learn_init(void);
 extern void registry_init(void);
 extern void text_init(void);
 extern void stream_init(void);
+extern void task_init(void);
 extern void pipelines_init(void);
 
 #endif							/* MILLRACE_CORE_PG_H */

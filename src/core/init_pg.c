@@ -26,6 +26,7 @@ _PG_init(void)
 	registry_init();
 	text_init();
 	stream_init();
+	task_init();
 	pipelines_init();
 	MarkGUCPrefixReserved("millrace");
 }

@@ -23,16 +23,20 @@
 #define TSK_QUEUE_LEAF_MINUTES 5
 #define TSK_DONE_LEAVES 8
 
-/* GUC millrace.task_retention, in seconds: a leaf of task_done and task_attempts is this long divided by (TSK_DONE_LEAVES - 1). */
-extern int	tsk_retention_s;
+/*
+ * Settings, which millrace.so defines (task_pg.c).  They are asked for by name, for a worker's process need not have
+ * loaded it: then they are what the configuration says as text, or nothing.
+ */
+extern int	tsk_retention_s(void);	/* millrace.task_retention: how long what has ended is kept */
+extern int	tsk_key_retention_s(void);	/* millrace.task_key_retention: how long an idempotency key is */
 
 /*
- * GUC millrace.task_clock_offset_ms (superusers, 0): the clock that tasks go by is ahead of the server's by so much.
- * For tests, which move it instead of waiting.  All times in the tables of tasks are by tsk_now().
+ * The clock that tasks go by: all times in the tables of tasks.  millrace.task_clock_offset_ms (superusers, 0) sets it
+ * ahead of the server's: for tests, which move it instead of waiting.
  */
-extern int	tsk_clock_offset_ms;
 extern TimestampTz tsk_now(void);
 
+/* A leaf of task_done and task_attempts is the retention divided by (TSK_DONE_LEAVES - 1). */
 extern int	tsk_queue_leaf(TimestampTz created_at);
 extern int	tsk_done_leaf(TimestampTz finished_at);
 
