@@ -61,7 +61,7 @@ static const option known[] = {
 };
 
 /* Not what an option must be. */
-static pg_attribute_noreturn() void
+static _Noreturn void
 refuse(const char *name, const char *must_be)
 {
 	ereport(ERROR,

@@ -48,6 +48,9 @@ extern void tsk_read_options(Jsonb *options, tsk_wish *wish);
  */
 extern char *tsk_check_function(const char *name, int n, const Oid *types, Oid result, Oid role);
 
+/* ERROR unless the caller is a member of role owner, or of millrace_admin; before mr_owner_begin(). */
+extern void tsk_check_rights(const char *owner, const char *what);
+
 /* Ids of tasks: seq in front, chance behind (tasks.h); a number within [0, 1) by the latter. */
 extern void tsk_make_id(int64 seq, pg_uuid_t *id);
 extern double tsk_id_chance(const pg_uuid_t *id);

@@ -212,7 +212,7 @@ DO $$ BEGIN
 		EXECUTE pg_catalog.format('COMMENT ON TABLE millrace.task_attempts_%s IS ''leaf of task_attempts''', leaf);
 	END LOOP;
 END $$;
-ALTER TABLE millrace.task_queue ADD PRIMARY KEY (leaf, id);
+ALTER TABLE millrace.task_queue ADD PRIMARY KEY (id, leaf);
 CREATE INDEX task_queue_ready_idx ON millrace.task_queue (queue, priority, xid, id) WHERE lease IS NULL;
 CREATE INDEX task_queue_due_idx ON millrace.task_queue (queue, due_at) WHERE due_at IS NOT NULL;
 CREATE INDEX task_queue_order_idx ON millrace.task_queue (order_key, id) WHERE order_key IS NOT NULL;
