@@ -260,12 +260,12 @@ COMMENT ON TABLE @schema@.comparisons IS 'runs of compare_sync_async(), a row a 
 
 -- upgrade
 
-CREATE OR REPLACE FUNCTION @schema@.define(options jsonb) RETURNS void
+CREATE OR REPLACE FUNCTION @schema@.define(given jsonb) RETURNS void
 	LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
 	AS $$
 DECLARE
 	known CONSTANT text[] := '{provider,model,system,prompt_version,generation,encoder,judge,gate,regenerations,references,cache,stored_similarity,reference_similarity,tenants,shared_tenant,language,server,topics,source,priority,timeout_ms,deadline}';
-	unknown text := (SELECT string_agg(k, ', ') FROM jsonb_object_keys(options) k WHERE k <> ALL (known));
+	unknown text := (SELECT string_agg(k, ', ') FROM jsonb_object_keys(given) k WHERE k <> ALL (known));
 	s @schema@.settings;
 BEGIN
 	IF unknown IS NOT NULL THEN
@@ -278,7 +278,7 @@ BEGIN
 		 reference_similarity, tenants, shared_tenant, language, server, topics, priority, timeout_ms, deadline) =
 		(SELECT n.provider, n.model, n.system, n.prompt_version, n.generation, n.encoder, n.judge, n.gate, n.regenerations, n."references", n.cache, n.stored_similarity,
 		 n.reference_similarity, n.tenants, n.shared_tenant, n.language, n.server, n.topics, n.priority, n.timeout_ms, n.deadline
-		 FROM jsonb_populate_record(t, options || CASE WHEN jsonb_typeof(options -> 'cache') = 'object' THEN '{"cache": true}'::jsonb ELSE '{}' END) n);
+		 FROM jsonb_populate_record(t, given || CASE WHEN jsonb_typeof(given -> 'cache') = 'object' THEN '{"cache": true}'::jsonb ELSE '{}' END) n);
 	SELECT * INTO s FROM @schema@.settings;
 	PERFORM @schema@.judge('one answer', 'one answer');
 	PERFORM to_tsvector(s.language::regconfig, 'one answer');
@@ -286,7 +286,7 @@ BEGIN
 	EXECUTE 'CREATE INDEX IF NOT EXISTS history_embedding ON @schema@.history USING millrace_flat (embedding)';
 	IF s.cache THEN
 		PERFORM millrace.create_cache(@schema_literal@,
-			jsonb_strip_nulls(jsonb_build_object('encoder', s.encoder)) || CASE WHEN jsonb_typeof(options -> 'cache') = 'object' THEN options -> 'cache' ELSE '{}' END);
+			CASE s.encoder WHEN '' THEN '{"encoder": null}'::jsonb ELSE jsonb_strip_nulls(jsonb_build_object('encoder', s.encoder)) END || '{"sample": 0}' || CASE WHEN jsonb_typeof(given -> 'cache') = 'object' THEN given -> 'cache' ELSE '{}' END);
 	END IF;
 	IF s.server IS NOT NULL THEN
 		PERFORM millrace.create_source(@schema_literal@ || '_questions', s.server, t.topic, '@schema@.questions'::regclass,
@@ -294,7 +294,7 @@ BEGIN
 					'SELECT m.value ->> ''question'' AS question, COALESCE(m.value ->> ''tenant'', '''') AS tenant, m.value ->> ''reference'' AS reference, '
 					'COALESCE(m.value -> ''options'', ''{}'') AS options, m.source_topic, m.source_partition, m.source_offset, m.source_time '
 					'FROM message m WHERE NOT COALESCE(m.value ? ''origin'', false)')
-				|| COALESCE(options -> 'source', '{}'))
+				|| COALESCE(given -> 'source', '{}'))
 		FROM @schema@.topic_of('pending') t;
 	END IF;
 END $$;
@@ -315,6 +315,9 @@ REVOKE EXECUTE ON FUNCTION @schema@.topic_of(text) FROM PUBLIC;
 CREATE OR REPLACE FUNCTION @schema@.settings_changed() RETURNS trigger
 	LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
 	AS $$ BEGIN
+		IF TG_OP = 'DELETE' THEN
+			RAISE object_in_use USING MESSAGE = 'the settings of a pipeline cannot be deleted', HINT = 'UPDATE them, or millrace.drop_pipeline().';
+		END IF;
 		IF (NEW.provider, NEW.model, NEW.system, NEW.prompt_version, NEW.generation, NEW.encoder, NEW.judge, NEW.gate) IS DISTINCT FROM
 		   (OLD.provider, OLD.model, OLD.system, OLD.prompt_version, OLD.generation, OLD.encoder, OLD.judge, OLD.gate) THEN
 			NEW.epoch := OLD.epoch + 1;
@@ -334,7 +337,7 @@ CREATE OR REPLACE FUNCTION @schema@.settings_changed() RETURNS trigger
 	END $$;
 COMMENT ON FUNCTION @schema@.settings_changed() IS 'trigger: a change of model, prompt, judge or gate begins a new epoch and empties the cache';
 REVOKE EXECUTE ON FUNCTION @schema@.settings_changed() FROM PUBLIC;
-CREATE OR REPLACE TRIGGER settings_changed BEFORE UPDATE ON @schema@.settings FOR EACH ROW EXECUTE FUNCTION @schema@.settings_changed();
+CREATE OR REPLACE TRIGGER settings_changed BEFORE UPDATE OR DELETE ON @schema@.settings FOR EACH ROW EXECUTE FUNCTION @schema@.settings_changed();
 
 CREATE OR REPLACE FUNCTION @schema@.before_drop() RETURNS void
 	LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp

@@ -125,7 +125,7 @@ CREATE OR REPLACE FUNCTION @schema@.import_history(query text, tenant text DEFAU
 DECLARE
 	records jsonb;
 BEGIN
-	IF query ~ '^\s*\[' THEN
+	IF query ~ '^\s*[[{]' THEN
 		RETURN @schema@.import_history(query::jsonb, tenant);
 	END IF;
 	EXECUTE format('SELECT COALESCE(jsonb_agg(to_jsonb(q)), ''[]'') FROM (%s) q', query) INTO records;

@@ -21,7 +21,7 @@ COMMENT ON FUNCTION @schema@.cache_prompt(@schema@.settings) IS 'argument prompt
 
 CREATE OR REPLACE FUNCTION @schema@.keep(response bigint) RETURNS void
 	LANGUAGE sql SET search_path = pg_catalog, pg_temp
-	AS $$ SELECT millrace.cache_put(@schema_literal@, r.question, jsonb_build_object('response_id', r.response_id), r.tenant,
+	AS $$ SELECT millrace.cache_put(@schema_literal@, r.question, jsonb_strip_nulls(jsonb_build_object('response_id', r.response_id, 'cost', r.cost, 'latency_ms', r.latency_ms)), r.tenant,
 			@schema@.cache_model(s), @schema@.cache_prompt(s), @schema_literal@)
 		  FROM @schema@.usable_responses r, @schema@.settings s WHERE r.response_id = response AND s.cache $$;
 COMMENT ON FUNCTION @schema@.keep(bigint) IS 'puts a validated answer into the cache';
