@@ -6,7 +6,7 @@
 -- Short texts without function words have no guess, and count as English.
 CREATE OR REPLACE FUNCTION @schema@.is_foreign(language text, confidence real, words bigint) RETURNS boolean
 	LANGUAGE sql IMMUTABLE
-	RETURN COALESCE(language <> 'en' AND confidence >= 0.4 AND words >= 4, false);
+	RETURN COALESCE(language <> 'en' AND confidence >= 0.37 AND words >= 4, false);
 COMMENT ON FUNCTION @schema@.is_foreign(text, real, bigint) IS
 	'is a text surely not English?  By language, its confidence and the number of words, see millrace.text_stats()';
 
