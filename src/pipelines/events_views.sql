@@ -13,7 +13,9 @@ CREATE OR REPLACE VIEW @schema@.tasks AS
 	FROM millrace.tasks t, jsonb_array_elements_text(t.payload -> 'events') e, jsonb_array_elements_text(t.payload -> 'types') y
 	WHERE t.kind = @schema_literal@ || '.work' AND t.state IN ('waiting', 'delayed', 'retrying', 'running')
 	UNION ALL
-	SELECT split_part(t.tag, ':', 1)::bigint, split_part(t.tag, ':', 2), t.state, 'provider', t.class, t.error, t.attempts, t.id, NULL
+	-- Other tags are no numbers, and conditions are evaluated in any order.
+	SELECT CASE WHEN t.deliver = format('%I.%I', @schema_literal@, 'deliver') THEN split_part(t.tag, ':', 1)::bigint END, split_part(t.tag, ':', 2),
+		t.state, 'provider', t.class, t.error, t.attempts, t.id, NULL
 	FROM millrace.tasks t
 	WHERE t.deliver = format('%I.%I', @schema_literal@, 'deliver') AND t.state IN ('waiting', 'delayed', 'retrying', 'running');
 COMMENT ON VIEW @schema@.tasks IS 'every event and type with its state: waiting, delayed, retrying, running, succeeded, failed, cancelled, expired';
@@ -54,9 +56,8 @@ CREATE OR REPLACE VIEW @schema@.cache_efficiency AS
 COMMENT ON VIEW @schema@.cache_efficiency IS 'of the types that a provider is asked for: how many answers came from the cache, what they had cost, and the time that asking takes';
 
 CREATE OR REPLACE VIEW @schema@.workers AS
-	SELECT a.pid, a.backend_type, a.state, a.backend_start AS started_at, a.wait_event
-	FROM pg_stat_activity a WHERE a.backend_type IN ('millrace tasks', 'millrace calls') AND a.datname = current_database()
-		AND a.usename = (SELECT p.owner FROM millrace.pipelines p WHERE p.name = @schema_literal@);
+	SELECT w.lane, w.pid, w.state, w.reason, w.since, w.tasks, w.errors, w.running, w.oldest
+	FROM millrace.stat_task_workers w WHERE w.owner = (SELECT p.owner FROM millrace.pipelines p WHERE p.name = @schema_literal@);
 COMMENT ON VIEW @schema@.workers IS 'the processes that are at the owner''s tasks now';
 
 CREATE OR REPLACE VIEW @schema@.failures_by_class AS

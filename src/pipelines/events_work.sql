@@ -6,7 +6,7 @@
 -- Short texts without function words have no guess, and count as English.
 CREATE OR REPLACE FUNCTION @schema@.is_foreign(language text, confidence real, words bigint) RETURNS boolean
 	LANGUAGE sql IMMUTABLE
-	RETURN COALESCE(language <> 'en' AND confidence >= 0.4 AND words >= 4, false);
+	RETURN COALESCE(language <> 'en' AND confidence >= 0.37 AND words >= 4, false);
 COMMENT ON FUNCTION @schema@.is_foreign(text, real, bigint) IS
 	'is a text surely not English?  By language, its confidence and the number of words, see millrace.text_stats()';
 
@@ -14,7 +14,7 @@ CREATE OR REPLACE FUNCTION @schema@.stop_words(language text) RETURNS regdiction
 	LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
 	AS $$
 		SELECT COALESCE((SELECT d.oid::regdictionary FROM pg_ts_dict d WHERE d.dictnamespace = 'pg_catalog'::regnamespace
-				AND d.dictname = format('%s_stem', CASE language WHEN 'es' THEN 'spanish' WHEN 'fr' THEN 'french' WHEN 'de' THEN 'german'
+				AND d.dictname = format('%s_stem', CASE language WHEN 'es' THEN 'spanish' WHEN 'ca' THEN 'spanish' WHEN 'fr' THEN 'french' WHEN 'de' THEN 'german'
 					WHEN 'it' THEN 'italian' WHEN 'pt' THEN 'portuguese' WHEN 'nl' THEN 'dutch' WHEN 'sv' THEN 'swedish' WHEN 'da' THEN 'danish'
 					WHEN 'nb' THEN 'norwegian' WHEN 'fi' THEN 'finnish' WHEN 'hu' THEN 'hungarian' WHEN 'ru' THEN 'russian' WHEN 'tr' THEN 'turkish' END)),
 			'english_stem'::regdictionary)
@@ -171,23 +171,32 @@ END $$;
 COMMENT ON FUNCTION @schema@.compute_safely(bigint[], text[]) IS 'compute(); what cannot be done becomes a row of failures';
 REVOKE EXECUTE ON FUNCTION @schema@.compute_safely(bigint[], text[]) FROM PUBLIC;
 
+CREATE OR REPLACE FUNCTION @schema@.asked_of(t @schema@.types) RETURNS text
+	LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
+	AS $$ SELECT COALESCE(t.options -> 'provider', @schema@.option('provider'), '""')::text $$;
+COMMENT ON FUNCTION @schema@.asked_of(@schema@.types) IS 'argument model of the cache''s functions: which provider is asked';
+
 -- A type that needs a provider: answered from the cache, or a task of its own.
 CREATE OR REPLACE FUNCTION @schema@.ask(ids bigint[], type text) RETURNS void
 	LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
 	AS $$
 DECLARE
 	t @schema@.types := (SELECT t FROM @schema@.types t WHERE t.type = ask.type);
-	common jsonb := jsonb_build_object('deliver', format('%I.%I', @schema_literal@, 'deliver')) || jsonb_strip_nulls(jsonb_build_object('provider', @schema@.option('provider')));
+	task_kind text := COALESCE(t.kind, @schema_literal@ || '.sentiment_analysis');
+	common jsonb := jsonb_build_object('deliver', format('%I.%I', @schema_literal@, 'deliver'));
 	e record;
 	c record;
 BEGIN
+	IF EXISTS (SELECT FROM millrace.task_kinds k WHERE k.kind = task_kind AND k.base IN ('llm', 'embed')) THEN
+		common := common || jsonb_strip_nulls(jsonb_build_object('provider', @schema@.option('provider')));
+	END IF;
 	FOR e IN SELECT v.event_id, v.text, v.metadata, v.tenant FROM @schema@.events v
 		WHERE v.event_id = ANY (ids) AND NOT EXISTS (SELECT FROM @schema@.results r WHERE r.event_id = v.event_id AND r.type = ask.type)
 		ORDER BY v.event_id
 	LOOP
 		BEGIN
 			IF t.cached THEN
-				SELECT * INTO c FROM millrace.cache_get(@schema_literal@, e.text, e.tenant, '', format('%s:%s', t.type, t.prompt_version)) g;
+				SELECT * INTO c FROM millrace.cache_get(@schema_literal@, e.text, e.tenant, @schema@.asked_of(t), format('%s:%s', t.type, t.prompt_version)) g;
 				IF c.hit IS NOT NULL THEN
 					INSERT INTO @schema@.results (event_id, type, result, origin, model, hit, similarity, saved, took_ms)
 					VALUES (e.event_id, t.type, c.answer -> 'result', 'cache', c.answer ->> 'model', c.hit, c.similarity, (c.answer ->> 'cost')::numeric, 0)
@@ -195,7 +204,7 @@ BEGIN
 					CONTINUE;
 				END IF;
 			END IF;
-			PERFORM millrace.submit_task(COALESCE(t.kind, @schema_literal@ || '.sentiment_analysis'), jsonb_build_object('text', e.text),
+			PERFORM millrace.submit_task(task_kind, jsonb_build_object('text', e.text),
 				common || t.options || jsonb_build_object('tag', format('%s:%s', e.event_id, t.type), 'tenant', e.tenant));
 		EXCEPTION WHEN OTHERS THEN
 			IF NOT @schema@.is_own_fault(SQLSTATE) THEN
@@ -277,9 +286,9 @@ CREATE OR REPLACE FUNCTION @schema@.deliver(ids uuid[], tags text[], states text
 				(d.result ->> 'cost')::numeric, (d.result ->> 'latency_ms')::real, d.id
 			FROM ended d WHERE d.state = 'succeeded'
 			ON CONFLICT DO NOTHING
-			RETURNING r.event_id, r.type, r.result, r.model, r.cost
+			RETURNING r.event_id, r.type, r.result, r.model, r.cost, r.took_ms
 		)
-		SELECT count(millrace.cache_put(@schema_literal@, e.text, jsonb_build_object('result', f.result, 'model', f.model, 'cost', f.cost), e.tenant, '',
+		SELECT count(millrace.cache_put(@schema_literal@, e.text, jsonb_build_object('result', f.result, 'model', f.model, 'cost', f.cost, 'latency_ms', f.took_ms), e.tenant, @schema@.asked_of(t),
 			format('%s:%s', t.type, t.prompt_version), @schema_literal@))
 		FROM found f JOIN @schema@.types t ON t.type = f.type AND t.cached JOIN @schema@.events e ON e.event_id = f.event_id
 	$$;

@@ -216,6 +216,7 @@ ALTER TABLE millrace.task_queue ADD PRIMARY KEY (id, leaf);
 CREATE INDEX task_queue_ready_idx ON millrace.task_queue (queue, priority, xid, id) WHERE lease IS NULL;
 CREATE INDEX task_queue_due_idx ON millrace.task_queue (queue, due_at) WHERE due_at IS NOT NULL;
 CREATE INDEX task_queue_order_idx ON millrace.task_queue (order_key, id) WHERE order_key IS NOT NULL;
+CREATE INDEX task_keys_created_idx ON millrace.task_keys (created_at);
 CREATE INDEX task_done_id_idx ON millrace.task_done (id);
 CREATE INDEX task_done_finished_idx ON millrace.task_done (finished_at);
 CREATE INDEX task_attempts_id_idx ON millrace.task_attempts (id);
@@ -265,15 +266,13 @@ CREATE TABLE millrace.provider_states (
 	server   text PRIMARY KEY,
 	paused   boolean NOT NULL DEFAULT false,
 	reason   text,
-	since    timestamptz NOT NULL DEFAULT pg_catalog.clock_timestamp(),
-	rate     double precision NOT NULL DEFAULT 1 CHECK (rate > 0 AND rate <= 1)
+	since    timestamptz NOT NULL DEFAULT pg_catalog.clock_timestamp()
 );
-COMMENT ON TABLE millrace.provider_states IS 'providers that were paused or slowed down; see view millrace.stat_providers';
+COMMENT ON TABLE millrace.provider_states IS 'providers that were paused; see view millrace.stat_providers';
 COMMENT ON COLUMN millrace.provider_states.server IS 'foreign server of wrapper millrace_http';
 COMMENT ON COLUMN millrace.provider_states.paused IS 'by an answer of class auth, or by pause_provider()';
 COMMENT ON COLUMN millrace.provider_states.reason IS 'why';
 COMMENT ON COLUMN millrace.provider_states.since IS 'when that was';
-COMMENT ON COLUMN millrace.provider_states.rate IS 'part of its limits that is used; lowered by overload, comes back by itself';
 
 GRANT SELECT ON millrace.task_pools, millrace.task_queues TO millrace_admin, millrace_monitor;
 GRANT SELECT ON millrace.task_kinds TO millrace_admin, millrace_monitor, millrace_user;
