@@ -153,12 +153,13 @@ wrong(mr_status *st, const char *what)
 static bool
 all_begin(const value *array, char first, int *n, mr_status *st)
 {
-	mr_json		js = {array->p, array->p, array->p + array->len, st};
+	mr_json		js;
 	int			more;
 
 	*n = 0;
-	if (!mr_json_open(&js, '['))
+	if (!begins(array, '['))
 		return false;
+	js = (mr_json) {array->p, array->p + 1, array->p + array->len, st};
 	while ((more = mr_json_next(&js, '[', n)) > 0)
 		if (mr_json_peek(&js) != first || !mr_json_skip(&js))
 			return false;
@@ -276,15 +277,14 @@ put_options(tsk_api api, const payload *p, bool top, text *t, mr_status *st)
 	"response_format", "tools", "tool_choice", "functions", "encoding_format", NULL};
 	/* of Ollama's, those that stand beside "options" */
 	static const char *const beside[] = {"keep_alive", "think", "raw", "truncate", "dimensions", NULL};
-	mr_json		js = {p->options.p, p->options.p, p->options.p + p->options.len, st};
+	mr_json		js;
 	char		key[64];
 	int			n = 0,
 				more;
 
 	if (p->options.len == 0)
 		return true;
-	if (!mr_json_open(&js, '{'))
-		return false;
+	js = (mr_json) {p->options.p, p->options.p + 1, p->options.p + p->options.len, st};
 	while ((more = mr_json_key(&js, &n, key, sizeof(key))) > 0)
 	{
 		bool		ollama = api == TSK_API_OLLAMA;
