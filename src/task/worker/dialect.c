@@ -268,6 +268,16 @@ put_member(text *t, const char *key, const char *p, size_t len)
 	put(t, p, len);
 }
 
+/* May it stand between quotes as it is? */
+static bool
+is_plain(const char *key)
+{
+	for (; *key; key++)
+		if ((unsigned char) *key < ' ' || *key == '"' || *key == '\\')
+			return false;
+	return true;
+}
+
 /* The payload's options: those of this place, top level or Ollama's "options". */
 static bool
 put_options(tsk_api api, const payload *p, bool top, text *t, mr_status *st)
@@ -292,7 +302,7 @@ put_options(tsk_api api, const payload *p, bool top, text *t, mr_status *st)
 
 		if (!take_value(&js, &v))
 			return false;
-		if (is_one_of(key, ours) || strpbrk(key, "\"\\") || strlen(key) != strcspn(key, "\n\r\t"))
+		if (is_one_of(key, ours) || !is_plain(key))
 		{
 			mr_fail(st, MR_INVALID, "the payload's option \"%s\" is not allowed", key);
 			return false;
