@@ -268,10 +268,12 @@ put_member(text *t, const char *key, const char *p, size_t len)
 	put(t, p, len);
 }
 
-/* May it stand between quotes as it is? */
+/* May it stand between quotes as it is, and is it whole? */
 static bool
-is_plain(const char *key)
+is_plain(const char *key, size_t size)
 {
+	if (strlen(key) == size - 1)
+		return false;
 	for (; *key; key++)
 		if ((unsigned char) *key < ' ' || *key == '"' || *key == '\\')
 			return false;
@@ -302,7 +304,7 @@ put_options(tsk_api api, const payload *p, bool top, text *t, mr_status *st)
 
 		if (!take_value(&js, &v))
 			return false;
-		if (is_one_of(key, ours) || !is_plain(key))
+		if (is_one_of(key, ours) || !is_plain(key, sizeof(key)))
 		{
 			mr_fail(st, MR_INVALID, "the payload's option \"%s\" is not allowed", key);
 			return false;
