@@ -4,7 +4,7 @@
 # Test sources may include unit.h and any header of src/.
 PURE_SRCS  = $(filter-out %_pg.c,$(foreach r,$(PURE),$(sort $(wildcard src/$(r)/*.c)))) \
              src/stream/worker/decode.c src/stream/worker/json.c src/stream/worker/format.c src/stream/worker/csv.c src/stream/worker/avro.c src/stream/worker/avro_schema.c src/stream/worker/avro_text.c src/stream/worker/scalar.c \
-             src/task/policy.c src/task/window.c src/task/gate.c src/task/worker/sigv4.c src/task/worker/s3.c src/task/worker/outcome.c
+             src/task/policy.c src/task/window.c src/task/gate.c src/task/worker/sigv4.c src/task/worker/s3.c src/task/worker/outcome.c src/task/worker/dialect.c src/task/worker/dialect_read.c src/task/worker/dialect_stream.c src/task/worker/dialect_error.c
 UNIT_CC   ?= gcc
 UNIT_FLAGS = -std=gnu11 -g -O1 -Wall -Wextra -Werror -Wno-unused-parameter -ffp-contract=off -Isrc -Iunit -D_GNU_SOURCE \
              -fsanitize=address,undefined -fno-sanitize-recover=all -fno-omit-frame-pointer

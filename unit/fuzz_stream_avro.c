@@ -63,10 +63,10 @@ LLVMFuzzerTestOneInput(const uint8_t *data, size_t len)
 	if (schema != NULL && kfk_avro_decode(schema, &decoder, value, value_len, values, &fault))
 	{
 		for (int i = 0; i < N; i++)
-			if (values[i].state == KFK_AS_TEXT && !kfk_utf8(values[i].v.data, values[i].len))
+			if (values[i].state == KFK_AS_TEXT && !mr_utf8(values[i].v.data, values[i].len))
 				abort();
 	}
-	else if (strlen(fault.sqlstate) != 5 || fault.message[0] == '\0' || !kfk_utf8(fault.message, strlen(fault.message)))
+	else if (strlen(fault.sqlstate) != 5 || fault.message[0] == '\0' || !mr_utf8(fault.message, strlen(fault.message)))
 		abort();
 	free(text);
 	free(value);

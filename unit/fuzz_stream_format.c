@@ -60,7 +60,7 @@ LLVMFuzzerTestOneInput(const uint8_t *data, size_t len)
 		for (int i = 0; i < N; i++)
 			if (values[i].state == KFK_AS_TEXT && values[i].v.data[values[i].len] != '\0')
 				abort();
-	if (step == KFK_FAULT && (strlen(fault.sqlstate) != 5 || fault.message[0] == '\0' || !kfk_utf8(fault.message, strlen(fault.message))))
+	if (step == KFK_FAULT && (strlen(fault.sqlstate) != 5 || fault.message[0] == '\0' || !mr_utf8(fault.message, strlen(fault.message))))
 		abort();
 	free(exact);
 	while (n_pieces > 0)

@@ -259,7 +259,7 @@ test_damage(void)
 		else if (kfk_avro_decode(schema, &d, copy, len, v, &fault))
 			whole++;
 		else
-			wrong += strlen(fault.sqlstate) != 5 || !kfk_utf8(fault.message, strlen(fault.message));
+			wrong += strlen(fault.sqlstate) != 5 || !mr_utf8(fault.message, strlen(fault.message));
 		if (i == 0)
 			ok(whole == 1, "the whole message: %s", fault.message);
 		free(copy);

@@ -191,7 +191,7 @@ test_damage(void)
 		}
 		if (!decode_n(copy, len, false))
 		{
-			if (fault.sqlstate[0] == '\0' || !kfk_utf8(fault.message, strlen(fault.message)))
+			if (fault.sqlstate[0] == '\0' || !mr_utf8(fault.message, strlen(fault.message)))
 				good++;
 		}
 		if (i % 100 == 0)

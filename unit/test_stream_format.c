@@ -166,7 +166,7 @@ test_damage(void)
 		}
 		seed = seed * 1664525 + 1013904223;
 		rows_n(i & 1 ? "json" : "csv", copy, (seed >> 16) % 4 ? len : (seed >> 20) % len);
-		wrong += fault.message[0] != '\0' && (strlen(fault.sqlstate) != 5 || !kfk_utf8(fault.message, strlen(fault.message)));
+		wrong += fault.message[0] != '\0' && (strlen(fault.sqlstate) != 5 || !mr_utf8(fault.message, strlen(fault.message)));
 	}
 	ok(wrong == 0, "100,000 damaged messages");
 }

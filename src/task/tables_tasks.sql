@@ -216,6 +216,7 @@ ALTER TABLE millrace.task_queue ADD PRIMARY KEY (id, leaf);
 CREATE INDEX task_queue_ready_idx ON millrace.task_queue (queue, priority, xid, id) WHERE lease IS NULL;
 CREATE INDEX task_queue_due_idx ON millrace.task_queue (queue, due_at) WHERE due_at IS NOT NULL;
 CREATE INDEX task_queue_order_idx ON millrace.task_queue (order_key, id) WHERE order_key IS NOT NULL;
+CREATE INDEX task_keys_created_idx ON millrace.task_keys (created_at);
 CREATE INDEX task_done_id_idx ON millrace.task_done (id);
 CREATE INDEX task_done_finished_idx ON millrace.task_done (finished_at);
 CREATE INDEX task_attempts_id_idx ON millrace.task_attempts (id);

@@ -11,6 +11,7 @@
 #include "utils/timestamp.h"
 
 #include "core/core_pg.h"
+#include "task/cache.h"
 #include "task/limits.h"
 #include "task/settings.h"
 #include "task/submit.h"
@@ -29,6 +30,7 @@ task_init(void)
 				key_retention,
 				clock_offset;
 
+	tsk_cache_stat_init();
 	DefineCustomIntVariable(TSK_RETENTION,
 							"How long tasks that have ended, and their attempts, are kept.",
 							NULL, &retention, TSK_RETENTION_S, TSK_MIN_RETENTION_S, INT_MAX, PGC_SIGHUP, GUC_UNIT_S, NULL, NULL, NULL);

@@ -84,7 +84,7 @@ read_bytes(decoding *d, const avro_node *node, const uint8_t **data, size_t *len
 	*data = d->p;
 	*len = (size_t) n;
 	d->p += n;
-	if (node->type == AVRO_STRING && !kfk_utf8((const char *) *data, *len))
+	if (node->type == AVRO_STRING && !mr_utf8((const char *) *data, *len))
 		return kfk_fail(d->fault, "22021", memchr(*data, 0, *len) ? "a string of the message contains a zero byte" : "a string of the message is not valid UTF-8");
 	return true;
 }

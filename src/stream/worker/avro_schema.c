@@ -489,7 +489,7 @@ kfk_avro_parse(const char *text, size_t len, kfk_arena *arena, kfk_fault *fault)
 		(void) kfk_fail_memory(fault);
 		return NULL;
 	}
-	if (len > KFK_AVRO_MAX_SCHEMA || !kfk_utf8(text, len))
+	if (len > KFK_AVRO_MAX_SCHEMA || !mr_utf8(text, len))
 	{
 		(void) kfk_fail(fault, "22023", "invalid Avro schema: %s", len > KFK_AVRO_MAX_SCHEMA ? "it is larger than 1 MB" : "it is not valid UTF-8");
 		return NULL;

@@ -158,7 +158,7 @@ kfk_csv_next(kfk_reader *r, kfk_value *values, kfk_fault *fault)
 	{
 		size_t		len = (size_t) (r->end - r->start);
 
-		if (!kfk_utf8(r->start, len))
+		if (!mr_utf8(r->start, len))
 		{
 			(void) kfk_fail(fault, "22021", memchr(r->start, 0, len) ? "the message contains a zero byte" : "the message is not valid UTF-8");
 			return KFK_FAULT;

@@ -29,7 +29,7 @@ add_bytes(StringInfo out, const char *data, size_t len, bool *hex)
 {
 	char	   *copy = palloc(2 * len + 1);
 
-	*hex = GetDatabaseEncoding() != PG_UTF8 || !kfk_utf8(data, len);
+	*hex = GetDatabaseEncoding() != PG_UTF8 || !mr_utf8(data, len);
 	if (*hex)
 		copy[hex_encode(data, len, copy)] = '\0';
 	else

@@ -377,7 +377,7 @@ read_row(kfk_json *ps, kfk_reader *reader, kfk_value *values, bool *done)
 	*done = false;
 	if (first)
 	{
-		if (!kfk_utf8(ps->in.start, (size_t) (ps->in.end - ps->in.start)))
+		if (!mr_utf8(ps->in.start, (size_t) (ps->in.end - ps->in.start)))
 			return kfk_fail(ps->fault, "22021", memchr(ps->in.start, 0, (size_t) (ps->in.end - ps->in.start)) ? "the message contains a zero byte" : "the message is not valid UTF-8");
 		mr_json_space(&ps->in);
 		if (!ps->decoder->options->array_rows || ps->in.p >= ps->in.end || *ps->in.p != '[')

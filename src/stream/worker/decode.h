@@ -16,6 +16,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "core/utf8.h"
+
 #define KFK_TEXT_RESERVE 4		/* bytes free before text and bytea data: a varlena header */
 #define KFK_ARRAY_RESERVE 24	/* before array elements: the header of a one-dimensional array */
 #define KFK_MAX_DEPTH 256		/* nesting of a message */
@@ -130,9 +132,6 @@ typedef struct kfk_decoder
  * fault of the message), 42704 an Avro schema that is not known (nor that),
  * 54000 what a few bytes claim to hold.
  */
-
-/* True if the bytes are UTF-8 without NUL. */
-extern bool kfk_utf8(const char *data, size_t len);
 
 /* CRC-32C (Castagnoli) of data, going on from crc (0 at first). */
 extern uint32_t kfk_crc32c(uint32_t crc, const void *data, size_t len);

@@ -47,7 +47,7 @@ kfk_fail(kfk_fault *fault, const char *sqlstate, const char *fmt,...)
 
 	/* A name may have been cut within a character. */
 	n = strlen(fault->message);
-	while (n > 0 && !kfk_utf8(fault->message, n))
+	while (n > 0 && !mr_utf8(fault->message, n))
 		fault->message[--n] = '\0';
 	return false;
 }
@@ -138,7 +138,7 @@ text_next(kfk_reader *reader, kfk_value *values, kfk_fault *fault)
 
 	if (reader->rows++ > 0)
 		return KFK_DONE;
-	if (!kfk_utf8(reader->start, len))
+	if (!mr_utf8(reader->start, len))
 	{
 		(void) kfk_fail(fault, "22021", memchr(reader->start, 0, len) ? "the message contains a zero byte" : "the message is not valid UTF-8");
 		return KFK_FAULT;

@@ -112,7 +112,7 @@ kfk_property_of(kfk_work *w, kfk_column *c, const kfk_message *m, bool *null)
 				copy[len] = '\0';
 				if (c->base == BYTEAOID)
 					return kfk_varlena(copy, len);
-				if (!kfk_utf8(copy, len))
+				if (!mr_utf8(copy, len))
 				{
 					kfk_protect(w);
 					ereport(ERROR,
