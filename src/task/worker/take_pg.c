@@ -312,7 +312,7 @@ take(taking *t, tsk_found *found, tsk_task *task, verdict what, uint64 xid, int6
 	}
 	task->cancelled = what == CANCEL;
 	task->waited = what != LOST;
-	strlcpy(task->sqlstate, what == LOST ? TSK_LOST_SQLSTATE : what == CANCEL ? "57014" : "HYT00", sizeof(task->sqlstate));
+	strlcpy(task->sqlstate, what == LOST ? TSK_SQLSTATE_LOST : what == CANCEL ? "57014" : "HYT00", sizeof(task->sqlstate));
 	task->error = MemoryContextStrdup(task->cxt, what == LOST ? "the worker that was at it ended" :
 									  what == CANCEL ? "cancelled before it began" : "its deadline came before it began");
 	dlist_push_tail(&t->ended, &task->node);
