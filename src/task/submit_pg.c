@@ -408,7 +408,7 @@ millrace_submit_task(PG_FUNCTION_ARGS)
 	tsk_wish	wish = TSK_NO_WISH;
 	kind		k;
 	Jsonb	   *payload;
-	const char *lane,
+	const char *lane = TSK_LANE_SQL,
 			   *queue;
 	Datum		owner_name;
 	TimestampTz now = tsk_now();
