@@ -96,10 +96,10 @@ move_to_done(const tsk_lane *lane, const tsk_ending *e, TimestampTz now)
 	do
 		SPI_execute_plan(tsk_leaf_plan(plans, task->leaf, "WITH t AS (DELETE FROM millrace.task_queue_@ WHERE leaf = @ AND id = $1 AND lease = $2 RETURNING *), "
 									   "c AS (DELETE FROM millrace.task_cancels WHERE id = $1) "
-									   "INSERT INTO millrace.task_done (leaf, id, owner, lane, queue, kind, payload, priority, tenant, order_key, key, tag, deliver, "
-									   "state, result, class, sqlstate, error, attempts, tries, created_at, started_at, finished_at) "
-									   "SELECT $3, t.id, $4, $5, $6, t.kind, t.payload, t.priority, t.tenant, t.order_key, t.key, t.tag, t.deliver, "
-									   "$7, $8, $9, $10, $11, t.attempts, $12, t.created_at, t.started_at, $13 FROM t",
+									   "INSERT INTO millrace.task_done (leaf, id, owner, lane, queue, kind, payload, priority, tenant, order_key, key, tag, deliver, watch, "
+									   "providers, timeout_ms, max_attempts, state, result, class, sqlstate, error, attempts, tries, created_at, started_at, finished_at) "
+									   "SELECT $3, t.id, $4, $5, $6, t.kind, t.payload, t.priority, t.tenant, t.order_key, t.key, t.tag, t.deliver, t.watch, "
+									   "t.providers, t.timeout_ms, t.max_attempts, $7, $8, $9, $10, $11, t.attempts, $12, t.created_at, t.started_at, $13 FROM t",
 									   lengthof(types), types), args, nulls, false, 0);
 	while (SPI_processed == 0 && tsk_relocate(task));
 	return SPI_processed == 1;

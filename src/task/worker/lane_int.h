@@ -11,7 +11,7 @@
 #include "task/worker/lane.h"
 
 #define TSK_LOOK_MS 1000		/* for new tasks, even if nobody rang */
-#define TSK_LOST "MR001"		/* SQLSTATE of an attempt whose worker is gone */
+#define TSK_SQLSTATE_LOST "MR001"		/* SQLSTATE of an attempt whose worker is gone */
 #define TSK_LANE_CHANGE(lane) (strcmp((lane)->lane, TSK_LANE_SQL) == 0 ? MR_CHANGE_TASKS : MR_CHANGE_CALLS)
 
 /* A row that may be taken. */

@@ -20,6 +20,7 @@
 #include "utils/array.h"
 #include "utils/builtins.h"
 #include "utils/memutils.h"
+#include "utils/timestamp.h"
 
 #include "core/failpoint.h"
 #include "core/process_pg.h"
@@ -71,8 +72,8 @@ find_leaf(const pg_uuid_t *id)
 	Datum		args[] = {UUIDPGetDatum(id)};
 	bool		null;
 
-	mr_prepare(&plan, "SELECT leaf FROM millrace.task_queue WHERE leaf IN (0, 1, 2, 3) AND id = $1", lengthof(types), types);
-	SPI_execute_plan(plan, args, NULL, true, 1);
+	mr_prepare(&plan, "SELECT leaf FROM millrace.task_queue WHERE id = $1", lengthof(types), types);
+	SPI_execute_plan(plan, args, NULL, false, 1);
 	return SPI_processed == 1 ? DatumGetInt16(tsk_column(SPI_tuptable->vals[0], 1, &null)) : -1;
 }
 
@@ -311,7 +312,7 @@ take(taking *t, tsk_found *found, tsk_task *task, verdict what, uint64 xid, int6
 	}
 	task->cancelled = what == CANCEL;
 	task->waited = what != LOST;
-	strlcpy(task->sqlstate, what == LOST ? TSK_LOST : what == CANCEL ? "57014" : "HYT00", sizeof(task->sqlstate));
+	strlcpy(task->sqlstate, what == LOST ? TSK_SQLSTATE_LOST : what == CANCEL ? "57014" : "HYT00", sizeof(task->sqlstate));
 	task->error = MemoryContextStrdup(task->cxt, what == LOST ? "the worker that was at it ended" :
 									  what == CANCEL ? "cancelled before it began" : "its deadline came before it began");
 	dlist_push_tail(&t->ended, &task->node);
@@ -372,7 +373,7 @@ consider_cancelled(taking *t)
 	SPITupleTable *table;
 	uint64		n;
 
-	mr_prepare(&plan, "SELECT t.leaf, t.id FROM millrace.task_cancels c JOIN millrace.task_queue t ON t.leaf IN (0, 1, 2, 3) AND t.id = c.id "
+	mr_prepare(&plan, "SELECT t.leaf, t.id FROM millrace.task_cancels c JOIN millrace.task_queue t ON t.id = c.id "
 			   "WHERE t.queue = $1 AND t.lease IS NULL LIMIT 100", lengthof(types), types);
 	SPI_execute_plan(plan, args, NULL, false, 0);
 	table = SPI_tuptable;
