@@ -320,6 +320,8 @@ def deaths(c, stub):
     tap.same([ended(c, i)[0::5] for i in ids], [('succeeded', 2)] * 2, 'calls of a worker that was ended are made again')
     tap.same(([[r[2] for r in history(c, i)] for i in ids], c.value("SELECT count(*) FROM app.ended WHERE tag = 'mortal'")), ([['lost', None]] * 2, '2'),
              'with one result each, and the lost attempts kept')
+    submit_many(c, 32, 'llm', {'prompt': 'warm %'}, provider='mortal', tag='warm')
+    settled(c, 'warm')
     submit_many(c, 32, 'llm', {'prompt': 'stub: hang'}, provider='mortal', tag='hanging', max_attempts=1)
     c.wait_for("SELECT count(*) >= 16 FROM millrace.tasks WHERE tag = 'hanging' AND state = 'running'", 't')
     took = c.stop()

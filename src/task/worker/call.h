@@ -72,6 +72,7 @@ typedef struct tsk_provider
 	/* its life here */
 	tsk_link   *link;			/* NULL: none yet */
 	int			n_running;
+	bool		was_paused;		/* at the last look */
 	bool		refused;		/* an answer pauses it, which is not written yet */
 	TimestampTz closed_until;	/* its limits or its breaker let nothing begin before */
 	TimestampTz looked;			/* when it was last asked for tasks ... */

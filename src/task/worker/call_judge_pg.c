@@ -27,17 +27,24 @@
 
 #define MALFORMED "22032"		/* invalid_json_text */
 
-/* A provider's words as this database has them, without its own keys. */
-static char *
-plain_words(const tsk_provider *p, const char *words)
+/* A server that repeats our keys shall not make them known: neither by its errors nor by what it answers. */
+static void
+blot_secrets(const tsk_provider *p, tsk_transfer *t)
 {
 	const char *const secrets[] = {p->api_key, p->store.secret_key, p->store.session_token};
-	char	   *copy = GetDatabaseEncoding() == PG_UTF8 && pg_verify_mbstr(PG_UTF8, words, (int) strlen(words), true) ? pstrdup(words) : mr_plain(words);
 
+	if (p->stores && t->status >= 200 && t->status <= 299)
+		return;					/* an object is what it is */
 	for (int i = 0; i < (int) lengthof(secrets); i++)
-		if (secrets[i])
-			tsk_dialect_blot(copy, strlen(copy), secrets[i]);
-	return copy;
+		if (secrets[i] && t->len > 0)
+			tsk_dialect_blot(t->body, t->len, secrets[i]);
+}
+
+/* A server's words as this database has them. */
+static char *
+plain_words(const char *words)
+{
+	return GetDatabaseEncoding() == PG_UTF8 && pg_verify_mbstr(PG_UTF8, words, (int) strlen(words), true) ? pstrdup(words) : mr_plain(words);
 }
 
 static void
@@ -47,7 +54,7 @@ fail(tsk_errand *errand, const char *sqlstate, const char *words)
 
 	task->ok = false;
 	strlcpy(task->sqlstate, sqlstate, sizeof(task->sqlstate));
-	task->error = psprintf("provider \"%s\": %s", errand->provider->queue->name, plain_words(errand->provider, words));
+	task->error = psprintf("provider \"%s\": %s", errand->provider->queue->name, plain_words(words));
 }
 
 /* Tokens and what they cost. */
@@ -155,6 +162,7 @@ tsk_judge_errand(const tsk_lane *lane, tsk_errand *errand)
 	const tsk_transfer *t = errand->transfer;
 	MemoryContext old = MemoryContextSwitchTo(task->cxt);
 
+	blot_secrets(errand->provider, errand->transfer);
 	task->status = t->status;
 	task->retry_after_us = t->retry_after_ms * 1000;
 	PG_TRY();

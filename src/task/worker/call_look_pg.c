@@ -13,10 +13,13 @@
 #include "catalog/pg_type.h"
 #include "utils/array.h"
 #include "utils/memutils.h"
+#include "utils/timestamp.h"
 #include "utils/uuid.h"
 
 #include "core/process_pg.h"
 #include "core/spi_pg.h"
+
+#define READ_MS 60000			/* between looks at servers that nobody said were altered */
 
 static tsk_provider **providers = NULL;
 static int	n_providers = 0;
@@ -63,11 +66,23 @@ find_providers(const tsk_lane *lane)
 	n_providers = n;
 }
 
+/* Servers that may be other than they were read: altered, or all of them once a minute, for files of secrets say nothing. */
 static void
-load_providers(void)
+read_again(void)
 {
+	static TimestampTz last = 0;
+	TimestampTz now = GetCurrentTimestamp();
+	bool		all = tsk_providers_stale() || now - last > READ_MS * INT64CONST(1000);
+
 	for (int i = 0; i < n_providers; i++)
-		tsk_load_provider(providers[i]);
+	{
+		tsk_provider *p = providers[i];
+
+		if (all || !OidIsValid(p->server) || p->was_paused != p->queue->paused)
+			tsk_load_provider(p);
+		p->was_paused = p->queue->paused;
+	}
+	last = all ? now : last;
 }
 
 void
@@ -76,7 +91,8 @@ tsk_refresh_providers(void)
 	if (!tsk_providers_stale())
 		return;
 	mr_begin("read servers");
-	load_providers();
+	for (int i = 0; i < n_providers; i++)
+		tsk_load_provider(providers[i]);
 	mr_commit();
 }
 
@@ -118,9 +134,8 @@ void
 tsk_look(const tsk_lane *lane)
 {
 	mr_begin("look at queues");
-	if (tsk_providers_stale())
-		load_providers();
 	find_providers(lane);
+	read_again();
 	if (tsk_n_running > 0)
 		find_cancelled();
 	mr_commit();

@@ -26,6 +26,7 @@
 
 #include "core/address.h"
 #include "task/http.h"
+#include "task/worker/secret_pg.h"
 
 #define ANSWER_BYTES (8 << 20)	/* of a model's answer, where max_bytes is not given */
 #define BODY_BUDGET (64 << 20)	/* of answers kept at once, a provider; one larger than what is left waits in the network */
@@ -103,18 +104,11 @@ keep(const char *text)
 }
 
 static void
-wipe(const char *secret)
-{
-	if (secret)
-		explicit_bzero(unconstify(char *, secret), strlen(secret));
-}
-
-static void
 forget(tsk_provider *p)
 {
-	wipe(p->api_key);
-	wipe(p->store.secret_key);
-	wipe(p->store.session_token);
+	tsk_wipe(p->api_key);
+	tsk_wipe(p->store.secret_key);
+	tsk_wipe(p->store.session_token);
 	memset(&p->store, 0, sizeof(p->store));
 	memset(&p->net, 0, sizeof(p->net));
 	memset(&p->limits, 0, sizeof(p->limits));
@@ -125,6 +119,12 @@ forget(tsk_provider *p)
 
 /* A number that differs where any of this does. */
 static uint64
+add_text(uint64 version, const char *text)
+{
+	return text ? hash_bytes_extended((const unsigned char *) text, (int) strlen(text), version) : hash_combine64(version, 1);
+}
+
+static uint64
 add_options(uint64 version, List *options)
 {
 	ListCell   *lc;
@@ -133,8 +133,7 @@ add_options(uint64 version, List *options)
 	{
 		DefElem    *def = lfirst_node(DefElem, lc);
 
-		version = hash_combine64(version, hash_any_extended((const unsigned char *) def->defname, (int) strlen(def->defname), version));
-		version = hash_combine64(version, hash_any_extended((const unsigned char *) defGetString(def), (int) strlen(defGetString(def)), version));
+		version = add_text(add_text(version, def->defname), defGetString(def));
 	}
 	return version;
 }
@@ -149,11 +148,18 @@ read_server(tsk_provider *p)
 	const char *api = text_option(options, "api");
 	bool		given = mr_option_value(options, "low_speed_bytes") != NULL;
 	bool		private = mr_private_allowed(server);
+	char	   *api_key = tsk_secret(mapping, "api_key");
+	char	   *secret_key = tsk_secret(mapping, "secret_key");
 	uint64		version = add_options(add_options(hash_combine64(server->serverid, private), options), mapping);
 	MemoryContext old;
 
+	version = add_text(add_text(version, api_key), secret_key); /* files may have changed */
 	if (OidIsValid(p->server) && p->version == version)
+	{
+		tsk_wipe(api_key);
+		tsk_wipe(secret_key);
 		return;
+	}
 	tsk_retire_link(p);
 	forget(p);
 	old = MemoryContextSwitchTo(p->cxt);
@@ -167,9 +173,11 @@ read_server(tsk_provider *p)
 	p->store.region = keep(text_option(options, "region"));
 	p->store.virtual_hosts = strcmp(text_option(options, "addressing"), "virtual") == 0;
 	p->store.access_key = keep(text_option(mapping, "access_key"));
-	p->store.secret_key = keep(text_option(mapping, "secret_key"));
+	p->store.secret_key = keep(secret_key);
 	p->store.session_token = keep(text_option(mapping, "session_token"));
-	p->api_key = keep(text_option(mapping, "api_key"));
+	p->api_key = keep(api_key);
+	tsk_wipe(api_key);
+	tsk_wipe(secret_key);
 	p->model = keep(text_option(options, "model"));
 	p->embedding_model = keep(text_option(options, "embedding_model"));
 	p->stream = is_true(options, "stream");
