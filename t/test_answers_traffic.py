@@ -45,7 +45,7 @@ def main():
         c.psql("CREATE SERVER here FOREIGN DATA WRAPPER millrace_http OPTIONS (api 'local', function 'near.local_answer'); GRANT USAGE ON FOREIGN SERVER here TO mill")
         q("""SELECT millrace.create_pipeline('answers', 'near', '{"provider": "here"}'); SELECT near.import_history('SELECT * FROM near.sample_questions()')""")
         for distribution in ('uniform', 'zipf', 'burst'):
-            q("CALL near.simulate_traffic(rate => 10, duration => 4, distribution => '%s', tenant => '')" % distribution, timeout=120)
+            q("CALL near.simulate_traffic(rate => 10, duration => 4, distribution => '%s', tenant => '', questions => 'SELECT question, NULL FROM near.sample_questions()')" % distribution, timeout=120)
         rows = q("SELECT requests, answered, polls, perceived_p99_ms < 500 FROM near.traffic ORDER BY run_id")
         tap.same([(r[0], r[1], r[3]) for r in rows], [('40', '40', 't')] * 3, 'three runs of 40 requests: all answered')
         tap.same(q("SELECT bool_and(asked_at - started_at >= due_s * interval '1 s'), bool_and(seen_at >= asked_at), bool_and(polls = 0) FILTER (WHERE source = 'exact') "
