@@ -210,7 +210,8 @@ BEGIN
 			-- What came by the topic of pending questions stands there.
 			PERFORM @schema@.publish(array_agg(n.question_id)) FROM new_rows n WHERE n.status <> 'pending' OR n.source_offset IS NULL HAVING count(*) > 0;
 		END IF;
-	ELSIF EXISTS (SELECT FROM new_rows n JOIN old_rows o ON o.question_id = n.question_id WHERE n.transition <> o.transition) THEN
+	-- counted, not EXISTS: that is planned as a nested loop, for ever where nothing changed
+	ELSIF (SELECT count(*) FROM new_rows n JOIN old_rows o ON o.question_id = n.question_id AND o.transition <> n.transition) > 0 THEN
 		INSERT INTO @schema@.processing_metrics (question_id, stage, state, ms, regeneration, answered_by, class, detail)
 		SELECT n.question_id, v.stage, v.state, v.ms, n.regeneration, n.answered_by, v.class, v.detail
 		FROM new_rows n JOIN old_rows o ON o.question_id = n.question_id AND o.transition <> n.transition,
