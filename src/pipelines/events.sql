@@ -163,6 +163,7 @@ DECLARE
 	topics jsonb := @schema@.option('topics', '{"politics": "politics, government and elections", "economy": "economy, business, prices and markets",
 		"sports": "sports, matches and athletes", "technology": "technology, computers and science", "health": "health, medicine and illness",
 		"culture": "films, music, books and art", "travel": "travel, hotels and transport", "food": "food, cooking and restaurants"}');
+	encoder text;
 BEGIN
 	PERFORM @schema@.check_options();
 	IF jsonb_typeof(topics) = 'array' THEN
@@ -177,7 +178,17 @@ BEGIN
 		PERFORM millrace.create_task_kind(@schema_literal@ || '.sentiment_analysis', 'llm', jsonb_build_object('prompt',
 			'Is the mood of this text positive or negative? Answer with one of these two words and nothing else.' || E'\n\n{{text}}'));
 	END IF;
-	PERFORM millrace.create_cache(@schema_literal@, '{"similarity": 0.8, "ttl_s": 3600}'::jsonb || @schema@.option('cache', '{}'));
+	IF NOT EXISTS (SELECT FROM millrace.caches c WHERE c.name = @schema_literal@) THEN
+		-- Without an encoder equal questions are found alone.
+		BEGIN
+			encoder := millrace.resolve_model(@schema@.option('encoder') #>> '{}', 'encoder');
+		EXCEPTION WHEN undefined_object THEN
+			NULL;
+		END;
+		PERFORM millrace.create_cache(@schema_literal@, '{"threshold": 0.8, "ttl_s": 3600, "sample": 0}'::jsonb
+			|| CASE WHEN encoder IS NULL THEN '{"encoder": null}' ELSE jsonb_strip_nulls(jsonb_build_object('encoder', @schema@.option('encoder'))) END
+			|| @schema@.option('cache', '{}'));
+	END IF;
 END $$;
 COMMENT ON FUNCTION @schema@.define() IS 'makes topics, kinds of tasks and the cache from the declaration';
 
@@ -187,7 +198,7 @@ CREATE OR REPLACE FUNCTION @schema@.before_drop() RETURNS void
 		PERFORM millrace.cancel_task(t.id) FROM millrace.tasks t
 		WHERE starts_with(t.kind, @schema_literal@ || '.') AND t.state IN ('waiting', 'delayed', 'retrying', 'running');
 		PERFORM millrace.drop_task_kind(k.kind) FROM millrace.task_kinds k WHERE starts_with(k.kind, @schema_literal@ || '.');
-		PERFORM millrace.drop_cache(@schema_literal@);
+		PERFORM millrace.drop_cache(c.name) FROM millrace.caches c WHERE c.name = @schema_literal@;
 	END $$;
 COMMENT ON FUNCTION @schema@.before_drop() IS 'called by drop_pipeline(): cancels the tasks, drops their kinds and the cache';
 

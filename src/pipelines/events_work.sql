@@ -6,7 +6,7 @@
 -- Short texts without function words have no guess, and count as English.
 CREATE OR REPLACE FUNCTION @schema@.is_foreign(language text, confidence real, words bigint) RETURNS boolean
 	LANGUAGE sql IMMUTABLE
-	RETURN COALESCE(language <> 'en' AND confidence >= 0.4 AND words >= 4, false);
+	RETURN COALESCE(language <> 'en' AND confidence >= 0.37 AND words >= 4, false);
 COMMENT ON FUNCTION @schema@.is_foreign(text, real, bigint) IS
 	'is a text surely not English?  By language, its confidence and the number of words, see millrace.text_stats()';
 
@@ -14,7 +14,7 @@ CREATE OR REPLACE FUNCTION @schema@.stop_words(language text) RETURNS regdiction
 	LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
 	AS $$
 		SELECT COALESCE((SELECT d.oid::regdictionary FROM pg_ts_dict d WHERE d.dictnamespace = 'pg_catalog'::regnamespace
-				AND d.dictname = format('%s_stem', CASE language WHEN 'es' THEN 'spanish' WHEN 'fr' THEN 'french' WHEN 'de' THEN 'german'
+				AND d.dictname = format('%s_stem', CASE language WHEN 'es' THEN 'spanish' WHEN 'ca' THEN 'spanish' WHEN 'fr' THEN 'french' WHEN 'de' THEN 'german'
 					WHEN 'it' THEN 'italian' WHEN 'pt' THEN 'portuguese' WHEN 'nl' THEN 'dutch' WHEN 'sv' THEN 'swedish' WHEN 'da' THEN 'danish'
 					WHEN 'nb' THEN 'norwegian' WHEN 'fi' THEN 'finnish' WHEN 'hu' THEN 'hungarian' WHEN 'ru' THEN 'russian' WHEN 'tr' THEN 'turkish' END)),
 			'english_stem'::regdictionary)
@@ -171,6 +171,11 @@ END $$;
 COMMENT ON FUNCTION @schema@.compute_safely(bigint[], text[]) IS 'compute(); what cannot be done becomes a row of failures';
 REVOKE EXECUTE ON FUNCTION @schema@.compute_safely(bigint[], text[]) FROM PUBLIC;
 
+CREATE OR REPLACE FUNCTION @schema@.asked_of(t @schema@.types) RETURNS text
+	LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
+	AS $$ SELECT COALESCE(t.options -> 'provider', @schema@.option('provider'), '""')::text $$;
+COMMENT ON FUNCTION @schema@.asked_of(@schema@.types) IS 'argument model of the cache''s functions: which provider is asked';
+
 -- A type that needs a provider: answered from the cache, or a task of its own.
 CREATE OR REPLACE FUNCTION @schema@.ask(ids bigint[], type text) RETURNS void
 	LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
@@ -191,7 +196,7 @@ BEGIN
 	LOOP
 		BEGIN
 			IF t.cached THEN
-				SELECT * INTO c FROM millrace.cache_get(@schema_literal@, e.text, e.tenant, '', format('%s:%s', t.type, t.prompt_version)) g;
+				SELECT * INTO c FROM millrace.cache_get(@schema_literal@, e.text, e.tenant, @schema@.asked_of(t), format('%s:%s', t.type, t.prompt_version)) g;
 				IF c.hit IS NOT NULL THEN
 					INSERT INTO @schema@.results (event_id, type, result, origin, model, hit, similarity, saved, took_ms)
 					VALUES (e.event_id, t.type, c.answer -> 'result', 'cache', c.answer ->> 'model', c.hit, c.similarity, (c.answer ->> 'cost')::numeric, 0)
@@ -281,9 +286,9 @@ CREATE OR REPLACE FUNCTION @schema@.deliver(ids uuid[], tags text[], states text
 				(d.result ->> 'cost')::numeric, (d.result ->> 'latency_ms')::real, d.id
 			FROM ended d WHERE d.state = 'succeeded'
 			ON CONFLICT DO NOTHING
-			RETURNING r.event_id, r.type, r.result, r.model, r.cost
+			RETURNING r.event_id, r.type, r.result, r.model, r.cost, r.took_ms
 		)
-		SELECT count(millrace.cache_put(@schema_literal@, e.text, jsonb_build_object('result', f.result, 'model', f.model, 'cost', f.cost), e.tenant, '',
+		SELECT count(millrace.cache_put(@schema_literal@, e.text, jsonb_build_object('result', f.result, 'model', f.model, 'cost', f.cost, 'latency_ms', f.took_ms), e.tenant, @schema@.asked_of(t),
 			format('%s:%s', t.type, t.prompt_version), @schema_literal@))
 		FROM found f JOIN @schema@.types t ON t.type = f.type AND t.cached JOIN @schema@.events e ON e.event_id = f.event_id
 	$$;

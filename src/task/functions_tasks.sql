@@ -53,13 +53,30 @@ CREATE FUNCTION millrace.drop_task_kind(kind text) RETURNS boolean
 COMMENT ON FUNCTION millrace.drop_task_kind(text) IS
 	'a kind of tasks is gone, and those of it that still wait fail; false: there was none';
 
-REVOKE EXECUTE ON FUNCTION millrace.submit_task(text, jsonb, jsonb), millrace.task_now(), millrace.cancel_task(uuid), millrace.retry_tasks(uuid[]),
+CREATE FUNCTION millrace.rotate_tasks() RETURNS boolean
+	LANGUAGE c VOLATILE PARALLEL UNSAFE
+	AS 'MODULE_PATHNAME', 'millrace_rotate_tasks';
+COMMENT ON FUNCTION millrace.rotate_tasks() IS
+	'empties leaves of task_queue, task_done and task_attempts that have had their time, if nobody is at them, and forgets old keys; the supervisor calls it; returns whether anything was emptied';
+
+REVOKE EXECUTE ON FUNCTION millrace.rotate_tasks(), millrace.submit_task(text, jsonb, jsonb), millrace.task_now(), millrace.cancel_task(uuid), millrace.retry_tasks(uuid[]),
 	millrace.pause_tasks(text, text), millrace.resume_tasks(text), millrace.alter_task_pool(text, jsonb),
 	millrace.create_task_kind(text, text, jsonb), millrace.drop_task_kind(text) FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION millrace.submit_task(text, jsonb, jsonb), millrace.cancel_task(uuid), millrace.retry_tasks(uuid[]),
 	millrace.pause_tasks(text, text), millrace.resume_tasks(text) TO millrace_admin, millrace_user;
-GRANT EXECUTE ON FUNCTION millrace.alter_task_pool(text, jsonb), millrace.create_task_kind(text, text, jsonb), millrace.drop_task_kind(text) TO millrace_admin;
+GRANT EXECUTE ON FUNCTION millrace.rotate_tasks(), millrace.alter_task_pool(text, jsonb), millrace.create_task_kind(text, text, jsonb), millrace.drop_task_kind(text) TO millrace_admin;
 GRANT EXECUTE ON FUNCTION millrace.task_now() TO millrace_admin, millrace_user, millrace_monitor;
+
+CREATE FUNCTION millrace.task_kinds_changed() RETURNS trigger
+	LANGUAGE c VOLATILE PARALLEL UNSAFE
+	AS 'MODULE_PATHNAME', 'millrace_task_kinds_changed';
+COMMENT ON FUNCTION millrace.task_kinds_changed() IS 'trigger on task_kinds: processes read them anew';
+REVOKE EXECUTE ON FUNCTION millrace.task_kinds_changed() FROM PUBLIC;
+
+CREATE TRIGGER task_kinds_changed AFTER INSERT OR UPDATE OR DELETE OR TRUNCATE ON millrace.task_kinds
+	FOR EACH STATEMENT EXECUTE FUNCTION millrace.task_kinds_changed();
+ALTER TABLE millrace.task_kinds ENABLE ALWAYS TRIGGER task_kinds_changed;
+COMMENT ON TRIGGER task_kinds_changed ON millrace.task_kinds IS 'processes read them anew';
 
 CREATE TRIGGER task_pools_changed AFTER INSERT OR UPDATE OR DELETE OR TRUNCATE ON millrace.task_pools
 	FOR EACH STATEMENT EXECUTE FUNCTION millrace.sources_changed();

@@ -66,7 +66,7 @@ CREATE TABLE millrace.task_queue (
 	id         uuid NOT NULL,
 	xid        xid8 NOT NULL DEFAULT pg_catalog.pg_current_xact_id(),
 	queue      int NOT NULL,
-	priority   smallint NOT NULL DEFAULT 5 CHECK (priority BETWEEN 0 AND 9),
+	priority   smallint NOT NULL DEFAULT 5,
 	kind       text NOT NULL,
 	base       text NOT NULL,
 	payload    jsonb NOT NULL,
@@ -98,7 +98,7 @@ COMMENT ON COLUMN millrace.task_queue.leaf IS 'partition it lies in: these take 
 COMMENT ON COLUMN millrace.task_queue.id IS 'what submit_task() returned; in the order of submission';
 COMMENT ON COLUMN millrace.task_queue.xid IS 'transaction that submitted it, or put it back';
 COMMENT ON COLUMN millrace.task_queue.queue IS 'its queue: role, lane, provider';
-COMMENT ON COLUMN millrace.task_queue.priority IS '9 first, 0 last';
+COMMENT ON COLUMN millrace.task_queue.priority IS '9 first, 0 last; submit_task() checks it, once for all';
 COMMENT ON COLUMN millrace.task_queue.kind IS 'its kind';
 COMMENT ON COLUMN millrace.task_queue.base IS 'what is done';
 COMMENT ON COLUMN millrace.task_queue.payload IS 'what it is done with';
@@ -216,6 +216,7 @@ ALTER TABLE millrace.task_queue ADD PRIMARY KEY (id, leaf);
 CREATE INDEX task_queue_ready_idx ON millrace.task_queue (queue, priority, xid, id) WHERE lease IS NULL;
 CREATE INDEX task_queue_due_idx ON millrace.task_queue (queue, due_at) WHERE due_at IS NOT NULL;
 CREATE INDEX task_queue_order_idx ON millrace.task_queue (order_key, id) WHERE order_key IS NOT NULL;
+CREATE INDEX task_keys_created_idx ON millrace.task_keys (created_at);
 CREATE INDEX task_done_id_idx ON millrace.task_done (id);
 CREATE INDEX task_done_finished_idx ON millrace.task_done (finished_at);
 CREATE INDEX task_attempts_id_idx ON millrace.task_attempts (id);

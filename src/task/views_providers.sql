@@ -56,3 +56,5 @@ COMMENT ON COLUMN millrace.stat_providers.attempts IS 'of the last hour, as all 
 COMMENT ON COLUMN millrace.stat_providers.failed IS 'number of attempts by class of error';
 COMMENT ON COLUMN millrace.stat_providers.p95_ms IS 'milliseconds within which 95 % of answers came';
 GRANT SELECT ON millrace.stat_providers TO millrace_admin, millrace_monitor;
+
+SELECT pg_catalog.pg_extension_config_dump('millrace.provider_states', 'WHERE paused');
