@@ -190,6 +190,18 @@ mr_slot_stop(int slot, uint64 generation)
 	return found;
 }
 
+uint64
+mr_slot_count(int slot, uint64 generation, mr_count what)
+{
+	mr_slot    *s = &mr_shared_attach()->slot[slot];
+	uint64		n;
+
+	LWLockAcquire(&mr_shared->lock, LW_SHARED);
+	n = s->i.generation == generation ? pg_atomic_read_u64(&s->counts[what]) : 0;
+	LWLockRelease(&mr_shared->lock);
+	return n;
+}
+
 int
 mr_slots(Oid database, mr_slot_info **out)
 {

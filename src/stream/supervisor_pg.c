@@ -1,7 +1,7 @@
 /*
  * supervisor_pg.c
  *	  `millrace supervisor`: one per database that takes part; keeps the workers
- *	  that millrace.sources, millrace.outboxes and millrace.http_queues ask for.
+ *	  that millrace.sources, outboxes, http_queues and task_pools ask for.
  *
  * It is dynamic and never restarted by the postmaster.  Nobody can log in as a
  * role made for it (workers obey NOLOGIN), so it connects as the bootstrap
@@ -32,6 +32,7 @@
 #include "storage/ipc.h"
 #include "storage/latch.h"
 #include "storage/lmgr.h"
+#include "stream/lanes.h"
 #include "stream/outbox.h"
 #include "stream/scale.h"
 #include "stream/stream.h"
@@ -44,12 +45,12 @@
 
 extern PGDLLEXPORT void millrace_supervisor_main(Datum arg);
 
-/* A worker that some source, outbox or queue of requests wants, or that still runs. */
+/* A worker that some source, outbox, queue of requests or role's tasks want, or that still runs. */
 typedef struct child
 {
-	mr_worker_kind kind;		/* MR_SOURCE, MR_OUTBOX or MR_HTTP */
-	char		name[NAMEDATALEN];	/* of the source; server of the outbox, or of the queue */
-	int			index;			/* of the worker of its source; number of the queue */
+	mr_worker_kind kind;		/* MR_SOURCE ... MR_CALLS */
+	char		name[NAMEDATALEN];	/* of the source; server of the outbox, or of the queue; role of the tasks */
+	int			index;			/* of the worker of its source, or of its role; number of the queue */
 	int			nworkers;
 	Oid			role;
 	int64		config;			/* generation of its row */
@@ -69,10 +70,10 @@ typedef struct child
 static List *children = NIL;	/* of child *, in TopMemoryContext */
 
 /*
- * One row a source, outbox or queue that should run, with what stands against it: its workers have
+ * One row a source, outbox, queue or lane of a role's tasks that should run, with what stands against it: its workers have
  * the indexes from `first`.  Privileges that only the INSERT can show (schema, columns, policies) are
  * the worker's to report.  A queue that its worker left as idle is wanted again when there are
- * requests that the snapshot of then did not see.
+ * requests that the snapshot of then did not see; so is a lane of tasks.  $1 is this database; $2, $3 see lanes.h.
  */
 static const char sources_query[] =
 "SELECT s.name, r.oid, s.generation,"
@@ -83,6 +84,7 @@ static const char sources_query[] =
 "            WHEN NOT r.rolcanlogin THEN pg_catalog.format('role \"%s\" is not permitted to log in', s.owner)"
 "            WHEN NOT pg_catalog.has_database_privilege(r.oid, pg_catalog.current_database(), 'CONNECT') THEN"
 "              pg_catalog.format('role \"%s\" may not connect to this database', s.owner)"
+"            WHEN s.server IS NULL THEN NULL"
 "            WHEN f.oid IS NULL THEN pg_catalog.format('server \"%s\" does not exist', s.server)"
 "            WHEN NOT pg_catalog.has_server_privilege(r.oid, f.oid, 'USAGE') THEN"
 "              pg_catalog.format('role \"%s\" has no USAGE on server \"%s\"', s.owner, s.server)"
@@ -90,12 +92,18 @@ static const char sources_query[] =
 "            WHEN pg_catalog.to_regclass(s.target) IS NULL THEN pg_catalog.format('table %s does not exist', s.target)"
 "            WHEN NOT pg_catalog.has_any_column_privilege(r.oid, pg_catalog.to_regclass(s.target)::oid, 'INSERT') THEN"
 "              pg_catalog.format('role \"%s\" may not insert into %s', s.owner, s.target)"
-"       END, s.kind, s.first"
-"  FROM (SELECT 'source' AS kind, 0 AS first, name, server, target, owner, options, state, generation, bound_to, 'resume_source' AS resume FROM millrace.sources"
+"       END, s.kind, s.first, s.low, s.high, s.waiting"
+"  FROM (SELECT 'source' AS kind, 0 AS first, 0 AS low, 0 AS high, false AS waiting,"
+"               name, server, target, owner, state, generation, bound_to, 'resume_source' AS resume FROM millrace.sources"
 "        UNION ALL"
-"        SELECT 'outbox', 0, server, server, NULL, owner, options, state, generation, bound_to, 'resume_outbox' FROM millrace.outboxes"
+"        SELECT 'outbox', 0, 0, 0, false, server, server, NULL, owner, state, generation, bound_to, 'resume_outbox' FROM millrace.outboxes"
 "        UNION ALL"
-"        SELECT 'http', q.id, q.server, q.server, NULL, q.owner, '{}', q.state, q.generation, q.bound_to, 'resume_requests'"
+"        SELECT CASE l.lane WHEN 'sql' THEN 'tasks' ELSE 'calls' END, 0, o.workers_min, o.workers_max, l.waiting,"
+"               p.owner, NULL, NULL, p.owner, p.state, p.generation, p.bound_to, 'resume_tasks'"
+"          FROM millrace.task_pools p JOIN millrace.task_lanes($2, $3) l ON l.owner = p.owner, millrace.task_pool_limits(p.options) o"
+"         WHERE l.due"
+"        UNION ALL"
+"        SELECT 'http', q.id, 0, 0, false, q.server, q.server, NULL, q.owner, q.state, q.generation, q.bound_to, 'resume_requests'"
 "          FROM millrace.http_queues q JOIN millrace.http_progress p ON p.queue = q.id"
 "         WHERE CASE WHEN p.idle IS NULL THEN true ELSE"
 "                 EXISTS (SELECT FROM millrace.http_requests m WHERE m.queue = q.id AND m.xid >= pg_catalog.pg_snapshot_xmax(p.idle))"
@@ -105,8 +113,9 @@ static const char sources_query[] =
 " WHERE s.state = 'running' ORDER BY s.kind DESC, s.name, s.first";
 
 /*
- * Kinds of workers: what SQL calls them, what runs, and where it is told why a
- * worker does not: $1 name, $2 index, $3 workers, $4 reason, $5 SQLSTATE.
+ * Kinds of workers: what SQL calls them, what runs, and where it is told, beside status(), why a
+ * worker does not: $1 name, $2 index, $3 workers, $4 reason, $5 SQLSTATE.  Those of tasks see themselves that their
+ * lane is paused, changed or done with, and end when they have finished what they are at.
  */
 static const struct
 {
@@ -114,21 +123,24 @@ static const struct
 	const char *word;
 	const char *main;
 	const char *type;
-	const char *reason_query;
+	const char *reason_query;	/* NULL: nowhere else */
+	bool		ends_itself;
 }			kinds[] =
 {
-	{MR_SOURCE, "source", KFK_SOURCE_MAIN, KFK_SOURCE_TYPE,
+	{.kind = MR_SOURCE, .word = "source", .main = KFK_SOURCE_MAIN, .type = KFK_SOURCE_TYPE, .reason_query =
 		"INSERT INTO millrace.source_workers AS w (source, worker, workers, pid, state, reason, sqlstate, since)"
 		" VALUES ($1, $2, $3, 0, 'waiting', $4, $5, pg_catalog.now())"
 		" ON CONFLICT (source, worker) DO UPDATE SET workers = excluded.workers, pid = 0, state = excluded.state,"
 		"   reason = excluded.reason, sqlstate = excluded.sqlstate, since = excluded.since"
 	" WHERE (w.pid, w.state, w.reason) IS DISTINCT FROM (0, excluded.state, excluded.reason)"},
-	{MR_OUTBOX, "outbox", KFK_OUTBOX_MAIN, KFK_OUTBOX_TYPE,
+	{.kind = MR_OUTBOX, .word = "outbox", .main = KFK_OUTBOX_MAIN, .type = KFK_OUTBOX_TYPE, .reason_query =
 		"UPDATE millrace.outbox_progress SET pid = 0, state = 'waiting', reason = $4, sqlstate = $5, since = pg_catalog.now()"
 	" WHERE server = $1 AND (pid, state, reason) IS DISTINCT FROM (0, 'waiting', $4)"},
-	{MR_HTTP, "http", MR_HTTP_MAIN, MR_HTTP_TYPE,
+	{.kind = MR_HTTP, .word = "http", .main = MR_HTTP_MAIN, .type = MR_HTTP_TYPE, .reason_query =
 		"UPDATE millrace.http_progress SET pid = 0, state = 'waiting', reason = $4, sqlstate = $5, since = pg_catalog.now()"
 	" WHERE queue = $2 AND (pid, state, reason) IS DISTINCT FROM (0, 'waiting', $4)"},
+	{.kind = MR_TASKS, .word = "tasks", .main = MR_TASKS_MAIN, .type = MR_TASKS_TYPE, .ends_itself = true},
+	{.kind = MR_CALLS, .word = "calls", .main = MR_CALLS_MAIN, .type = MR_CALLS_TYPE, .ends_itself = true},
 };
 
 static int
@@ -165,7 +177,8 @@ explain(child *c, const char *reason, const char *sqlstate)
 	if (strncmp(c->reason, reason, sizeof(c->reason) - 1) == 0)
 		return;
 	strlcpy(c->reason, reason, sizeof(c->reason));
-	mr_run(&plans[kind], kinds[kind].reason_query, lengthof(types), types, args);
+	if (kinds[kind].reason_query)
+		mr_run(&plans[kind], kinds[kind].reason_query, lengthof(types), types, args);
 	ereport(LOG,
 			(errmsg("%s \"%s\", worker %d does not run: %s", kinds[kind].word, c->name, c->index, reason)));
 }
@@ -196,7 +209,8 @@ reap(child *c, TimestampTz now)
 	pfree(c->handle);
 	c->handle = NULL;
 	mr_slot_forget(c->slot, c->generation);
-	if (c->running_config != c->config || TimestampDifferenceExceeds(c->started, now, MR_SETTLED_S * 1000))
+	if (c->running_config != c->config || TimestampDifferenceExceeds(c->started, now, MR_SETTLED_S * 1000) ||
+		(kinds[kind_number(c->kind)].ends_itself && mr_slot_count(c->slot, c->generation, MR_COUNT_ROWS) > 0))
 		c->failures = 0;		/* it made room for a new one, or failed by chance */
 	else
 		c->failures++;
@@ -267,9 +281,9 @@ reconcile(void)
 {
 	static bool cleaned = false;
 	static SPIPlanPtr plan = NULL;
-	static Oid	types[] = {TEXTOID};
+	static Oid	types[] = {TEXTOID, TEXTARRAYOID, XID8ARRAYOID};
 	TimestampTz now = GetCurrentTimestamp();
-	Datum		binding = CStringGetTextDatum(mr_source_binding());
+	Datum		args[] = {CStringGetTextDatum(mr_source_binding()), 0, 0};
 	SPITupleTable *rows;
 	uint64		n;
 	ListCell   *cell;
@@ -286,12 +300,15 @@ reconcile(void)
 		SPI_execute("DELETE FROM millrace.source_workers", false, 0);
 		SPI_execute("UPDATE millrace.outbox_progress SET pid = 0, state = 'stopped', reason = NULL WHERE state <> 'stopped'", false, 0);
 		SPI_execute("UPDATE millrace.http_progress SET pid = 0, state = 'stopped', reason = NULL WHERE state <> 'stopped'", false, 0);
+		/* Tasks that they were at are found by new ones. */
+		SPI_execute("UPDATE millrace.task_progress SET idle = NULL WHERE idle IS NOT NULL", false, 0);
 		cleaned = true;
 	}
 
 	mr_scale_begin();
-	mr_prepare(&plan, sources_query, 1, types);
-	SPI_execute_plan(plan, &binding, NULL, true, 0);
+	mr_lanes_begin(&args[1], &args[2]);
+	mr_prepare(&plan, sources_query, lengthof(types), types);
+	SPI_execute_plan(plan, args, NULL, true, 0);
 	rows = SPI_tuptable;
 	n = SPI_processed;
 	for (uint64 k = 0; k < n; k++)
@@ -305,12 +322,18 @@ reconcile(void)
 		char	   *against = SPI_getvalue(row, desc, 4);
 		mr_worker_kind kind = kind_named(SPI_getvalue(row, desc, 5));
 		int			first = DatumGetInt32(SPI_getbinval(row, desc, 6, &null));
-		int			nworkers = kind == MR_SOURCE ? mr_scale_workers(name) : 1;
+		int			low = DatumGetInt32(SPI_getbinval(row, desc, 7, &null));
+		int			high = DatumGetInt32(SPI_getbinval(row, desc, 8, &null));
+		bool		waiting = DatumGetBool(SPI_getbinval(row, desc, 9, &null));
+		int			nworkers = kind == MR_SOURCE ? mr_scale_workers(name) : kind == MR_TASKS ? MR_TASK_WORKERS : 1;
+		uint32		chosen = kind == MR_TASKS ? mr_lane_workers(name, low, high, waiting) : 0;
 
 		for (int index = first; index < first + nworkers; index++)
 		{
 			child	   *c = find_child(kind, name, index);
 
+			if (kind == MR_TASKS && !(chosen & UINT32_C(1) << index))
+				continue;
 			if (c == NULL)
 			{
 				MemoryContext old = MemoryContextSwitchTo(TopMemoryContext);
@@ -346,7 +369,7 @@ reconcile(void)
 	{
 		child	   *c = lfirst(cell);
 
-		if (c->handle && (!c->wanted || c->running_config != c->config))
+		if (c->handle && (kinds[kind_number(c->kind)].ends_itself ? c->listed && !c->wanted : !c->wanted || c->running_config != c->config))
 			mr_slot_stop(c->slot, c->generation);
 	}
 	foreach(cell, children)
@@ -361,7 +384,8 @@ reconcile(void)
 	{
 		child	   *c = lfirst(cell);
 
-		if (c->wanted)
+		/* More workers for tasks are welcome, no more. */
+		if (c->wanted && (c->kind != MR_TASKS || c->index == 0))
 			mr_scale_child(c->kind, c->name, c->index, place_of(c));
 	}
 	mr_scale_end();

@@ -49,7 +49,7 @@ static const mr_option tsk_options[] = {
 	{"secret_key", .place = MR_ON_MAPPING},
 	{"session_token", .place = MR_ON_MAPPING},
 	{"api_key", .place = MR_ON_MAPPING},
-	{"secret_file", .place = MR_ON_MAPPING},
+	{"secret_file", .place = MR_ON_MAPPING, .superuser = true},
 };
 
 #define TSK_N_OPTIONS ((int) (sizeof(tsk_options) / sizeof(tsk_options[0])))

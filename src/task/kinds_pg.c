@@ -17,6 +17,7 @@
 #include "core/server_pg.h"
 #include "core/spi_pg.h"
 #include "task/submit.h"
+#include "task/tasks.h"
 
 PG_FUNCTION_INFO_V1(millrace_create_task_kind);
 PG_FUNCTION_INFO_V1(millrace_drop_task_kind);
@@ -74,7 +75,7 @@ millrace_create_task_kind(PG_FUNCTION_ARGS)
 				 errmsg("option \"%s\" is not allowed for a kind of base \"%s\"", function ? "function" : "prompt", base)));
 	if (function)
 		function = tsk_check_function(function, 1, &jsonb, JSONBOID, GetUserId());
-	tsk_read_options(options, &wish);
+	tsk_read_options(options, tsk_now(), &wish);
 	if (wish.key || wish.due_at)
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),

@@ -23,7 +23,6 @@
 
 #include "core/compat.h"
 #include "task/submit.h"
-#include "task/tasks.h"
 
 #define MAX_PAUSE_S 1e9			/* of delay and deadline */
 
@@ -100,10 +99,9 @@ number_of(const JsonbValue *v)
 
 /* Seconds, or an interval as text, from now on. */
 static TimestampTz
-read_pause(const option *o, const JsonbValue *v)
+read_pause(const option *o, const JsonbValue *v, TimestampTz now)
 {
 	static const char must_be[] = "seconds, or an interval, of at most 30 years";
-	TimestampTz now = tsk_now();
 	TimestampTz at;
 
 	if (v->type == jbvNumeric)
@@ -199,7 +197,7 @@ read_providers(tsk_wish *wish, const JsonbValue *v)
 }
 
 static void
-read_option(const option *o, const JsonbValue *v, tsk_wish *wish)
+read_option(const option *o, const JsonbValue *v, TimestampTz now, tsk_wish *wish)
 {
 	char	   *field = (char *) wish + o->at;
 
@@ -223,10 +221,10 @@ read_option(const option *o, const JsonbValue *v, tsk_wish *wish)
 			*(TimestampTz *) field = read_time(o, v);
 			break;
 		case PAUSE:
-			*(TimestampTz *) field = read_pause(o, v);
+			*(TimestampTz *) field = read_pause(o, v, now);
 			break;
 		case TIME_OR_PAUSE:
-			*(TimestampTz *) field = looks_like_time(v) ? read_time(o, v) : read_pause(o, v);
+			*(TimestampTz *) field = looks_like_time(v) ? read_time(o, v) : read_pause(o, v, now);
 			break;
 		case PROVIDERS:
 			read_providers(wish, v);
@@ -247,7 +245,7 @@ forget_option(const option *o, tsk_wish *wish)
 }
 
 void
-tsk_read_options(Jsonb *options, tsk_wish *wish)
+tsk_read_options(Jsonb *options, TimestampTz now, tsk_wish *wish)
 {
 	JsonbIterator *it = JsonbIteratorInit(&options->root);
 	JsonbIteratorToken token;
@@ -265,7 +263,7 @@ tsk_read_options(Jsonb *options, tsk_wish *wish)
 		else if (token == WJB_VALUE && v.type == jbvNull)
 			forget_option(o, wish);
 		else if (token == WJB_VALUE)
-			read_option(o, &v, wish);
+			read_option(o, &v, now, wish);
 	if (wish->due_at && wish->delayed)
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),

@@ -170,7 +170,6 @@ millrace_rotate_tasks(PG_FUNCTION_ARGS)
 {
 	static TimestampTz look_at[TSK_QUEUE_LEAVES];	/* per process: nobody minds one look too many */
 	static TimestampTz purge_at;
-	TimestampTz real = GetCurrentTimestamp();
 	TimestampTz now = tsk_now();
 	TimestampTz keep_from = now - tsk_retention_s() * USECS_PER_SEC;
 	int			present = tsk_queue_leaf(now);
@@ -188,10 +187,10 @@ millrace_rotate_tasks(PG_FUNCTION_ARGS)
 	{
 		int			leaf = (present + i) % TSK_QUEUE_LEAVES;
 
-		if (real >= look_at[leaf] || real < look_at[leaf] - LOOK_AGAIN)
+		if (now >= look_at[leaf] || now < look_at[leaf] - LOOK_AGAIN)
 		{
 			queue = rotate_queue_leaf(leaf, present);
-			look_at[leaf] = real + LOOK_AGAIN;
+			look_at[leaf] = now + LOOK_AGAIN;
 		}
 	}
 	for (int leaf = 0; leaf < TSK_DONE_LEAVES; leaf++)
@@ -199,8 +198,8 @@ millrace_rotate_tasks(PG_FUNCTION_ARGS)
 		done = done || rotate_done_leaf("task_done", leaf, keep_from);
 		attempts = attempts || rotate_done_leaf("task_attempts", leaf, keep_from);
 	}
-	if (real >= purge_at || real < purge_at - LOOK_AGAIN)
-		purge_at = purge(now) ? real : real + LOOK_AGAIN;
+	if (now >= purge_at || now < purge_at - LOOK_AGAIN)
+		purge_at = purge(now) ? now : now + LOOK_AGAIN;
 	mr_spi_end(&save);
 	PG_RETURN_BOOL(queue || done || attempts);
 }

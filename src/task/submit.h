@@ -40,7 +40,7 @@ typedef struct tsk_wish
 #define TSK_NO_WISH ((tsk_wish) {.priority = 5, .max_attempts = 11})
 
 /* Options as given, over what wish says already; ERROR for unknown ones and wrong values.  Strings lie in the current context. */
-extern void tsk_read_options(Jsonb *options, tsk_wish *wish);
+extern void tsk_read_options(Jsonb *options, TimestampTz now, tsk_wish *wish);
 
 /*
  * The qualified name of function name(types), as the caller's search_path finds it; ERROR unless role may call it.

@@ -408,10 +408,10 @@ millrace_submit_task(PG_FUNCTION_ARGS)
 	tsk_wish	wish = TSK_NO_WISH;
 	kind		k;
 	Jsonb	   *payload;
-	const char *lane,
+	const char *lane = TSK_LANE_SQL,
 			   *queue;
 	Datum		owner_name;
-	TimestampTz now;
+	TimestampTz now = tsk_now();
 	mr_owner_save save;
 
 	if (PG_ARGISNULL(0) || PG_ARGISNULL(1))
@@ -425,9 +425,9 @@ millrace_submit_task(PG_FUNCTION_ARGS)
 				 errmsg("payload of a task has %zu bytes, and at most %d are allowed", (size_t) VARSIZE(payload), tsk_max_bytes),
 				 errhint("A superuser may raise millrace.task_max_bytes; large contents are better named than carried.")));
 	find_kind(PG_GETARG_DATUM(0), &k);
-	tsk_read_options(k.options, &wish);
+	tsk_read_options(k.options, now, &wish);
 	if (!PG_ARGISNULL(2))
-		tsk_read_options(PG_GETARG_JSONB_P(2), &wish);
+		tsk_read_options(PG_GETARG_JSONB_P(2), now, &wish);
 	if (wish.deliver)
 		wish.deliver = tsk_check_function(wish.deliver, lengthof(told), told, InvalidOid, owner);
 	if (wish.watch)
@@ -439,7 +439,6 @@ millrace_submit_task(PG_FUNCTION_ARGS)
 		lock_order(owner, wish.order_key);
 	tsk_make_id(nextval_internal(get_relname_relid("task_seq", get_namespace_oid("millrace", false)), false), id);
 	queue = find_queue(&k, payload, &wish, id, owner, &lane);
-	now = tsk_now();
 	mr_spi_begin(&save);
 	if (wish.key == NULL || claim_key(owner_name, CStringGetTextDatum(wish.key), id, now))
 	{

@@ -29,6 +29,7 @@ task_init(void)
 	static int	retention,
 				key_retention,
 				clock_offset;
+	static char *secret_directory;
 
 	tsk_cache_stat_init();
 	DefineCustomIntVariable(TSK_RETENTION,
@@ -41,6 +42,9 @@ task_init(void)
 							"The clock that tasks go by is ahead of the server's by so much.",
 							"For tests, which move it instead of waiting; for all processes, or tasks are lost sight of.",
 							&clock_offset, 0, 0, INT_MAX, PGC_SUSET, GUC_UNIT_MS, NULL, NULL, NULL);
+	DefineCustomStringVariable(TSK_SECRET_DIRECTORY,
+							   "Folder of the files that option secret_file of user mappings names.",
+							   NULL, &secret_directory, "", PGC_SIGHUP, GUC_SUPERUSER_ONLY, NULL, NULL, NULL);
 	DefineCustomIntVariable("millrace.task_quota",
 							"Tasks of a role that may wait; more are refused.",
 							"Kept to within a hundredth and what transactions under way add. 0: any number.",

@@ -2,12 +2,7 @@
  * claim_pg.c
  *	  Which requests are next, and taking them.
  *
- * New requests are found by snapshots, as the outbox finds its messages: a tick
- * is what snapshot `upto` sees and `done` did not: the rows of transactions
- * that were under way at `done`, one after the other, then all later ones, in
- * the order of (xid, id).  So a transaction that commits late is found in its
- * tick, and nothing is ever passed over twice: rows long dead, which a held
- * snapshot keeps, cost nobody anything.  What is to be tried again is
+ * New requests are found by ticks (tick.h).  What is to be tried again is
  * remembered here, by its id.
  *
  * All of this is memory of the process: one that starts begins with a tick of
@@ -16,9 +11,9 @@
  */
 #include "postgres.h"
 
+#include "task/worker/tick.h"
 #include "task/worker/worker.h"
 
-#include "access/transam.h"
 #include "catalog/pg_type.h"
 #include "lib/pairingheap.h"
 #include "miscadmin.h"
@@ -41,20 +36,7 @@ typedef struct scheduled
 	TimestampTz due_at;
 } scheduled;
 
-static struct
-{
-	MemoryContext cxt;			/* of the strings and of xids */
-	char	   *done;
-	char	   *upto;			/* NULL: no tick */
-	uint64	   *xids;			/* under way at done, with rows now ... */
-	int			n_xids;
-	int			at;				/* ... the one being read; n_xids: all later ones */
-	uint64		after_xid;		/* how far */
-	int64		after_id;
-	uint64		first,
-				last;			/* of the later ones */
-}			tick;
-
+static tsk_tick tick;
 static MemoryContext heap_cxt = NULL;
 static pairingheap *heap = NULL;
 static int	n_scheduled = 0;
@@ -71,15 +53,10 @@ compare_due(const pairingheap_node *a, const pairingheap_node *b, void *arg)
 void
 tsk_forget_all(void)
 {
-	if (tick.cxt == NULL)
-	{
-		tick.cxt = AllocSetContextCreate(TopMemoryContext, "millrace tick", ALLOCSET_SMALL_SIZES);
+	tsk_tick_forget(&tick);
+	if (heap_cxt == NULL)
 		heap_cxt = AllocSetContextCreate(TopMemoryContext, "millrace retries", ALLOCSET_DEFAULT_SIZES);
-	}
-	MemoryContextReset(tick.cxt);
 	MemoryContextReset(heap_cxt);
-	tick.done = MemoryContextStrdup(tick.cxt, "1:1:");
-	tick.upto = NULL;
 	n_scheduled = 0;
 	{
 		MemoryContext old = MemoryContextSwitchTo(heap_cxt);
@@ -127,71 +104,19 @@ tsk_seen(void)
 
 /* ---- within a transaction, as the extension's owner */
 
-/* The tick is read to its end. */
-static void
-end_tick(void)
-{
-	char	   *upto = pstrdup(tick.upto);
+#define MY_REQUESTS "millrace.http_requests r WHERE r.queue = $1"
 
-	MemoryContextReset(tick.cxt);
-	tick.done = MemoryContextStrdup(tick.cxt, upto);
-	tick.upto = NULL;
-}
-
-/* Begin a tick of what has been committed since done.  False: nothing has. */
+/* Begin a tick of what has been committed since the last one.  False: nothing has. */
 static bool
 begin_tick(const tsk_queue *queue)
 {
 	static SPIPlanPtr plan = NULL;
 	static const Oid types[] = {INT4OID, TEXTOID};
 	Datum		args[] = {Int32GetDatum(queue->id), CStringGetTextDatum(tick.done)};
-	HeapTuple	row;
-	TupleDesc	desc;
-	bool		null;
-	Datum	   *xids;
-	int			n;
-	bool		later;
 
-	mr_prepare(&plan, "SELECT pg_current_snapshot()::text, "
-			   "ARRAY(SELECT x FROM pg_snapshot_xip($2::pg_snapshot) x WHERE EXISTS (SELECT FROM millrace.http_requests r WHERE r.queue = $1 AND r.xid = x)), "
-			   "EXISTS (SELECT FROM millrace.http_requests r WHERE r.queue = $1 AND r.xid >= pg_snapshot_xmax($2::pg_snapshot)), "
-			   "pg_snapshot_xmax($2::pg_snapshot), pg_snapshot_xmax(pg_current_snapshot())", lengthof(types), types);
+	mr_prepare(&plan, "SELECT " TSK_TICK_COLUMNS("$2::pg_snapshot", MY_REQUESTS), lengthof(types), types);
 	SPI_execute_plan(plan, args, NULL, false, 1);
-	row = SPI_tuptable->vals[0];
-	desc = SPI_tuptable->tupdesc;
-	tick.upto = MemoryContextStrdup(tick.cxt, TextDatumGetCString(SPI_getbinval(row, desc, 1, &null)));
-	deconstruct_array(DatumGetArrayTypeP(SPI_getbinval(row, desc, 2, &null)), XID8OID, sizeof(uint64), true, TYPALIGN_DOUBLE, &xids, NULL, &n);
-	later = DatumGetBool(SPI_getbinval(row, desc, 3, &null));
-	if (n == 0 && !later)
-	{
-		end_tick();
-		return false;
-	}
-	tick.xids = MemoryContextAlloc(tick.cxt, sizeof(uint64) * (size_t) Max(n, 1));
-	for (int i = 0; i < n; i++)
-		tick.xids[i] = DatumGetUInt64(xids[i]);
-	tick.n_xids = n;
-	tick.at = 0;
-	tick.first = DatumGetUInt64(SPI_getbinval(row, desc, 4, &null));
-	tick.last = DatumGetUInt64(SPI_getbinval(row, desc, 5, &null)) - 1;
-	tick.after_xid = n > 0 ? tick.xids[0] : tick.first;
-	tick.after_id = 0;
-	return true;
-}
-
-/* Go on with the next part of the tick; false: there is none. */
-static bool
-next_part(void)
-{
-	if (tick.at == tick.n_xids)
-	{
-		end_tick();
-		return false;
-	}
-	tick.at++;
-	tick.after_xid = tick.at < tick.n_xids ? tick.xids[tick.at] : tick.first;
-	tick.after_id = 0;
-	return true;
+	return tsk_tick_begin(&tick, SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1);
 }
 
 /* Is there room for one more?  The first always has it. */
@@ -220,8 +145,7 @@ find_new(const tsk_queue *queue, int64 *ids, int most, int64 room, bool first)
 			   "AND pg_visible_in_snapshot(xid, $5::pg_snapshot) ORDER BY xid, id LIMIT $6", lengthof(types), types);
 	while (n < most && n_scheduled < MAX_SCHEDULED && (tick.upto != NULL || begin_tick(queue)))
 	{
-		uint64		last = tick.at < tick.n_xids ? tick.xids[tick.at] : tick.last;
-		Datum		args[] = {Int32GetDatum(queue->id), UInt64GetDatum(tick.after_xid), Int64GetDatum(tick.after_id), UInt64GetDatum(last),
+		Datum		args[] = {Int32GetDatum(queue->id), UInt64GetDatum(tick.after_xid), Int64GetDatum(tick.after_id.number), UInt64GetDatum(tsk_tick_last(&tick)),
 		CStringGetTextDatum(tick.upto), Int64GetDatum(most - n)};
 		uint64		rows;
 
@@ -239,14 +163,14 @@ find_new(const tsk_queue *queue, int64 *ids, int most, int64 room, bool first)
 
 			if (!later && !fits(weight, &room, first && n == 0))
 				return n;
-			tick.after_id = id;
+			tick.after_id.number = id;
 			tick.after_xid = DatumGetUInt64(SPI_getbinval(row, desc, 2, &null));
 			if (later)
 				tsk_schedule(id, weight, due_at);
 			else
 				ids[n++] = id;
 		}
-		if (rows < (uint64) DatumGetInt64(args[5]) && !next_part())
+		if (rows < (uint64) DatumGetInt64(args[5]) && !tsk_tick_next(&tick))
 			break;
 		CHECK_FOR_INTERRUPTS();
 	}

@@ -153,12 +153,13 @@ wrong(mr_status *st, const char *what)
 static bool
 all_begin(const value *array, char first, int *n, mr_status *st)
 {
-	mr_json		js = {array->p, array->p, array->p + array->len, st};
+	mr_json		js;
 	int			more;
 
 	*n = 0;
-	if (!mr_json_open(&js, '['))
+	if (!begins(array, '['))
 		return false;
+	js = (mr_json) {array->p, array->p + 1, array->p + array->len, st};
 	while ((more = mr_json_next(&js, '[', n)) > 0)
 		if (mr_json_peek(&js) != first || !mr_json_skip(&js))
 			return false;
@@ -267,6 +268,18 @@ put_member(text *t, const char *key, const char *p, size_t len)
 	put(t, p, len);
 }
 
+/* May it stand between quotes as it is, and is it whole? */
+static bool
+is_plain(const char *key, size_t size)
+{
+	if (strlen(key) == size - 1)
+		return false;
+	for (; *key; key++)
+		if ((unsigned char) *key < ' ' || *key == '"' || *key == '\\')
+			return false;
+	return true;
+}
+
 /* The payload's options: those of this place, top level or Ollama's "options". */
 static bool
 put_options(tsk_api api, const payload *p, bool top, text *t, mr_status *st)
@@ -276,15 +289,14 @@ put_options(tsk_api api, const payload *p, bool top, text *t, mr_status *st)
 	"response_format", "tools", "tool_choice", "functions", "encoding_format", NULL};
 	/* of Ollama's, those that stand beside "options" */
 	static const char *const beside[] = {"keep_alive", "think", "raw", "truncate", "dimensions", NULL};
-	mr_json		js = {p->options.p, p->options.p, p->options.p + p->options.len, st};
+	mr_json		js;
 	char		key[64];
 	int			n = 0,
 				more;
 
 	if (p->options.len == 0)
 		return true;
-	if (!mr_json_open(&js, '{'))
-		return false;
+	js = (mr_json) {p->options.p, p->options.p + 1, p->options.p + p->options.len, st};
 	while ((more = mr_json_key(&js, &n, key, sizeof(key))) > 0)
 	{
 		bool		ollama = api == TSK_API_OLLAMA;
@@ -292,7 +304,7 @@ put_options(tsk_api api, const payload *p, bool top, text *t, mr_status *st)
 
 		if (!take_value(&js, &v))
 			return false;
-		if (is_one_of(key, ours) || strpbrk(key, "\"\\") || strlen(key) != strcspn(key, "\n\r\t"))
+		if (is_one_of(key, ours) || !is_plain(key, sizeof(key)))
 		{
 			mr_fail(st, MR_INVALID, "the payload's option \"%s\" is not allowed", key);
 			return false;

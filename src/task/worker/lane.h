@@ -3,10 +3,11 @@
  *	  What the workers of both lanes share: which tasks are next, taking them,
  *	  and what became of them.
  *
- *	seek_pg.c		which are next: by snapshots and by time
+ *	seek_pg.c		which may be next: by snapshots (tick_pg.c) and by time
  *	take_pg.c		claiming them, renewing leases
- *	end_pg.c		results: delivered and moved to task_done, or put back by policy
- *	pool_pg.c		rows of task_pools and task_queues, policies, reports
+ *	end_pg.c		results: what follows by policy, batches of them
+ *	finish_pg.c		one such batch, in a transaction: moved to task_done and delivered, or put back
+ *	pool_pg.c		rows of task_pools, task_queues and task_progress, policies, reports
  *	sql_main_pg.c	lane sql: a process, one task at a time
  *	call_*_pg.c		lane call: a process, many calls at once
  *
@@ -50,6 +51,7 @@ typedef struct tsk_task_queue
 {
 	int			id;
 	char	   *name;			/* provider; TSK_SQL_QUEUE */
+	bool		paused;			/* the provider is: nothing is taken, but for what was cancelled */
 	tsk_seeker *seeker;
 	void	   *subject;		/* the lane's own */
 } tsk_task_queue;
@@ -94,6 +96,7 @@ typedef struct tsk_task
 	int			hop;
 	int			weight;
 	char	   *order_key;		/* NULL: none */
+	char	   *tag;			/* NULL: none */
 	char	   *deliver;		/* NULL: nobody */
 	char	   *watch;			/* NULL: nobody */
 	int			timeout_ms;		/* 0: not given */
@@ -101,7 +104,8 @@ typedef struct tsk_task
 	int			max_attempts;
 	Jsonb	   *tries;
 	TimestampTz created_at;
-	TimestampTz started_at;
+	TimestampTz started_at;		/* the attempt */
+	int			pid;			/* process that was at it */
 	TimestampTz deadline;		/* 0: none */
 	bool		cancelled;		/* cancel_task() was called */
 	void	   *subject;		/* the lane's own */
@@ -115,28 +119,34 @@ typedef struct tsk_task
 	int			tokens_in;		/* -1: not known */
 	int			tokens_out;
 	double		cost;			/* < 0: not known */
+	bool		waited;			/* it ends without an attempt: cancelled, or expired, before it was begun */
+	bool		undelivered;	/* its function deliver failed, with this error: it fails for good, and nobody is told */
 	bool		not_counted;	/* it never began: put back as if not claimed, due at due_at */
 	bool		moves_on;		/* nor this one: to its next provider as if not claimed, at once */
 	TimestampTz due_at;
 } tsk_task;
 
 /* pool_pg.c */
-extern bool tsk_lane_load(tsk_lane *lane);	/* a transaction; false: nothing to do here, end */
-extern bool tsk_lane_unchanged(const tsk_lane *lane);	/* looked at now and then: task_pools, retry_policies; a transaction */
+extern bool tsk_lane_load(tsk_lane *lane);	/* of its owner, lane, index; a transaction; false: nothing to do here, end */
+extern bool tsk_lane_unchanged(tsk_lane *lane);	/* looked at now and then; reads the policies again; a transaction */
 extern void tsk_lane_report(const tsk_lane *lane, const char *state, const char *sqlstate, const char *reason);
 extern int	tsk_lane_queues(const tsk_lane *lane, tsk_task_queue ***queues); /* of the lane, new ones included; they live as long as the process; in a transaction */
-extern void tsk_lane_idle(const tsk_lane *lane);	/* nothing to do for a minute: noted, so that the supervisor need not start us again before there is; a transaction */
+extern void tsk_lane_late(const tsk_lane *lane, int n);	/* count results that were dropped; in a transaction, as the extension's owner */
 
-/* seek_pg.c, take_pg.c */
-extern void tsk_forget_seekers(void);	/* begin again from the tables: at the start, and after any ERROR */
+/* seek_pg.c */
+extern void tsk_forget_seekers(void);	/* begin again from the tables: at the start, and after any ERROR, when no task is held */
+extern bool tsk_lane_idle(const tsk_lane *lane);	/* after a minute of nothing: is there still nothing?  Noted then, for the supervisor; a transaction */
+extern bool tsk_more_tasks(const tsk_task_queue *queue);	/* is there more than was taken? */
+extern TimestampTz tsk_tasks_due(const tsk_task_queue *queue);	/* when to take again, if nobody rings; DT_NOEND: nothing is known of.  By tsk_now() */
+
+/* take_pg.c */
 
 /*
- * Take at most `most` tasks of a queue, highest priority and oldest first, of one order_key one at a time: appended to tasks, each in a context of
- * its own below TopMemoryContext.  Those past their deadline are ended here.  How many; a transaction of its own, flushed.
+ * Take at most `most` tasks of a queue, highest priority and oldest first, of one order_key one at a time: appended to tasks, each in a
+ * context of its own below TopMemoryContext.  How many; transactions of its own, flushed.  What was cancelled, is past its deadline or
+ * was lost with its worker is ended or put back here.  One that was admitted, and then could not be had, is appended with lease 0.
  */
-extern int	tsk_take_tasks(const tsk_lane *lane, tsk_task_queue *queue, int most, tsk_admit admit, void *subject, dlist_head *tasks);
-extern bool tsk_more_tasks(const tsk_task_queue *queue);	/* was there more than was taken? */
-extern TimestampTz tsk_tasks_due(const tsk_task_queue *queue);	/* when the next one is due; DT_NOEND: none is known */
+extern int	tsk_take_tasks(tsk_lane *lane, tsk_task_queue *queue, int most, tsk_admit admit, void *subject, dlist_head *tasks);
 extern void tsk_renew_leases(const tsk_lane *lane, tsk_task **tasks, int n);	/* those whose row is no longer ours get lease 0, those for which cancel_task() was called `cancelled`; a transaction */
 extern void tsk_drop_task(tsk_task *task);	/* forget it: frees its context */
 

@@ -16,6 +16,7 @@
 
 #include "core/address.h"
 #include "task/http.h"
+#include "task/worker/secret_pg.h"
 
 #define BODY_BUDGET (256 << 20) /* bytes of answers kept at once; one larger than what is left waits in the network */
 
@@ -57,13 +58,6 @@ is_true(List *from, const char *name)
 	return strcmp(text_option(from, name), "true") == 0;
 }
 
-static void
-wipe(const char *secret)
-{
-	if (secret)
-		explicit_bzero(unconstify(char *, secret), strlen(secret));
-}
-
 static char *
 keep(const char *text)
 {
@@ -88,8 +82,8 @@ tsk_load_settings(const char *name, tsk_settings *s)
 	server = mr_use_server(name, "millrace_http");
 	mapping = mr_mapping_options(server);
 
-	wipe(s->store.secret_key);
-	wipe(s->store.session_token);
+	tsk_wipe(s->store.secret_key);
+	tsk_wipe(s->store.session_token);
 	memset(&s->store, 0, sizeof(s->store));
 	MemoryContextReset(s->cxt);
 	old = MemoryContextSwitchTo(s->cxt);
@@ -97,7 +91,7 @@ tsk_load_settings(const char *name, tsk_settings *s)
 	s->store.region = keep(text_option(server->options, "region"));
 	s->store.virtual_hosts = strcmp(text_option(server->options, "addressing"), "virtual") == 0;
 	s->store.access_key = keep(text_option(mapping, "access_key"));
-	s->store.secret_key = keep(text_option(mapping, "secret_key"));
+	s->store.secret_key = tsk_secret(mapping, "secret_key");
 	s->store.session_token = keep(text_option(mapping, "session_token"));
 	s->concurrency = (int) number_option(server->options, "concurrency");
 	s->max_attempts = (int) number_option(server->options, "max_attempts");
