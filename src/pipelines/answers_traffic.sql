@@ -253,7 +253,7 @@ CREATE OR REPLACE FUNCTION @schema@.traffic_metrics(run bigint, the_way text) RE
 				percentile_cont(0.95) WITHIN GROUP (ORDER BY r.real_ms) FILTER (WHERE r.ok) AS real95,
 				count(*) FILTER (WHERE the_way = 'asynchronous' AND r.status IN ('validated', 'low-quality')) AS judged,
 				count(DISTINCT r.question_id) FILTER (WHERE r.ok AND EXISTS (
-					SELECT FROM @schema@.processing_metrics m WHERE m.question_id = r.question_id AND m.stage = 'retry')) AS handled
+					SELECT FROM @schema@.processing_metrics m WHERE m.question_id = r.question_id AND m.class IS NOT NULL)) AS handled
 			FROM request r
 		)
 		SELECT v.metric, v.unit, v.value FROM total t, LATERAL (VALUES

@@ -127,7 +127,7 @@ find(const char *name)
 			 errhint("Options are %s.", names.data)));
 }
 
-static pg_attribute_noreturn() void
+static _Noreturn void
 refuse(const option *o, const char *must_be)
 {
 	ereport(ERROR,

@@ -67,6 +67,17 @@ GRANT EXECUTE ON FUNCTION millrace.submit_task(text, jsonb, jsonb), millrace.can
 GRANT EXECUTE ON FUNCTION millrace.rotate_tasks(), millrace.alter_task_pool(text, jsonb), millrace.create_task_kind(text, text, jsonb), millrace.drop_task_kind(text) TO millrace_admin;
 GRANT EXECUTE ON FUNCTION millrace.task_now() TO millrace_admin, millrace_user, millrace_monitor;
 
+CREATE FUNCTION millrace.task_kinds_changed() RETURNS trigger
+	LANGUAGE c VOLATILE PARALLEL UNSAFE
+	AS 'MODULE_PATHNAME', 'millrace_task_kinds_changed';
+COMMENT ON FUNCTION millrace.task_kinds_changed() IS 'trigger on task_kinds: processes read them anew';
+REVOKE EXECUTE ON FUNCTION millrace.task_kinds_changed() FROM PUBLIC;
+
+CREATE TRIGGER task_kinds_changed AFTER INSERT OR UPDATE OR DELETE OR TRUNCATE ON millrace.task_kinds
+	FOR EACH STATEMENT EXECUTE FUNCTION millrace.task_kinds_changed();
+ALTER TABLE millrace.task_kinds ENABLE ALWAYS TRIGGER task_kinds_changed;
+COMMENT ON TRIGGER task_kinds_changed ON millrace.task_kinds IS 'processes read them anew';
+
 CREATE TRIGGER task_pools_changed AFTER INSERT OR UPDATE OR DELETE OR TRUNCATE ON millrace.task_pools
 	FOR EACH STATEMENT EXECUTE FUNCTION millrace.sources_changed();
 ALTER TABLE millrace.task_pools ENABLE ALWAYS TRIGGER task_pools_changed;

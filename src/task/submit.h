@@ -16,6 +16,19 @@
 extern int	tsk_quota;			/* millrace.task_quota */
 extern int	tsk_max_bytes;		/* millrace.task_max_bytes */
 
+/* A row of millrace.task_kinds. */
+typedef struct tsk_kind
+{
+	char		name[256];		/* key of the cache */
+	char	   *base;
+	char	   *function;		/* may be NULL */
+	int			prompt;			/* bytes of it; 0: there is none */
+	Jsonb	   *options;
+} tsk_kind;
+
+/* A kind by its name; ERROR if there is none.  It lives until the kinds change: for this statement at least, if nothing else is run. */
+extern const tsk_kind *tsk_find_kind(const char *name);
+
 /* Options of submit_task(); what was not given is 0 or NULL, but for the two that have another default. */
 typedef struct tsk_wish
 {

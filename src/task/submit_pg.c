@@ -42,15 +42,6 @@ PG_FUNCTION_INFO_V1(millrace_submit_task);
 #define BYTES_PER_TOKEN 4		/* of prose, roughly; what a call takes in fact is counted when it has ended */
 #define ANSWER_TOKENS 256		/* where a task does not limit its answer */
 
-/* A row of millrace.task_kinds. */
-typedef struct kind
-{
-	char	   *base;
-	char	   *function;		/* may be NULL */
-	int			prompt;			/* bytes of it; 0: there is none */
-	Jsonb	   *options;
-} kind;
-
 /* ---- ids */
 
 /* RFC 9562, version 8: 48 + 12 bits of seq, 62 of chance. */
@@ -92,30 +83,6 @@ owner_of_tasks(void)
 				 errdetail("Workers, and what they set off, would run with every right."),
 				 errhint("SET ROLE to another role first, or call a SECURITY DEFINER function that belongs to one.")));
 	return owner;
-}
-
-static void
-find_kind(Datum name, kind *k)
-{
-	static SPIPlanPtr plan = NULL;
-	static const Oid types[] = {TEXTOID};
-	MemoryContext caller = CurrentMemoryContext;
-	mr_owner_save save;
-	bool		null;
-
-	mr_spi_begin(&save);
-	if (mr_run(&plan, "SELECT base, function, coalesce(octet_length(prompt), 0), options FROM millrace.task_kinds WHERE kind = $1",
-			   lengthof(types), types, &name) != 1)
-		ereport(ERROR,
-				(errcode(ERRCODE_UNDEFINED_OBJECT),
-				 errmsg("kind of tasks \"%s\" does not exist", TextDatumGetCString(name)),
-				 errhint("SELECT kind FROM millrace.task_kinds lists them; millrace.create_task_kind() adds one.")));
-	MemoryContextSwitchTo(caller);
-	k->base = SPI_getvalue(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1);
-	k->function = SPI_getvalue(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 2);
-	k->prompt = DatumGetInt32(SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 3, &null));
-	k->options = (Jsonb *) PG_DETOAST_DATUM_COPY(SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 4, &null));
-	mr_spi_end(&save);
 }
 
 /* A value of the payload; NULL if it is not there, or null. */
@@ -179,7 +146,7 @@ draw_provider(tsk_wish *wish, const pg_uuid_t *id)
 
 /* Lane and name of the queue a task belongs to; all that it names exists, and its owner may use it. */
 static const char *
-find_queue(const kind *k, Jsonb *payload, tsk_wish *wish, const pg_uuid_t *id, Oid owner, const char **lane)
+find_queue(const tsk_kind *k, Jsonb *payload, tsk_wish *wish, const pg_uuid_t *id, Oid owner, const char **lane)
 {
 	static const Oid jsonb = JSONBOID;
 	bool		asks = strcmp(k->base, "llm") == 0 || strcmp(k->base, "embed") == 0;
@@ -232,7 +199,7 @@ find_queue(const kind *k, Jsonb *payload, tsk_wish *wish, const pg_uuid_t *id, O
 
 /* Tokens that a call is likely to take, in and out. */
 static int
-estimate_tokens(const kind *k, Jsonb *payload)
+estimate_tokens(const tsk_kind *k, Jsonb *payload)
 {
 	int			weight = (int) (VARSIZE(payload) + (size_t) k->prompt) / BYTES_PER_TOKEN;
 	JsonbValue *options,
@@ -365,7 +332,7 @@ text_array(char **strings, int n)
 }
 
 static void
-append(Datum owner, const char *lane, const char *queue, Datum kind_name, const kind *k, Datum payload, tsk_wish *wish, const pg_uuid_t *id, TimestampTz now)
+append(Datum owner, const char *lane, const char *queue, Datum kind_name, const tsk_kind *k, Datum payload, tsk_wish *wish, const pg_uuid_t *id, TimestampTz now)
 {
 	static SPIPlanPtr plans[TSK_QUEUE_LEAVES];
 	static const Oid types[] = {TEXTOID, TEXTOID, TEXTOID, UUIDOID, INT2OID, TEXTOID, TEXTOID, JSONBOID, TEXTOID, TEXTARRAYOID, INT4OID,
@@ -406,7 +373,7 @@ millrace_submit_task(PG_FUNCTION_ARGS)
 	Oid			owner = owner_of_tasks();
 	pg_uuid_t  *id = palloc(sizeof(*id));
 	tsk_wish	wish = TSK_NO_WISH;
-	kind		k;
+	const tsk_kind *k;
 	Jsonb	   *payload;
 	const char *lane = TSK_LANE_SQL,
 			   *queue;
@@ -424,8 +391,8 @@ millrace_submit_task(PG_FUNCTION_ARGS)
 				(errcode(ERRCODE_PROGRAM_LIMIT_EXCEEDED),
 				 errmsg("payload of a task has %zu bytes, and at most %d are allowed", (size_t) VARSIZE(payload), tsk_max_bytes),
 				 errhint("A superuser may raise millrace.task_max_bytes; large contents are better named than carried.")));
-	find_kind(PG_GETARG_DATUM(0), &k);
-	tsk_read_options(k.options, now, &wish);
+	k = tsk_find_kind(text_to_cstring(PG_GETARG_TEXT_PP(0)));
+	tsk_read_options(k->options, now, &wish);
 	if (!PG_ARGISNULL(2))
 		tsk_read_options(PG_GETARG_JSONB_P(2), now, &wish);
 	if (wish.deliver)
@@ -438,12 +405,12 @@ millrace_submit_task(PG_FUNCTION_ARGS)
 	if (wish.order_key)
 		lock_order(owner, wish.order_key);
 	tsk_make_id(nextval_internal(get_relname_relid("task_seq", get_namespace_oid("millrace", false)), false), id);
-	queue = find_queue(&k, payload, &wish, id, owner, &lane);
+	queue = find_queue(k, payload, &wish, id, owner, &lane);
 	mr_spi_begin(&save);
 	if (wish.key == NULL || claim_key(owner_name, CStringGetTextDatum(wish.key), id, now))
 	{
 		check_quota(owner, owner_name);
-		append(owner_name, lane, queue, PG_GETARG_DATUM(0), &k, PointerGetDatum(payload), &wish, id, now);
+		append(owner_name, lane, queue, PG_GETARG_DATUM(0), k, PointerGetDatum(payload), &wish, id, now);
 		mr_change_at_commit(strcmp(lane, TSK_LANE_SQL) == 0 ? MR_CHANGE_TASKS : MR_CHANGE_CALLS, MyDatabaseId);
 	}
 	mr_spi_end(&save);

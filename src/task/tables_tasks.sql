@@ -66,7 +66,7 @@ CREATE TABLE millrace.task_queue (
 	id         uuid NOT NULL,
 	xid        xid8 NOT NULL DEFAULT pg_catalog.pg_current_xact_id(),
 	queue      int NOT NULL,
-	priority   smallint NOT NULL DEFAULT 5 CHECK (priority BETWEEN 0 AND 9),
+	priority   smallint NOT NULL DEFAULT 5,
 	kind       text NOT NULL,
 	base       text NOT NULL,
 	payload    jsonb NOT NULL,
@@ -98,7 +98,7 @@ COMMENT ON COLUMN millrace.task_queue.leaf IS 'partition it lies in: these take 
 COMMENT ON COLUMN millrace.task_queue.id IS 'what submit_task() returned; in the order of submission';
 COMMENT ON COLUMN millrace.task_queue.xid IS 'transaction that submitted it, or put it back';
 COMMENT ON COLUMN millrace.task_queue.queue IS 'its queue: role, lane, provider';
-COMMENT ON COLUMN millrace.task_queue.priority IS '9 first, 0 last';
+COMMENT ON COLUMN millrace.task_queue.priority IS '9 first, 0 last; submit_task() checks it, once for all';
 COMMENT ON COLUMN millrace.task_queue.kind IS 'its kind';
 COMMENT ON COLUMN millrace.task_queue.base IS 'what is done';
 COMMENT ON COLUMN millrace.task_queue.payload IS 'what it is done with';

@@ -13,7 +13,8 @@ or from a shell, which prints the url (--help says what else):
 A *fault* is the share of requests that meet it, drawn from seed, task (header Idempotency-Key; else the prompt) and attempt alone:
 a status (429 and 503 with Retry-After) | 5xx: 500, 502, 504 | hang: no answer | reset: RST amid the body | truncate: cut off amid it | cut: a
 stream that ends well before its last line | json: no JSON | html: a page | error: 200 that says an error | empty: no text | tools: calls a
-tool | drip: a byte now and then | huge: 100 MB | redirect | nohttp.  A prompt orders its own, by attempt, the last one for good:
+tool | drip: a byte now and then | huge: 100 MB | redirect | nohttp | echo, parrot: an error, an answer that repeats the key.
+A prompt orders its own, by attempt, the last one for good:
 
     stub: 429-3 twice then hang then ok: Paris        429 with Retry-After 3; to the end of the line.  slow-2: well, after 2 s
                                                       huge-N: N bytes.  drip-0.1: a byte every 0.1 s
@@ -328,6 +329,10 @@ class Connection(asyncio.Protocol):
                 call.retry_after = call.retry_after or None
             kind = {'401': 'invalid_api_key', '402': 'insufficient_quota', '429': 'rate_limit_exceeded'}.get(what, 'stub_error')
             return self.send(int(what), call.error(f'stub says {what}', kind), more)
+        if what == 'echo':
+            return self.send(400, call.error('no good key: ' + call.headers.get('authorization', '')))
+        if what == 'parrot':
+            text = call.headers.get('authorization', '')
         if what == 'redirect':
             return self.send(302, '', f'Location: {self.stub.url}/elsewhere{call.path}\r\n')
         if what == 'html':

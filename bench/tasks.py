@@ -1,0 +1,144 @@
+"""The task queue: submit_task() by many clients, and workers that carry tasks out, with and without a snapshot held.
+
+    bench/tasks.py [--seconds 10] [--clients 8] [--tasks 20000] [--hold 60] [submit|work|idle …]
+
+submit: pgbench, one submit_task() a transaction, fsync on, beside the same INSERT by hand into the same table: what the function costs over
+its row.  work: lane sql, tasks of a function that does nothing, in rounds; between them rounds with a REPEATABLE READ snapshot held, which
+was there before the first of them; the clock of tasks goes on by a leaf's turn a round, so that leaves are emptied as they are in hours.
+idle: CPU of all of Millrace's processes while nothing waits.
+"""
+import argparse
+import os
+import re
+import statistics
+import sys
+import tempfile
+import time
+
+ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+sys.path.insert(0, os.path.join(ROOT, 't'))
+from lib.stream import cluster
+
+TASK = """'{"function": "public.f", "text": "what it is about"}'"""
+SUBMIT = f"SELECT millrace.submit_task('sql', {TASK});\n"
+BY_HAND = f"""INSERT INTO millrace.task_queue_0 (leaf, id, queue, kind, base, payload)
+    SELECT 0, gen_random_uuid(), id, 'sql', 'sql', {TASK} FROM millrace.task_queues WHERE owner = 'app' AND lane = 'sql' AND name = 'sql';\n"""
+
+
+def cpu_of(pid):
+    """Seconds of CPU of a process; 0 when it is gone."""
+    try:
+        with open('/proc/%d/schedstat' % pid) as f:
+            return int(f.read().split()[0]) / 1e9
+    except FileNotFoundError:
+        return 0
+
+
+def workers(c):
+    return [int(r[0]) for r in c.psql("SELECT pid FROM pg_stat_activity WHERE backend_type LIKE 'millrace%'")]
+
+
+def pgbench(c, script, clients, seconds, user):
+    with tempfile.NamedTemporaryFile('w', suffix='.sql') as f:
+        f.write(script)
+        f.flush()
+        os.chmod(f.name, 0o644)
+        out = c.program('pgbench', '-n', '-M', 'prepared', '-c', str(clients), '-j', '2', '-T', str(seconds), '-f', f.name, '-U', user, 'postgres')
+    return float(re.search(r'tps = ([0-9.]+) \(without', out).group(1)), float(re.search(r'latency average = ([0-9.]+)', out).group(1))
+
+
+def submit(c, a):
+    c.psql("SELECT millrace.pause_tasks('app')")
+    ours, hand = [], []
+    for r in range(3):
+        ours.append(pgbench(c, SUBMIT, a.clients, a.seconds, 'app'))
+        c.psql('TRUNCATE millrace.task_queue')
+        hand.append(pgbench(c, BY_HAND, a.clients, a.seconds, 'postgres'))
+        c.psql('TRUNCATE millrace.task_queue')
+    with_key = pgbench(c, SUBMIT.replace(');', """, jsonb_build_object('key', gen_random_uuid()));"""), a.clients, a.seconds, 'app')
+    c.psql('TRUNCATE millrace.task_queue, millrace.task_keys')
+    print('submit_task(), %d clients, fsync on: %s a second, mean latency %s ms; an INSERT by hand %s; with an idempotency key %.0f'
+          % (a.clients, ', '.join('%.0f' % x[0] for x in ours), ', '.join('%.2f' % x[1] for x in ours), ', '.join('%.0f' % x[0] for x in hand), with_key[0]), flush=True)
+    s = c.session()
+    s.send('SELECT pg_backend_pid()')
+    pid, us = int(s.collect()), {}
+    for r in range(3):
+        for what, sql in (('submit_task()', f"SET ROLE app; SELECT count(millrace.submit_task('sql', {TASK})) FROM generate_series(1, 20000); RESET ROLE"),
+                          ('INSERT', "DO $$ BEGIN FOR i IN 1 .. 20000 LOOP %s END LOOP; END $$" % BY_HAND)):
+            cpu = cpu_of(pid)
+            s.send(sql)
+            s.collect(600)
+            us.setdefault(what, []).append((cpu_of(pid) - cpu) / 20000 * 1e6)
+            c.psql('TRUNCATE millrace.task_queue')
+    print('within one transaction, us of CPU each: ' + ', '.join('%s %.1f' % (what, min(x)) for what, x in us.items()), flush=True)
+    c.psql("SELECT millrace.resume_tasks('app')")
+
+
+def work_round(c, a, offset):
+    """Tasks a second and microseconds of the workers' CPU a task, of one round."""
+    c.psql(f'ALTER SYSTEM SET millrace.task_clock_offset_ms = {offset}; SELECT pg_reload_conf()')
+    before = int(c.value('SELECT count(*) FROM millrace.task_done'))
+    c.psql("SELECT millrace.pause_tasks('app')")
+    c.psql(f"SET ROLE app; SELECT count(millrace.submit_task('sql', {TASK})) FROM generate_series(1, {a.tasks})", timeout=600)
+    c.psql("SELECT millrace.resume_tasks('app')")
+    c.wait_for(f'SELECT count(*) > {before} FROM millrace.task_done', 't', 60, 0.05)
+    pids = workers(c)
+    cpu, t, first = sum(map(cpu_of, pids)), time.time(), int(c.value('SELECT count(*) FROM millrace.task_done'))
+    c.wait_for("SELECT count(*) FROM millrace.task_queue", '0', 600, 0.25)
+    n = before + a.tasks - first
+    return n / (time.time() - t), (sum(map(cpu_of, pids)) - cpu) / n * 1e6
+
+
+def work(c, a):
+    c.psql("""SELECT millrace.alter_task_pool('app', '{"workers_min": 1, "workers_max": 2, "max_tasks": 1000000}')""")
+    turn, offset = 5 * 60000, 0
+    free, held = [], []
+    for r in range(2):
+        offset += turn
+        free.append(work_round(c, a, offset))
+    s = c.session()
+    s.send('BEGIN ISOLATION LEVEL REPEATABLE READ; SELECT txid_current(), count(*) FROM pg_class')
+    s.collect()
+    began = time.time()
+    while time.time() < began + a.hold or len(held) < 4:
+        offset += turn
+        held.append(work_round(c, a, offset))
+    lasted = time.time() - began
+    s.send('COMMIT')
+    s.collect()
+    print('lane sql, 2 workers, rounds of %d: %s tasks a second, %s us of CPU each; with a snapshot held for %.0f s: %s tasks a second, %s us'
+          % (a.tasks, ', '.join('%.0f' % x[0] for x in free), ', '.join('%.0f' % x[1] for x in free), lasted,
+             ', '.join('%.0f' % x[0] for x in held), ', '.join('%.0f' % x[1] for x in held)), flush=True)
+    print('held / free, by CPU: first %.2f, last %.2f; size of task_queue now: %s' %
+          (held[0][1] / statistics.mean(x[1] for x in free), held[-1][1] / statistics.mean(x[1] for x in free),
+           c.value("SELECT pg_size_pretty(sum(pg_total_relation_size(relid))) FROM pg_partition_tree('millrace.task_queue')")), flush=True)
+
+
+def idle(c, a):
+    c.wait_for('SELECT count(*) FROM millrace.task_queue', '0', 60)
+    time.sleep(3)
+    pids = workers(c)
+    cpu = sum(map(cpu_of, pids))
+    time.sleep(a.seconds)
+    print('idle: %.3f %% of a core, %d processes' % ((sum(map(cpu_of, pids)) - cpu) / a.seconds * 100, len(pids)), flush=True)
+
+
+def main():
+    p = argparse.ArgumentParser()
+    p.add_argument('--seconds', type=int, default=10)
+    p.add_argument('--clients', type=int, default=8)
+    p.add_argument('--tasks', type=int, default=20000)
+    p.add_argument('--hold', type=int, default=60)
+    p.add_argument('parts', nargs='*')
+    a = p.parse_args()
+    with cluster('bench_tasks', {'shared_buffers': '512MB', 'max_wal_size': '4GB', 'checkpoint_timeout': '15min', 'fsync': 'on', 'millrace.task_quota': 0}) as c:
+        c.psql("""CREATE EXTENSION millrace; CREATE ROLE app LOGIN IN ROLE millrace_user; SELECT millrace.start();
+            CREATE FUNCTION public.f(jsonb) RETURNS jsonb LANGUAGE sql AS 'SELECT $1';
+            SET ROLE app; SELECT millrace.cancel_task(millrace.submit_task('sql', '{"function": "public.f"}'))""")
+        for part in (submit, work, idle):
+            if not a.parts or part.__name__ in a.parts:
+                part(c, a)
+
+
+if __name__ == '__main__':
+    main()
