@@ -27,9 +27,9 @@ from lib.providers import prepare, server
 from lib.stream import clean_log, cluster, folder
 
 FULL = bool(os.environ.get('MILLRACE_FULL'))
-TASKS = int(os.environ.get('MILLRACE_TASKS', 20000 if FULL else 360))
+TASKS = int(os.environ.get('MILLRACE_TASKS', 20000 if FULL else 160))          # a multiple of 16
 KILLS = 50 if FULL else 8
-LIMIT = 6000 if FULL else 300               # requests a minute: more than one minute is needed
+LIMIT = 6000 if FULL else 150               # requests a minute: more than one minute is needed
 CONCURRENCY = 128 if FULL else 24
 SEED = int(os.environ.get('MILLRACE_SEED', time.time_ns() % 100000))
 
@@ -95,12 +95,11 @@ class Faults:
 
 
 def submit(c):
-    """One in eight may go on to another provider; bob's and app's tasks are alike."""
+    """One in eight asks a provider first that knows nothing; bob's and app's tasks are alike."""
     for role in ROLES:
-        for provider, n in (('"shared"', TASKS // len(ROLES) * 7 // 8), ('["shared", "spare"]', TASKS // len(ROLES) // 8)):
+        for provider, n in (('"shared"', TASKS // len(ROLES) * 7 // 8), ('["wrong", "shared"]', TASKS // len(ROLES) // 8)):
             c.psql(f"""SELECT count(millrace.submit_task('llm', jsonb_build_object('prompt', format('What is %s of {role}{len(provider)}?', i)),
                 '{{"provider": {provider}, "deliver": "app.done"}}')) FROM generate_series(1, {n}) i""", user=role)
-    return int(c.value('SELECT count(*) FROM millrace.task_queue'))
 
 
 def most_in(times, seconds):
@@ -160,10 +159,7 @@ def judge(c, calls, n):
     tap.same(early[:3], [], 'no task was called before its Retry-After (%d of them; %d answers died with their worker)' % (floors, unknown))
     times = sorted(k['received'] for k in calls['shared'])
     tap.ok(most_in(times, 60) <= LIMIT, 'no minute had more than %d calls: at most %d in 60 s, %d in 65 s' % (LIMIT, most_in(times, 60), most_in(times, 65)))
-    tap.ok(most_in(times, 60) > LIMIT * .9, 'but as many, or nearly')
-    held, ignored = 0., 0
-    for k in calls['shared']:
-        held = max(held, k['answered'] + k['retry_after'] if k['retry_after'] and k['answered'] else 0)
+    tap.ok(most_in(times, 60) > LIMIT * .7, 'but as many, or nearly')     # claims that died before their call count, too
     tap.note('the provider was called for %.0f s, %.1f calls/s' % (times[-1] - times[0], len(times) / max(times[-1] - times[0], 1)))
 
 
@@ -171,24 +167,24 @@ def main():
     rng = random.Random(SEED)
     tap.note('seed %d' % SEED)
     settings = {**library(folder('task_faults')), 'max_connections': 40}
-    with cluster('task_faults', settings) as c, Stub(faults=SHARES, retry_after=1, seed=SEED) as one, Stub(faults=SHARES, retry_after=1, seed=SEED + 1) as two:
+    with cluster('task_faults', settings) as c, Stub(faults=SHARES, retry_after=1, seed=SEED) as one, Stub(faults={'404': 1}) as two:
         prepare(c)
-        # the pauses as shipped; a rate that overload has lowered would hide whether the limit itself is kept
-        c.psql('''UPDATE millrace.retry_policies SET base_s = base_s * 100, slow_down = false; CREATE ROLE bob LOGIN IN ROLE millrace_user;
+        # a rate that overload has lowered would hide whether the limit itself is kept
+        c.psql('''UPDATE millrace.retry_policies SET slow_down = false; CREATE ROLE bob LOGIN IN ROLE millrace_user;
             GRANT USAGE ON SCHEMA app TO bob; GRANT INSERT ON app.ended TO bob; SELECT millrace.alter_task_pool('bob', '{"slots": 256}')''')
         server(c, 'shared', one.url, 'ollama', timeout_ms=1500, max_bytes=1000000, concurrency=CONCURRENCY, requests_per_minute=LIMIT)
-        server(c, 'spare', two.url, 'openai', timeout_ms=1500, max_bytes=1000000, concurrency=CONCURRENCY)
-        c.psql("GRANT USAGE ON FOREIGN SERVER shared, spare TO bob; CREATE USER MAPPING FOR bob SERVER shared; CREATE USER MAPPING FOR bob SERVER spare")
+        server(c, 'wrong', two.url, 'openai')
+        c.psql('GRANT USAGE ON FOREIGN SERVER shared, wrong TO bob; CREATE USER MAPPING FOR bob SERVER shared; CREATE USER MAPPING FOR bob SERVER wrong')
         faults = Faults(c, rng)
         begun = time.monotonic()
-        n = submit(c)
+        submit(c)
         for i in range(KILLS):
             time.sleep(rng.uniform(1, 3 if not FULL else 6))
             tap.note('%5.1f s: %s, %s tasks left' % (time.monotonic() - begun, faults.inject(), c.value('SELECT count(*) FROM millrace.task_queue')))
         eventually('all tasks have ended', lambda: c.value('SELECT count(*) = 0 FROM millrace.task_queue') == 't', 3000 if FULL else 300, .5)
-        tap.note('%d tasks and %d faults took %.0f s: %s; not met: %s' % (n, KILLS, time.monotonic() - begun, dict(faults.done), faults.missed))
+        tap.note('%d tasks and %d faults took %.0f s: %s; not met: %s' % (TASKS, KILLS, time.monotonic() - begun, dict(faults.done), faults.missed))
         time.sleep(2)               # calls that hang are logged when they are left
-        judge(c, {'shared': one.calls(), 'spare': two.calls()}, n)
+        judge(c, {'shared': one.calls(), 'wrong': two.calls()}, TASKS)
         clean_log(c, killed=True)
     tap.done()
 
