@@ -82,6 +82,12 @@ MUTANTS = [
      [STREAM + 'take_pg.c', ('keep = m->offset >= p->taken;', 'keep = true;')], 'test_stream_points.py', 'restarts'),
     ('a full disk makes dead letters',
      ['src/core/process_pg.c', ("MAKE_SQLSTATE('5', '3', '0', '0', '0'), ", '')], 'test_stream_points.py', 'full'),
+    ('a secret file may be a link',
+     ['src/task/worker/secret_pg.c', ('O_RDONLY | O_NOFOLLOW | O_NONBLOCK', 'O_RDONLY | O_NONBLOCK')], 'test_task_secrets.py', 'bad_files'),
+    ('what a server repeats of a key is kept',
+     ['src/task/worker/dialect_error.c', ("		memset(p, '*', n);", '		p += n;')], 'test_task_secrets.py', 'by_file'),
+    ('a stream without its end is an answer',
+     ['src/task/worker/dialect_read.c', ('	if (!r->ended)\n', '	if (false)\n')], 'test_providers.py', 'faults'),
 ]
 
 

@@ -1,11 +1,13 @@
 /*
  * send.c
- *	  millrace-send: photos of a folder as Kafka messages, none faster than they are read.
+ *	  millrace-send: photos of a folder, or lines, as Kafka messages, none faster than they are read.
  *
  *	  millrace-send --brokers host:port --topic name --source name --db conninfo [--max-side 512] folder
+ *	  millrace-send --brokers host:port --topic name --source name --db conninfo --lines < file
  *	  millrace-send --brokers host:port --topic name --create partitions
  *
  * A message is {"image_id": path below the folder, "content": base64 of a JPEG or PNG}.
+ * With --lines each line of standard input is one.
  * Photos with a longer side than --max-side are scaled down to it, since an embedded
  * broker takes messages of 1 MB and keeps 5 MiB per partition.  For the same reason the
  * sender looks into millrace.source_offsets and lets no more than 2 MiB per partition be
@@ -288,6 +290,47 @@ by_name(const FTSENT **a, const FTSENT **b)
 	return strcmp((*a)->fts_name, (*b)->fts_name);
 }
 
+/* Send a malloc'd message, which is librdkafka's from then on, when there is room for it; in turn to all partitions. */
+static void
+send_message(rd_kafka_t *rk, PGconn *db, const char *topic, const char *source, const char *key, char *message, size_t len)
+{
+	static long turn;
+	int			p = (int) (turn++ % n_partitions);
+
+	if (partitions[p].bytes + len > WINDOW_BYTES)
+		wait_for_reader(rk, db, source, p);
+	partitions[p].bytes += len;
+	undelivered++;
+	if (rd_kafka_producev(rk, RD_KAFKA_V_TOPIC(topic), RD_KAFKA_V_PARTITION(p), RD_KAFKA_V_KEY(key, key ? strlen(key) : 0),
+						  RD_KAFKA_V_VALUE(message, len), RD_KAFKA_V_MSGFLAGS(RD_KAFKA_MSG_F_FREE), RD_KAFKA_V_END))
+		fail(topic, rd_kafka_err2str(rd_kafka_last_error()));
+	rd_kafka_poll(rk, 0);
+}
+
+/* How many lines there were. */
+static long
+send_lines(rd_kafka_t *rk, PGconn *db, const char *topic, const char *source)
+{
+	char	   *line = NULL;
+	size_t		size = 0;
+	ssize_t		len;
+	long		sent = 0;
+
+	while ((len = getline(&line, &size, stdin)) >= 0)
+	{
+		if (len > 0 && line[len - 1] == '\n')
+			len--;
+		if (len > MAX_MESSAGE)
+			fail("standard input", "a line is too long for one message");
+		send_message(rk, db, topic, source, NULL, line, (size_t) len);
+		line = NULL;
+		size = 0;
+		sent++;
+	}
+	free(line);
+	return sent;
+}
+
 int
 main(int argc, char **argv)
 {
@@ -295,6 +338,7 @@ main(int argc, char **argv)
 		{"brokers", required_argument, NULL, 'b'}, {"topic", required_argument, NULL, 't'},
 		{"source", required_argument, NULL, 's'}, {"db", required_argument, NULL, 'd'},
 		{"max-side", required_argument, NULL, 'm'}, {"create", required_argument, NULL, 'c'},
+		{"lines", no_argument, NULL, 'l'},
 		{NULL, 0, NULL, 0}
 	};
 	const char *brokers = NULL,
@@ -303,6 +347,7 @@ main(int argc, char **argv)
 			   *conninfo = NULL;
 	int			max_side = 512;
 	int			create = 0;
+	bool		lines = false;
 	int			c;
 	char		err[512];
 	rd_kafka_conf_t *conf = rd_kafka_conf_new();
@@ -336,12 +381,16 @@ main(int argc, char **argv)
 			case 'c':
 				create = atoi(optarg);
 				break;
+			case 'l':
+				lines = true;
+				break;
 			default:
 				return 2;
 		}
-	if (!brokers || !topic || max_side < 32 || (create < 1 && (!source || !conninfo || optind + 1 != argc)))
+	if (!brokers || !topic || max_side < 32 || (create < 1 && (!source || !conninfo || optind + !lines != argc)))
 	{
 		fprintf(stderr, "usage: millrace-send --brokers host:port --topic name --source name --db conninfo [--max-side 512] folder\n"
+				"       millrace-send --brokers host:port --topic name --source name --db conninfo --lines < file\n"
 				"       millrace-send --brokers host:port --topic name --create partitions\n");
 		return 2;
 	}
@@ -362,6 +411,15 @@ main(int argc, char **argv)
 	if (PQstatus(db) != CONNECTION_OK)
 		fail("cannot connect to the database", PQerrorMessage(db));
 	n_partitions = count_partitions(rk, topic);
+	if (lines)
+	{
+		sent = send_lines(rk, db, topic, source);
+		wait_for_reader(rk, db, source, -1);
+		printf("%ld messages sent and read\n", sent);
+		rd_kafka_destroy(rk);
+		PQfinish(db);
+		return 0;
+	}
 
 	roots[0] = argv[optind];
 	roots[1] = NULL;
@@ -376,7 +434,6 @@ main(int argc, char **argv)
 					len;
 		char	   *message;
 		const char *id = entry->fts_path + root_len;
-		int			p = (int) (sent % n_partitions);
 
 		if (entry->fts_info != FTS_F || !is_photo(entry->fts_name) || entry->fts_statp->st_size == 0)
 			continue;
@@ -393,14 +450,7 @@ main(int argc, char **argv)
 			free(message);
 			continue;
 		}
-		if (partitions[p].bytes + len > WINDOW_BYTES)
-			wait_for_reader(rk, db, source, p);
-		partitions[p].bytes += len;
-		undelivered++;
-		if (rd_kafka_producev(rk, RD_KAFKA_V_TOPIC(topic), RD_KAFKA_V_PARTITION(p), RD_KAFKA_V_KEY(id, strlen(id)),
-							  RD_KAFKA_V_VALUE(message, len), RD_KAFKA_V_MSGFLAGS(RD_KAFKA_MSG_F_FREE), RD_KAFKA_V_END))
-			fail(id, rd_kafka_err2str(rd_kafka_last_error()));
-		rd_kafka_poll(rk, 0);
+		send_message(rk, db, topic, source, id, message, len);
 		sent++;
 	}
 	fts_close(walk);

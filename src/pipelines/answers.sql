@@ -232,7 +232,7 @@ CREATE TABLE @schema@.processing_metrics (
 );
 CREATE INDEX processing_metrics_question ON @schema@.processing_metrics (question_id);
 COMMENT ON TABLE @schema@.processing_metrics IS 'what each stage of each question took; append-only';
-COMMENT ON COLUMN @schema@.processing_metrics.stage IS 'lookup, generate (waiting included), call (the provider alone), retry (an attempt that failed), score, total';
+COMMENT ON COLUMN @schema@.processing_metrics.stage IS 'received (by a topic, and answered at once), lookup, generate (waiting included), call (the provider alone), retry (an attempt that failed), score, total (of those that were queued)';
 COMMENT ON COLUMN @schema@.processing_metrics.state IS 'state that the question came into; NULL: no transition';
 COMMENT ON COLUMN @schema@.processing_metrics.class IS 'class of error of a failed attempt';
 

@@ -57,9 +57,7 @@ BEGIN
 		SELECT array_agg(DISTINCT c.tenant) INTO touched
 		FROM (SELECT n.tenant, n.history_id, n.question, n.answer, n.reference, n.score FROM new_rows n
 			  EXCEPT SELECT o.tenant, o.history_id, o.question, o.answer, o.reference, o.score FROM old_rows o) c;
-		IF EXISTS (SELECT FROM new_rows n JOIN old_rows o ON o.history_id = n.history_id WHERE n.tenant <> o.tenant) THEN
-			SELECT touched || array_agg(DISTINCT o.tenant) INTO touched FROM old_rows o;
-		END IF;
+		SELECT touched || array_agg(DISTINCT o.tenant) INTO touched FROM new_rows n JOIN old_rows o ON o.history_id = n.history_id WHERE n.tenant <> o.tenant;
 	ELSIF TG_OP = 'DELETE' THEN
 		SELECT array_agg(DISTINCT o.tenant) INTO touched FROM old_rows o;
 	ELSE
@@ -112,12 +110,13 @@ BEGIN
 	FROM ROWS FROM (jsonb_to_recordset(records) AS (question text, answer text, reference text, score real)) WITH ORDINALITY r(question, answer, reference, score, n)
 	ORDER BY @schema@.question_key(r.question), COALESCE(r.answer, r.reference), r.n DESC
 	ON CONFLICT ON CONSTRAINT history_tenant_question_key_answer_key_key DO UPDATE
-	SET reference = COALESCE(EXCLUDED.reference, h.reference), score = COALESCE(EXCLUDED.score, h.score), imported_at = EXCLUDED.imported_at;
+	SET reference = COALESCE(EXCLUDED.reference, h.reference), score = COALESCE(EXCLUDED.score, h.score), imported_at = EXCLUDED.imported_at
+	WHERE (COALESCE(EXCLUDED.reference, h.reference), COALESCE(EXCLUDED.score, h.score)) IS DISTINCT FROM (h.reference, h.score);
 	GET DIAGNOSTICS stored = ROW_COUNT;
 	RETURN stored;
 END $$;
 COMMENT ON FUNCTION @schema@.import_history(jsonb, text) IS
-	'stores answers, [{"question", "answer", "reference", "score"}, …], in one statement; an answer that is there already gets the new reference and score; returns how many';
+	'stores answers, [{"question", "answer", "reference", "score"}, …], in one statement; an answer that is there already gets the new reference and score; returns how many are new or changed';
 
 CREATE OR REPLACE FUNCTION @schema@.import_history(query text, tenant text DEFAULT '') RETURNS bigint
 	LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp

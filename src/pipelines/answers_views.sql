@@ -36,7 +36,7 @@ CREATE OR REPLACE VIEW @schema@.latency_by_stage AS
 	FROM (SELECT CASE WHEN p.stage = 'lookup' THEN pg_catalog.concat('lookup ', COALESCE(p.answered_by, 'miss')) ELSE p.stage END AS stage, p.ms
 		  FROM @schema@.processing_metrics p WHERE p.ms IS NOT NULL) m
 	GROUP BY m.stage ORDER BY m.stage;
-COMMENT ON VIEW @schema@.latency_by_stage IS 'milliseconds: lookup by what it found, generate (waiting and calls), call (the provider alone), retry, score, total (from the question to its last state)';
+COMMENT ON VIEW @schema@.latency_by_stage IS 'milliseconds: lookup by what it found, generate (waiting and calls), call (the provider alone), retry, score, total (of those that were queued, to their last state)';
 
 CREATE OR REPLACE VIEW @schema@.cache_efficiency AS
 	WITH calls AS (SELECT pg_catalog.avg(r.cost) AS cost, pg_catalog.avg(r.latency_ms) AS ms FROM @schema@.responses r WHERE r.origin = 'generated')

@@ -204,13 +204,17 @@ DECLARE
 	server CONSTANT text := (SELECT s.server FROM @schema@.settings s);
 BEGIN
 	IF TG_OP = 'INSERT' THEN
+		-- What came by the topic of pending questions was pending, even if there was an answer.
+		INSERT INTO @schema@.processing_metrics (question_id, stage, state)
+		SELECT n.question_id, 'received', 'pending' FROM new_rows n WHERE n.source_offset IS NOT NULL AND n.status <> 'pending';
 		INSERT INTO @schema@.processing_metrics (question_id, stage, state, ms, answered_by)
 		SELECT n.question_id, 'lookup', n.status, n.lookup_ms, n.answered_by FROM new_rows n;
 		IF server IS NOT NULL THEN
-			-- What came by the topic of pending questions stands there.
+			-- And it stands there.
 			PERFORM @schema@.publish(array_agg(n.question_id)) FROM new_rows n WHERE n.status <> 'pending' OR n.source_offset IS NULL HAVING count(*) > 0;
 		END IF;
-	ELSIF EXISTS (SELECT FROM new_rows n JOIN old_rows o ON o.question_id = n.question_id WHERE n.transition <> o.transition) THEN
+	-- counted, not EXISTS: that is planned as a nested loop, for ever where nothing changed
+	ELSIF (SELECT count(*) FROM new_rows n JOIN old_rows o ON o.question_id = n.question_id AND o.transition <> n.transition) > 0 THEN
 		INSERT INTO @schema@.processing_metrics (question_id, stage, state, ms, regeneration, answered_by, class, detail)
 		SELECT n.question_id, v.stage, v.state, v.ms, n.regeneration, n.answered_by, v.class, v.detail
 		FROM new_rows n JOIN old_rows o ON o.question_id = n.question_id AND o.transition <> n.transition,

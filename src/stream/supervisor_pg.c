@@ -45,6 +45,8 @@
 
 extern PGDLLEXPORT void millrace_supervisor_main(Datum arg);
 
+#define ROTATE_MS 10000
+
 /* A worker that some source, outbox, queue of requests or role's tasks want, or that still runs. */
 typedef struct child
 {
@@ -430,6 +432,28 @@ supervisor_turn(TransactionId after)
 	return stay;
 }
 
+/* Now and then, in a transaction of its own: leaves of the task queue whose turn is over are emptied. */
+static void
+rotate_tasks(void)
+{
+	static TimestampTz done_at = 0;
+	TimestampTz now = GetCurrentTimestamp();
+	mr_owner_save save;
+
+	if (now >= done_at && now < TimestampTzPlusMilliseconds(done_at, ROTATE_MS))
+		return;
+	done_at = now;
+	SetCurrentStatementStartTimestamp();
+	StartTransactionCommand();
+	XactIsoLevel = XACT_READ_COMMITTED;
+	PushActiveSnapshot(GetTransactionSnapshot());
+	mr_spi_begin(&save);
+	SPI_execute("SELECT millrace.rotate_tasks() FROM (SELECT FROM millrace.task_pools LIMIT 1) p", false, 0);
+	mr_spi_end(&save);
+	PopActiveSnapshot();
+	CommitTransactionCommand();
+}
+
 static void
 stop_children(int code, Datum arg)
 {
@@ -465,6 +489,7 @@ millrace_supervisor_main(Datum arg)
 		{
 			if (!mr_workers_on || !supervisor_turn(after))
 				proc_exit(0);
+			rotate_tasks();
 			failures = 0;
 		}
 		PG_CATCH();

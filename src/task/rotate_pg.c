@@ -161,6 +161,13 @@ purge(TimestampTz now)
 	return n == PURGE_ROWS;
 }
 
+/* Is it time?  Clocks may have been set back, by days. */
+static bool
+is_due(TimestampTz at, TimestampTz now)
+{
+	return now >= at || now < at - LOOK_AGAIN;
+}
+
 /*
  * millrace.rotate_tasks() -> boolean: was something emptied?  At most one leaf
  * of each table in a call, for their locks are held until it commits.
@@ -169,7 +176,8 @@ Datum
 millrace_rotate_tasks(PG_FUNCTION_ARGS)
 {
 	static TimestampTz look_at[TSK_QUEUE_LEAVES];	/* per process: nobody minds one look too many */
-	static TimestampTz purge_at;
+	static TimestampTz history_at,
+				purge_at;
 	TimestampTz now = tsk_now();
 	TimestampTz keep_from = now - tsk_retention_s() * USECS_PER_SEC;
 	int			present = tsk_queue_leaf(now);
@@ -187,18 +195,22 @@ millrace_rotate_tasks(PG_FUNCTION_ARGS)
 	{
 		int			leaf = (present + i) % TSK_QUEUE_LEAVES;
 
-		if (now >= look_at[leaf] || now < look_at[leaf] - LOOK_AGAIN)
+		if (is_due(look_at[leaf], now))
 		{
 			queue = rotate_queue_leaf(leaf, present);
 			look_at[leaf] = now + LOOK_AGAIN;
 		}
 	}
-	for (int leaf = 0; leaf < TSK_DONE_LEAVES; leaf++)
+	if (is_due(history_at, now))
 	{
-		done = done || rotate_done_leaf("task_done", leaf, keep_from);
-		attempts = attempts || rotate_done_leaf("task_attempts", leaf, keep_from);
+		for (int leaf = 0; leaf < TSK_DONE_LEAVES; leaf++)
+		{
+			done = done || rotate_done_leaf("task_done", leaf, keep_from);
+			attempts = attempts || rotate_done_leaf("task_attempts", leaf, keep_from);
+		}
+		history_at = done || attempts ? now : now + LOOK_AGAIN;
 	}
-	if (now >= purge_at || now < purge_at - LOOK_AGAIN)
+	if (is_due(purge_at, now))
 		purge_at = purge(now) ? now : now + LOOK_AGAIN;
 	mr_spi_end(&save);
 	PG_RETURN_BOOL(queue || done || attempts);

@@ -3,50 +3,61 @@
  *	  What became of requests: delivered, to be tried again, or put aside.
  *
  * Requests are delivered in batches, one function each (deliver_pg.c).  Data
- * errors of the function narrow a batch down, as in source workers, by
- * committing good prefixes; the one request goes to http_failures.  Errors of
- * the surroundings change nothing: the caller tries again.
+ * errors of the function narrow a batch down (narrow.h); the one request goes to
+ * http_failures.  Errors of the surroundings change nothing: the caller tries
+ * again.
  *
  * Memory: the caller's context.  Locks: those of each transaction.
  */
 #include "postgres.h"
 
+#include "task/worker/narrow.h"
 #include "task/worker/worker.h"
 
-#include "access/xact.h"
 #include "catalog/pg_type.h"
-#include "miscadmin.h"
-#include "pgstat.h"
 #include "utils/builtins.h"
-#include "utils/memutils.h"
-#include "utils/timeout.h"
 #include "utils/timestamp.h"
 
 #include "core/process_pg.h"
 #include "core/shared_pg.h"
 
 #define BATCH_BYTES (32 << 20)	/* of contents, in one call; one request at least */
-#define SLICE_AFTER_ERROR 16	/* requests tried at once after one was put aside */
 
-typedef enum outcome
+/* Requests of one function, and what was wrong with them. */
+typedef struct batch
 {
-	COMMITTED,
-	BAD_DATA,
-	TROUBLE
-} outcome;
+	tsk_queue  *queue;
+	const tsk_settings *settings;
+	tsk_job   **jobs;
+	ErrorData  *error;
+} batch;
 
-/* The transactions here. */
-typedef enum step
-{
-	DELIVER,
-	PUT_ASIDE,
-	PUT_BACK
-} step;
-
-/* One request that its function does not take: put aside, with the function's error.  A transaction. */
 static void
-put_aside_alone(tsk_queue *queue, tsk_job *job, const ErrorData *error)
+mark_settled(tsk_job **jobs, int n)
 {
+	for (int i = 0; i < n; i++)
+		jobs[i]->id = 0;
+}
+
+/* ---- steps (narrow.h), each a transaction */
+
+static void
+deliver_step(void *subject, int first, int n)
+{
+	batch	   *b = subject;
+
+	tsk_deliver(b->queue, b->settings, b->jobs + first, n);
+	mark_settled(b->jobs + first, n);
+}
+
+/* One request that its function does not take: put aside, with the function's error. */
+static void
+put_aside_step(void *subject, int first, int n)
+{
+	batch	   *b = subject;
+	tsk_queue  *queue = b->queue;
+	tsk_job    *job = b->jobs[first];
+	const ErrorData *error = b->error;
 	tsk_counts	counts = queue->counts;
 	ItemPointerData version;
 	mr_owner_save save;
@@ -73,12 +84,16 @@ put_aside_alone(tsk_queue *queue, tsk_job *job, const ErrorData *error)
 	mr_worker_count(MR_COUNT_DEAD, ours ? 1 : 0);
 	queue->counts = counts;
 	queue->version = version;
+	mark_settled(&job, 1);
 }
 
-/* Requests that shall be tried again go back into the queue.  A transaction. */
+/* Requests that shall be tried again go back into the queue. */
 static void
-put_back(tsk_queue *queue, tsk_job **jobs, int n)
+put_back_step(void *subject, int first, int n)
 {
+	batch	   *b = subject;
+	tsk_queue  *queue = b->queue;
+	tsk_job   **jobs = b->jobs + first;
 	static SPIPlanPtr plan = NULL;
 	static const Oid types[] = {INT8OID, INT8OID, TIMESTAMPTZOID, TEXTOID, TEXTOID};
 	tsk_counts	counts = queue->counts;
@@ -111,86 +126,10 @@ put_back(tsk_queue *queue, tsk_job **jobs, int n)
 	queue->counts = counts;
 	queue->version = version;
 	mr_worker_count(MR_COUNT_ERRORS, (uint64) n);
+	mark_settled(jobs, n);
 }
 
-/* Run one of these transactions; what was wrong in *error. */
-static outcome
-attempt(step what, tsk_queue *queue, const tsk_settings *settings, tsk_job **jobs, int n, ErrorData **error)
-{
-	MemoryContext caller = CurrentMemoryContext;
-	volatile outcome result = COMMITTED;
-
-	PG_TRY();
-	{
-		if (what == DELIVER)
-			tsk_deliver(queue, settings, jobs, n);
-		else if (what == PUT_ASIDE)
-			put_aside_alone(queue, jobs[0], *error);
-		else
-			put_back(queue, jobs, n);
-	}
-	PG_CATCH();
-	{
-		MemoryContextSwitchTo(caller);
-		*error = CopyErrorData();
-		FlushErrorState();
-		disable_timeout(STATEMENT_TIMEOUT, false);
-		AbortOutOfAnyTransaction();
-		QueryCancelPending = false; /* it has been obeyed */
-		pgstat_report_activity(STATE_IDLE, NULL);
-		result = mr_is_data_error((*error)->sqlerrcode) ? BAD_DATA : TROUBLE;
-	}
-	PG_END_TRY();
-	MemoryContextSwitchTo(caller);
-	if (result == COMMITTED)
-		for (int i = 0; i < n; i++)
-			jobs[i]->id = 0;
-	return result;
-}
-
-/* Is less at once worth a try? */
-static bool
-was_too_much(const ErrorData *error)
-{
-	return ERRCODE_TO_CATEGORY(error->sqlerrcode) == ERRCODE_INSUFFICIENT_RESOURCES || error->sqlerrcode == ERRCODE_QUERY_CANCELED;
-}
-
-/* Deliver jobs of one function to the end, or until there is trouble. */
-static bool
-deliver(tsk_queue *queue, const tsk_settings *settings, tsk_job **jobs, int n, ErrorData **error)
-{
-	int			done = 0;
-	int			suspect = 0;	/* a slice up to here failed: the culprit is before it */
-	int			limit = n;
-
-	while (done < n)
-	{
-		int			len = Min(n - done, limit);
-		outcome		result = attempt(DELIVER, queue, settings, jobs + done, len, error);
-
-		if (result == COMMITTED)
-		{
-			done += len;
-			limit = done < suspect ? Max((suspect - done) / 2, 1) : Min(limit * 2, n);
-		}
-		else if (len > 1 && (result == BAD_DATA || was_too_much(*error)))
-		{
-			suspect = result == BAD_DATA ? done + len : suspect;
-			limit = len / 2;
-		}
-		else if (result == BAD_DATA)
-		{
-			if (attempt(PUT_ASIDE, queue, settings, jobs + done, 1, error) != COMMITTED)
-				return false;
-			done++;
-			suspect = 0;
-			limit = SLICE_AFTER_ERROR;
-		}
-		else
-			return false;
-	}
-	return true;
-}
+/* ---- all of them */
 
 static int
 compare_ids(const void *a, const void *b)
@@ -215,18 +154,17 @@ bool
 tsk_settle(tsk_queue *queue, const tsk_settings *settings, tsk_job **jobs, int n)
 {
 	tsk_job   **left = palloc(sizeof(tsk_job *) * (size_t) n);
-	tsk_job   **batch = palloc(sizeof(tsk_job *) * (size_t) n);
-	ErrorData  *error = NULL;
+	batch		b = {.queue = queue,.settings = settings,.jobs = palloc(sizeof(tsk_job *) * (size_t) n)};
 	int			n_batch = 0;
 	int			n_left = 0;
 	bool		good;
 
 	for (int i = 0; i < n; i++)
 		if (jobs[i]->again)
-			batch[n_batch++] = jobs[i];
+			b.jobs[n_batch++] = jobs[i];
 		else
 			left[n_left++] = jobs[i];
-	good = n_batch == 0 || attempt(PUT_BACK, queue, settings, batch, n_batch, &error) == COMMITTED;
+	good = n_batch == 0 || tsk_try(put_back_step, &b, 0, n_batch, mr_is_data_error, &b.error) == TSK_COMMITTED;
 	qsort(left, (size_t) n_left, sizeof(tsk_job *), compare_ids);
 	while (good && n_left > 0)
 	{
@@ -239,14 +177,14 @@ tsk_settle(tsk_queue *queue, const tsk_settings *settings, tsk_job **jobs, int n
 			if (same_function(left[i], first) && (n_batch == 0 || bytes + tsk_bytes_in(left[i]) <= BATCH_BYTES))
 			{
 				bytes += tsk_bytes_in(left[i]);
-				batch[n_batch++] = left[i];
+				b.jobs[n_batch++] = left[i];
 			}
 			else
 				left[rest++] = left[i];
 		n_left = rest;
-		good = deliver(queue, settings, batch, n_batch, &error);
+		good = tsk_narrow(deliver_step, put_aside_step, &b, n_batch, mr_is_data_error, &b.error) == n_batch;
 	}
 	if (!good)
-		tsk_report(queue, "waiting", unpack_sql_state(error->sqlerrcode), error->message);
+		tsk_report(queue, "waiting", unpack_sql_state(b.error->sqlerrcode), b.error->message);
 	return good;
 }
