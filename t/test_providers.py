@@ -98,7 +98,7 @@ def faults(c, stub):
              [('400', 'failed', 'invalid', None, 'app'), ('402', 'failed', 'quota', None, 'app'), ('json then ok: y', 'succeeded', None, 'y', 'app')],
              'each was told of, as the role that asked')
     tap.same(c.value('SELECT count(*), count(DISTINCT id) FROM app.ended WHERE tag IS NOT NULL'), str(len(FAULTS)), 'once')
-    tap.same(c.value("SELECT count(*) FROM millrace.task_attempts WHERE class IS NULL AND (tokens_out IS NULL OR cost IS NULL)"), '0', 'successes say what they used')
+    tap.same(c.value("SELECT count(*) FROM millrace.task_attempts WHERE class IS NULL AND kind = 'llm' AND (tokens_out IS NULL OR cost IS NULL)"), '0', 'successes say what they used')
     c.psql('TRUNCATE app.ended')
 
 
@@ -320,8 +320,12 @@ def deaths(c, stub):
     tap.same([ended(c, i)[0::5] for i in ids], [('succeeded', 2)] * 2, 'calls of a worker that was ended are made again')
     tap.same(([[r[2] for r in history(c, i)] for i in ids], c.value("SELECT count(*) FROM app.ended WHERE tag = 'mortal'")), ([['lost', None]] * 2, '2'),
              'with one result each, and the lost attempts kept')
-    submit_many(c, 32, 'llm', {'prompt': 'warm %'}, provider='mortal', tag='warm')
+    c.psql("SELECT millrace.alter_task_pool('app', '{\"max_tasks\": 100}')")
+    submit_many(c, 500, 'llm', {'prompt': 'warm %'}, provider='mortal', tag='warm')
     settled(c, 'warm')
+    rows = c.psql("SELECT count(*), count(DISTINCT h.pid), max(h.attempt) FROM millrace.task_history h JOIN millrace.tasks t USING (id) WHERE t.tag = 'warm'")[0]
+    tap.ok(rows[0] == '500' and int(rows[1]) > 1 and rows[2] == '1', f'{rows[1]} processes made room for each other, and no call was made twice')
+    c.psql("SELECT millrace.alter_task_pool('app', '{\"max_tasks\": null}')")
     submit_many(c, 32, 'llm', {'prompt': 'stub: hang'}, provider='mortal', tag='hanging', max_attempts=1)
     c.wait_for("SELECT count(*) >= 16 FROM millrace.tasks WHERE tag = 'hanging' AND state = 'running'", 't')
     took = c.stop()
@@ -329,6 +333,21 @@ def deaths(c, stub):
     tap.ok(took < 5, f'the server stopped in {took:.1f} s with calls that hang')
     c.psql("SELECT count(millrace.cancel_task(id)) FROM millrace.tasks WHERE tag = 'hanging'", user='app')
     settled(c, 'hanging')
+
+
+def encodings(c, stub):
+    """A database of another encoding than the servers'."""
+    stub.control(answers={'sixty': '日本'})
+    c.psql("CREATE DATABASE latin TEMPLATE template0 ENCODING 'LATIN1' LC_COLLATE 'C' LC_CTYPE 'C'")
+    c.psql(f'''CREATE EXTENSION millrace; SELECT millrace.start(); CREATE SERVER l FOREIGN DATA WRAPPER millrace_http OPTIONS (api 'openai', url '{stub.url}', model 'm');
+        GRANT USAGE ON FOREIGN SERVER l TO app; SET ROLE app; SELECT millrace.submit_task('llm', jsonb_build_object('prompt', t), '{{"provider": "l"}}')
+          FROM unnest(ARRAY[U&'stub: ok: Par\\00EDs', E'stub: ok: \\u00e9t\\u00e9', 'sixty']) t''', db='latin')
+    c.wait_for('SELECT count(*) FROM millrace.task_queue', '0', db='latin')
+    tap.same(c.psql("SELECT result ->> 'text' = U&'Par\\00EDs', result ->> 'text' = U&'\\00E9t\\00E9', sqlstate FROM millrace.tasks ORDER BY id", db='latin'),
+             [('t', 'f', None), ('f', 't', None), (None, None, '22P05')], 'texts come and go; what it cannot hold fails')
+    tap.same([k['question'].split(': ')[-1] for k in stub.calls() if 'Par' in k['question'] and k['task'] in
+              [r[0] for r in c.psql('SELECT id FROM millrace.tasks', db='latin')]], ['París'], 'and the server saw UTF-8')
+    stub.control(answers=None)
 
 
 def private(c, stub):
@@ -348,7 +367,7 @@ def private(c, stub):
     tap.ok(KEY not in c.logs(), 'nor does the log')
 
 
-PARTS = (dialects, faults, auth, retry_after, chains, limits, endings, altered, deaths, private)
+PARTS = (dialects, faults, auth, retry_after, chains, limits, endings, altered, deaths, encodings, private)
 
 
 def main():

@@ -105,6 +105,7 @@ def main():
         held.collect()
 
         history(c)
+        supervised(c)
         clean_log(c)
     tap.done()
 
@@ -120,6 +121,27 @@ def history(c):
     keys = c.value("SELECT string_agg(key, ' ' ORDER BY id) FROM millrace.task_done WHERE key IS NOT NULL")
     tap.same(keys, 'k9 k10 k11 k12 k13 k14 k15', 'tasks of the last 70 minutes are kept')
     tap.same(c.value("SELECT string_agg(key, ' ' ORDER BY created_at) FROM millrace.task_keys"), 'k9 k10 k11 k12 k13 k14 k15', 'and their keys')
+
+
+def supervised(c):
+    """The supervisor calls it: with workers, and a snapshot held, what they have done leaves nothing behind."""
+    c.psql('TRUNCATE millrace.task_queue; ALTER SYSTEM RESET millrace.task_clock_offset_ms; SELECT pg_reload_conf()')
+    held = c.session()
+    held.send('BEGIN ISOLATION LEVEL REPEATABLE READ; SELECT count(*) FROM pg_class')
+    held.collect()
+    c.psql('SELECT millrace.start()')
+    c.psql("""SET ROLE app; SELECT count(millrace.submit_task('sql', '{"function": "public.f"}')) FROM generate_series(1, 2000);
+        SELECT millrace.submit_task('sql', '{"function": "public.f"}', '{"delay": "1 day", "tag": "later"}')""")
+    c.wait_for('SELECT count(*) FROM millrace.task_queue', '1', 120)
+    size = "SELECT sum(pg_relation_size(relid) / 8192) FROM pg_partition_tree('millrace.task_queue')"
+    before = int(c.value(size))
+    c.psql(f'ALTER SYSTEM SET millrace.task_clock_offset_ms = {2 * TURN_MS}; SELECT pg_reload_conf()')
+    c.wait_for(size.replace('SELECT', 'SELECT 1 =', 1), 't', 60)
+    tap.ok(before > 64, '2000 tasks were done in %d pages, and then there was one, with the task that waits' % before)
+    tap.same(c.psql("SELECT state, count(*) FROM millrace.tasks WHERE state <> 'cancelled' GROUP BY 1 ORDER BY 1"),
+             [('delayed', '1'), ('succeeded', '2000')], 'each of them succeeded')
+    held.send('COMMIT')
+    held.collect()
 
 
 if __name__ == '__main__':

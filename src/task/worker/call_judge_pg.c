@@ -148,9 +148,8 @@ tell_limits(const tsk_lane *lane, tsk_errand *errand)
 	const tsk_policy *policy = task->ok ? NULL : tsk_policy_of(lane, task->status, task->sqlstate);
 	int64		most_us = policy ? (int64) (policy->max_s * 1e6) : 0;
 
-	if (errand->admitted && task->retry_after_us > 0 && (task->status == 429 || task->status == 503))
+	if (errand->admitted && task->retry_after_us > 0 && policy && policy->slow_down)
 		tsk_limits_hold(errand->pass.provider, tsk_now() + Min(task->retry_after_us, most_us));
-	errand->provider->refused |= policy && policy->pause;
 	tsk_give_back(errand, used_tokens(errand), health_of(errand, policy), policy && policy->slow_down);
 }
 

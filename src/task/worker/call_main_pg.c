@@ -57,8 +57,10 @@ dlist_head	tsk_finished = DLIST_STATIC_INIT(tsk_finished);
 int			tsk_n_running = 0;
 int			tsk_n_finished = 0;
 
+static tsk_lane lane;			/* ours */
 static TimestampTz finished_since = 0;	/* when the first of them was */
 static TimestampTz looked = 0;	/* at the tables; 0: to be done at once */
+static uint64 heard = 0;		/* changes by then */
 static TimestampTz renewed = 0; /* leases of running tasks */
 static int64 n_ended = 0;		/* tasks */
 static bool leaving = false;	/* nothing more is claimed */
@@ -96,10 +98,20 @@ tsk_free_call(tsk_errand *errand)
 	errand->request.url = errand->request.body = NULL;
 }
 
+/* Does what came of it pause its provider? */
+static bool
+is_refusal(const tsk_task *task)
+{
+	const tsk_policy *policy = task->ok || task->not_counted || task->moves_on ? NULL : tsk_policy_of(&lane, task->status, task->sqlstate);
+
+	return policy && policy->pause;
+}
+
 void
 tsk_finish_errand(tsk_errand *errand)
 {
 	tsk_free_call(errand);
+	errand->provider->refused |= is_refusal(errand->task);
 	if (tsk_n_finished++ == 0)
 		finished_since = now_us();
 	dlist_push_tail(&tsk_finished, &errand->task->node);
@@ -180,13 +192,13 @@ give_up_some(void)
 }
 
 static void
-renew_leases(const tsk_lane *lane)
+renew_leases(void)
 {
 	tsk_task  **tasks;
 	dlist_iter	it;
 	int			n = 0;
 
-	if (tsk_n_running + tsk_n_finished == 0 || !is_over(renewed, lane->lease_s * 1000 / 3))
+	if (tsk_n_running + tsk_n_finished == 0 || !is_over(renewed, lane.lease_s * 1000 / 3))
 		return;
 	renewed = now_us();
 	tasks = palloc(sizeof(*tasks) * (Size) (tsk_n_running + tsk_n_finished));
@@ -194,7 +206,7 @@ renew_leases(const tsk_lane *lane)
 		tasks[n++] = dlist_container(tsk_task, node, it.cur);
 	dlist_foreach(it, &tsk_finished)
 		tasks[n++] = dlist_container(tsk_task, node, it.cur);
-	tsk_renew_leases(lane, tasks, n);
+	tsk_renew_leases(&lane, tasks, n);
 	MR_FAILPOINT("call.renewed");
 }
 
@@ -215,29 +227,21 @@ resident_bytes(void)
 	return (int64) (resident - shared) * sysconf(_SC_PAGESIZE);
 }
 
-/* Has this process done its share? */
-static bool
-is_used_up(const tsk_lane *lane)
-{
-	return (lane->max_tasks > 0 && n_ended >= lane->max_tasks) || (lane->memory > 0 && resident_bytes() > lane->memory);
-}
-
 static void
-look(tsk_lane *lane)
+look(void)
 {
-	static uint64 heard = 0;
 	uint64		rung = mr_change_count(MR_CHANGE_CALLS, MyDatabaseId);
 	TimestampTz begun = now_us();
 
 	if (!mr_worker_changed() && !is_over(looked, rung != heard ? RUNG_MS : LOOK_MS))
 		return;
-	if (!tsk_lane_unchanged(lane) && !tsk_lane_load(lane))
+	if (!tsk_lane_unchanged(&lane) && !tsk_lane_load(&lane))
 		leaving = true;
-	tsk_look(lane);
-	renew_leases(lane);
+	tsk_look(&lane);
+	renew_leases();
 	tsk_forgive_links(now_us() - begun);
 	give_up_some();
-	leaving = leaving || is_used_up(lane);
+	leaving = leaving || (lane.memory > 0 && resident_bytes() > lane.memory);
 	looked = begun;
 	heard = rung;
 }
@@ -246,7 +250,7 @@ look(tsk_lane *lane)
 
 /* Claim for each provider in turn; which is first changes.  True: there was something. */
 static bool
-claim_some(tsk_lane *lane)
+claim_some(void)
 {
 	static int	first = 0;
 	tsk_provider **providers;
@@ -257,19 +261,19 @@ claim_some(tsk_lane *lane)
 		return false;
 	first++;
 	for (int i = 0; i < n; i++)
-		some = tsk_claim_tasks(lane, providers[(first + i) % n]) || some;
+		some = tsk_claim_tasks(&lane, providers[(first + i) % n]) || some;
 	return some;
 }
 
 static void
-take_answers(const tsk_lane *lane)
+take_answers(void)
 {
 	tsk_errand *errand;
 
 	tsk_turn_links();
 	while ((errand = tsk_next_answer()) != NULL)
 	{
-		tsk_judge_errand(lane, errand);
+		tsk_judge_errand(&lane, errand);
 		tsk_finish_errand(errand);
 	}
 	tsk_close_links(false);
@@ -300,7 +304,7 @@ end_due(void)
 }
 
 static void
-end_finished(tsk_lane *lane)
+end_finished(void)
 {
 	tsk_task  **tasks = palloc(sizeof(*tasks) * (Size) tsk_n_finished);
 	TimestampTz begun = now_us();
@@ -311,7 +315,7 @@ end_finished(tsk_lane *lane)
 	MR_FAILPOINT("call.finished");
 	dlist_foreach(it, &tsk_finished)
 		tasks[n++] = dlist_container(tsk_task, node, it.cur);
-	if (tsk_end_tasks(lane, tasks, n, &n_left))
+	if (tsk_end_tasks(&lane, tasks, n, &n_left))
 	{
 		n_left = 0;
 		troubles = 0;
@@ -330,6 +334,7 @@ end_finished(tsk_lane *lane)
 	}
 	tsk_n_finished = n_left;
 	n_ended += n - n_left;
+	leaving = leaving || (lane.max_tasks > 0 && n_ended >= lane.max_tasks);
 	MR_FAILPOINT("call.ended");
 }
 
@@ -337,7 +342,7 @@ end_finished(tsk_lane *lane)
 
 /* Sleep until something happens: a socket, the latch, a limit of time, a task that is due. */
 static void
-wait_for_more(const tsk_lane *lane)
+wait_for_more(void)
 {
 	tsk_provider **providers;
 	int			n = tsk_providers(&providers);
@@ -345,9 +350,11 @@ wait_for_more(const tsk_lane *lane)
 	TimestampTz ahead = tsk_now() - now_us();
 
 	until = Min(until, end_due());
+	if (heard != mr_change_count(MR_CHANGE_CALLS, MyDatabaseId))
+		until = Min(until, looked + RUNG_MS * INT64CONST(1000));
 	for (int i = 0; i < n && !leaving && troubles == 0; i++)
 	{
-		TimestampTz next = tsk_next_claim(lane, providers[i]);
+		TimestampTz next = tsk_next_claim(&lane, providers[i]);
 
 		if (next != DT_NOEND)
 			until = Min(until, next - ahead);
@@ -372,36 +379,36 @@ is_idle(void)
 }
 
 static void
-turn(tsk_lane *lane)
+turn(void)
 {
 	static TimestampTz busy = 0;	/* when there was last something to do */
 	bool		some;
 
-	look(lane);
-	take_answers(lane);
-	some = claim_some(lane);
+	look();
+	take_answers();
+	some = claim_some();
 	if (end_due() <= now_us())
 	{
-		end_finished(lane);
+		end_finished();
 		some = true;
 	}
 	if (troubles == 0)
-		tsk_lane_report(lane, leaving ? "leaving" : "running", NULL, NULL);
+		tsk_lane_report(&lane, leaving ? "leaving" : "running", NULL, NULL);
 	if (leaving && tsk_n_running + tsk_n_finished == 0)
 	{
-		tsk_lane_report(lane, "stopped", NULL, NULL);
+		tsk_lane_report(&lane, "stopped", NULL, NULL);
 		proc_exit(0);
 	}
 	if (some || busy == 0 || !is_idle())
 		busy = now_us();
 	else if (is_over(busy, IDLE_MS))
 	{
-		if (tsk_lane_idle(lane))
+		if (tsk_lane_idle(&lane))
 			proc_exit(0);
 		busy = now_us();
 	}
 	if (!some)
-		wait_for_more(lane);
+		wait_for_more();
 	mr_answer_server();
 }
 
@@ -409,7 +416,6 @@ void
 millrace_calls_main(Datum arg)
 {
 	const mr_worker_args *args = mr_worker_begin(MR_CALLS_TYPE);
-	tsk_lane	lane = {.lane = TSK_LANE_CALL,.index = args->index,.generation = args->config};
 	MemoryContext cxt;
 	volatile int failures = 0;
 	volatile bool ready = false;
@@ -418,6 +424,11 @@ millrace_calls_main(Datum arg)
 	/* What was called must not be called again because of a crash. */
 	if (synchronous_commit < SYNCHRONOUS_COMMIT_REMOTE_FLUSH)
 		SetConfigOption("synchronous_commit", "on", PGC_USERSET, PGC_S_SESSION);
+	/* Servers speak UTF-8: what is cached for it converts outside of transactions, too. */
+	mr_begin("set up");
+	SetConfigOption("client_encoding", "UTF8", PGC_USERSET, PGC_S_SESSION);
+	mr_commit();
+	lane.lane = TSK_LANE_CALL;
 	lane.owner = MemoryContextStrdup(TopMemoryContext, args->name);
 	cxt = AllocSetContextCreate(TopMemoryContext, "millrace turn", ALLOCSET_DEFAULT_SIZES);
 
@@ -434,7 +445,7 @@ millrace_calls_main(Datum arg)
 				forget_all();
 				ready = true;
 			}
-			turn(&lane);
+			turn();
 			failures = 0;
 		}
 		PG_CATCH();
