@@ -54,11 +54,15 @@ def local(c):
     ask = lambda q, t='': mill(c, "SELECT status, answer, source FROM local.ask(%s, %s)" % (literal(q), literal(t)))[0]
     tap.same(ask('What is the capital of Chile?'), ('validated', 'The capital of Chile is Santiago.', 'history'), 'a stored answer')
     tap.same(ask('What is the capital of Chile?')[2], 'exact', 'from then on the cache has it')
-    tap.same(ask("What is the capital city of Chile?")[1:], ('The capital of Chile is Santiago.', 'semantic'), 'in other words, too')
+    tap.same(ask("Could you tell me the capital of Chile?")[1:], ('The capital of Chile is Santiago.', 'semantic'), 'in other words, too')
     tap.same(ask('What is the capital of Chile?', 'other')[2], 'queued', 'another tenant does not get it')
     tap.same(ask('In which year did the Berlin Wall not fall?')[2], 'queued', 'nor does who asks the opposite')
-    tap.same(ask('Who was the first person to set foot on the Moon?')[2], 'queued', 'what is not near enough is asked')
-    c.wait_for("SELECT status FROM local.questions WHERE question LIKE 'Who was the first person%'", 'validated', 60)
+    tap.same(mill(c, "SELECT source FROM local.ask('Who was the first person to set foot on the Moon?', reference => 'Neil Armstrong was the first human who walked on the Moon.')"),
+             [('queued',)], 'what is not near enough is asked')
+    tap.same(ask('Who was the first man to set foot on the Moon?')[2], 'queued', 'without a reference, too')
+    c.wait_for("SELECT count(*) FROM local.questions WHERE question LIKE 'Who was the first%' AND finished_at IS NOT NULL", '2', 60)
+    tap.same(mill(c, "SELECT status, reason FROM local.questions WHERE question LIKE 'Who was the first man%'"), [('low-quality', 'nothing is known to score the answer against')],
+             'an answer that nothing is known to score against is not good enough')
     tap.same(mill(c, "SELECT answer, answered_by, provider FROM local.published WHERE question LIKE 'Who was the first person%'"),
              [('Neil Armstrong was the first human to walk on the Moon, in 1969.', 'generated', 'local')], 'and answered by provider local')
     c.wait_for("SELECT count(*) FROM local.failed_questions WHERE tenant = 'other'", '1', 60)
