@@ -195,6 +195,24 @@ def attack(c, never):
              [('0',)], 'nothing below the gate is visible')
 
 
+def restored(c):
+    """A dump has tables, triggers and views of the pipeline, its cache's rows, and no tasks."""
+    dump = str(folder('test_answers') / 'dump')
+    c.psql("SELECT millrace.pause_provider('llm', 'test')")
+    mill(c, asked('Is anybody there?', 'Somebody is there.'))
+    c.program('pg_dump', '-Fc', '-f', dump, '-d', c.dsn())
+    c.psql('CREATE DATABASE copy')
+    c.program('pg_restore', '-d', c.dsn('copy'), '--exit-on-error', dump)
+    sql = "SELECT count(*), sum(score)::numeric(10, 3), count(DISTINCT answer) FROM answers.published"
+    tap.same(mill(c, sql, db='copy'), mill(c, sql), 'a restored copy shows the same')
+    question = mill(c, "SELECT question FROM answers.published LIMIT 1")[0][0]
+    tap.ok(mill(c, asked(question), db='copy')[0][3] in ('exact', 'stored'), 'and answers from it')
+    tap.same(mill(c, "SELECT answers.resubmit(), (SELECT count(*) FROM answers.questions q JOIN millrace.tasks t ON t.id = q.task_id)", db='copy')[0][0], '1', 'what waited is asked again')
+    tap.same(mill(c, "SELECT status, round FROM answers.questions WHERE question = 'Is anybody there?'", db='copy'), [('pending', '1')], 'in another round')
+    tap.same(mill(c, "SELECT answers.resubmit()"), [('0',)], 'in the original it waits still')
+    c.psql("SELECT millrace.resume_provider('llm')")
+
+
 def judged(c, rows):
     """False accepts and rejects of the gate, on answers that people have judged."""
     values = [(r['answer_' + s], r['golden_answer'], r['judge_' + s]) for r in rows[:40 if not FULL else 400] for s in ('fid', 'chatgpt')
@@ -240,7 +258,7 @@ def main():
                "GRANT USAGE ON FOREIGN SERVER k, llm, here TO mill")
         minilm.install(c)
         parts = {'local': lambda: local(c), 'flow': lambda: flow(c, kafka, stub, rows, never, twice), 'attack': lambda: attack(c, never),
-                 'judged': lambda: judged(c, rows)}
+                 'restored': lambda: restored(c), 'judged': lambda: judged(c, rows)}
         for name, part in parts.items():
             if len(sys.argv) < 2 or name in sys.argv[1:]:
                 part()

@@ -20,7 +20,8 @@ BEGIN
 			AND (h.score IS NULL OR h.score > s.gate OR (h.reference IS NOT NULL AND NOT $5))
 		ORDER BY COALESCE(h.score, 1) DESC, h.history_id DESC LIMIT $4;
 	GET DIAGNOSTICS found_exact = ROW_COUNT;
-	IF found_exact >= $4 OR s.encoder = '' THEN
+	-- To be given out, an answer to the same question is enough; provider local (loose) may have given that already.
+	IF found_exact >= $4 OR s.encoder = '' OR (found_exact > 0 AND $5 AND NOT $6) THEN
 		RETURN;
 	END IF;
 	v := @extschema@.embed($1, s.encoder);
