@@ -53,14 +53,9 @@ static int	n_to_interrupt = 0;
 static void
 interrupt_at_commit(XactEvent event, void *arg)
 {
-	int			n = n_to_interrupt;
-
-	if (event != XACT_EVENT_COMMIT && event != XACT_EVENT_ABORT)
+	if (event != XACT_EVENT_COMMIT && event != XACT_EVENT_ABORT && event != XACT_EVENT_PREPARE)
 		return;
-	n_to_interrupt = 0;
-	if (event == XACT_EVENT_ABORT)
-		return;
-	for (int i = 0; i < n; i++)
+	for (int i = 0; i < n_to_interrupt && event == XACT_EVENT_COMMIT; i++)
 	{
 		const interrupted *w = &to_interrupt[i];
 
@@ -68,6 +63,7 @@ interrupt_at_commit(XactEvent event, void *arg)
 		if (BackendPidGetProc(w->pid) == w->proc && w->proc->databaseId == MyDatabaseId && w->proc->roleId == w->role)
 			(void) kill(w->pid, SIGINT);
 	}
+	n_to_interrupt = 0;
 }
 
 /* At commit: a worker of lane sql that is at a task of owner gets a query cancel. */
