@@ -31,6 +31,7 @@ TABLES = {
         FROM generate_series(1, 3) n; SELECT millrace.promote_model('stars', 1); SELECT millrace.promote_model('stars', 2)""",
     "docs/tabular.md": "",
     "docs/similarity.md": "",
+    "docs/tasks.md": "",
     "docs/drift.md": """CREATE TABLE orders AS SELECT i AS id, '2026-01-05'::timestamptz + i * interval '5 min' AS created_at, (i % 97)::float8 AS amount, i % 80 AS age,
             (ARRAY['card', 'cash'])[1 + i % 2] AS payment, i % 3 = 0 AS repeat_customer, i % 2 = 0 AS said FROM generate_series(1, 16000) i;
         CREATE TABLE verdicts AS SELECT id AS order_id, said AS truth FROM orders;

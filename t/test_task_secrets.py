@@ -5,6 +5,8 @@
 A canary is looked for in every table and view of the catalogues and of the database, in dumps, in the log at debug5 with every
 statement in it, in what processes show, and in the files of the cluster; while servers repeat it in errors and answers.
 """
+import hashlib
+import hmac
 import os
 import pathlib
 import pwd
@@ -13,7 +15,7 @@ import sys
 import tempfile
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
-from lib import tap
+from lib import httpstub, tap
 from lib.cluster import SqlError, unprivileged
 from lib.llmstub import Stub
 from lib.stream import cluster
@@ -175,6 +177,32 @@ def bad_files(c, stub, folder):
     folder.chmod(0o700)
 
 
+def signature(path, headers, secret):
+    """AWS Signature Version 4 of a PUT, by the headers that it says are signed."""
+    headers = {name.lower(): value for name, value in headers.items()}
+    names = headers['authorization'].partition('SignedHeaders=')[2].partition(',')[0]
+    scope = headers['authorization'].partition('Credential=')[2].partition(',')[0].split('/', 1)[1]
+    request = '\n'.join(['PUT', path, '', *(f'{n}:{headers[n]}' for n in names.split(';')), '', names, headers['x-amz-content-sha256']])
+    key = ('AWS4' + secret).encode()
+    for part in scope.split('/'):
+        key = hmac.digest(key, part.encode(), 'sha256')
+    text = '\n'.join(['AWS4-HMAC-SHA256', headers['x-amz-date'], scope, hashlib.sha256(request.encode()).hexdigest()])
+    return hmac.new(key, text.encode(), 'sha256').hexdigest()
+
+
+def by_store(c, stub, folder):
+    """A store's secret key may be in a file, too."""
+    write(folder, 'store.key', CANARY)
+    with httpstub.Stub() as store:
+        c.psql(f"""CREATE SERVER store FOREIGN DATA WRAPPER millrace_http OPTIONS (api 's3', url '{store.url}'); GRANT USAGE ON FOREIGN SERVER store TO app;
+            CREATE USER MAPPING FOR app SERVER store OPTIONS (access_key 'me', secret_file 'store.key')""")
+        c.psql("SELECT millrace.put_object('store', 'b-1/put/x', 'content')", user='app')
+        c.wait_for("SELECT succeeded FROM millrace.stat_http WHERE server = 'store'", '1', 60)
+        path, _, _, headers = store.log[0]
+    tap.same(headers['Authorization'].rpartition('Signature=')[2], signature(path, headers, CANARY), "a store's requests are signed by the key of a file")
+    tap.ok(CANARY not in c.logs() and not tables_with(c, CANARY), 'which stands nowhere else')
+
+
 def rights(c, stub, folder):
     """Nobody but a superuser says which file, or which folder."""
     for sql, name in (("CREATE USER MAPPING FOR app SERVER own OPTIONS (secret_file 'app.key')", "a role's own mapping names no file"),
@@ -189,7 +217,7 @@ def rights(c, stub, folder):
 
 
 def main():
-    parts = (by_file, by_literal, bad_files, rights)
+    parts = (by_file, by_literal, bad_files, by_store, rights)
     folder = pathlib.Path(tempfile.mkdtemp(prefix='millrace_secrets'))
     own(folder, 0o700)
     folder.parent.chmod(folder.parent.stat().st_mode | 0o001)

@@ -74,12 +74,12 @@ windows(void)
 			tsk_ticket	t;
 			int			weight = (int) chance(300);
 
-			if (!tsk_gate_admit(&g, &l, weight, now, &t, &again))
+			if (!tsk_gate_admit(&g, &l, 1, 0, weight, now, &t, &again))
 			{
 				tsk_gate	copy = g;
 
 				/* it says when, and is right */
-				woken = woken && again > now && tsk_gate_admit(&copy, &l, weight, again, &t, &calls);
+				woken = woken && again > now && tsk_gate_admit(&copy, &l, 1, 0, weight, again, &t, &calls);
 				now = chance(3) ? again : now + chance(5) * S;
 				continue;
 			}
@@ -118,20 +118,20 @@ edges(void)
 	tsk_ticket	t;
 	int64_t		again;
 
-	ok(tsk_gate_admit(&g, &l, 500, BEGIN, &t, &again), "a call larger than the limit is let in");
-	ok(!tsk_gate_admit(&g, &l, 1, BEGIN + 60 * S, &t, &again) && again == BEGIN + TSK_SLICES * TSK_SLICE_US, "alone");
+	ok(tsk_gate_admit(&g, &l, 1, 0, 500, BEGIN, &t, &again), "a call larger than the limit is let in");
+	ok(!tsk_gate_admit(&g, &l, 1, 0, 1, BEGIN + 60 * S, &t, &again) && again == BEGIN + TSK_SLICES * TSK_SLICE_US, "alone");
 	ok(!tsk_gate_begin(&g, &t, BEGIN + 6 * S), "a ticket is for 5 s");
 
 	g = (tsk_gate) {0};
 	l = (tsk_limits) {.requests_per_minute = 1};
-	tsk_gate_admit(&g, &l, 0, BEGIN + 1000 * S, &t, &again);
+	tsk_gate_admit(&g, &l, 1, 0, 0, BEGIN + 1000 * S, &t, &again);
 	tsk_gate_done(&g, &t, -1, TSK_WELL, false, BEGIN + 1000 * S);
-	ok(!tsk_gate_admit(&g, &l, 0, BEGIN, &t, &again) && again <= BEGIN + 70 * S, "a clock set back: a window's wait, not the difference");
+	ok(!tsk_gate_admit(&g, &l, 1, 0, 0, BEGIN, &t, &again) && again <= BEGIN + 70 * S, "a clock set back: a window's wait, not the difference");
 	ok(tsk_token_limit(0, 0.5, 0.01) == 50000 && tsk_token_limit(100, 0.5, 0.01) == 100 && tsk_token_limit(100, 0.5, 0) == 100, "limits of cost are limits of tokens");
 
 	g = (tsk_gate) {0};
 	tsk_gate_hold(&g, BEGIN + 7200 * S, BEGIN);
-	ok(!tsk_gate_admit(&g, &l, 0, BEGIN, &t, &again) && again == BEGIN + 3600 * S, "nobody is held up for more than an hour");
+	ok(!tsk_gate_admit(&g, &l, 1, 0, 0, BEGIN, &t, &again) && again == BEGIN + 3600 * S, "nobody is held up for more than an hour");
 	ok(!tsk_gate_idle(&g, BEGIN) && tsk_gate_idle(&g, BEGIN + 3600 * S), "what is held is not forgotten");
 }
 
@@ -142,7 +142,7 @@ call(tsk_gate *g, const tsk_limits *l, tsk_health health, bool slow_down, int64_
 	tsk_ticket	t;
 	int64_t		again;
 
-	if (!tsk_gate_admit(g, l, 0, now, &t, &again))
+	if (!tsk_gate_admit(g, l, 1, 0, 0, now, &t, &again))
 		return false;
 	tsk_gate_done(g, &t, -1, health, slow_down, now);
 	return true;
@@ -158,7 +158,7 @@ rates(void)
 				again;
 	int			n = 0;
 
-	while (tsk_gate_admit(&g, &l, 0, now, &t[n], &again))
+	while (tsk_gate_admit(&g, &l, 1, 0, 0, now, &t[n], &again))
 		n++;
 	ok(n == 64, "calls at once");
 	for (int i = 0; i < n; i++)
@@ -167,7 +167,7 @@ rates(void)
 	for (int i = 0; i < 10; i++)
 		call(&g, &l, TSK_WELL, true, now + 2 * S);
 	ok(tsk_gate_rate(&g, now + 2 * S) == 1.0 / 16, "not below 1/16");
-	for (n = 0; tsk_gate_admit(&g, &l, 0, now + 2 * S, &t[n], &again);)
+	for (n = 0; tsk_gate_admit(&g, &l, 1, 0, 0, now + 2 * S, &t[n], &again);)
 		n++;
 	ok(n == 4, "a part of the calls at once, where there is no limit of a minute");
 	ok(tsk_gate_rate(&g, now + 62 * S) == 0.25 && tsk_gate_rate(&g, now + 130 * S) == 1, "it doubles every 30 s");
@@ -195,12 +195,12 @@ breaker(void)
 	for (int i = 0; i < 4; i++)
 		call(&g, &l, TSK_ILL, false, now);
 	call(&g, &l, TSK_WELL, false, now);
-	tsk_gate_admit(&g, &l, 0, now, &old, &again);
+	tsk_gate_admit(&g, &l, 1, 0, 0, now, &old, &again);
 	for (int i = 0; i < 4; i++)
 		call(&g, &l, TSK_ILL, false, now + S);
 	ok(g.breaker == TSK_CLOSED, "four in a row are not five");
 	call(&g, &l, TSK_ILL, false, now + S);
-	ok(g.breaker == TSK_OPEN && !tsk_gate_admit(&g, &l, 0, now + S, &t, &again) && again == now + 2 * S, "five in a row open it, for a second");
+	ok(g.breaker == TSK_OPEN && !tsk_gate_admit(&g, &l, 1, 0, 0, now + S, &t, &again) && again == now + 2 * S, "five in a row open it, for a second");
 	tsk_gate_done(&g, &old, -1, TSK_WELL, false, now + S);
 	ok(g.breaker == TSK_OPEN, "what was under way says nothing");
 	now += 2 * S;
@@ -208,17 +208,17 @@ breaker(void)
 	{
 		int64_t		expected = now + (pause < 60 ? pause : 60) * S;
 
-		grows = grows && tsk_gate_admit(&g, &l, 0, now, &t, &again) && t.probe && !tsk_gate_admit(&g, &l, 0, now, &u, &again);
+		grows = grows && tsk_gate_admit(&g, &l, 1, 0, 0, now, &t, &again) && t.probe && !tsk_gate_admit(&g, &l, 1, 0, 0, now, &u, &again);
 		tsk_gate_done(&g, &t, -1, TSK_ILL, false, now);
-		grows = grows && !tsk_gate_admit(&g, &l, 0, now, &u, &again) && again == expected;
+		grows = grows && !tsk_gate_admit(&g, &l, 1, 0, 0, now, &u, &again) && again == expected;
 		now = expected;
 	}
 	ok(grows, "one call finds out, after 2, 4 ... 60 s");
-	tsk_gate_admit(&g, &l, 0, now, &t, &again);
+	tsk_gate_admit(&g, &l, 1, 0, 0, now, &t, &again);
 	tsk_gate_done(&g, &t, -1, TSK_NOT_BEGUN, false, now);
-	ok(tsk_gate_admit(&g, &l, 0, now, &t, &again) && t.probe, "it was not made: another one");
+	ok(tsk_gate_admit(&g, &l, 1, 0, 0, now, &t, &again) && t.probe, "it was not made: another one");
 	tsk_gate_forget(&g, 1, true);
-	ok(g.calls == 0 && tsk_gate_admit(&g, &l, 0, now, &t, &again) && t.probe, "who made it is gone: another one");
+	ok(g.calls == 0 && tsk_gate_admit(&g, &l, 1, 0, 0, now, &t, &again) && t.probe, "who made it is gone: another one");
 	tsk_gate_done(&g, &t, -1, TSK_WELL, false, now);
 	ok(g.breaker == TSK_CLOSED && g.calls == 0, "it closes it");
 
@@ -244,13 +244,45 @@ slow_start(void)
 		tsk_ticket	t[64];
 		int64_t		again;
 
-		for (n = 0; tsk_gate_admit(&g, &l, 0, BEGIN, &t[n], &again);)
+		for (n = 0; tsk_gate_admit(&g, &l, 1, 0, 0, BEGIN, &t[n], &again);)
 			n++;
 		ok(n == (2 << rounds), "%d at once", n);
 		for (int i = 0; i < n; i++)
 			tsk_gate_done(&g, &t[i], -1, TSK_WELL, false, BEGIN);
 	}
 	ok(rounds == 5 && n == 32, "from two to 32 calls at once in five rounds");
+}
+
+/* Three processes that always want more share five calls at once; calls take 0.1 s, who is refused asks again when told. */
+static void
+turns(void)
+{
+	tsk_gate	g = {.start = 1000};
+	tsk_limits	l = {.concurrency = 5};
+	tsk_ticket	call[4][5];
+	int64_t		again[4] = {0};
+	int			n[4] = {0};
+	int			total[4] = {0};
+	int			sum = 0;
+
+	for (int64_t now = BEGIN; now < BEGIN + 600 * S; now += S / 10)
+		for (int i = 0; i < 6; i++)
+		{
+			/* the first is always quicker than the others */
+			int			who = i % 3 + 1;
+
+			for (; i < 3 && n[who] > 0; again[who] = 0)
+				tsk_gate_done(&g, &call[who][--n[who]], -1, TSK_WELL, false, now);
+			while (now >= again[who] && tsk_gate_admit(&g, &l, who, n[who], 0, now, &call[who][n[who]], &again[who]))
+			{
+				n[who]++;
+				total[who]++;
+			}
+		}
+	for (int who = 1; who <= 3; who++)
+		sum += total[who];
+	ok(total[1] > sum / 6 && total[2] > sum / 6 && total[3] > sum / 6 && sum > 0.85 * 5 * 6000,
+	   "three processes take turns (%d, %d, %d of %d)", total[1], total[2], total[3], 5 * 6000);
 }
 
 int
@@ -261,5 +293,6 @@ main(void)
 	rates();
 	breaker();
 	slow_start();
+	turns();
 	return done_testing();
 }

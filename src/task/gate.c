@@ -10,6 +10,7 @@
 #define HOLD_MAX (3600 * SECOND)
 #define BEGIN_WITHIN (5 * SECOND)	/* what a window is longer than a minute, so that it is exact over restarts, too */
 #define ASK_AGAIN (SECOND / 2)	/* where only the end of another process's call could tell */
+#define TURN (2 * SECOND)		/* who is refused for so long is next */
 
 #define RATE_MIN (1.0 / 16)
 #define RATE_DOUBLES (30 * SECOND)
@@ -57,7 +58,7 @@ tsk_tenant_room(tsk_window *window, const tsk_limits *l, int tokens, int64_t now
 }
 
 static int64_t
-earlier(int64_t a, int64_t b)
+least(int64_t a, int64_t b)
 {
 	return a < b ? a : b;
 }
@@ -66,14 +67,41 @@ earlier(int64_t a, int64_t b)
 static void
 follow_clock(tsk_gate *g, int64_t now)
 {
-	g->hold = earlier(g->hold, now + HOLD_MAX);
-	g->until = earlier(g->until, now + PAUSE_MAX);
-	g->changed = earlier(g->changed, now);
-	g->slowed = earlier(g->slowed, now);
+	g->hold = least(g->hold, now + HOLD_MAX);
+	g->until = least(g->until, now + PAUSE_MAX);
+	g->changed = least(g->changed, now);
+	g->slowed = least(g->slowed, now);
+	g->waits = least(g->waits, now);
+	g->asked = least(g->asked, now);
+}
+
+/* Is the last of the calls at once another's, which waits for its turn?  Who no longer asks loses it. */
+static bool
+is_anothers(const tsk_gate *g, int who, int64_t at_once, int64_t now)
+{
+	return at_once - g->calls == 1 && g->waiter != 0 && g->waiter != who && now - g->waits >= TURN && now - g->asked <= 2 * ASK_AGAIN;
+}
+
+/* Who has fewer calls than the others together waits for its turn, and before one that has more. */
+static void
+wait_for_turn(tsk_gate *g, int who, int has, int64_t now)
+{
+	bool		gone = now - g->asked > 2 * ASK_AGAIN;
+
+	if (2 * has < g->calls && g->waiter != who && (g->waiter == 0 || gone || has < g->waiter_has))
+	{
+		g->waiter = who;
+		g->waits = now;
+	}
+	if (g->waiter == who)
+	{
+		g->waiter_has = has;
+		g->asked = now;
+	}
 }
 
 bool
-tsk_gate_admit(tsk_gate *g, const tsk_limits *l, int tokens, int64_t now, tsk_ticket *ticket, int64_t *again)
+tsk_gate_admit(tsk_gate *g, const tsk_limits *l, int who, int has, int tokens, int64_t now, tsk_ticket *ticket, int64_t *again)
 {
 	double		rate;
 	int64_t		token_limit = tsk_token_limit(l->tokens_per_minute, l->cost_per_minute, l->cost_per_1k);
@@ -83,13 +111,15 @@ tsk_gate_admit(tsk_gate *g, const tsk_limits *l, int tokens, int64_t now, tsk_ti
 	follow_clock(g, now);
 	rate = tsk_gate_rate(g, now);
 	at_once = part(l->concurrency, by_minute ? 1 : rate);
+	at_once = at_once == 0 ? START_CALLS + g->start : least(at_once, START_CALLS + g->start);
 	if (g->hold > now || (g->breaker == TSK_OPEN && g->until > now))
 	{
 		*again = g->breaker == TSK_OPEN && g->until > g->hold ? g->until : g->hold;
 		return false;
 	}
-	if ((g->breaker == TSK_HALF_OPEN && g->probing) || g->calls >= START_CALLS + g->start || (at_once > 0 && g->calls >= at_once))
+	if ((g->breaker == TSK_HALF_OPEN && g->probing) || g->calls >= at_once || is_anothers(g, who, at_once, now))
 	{
+		wait_for_turn(g, who, has, now);
 		*again = now + ASK_AGAIN;
 		return false;
 	}
@@ -101,6 +131,8 @@ tsk_gate_admit(tsk_gate *g, const tsk_limits *l, int tokens, int64_t now, tsk_ti
 		g->breaker = TSK_HALF_OPEN;
 	g->probing = g->breaker == TSK_HALF_OPEN;
 	g->calls++;
+	if (g->waiter == who)
+		g->waiter = 0;
 	tsk_window_add(&g->window, now, 1, tokens, now);
 	*ticket = (tsk_ticket) {.at = now,.tokens = tokens,.probe = g->probing};
 	return true;
@@ -123,7 +155,7 @@ open_breaker(tsk_gate *g, int64_t now)
 
 	g->breaker = TSK_OPEN;
 	g->changed = now;
-	g->until = now + earlier(pause, PAUSE_MAX);
+	g->until = now + least(pause, PAUSE_MAX);
 	g->pauses++;
 }
 
@@ -207,7 +239,7 @@ tsk_gate_forget(tsk_gate *g, int calls, bool probe)
 void
 tsk_gate_hold(tsk_gate *g, int64_t until, int64_t now)
 {
-	until = earlier(until, now + HOLD_MAX);
+	until = least(until, now + HOLD_MAX);
 	if (until > g->hold)
 		g->hold = until;
 }

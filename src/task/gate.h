@@ -11,6 +11,8 @@
  * half-open once a pause of 1, 2, 4 ... 60 s is over: one call finds out, which closes it or opens it for the
  * next longer pause.  What began before it last changed says nothing.
  *
+ * Turns: of several processes that share the calls at once, one that has been refused for 2 s gets the next.
+ *
  * Slow start: a provider that nothing is known of yet (a restart), or whose breaker has just closed, gets two calls at
  * once, and one more for each that ended well.
  */
@@ -64,6 +66,10 @@ typedef struct tsk_gate
 	int			n_recent;
 	uint32_t	recent;			/* of that many last calls, bit set: it was ill */
 	bool		probing;		/* half-open: the call that finds out is under way */
+	int			waiter;			/* process whose turn is next; 0: none's */
+	int			waiter_has;		/* calls under way */
+	int64_t		waits;			/* since when it is refused ... */
+	int64_t		asked;			/* ... and when it last was */
 } tsk_gate;
 
 /* A call that was admitted. */
@@ -74,8 +80,11 @@ typedef struct tsk_ticket
 	bool		probe;
 } tsk_ticket;
 
-/* May a call of so many tokens begin?  True: counted, and *ticket is filled; false: not before *again, or, as long as calls are under way, when one has ended. */
-extern bool tsk_gate_admit(tsk_gate *gate, const tsk_limits *limits, int tokens, int64_t now, tsk_ticket *ticket, int64_t *again);
+/*
+ * May a call of so many tokens begin, of process who, which has so many under way?  True: counted, and *ticket
+ * is filled; false: not before *again, or, as long as calls are under way, when one has ended.
+ */
+extern bool tsk_gate_admit(tsk_gate *gate, const tsk_limits *limits, int who, int has, int tokens, int64_t now, tsk_ticket *ticket, int64_t *again);
 
 /* The call of a ticket is made now, and counts from now.  False: the ticket is too old for that. */
 extern bool tsk_gate_begin(tsk_gate *gate, tsk_ticket *ticket, int64_t now);

@@ -255,7 +255,7 @@ tsk_limits_admit(Oid provider, const tsk_limits *limits, const char *tenant, int
 	*pass = (tsk_pass) {.provider = provider,.tenant = by_tenant ? tsk_tenant_hash(tenant) : 0};
 	LWLockAcquire(&block->head.lock, LW_EXCLUSIVE);
 	e = find_known(provider);
-	if (e == NULL || !tsk_gate_admit(&e->gate, limits, tokens, now, &pass->ticket, again_at))
+	if (e == NULL || !tsk_gate_admit(&e->gate, limits, MyProcPid, mine[e - entries].calls, tokens, now, &pass->ticket, again_at))
 		admission = TSK_FULL;
 	else if (!admit_tenant(pass, limits, now, again_at))
 	{

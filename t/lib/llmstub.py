@@ -31,6 +31,7 @@ import base64
 import collections
 import hashlib
 import json
+import logging
 import math
 import multiprocessing
 import os
@@ -489,6 +490,7 @@ class Stub:
         self.url = 'http%s://127.0.0.1:%d' % ('s' if self.certificate else '', self.port)
 
     def run(self, pipe):
+        logging.getLogger('asyncio').setLevel(logging.ERROR)     # it warns of clients that are gone
         context = None
         if self.certificate:
             context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
