@@ -67,12 +67,14 @@ def main():
 
         # ---- both ways
         with Stub(faults={'5xx': 0.1, '429': 0.02, 'reset': 0.02, 'json': 0.01}, retry_after='1-2', latency='0.8-5', seed=5, answers=KNOWN) as stub:
-            c.psql("CREATE SERVER far FOREIGN DATA WRAPPER millrace_http OPTIONS (api 'openai', url '%s/v1', model 'stub', concurrency '8'); GRANT USAGE ON FOREIGN SERVER far TO mill" % stub.url)
+            c.psql("CREATE SERVER far FOREIGN DATA WRAPPER millrace_http OPTIONS (api 'openai', url '%s/v1', model 'stub', concurrency '8', requests_per_minute '6000'); GRANT USAGE ON FOREIGN SERVER far TO mill" % stub.url)
             q("""SELECT millrace.create_pipeline('answers', 'ways', '{"provider": "far"}')""")
             q("CALL ways.compare_sync_async(requests => %d, clients => 8, questions => '%s')" % (REQUESTS, questions), timeout=590)
         m = metrics(c, 'ways')
         for name, (a, b) in sorted(m.items()):
             tap.note('%-18s %10.2f %10.2f' % (name, a, b))
+        tap.note(q("SELECT string_agg(format('%s %s %s', variant, source, n), ', ' ORDER BY variant, source) FROM "
+                   "(SELECT variant, source, count(*) AS n FROM ways.traffic_requests WHERE way = 'asynchronous' GROUP BY 1, 2) x")[0][0])
         tap.ok(m['perceived_ms_p50'][0] >= 100 * m['perceived_ms_p50'][1], 'perceived latency: %.0f times shorter' % (m['perceived_ms_p50'][0] / m['perceived_ms_p50'][1]))
         tap.ok(m['throughput_per_s'][1] >= 2 * m['throughput_per_s'][0], 'throughput: %.2f times' % (m['throughput_per_s'][1] / m['throughput_per_s'][0]))
         tap.ok(m['success_percent'][1] >= m['success_percent'][0] + 10, 'success: %.1f %% against %.1f %%' % (m['success_percent'][1], m['success_percent'][0]))
