@@ -88,6 +88,16 @@ MUTANTS = [
      ['src/task/worker/dialect_error.c', ("		memset(p, '*', n);", '		p += n;')], 'test_task_secrets.py', 'by_file'),
     ('a stream without its end is an answer',
      ['src/task/worker/dialect_read.c', ('	if (!r->ended)\n', '	if (false)\n')], 'test_providers.py', 'faults'),
+    ('a provider that refused a key is called until that is written down',
+     ['src/task/worker/call_main_pg.c', ('refused |= is_refusal(', 'refused |= false && is_refusal(')], 'test_providers.py', 'auth'),
+    ('Retry-After holds back one task alone',
+     ['src/task/worker/call_judge_pg.c', ('if (errand->admitted && task->retry_after_us > 0', 'if (false && task->retry_after_us > 0')], 'test_providers.py', 'retry_after'),
+    ('a Retry-After in milliseconds is passed over',
+     ['src/task/worker/transfer_one.c', ('"retry-after-ms:"', '"retry-before-ms:"')], 'test_providers.py', 'retry_after'),
+    ('calls of cancelled tasks go on',
+     ['src/task/worker/call_main_pg.c', ('if (task->cancelled || task->lease == 0', 'if (task->lease == 0')], 'test_providers.py', 'endings'),
+    ('tasks stay with a provider that is down',
+     ['src/task/worker/call_claim_pg.c', ('	if (!candidate->more)\n', '	if (true)\n')], 'test_providers.py', 'chains'),
 ]
 
 

@@ -48,7 +48,7 @@ DECLARE
 	n CONSTANT int := COALESCE(array_length(regexp_split_to_array(NULLIF(btrim(answer), ''), '\s+'), 1), 0);
 	missing text;
 	foreign_numbers text;
-	conflict CONSTANT text := millrace.meaning_conflict(answer, reference);
+	opposite CONSTANT boolean := COALESCE(starts_with(millrace.meaning_conflict(answer, reference), 'negation'), false);
 	refusal CONSTANT text := (SELECT t.refusal FROM millrace.text_stats(answer) t);
 	complaints text[] := '{}';
 BEGIN
@@ -71,8 +71,9 @@ BEGIN
 		  EXCEPT SELECT (regexp_matches(reference, '\d+(?:[.,]\d+)*', 'g'))[1]) u WHERE reference ~ '\d';
 	IF foreign_numbers IS NOT NULL THEN
 		complaints := complaints || format('These numbers are wrong or do not belong there: %s.', foreign_numbers);
-	ELSIF conflict IS NOT NULL THEN
-		complaints := complaints || format('It contradicts what is known (%s).', conflict);
+	END IF;
+	IF opposite AND refusal IS NULL THEN
+		complaints := complaints || 'It seems to say the opposite: look at its negations.'::text;
 	END IF;
 	IF 2 * n < reference_words THEN
 		complaints := complaints || format('It is too short: %s words where about %s are needed.', n, reference_words);
@@ -133,6 +134,10 @@ BEGIN
 		IF NOT FOUND THEN
 			RAISE check_violation USING MESSAGE = 'the history has no such answer to this question';
 		END IF;
+		IF 'given' = ANY (s."references") AND q.reference IS NOT NULL THEN
+			truth.truth := q.reference;
+			NEW.reference_source := 'given';
+		END IF;
 	ELSIF 'given' = ANY (s."references") AND q.reference IS NOT NULL THEN
 		SELECT NULL::bigint AS history_id, q.reference AS truth, NULL::real AS score INTO truth;
 		NEW.reference_source := 'given';
@@ -188,7 +193,7 @@ CREATE OR REPLACE VIEW @schema@.published AS
 	JOIN @schema@.responses r ON r.response_id = q.response_id AND r.tenant = q.tenant AND r.validated
 	JOIN @schema@.settings s ON r.score > s.gate
 	WHERE q.status = 'validated'
-	  AND (q.reference IS NULL OR r.reference = q.reference OR (r.question_id = q.question_id AND r.reference_source = 'stored'));
+	  AND (q.reference IS NULL OR r.reference = q.reference OR (r.question_id = q.question_id AND NOT 'given' = ANY (s."references")));
 COMMENT ON VIEW @schema@.published IS 'questions with their validated answers: what others may see';
 
 CREATE OR REPLACE FUNCTION @schema@.gate_report(query text DEFAULT NULL, gates real[] DEFAULT NULL)

@@ -72,7 +72,7 @@ BEGIN
 			-- The cache says which answer; whether that may be seen its row says.
 			SELECT r.response_id, hit.hit, hit.similarity INTO response_id, answered_by, similarity
 			FROM @schema@.usable_responses r
-			WHERE r.response_id = (hit.answer ->> 'response_id')::bigint AND r.tenant = $2 AND r.question_key = @schema@.question_key(hit.question)
+			WHERE r.response_id = (hit.answer ->> 'response_id')::bigint AND r.tenant = $2 AND r.question_key = millrace.question_key(hit.question)
 				AND ($4 IS NULL OR r.reference = $4);
 			IF FOUND THEN
 				RETURN;
@@ -82,7 +82,7 @@ BEGIN
 
 	SELECT r.response_id, 'stored', 1 INTO response_id, answered_by, similarity
 	FROM @schema@.usable_responses r
-	WHERE r.question_key = @schema@.question_key($3) AND r.tenant = $2 AND ($4 IS NULL OR r.reference = $4)
+	WHERE r.question_key = millrace.question_key($3) AND r.tenant = $2 AND ($4 IS NULL OR r.reference = $4)
 	ORDER BY r.score DESC, r.response_id DESC LIMIT 1;
 	IF FOUND THEN
 		PERFORM @schema@.keep(response_id);
@@ -105,6 +105,13 @@ END $$;
 COMMENT ON FUNCTION @schema@.find_answer(uuid, text, text, text) IS 'a validated answer to a question, without asking anybody; NULL: there is none';
 REVOKE EXECUTE ON FUNCTION @schema@.find_answer(uuid, text, text, text) FROM PUBLIC;
 
+CREATE OR REPLACE FUNCTION @schema@.provider_names(provider jsonb) RETURNS text[]
+	LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp
+	AS $$ SELECT CASE jsonb_typeof(provider) WHEN 'string' THEN ARRAY[provider #>> '{}'] WHEN 'array' THEN ARRAY(SELECT jsonb_array_elements_text(provider))
+			WHEN 'object' THEN ARRAY(SELECT jsonb_object_keys(provider)) ELSE '{}' END $$;
+COMMENT ON FUNCTION @schema@.provider_names(jsonb) IS 'servers that an option provider names';
+REVOKE EXECUTE ON FUNCTION @schema@.provider_names(jsonb) FROM PUBLIC;
+
 CREATE OR REPLACE FUNCTION @schema@.take_question() RETURNS trigger
 	LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
 	AS $$
@@ -120,6 +127,12 @@ BEGIN
 		SELECT string_agg(k, ', ') INTO unknown FROM jsonb_object_keys(NEW.options) k WHERE k <> ALL ('{refresh,provider,priority,deadline}');
 		IF unknown IS NOT NULL THEN
 			RAISE invalid_parameter_value USING MESSAGE = format('unknown option of a question: %s', unknown), HINT = 'Options are refresh, provider, priority, deadline.';
+		END IF;
+		-- Who asks does so with the owner's rights and money: another server than the owner chose is not his to name.
+		IF NEW.options ? 'provider' AND NOT @schema@.provider_names(NEW.options -> 'provider') <@
+			(SELECT @schema@.provider_names(s.provider) FROM @schema@.settings s) THEN
+			RAISE insufficient_privilege USING MESSAGE = format('a question may not choose provider %s', NEW.options ->> 'provider'),
+				HINT = 'It may choose among those of the pipeline''s settings.';
 		END IF;
 	END IF;
 	NEW.status := 'pending';
@@ -161,7 +174,9 @@ CREATE OR REPLACE FUNCTION @schema@.guard_question() RETURNS trigger
 			RAISE check_violation USING MESSAGE = format('question %s cannot be changed', OLD.question_id), HINT = 'Ask the new one.';
 		END IF;
 		IF NEW.response_id IS NOT NULL AND NEW.response_id IS DISTINCT FROM OLD.response_id
-			AND NOT EXISTS (SELECT FROM @schema@.responses r WHERE r.response_id = NEW.response_id AND r.question_id = NEW.question_id AND r.validated) THEN
+			AND NOT EXISTS (SELECT FROM @schema@.responses r, @schema@.settings s
+				WHERE r.response_id = NEW.response_id AND r.question_id = NEW.question_id AND r.question = NEW.question AND r.tenant = NEW.tenant AND r.validated
+					AND (NEW.reference IS NULL OR r.reference = NEW.reference OR NOT 'given' = ANY (s."references"))) THEN
 			RAISE check_violation USING MESSAGE = format('answer %s is no validated answer to question %s', NEW.response_id, NEW.question_id);
 		END IF;
 		IF NEW.status <> OLD.status AND NEW.transition = OLD.transition THEN
@@ -348,63 +363,3 @@ COMMENT ON FUNCTION @schema@.deliver_scores(uuid[], text[], text[], jsonb[], jso
 REVOKE EXECUTE ON FUNCTION @schema@.deliver_answers(uuid[], text[], text[], jsonb[], jsonb[]), @schema@.fail(uuid[], text[], jsonb[]),
 	@schema@.watch_answers(uuid[], text[], text[], jsonb[], timestamptz[]), @schema@.score_answer(jsonb),
 	@schema@.deliver_scores(uuid[], text[], text[], jsonb[], jsonb[]) FROM PUBLIC;
-
-CREATE OR REPLACE FUNCTION @schema@.ask(question text, tenant text DEFAULT '', reference text DEFAULT NULL, options jsonb DEFAULT '{}',
-		OUT question_id uuid, OUT status text, OUT answer text, OUT source text)
-	LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
-	AS $$
-#variable_conflict use_column
-BEGIN
-	INSERT INTO @schema@.questions AS q (question, tenant, reference, options) VALUES ($1, COALESCE($2, ''), $3, COALESCE($4, '{}'))
-	RETURNING q.question_id, q.status, COALESCE(q.answered_by, 'queued') INTO question_id, status, source;
-	IF status = 'validated' THEN
-		SELECT p.answer INTO answer FROM @schema@.published p WHERE p.question_id = ask.question_id;
-	END IF;
-END $$;
-COMMENT ON FUNCTION @schema@.ask(text, text, text, jsonb) IS
-	'asks a question; answered at once where an answer is there (source: exact, semantic, stored, history), else queued: see status(); reference: what a right answer says; options: refresh, provider, priority, deadline';
-
-CREATE OR REPLACE FUNCTION @schema@.status(INOUT question_id uuid, OUT status text, OUT answer text, OUT source text, OUT score real,
-		OUT regenerations int, OUT error text, OUT asked_at timestamptz, OUT finished_at timestamptz)
-	LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
-	AS $$
-#variable_conflict use_column
-BEGIN
-	SELECT v.* INTO status, answer, source, score, regenerations, error, asked_at, finished_at
-	FROM @schema@.settings s, LATERAL (
-		SELECT q.tenant, q.status, p.answer, COALESCE(q.answered_by, 'queued') AS source, p.score, q.regeneration::int AS regenerations,
-			   CASE WHEN q.status <> 'validated' THEN q.reason END AS error,
-			   q.asked_at, q.finished_at
-		FROM @schema@.questions q LEFT JOIN @schema@.published p ON p.question_id = q.question_id WHERE q.question_id = $1
-		UNION ALL
-		SELECT f.tenant, 'failed', NULL, 'queued', NULL, 0, concat_ws(': ', f.class, f.error), f.asked_at, f.failed_at
-		FROM @schema@.failed_questions f WHERE f.question_id = $1) o,
-		LATERAL (SELECT o.status, o.answer, o.source, o.score, o.regenerations, o.error, o.asked_at, o.finished_at) v
-	WHERE s.tenants <> 'role' OR session_user IN (o.tenant, current_user);
-	IF NOT FOUND THEN
-		RAISE no_data_found USING MESSAGE = format('there is no question %s', $1);
-	END IF;
-END $$;
-COMMENT ON FUNCTION @schema@.status(uuid) IS
-	'what has become of a question: one of the six states, or failed; answer and score only of a validated one; error: why it is in its state';
-
-CREATE OR REPLACE FUNCTION @schema@.retry_failed(question_id uuid DEFAULT NULL) RETURNS bigint
-	LANGUAGE sql SET search_path = pg_catalog, pg_temp
-	AS $$ WITH again AS (DELETE FROM @schema@.failed_questions f WHERE retry_failed.question_id IS NULL OR f.question_id = retry_failed.question_id RETURNING f.*),
-		asked AS (INSERT INTO @schema@.questions (question_id, tenant, question, reference, options, round, asked_at)
-			SELECT a.question_id, a.tenant, a.question, a.reference, a.options, a.round + 1, a.asked_at FROM again a RETURNING 1)
-		SELECT count(*) FROM asked $$;
-COMMENT ON FUNCTION @schema@.retry_failed(uuid) IS 'asks a failed question again, or all of them, under its old id; returns how many';
-
-CREATE OR REPLACE FUNCTION @schema@.cancel(question_id uuid) RETURNS boolean
-	LANGUAGE sql SET search_path = pg_catalog, pg_temp
-	AS $$ SELECT COALESCE((SELECT millrace.cancel_task(q.task_id) FROM @schema@.questions q WHERE q.question_id = cancel.question_id AND q.task_id IS NOT NULL), false) $$;
-COMMENT ON FUNCTION @schema@.cancel(uuid) IS 'gives a question up that waits for its answer; false: it does not wait';
-REVOKE EXECUTE ON FUNCTION @schema@.ask(text, text, text, jsonb), @schema@.status(uuid), @schema@.retry_failed(uuid), @schema@.cancel(uuid) FROM PUBLIC;
-
--- The first time this runs the options are carried out.
-DO $do$ BEGIN
-	IF (SELECT s.epoch FROM @schema@.settings s) = 0 THEN
-		PERFORM @schema@.define((SELECT s.options FROM @schema@.settings s));
-	END IF;
-END $do$;
