@@ -185,6 +185,12 @@ SELECT count(*) FROM pg_temp.seen WHERE score < 1;
 INSERT INTO regress_a.judged_answers (answer, reference, correct) VALUES ('one two three four', 'one two three four', true), ('two three four five', 'one two three four', true), ('no way', 'one two three four', false), ('one two three not', 'one two three four', false);
 SELECT * FROM regress_a.gate_report(gates => '{0.5,0.75,0.9}');
 
+-- a judge of one's own; what it returns is made a score
+CREATE FUNCTION regress_a.strange(answer text, reference text) RETURNS double precision LANGUAGE sql AS $$ SELECT answer::double precision $$;
+UPDATE regress_a.settings SET judge = 'regress_a.strange';
+SELECT a, regress_a.judge(a, 'r') FROM unnest('{0.5,-3,7,NaN,Infinity,-Infinity}'::text[]) a;
+UPDATE regress_a.settings SET judge = 'token_f1';
+
 -- who may do what
 SET ROLE regress_reader;
 SELECT regress_a.ask('?');

@@ -147,7 +147,18 @@ SELECT millrace.cancel_task('00000000-0000-8000-8000-000000000000');
 -- of whose end somebody is to be told, a worker ends
 SELECT state, millrace.cancel_task(id) AS cancelled FROM millrace.tasks WHERE tag = 'b';
 SELECT state FROM millrace.tasks WHERE tag = 'b';
--- so does one that runs
+-- the next one of its order_key is found anew
+SELECT millrace.submit_task('sql', '{"function": "regress_task.f"}', '{"order_key": "o", "tag": "o1"}') AS o1 \gset
+SELECT millrace.submit_task('sql', '{"function": "regress_task.f"}', '{"order_key": "o", "tag": "o2"}') AS o2 \gset
+RESET ROLE;
+SELECT xid AS was FROM millrace.task_queue WHERE tag = 'o2' \gset
+SET ROLE regress_mill;
+SELECT millrace.cancel_task(:'o1');
+RESET ROLE;
+SELECT xid > :'was' AS anew FROM millrace.task_queue WHERE tag = 'o2';
+SET ROLE regress_mill;
+SELECT millrace.cancel_task(:'o2');
+-- one that runs, too, is left to its worker
 RESET ROLE;
 UPDATE millrace.task_queue SET lease = 1, pid = 0, due_at = now() WHERE tag = 'e';
 SELECT count(*) FROM millrace.task_cancels;

@@ -160,6 +160,19 @@ def ordered(c):
                       WHERE before > id OR ended > begun'''), '0', 'in the order of submission, one after the other')
 
 
+def handed_on(c):
+    """One of a key that is submitted while another transaction ends the one before it: that one does not see it, and does not wake it."""
+    first = submit(c, {'n': 'handed-first'}, order_key='handed', delay=3600)
+    canceller = c.session(user='app')
+    canceller.run(f"BEGIN; SELECT millrace.cancel_task('{first}')")
+    second = submit(c, {'n': 'handed-second'}, order_key='handed')
+    wait_state(c, submit(c, {'n': 'handed-other'}), 'succeeded')        # by then workers have looked at the second
+    tap.same(state(c, second), 'waiting', 'it waits for the one before it')
+    canceller.run('COMMIT')
+    wait_state(c, second, 'succeeded', 15)
+    tap.ok(True, 'and is not forgotten when that one is gone')
+
+
 def local_providers(c):
     """A provider that is a function; one that has no answer leaves it to the next."""
     c.psql('''CREATE FUNCTION app.answer(r jsonb) RETURNS jsonb LANGUAGE plpgsql AS $$ BEGIN
@@ -221,7 +234,7 @@ def session_state(c):
     c.psql("SELECT millrace.alter_task_pool('app', '{\"workers_max\": 4}')")
 
 
-PARTS = (kinds, priorities, delays, retries, cancelling, ordered, local_providers, deliveries, session_state)
+PARTS = (kinds, priorities, delays, retries, cancelling, ordered, handed_on, local_providers, deliveries, session_state)
 
 
 def main():
