@@ -283,10 +283,8 @@ note_error(tsk_task *task, const ErrorData *error, TimestampTz until)
 	{
 		if (until != 0 && GetCurrentTimestamp() >= until)
 			strlcpy(task->sqlstate, "HYT00", sizeof(task->sqlstate));
-		else if (was_cancelled(task))
-			task->cancelled = true;
 		else
-			task->not_counted = true;	/* meant for another */
+			task->cancelled = was_cancelled(task);	/* else meant for another, or raised by the function: tried again, by its class */
 	}
 	else if (stage == DELIVERING && mr_is_data_error(error->sqlerrcode))
 		task->undelivered = true;
