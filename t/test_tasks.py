@@ -71,6 +71,7 @@ def retries(c):
     """Each class as its row says, by the clock; changed rows count at once; the cap of all classes."""
     ids = {s: submit(c, {'n': 'retry-' + s, 'fail': s}, tag='retry-' + s, deliver='app.done', watch='app.seen') for s in ('22012', '40001', '53000')}
     capped = submit(c, {'n': 'retry-cap', 'fail': '53000'}, max_attempts=2)
+    own = submit(c, {'n': 'retry-own', 'fail': '57014'}, max_attempts=1)
     wait_state(c, ids['22012'], 'failed')
     for step in range(1, 40):
         if c.value("SELECT count(*) FROM millrace.task_queue") == '0':
@@ -82,6 +83,7 @@ def retries(c):
              {'22012': ('failed', 'function', '1', '{"function": 1}'), '40001': ('failed', 'conflict', '6', '{"conflict": 6}'),
               '53000': ('failed', 'resources', '6', '{"resources": 6}')}, 'retries are those of the class')
     tap.same(state(c, capped, 'state, attempts, tries'), ('failed', '2', '{"resources": 2}'), 'and never more than max_attempts')
+    tap.same(state(c, own, 'state, attempts, tries'), ('failed', '1', '{"resources": 1}'), 'nor of a function that raises query_canceled by itself')
     tap.same(c.psql("SELECT tag, count(*), count(again_at), min(error->>'message') FROM app.watched GROUP BY 1 ORDER BY 1"),
              [('retry-40001', '5', '5', 'no luck with retry-40001'), ('retry-53000', '5', '5', 'no luck with retry-53000')], 'watch is told of each that is followed by another')
     tap.same(c.psql("SELECT tag, state, error->>'class', error->'tries', error->>'sqlstate' FROM app.told WHERE tag LIKE 'retry-%' ORDER BY 1"),
