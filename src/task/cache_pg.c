@@ -2,14 +2,12 @@
  * cache_pg.c
  *	  cache_get(), cache_put().
  *
- * Looking up.  First the newest entry of the scope with the question's key.  Then the nearest
- * vectors, in order, as long as they are above the threshold: the first whose question says the same
- * (millrace.meaning_conflict) is the hit.  In a scope of few entries all are compared, else the index
- * of all caches is asked.  A filter does not starve it, for vectors are stored with signs that the scope
- * chooses: angles within a scope are as they were, and vectors of two scopes, of whatever
- * questions, are nearly at right angles.  So the nearest of all are the scope's own, and where the
- * next one is below the threshold there is nothing of the scope either.  Isolation does not rest on
- * that: each row's scope, generation and age are compared.
+ * Looking up.  First the newest entry of the scope with the question's key.  Then the nearest vectors, in order, as long as
+ * they are above the threshold: the first whose question says the same (millrace.meaning_conflict) is the hit.  In a scope
+ * of few entries all are compared, else the index of all caches is asked.  No filter starves it, for vectors are stored with
+ * signs that the scope chooses: angles within a scope are as they were, and vectors of two scopes, of whatever questions, are
+ * nearly at right angles.  So the nearest of all are the scope's own, and where the next one is below the threshold there
+ * is nothing of the scope either.  Isolation does not rest on that: each row's scope, generation and age are compared.
  *
  * Nothing is written but counters in shared memory.
  *
@@ -162,9 +160,9 @@ index_length(int n)
 }
 
 /*
- * The vector of a lookup's question, in its memory context, and its length; NULL: the cache has no encoder, or the question is longer than it reads, so that
- * questions with the same beginning would look alike.  What was embedded last is remembered: a question that was not
- * found is often put soon after.
+ * The vector of a lookup's question, in its memory context, and its length; NULL: the cache has no encoder, or the question
+ * is longer than the encoder reads, so that questions with the same beginning would look alike.  What was embedded last is
+ * remembered: a question that was not found is often put soon after.
  */
 static ArrayType *
 embed_question(const lookup *l, int *dimensions)
