@@ -22,8 +22,6 @@
  */
 #include "postgres.h"
 
-#include <unistd.h>
-
 #include "task/worker/lane_int.h"
 
 #include "access/xact.h"
@@ -283,10 +281,8 @@ note_error(tsk_task *task, const ErrorData *error, TimestampTz until)
 	{
 		if (until != 0 && GetCurrentTimestamp() >= until)
 			strlcpy(task->sqlstate, "HYT00", sizeof(task->sqlstate));
-		else if (was_cancelled(task))
-			task->cancelled = true;
 		else
-			task->not_counted = true;	/* meant for another */
+			task->cancelled = was_cancelled(task);	/* else meant for another, or raised by the function: tried again, by its class */
 	}
 	else if (stage == DELIVERING && mr_is_data_error(error->sqlerrcode))
 		task->undelivered = true;
@@ -313,12 +309,10 @@ do_task(tsk_lane *lane, tsk_task *task)
 	MemoryContext caller = CurrentMemoryContext;
 	TimestampTz begun = GetCurrentTimestamp();
 	int			limit_ms = time_limit(task);
-	volatile bool ended = false;
-	ErrorData  *error = NULL;
+	ErrorData  *volatile error = NULL;
 
 	PG_TRY();
 	{
-		ended = true;
 		if (run_task(lane, task, limit_ms))
 		{
 			mr_worker_count(MR_COUNT_ROWS, 1);
@@ -335,12 +329,11 @@ do_task(tsk_lane *lane, tsk_task *task)
 		AbortOutOfAnyTransaction();
 		QueryCancelPending = false; /* it has been obeyed */
 		pgstat_report_activity(STATE_IDLE, NULL);
-		ended = false;
 	}
 	PG_END_TRY();
 	MemoryContextSwitchTo(caller);
 	LockReleaseSession(USER_LOCKMETHOD);	/* advisory locks it left behind */
-	if (!ended)
+	if (error)
 	{
 		ereport(DEBUG1, (errmsg("task of kind \"%s\" failed: %s", task->kind, error->message)));
 		note_error(task, error, limit_ms > 0 ? TimestampTzPlusMilliseconds(begun, limit_ms) : 0);
@@ -351,28 +344,11 @@ do_task(tsk_lane *lane, tsk_task *task)
 
 /* ---- all of them */
 
-/* Bytes of this process in memory, without what is shared with others; 0: not known. */
-static int64
-resident(void)
-{
-	FILE	   *f = fopen("/proc/self/statm", "r");
-	long		size = 0,
-				pages = 0,
-				shared = 0;
-
-	if (f == NULL)
-		return 0;
-	if (fscanf(f, "%ld %ld %ld", &size, &pages, &shared) != 3)
-		pages = shared = 0;
-	fclose(f);
-	return (int64) (pages - shared) * sysconf(_SC_PAGESIZE);
-}
-
 /* Make room for a new process after so many tasks, or so much memory. */
 static void
 recycle(const tsk_lane *lane, int done)
 {
-	int64		bytes = resident();
+	int64		bytes = mr_resident_bytes();
 
 	mr_worker_gauge(MR_GAUGE_RESIDENT, bytes);
 	if (done < lane->max_tasks && bytes <= lane->memory)
