@@ -287,12 +287,10 @@ do_task(tsk_lane *lane, tsk_task *task)
 	MemoryContext caller = CurrentMemoryContext;
 	TimestampTz begun = GetCurrentTimestamp();
 	int			limit_ms = time_limit(task);
-	volatile bool ended = false;
-	ErrorData  *error = NULL;
+	ErrorData  *volatile error = NULL;
 
 	PG_TRY();
 	{
-		ended = true;
 		if (run_task(lane, task, limit_ms))
 		{
 			mr_worker_count(MR_COUNT_ROWS, 1);
@@ -309,12 +307,11 @@ do_task(tsk_lane *lane, tsk_task *task)
 		AbortOutOfAnyTransaction();
 		QueryCancelPending = false; /* it has been obeyed */
 		pgstat_report_activity(STATE_IDLE, NULL);
-		ended = false;
 	}
 	PG_END_TRY();
 	MemoryContextSwitchTo(caller);
 	LockReleaseSession(USER_LOCKMETHOD);	/* advisory locks it left behind */
-	if (!ended)
+	if (error)
 	{
 		ereport(DEBUG1, (errmsg("task of kind \"%s\" failed: %s", task->kind, error->message)));
 		note_error(task, error, limit_ms > 0 ? TimestampTzPlusMilliseconds(begun, limit_ms) : 0);
