@@ -88,6 +88,8 @@ MUTANTS = [
      ['src/task/worker/dialect_error.c', ("		memset(p, '*', n);", '		p += n;')], 'test_task_secrets.py', 'by_file'),
     ('a stream without its end is an answer',
      ['src/task/worker/dialect_read.c', ('	if (!r->ended)\n', '	if (false)\n')], 'test_providers.py', 'faults'),
+    ('limits begin anew with the server',
+     ['src/task/worker/learn_pg.c', ('tsk_limits_restore(provider, past, n, hold);', 'tsk_limits_restore(provider, past, 0, hold);')], 'test_task_faults.py', None),
 ]
 
 
