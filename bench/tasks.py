@@ -116,11 +116,17 @@ def work(c, a):
 
 def idle(c, a):
     c.wait_for('SELECT count(*) FROM millrace.task_queue', '0', 60)
+    for what, ready in (('with idle workers', 'true'), ('after they have ended', "NOT EXISTS (SELECT FROM pg_stat_activity WHERE backend_type = 'millrace tasks')")):
+        c.wait_for('SELECT ' + ready, 't', 120, 1)
+        idle_for(c, a, what)
+
+
+def idle_for(c, a, what):
     time.sleep(3)
     pids = workers(c)
     cpu = sum(map(cpu_of, pids))
-    time.sleep(a.seconds)
-    print('idle: %.3f %% of a core, %d processes' % ((sum(map(cpu_of, pids)) - cpu) / a.seconds * 100, len(pids)), flush=True)
+    time.sleep(2 * a.seconds)
+    print('idle, %s: %.3f %% of a core, %d processes' % (what, (sum(map(cpu_of, pids)) - cpu) / (2 * a.seconds) * 100, len(pids)), flush=True)
 
 
 def main():

@@ -335,6 +335,21 @@ def deaths(c, stub):
     settled(c, 'hanging')
 
 
+def encodings(c, stub):
+    """A database of another encoding than the servers'."""
+    stub.control(answers={'sixty': '日本'})
+    c.psql("CREATE DATABASE latin TEMPLATE template0 ENCODING 'LATIN1' LC_COLLATE 'C' LC_CTYPE 'C'")
+    c.psql(f'''CREATE EXTENSION millrace; SELECT millrace.start(); CREATE SERVER l FOREIGN DATA WRAPPER millrace_http OPTIONS (api 'openai', url '{stub.url}', model 'm');
+        GRANT USAGE ON FOREIGN SERVER l TO app; SET ROLE app; SELECT millrace.submit_task('llm', jsonb_build_object('prompt', t), '{{"provider": "l"}}')
+          FROM unnest(ARRAY[U&'stub: ok: Par\\00EDs', E'stub: ok: \\u00e9t\\u00e9', 'sixty']) t''', db='latin')
+    c.wait_for('SELECT count(*) FROM millrace.task_queue', '0', db='latin')
+    tap.same(c.psql("SELECT result ->> 'text' = U&'Par\\00EDs', result ->> 'text' = U&'\\00E9t\\00E9', sqlstate FROM millrace.tasks ORDER BY id", db='latin'),
+             [('t', 'f', None), ('f', 't', None), (None, None, '22P05')], 'texts come and go; what it cannot hold fails')
+    tap.same([k['question'].split(': ')[-1] for k in stub.calls() if 'Par' in k['question'] and k['task'] in
+              [r[0] for r in c.psql('SELECT id FROM millrace.tasks', db='latin')]], ['París'], 'and the server saw UTF-8')
+    stub.control(answers=None)
+
+
 def private(c, stub):
     """Servers that no superuser vouches for do not lead into our own network; who may not use a server does not."""
     server(c, 'inside', stub.url, owner='app')
@@ -352,7 +367,7 @@ def private(c, stub):
     tap.ok(KEY not in c.logs(), 'nor does the log')
 
 
-PARTS = (dialects, faults, auth, retry_after, chains, limits, endings, altered, deaths, private)
+PARTS = (dialects, faults, auth, retry_after, chains, limits, endings, altered, deaths, encodings, private)
 
 
 def main():

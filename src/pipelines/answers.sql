@@ -13,12 +13,6 @@
 CREATE SCHEMA @schema@;
 COMMENT ON SCHEMA @schema@ IS 'Millrace pipeline of kind answers';
 
--- Generated columns need it before the tables.
-CREATE FUNCTION @schema@.question_key(question text) RETURNS text
-	LANGUAGE sql IMMUTABLE STRICT PARALLEL SAFE SET search_path = pg_catalog, pg_temp
-	AS $$ SELECT md5(lower(btrim(regexp_replace(question, '\s+', ' ', 'g'), ' ?!.'))) $$;
-COMMENT ON FUNCTION @schema@.question_key(text) IS 'equal for questions that differ in case, blanks and final marks alone';
-
 CREATE TABLE @schema@.settings (
 	only_row boolean PRIMARY KEY DEFAULT true CHECK (only_row),
 	options jsonb NOT NULL,
@@ -75,7 +69,7 @@ CREATE TABLE @schema@.history (
 	history_id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
 	tenant text NOT NULL DEFAULT '',
 	question text NOT NULL CHECK (question ~ '\S' AND length(question) <= 20000),
-	question_key text NOT NULL GENERATED ALWAYS AS (@schema@.question_key(question)) STORED,
+	question_key uuid NOT NULL GENERATED ALWAYS AS (millrace.question_key(question)) STORED,
 	answer text NOT NULL,
 	answer_key text NOT NULL GENERATED ALWAYS AS (md5(answer)) STORED,
 	reference text,
@@ -95,7 +89,7 @@ CREATE TABLE @schema@.responses (
 	question_id uuid NOT NULL,
 	tenant text NOT NULL,
 	question text NOT NULL,
-	question_key text NOT NULL GENERATED ALWAYS AS (@schema@.question_key(question)) STORED,
+	question_key uuid NOT NULL GENERATED ALWAYS AS (millrace.question_key(question)) STORED,
 	round smallint NOT NULL DEFAULT 0,
 	regeneration smallint NOT NULL DEFAULT 0,
 	origin text NOT NULL DEFAULT 'generated' CHECK (origin IN ('generated', 'history')),
@@ -160,6 +154,7 @@ CREATE TABLE @schema@.questions (
 	CHECK ((status = 'validated') = (response_id IS NOT NULL))
 );
 CREATE INDEX questions_task ON @schema@.questions (task_id) WHERE task_id IS NOT NULL;
+CREATE INDEX questions_response ON @schema@.questions (response_id) WHERE response_id IS NOT NULL;
 ALTER TABLE @schema@.responses ADD FOREIGN KEY (question_id) REFERENCES @schema@.questions DEFERRABLE INITIALLY DEFERRED;
 COMMENT ON TABLE @schema@.questions IS 'entry of the pipeline: an INSERT (question, tenant, reference, options) asks, as ask() does';
 COMMENT ON COLUMN @schema@.questions.tenant IS 'whose question: tenants share nothing';
@@ -171,7 +166,7 @@ COMMENT ON COLUMN @schema@.questions.response_id IS 'the validated answer';
 COMMENT ON COLUMN @schema@.questions.last_response_id IS 'the last answer, validated or not';
 COMMENT ON COLUMN @schema@.questions.similarity IS 'of the question that was found to the one asked';
 COMMENT ON COLUMN @schema@.questions.regeneration IS 'how often it was asked again since its answer was not good enough';
-COMMENT ON COLUMN @schema@.questions.round IS 'how often retry_failed() began anew';
+COMMENT ON COLUMN @schema@.questions.round IS 'how often retry_failed() or resubmit() began anew';
 COMMENT ON COLUMN @schema@.questions.transition IS 'number of states it has been in';
 COMMENT ON COLUMN @schema@.questions.task_id IS 'task at work on it';
 COMMENT ON COLUMN @schema@.questions.reason IS 'why it is in its state';

@@ -2,14 +2,14 @@
 --
 -- Run behind answers.sql, and again by upgrade_pipeline().
 
-CREATE OR REPLACE FUNCTION @schema@.nearest_stored(question text, tenant text, at_least real, at_most int, as_answer boolean DEFAULT false)
+CREATE OR REPLACE FUNCTION @schema@.nearest_stored(question text, tenant text, at_least real, at_most int, as_answer boolean DEFAULT false, loose boolean DEFAULT false)
 	RETURNS TABLE (history_id bigint, stored text, answer text, truth text, score real, similarity real)
 	LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
 	AS $$
 #variable_conflict use_column
 DECLARE
 	s @schema@.settings;
-	key CONSTANT text := @schema@.question_key($1);
+	key CONSTANT uuid := millrace.question_key($1);
 	v real[];
 	found_exact int;
 BEGIN
@@ -20,7 +20,8 @@ BEGIN
 			AND (h.score IS NULL OR h.score > s.gate OR (h.reference IS NOT NULL AND NOT $5))
 		ORDER BY COALESCE(h.score, 1) DESC, h.history_id DESC LIMIT $4;
 	GET DIAGNOSTICS found_exact = ROW_COUNT;
-	IF found_exact >= $4 OR s.encoder = '' THEN
+	-- To be given out, an answer to the same question is enough; provider local (loose) may have given that already.
+	IF found_exact >= $4 OR s.encoder = '' OR (found_exact > 0 AND $5 AND NOT $6) THEN
 		RETURN;
 	END IF;
 	v := @extschema@.embed($1, s.encoder);
@@ -28,13 +29,13 @@ BEGIN
 		FROM (SELECT h.*, h.embedding OPERATOR(millrace.<=>) v AS distance FROM @schema@.history h
 			  WHERE h.tenant = ANY (ARRAY[$2, s.shared_tenant]) AND h.question_key <> key
 				AND (h.score IS NULL OR h.score > s.gate OR (h.reference IS NOT NULL AND NOT $5))
-			  ORDER BY h.embedding OPERATOR(millrace.<=>) v LIMIT 4 * $4) n
-		WHERE 1 - n.distance >= $3 AND millrace.meaning_conflict($1, n.question) IS NULL
+			  ORDER BY h.embedding OPERATOR(millrace.<=>) v LIMIT 4 * $4) n, LATERAL (SELECT millrace.meaning_conflict($1, n.question) AS it) conflict_of
+		WHERE 1 - n.distance >= $3 AND (conflict_of.it IS NULL OR ($6 AND starts_with(conflict_of.it, 'word:')))
 		ORDER BY n.distance, COALESCE(n.score, 1) DESC LIMIT $4 - found_exact;
 END $$;
-COMMENT ON FUNCTION @schema@.nearest_stored(text, text, real, int, boolean) IS
-	'stored answers to a question and to similar ones of no opposite meaning, best first; truth: its reference, else the answer; as_answer: only those that may be given out';
-REVOKE EXECUTE ON FUNCTION @schema@.nearest_stored(text, text, real, int, boolean) FROM PUBLIC;
+COMMENT ON FUNCTION @schema@.nearest_stored(text, text, real, int, boolean, boolean) IS
+	'stored answers to a question and to similar ones of no opposite meaning, best first; truth: its reference, else the answer; as_answer: only those that may be given out; loose: the questions may differ in words, if not in numbers, names, negations';
+REVOKE EXECUTE ON FUNCTION @schema@.nearest_stored(text, text, real, int, boolean, boolean) FROM PUBLIC;
 
 -- Embeddings of rows that came without, in one go; and the cache may hold answers that these rows contradict.
 CREATE OR REPLACE FUNCTION @schema@.history_changed() RETURNS trigger
@@ -105,10 +106,10 @@ BEGIN
 	END IF;
 	-- One row for equal ones; those that are there already keep their embeddings.
 	INSERT INTO @schema@.history AS h (tenant, question, answer, reference, score)
-	SELECT DISTINCT ON (@schema@.question_key(r.question), COALESCE(r.answer, r.reference))
+	SELECT DISTINCT ON (millrace.question_key(r.question), COALESCE(r.answer, r.reference))
 		import_history.tenant, r.question, COALESCE(r.answer, r.reference), r.reference, r.score
 	FROM ROWS FROM (jsonb_to_recordset(records) AS (question text, answer text, reference text, score real)) WITH ORDINALITY r(question, answer, reference, score, n)
-	ORDER BY @schema@.question_key(r.question), COALESCE(r.answer, r.reference), r.n DESC
+	ORDER BY millrace.question_key(r.question), COALESCE(r.answer, r.reference), r.n DESC
 	ON CONFLICT ON CONSTRAINT history_tenant_question_key_answer_key_key DO UPDATE
 	SET reference = COALESCE(EXCLUDED.reference, h.reference), score = COALESCE(EXCLUDED.score, h.score), imported_at = EXCLUDED.imported_at
 	WHERE (COALESCE(EXCLUDED.reference, h.reference), COALESCE(EXCLUDED.score, h.score)) IS DISTINCT FROM (h.reference, h.score);
@@ -134,7 +135,7 @@ COMMENT ON FUNCTION @schema@.import_history(text, text) IS
 	'the same of the rows of a query, with columns question, answer, and reference and score if there are; names in it need their schema';
 REVOKE EXECUTE ON FUNCTION @schema@.import_history(jsonb, text), @schema@.import_history(text, text) FROM PUBLIC;
 
--- Provider local: CREATE SERVER here FOREIGN DATA WRAPPER millrace_http OPTIONS (api 'local', function '<schema>.local_answer').
+-- A guess by its nature, hence loose: what it is worth its score says.  CREATE SERVER here FOREIGN DATA WRAPPER millrace_http OPTIONS (api 'local', function '<schema>.local_answer').
 CREATE OR REPLACE FUNCTION @schema@.local_answer(request jsonb) RETURNS jsonb
 	LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
 	AS $$
@@ -147,7 +148,7 @@ DECLARE
 	best record;
 BEGIN
 	SELECT n.answer, n.similarity INTO best
-	FROM @schema@.nearest_stored(asked, COALESCE(request ->> 'tenant', ''), 0.5, 1 + cardinality(given), true) n
+	FROM @schema@.nearest_stored(asked, COALESCE(request ->> 'tenant', ''), 0.5, 1 + cardinality(given), true, true) n
 	WHERE n.answer <> ALL (given) ORDER BY n.similarity DESC, COALESCE(n.score, 1) DESC LIMIT 1;
 	IF NOT FOUND THEN
 		RAISE no_data_found USING MESSAGE = 'no stored answer is near enough';

@@ -48,7 +48,7 @@ DECLARE
 	n CONSTANT int := COALESCE(array_length(regexp_split_to_array(NULLIF(btrim(answer), ''), '\s+'), 1), 0);
 	missing text;
 	foreign_numbers text;
-	conflict CONSTANT text := millrace.meaning_conflict(answer, reference);
+	opposite CONSTANT boolean := COALESCE(starts_with(millrace.meaning_conflict(answer, reference), 'negation'), false);
 	refusal CONSTANT text := (SELECT t.refusal FROM millrace.text_stats(answer) t);
 	complaints text[] := '{}';
 BEGIN
@@ -71,8 +71,9 @@ BEGIN
 		  EXCEPT SELECT (regexp_matches(reference, '\d+(?:[.,]\d+)*', 'g'))[1]) u WHERE reference ~ '\d';
 	IF foreign_numbers IS NOT NULL THEN
 		complaints := complaints || format('These numbers are wrong or do not belong there: %s.', foreign_numbers);
-	ELSIF conflict IS NOT NULL THEN
-		complaints := complaints || format('It contradicts what is known (%s).', conflict);
+	END IF;
+	IF opposite AND refusal IS NULL THEN
+		complaints := complaints || 'It seems to say the opposite: look at its negations.'::text;
 	END IF;
 	IF 2 * n < reference_words THEN
 		complaints := complaints || format('It is too short: %s words where about %s are needed.', n, reference_words);

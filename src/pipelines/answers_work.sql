@@ -72,7 +72,7 @@ BEGIN
 			-- The cache says which answer; whether that may be seen its row says.
 			SELECT r.response_id, hit.hit, hit.similarity INTO response_id, answered_by, similarity
 			FROM @schema@.usable_responses r
-			WHERE r.response_id = (hit.answer ->> 'response_id')::bigint AND r.tenant = $2 AND r.question_key = @schema@.question_key(hit.question)
+			WHERE r.response_id = (hit.answer ->> 'response_id')::bigint AND r.tenant = $2 AND r.question_key = millrace.question_key(hit.question)
 				AND ($4 IS NULL OR r.reference = $4);
 			IF FOUND THEN
 				RETURN;
@@ -82,7 +82,7 @@ BEGIN
 
 	SELECT r.response_id, 'stored', 1 INTO response_id, answered_by, similarity
 	FROM @schema@.usable_responses r
-	WHERE r.question_key = @schema@.question_key($3) AND r.tenant = $2 AND ($4 IS NULL OR r.reference = $4)
+	WHERE r.question_key = millrace.question_key($3) AND r.tenant = $2 AND ($4 IS NULL OR r.reference = $4)
 	ORDER BY r.score DESC, r.response_id DESC LIMIT 1;
 	IF FOUND THEN
 		PERFORM @schema@.keep(response_id);
@@ -105,6 +105,13 @@ END $$;
 COMMENT ON FUNCTION @schema@.find_answer(uuid, text, text, text) IS 'a validated answer to a question, without asking anybody; NULL: there is none';
 REVOKE EXECUTE ON FUNCTION @schema@.find_answer(uuid, text, text, text) FROM PUBLIC;
 
+CREATE OR REPLACE FUNCTION @schema@.provider_names(provider jsonb) RETURNS text[]
+	LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp
+	AS $$ SELECT CASE jsonb_typeof(provider) WHEN 'string' THEN ARRAY[provider #>> '{}'] WHEN 'array' THEN ARRAY(SELECT jsonb_array_elements_text(provider))
+			WHEN 'object' THEN ARRAY(SELECT jsonb_object_keys(provider)) ELSE '{}' END $$;
+COMMENT ON FUNCTION @schema@.provider_names(jsonb) IS 'servers that an option provider names';
+REVOKE EXECUTE ON FUNCTION @schema@.provider_names(jsonb) FROM PUBLIC;
+
 CREATE OR REPLACE FUNCTION @schema@.take_question() RETURNS trigger
 	LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
 	AS $$
@@ -120,6 +127,12 @@ BEGIN
 		SELECT string_agg(k, ', ') INTO unknown FROM jsonb_object_keys(NEW.options) k WHERE k <> ALL ('{refresh,provider,priority,deadline}');
 		IF unknown IS NOT NULL THEN
 			RAISE invalid_parameter_value USING MESSAGE = format('unknown option of a question: %s', unknown), HINT = 'Options are refresh, provider, priority, deadline.';
+		END IF;
+		-- Who asks does so with the owner's rights and money: another server than the owner chose is not his to name.
+		IF NEW.options ? 'provider' AND NOT @schema@.provider_names(NEW.options -> 'provider') <@
+			(SELECT @schema@.provider_names(s.provider) FROM @schema@.settings s) THEN
+			RAISE insufficient_privilege USING MESSAGE = format('a question may not choose provider %s', NEW.options ->> 'provider'),
+				HINT = 'It may choose among those of the pipeline''s settings.';
 		END IF;
 	END IF;
 	NEW.status := 'pending';
@@ -396,11 +409,51 @@ CREATE OR REPLACE FUNCTION @schema@.retry_failed(question_id uuid DEFAULT NULL) 
 		SELECT count(*) FROM asked $$;
 COMMENT ON FUNCTION @schema@.retry_failed(uuid) IS 'asks a failed question again, or all of them, under its old id; returns how many';
 
+CREATE OR REPLACE FUNCTION @schema@.resubmit() RETURNS bigint
+	LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
+	AS $$
+DECLARE
+	q @schema@.questions;
+	n bigint := 0;
+BEGIN
+	FOR q IN SELECT o.* FROM @schema@.questions o WHERE o.finished_at IS NULL
+		AND NOT EXISTS (SELECT FROM millrace.tasks t WHERE t.id = o.task_id AND t.state NOT IN ('succeeded', 'failed', 'cancelled', 'expired'))
+		ORDER BY o.asked_at FOR UPDATE SKIP LOCKED
+	LOOP
+		n := n + 1;
+		IF q.status = 'success' THEN
+			PERFORM @schema@.score_answer(jsonb_build_object('question_id', q.question_id, 'response_id', q.last_response_id));
+		ELSE
+			q.round := q.round + 1;
+			q.regeneration := 0;
+			UPDATE @schema@.questions o SET status = 'pending', transition = o.transition + 1, round = q.round, regeneration = 0, reason = NULL, task_id = @schema@.submit(q)
+			WHERE o.question_id = q.question_id;
+		END IF;
+	END LOOP;
+	RETURN n;
+END $$;
+COMMENT ON FUNCTION @schema@.resubmit() IS 'asks again what waits for a task that there is no more: in a restored copy, whose dump had no tasks; returns how many';
+
+CREATE OR REPLACE FUNCTION @schema@.forget(before timestamptz) RETURNS bigint
+	LANGUAGE sql SET search_path = pg_catalog, pg_temp
+	AS $$
+		WITH old AS MATERIALIZED (
+			SELECT q.question_id, q.response_id FROM @schema@.questions q WHERE q.finished_at < before AND (q.status = 'low-quality' OR q.answered_by IN ('exact', 'semantic', 'stored'))
+		), measured AS (DELETE FROM @schema@.processing_metrics m WHERE m.measured_at < before
+		), scored AS (DELETE FROM @schema@.score_history h WHERE h.scored_at < before
+		), failed AS (DELETE FROM @schema@.failed_questions f WHERE f.failed_at < before RETURNING 1
+		), answers AS (DELETE FROM @schema@.responses r USING old o WHERE r.question_id = o.question_id
+		), gone AS (DELETE FROM @schema@.questions q USING old o WHERE q.question_id = o.question_id RETURNING 1)
+		SELECT (SELECT count(*) FROM gone) + (SELECT count(*) FROM failed) $$;
+COMMENT ON FUNCTION @schema@.forget(timestamptz) IS
+	'deletes questions that ended before a time but for those whose answers others may be given, failed ones, measurements and scores; returns how many questions';
+
 CREATE OR REPLACE FUNCTION @schema@.cancel(question_id uuid) RETURNS boolean
 	LANGUAGE sql SET search_path = pg_catalog, pg_temp
 	AS $$ SELECT COALESCE((SELECT millrace.cancel_task(q.task_id) FROM @schema@.questions q WHERE q.question_id = cancel.question_id AND q.task_id IS NOT NULL), false) $$;
 COMMENT ON FUNCTION @schema@.cancel(uuid) IS 'gives a question up that waits for its answer; false: it does not wait';
-REVOKE EXECUTE ON FUNCTION @schema@.ask(text, text, text, jsonb), @schema@.status(uuid), @schema@.retry_failed(uuid), @schema@.cancel(uuid) FROM PUBLIC;
+REVOKE EXECUTE ON FUNCTION @schema@.ask(text, text, text, jsonb), @schema@.status(uuid), @schema@.retry_failed(uuid), @schema@.cancel(uuid),
+	@schema@.resubmit(), @schema@.forget(timestamptz) FROM PUBLIC;
 
 -- The first time this runs the options are carried out.
 DO $do$ BEGIN

@@ -8,11 +8,11 @@
 
 #define LOOK_EVERY 65536		/* characters between two looks for interrupts */
 
-/* Marks that may be missing at a question's end; "!" also stands behind numbers. */
+/* Marks that may be missing at a question's end; but 5! is another number than 5. */
 static bool
 ends_question(int32_t c, int32_t before)
 {
-	return c == '?' || c == '.' || c == 0x2026 || c == 0x3002 || c == 0xff1f || c == 0x061f || (c == '!' && txt_is_letter(before));
+	return c == '?' || c == '.' || c == 0x2026 || c == 0x3002 || c == 0xff1f || c == 0x061f || (c == '!' && !txt_is_number(before) && before != ')');
 }
 
 /* Where the text ends without spaces and such marks. */

@@ -424,6 +424,10 @@ millrace_calls_main(Datum arg)
 	/* What was called must not be called again because of a crash. */
 	if (synchronous_commit < SYNCHRONOUS_COMMIT_REMOTE_FLUSH)
 		SetConfigOption("synchronous_commit", "on", PGC_USERSET, PGC_S_SESSION);
+	/* Servers speak UTF-8: what is cached for it converts outside of transactions, too. */
+	mr_begin("set up");
+	SetConfigOption("client_encoding", "UTF8", PGC_USERSET, PGC_S_SESSION);
+	mr_commit();
 	lane.lane = TSK_LANE_CALL;
 	lane.owner = MemoryContextStrdup(TopMemoryContext, args->name);
 	cxt = AllocSetContextCreate(TopMemoryContext, "millrace turn", ALLOCSET_DEFAULT_SIZES);

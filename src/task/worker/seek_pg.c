@@ -50,6 +50,7 @@ struct tsk_seeker
 	tsk_tick	ticks[PRIORITIES];
 	uint64		chunk_xid[PRIORITIES];	/* where those of ready begin in the tick */
 	bool		new;			/* nothing was sought yet */
+	int			losses;			/* workers were gone at the last search for what they left */
 	TimestampTz mark;			/* what was due up to then has been found */
 	TimestampTz looked;			/* by the server's clock: ticks were begun, ... */
 	uint64		rung;			/* ... after so many changes */
@@ -339,14 +340,40 @@ find_due(tsk_seeker *s, TimestampTz now)
 	s->mark = now;
 }
 
-/* Is it a worker of tasks that lives? */
+static bool
+is_worker(const mr_slot_info *slot)
+{
+	return slot->state == MR_SLOT_RUNNING && (slot->kind == MR_TASKS || slot->kind == MR_CALLS);
+}
+
 static bool
 lives(int pid, const mr_slot_info *slots, int n)
 {
 	for (int i = 0; i < n; i++)
-		if (slots[i].pid == pid && slots[i].state == MR_SLOT_RUNNING && (slots[i].kind == MR_TASKS || slots[i].kind == MR_CALLS))
-			return pid != MyProcPid;	/* we hold none, for nothing was sought yet */
+		if (slots[i].pid == pid && is_worker(&slots[i]))
+			return true;
 	return false;
+}
+
+/* How often workers were found to be gone. */
+static int
+count_losses(void)
+{
+	static int	known[MR_MAX_SLOTS];
+	static int	n_known = 0;
+	static int	losses = 0;
+	mr_slot_info *slots;
+	int			n = mr_slots(MyDatabaseId, &slots);
+	bool		gone = false;
+
+	for (int i = 0; i < n_known; i++)
+		gone = gone || !lives(known[i], slots, n);
+	n_known = 0;
+	for (int i = 0; i < n; i++)
+		if (is_worker(&slots[i]))
+			known[n_known++] = slots[i].pid;
+	pfree(slots);
+	return losses += gone;
 }
 
 /* Tasks whose worker is gone need not wait for their leases to expire. */
@@ -368,9 +395,11 @@ find_orphans(tsk_seeker *s, TimestampTz now)
 	{
 		HeapTuple	row = SPI_tuptable->vals[i];
 		bool		null;
+		int			pid = DatumGetInt32(tsk_column(row, 6, &null));
 		tsk_found  *found;
 
-		if (lives((int) DatumGetInt32(tsk_column(row, 6, &null)), slots, n))
+		/* Before anything was sought we hold none. */
+		if (pid == MyProcPid ? !s->new : lives(pid, slots, n))
 			continue;
 		found = new_found(s, DatumGetInt16(tsk_column(row, 1, &null)), DatumGetUUIDP(tsk_column(row, 2, &null)),
 						  DatumGetInt16(tsk_column(row, 3, &null)), DatumGetUInt64(tsk_column(row, 4, &null)));
@@ -387,11 +416,14 @@ look(tsk_seeker *s, uint64 rung, bool all)
 	TimestampTz now = tsk_now();
 	TimestampTz clock = GetCurrentTimestamp();
 
-	if (s->new)
-		find_orphans(s, now);
 	if (s->new || all || clock - s->marked >= TSK_LOOK_MS * INT64CONST(1000))
 	{
+		int			losses = count_losses();
+
 		s->marked = clock;
+		if (s->new || losses != s->losses)
+			find_orphans(s, now);
+		s->losses = losses;
 		find_due(s, now);
 	}
 	while (s->n_later > 0 && ((tsk_found *) pairingheap_first(s->later))->again_at <= now)
@@ -431,17 +463,23 @@ tsk_seek(const tsk_lane *lane, tsk_task_queue *queue)
 	return found;
 }
 
-/* Is there nothing to do in any queue of the lane? */
+/* Is there nothing to do in any queue of the lane, and nobody at anything? */
 static bool
 nothing_left(const tsk_lane *lane)
 {
+	static SPIPlanPtr plan = NULL;
+	static const Oid types[] = {INT4OID, TIMESTAMPTZOID};
+	TimestampTz latest = tsk_now() + lane->lease_s * USECS_PER_SEC;
 	tsk_task_queue **queues;
 	int			n = tsk_lane_queues(lane, &queues);
 
 	for (int i = 0; i < n; i++)
 	{
+		Datum		args[] = {Int32GetDatum(queues[i]->id), TimestampTzGetDatum(latest)};
 		tsk_seeker *s;
 
+		if (mr_run(&plan, "SELECT 1 FROM millrace.task_queue WHERE queue = $1 AND due_at <= $2 AND lease IS NOT NULL LIMIT 1", lengthof(types), types, args) > 0)
+			return false;
 		if (queues[i]->paused)
 			continue;
 		s = seeker_of(queues[i]);

@@ -387,6 +387,20 @@ consider_cancelled(taking *t)
 	}
 }
 
+/* While it is at tasks the lane is not idle, should all of its workers die. */
+static void
+note_busy(const tsk_lane *lane)
+{
+	static bool noted = false;
+	static SPIPlanPtr plan = NULL;
+	static const Oid types[] = {TEXTOID, TEXTOID};
+	Datum		args[] = {CStringGetTextDatum(lane->owner), CStringGetTextDatum(lane->lane)};
+
+	if (!noted)
+		mr_run(&plan, "UPDATE millrace.task_progress SET idle = NULL WHERE owner = $1 AND lane = $2 AND idle IS NOT NULL", lengthof(types), types, args);
+	noted = true;				/* a process that notes that it is idle ends */
+}
+
 /* ---- taking */
 
 /* From the commit on nothing may fail. */
@@ -441,6 +455,8 @@ tsk_take_tasks(tsk_lane *lane, tsk_task_queue *queue, int most, tsk_admit admit,
 				break;
 			CHECK_FOR_INTERRUPTS();
 		}
+	if (t.n_taken > 0)
+		note_busy(lane);
 	mr_spi_end(&save);
 	MR_FAILPOINT("tasks.claim");
 	mr_commit();
