@@ -134,7 +134,7 @@ def judge(c, calls, n):
             "SELECT id, queue, class, started_at, finished_at, extract(epoch FROM retry_after) FROM millrace.task_attempts ORDER BY id, attempt"):
         attempts[id].append((queue, cls, moment(began), moment(finished), float(after or 0)))
     counted = {id: int(a) for id, a in c.psql('SELECT id, attempts FROM millrace.task_done')}
-    tap.same([(id, a, len(attempts[id])) for id, a in counted.items() if a != len(attempts[id])][:5], [], 'every attempt is in the history')
+    tap.same([(id, a, attempts[id], [(p, k['received'], k['status']) for p, k in log[id]]) for id, a in counted.items() if a != len(attempts[id])][:5], [], 'every attempt is in the history')
     tap.same([(id, len(log[id]), a) for id, a in counted.items() if len(log[id]) > a][:5], [], 'no task was called more often than it was attempted')
     tap.same(set(log) - set(counted), set(), 'nor anything else')
     allowed = {cls: int(r) + 1 for cls, r in c.psql('SELECT class, retries FROM millrace.retry_policies')}
