@@ -167,6 +167,9 @@ SELECT pg_temp.attack('INSERT INTO regress_a.published (answer) VALUES (''EVIL 1
 SELECT pg_temp.attack(format('MERGE INTO regress_a.responses r USING (SELECT %s AS id) i ON r.response_id = i.id WHEN MATCHED THEN UPDATE SET score = 1, gate = 0.1', :'bad_response'));
 SELECT pg_temp.attack(format('INSERT INTO regress_a.responses (question_id, tenant, question, answer, round, regeneration) SELECT question_id, tenant, question, answer, round, regeneration FROM regress_a.responses WHERE response_id = %s ON CONFLICT (question_id, round, regeneration) DO UPDATE SET score = 1, gate = 0', :'bad_response'));
 SELECT pg_temp.attack('DELETE FROM regress_a.settings');
+SELECT pg_temp.attack(format('INSERT INTO regress_a.history (question, answer) VALUES (''Why?'', ''EVIL 11''); INSERT INTO regress_a.responses (question_id, tenant, question, answer, origin, history_id, regeneration) SELECT %L, '''', ''Why?'', ''EVIL 11'', ''history'', max(history_id), 13 FROM regress_a.history; UPDATE regress_a.questions SET status = ''validated'', response_id = lastval() WHERE question_id = %1$L', :'bad'));
+SELECT pg_temp.attack('WITH h AS (INSERT INTO regress_a.history (question, answer) VALUES (''Later?'', ''EVIL 12'') RETURNING history_id) SELECT 1 FROM h; INSERT INTO regress_a.responses (question_id, tenant, question, answer, origin, history_id, regeneration) SELECT ''00000000-0000-0000-0000-000000000012'', '''', ''Later?'', ''EVIL 12'', ''history'', max(history_id), 13 FROM regress_a.history; INSERT INTO regress_a.questions (question_id, question, reference) VALUES (''00000000-0000-0000-0000-000000000012'', ''Later?'', ''good''); UPDATE regress_a.questions SET status = ''validated'', response_id = (SELECT max(response_id) FROM regress_a.responses) WHERE question = ''Later?''');
+DELETE FROM regress_a.history WHERE answer ~ 'EVIL';
 RESET ROLE;
 SET session_replication_role = replica;
 SELECT pg_temp.attack(format('UPDATE regress_a.responses SET score = 1, gate = 0 WHERE response_id = %s', :'bad_response'));
@@ -181,6 +184,12 @@ SELECT count(*) FROM pg_temp.seen WHERE score < 1;
 -- judged answers
 INSERT INTO regress_a.judged_answers (answer, reference, correct) VALUES ('one two three four', 'one two three four', true), ('two three four five', 'one two three four', true), ('no way', 'one two three four', false), ('one two three not', 'one two three four', false);
 SELECT * FROM regress_a.gate_report(gates => '{0.5,0.75,0.9}');
+
+-- a judge of one's own; what it returns is made a score
+CREATE FUNCTION regress_a.strange(answer text, reference text) RETURNS double precision LANGUAGE sql AS $$ SELECT answer::double precision $$;
+UPDATE regress_a.settings SET judge = 'regress_a.strange';
+SELECT a, regress_a.judge(a, 'r') FROM unnest('{0.5,-3,7,NaN,Infinity,-Infinity}'::text[]) a;
+UPDATE regress_a.settings SET judge = 'token_f1';
 
 -- who may do what
 SET ROLE regress_reader;

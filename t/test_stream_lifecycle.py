@@ -389,6 +389,7 @@ def storm(pg, kafka):
     with Cluster(pg, REPO / 'tmp' / 'life_storm', conf={**PRELOAD, 'deadlock_timeout': '200ms'}) as c:
         equip(c, kafka, topic='storm')
         c.psql('GRANT millrace_admin TO app')
+        c.wait_for("SELECT count(*) FROM millrace.source_offsets WHERE source = 's'", '2')      # what can be rewound
         end = time.monotonic() + 15
         wrong = []
 

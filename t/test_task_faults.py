@@ -23,7 +23,7 @@ from lib import tap
 from lib.cluster import SqlError
 from lib.faults import eventually, library
 from lib.llmstub import Stub
-from lib.providers import prepare, server
+from lib.providers import ended, history, prepare, server, submit as one
 from lib.stream import clean_log, cluster, folder
 
 FULL = bool(os.environ.get('MILLRACE_FULL'))
@@ -94,6 +94,22 @@ class Faults:
         time.sleep(.2)
         self.up()
         return what
+
+
+def late(c, stub):
+    """While it is at a task its worker loses it to another: what it got is dropped, and told nobody."""
+    stub.control(hold=True)
+    server(c, 'slow', stub.url, timeout_ms=60000)
+    id = one(c, 'llm', {'prompt': 'x'}, provider='slow', deliver='app.done')
+    c.wait_for(f"SELECT state FROM millrace.tasks WHERE id = '{id}'", 'running')
+    c.psql(f"UPDATE millrace.task_queue SET lease = nextval('millrace.task_lease_seq'), due_at = millrace.task_now() + interval '3 s' WHERE id = '{id}'")
+    stub.control(hold=False)
+    time.sleep(1)
+    tap.same(c.psql(f"SELECT state, attempts, (SELECT count(*) FROM app.ended), (SELECT count(*) FROM millrace.task_attempts) FROM millrace.tasks WHERE id = '{id}'"),
+             [('running', '1', '0', '0')], 'what comes late is dropped')
+    tap.same((ended(c, id)[0::5], [h[2] for h in history(c, id)], c.value('SELECT count(*) FROM app.ended')), (('succeeded', 2), ['lost', None], '1'),
+             'and called for again, and delivered once')
+    c.psql('TRUNCATE app.ended, millrace.task_attempts, millrace.task_done')
 
 
 def submit(c):
@@ -169,7 +185,7 @@ def main():
     rng = random.Random(SEED)
     tap.note('seed %d' % SEED)
     settings = {**library(folder('task_faults')), 'max_connections': 40}
-    with cluster('task_faults', settings) as c, Stub(faults=SHARES, retry_after=1, seed=SEED) as one, Stub(faults={'404': 1}) as two:
+    with cluster('task_faults', settings) as c, Stub(faults=SHARES, retry_after=1, seed=SEED) as one, Stub(faults={'404': 1}) as two, Stub() as three:
         prepare(c)
         # a rate that overload has lowered would hide whether the limit itself is kept
         c.psql('''UPDATE millrace.retry_policies SET slow_down = false; CREATE ROLE bob LOGIN IN ROLE millrace_user;
@@ -177,6 +193,7 @@ def main():
         server(c, 'shared', one.url, 'ollama', timeout_ms=1500, max_bytes=1000000, concurrency=CONCURRENCY, requests_per_minute=LIMIT)
         server(c, 'wrong', two.url, 'openai')
         c.psql('GRANT USAGE ON FOREIGN SERVER shared, wrong TO bob; CREATE USER MAPPING FOR bob SERVER shared; CREATE USER MAPPING FOR bob SERVER wrong')
+        late(c, three)
         faults = Faults(c, rng)
         begun = time.monotonic()
         submit(c)

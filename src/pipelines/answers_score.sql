@@ -134,6 +134,10 @@ BEGIN
 		IF NOT FOUND THEN
 			RAISE check_violation USING MESSAGE = 'the history has no such answer to this question';
 		END IF;
+		IF 'given' = ANY (s."references") AND q.reference IS NOT NULL THEN
+			truth.truth := q.reference;
+			NEW.reference_source := 'given';
+		END IF;
 	ELSIF 'given' = ANY (s."references") AND q.reference IS NOT NULL THEN
 		SELECT NULL::bigint AS history_id, q.reference AS truth, NULL::real AS score INTO truth;
 		NEW.reference_source := 'given';
@@ -189,7 +193,7 @@ CREATE OR REPLACE VIEW @schema@.published AS
 	JOIN @schema@.responses r ON r.response_id = q.response_id AND r.tenant = q.tenant AND r.validated
 	JOIN @schema@.settings s ON r.score > s.gate
 	WHERE q.status = 'validated'
-	  AND (q.reference IS NULL OR r.reference = q.reference OR (r.question_id = q.question_id AND r.reference_source = 'stored'));
+	  AND (q.reference IS NULL OR r.reference = q.reference OR (r.question_id = q.question_id AND NOT 'given' = ANY (s."references")));
 COMMENT ON VIEW @schema@.published IS 'questions with their validated answers: what others may see';
 
 CREATE OR REPLACE FUNCTION @schema@.gate_report(query text DEFAULT NULL, gates real[] DEFAULT NULL)

@@ -1,6 +1,6 @@
 -- Pipeline "answers", views: what asking again brought, what went wrong, how long it took, what the cache saved.
 --
--- Run behind answers_work.sql, and again by upgrade_pipeline().
+-- Run behind answers_ask.sql, and again by upgrade_pipeline().
 
 CREATE OR REPLACE VIEW @schema@.regeneration_analysis AS
 	WITH last AS (

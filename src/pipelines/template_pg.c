@@ -106,7 +106,7 @@ read_file(const char *name)
 static char *
 read_template(const char *kind)
 {
-	static const char *const parts[] = {"objects", "replay", "history", "score", "work", "views", "traffic"};
+	static const char *const parts[] = {"objects", "replay", "history", "score", "work", "ask", "views", "traffic"};
 	char	   *text;
 
 	for (const char *p = kind; *p; p++)

@@ -46,6 +46,7 @@
 extern PGDLLEXPORT void millrace_supervisor_main(Datum arg);
 
 #define ROTATE_MS 10000
+#define LEAST_NAP_MS 100
 
 /* A worker that some source, outbox, queue of requests or role's tasks want, or that still runs. */
 typedef struct child
@@ -504,6 +505,9 @@ millrace_supervisor_main(Datum arg)
 		after = InvalidTransactionId;
 		MemoryContextSwitchTo(cxt);
 		MemoryContextReset(cxt);
+		/* While tasks wait that no worker may do, a pool that is paused say, every commit of more of them rings. */
+		(void) WaitLatch(MyLatch, WL_TIMEOUT | WL_EXIT_ON_PM_DEATH, LEAST_NAP_MS, PG_WAIT_EXTENSION);
+		CHECK_FOR_INTERRUPTS();
 		(void) WaitLatch(MyLatch, WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH, nap, PG_WAIT_EXTENSION);
 		ResetLatch(MyLatch);
 		CHECK_FOR_INTERRUPTS();

@@ -53,14 +53,9 @@ static int	n_to_interrupt = 0;
 static void
 interrupt_at_commit(XactEvent event, void *arg)
 {
-	int			n = n_to_interrupt;
-
-	if (event != XACT_EVENT_COMMIT && event != XACT_EVENT_ABORT)
+	if (event != XACT_EVENT_COMMIT && event != XACT_EVENT_ABORT && event != XACT_EVENT_PREPARE)
 		return;
-	n_to_interrupt = 0;
-	if (event == XACT_EVENT_ABORT)
-		return;
-	for (int i = 0; i < n; i++)
+	for (int i = 0; i < n_to_interrupt && event == XACT_EVENT_COMMIT; i++)
 	{
 		const interrupted *w = &to_interrupt[i];
 
@@ -68,6 +63,7 @@ interrupt_at_commit(XactEvent event, void *arg)
 		if (BackendPidGetProc(w->pid) == w->proc && w->proc->databaseId == MyDatabaseId && w->proc->roleId == w->role)
 			(void) kill(w->pid, SIGINT);
 	}
+	n_to_interrupt = 0;
 }
 
 /* At commit: a worker of lane sql that is at a task of owner gets a query cancel. */
@@ -130,10 +126,10 @@ end_waiting(Datum id, const found *f)
 	static SPIPlanPtr plan = NULL;
 	static SPIPlanPtr wake = NULL;
 	static const Oid types[] = {UUIDOID, TIMESTAMPTZOID, INT2OID};
-	static const Oid wake_types[] = {TEXTOID, TEXTOID};
+	static const Oid wake_types[] = {TEXTOID, TEXTOID, UUIDOID};
 	TimestampTz now = tsk_now();
 	Datum		args[] = {id, TimestampTzGetDatum(now), Int16GetDatum((int16) tsk_done_leaf(now))};
-	Datum		next[] = {CStringGetTextDatum(f->owner), mr_text(f->order_key)};
+	Datum		next[] = {CStringGetTextDatum(f->owner), mr_text(f->order_key), id};
 
 	if (mr_run(&plan, "WITH gone AS (DELETE FROM millrace.task_queue WHERE id = $1 AND lease IS NULL RETURNING *) "
 			   "INSERT INTO millrace.task_done (leaf, id, owner, lane, queue, kind, payload, priority, tenant, order_key, key, tag, deliver, watch, "
@@ -143,7 +139,7 @@ end_waiting(Datum id, const found *f)
 			   "FROM gone g JOIN millrace.task_queues q ON q.id = g.queue", lengthof(types), types, args) == 0)
 		return false;
 	if (f->order_key)
-		mr_run(&wake, "SELECT millrace.wake_next_task($1, $2)", lengthof(wake_types), wake_types, next);
+		mr_run(&wake, "SELECT millrace.wake_next_task($1, $2, $3)", lengthof(wake_types), wake_types, next);
 	return true;
 }
 

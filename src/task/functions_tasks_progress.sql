@@ -11,7 +11,7 @@ AS $$
 $$;
 COMMENT ON FUNCTION millrace.task_pool_limits(jsonb) IS 'options of a pool of tasks, with what stands for those that are not given';
 
-CREATE FUNCTION millrace.wake_next_task(owner text, order_key text) RETURNS void
+CREATE FUNCTION millrace.wake_next_task(owner text, order_key text, ended uuid) RETURNS void
 	LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE
 	SET search_path = pg_catalog, pg_temp SET enable_seqscan = off SET enable_bitmapscan = off
 AS $$
@@ -24,14 +24,14 @@ BEGIN
 		 WHERE t.order_key = wake_next_task.order_key
 		   AND t.queue IN (SELECT q.id FROM millrace.task_queues q WHERE q.owner = wake_next_task.owner)
 		 ORDER BY t.id LIMIT 1;
-		-- One that runs wakes the next when it ends.
-		EXIT WHEN NOT FOUND OR next.lease IS NOT NULL;
+		-- An older one, and one that runs, wakes the next when it ends.  So of two that end at once only the older waits for the other.
+		EXIT WHEN NOT FOUND OR next.id < ended OR next.lease IS NOT NULL;
 		UPDATE millrace.task_queue t SET xid = pg_current_xact_id() WHERE t.leaf = next.leaf AND t.id = next.id AND t.lease IS NULL;
 		-- Else it was claimed, or ended, meanwhile.
 		EXIT WHEN FOUND;
 	END LOOP;
 END $$;
-COMMENT ON FUNCTION millrace.wake_next_task(text, text) IS 'the oldest task left of an order_key may be begun: workers find it anew; called by whoever takes one off the queue';
+COMMENT ON FUNCTION millrace.wake_next_task(text, text, uuid) IS 'the oldest task left of an order_key may be begun: workers find it anew; called by whoever takes one, of this id, off the queue';
 
 CREATE FUNCTION millrace.task_lanes(owners text[], upto xid8[]) RETURNS TABLE (owner text, lane text, due boolean, waiting boolean)
 	LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE
@@ -63,5 +63,5 @@ BEGIN
 END $$;
 COMMENT ON FUNCTION millrace.task_lanes(text[], xid8[]) IS 'for the supervisor: which lanes have something to do that idle workers did not know of; in lane sql of these owners, do tasks wait that were put into the queue by these transactions or later ones?';
 
-REVOKE EXECUTE ON FUNCTION millrace.task_pool_limits(jsonb), millrace.wake_next_task(text, text), millrace.task_lanes(text[], xid8[]) FROM PUBLIC;
+REVOKE EXECUTE ON FUNCTION millrace.task_pool_limits(jsonb), millrace.wake_next_task(text, text, uuid), millrace.task_lanes(text[], xid8[]) FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION millrace.task_pool_limits(jsonb) TO millrace_admin, millrace_monitor, millrace_user;

@@ -151,13 +151,13 @@ pause_provider(const tsk_ending *e, TimestampTz now)
 }
 
 static void
-wake_next(const tsk_lane *lane, const char *order_key)
+wake_next(const tsk_lane *lane, const tsk_task *task)
 {
 	static SPIPlanPtr plan = NULL;
-	static const Oid types[] = {TEXTOID, TEXTOID};
-	Datum		args[] = {CStringGetTextDatum(lane->owner), CStringGetTextDatum(order_key)};
+	static const Oid types[] = {TEXTOID, TEXTOID, UUIDOID};
+	Datum		args[] = {CStringGetTextDatum(lane->owner), CStringGetTextDatum(task->order_key), UUIDPGetDatum(&task->id)};
 
-	mr_run(&plan, "SELECT millrace.wake_next_task($1, $2)", lengthof(types), types, args);
+	mr_run(&plan, "SELECT millrace.wake_next_task($1, $2, $3)", lengthof(types), types, args);
 	mr_change_at_commit(MR_CHANGE_TASKS, MyDatabaseId);
 	mr_change_at_commit(MR_CHANGE_CALLS, MyDatabaseId);
 }
@@ -308,7 +308,7 @@ tsk_finish(tsk_lane *lane, tsk_ending *endings, int n)
 		if (e->pauses)
 			pause_provider(e, now);
 		if (!back && e->task->order_key)
-			wake_next(lane, e->task->order_key);
+			wake_next(lane, e->task);
 	}
 	if (late > 0)
 		tsk_lane_late(lane, late);

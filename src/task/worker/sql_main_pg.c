@@ -22,8 +22,6 @@
  */
 #include "postgres.h"
 
-#include <unistd.h>
-
 #include "task/worker/lane_int.h"
 
 #include "access/xact.h"
@@ -283,10 +281,8 @@ note_error(tsk_task *task, const ErrorData *error, TimestampTz until)
 	{
 		if (until != 0 && GetCurrentTimestamp() >= until)
 			strlcpy(task->sqlstate, "HYT00", sizeof(task->sqlstate));
-		else if (was_cancelled(task))
-			task->cancelled = true;
 		else
-			task->not_counted = true;	/* meant for another */
+			task->cancelled = was_cancelled(task);	/* else meant for another, or raised by the function: tried again, by its class */
 	}
 	else if (stage == DELIVERING && mr_is_data_error(error->sqlerrcode))
 		task->undelivered = true;
@@ -351,28 +347,11 @@ do_task(tsk_lane *lane, tsk_task *task)
 
 /* ---- all of them */
 
-/* Bytes of this process in memory, without what is shared with others; 0: not known. */
-static int64
-resident(void)
-{
-	FILE	   *f = fopen("/proc/self/statm", "r");
-	long		size = 0,
-				pages = 0,
-				shared = 0;
-
-	if (f == NULL)
-		return 0;
-	if (fscanf(f, "%ld %ld %ld", &size, &pages, &shared) != 3)
-		pages = shared = 0;
-	fclose(f);
-	return (int64) (pages - shared) * sysconf(_SC_PAGESIZE);
-}
-
 /* Make room for a new process after so many tasks, or so much memory. */
 static void
 recycle(const tsk_lane *lane, int done)
 {
-	int64		bytes = resident();
+	int64		bytes = mr_resident_bytes();
 
 	mr_worker_gauge(MR_GAUGE_RESIDENT, bytes);
 	if (done < lane->max_tasks && bytes <= lane->memory)
