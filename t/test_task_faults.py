@@ -30,7 +30,7 @@ FULL = bool(os.environ.get('MILLRACE_FULL'))
 TASKS = int(os.environ.get('MILLRACE_TASKS', 20000 if FULL else 160))          # a multiple of 16
 KILLS = 50 if FULL else 7
 LIMIT = 4500 if FULL else 150               # requests a minute: more than one minute is needed
-CONCURRENCY = 128 if FULL else 24
+CONCURRENCY = 128 if FULL else 8
 SEED = int(os.environ.get('MILLRACE_SEED', time.time_ns() % 100000))
 
 SHARES = {'429': .2, '5xx': .05, 'hang': .02, 'reset': .01, 'json': .01, 'drip': .01, 'huge': .005}
@@ -185,7 +185,7 @@ def main():
     rng = random.Random(SEED)
     tap.note('seed %d' % SEED)
     settings = {**library(folder('task_faults')), 'max_connections': 40}
-    with cluster('task_faults', settings) as c, Stub(faults=SHARES, retry_after=1, seed=SEED) as one, Stub(faults={'404': 1}) as two, Stub() as three:
+    with cluster('task_faults', settings) as c, Stub(faults=SHARES, retry_after=1, latency=0 if FULL else '0.1-0.6', seed=SEED) as one, Stub(faults={'404': 1}) as two, Stub() as three:
         prepare(c)
         # a rate that overload has lowered would hide whether the limit itself is kept
         c.psql('''UPDATE millrace.retry_policies SET slow_down = false; CREATE ROLE bob LOGIN IN ROLE millrace_user;
