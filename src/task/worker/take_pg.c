@@ -83,7 +83,10 @@ tsk_relocate(tsk_task *task)
 	int			leaf = find_leaf(&task->id);
 
 	if (leaf < 0 || leaf == task->leaf)
+	{
+		SPI_processed = 0;		/* the row that was looked for here says nothing of the caller's */
 		return false;
+	}
 	task->leaf = leaf;
 	return true;
 }
