@@ -10,6 +10,7 @@ MILLRACE_FULL=1: 5,000 such pairs instead of 1,000.
 import concurrent.futures
 import os
 import pathlib
+import re
 import sys
 import time
 
@@ -327,6 +328,16 @@ def rights(c):
     tap.same(s.execute("SELECT count(*) FROM millrace.cache_entries e WHERE NOT EXISTS (SELECT FROM millrace.caches c WHERE c.id = e.cache)").fetchone()[0], 0, "a dropped cache leaves nothing")
 
 
+def docs(c):
+    """The page's SQL runs as it stands there, and its first block says what the page says."""
+    c.psql("CREATE DATABASE page")
+    c.psql("CREATE EXTENSION millrace", db="page")
+    minilm.install(c, db="page")
+    blocks = re.findall(r"^```sql\n(.*?)^```", (HERE.parent / "docs/cache.md").read_text(), re.M | re.S)
+    rows = [c.psql(block, db="page") for block in blocks]
+    tap.same(rows[0][-2:], [("semantic", "Settings, then Security.", "0.862"), (None,)], "docs/cache.md: the first block; %d blocks run" % len(blocks))
+
+
 def statistics(c):
     s = connect(c)
     cache(s, "counted", '{"sample": 1}')
@@ -375,7 +386,7 @@ def restart(c):
     tap.same(t.execute("SELECT count(*) = count(DISTINCT id) FROM millrace.caches").fetchone()[0], True, "... and caches")
 
 
-TESTS = (guard, false_hits, paraphrases, tenants, ttl, clearing, encoders, concurrency, capacity, rights, statistics, restart)
+TESTS = (guard, false_hits, paraphrases, tenants, ttl, clearing, encoders, concurrency, capacity, rights, statistics, docs, restart)
 
 if __name__ == "__main__":
     minilm.folder()

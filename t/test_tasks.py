@@ -71,6 +71,7 @@ def retries(c):
     """Each class as its row says, by the clock; changed rows count at once; the cap of all classes."""
     ids = {s: submit(c, {'n': 'retry-' + s, 'fail': s}, tag='retry-' + s, deliver='app.done', watch='app.seen') for s in ('22012', '40001', '53000')}
     capped = submit(c, {'n': 'retry-cap', 'fail': '53000'}, max_attempts=2)
+    own = submit(c, {'n': 'retry-own', 'fail': '57014'}, max_attempts=1)
     wait_state(c, ids['22012'], 'failed')
     for step in range(1, 40):
         if c.value("SELECT count(*) FROM millrace.task_queue") == '0':
@@ -82,6 +83,7 @@ def retries(c):
              {'22012': ('failed', 'function', '1', '{"function": 1}'), '40001': ('failed', 'conflict', '6', '{"conflict": 6}'),
               '53000': ('failed', 'resources', '6', '{"resources": 6}')}, 'retries are those of the class')
     tap.same(state(c, capped, 'state, attempts, tries'), ('failed', '2', '{"resources": 2}'), 'and never more than max_attempts')
+    tap.same(state(c, own, 'state, attempts, tries'), ('failed', '1', '{"resources": 1}'), 'nor of a function that raises query_canceled by itself')
     tap.same(c.psql("SELECT tag, count(*), count(again_at), min(error->>'message') FROM app.watched GROUP BY 1 ORDER BY 1"),
              [('retry-40001', '5', '5', 'no luck with retry-40001'), ('retry-53000', '5', '5', 'no luck with retry-53000')], 'watch is told of each that is followed by another')
     tap.same(c.psql("SELECT tag, state, error->>'class', error->'tries', error->>'sqlstate' FROM app.told WHERE tag LIKE 'retry-%' ORDER BY 1"),
@@ -160,6 +162,19 @@ def ordered(c):
                       WHERE before > id OR ended > begun'''), '0', 'in the order of submission, one after the other')
 
 
+def handed_on(c):
+    """One of a key that is submitted while another transaction ends the one before it: that one does not see it, and does not wake it."""
+    first = submit(c, {'n': 'handed-first'}, order_key='handed', delay=3600)
+    canceller = c.session(user='app')
+    canceller.run(f"BEGIN; SELECT millrace.cancel_task('{first}')")
+    second = submit(c, {'n': 'handed-second'}, order_key='handed')
+    wait_state(c, submit(c, {'n': 'handed-other'}), 'succeeded')        # by then workers have looked at the second
+    tap.same(state(c, second), 'waiting', 'it waits for the one before it')
+    canceller.run('COMMIT')
+    wait_state(c, second, 'succeeded', 15)
+    tap.ok(True, 'and is not forgotten when that one is gone')
+
+
 def local_providers(c):
     """A provider that is a function; one that has no answer leaves it to the next."""
     c.psql('''CREATE FUNCTION app.answer(r jsonb) RETURNS jsonb LANGUAGE plpgsql AS $$ BEGIN
@@ -221,7 +236,7 @@ def session_state(c):
     c.psql("SELECT millrace.alter_task_pool('app', '{\"workers_max\": 4}')")
 
 
-PARTS = (kinds, priorities, delays, retries, cancelling, ordered, local_providers, deliveries, session_state)
+PARTS = (kinds, priorities, delays, retries, cancelling, ordered, handed_on, local_providers, deliveries, session_state)
 
 
 def main():

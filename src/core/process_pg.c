@@ -8,6 +8,8 @@
  */
 #include "postgres.h"
 
+#include <unistd.h>
+
 #include "core/process_pg.h"
 
 #include "access/genam.h"
@@ -285,4 +287,20 @@ mr_is_data_error(int sqlstate)
 		if (ERRCODE_TO_CATEGORY(sqlstate) == surroundings[i])
 			return false;
 	return true;
+}
+
+/* ---- memory */
+
+int64
+mr_resident_bytes(void)
+{
+	FILE	   *f = fopen("/proc/self/statm", "r");
+	long		size,
+				all,
+				shared;
+	int			n = f ? fscanf(f, "%ld %ld %ld", &size, &all, &shared) : 0;
+
+	if (f)
+		fclose(f);
+	return n == 3 ? (int64) (all - shared) * sysconf(_SC_PAGESIZE) : -1;
 }

@@ -17,6 +17,8 @@ extern void mr_nap(int timeout_ms);
 
 extern char *mr_plain(const char *text);
 
+extern int64 mr_resident_bytes(void);	/* of this process in memory that are not shared with others; -1: not known */
+
 /* In a worker's PG_CATCH: the error, logged and over, and no transaction open any more. */
 extern ErrorData *mr_recover(MemoryContext cxt);
 extern int	mr_pause_ms(int failures);	/* before it is tried again, after so many in a row */

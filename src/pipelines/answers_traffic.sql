@@ -152,11 +152,20 @@ CREATE OR REPLACE FUNCTION @schema@.deliver_traffic(ids uuid[], tags text[], sta
 	LANGUAGE sql SET search_path = pg_catalog, pg_temp
 	AS $$
 		UPDATE @schema@.traffic_requests t SET status = d.state, finished_at = clock_timestamp(), seen_at = clock_timestamp(), error = d.error ->> 'message',
-			errors = (d.state <> 'succeeded')::int, perceived_ms = 1000 * EXTRACT(epoch FROM clock_timestamp() - t.asked_at)
+			errors = (d.state <> 'succeeded')::int
 		FROM unnest($2, $3, $5) d(tag, state, error)
 		WHERE t.run_id = split_part(d.tag, ':', 1)::bigint AND t.way = 'synchronous' AND t.n = split_part(d.tag, ':', 2)::int
 	$$;
 COMMENT ON FUNCTION @schema@.deliver_traffic(uuid[], text[], text[], jsonb[], jsonb[]) IS 'told by the workers how calls of synchronous clients ended';
+
+-- A client that calls by itself does not wait for our limits, our pauses or our workers: what counts is the attempt alone.
+CREATE OR REPLACE FUNCTION @schema@.traffic_settle(run bigint) RETURNS void
+	LANGUAGE sql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+	AS $$
+		UPDATE @schema@.traffic_requests t SET asked_at = a.started_at, finished_at = a.finished_at, perceived_ms = 1000 * EXTRACT(epoch FROM a.finished_at - a.started_at)
+		FROM millrace.task_history a WHERE t.run_id = run AND t.way = 'synchronous' AND a.id = t.question_id
+	$$;
+COMMENT ON FUNCTION @schema@.traffic_settle(bigint) IS 'takes the time of synchronous requests from their attempts at the provider';
 
 -- What clients that wait see when they ask for the status again.
 CREATE OR REPLACE FUNCTION @schema@.traffic_poll(run bigint, poll_ms int) RETURNS void
@@ -172,7 +181,7 @@ CREATE OR REPLACE FUNCTION @schema@.traffic_poll(run bigint, poll_ms int) RETURN
 	$$;
 COMMENT ON FUNCTION @schema@.traffic_poll(bigint, int) IS 'every client whose time has come asks for the status of its question';
 REVOKE EXECUTE ON FUNCTION @schema@.traffic_ask(bigint, int, text), @schema@.traffic_call(bigint, int, text),
-	@schema@.deliver_traffic(uuid[], text[], text[], jsonb[], jsonb[]), @schema@.traffic_poll(bigint, int) FROM PUBLIC;
+	@schema@.deliver_traffic(uuid[], text[], text[], jsonb[], jsonb[]), @schema@.traffic_poll(bigint, int), @schema@.traffic_settle(bigint) FROM PUBLIC;
 
 -- A procedure that commits may not set its search_path, so all names here have their schema.
 CREATE OR REPLACE PROCEDURE @schema@.drive_traffic(run bigint, the_way text, at_once int, poll_ms int, give_up timestamptz)
@@ -215,6 +224,7 @@ BEGIN
 	END LOOP;
 	UPDATE @schema@.traffic_requests t SET status = 'given up', seen_at = pg_catalog.clock_timestamp()
 	WHERE t.run_id = run AND t.way = the_way AND t.asked_at IS NOT NULL AND t.seen_at IS NULL;
+	PERFORM @schema@.traffic_settle(run);
 	UPDATE @schema@.traffic_runs t SET finished_at = pg_catalog.clock_timestamp() WHERE t.run_id = run;
 	COMMIT;
 END $$;
@@ -247,7 +257,11 @@ CREATE OR REPLACE FUNCTION @schema@.traffic_metrics(run bigint, the_way text) RE
 			SELECT t.*, t.status IN ('validated', 'succeeded') AS ok, 1000 * EXTRACT(epoch FROM t.finished_at - t.asked_at) AS real_ms
 			FROM @schema@.traffic_requests t WHERE t.run_id = run AND t.way = the_way AND t.asked_at IS NOT NULL
 		), total AS (
-			SELECT count(*) AS n, count(*) FILTER (WHERE r.ok) AS ok, EXTRACT(epoch FROM max(r.seen_at) - min(r.asked_at)) AS seconds,
+			SELECT count(*) AS n, count(*) FILTER (WHERE r.ok) AS ok,
+				-- Clients that do nothing but wait: so many at once for the sum of what they waited.
+				count(*) FILTER (WHERE r.ok) / NULLIF(sum(r.perceived_ms) / 1000 / (SELECT (o.options -> 'compare' ->> 'clients')::int FROM @schema@.traffic_runs o WHERE o.run_id = run), 0) AS waiting_rate,
+				-- Others: until nine of ten were answered, since the last ones tell how long an answer takes and not how many there are.
+				0.9 * count(*) FILTER (WHERE r.ok) / NULLIF(EXTRACT(epoch FROM percentile_disc(0.9) WITHIN GROUP (ORDER BY r.seen_at) - min(r.asked_at)), 0) AS rate,
 				percentile_cont(0.5) WITHIN GROUP (ORDER BY r.perceived_ms) AS perceived, percentile_cont(0.95) WITHIN GROUP (ORDER BY r.perceived_ms) AS perceived95,
 				percentile_cont(0.5) WITHIN GROUP (ORDER BY r.real_ms) FILTER (WHERE r.ok) AS real,
 				percentile_cont(0.95) WITHIN GROUP (ORDER BY r.real_ms) FILTER (WHERE r.ok) AS real95,
@@ -258,13 +272,13 @@ CREATE OR REPLACE FUNCTION @schema@.traffic_metrics(run bigint, the_way text) RE
 		)
 		SELECT v.metric, v.unit, v.value FROM total t, LATERAL (VALUES
 			('perceived_ms_p50', 'ms', t.perceived), ('perceived_ms_p95', 'ms', t.perceived95), ('real_ms_p50', 'ms', t.real), ('real_ms_p95', 'ms', t.real95),
-			('throughput_per_s', '1/s', t.ok / NULLIF(t.seconds, 0)::double precision), ('success_percent', '%', 100.0 * t.ok / NULLIF(t.n, 0)),
+			('throughput_per_s', '1/s', CASE the_way WHEN 'asynchronous' THEN t.rate ELSE t.waiting_rate END::double precision), ('success_percent', '%', 100.0 * t.ok / NULLIF(t.n, 0)),
 			('errors_handled', 'questions', t.handled), ('quality_percent', '%', 100.0 * t.judged / NULLIF(t.n, 0))) v(metric, unit, value)
 	$$;
 COMMENT ON FUNCTION @schema@.traffic_metrics(bigint, text) IS
-	'a run in figures; throughput: right answers a second; errors_handled: questions answered although an attempt had failed; quality_percent: share whose answer was judged';
+	'a run in figures; throughput: right answers a second (asynchronous: until nine of ten were answered; synchronous: for clients that do nothing but wait); errors_handled: questions answered although an attempt had failed; quality_percent: share whose answer was judged';
 
-CREATE OR REPLACE PROCEDURE @schema@.compare_sync_async(requests int DEFAULT 48, clients int DEFAULT 8, repeats double precision DEFAULT 0.4, paraphrases double precision DEFAULT 0.2,
+CREATE OR REPLACE PROCEDURE @schema@.compare_sync_async(requests int DEFAULT 48, clients int DEFAULT 8, repeats double precision DEFAULT 0.5, paraphrases double precision DEFAULT 0.2,
 		distribution text DEFAULT 'zipf', questions text DEFAULT 'SELECT * FROM @schema@.sample_questions()', tenant text DEFAULT NULL, seed int DEFAULT 1,
 		poll_ms int DEFAULT 500, ahead int DEFAULT 2, patience double precision DEFAULT 600)
 	LANGUAGE plpgsql

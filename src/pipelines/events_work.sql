@@ -249,7 +249,7 @@ CREATE OR REPLACE FUNCTION @schema@.deliver_work(ids uuid[], tags text[], states
 	AS $$
 		INSERT INTO @schema@.failures (event_id, type, state, class, sqlstate, message, attempts, task)
 		SELECT e.value::bigint, y.value, d.state, d.error ->> 'class', d.error ->> 'sqlstate', d.error ->> 'message', (d.error ->> 'attempts')::int, d.id
-		FROM unnest(ids, states, errors) d(id, state, error) JOIN millrace.tasks t ON t.id = d.id,
+		FROM unnest(ids, states, errors) d(id, state, error) JOIN millrace.tasks t ON t.id = d.id AND t.id = ANY (ids),
 			jsonb_array_elements_text(t.payload -> 'events') e, jsonb_array_elements_text(t.payload -> 'types') y
 		WHERE d.state <> 'succeeded' AND NOT EXISTS (SELECT FROM @schema@.results r WHERE r.event_id = e.value::bigint AND r.type = y.value)
 		ON CONFLICT DO NOTHING

@@ -81,4 +81,7 @@ typedef struct tsk_cache_counts
 extern void tsk_cache_stat_init(void);
 extern void tsk_cache_count(int32 cache, const tsk_cache_counts *more);
 
+/* A new cache: what was counted under its number was another one's, of an extension that is gone. */
+extern void tsk_cache_count_anew(int32 cache);
+
 #endif							/* MILLRACE_TASK_CACHE_H */

@@ -235,6 +235,7 @@ millrace_create_cache(PG_FUNCTION_ARGS)
 	JsonbValue	key = {.type = jbvString, .val.string = {.len = 7, .val = "encoder"}};
 	mr_owner_save save;
 	bool		null;
+	int32		id;
 
 	check_options(options);
 	if (VARSIZE_ANY_EXHDR(name) == 0 || VARSIZE_ANY_EXHDR(name) > 128)
@@ -249,7 +250,9 @@ millrace_create_cache(PG_FUNCTION_ARGS)
 		ereport(ERROR,
 				(errcode(ERRCODE_DUPLICATE_OBJECT),
 				 errmsg("cache \"%s\" already exists", text_to_cstring(name))));
-	set_options(DatumGetInt32(SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1, &null)), options);
+	id = DatumGetInt32(SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1, &null));
+	set_options(id, options);
+	tsk_cache_count_anew(id);
 	mr_spi_end(&save);
 	PG_RETURN_VOID();
 }

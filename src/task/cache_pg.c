@@ -29,6 +29,7 @@
 #include "miscadmin.h"
 #include "portability/instr_time.h"
 #include "task/cache.h"
+#include "task/jsonb_pg.h"
 #include "task/tasks.h"
 #include "utils/array.h"
 #include "utils/builtins.h"
@@ -42,7 +43,8 @@
 PG_FUNCTION_INFO_V1(millrace_cache_get);
 PG_FUNCTION_INFO_V1(millrace_cache_put);
 
-#define FEW_ENTRIES 1000		/* of a scope: comparing all is not slower than the index */
+#define FEW_ENTRIES 64			/* of a scope: all are compared */
+#define BYTES_FOR_ONE 20000000	/* ... and one more for each such part of the table */
 #define MOST_CANDIDATES 200		/* above the threshold, that the guard looks at */
 #define SWEEP_EVERY 32			/* puts */
 #define SWEEP 128				/* entries */
@@ -262,15 +264,18 @@ find_exact(lookup *l)
 	return false;
 }
 
-/* How many entries a scope has, no more than FEW_ENTRIES + 1; counted anew now and then. */
-static int64
-count_scope(const lookup *l)
+/*
+ * Are all entries of a scope sooner compared than the index is asked?  Its time grows with the table, theirs with pages that
+ * may have to be read: one each.  Found out anew now and then.
+ */
+static bool
+is_small(const lookup *l)
 {
 	static struct
 	{
 		pg_uuid_t	scope;
-		int64		n;
-		int			uses;
+		bool		small;
+		int			uses;		/* left */
 	}			known[256];
 	static SPIPlanPtr plan = NULL;
 	static const Oid types[] = {UUIDOID};
@@ -279,14 +284,15 @@ count_scope(const lookup *l)
 
 	if (known[slot].uses == 0 || memcmp(&known[slot].scope, &l->hash, UUID_LEN) != 0)
 	{
-		(void) mr_run(&plan, "SELECT count(*) FROM (SELECT 1 FROM millrace.cache_entries WHERE scope = $1 LIMIT " CppAsString2(FEW_ENTRIES) " + 1) e",
+		(void) mr_run(&plan, "SELECT (SELECT count(*) FROM (SELECT 1 FROM millrace.cache_entries WHERE scope = $1 LIMIT few.n + 1) e) <= few.n "
+					  "FROM (SELECT greatest(" CppAsString2(FEW_ENTRIES) ", pg_relation_size('millrace.cache_entries'::regclass) / " CppAsString2(BYTES_FOR_ONE) ") AS n) few",
 					  lengthof(types), types, &arg);
 		known[slot].scope = l->hash;
-		known[slot].n = first_number();
+		known[slot].small = DatumGetBool(column(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1));
 		known[slot].uses = 64;
 	}
 	known[slot].uses--;
-	return known[slot].n;
+	return known[slot].small;
 }
 
 /*
@@ -321,7 +327,7 @@ find_near(lookup *l)
 
 	if (vector == NULL)
 		return false;
-	by_index = count_scope(l) > FEW_ENTRIES;
+	by_index = !is_small(l);
 	{
 		Datum		args[] = {UUIDPGetDatum(&l->hash), Int64GetDatum(l->generation), TimestampTzGetDatum(l->since), Int16GetDatum(dimensions),
 		PointerGetDatum(vector), PointerGetDatum(l->question), Float8GetDatum(l->cache.threshold), BoolGetDatum(l->cache.guard)};
@@ -458,14 +464,11 @@ one_in(double n)
 static double
 number_of(FunctionCallInfo fcinfo, int argno, Jsonb *answer, const char *name)
 {
-	JsonbValue	key = {.type = jbvString, .val.string = {.len = (int) strlen(name), .val = unconstify(char *, name)}};
 	JsonbValue *v;
 
 	if (!PG_ARGISNULL(argno))
 		return PG_GETARG_FLOAT8(argno);
-	if (!JB_ROOT_IS_OBJECT(answer))
-		return 0;
-	v = findJsonbValueFromContainer(&answer->root, JB_FOBJECT, &key);
+	v = tsk_member(answer, name);
 	return v == NULL || v->type != jbvNumeric ? 0 : DatumGetFloat8(DirectFunctionCall1(numeric_float8_no_overflow, NumericGetDatum(v->val.numeric)));
 }
 

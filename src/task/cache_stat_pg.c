@@ -98,6 +98,17 @@ tsk_cache_count(int32 cache, const tsk_cache_counts *more)
 	LWLockRelease(&block->head.lock);
 }
 
+void
+tsk_cache_count_anew(int32 cache)
+{
+	attach();
+	LWLockAcquire(&block->head.lock, LW_EXCLUSIVE);
+	for (int i = 0; i < MAX_CACHES; i++)
+		if (block->entry[i].database == MyDatabaseId && block->entry[i].cache == cache)
+			block->entry[i] = (stat_entry) {0};
+	LWLockRelease(&block->head.lock);
+}
+
 /* millrace.cache_statistics() -> setof record: this database's caches */
 Datum
 millrace_cache_statistics(PG_FUNCTION_ARGS)

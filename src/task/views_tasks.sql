@@ -1,7 +1,8 @@
 -- task: what tasks are doing.  Roles see the tasks of roles they are a member of; millrace_admin sees all, millrace_monitor
 -- all but payloads, results and errors' texts.
 
-CREATE VIEW millrace.tasks WITH (security_barrier) AS
+-- Two views, for security_barrier does not reach into a UNION ALL: conditions of whoever asks would come before ours.
+CREATE VIEW millrace.tasks_queued WITH (security_barrier) AS
 	SELECT t.id, q.owner, t.kind,
 		   CASE WHEN t.lease IS NOT NULL THEN 'running'
 				WHEN t.attempts > 0 THEN 'retrying'
@@ -12,13 +13,18 @@ CREATE VIEW millrace.tasks WITH (security_barrier) AS
 		   CASE WHEN t.lease IS NULL THEN t.due_at END AS due_at, t.deadline, t.started_at, NULL::timestamptz AS finished_at, t.pid, t.deliver
 	  FROM millrace.task_queue t JOIN millrace.task_queues q ON q.id = t.queue
 	 WHERE pg_catalog.pg_has_role('millrace_admin', 'USAGE')
-		OR q.owner IN (SELECT r.rolname FROM pg_catalog.pg_roles r WHERE pg_catalog.pg_has_role(r.oid, 'USAGE'))
-	UNION ALL
+		OR q.owner IN (SELECT r.rolname FROM pg_catalog.pg_roles r WHERE pg_catalog.pg_has_role(r.oid, 'USAGE'));
+COMMENT ON VIEW millrace.tasks_queued IS 'part of view tasks: those that wait or run';
+CREATE VIEW millrace.tasks_done WITH (security_barrier) AS
 	SELECT d.id, d.owner, d.kind, d.state, d.lane, d.queue, d.priority, d.tenant, d.order_key, d.key, d.tag, d.payload, d.result,
-		   d.class, d.sqlstate, d.error, d.attempts, d.tries, d.created_at, NULL, NULL, d.started_at, d.finished_at, NULL, d.deliver
+		   d.class, d.sqlstate, d.error, d.attempts, d.tries, d.created_at,
+		   NULL::timestamptz AS due_at, NULL::timestamptz AS deadline, d.started_at, d.finished_at, NULL::int AS pid, d.deliver
 	  FROM millrace.task_done d
 	 WHERE pg_catalog.pg_has_role('millrace_admin', 'USAGE')
 		OR d.owner IN (SELECT r.rolname FROM pg_catalog.pg_roles r WHERE pg_catalog.pg_has_role(r.oid, 'USAGE'));
+COMMENT ON VIEW millrace.tasks_done IS 'part of view tasks: those that have ended';
+CREATE VIEW millrace.tasks AS
+	SELECT * FROM millrace.tasks_queued UNION ALL SELECT * FROM millrace.tasks_done;
 COMMENT ON VIEW millrace.tasks IS
 	'tasks that wait or run, and those that have ended within millrace.task_retention; state: waiting, delayed, retrying, running, succeeded, failed, cancelled, expired';
 COMMENT ON COLUMN millrace.tasks.queue IS 'provider, server or "sql"';

@@ -203,6 +203,26 @@ denied(const txt_mword *w, const txt_mwords *other)
 	return NULL;
 }
 
+/* A loose verb of the other question that is another one than w. */
+static const txt_mword *
+other_verb(const txt_mwords *q, const txt_mword *w, const txt_mwords *other)
+{
+	const txt_mword *found = NULL;
+
+	if (w->entry->acts == 0)
+		return NULL;
+	for (const txt_mword *o = other->word; o < other->word + other->n; o++)
+		if (o->entry->acts == w->entry->acts)
+			return NULL;
+		else if (o->match < 0 && o->entry->acts != 0)
+			found = o;
+	/* and that is not in q, too */
+	for (const txt_mword *o = q->word; found && o < q->word + q->n; o++)
+		if (o->entry->acts == found->entry->acts)
+			return NULL;
+	return found;
+}
+
 /* First word of q that stands against its meaning the same as the other question. */
 static bool
 words_conflict(const txt_mwords *q, const txt_mwords *other, char *conflict)
@@ -211,6 +231,8 @@ words_conflict(const txt_mwords *q, const txt_mwords *other, char *conflict)
 	{
 		const txt_mword *o;
 
+		if (w->match < 0 && (o = other_verb(q, w, other)) != NULL)
+			return differ(conflict, "word: %.*s against %.*s", shown(w), w->text, shown(o), o->text);
 		if (w->match >= 0 || w->number || w->negation || txt_may_be_missing(q, w, other) || repeats(q, w))
 			continue;
 		if ((o = opposite_of(w, other)) != NULL)
@@ -227,7 +249,7 @@ static bool
 lone_conflict(const txt_mwords *a, const txt_mwords *b, char *conflict)
 {
 	static const char *const sets[][3] = {{"my mine me i our we us", "your yours you", "their them they his him he her she its"},
-	{"is are am do does", "was were did had", "will"}, {"his him he", "her she hers", ""}};
+	{"is are am do does", "was were did had", "will"}, {"his him he", "her she hers", ""}, {"and", "or", ""}};
 	const txt_mword *x = NULL,
 			   *y = NULL;
 	int			k,

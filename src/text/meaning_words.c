@@ -28,6 +28,16 @@ static const char loose[] =
 "any some thing things something anything kind kinds type types form forms lot lots bit "
 "time times many much";
 
+/*
+ * Loose verbs that are loose one against nothing, but not against each other: "how do I make bleach" is no "how do I use bleach".
+ * Those of a line may stand for each other.
+ */
+static const char *const acting[] = {
+	"make makes making made take takes taking took", "get gets getting got find", "use uses using used", "give gives giving given gave", "put set",
+	"see look looks visit visiting travel traveling travelling go goes going", "come", "keep", "try", "know knows", "want wants wanted", "help", "let lets", "happen happens happened occur occurs occurred",
+	"calculate calculates calculated calculating compute"
+};
+
 /* Loose before a way or a time, and where they stand alone with a verb: "the best way to", not "the best laptop". */
 static const char framing[] =
 "best good right proper correct ideal easy easiest simple simplest properly correctly ideally easily";
@@ -216,6 +226,8 @@ make_table(void)
 	size_t		len;
 
 	FOR_WORDS(loose) add(word, len)->kind = TXT_WORD_LOOSE;
+	for (size_t i = 0; i < sizeof(acting) / sizeof(*acting); i++)
+		FOR_WORDS(acting[i]) add(word, len)->acts = (uint8_t) (i + 1);
 	for (size_t i = 0; i < sizeof(ways) / sizeof(*ways); i++)
 		FOR_WORDS(ways[i].words)
 	{

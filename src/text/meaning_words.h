@@ -68,6 +68,7 @@ typedef struct txt_word_entry
 	txt_way		way;
 	txt_modal	modal;
 	bool		framed;
+	uint8_t		acts;			/* a loose verb; words of one number may stand for each other; 0: none */
 	double		value;
 	uint16_t	same;			/* words of one number say the same; 0: none */
 	uint16_t	opposite;		/* words of 2k and 2k + 1 are opposites, k > 0; 0: none */

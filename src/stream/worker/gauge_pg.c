@@ -11,29 +11,12 @@
 
 #include "stream/worker/source.h"
 
-#include <stdio.h>
-#include <unistd.h>
-
 #include "utils/timestamp.h"
 
+#include "core/process_pg.h"
 #include "core/shared_pg.h"
 
 #define WEIGH_MS 500
-
-/* Bytes of this process in memory that are not shared with others; -1 unknown. */
-static int64
-resident(void)
-{
-	FILE	   *f = fopen("/proc/self/statm", "r");
-	long		size,
-				all,
-				shared;
-	int			n = f ? fscanf(f, "%ld %ld %ld", &size, &all, &shared) : 0;
-
-	if (f)
-		fclose(f);
-	return n == 3 ? (int64) (all - shared) * sysconf(_SC_PAGESIZE) : -1;
-}
 
 /* The memory of this process, twice a second at most. */
 void
@@ -44,7 +27,7 @@ kfk_gauge_memory(void)
 
 	if (!TimestampDifferenceExceeds(weighed, now, WEIGH_MS))
 		return;
-	mr_worker_gauge(MR_GAUGE_RESIDENT, resident());
+	mr_worker_gauge(MR_GAUGE_RESIDENT, mr_resident_bytes());
 	weighed = now;
 }
 

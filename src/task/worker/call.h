@@ -66,7 +66,6 @@ typedef struct tsk_provider
 	bool		stream;
 	tsk_limits	limits;
 	tsk_net_options net;
-
 	uint64		version;		/* of what was read */
 
 	/* its life here */
@@ -82,6 +81,7 @@ typedef struct tsk_provider
 	/* of one claim */
 	bool		barred;			/* nothing may be taken now */
 	bool		unwell;			/* its breaker is not closed */
+	int			room;			/* how many may begin */
 	int			n_passed;		/* candidates that must wait for it */
 	int			n_admitted;
 	tsk_admitted admitted[TSK_MAX_CONCURRENCY];

@@ -41,10 +41,12 @@ admit(void *subject, const tsk_candidate *candidate, TimestampTz *until)
 		return TSK_TAKE;		/* to be told why */
 	a->id = candidate->id;
 	a->moves_on = false;
-	switch (tsk_limits_admit(p->server, &p->limits, candidate->tenant, candidate->weight, &a->pass, until))
+	*until = tsk_now() + LOOK_MS * INT64CONST(1000);
+	switch (p->room > 0 ? tsk_limits_admit(p->server, &p->limits, candidate->tenant, candidate->weight, &a->pass, until) : TSK_FULL)
 	{
 		case TSK_ADMITTED:
 			p->n_admitted++;
+			p->room--;
 			return TSK_TAKE;
 		case TSK_TENANT_FULL:
 			return TSK_DEFER;
@@ -89,7 +91,7 @@ worth_asking(const tsk_lane *lane, const tsk_provider *p, uint64 rung, Timestamp
 
 	if (now - p->looked >= LOOK_MS * INT64CONST(1000))
 		return true;
-	if (!some || most == 0 || p->refused || (p->closed_until > now && !p->unwell))
+	if (!some || p->refused || p->queue->paused || (!p->unwell && (most == 0 || p->closed_until > now)))
 		return false;
 	return now - p->looked >= PACE_MS * INT64CONST(1000) || most * 4 >= Min(lane->slots, p->limits.concurrency);
 }
@@ -140,17 +142,19 @@ tsk_claim_tasks(tsk_lane *lane, tsk_provider *p)
 	uint64		rung = mr_change_count(MR_CHANGE_CALLS, MyDatabaseId);
 	TimestampTz now = tsk_now();
 	TimestampTz begun = GetCurrentTimestamp();
-	int			most = room(lane, p);
+	int			most;
 
 	if (!worth_asking(lane, p, rung, now))
 		return false;
 	if (OidIsValid(p->server) && !tsk_limits_known(p->server))
 		tsk_limits_learn(p->server, p->queue->name, &p->limits);
-	/* Even where nothing may begin the claim ends tasks that were cancelled. */
+	p->room = room(lane, p);
 	p->unwell = is_unwell(p);
-	p->barred = most == 0 || p->refused || (p->closed_until > now && !p->unwell);
+	/* Even where nothing may begin the claim ends tasks that were cancelled; who moves on needs no room. */
+	p->barred = p->refused || (!p->unwell && (p->room == 0 || p->closed_until > now));
 	p->n_admitted = p->n_passed = 0;
-	(void) tsk_take_tasks(lane, p->queue, Max(most, 1), admit, p, &tsk_claimed);
+	most = p->unwell ? lengthof(p->admitted) : Max(p->room, 1);
+	(void) tsk_take_tasks(lane, p->queue, most, admit, p, &tsk_claimed);
 	tsk_forgive_links(GetCurrentTimestamp() - begun);
 	p->looked = now;
 	p->heard = rung;
@@ -170,7 +174,9 @@ tsk_next_claim(const tsk_lane *lane, const tsk_provider *p)
 {
 	TimestampTz next = p->more ? p->looked + PACE_MS * INT64CONST(1000) : tsk_tasks_due(p->queue);
 
-	return room(lane, p) == 0 ? DT_NOEND : p->unwell ? next : Max(next, p->closed_until);
+	if (p->unwell && !p->queue->paused)
+		return next;
+	return room(lane, p) == 0 || p->queue->paused ? DT_NOEND : Max(next, p->closed_until);
 }
 
 void

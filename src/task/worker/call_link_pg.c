@@ -115,6 +115,7 @@ tsk_wait_links(TimestampTz until)
 	{
 		if (set)
 			FreeWaitEventSet(set);
+		set = NULL;				/* should the next fail */
 		set = CompatCreateWaitEventSet(2 + n_links);
 		AddWaitEventToSet(set, WL_LATCH_SET, PGINVALID_SOCKET, MyLatch, NULL);
 		AddWaitEventToSet(set, WL_EXIT_ON_PM_DEATH, PGINVALID_SOCKET, NULL, NULL);

@@ -24,8 +24,6 @@
 
 #include "task/worker/call.h"
 
-#include <unistd.h>
-
 #include "access/xact.h"
 #include "fmgr.h"
 #include "mb/pg_wchar.h"
@@ -210,23 +208,6 @@ renew_leases(void)
 	MR_FAILPOINT("call.renewed");
 }
 
-/* Bytes of our memory in use that are not shared. */
-static int64
-resident_bytes(void)
-{
-	FILE	   *f = fopen("/proc/self/statm", "r");
-	long		size = 0,
-				resident = 0,
-				shared = 0;
-
-	if (f == NULL)
-		return 0;
-	if (fscanf(f, "%ld %ld %ld", &size, &resident, &shared) != 3)
-		resident = shared = 0;
-	fclose(f);
-	return (int64) (resident - shared) * sysconf(_SC_PAGESIZE);
-}
-
 static void
 look(void)
 {
@@ -241,7 +222,7 @@ look(void)
 	renew_leases();
 	tsk_forgive_links(now_us() - begun);
 	give_up_some();
-	leaving = leaving || (lane.memory > 0 && resident_bytes() > lane.memory);
+	leaving = leaving || (lane.memory > 0 && mr_resident_bytes() > lane.memory);
 	looked = begun;
 	heard = rung;
 }

@@ -374,6 +374,7 @@ wait_for_more(void)
 	{
 		if (set)
 			FreeWaitEventSet(set);
+		set = NULL;				/* should the next fail */
 		set = CompatCreateWaitEventSet(3);
 		AddWaitEventToSet(set, WL_LATCH_SET, PGINVALID_SOCKET, MyLatch, NULL);
 		AddWaitEventToSet(set, WL_EXIT_ON_PM_DEATH, PGINVALID_SOCKET, NULL, NULL);

@@ -8,8 +8,8 @@
  * passed, by its tick.  So nothing is missed, and nothing dead is passed over twice.
  *
  * What is found is only a candidate: take_pg.c reads the row and decides.  One that is passed over there because an older one of
- * its order_key is in the queue is forgotten here: the end of that one sets its xid anew.  One that is locked, or deferred, is
- * remembered with a time.
+ * its order_key waits in the queue is forgotten here: the end of that one sets its xid anew.  One that is locked, or deferred, or
+ * whose predecessor runs or is being ended just now, is remembered with a time.
  *
  * All of this is memory of the process; one that starts begins with a tick of everything.  Memory: below TopMemoryContext, 72 bytes
  * a candidate.  Locks: none.

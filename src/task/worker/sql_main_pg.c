@@ -22,8 +22,6 @@
  */
 #include "postgres.h"
 
-#include <unistd.h>
-
 #include "task/worker/lane_int.h"
 
 #include "access/xact.h"
@@ -51,6 +49,7 @@
 #include "core/process_pg.h"
 #include "core/server_pg.h"
 #include "core/shared_pg.h"
+#include "task/jsonb_pg.h"
 #include "task/worker/worker.h"
 
 #define IDLE_MS 60000			/* with nothing to do, before the process ends */
@@ -69,29 +68,6 @@ static enum
 
 /* ---- what a task calls */
 
-static JsonbValue *
-member(Jsonb *object, const char *name)
-{
-	JsonbValue *v = JB_ROOT_IS_OBJECT(object) ? getKeyJsonValueFromContainer(&object->root, name, (int) strlen(name), NULL) : NULL;
-
-	return v && v->type != jbvNull ? v : NULL;
-}
-
-static void
-push_member(JsonbParseState **state, const char *name, const char *text)
-{
-	JsonbValue	key = {.type = jbvString,.val.string = {.val = unconstify(char *, name),.len = (int) strlen(name)}};
-	JsonbValue	value = {.type = text ? jbvString : jbvNull};
-
-	if (text)
-	{
-		value.val.string.val = unconstify(char *, text);
-		value.val.string.len = (int) strlen(text);
-	}
-	pushJsonbValue(state, WJB_KEY, &key);
-	pushJsonbValue(state, WJB_VALUE, &value);
-}
-
 /* Of a provider that is a function here: its name; *argument: the payload, and whose question it is. */
 static const char *
 provider_function(const tsk_task *task, Jsonb **argument)
@@ -105,10 +81,10 @@ provider_function(const tsk_task *task, Jsonb **argument)
 		ereport(ERROR,
 				(errcode(ERRCODE_FDW_OPTION_NAME_NOT_FOUND),
 				 errmsg("server \"%s\" has no option \"function\"", task->queue->name)));
-	pushJsonbValue(&state, WJB_BEGIN_OBJECT, NULL);
-	push_member(&state, "tenant", task->tenant);
-	push_member(&state, "tag", task->tag);
-	whose = JsonbValueToJsonb(pushJsonbValue(&state, WJB_END_OBJECT, NULL));
+	tsk_begin_object(&state);
+	tsk_push_text(&state, "tenant", task->tenant);
+	tsk_push_text(&state, "tag", task->tag);
+	whose = tsk_end_object(&state);
 	*argument = DatumGetJsonbP(DirectFunctionCall2(jsonb_concat, JsonbPGetDatum(task->payload), JsonbPGetDatum(whose)));
 	return function;
 }
@@ -117,8 +93,8 @@ provider_function(const tsk_task *task, Jsonb **argument)
 static const char *
 payload_function(const tsk_task *task, Jsonb **argument)
 {
-	JsonbValue *function = member(task->payload, "function");
-	JsonbValue *args = member(task->payload, "args");
+	JsonbValue *function = tsk_member(task->payload, "function");
+	JsonbValue *args = tsk_member(task->payload, "args");
 
 	if (function == NULL || function->type != jbvString)
 		ereport(ERROR,
@@ -131,8 +107,8 @@ payload_function(const tsk_task *task, Jsonb **argument)
 	{
 		JsonbParseState *state = NULL;
 
-		pushJsonbValue(&state, WJB_BEGIN_OBJECT, NULL);
-		*argument = JsonbValueToJsonb(pushJsonbValue(&state, WJB_END_OBJECT, NULL));
+		tsk_begin_object(&state);
+		*argument = tsk_end_object(&state);
 	}
 	return pnstrdup(function->val.string.val, function->val.string.len);
 }
@@ -283,10 +259,8 @@ note_error(tsk_task *task, const ErrorData *error, TimestampTz until)
 	{
 		if (until != 0 && GetCurrentTimestamp() >= until)
 			strlcpy(task->sqlstate, "HYT00", sizeof(task->sqlstate));
-		else if (was_cancelled(task))
-			task->cancelled = true;
 		else
-			task->not_counted = true;	/* meant for another */
+			task->cancelled = was_cancelled(task);	/* else meant for another, or raised by the function: tried again, by its class */
 	}
 	else if (stage == DELIVERING && mr_is_data_error(error->sqlerrcode))
 		task->undelivered = true;
@@ -313,12 +287,10 @@ do_task(tsk_lane *lane, tsk_task *task)
 	MemoryContext caller = CurrentMemoryContext;
 	TimestampTz begun = GetCurrentTimestamp();
 	int			limit_ms = time_limit(task);
-	volatile bool ended = false;
-	ErrorData  *error = NULL;
+	ErrorData  *volatile error = NULL;
 
 	PG_TRY();
 	{
-		ended = true;
 		if (run_task(lane, task, limit_ms))
 		{
 			mr_worker_count(MR_COUNT_ROWS, 1);
@@ -335,12 +307,11 @@ do_task(tsk_lane *lane, tsk_task *task)
 		AbortOutOfAnyTransaction();
 		QueryCancelPending = false; /* it has been obeyed */
 		pgstat_report_activity(STATE_IDLE, NULL);
-		ended = false;
 	}
 	PG_END_TRY();
 	MemoryContextSwitchTo(caller);
 	LockReleaseSession(USER_LOCKMETHOD);	/* advisory locks it left behind */
-	if (!ended)
+	if (error)
 	{
 		ereport(DEBUG1, (errmsg("task of kind \"%s\" failed: %s", task->kind, error->message)));
 		note_error(task, error, limit_ms > 0 ? TimestampTzPlusMilliseconds(begun, limit_ms) : 0);
@@ -351,28 +322,11 @@ do_task(tsk_lane *lane, tsk_task *task)
 
 /* ---- all of them */
 
-/* Bytes of this process in memory, without what is shared with others; 0: not known. */
-static int64
-resident(void)
-{
-	FILE	   *f = fopen("/proc/self/statm", "r");
-	long		size = 0,
-				pages = 0,
-				shared = 0;
-
-	if (f == NULL)
-		return 0;
-	if (fscanf(f, "%ld %ld %ld", &size, &pages, &shared) != 3)
-		pages = shared = 0;
-	fclose(f);
-	return (int64) (pages - shared) * sysconf(_SC_PAGESIZE);
-}
-
 /* Make room for a new process after so many tasks, or so much memory. */
 static void
 recycle(const tsk_lane *lane, int done)
 {
-	int64		bytes = resident();
+	int64		bytes = mr_resident_bytes();
 
 	mr_worker_gauge(MR_GAUGE_RESIDENT, bytes);
 	if (done < lane->max_tasks && bytes <= lane->memory)

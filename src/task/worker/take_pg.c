@@ -27,7 +27,7 @@
 #include "task/worker/worker.h"
 
 #define MOST_LOOKED_AT 1000		/* candidates in one transaction */
-#define LOCKED_AGAIN_MS 1000	/* a row that somebody has locked is looked at again then */
+#define LOCKED_AGAIN_MS 1000	/* a row that somebody has locked, or whose predecessor somebody is at, is looked at again then */
 #define RUNNING_AGAIN_MS 5000	/* and one that runs longer than its lease, holding the lock */
 
 Datum
@@ -83,7 +83,10 @@ tsk_relocate(tsk_task *task)
 	int			leaf = find_leaf(&task->id);
 
 	if (leaf < 0 || leaf == task->leaf)
+	{
+		SPI_processed = 0;		/* the row that was looked for here says nothing of the caller's */
 		return false;
+	}
 	task->leaf = leaf;
 	return true;
 }
@@ -114,7 +117,10 @@ int_of(HeapTuple row, int column)
 	return null ? 0 : DatumGetInt32(d);
 }
 
-/* What is read of a candidate: columns of row_query, from 1. */
+/*
+ * What is read of a candidate: columns of row_query, from 1.  C_BLOCKED: null if no older one of its order_key is in the queue; else
+ * whether somebody is at the last one before it, and may be ending it without seeing the candidate, which he then does not wake.
+ */
 enum
 {
 	C_LEASE = 1, C_DUE_AT, C_XID, C_QUEUE, C_CANCELLED, C_BLOCKED, C_DEADLINE, C_KIND, C_BASE, C_FUNCTION, C_PROMPT, C_PAYLOAD, C_TENANT,
@@ -123,8 +129,8 @@ enum
 };
 static const char row_query[] =
 "SELECT t.lease, t.due_at, t.xid, t.queue, EXISTS (SELECT FROM millrace.task_cancels c WHERE c.id = t.id), "
-"t.order_key IS NOT NULL AND EXISTS (SELECT FROM millrace.task_queue o WHERE o.order_key = t.order_key AND o.id < t.id "
-"AND o.queue IN (SELECT q.id FROM millrace.task_queues q WHERE q.owner = $2)), "
+"CASE WHEN t.order_key IS NOT NULL THEN (SELECT o.lease IS NOT NULL OR o.xmax <> '0' FROM millrace.task_queue o WHERE o.order_key = t.order_key "
+"AND o.id < t.id AND o.queue IN (SELECT q.id FROM millrace.task_queues q WHERE q.owner = $2) ORDER BY o.id DESC LIMIT 1) END, "
 "t.deadline, t.kind, t.base, k.function, k.prompt, t.payload, t.tenant, t.providers, t.hop::int, t.weight, t.order_key, t.tag, t.deliver, t.watch, "
 "t.timeout_ms, t.attempts::int, t.max_attempts::int, t.tries, t.created_at, t.started_at, t.pid "
 "FROM millrace.task_queue_@ t LEFT JOIN millrace.task_kinds k ON k.kind = t.kind WHERE t.leaf = @ AND t.id = $1";
@@ -187,11 +193,11 @@ make_task(MemoryContext parent, tsk_task_queue *queue, const tsk_found *found, H
 static int64
 new_lease(void)
 {
-	bool		null;
+	static SPIPlanPtr plan = NULL;
 
-	if (SPI_execute("SELECT nextval('millrace.task_lease_seq')", false, 1) != SPI_OK_SELECT || SPI_processed != 1)
-		elog(ERROR, "there is no lease");
-	return DatumGetInt64(tsk_column(SPI_tuptable->vals[0], 1, &null));
+	mr_prepare(&plan, "SELECT nextval('millrace.task_lease_seq')", 0, NULL);
+	SPI_execute_plan(plan, NULL, NULL, false, 1);
+	return tsk_number(SPI_tuptable->vals[0], 1);
 }
 
 /* Claim a row if it is as it was read: xid and lease (0: none).  begins: with an attempt.  False: it is not, or is locked. */
@@ -215,6 +221,7 @@ claim(tsk_task *task, uint64 xid, int64 seen_lease, bool begins)
 typedef enum verdict
 {
 	FORGET,
+	LATER,
 	BEGIN,						/* it may begin, if it is admitted */
 	LOST,						/* its worker is gone */
 	CANCEL,
@@ -227,7 +234,8 @@ judge(const tsk_task_queue *queue, const tsk_found *found, HeapTuple row, Timest
 	int64		lease = tsk_number(row, C_LEASE);
 	TimestampTz due_at = tsk_number(row, C_DUE_AT);
 	TimestampTz deadline = tsk_number(row, C_DEADLINE);
-	bool		null;
+	bool		null,
+				held;
 
 	if (int_of(row, C_QUEUE) != queue->id)
 		return FORGET;			/* it has moved on to its next provider */
@@ -239,7 +247,8 @@ judge(const tsk_task_queue *queue, const tsk_found *found, HeapTuple row, Timest
 		return FORGET;
 	if (deadline != 0 && deadline <= now)
 		return EXPIRE;
-	return DatumGetBool(tsk_column(row, C_BLOCKED, &null)) ? FORGET : BEGIN;
+	held = DatumGetBool(tsk_column(row, C_BLOCKED, &null));
+	return null ? BEGIN : held ? LATER : FORGET;
 }
 
 typedef struct taking
@@ -350,6 +359,8 @@ consider(taking *t, tsk_found *found)
 	what = judge(t->queue, found, table->vals[0], t->now);
 	if (what == FORGET)
 		tsk_seek_done(t->queue, found);
+	else if (what == LATER)
+		tsk_seek_later(t->queue, found, TimestampTzPlusMilliseconds(t->now, LOCKED_AGAIN_MS));
 	else
 	{
 		HeapTuple	row = table->vals[0];
