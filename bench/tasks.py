@@ -35,7 +35,13 @@ def cpu_of(pid):
 
 
 def workers(c):
-    return [int(r[0]) for r in c.psql("SELECT pid FROM pg_stat_activity WHERE backend_type LIKE 'millrace%'")]
+    """Seconds of CPU of each of Millrace's processes."""
+    return {int(r[0]): cpu_of(int(r[0])) for r in c.psql("SELECT pid FROM pg_stat_activity WHERE backend_type LIKE 'millrace%'")}
+
+
+def spent(before, after):
+    """Of those that are there after, what they have used since."""
+    return sum(cpu - before.get(pid, 0) for pid, cpu in after.items())
 
 
 def pgbench(c, script, clients, seconds, user):
@@ -82,36 +88,37 @@ def work_round(c, a, offset):
     c.psql(f"SET ROLE app; SELECT count(millrace.submit_task('sql', {TASK})) FROM generate_series(1, {a.tasks})", timeout=600)
     c.psql("SELECT millrace.resume_tasks('app')")
     c.wait_for(f'SELECT count(*) > {before} FROM millrace.task_done', 't', 60, 0.05)
-    pids = workers(c)
-    cpu, t, first = sum(map(cpu_of, pids)), time.time(), int(c.value('SELECT count(*) FROM millrace.task_done'))
+    cpu, t, first = workers(c), time.time(), int(c.value('SELECT count(*) FROM millrace.task_done'))
     c.wait_for("SELECT count(*) FROM millrace.task_queue", '0', 600, 0.25)
     n = before + a.tasks - first
-    return n / (time.time() - t), (sum(map(cpu_of, pids)) - cpu) / n * 1e6
+    return n / (time.time() - t), spent(cpu, workers(c)) / n * 1e6
+
+
+def shown(rounds):
+    return '%s tasks a second, %s us of CPU each' % (', '.join('%.0f' % x[0] for x in rounds), ', '.join('%.0f' % x[1] for x in rounds))
 
 
 def work(c, a):
     c.psql("""SELECT millrace.alter_task_pool('app', '{"workers_min": 1, "workers_max": 2, "max_tasks": 1000000}')""")
-    turn, offset = 5 * 60000, 0
-    free, held = [], []
-    for r in range(2):
-        offset += turn
-        free.append(work_round(c, a, offset))
+    offsets = iter(range(300000, 1 << 31, 300000))      # a leaf's turn a round
+    print('lane sql, 2 workers, rounds of %d, fsync on: %s' % (a.tasks, shown([work_round(c, a, next(offsets)) for r in range(2)])), flush=True)
+    c.psql('ALTER SYSTEM SET fsync = off; SELECT pg_reload_conf()')       # so that only we count
+    free = [work_round(c, a, next(offsets)) for r in range(3)]
     s = c.session()
     s.send('BEGIN ISOLATION LEVEL REPEATABLE READ; SELECT txid_current(), count(*) FROM pg_class')
     s.collect()
-    began = time.time()
+    began, held = time.time(), []
     while time.time() < began + a.hold or len(held) < 4:
-        offset += turn
-        held.append(work_round(c, a, offset))
+        held.append(work_round(c, a, next(offsets)))
     lasted = time.time() - began
+    size = c.value("SELECT pg_size_pretty(sum(pg_total_relation_size(relid))) FROM pg_partition_tree('millrace.task_queue')")
     s.send('COMMIT')
     s.collect()
-    print('lane sql, 2 workers, rounds of %d: %s tasks a second, %s us of CPU each; with a snapshot held for %.0f s: %s tasks a second, %s us'
-          % (a.tasks, ', '.join('%.0f' % x[0] for x in free), ', '.join('%.0f' % x[1] for x in free), lasted,
-             ', '.join('%.0f' % x[0] for x in held), ', '.join('%.0f' % x[1] for x in held)), flush=True)
-    print('held / free, by CPU: first %.2f, last %.2f; size of task_queue now: %s' %
-          (held[0][1] / statistics.mean(x[1] for x in free), held[-1][1] / statistics.mean(x[1] for x in free),
-           c.value("SELECT pg_size_pretty(sum(pg_total_relation_size(relid))) FROM pg_partition_tree('millrace.task_queue')")), flush=True)
+    again = [work_round(c, a, next(offsets)) for r in range(3)]
+    print('fsync off: %s\na snapshot held for %.0f s, %d tasks: %s\nafter it: %s' % (shown(free), lasted, a.tasks * len(held), shown(held), shown(again)), flush=True)
+    rate = [statistics.median(x[0] for x in rounds) for rounds in (held[len(held) // 2:], free + again)]
+    print('second half of those / without: %.2f of the rate (medians); size of task_queue in the end: %s' % (rate[0] / rate[1], size), flush=True)
+    c.psql('ALTER SYSTEM RESET fsync; SELECT pg_reload_conf()')
 
 
 def idle(c, a):
@@ -123,10 +130,9 @@ def idle(c, a):
 
 def idle_for(c, a, what):
     time.sleep(3)
-    pids = workers(c)
-    cpu = sum(map(cpu_of, pids))
+    cpu = workers(c)
     time.sleep(2 * a.seconds)
-    print('idle, %s: %.3f %% of a core, %d processes' % (what, (sum(map(cpu_of, pids)) - cpu) / (2 * a.seconds) * 100, len(pids)), flush=True)
+    print('idle, %s: %.3f %% of a core, %d processes' % (what, spent(cpu, workers(c)) / (2 * a.seconds) * 100, len(cpu)), flush=True)
 
 
 def main():

@@ -98,6 +98,8 @@ MUTANTS = [
      ['src/task/worker/call_main_pg.c', ('if (task->cancelled || task->lease == 0', 'if (task->lease == 0')], 'test_providers.py', 'endings'),
     ('tasks stay with a provider that is down',
      ['src/task/worker/call_claim_pg.c', ('	if (!candidate->more)\n', '	if (true)\n')], 'test_providers.py', 'chains'),
+    ('limits begin anew with the server',
+     ['src/task/worker/learn_pg.c', ('tsk_limits_restore(provider, past, n, hold);', 'tsk_limits_restore(provider, past, 0, hold);')], 'test_task_faults.py', None),
 ]
 
 

@@ -23,14 +23,14 @@ from lib import tap
 from lib.cluster import SqlError
 from lib.faults import eventually, library
 from lib.llmstub import Stub
-from lib.providers import prepare, server
+from lib.providers import ended, history, prepare, server, submit as one
 from lib.stream import clean_log, cluster, folder
 
 FULL = bool(os.environ.get('MILLRACE_FULL'))
 TASKS = int(os.environ.get('MILLRACE_TASKS', 20000 if FULL else 160))          # a multiple of 16
-KILLS = 50 if FULL else 8
-LIMIT = 6000 if FULL else 150               # requests a minute: more than one minute is needed
-CONCURRENCY = 128 if FULL else 24
+KILLS = 50 if FULL else 7
+LIMIT = 4500 if FULL else 150               # requests a minute: more than one minute is needed
+CONCURRENCY = 128 if FULL else 8
 SEED = int(os.environ.get('MILLRACE_SEED', time.time_ns() % 100000))
 
 SHARES = {'429': .2, '5xx': .05, 'hang': .02, 'reset': .01, 'json': .01, 'drip': .01, 'huge': .005}
@@ -42,7 +42,7 @@ class Faults:
     """What is done to workers and server; each returns when the server answers again."""
 
     def __init__(self, c, rng):
-        self.c, self.rng, self.done, self.missed = c, rng, collections.Counter(), []
+        self.c, self.rng, self.done, self.kills, self.missed = c, rng, collections.Counter(), 0, []
         self.points = c.data / 'failpoints'
         self.points.mkdir(exist_ok=True)
         shutil.chown(self.points, c.data.owner())
@@ -86,12 +86,30 @@ class Faults:
 
     def inject(self):
         kind = self.rng.choice([self.terminated, self.killed, self.restarted, self.stopped, self.failpoint, self.failpoint, self.failpoint])
+        missed, what = len(self.missed), 'nobody'
         with contextlib.suppress(ProcessLookupError):
             what = kind() or kind.__name__
-        self.done[kind.__name__] += 1
+            self.done[kind.__name__] += 1
+            self.kills += kind != self.stopped and len(self.missed) == missed
         time.sleep(.2)
         self.up()
         return what
+
+
+def late(c, stub):
+    """While it is at a task its worker loses it to another: what it got is dropped, and told nobody."""
+    stub.control(hold=True)
+    server(c, 'slow', stub.url, timeout_ms=60000)
+    id = one(c, 'llm', {'prompt': 'x'}, provider='slow', deliver='app.done')
+    c.wait_for(f"SELECT state FROM millrace.tasks WHERE id = '{id}'", 'running')
+    c.psql(f"UPDATE millrace.task_queue SET lease = nextval('millrace.task_lease_seq'), due_at = millrace.task_now() + interval '3 s' WHERE id = '{id}'")
+    stub.control(hold=False)
+    time.sleep(1)
+    tap.same(c.psql(f"SELECT state, attempts, (SELECT count(*) FROM app.ended), (SELECT count(*) FROM millrace.task_attempts) FROM millrace.tasks WHERE id = '{id}'"),
+             [('running', '1', '0', '0')], 'what comes late is dropped')
+    tap.same((ended(c, id)[0::5], [h[2] for h in history(c, id)], c.value('SELECT count(*) FROM app.ended')), (('succeeded', 2), ['lost', None], '1'),
+             'and called for again, and delivered once')
+    c.psql('TRUNCATE app.ended, millrace.task_attempts, millrace.task_done')
 
 
 def submit(c):
@@ -132,7 +150,7 @@ def judge(c, calls, n):
             "SELECT id, queue, class, started_at, finished_at, extract(epoch FROM retry_after) FROM millrace.task_attempts ORDER BY id, attempt"):
         attempts[id].append((queue, cls, moment(began), moment(finished), float(after or 0)))
     counted = {id: int(a) for id, a in c.psql('SELECT id, attempts FROM millrace.task_done')}
-    tap.same([(id, a, len(attempts[id])) for id, a in counted.items() if a != len(attempts[id])][:5], [], 'every attempt is in the history')
+    tap.same([(id, a, attempts[id], [(p, k['received'], k['status']) for p, k in log[id]]) for id, a in counted.items() if a != len(attempts[id])][:5], [], 'every attempt is in the history')
     tap.same([(id, len(log[id]), a) for id, a in counted.items() if len(log[id]) > a][:5], [], 'no task was called more often than it was attempted')
     tap.same(set(log) - set(counted), set(), 'nor anything else')
     allowed = {cls: int(r) + 1 for cls, r in c.psql('SELECT class, retries FROM millrace.retry_policies')}
@@ -167,7 +185,7 @@ def main():
     rng = random.Random(SEED)
     tap.note('seed %d' % SEED)
     settings = {**library(folder('task_faults')), 'max_connections': 40}
-    with cluster('task_faults', settings) as c, Stub(faults=SHARES, retry_after=1, seed=SEED) as one, Stub(faults={'404': 1}) as two:
+    with cluster('task_faults', settings) as c, Stub(faults=SHARES, retry_after=1, latency=0 if FULL else '0.1-0.6', seed=SEED) as one, Stub(faults={'404': 1}) as two, Stub() as three:
         prepare(c)
         # a rate that overload has lowered would hide whether the limit itself is kept
         c.psql('''UPDATE millrace.retry_policies SET slow_down = false; CREATE ROLE bob LOGIN IN ROLE millrace_user;
@@ -175,14 +193,15 @@ def main():
         server(c, 'shared', one.url, 'ollama', timeout_ms=1500, max_bytes=1000000, concurrency=CONCURRENCY, requests_per_minute=LIMIT)
         server(c, 'wrong', two.url, 'openai')
         c.psql('GRANT USAGE ON FOREIGN SERVER shared, wrong TO bob; CREATE USER MAPPING FOR bob SERVER shared; CREATE USER MAPPING FOR bob SERVER wrong')
+        late(c, three)
         faults = Faults(c, rng)
         begun = time.monotonic()
         submit(c)
-        for i in range(KILLS):
-            time.sleep(rng.uniform(1, 3 if not FULL else 6))
+        while faults.kills < KILLS:
+            time.sleep(rng.uniform(1, 3))
             tap.note('%5.1f s: %s, %s tasks left' % (time.monotonic() - begun, faults.inject(), c.value('SELECT count(*) FROM millrace.task_queue')))
         eventually('all tasks have ended', lambda: c.value('SELECT count(*) = 0 FROM millrace.task_queue') == 't', 3000 if FULL else 300, .5)
-        tap.note('%d tasks and %d faults took %.0f s: %s; not met: %s' % (TASKS, KILLS, time.monotonic() - begun, dict(faults.done), faults.missed))
+        tap.note('%d tasks and %d kills took %.0f s: %s; not met: %s' % (TASKS, faults.kills, time.monotonic() - begun, dict(faults.done), faults.missed))
         time.sleep(2)               # calls that hang are logged when they are left
         judge(c, {'shared': one.calls(), 'wrong': two.calls()}, TASKS)
         clean_log(c, killed=True)

@@ -178,7 +178,8 @@ BEGIN
 		PERFORM millrace.create_task_kind(@schema_literal@ || '.sentiment_analysis', 'llm', jsonb_build_object('prompt',
 			'Is the mood of this text positive or negative? Answer with one of these two words and nothing else.' || E'\n\n{{text}}'));
 	END IF;
-	IF NOT EXISTS (SELECT FROM millrace.caches c WHERE c.name = @schema_literal@) THEN
+	-- Somebody else's of that name is refused by create_cache(): who owns it could put answers into it.
+	IF NOT EXISTS (SELECT FROM millrace.caches c JOIN pg_roles r ON r.rolname = c.owner WHERE c.name = @schema_literal@ AND pg_has_role(r.oid, 'USAGE')) THEN
 		-- Without an encoder equal questions are found alone.
 		BEGIN
 			encoder := millrace.resolve_model(@schema@.option('encoder') #>> '{}', 'encoder');

@@ -27,6 +27,7 @@
 #include "miscadmin.h"
 #include "portability/instr_time.h"
 #include "task/cache.h"
+#include "task/jsonb_pg.h"
 #include "task/tasks.h"
 #include "utils/array.h"
 #include "utils/builtins.h"
@@ -461,14 +462,11 @@ one_in(double n)
 static double
 number_of(FunctionCallInfo fcinfo, int argno, Jsonb *answer, const char *name)
 {
-	JsonbValue	key = {.type = jbvString, .val.string = {.len = (int) strlen(name), .val = unconstify(char *, name)}};
 	JsonbValue *v;
 
 	if (!PG_ARGISNULL(argno))
 		return PG_GETARG_FLOAT8(argno);
-	if (!JB_ROOT_IS_OBJECT(answer))
-		return 0;
-	v = findJsonbValueFromContainer(&answer->root, JB_FOBJECT, &key);
+	v = tsk_member(answer, name);
 	return v == NULL || v->type != jbvNumeric ? 0 : DatumGetFloat8(DirectFunctionCall1(numeric_float8_no_overflow, NumericGetDatum(v->val.numeric)));
 }
 

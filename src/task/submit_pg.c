@@ -33,6 +33,7 @@
 #include "core/shared_pg.h"
 #include "core/spi_pg.h"
 #include "task/http.h"
+#include "task/jsonb_pg.h"
 #include "task/submit.h"
 #include "task/tasks.h"
 
@@ -85,19 +86,10 @@ owner_of_tasks(void)
 	return owner;
 }
 
-/* A value of the payload; NULL if it is not there, or null. */
-static JsonbValue *
-payload_value(Jsonb *payload, const char *name)
-{
-	JsonbValue *v = JB_ROOT_IS_OBJECT(payload) ? getKeyJsonValueFromContainer(&payload->root, name, (int) strlen(name), NULL) : NULL;
-
-	return v && v->type != jbvNull ? v : NULL;
-}
-
 static char *
 payload_string(Jsonb *payload, const char *base, const char *name)
 {
-	JsonbValue *v = payload_value(payload, name);
+	JsonbValue *v = tsk_member(payload, name);
 
 	if (v == NULL || v->type != jbvString || v->val.string.len == 0)
 		ereport(ERROR,
@@ -181,7 +173,7 @@ find_queue(const tsk_kind *k, Jsonb *payload, tsk_wish *wish, const pg_uuid_t *i
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 				 errmsg("option \"provider\" is missing: a task of base \"%s\" needs one", k->base),
 				 errhint("For example {\"provider\": \"ollama\"}, a server of wrapper millrace_http; several in an array are tried one after the other.")));
-	if (strcmp(k->base, "llm") == 0 ? k->prompt == 0 && !payload_value(payload, "prompt") && !payload_value(payload, "messages") : !payload_value(payload, "input"))
+	if (strcmp(k->base, "llm") == 0 ? k->prompt == 0 && !tsk_member(payload, "prompt") && !tsk_member(payload, "messages") : !tsk_member(payload, "input"))
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 				 errmsg("payload of a task of base \"%s\" must be an object with %s", k->base,
@@ -209,7 +201,7 @@ estimate_tokens(const tsk_kind *k, Jsonb *payload)
 		return weight;
 	if (strcmp(k->base, "llm") != 0)
 		return 0;
-	options = payload_value(payload, "options");
+	options = tsk_member(payload, "options");
 	most = options && options->type == jbvBinary ? getKeyJsonValueFromContainer(options->val.binary.data, "max_tokens", 10, NULL) : NULL;
 	if (most && most->type == jbvNumeric)
 	{

@@ -17,8 +17,10 @@
 #include "utils/memutils.h"
 #include "utils/numeric.h"
 
+#include "task/jsonb_pg.h"
+
 static void
-push_text(JsonbParseState **state, JsonbIteratorToken what, const char *text, size_t len)
+push_value(JsonbParseState **state, const char *text, size_t len)
 {
 	JsonbValue	v = {.type = jbvString,.val.string = {.len = (int) len,.val = unconstify(char *, text)}};
 
@@ -26,13 +28,7 @@ push_text(JsonbParseState **state, JsonbIteratorToken what, const char *text, si
 		ereport(ERROR,
 				(errcode(ERRCODE_PROGRAM_LIMIT_EXCEEDED),
 				 errmsg("an answer of %zu bytes is too large for jsonb", len)));
-	pushJsonbValue(state, what, &v);
-}
-
-static void
-push_key(JsonbParseState **state, const char *name)
-{
-	push_text(state, WJB_KEY, name, strlen(name));
+	pushJsonbValue(state, WJB_VALUE, &v);
 }
 
 /* Text in UTF-8. */
@@ -45,9 +41,9 @@ push_utf8(JsonbParseState **state, const char *name, const char *text, size_t le
 		ereport(ERROR,
 				(errcode(ERRCODE_PROGRAM_LIMIT_EXCEEDED),
 				 errmsg("an answer of %zu bytes is too large for jsonb", len)));
-	push_key(state, name);
+	tsk_push_key(state, name);
 	converted = pg_any_to_server(text, (int) len, PG_UTF8);
-	push_text(state, WJB_VALUE, converted, converted == text ? len : strlen(converted));
+	push_value(state, converted, converted == text ? len : strlen(converted));
 }
 
 static void
@@ -59,16 +55,6 @@ push_number(JsonbParseState **state, JsonbIteratorToken what, const char *digits
 	pushJsonbValue(state, what, &v);
 }
 
-static void
-push_whole(JsonbParseState **state, const char *name, int64 value)
-{
-	JsonbValue	v = {.type = jbvNumeric};
-
-	push_key(state, name);
-	v.val.numeric = int64_to_numeric(value);
-	pushJsonbValue(state, WJB_VALUE, &v);
-}
-
 /* Who answered, what it took. */
 static Jsonb *
 end_result(JsonbParseState **state, const tsk_errand *errand, const tsk_dialect_answer *answer)
@@ -78,28 +64,24 @@ end_result(JsonbParseState **state, const tsk_errand *errand, const tsk_dialect_
 	bool		embed = strcmp(task->base, "embed") == 0;
 	const char *model = embed && p->embedding_model ? p->embedding_model : p->model;
 
-	push_key(state, "provider");
-	push_text(state, WJB_VALUE, p->queue->name, strlen(p->queue->name));
+	tsk_push_text(state, "provider", p->queue->name);
 	if (answer->model[0])
 		push_utf8(state, "model", answer->model, strlen(answer->model));
 	else if (model)
-	{
-		push_key(state, "model");
-		push_text(state, WJB_VALUE, model, strlen(model));
-	}
+		tsk_push_text(state, "model", model);
 	if (answer->finish[0])
 		push_utf8(state, "finish", answer->finish, strlen(answer->finish));
 	if (task->tokens_in >= 0)
-		push_whole(state, "tokens_in", task->tokens_in);
+		tsk_push_number(state, "tokens_in", task->tokens_in);
 	if (task->tokens_out >= 0)
-		push_whole(state, "tokens_out", task->tokens_out);
+		tsk_push_number(state, "tokens_out", task->tokens_out);
 	if (task->cost >= 0)
 	{
-		push_key(state, "cost");
+		tsk_push_key(state, "cost");
 		push_number(state, WJB_VALUE, psprintf("%.9g", task->cost));
 	}
-	push_whole(state, "latency_ms", errand->transfer->duration_us / 1000);
-	return JsonbValueToJsonb(pushJsonbValue(state, WJB_END_OBJECT, NULL));
+	tsk_push_number(state, "latency_ms", errand->transfer->duration_us / 1000);
+	return tsk_end_object(state);
 }
 
 /* {"text", "provider", "model", "finish", "tokens_in", "tokens_out", "cost", "latency_ms"}, what is not known left out */
@@ -108,7 +90,7 @@ tsk_llm_result(const tsk_errand *errand, const tsk_dialect_answer *answer)
 {
 	JsonbParseState *state = NULL;
 
-	pushJsonbValue(&state, WJB_BEGIN_OBJECT, NULL);
+	tsk_begin_object(&state);
 	push_utf8(&state, "text", answer->text, answer->len);
 	return end_result(&state, errand, answer);
 }
@@ -121,8 +103,8 @@ tsk_embed_result(const tsk_errand *errand, const tsk_dialect_answer *answer)
 	const float *x = answer->vectors;	/* (n, dim) */
 	char		digits[FLOAT_SHORTEST_DECIMAL_LEN];
 
-	pushJsonbValue(&state, WJB_BEGIN_OBJECT, NULL);
-	push_key(&state, "embeddings");
+	tsk_begin_object(&state);
+	tsk_push_key(&state, "embeddings");
 	pushJsonbValue(&state, WJB_BEGIN_ARRAY, NULL);
 	for (int i = 0; i < answer->n; i++)
 	{
@@ -159,8 +141,8 @@ push_base64(JsonbParseState **state, const tsk_transfer *t)
 
 	if (n < 0)
 		elog(ERROR, "no room for base64");
-	push_key(state, "base64");
-	push_text(state, WJB_VALUE, to, (size_t) n);
+	tsk_push_key(state, "base64");
+	push_value(state, to, (size_t) n);
 }
 
 /* {"status", "content_type", "bytes", "latency_ms", "text" | "base64"} */
@@ -173,18 +155,15 @@ tsk_fetch_result(const tsk_errand *errand)
 
 	for (const char *c = t->content_type; *c; c++)
 		printable = printable && *c >= ' ' && *c < 0x7f;
-	pushJsonbValue(&state, WJB_BEGIN_OBJECT, NULL);
-	push_whole(&state, "status", t->status);
+	tsk_begin_object(&state);
+	tsk_push_number(&state, "status", t->status);
 	if (printable)
-	{
-		push_key(&state, "content_type");
-		push_text(&state, WJB_VALUE, t->content_type, strlen(t->content_type));
-	}
-	push_whole(&state, "bytes", (int64) t->len);
-	push_whole(&state, "latency_ms", t->duration_us / 1000);
+		tsk_push_text(&state, "content_type", t->content_type);
+	tsk_push_number(&state, "bytes", (int64) t->len);
+	tsk_push_number(&state, "latency_ms", t->duration_us / 1000);
 	if (is_text(t))
 		push_utf8(&state, "text", t->body ? t->body : "", t->len);
 	else
 		push_base64(&state, t);
-	return JsonbValueToJsonb(pushJsonbValue(&state, WJB_END_OBJECT, NULL));
+	return tsk_end_object(&state);
 }

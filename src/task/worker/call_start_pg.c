@@ -21,6 +21,7 @@
 #include "utils/memutils.h"
 
 #include "core/core_pg.h"
+#include "task/jsonb_pg.h"
 
 #define AGENT "User-Agent: millrace/" MILLRACE_VERSION " (PostgreSQL)"
 
@@ -154,7 +155,7 @@ check_path(const char *path)
 static char *
 payload_path(Jsonb *payload)
 {
-	JsonbValue *v = JB_ROOT_IS_OBJECT(payload) ? getKeyJsonValueFromContainer(&payload->root, "path", 4, NULL) : NULL;
+	JsonbValue *v = tsk_member(payload, "path");
 
 	if (v == NULL || v->type != jbvString)
 		ereport(ERROR,

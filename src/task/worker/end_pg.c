@@ -26,6 +26,7 @@
 #include "core/meter_pg.h"
 #include "core/process_pg.h"
 #include "core/shared_pg.h"
+#include "task/jsonb_pg.h"
 #include "task/worker/narrow.h"
 
 #define TELL_TIMEOUT_MS 60000	/* for the function of a batch */
@@ -41,9 +42,9 @@ tsk_policy_of(const tsk_lane *lane, int status, const char *sqlstate)
 /* ---- counters of tries, {"overload": 2} */
 
 static int
-tries_of(const Jsonb *tries, const char *class)
+tries_of(Jsonb *tries, const char *class)
 {
-	JsonbValue *v = getKeyJsonValueFromContainer(&unconstify(Jsonb *, tries)->root, class, (int) strlen(class), NULL);
+	JsonbValue *v = tsk_member(tries, class);
 
 	return v && v->type == jbvNumeric ? DatumGetInt32(DirectFunctionCall1(numeric_int4, NumericGetDatum(v->val.numeric))) : 0;
 }
@@ -53,23 +54,18 @@ no_tries(void)
 {
 	JsonbParseState *state = NULL;
 
-	pushJsonbValue(&state, WJB_BEGIN_OBJECT, NULL);
-	return JsonbValueToJsonb(pushJsonbValue(&state, WJB_END_OBJECT, NULL));
+	tsk_begin_object(&state);
+	return tsk_end_object(&state);
 }
 
 static Jsonb *
 with_tries(Jsonb *tries, const char *class, int n)
 {
 	JsonbParseState *state = NULL;
-	JsonbValue	key = {.type = jbvString,.val.string = {.val = unconstify(char *, class),.len = (int) strlen(class)}};
-	JsonbValue	value = {.type = jbvNumeric,.val.numeric = int64_to_numeric(n)};
-	Jsonb	   *one;
 
-	pushJsonbValue(&state, WJB_BEGIN_OBJECT, NULL);
-	pushJsonbValue(&state, WJB_KEY, &key);
-	pushJsonbValue(&state, WJB_VALUE, &value);
-	one = JsonbValueToJsonb(pushJsonbValue(&state, WJB_END_OBJECT, NULL));
-	return DatumGetJsonbP(DirectFunctionCall2(jsonb_concat, JsonbPGetDatum(tries), JsonbPGetDatum(one)));
+	tsk_begin_object(&state);
+	tsk_push_number(&state, class, n);
+	return DatumGetJsonbP(DirectFunctionCall2(jsonb_concat, JsonbPGetDatum(tries), JsonbPGetDatum(tsk_end_object(&state))));
 }
 
 /* ---- decisions */

@@ -21,7 +21,6 @@
 #include "utils/builtins.h"
 #include "utils/guc.h"
 #include "utils/lsyscache.h"
-#include "utils/numeric.h"
 #include "utils/regproc.h"
 #include "utils/timestamp.h"
 
@@ -29,6 +28,7 @@
 #include "core/failpoint.h"
 #include "core/server_pg.h"
 #include "core/shared_pg.h"
+#include "task/jsonb_pg.h"
 #include "task/worker/worker.h"
 
 static const char *const state_names[] = {"succeeded", "failed", "cancelled", "expired"};
@@ -164,40 +164,6 @@ wake_next(const tsk_lane *lane, const tsk_task *task)
 
 /* ---- telling */
 
-static void
-push_key(JsonbParseState **state, const char *key)
-{
-	JsonbValue	v = {.type = jbvString};
-
-	v.val.string.val = unconstify(char *, key);
-	v.val.string.len = (int) strlen(key);
-	pushJsonbValue(state, WJB_KEY, &v);
-}
-
-static void
-push_text(JsonbParseState **state, const char *key, const char *text)
-{
-	JsonbValue	v = {.type = text ? jbvString : jbvNull};
-
-	if (text)
-	{
-		v.val.string.val = unconstify(char *, text);
-		v.val.string.len = (int) strlen(text);
-	}
-	push_key(state, key);
-	pushJsonbValue(state, WJB_VALUE, &v);
-}
-
-static void
-push_number(JsonbParseState **state, const char *key, int n)
-{
-	JsonbValue	v = {.type = jbvNumeric};
-
-	v.val.numeric = int64_to_numeric(n);
-	push_key(state, key);
-	pushJsonbValue(state, WJB_VALUE, &v);
-}
-
 /* {"class", "sqlstate", "message", "status", "attempts", "tries"} */
 static Datum
 error_of(const tsk_ending *e)
@@ -205,19 +171,19 @@ error_of(const tsk_ending *e)
 	JsonbParseState *state = NULL;
 	JsonbValue	tries;
 
-	pushJsonbValue(&state, WJB_BEGIN_OBJECT, NULL);
-	push_text(&state, "class", e->class);
-	push_text(&state, "sqlstate", e->task->sqlstate);
-	push_text(&state, "message", e->task->error);
+	tsk_begin_object(&state);
+	tsk_push_text(&state, "class", e->class);
+	tsk_push_text(&state, "sqlstate", e->task->sqlstate);
+	tsk_push_text(&state, "message", e->task->error);
 	if (e->task->status)
-		push_number(&state, "status", e->task->status);
+		tsk_push_number(&state, "status", e->task->status);
 	else
-		push_text(&state, "status", NULL);
-	push_number(&state, "attempts", e->task->attempts);
+		tsk_push_text(&state, "status", NULL);
+	tsk_push_number(&state, "attempts", e->task->attempts);
 	JsonbToJsonbValue(e->tries, &tries);
-	push_key(&state, "tries");
+	tsk_push_key(&state, "tries");
 	pushJsonbValue(&state, WJB_VALUE, &tries);
-	return JsonbPGetDatum(JsonbValueToJsonb(pushJsonbValue(&state, WJB_END_OBJECT, NULL)));
+	return JsonbPGetDatum(tsk_end_object(&state));
 }
 
 /* An array of n elements; those that are 0 are null. */

@@ -39,7 +39,7 @@ extern void tsk_seek_first(tsk_task_queue *queue, tsk_found *found);
 extern uint64 tsk_lane_position(const tsk_lane *lane);
 
 /* take_pg.c; as above */
-extern bool tsk_relocate(tsk_task *task);	/* its row has been moved to another leaf: false: it is where it was, or gone */
+extern bool tsk_relocate(tsk_task *task);	/* its row has been moved to another leaf; false: it is where it was, or gone, and SPI_processed is 0 */
 extern SPIPlanPtr tsk_leaf_plan(SPIPlanPtr *plans, int leaf, const char *sql, int n, const Oid *types);	/* every @ in sql is the leaf's number */
 extern Datum tsk_column(HeapTuple row, int column, bool *null);
 extern int64 tsk_number(HeapTuple row, int column); /* 0: null */

@@ -49,6 +49,7 @@
 #include "core/process_pg.h"
 #include "core/server_pg.h"
 #include "core/shared_pg.h"
+#include "task/jsonb_pg.h"
 #include "task/worker/worker.h"
 
 #define IDLE_MS 60000			/* with nothing to do, before the process ends */
@@ -67,29 +68,6 @@ static enum
 
 /* ---- what a task calls */
 
-static JsonbValue *
-member(Jsonb *object, const char *name)
-{
-	JsonbValue *v = JB_ROOT_IS_OBJECT(object) ? getKeyJsonValueFromContainer(&object->root, name, (int) strlen(name), NULL) : NULL;
-
-	return v && v->type != jbvNull ? v : NULL;
-}
-
-static void
-push_member(JsonbParseState **state, const char *name, const char *text)
-{
-	JsonbValue	key = {.type = jbvString,.val.string = {.val = unconstify(char *, name),.len = (int) strlen(name)}};
-	JsonbValue	value = {.type = text ? jbvString : jbvNull};
-
-	if (text)
-	{
-		value.val.string.val = unconstify(char *, text);
-		value.val.string.len = (int) strlen(text);
-	}
-	pushJsonbValue(state, WJB_KEY, &key);
-	pushJsonbValue(state, WJB_VALUE, &value);
-}
-
 /* Of a provider that is a function here: its name; *argument: the payload, and whose question it is. */
 static const char *
 provider_function(const tsk_task *task, Jsonb **argument)
@@ -103,10 +81,10 @@ provider_function(const tsk_task *task, Jsonb **argument)
 		ereport(ERROR,
 				(errcode(ERRCODE_FDW_OPTION_NAME_NOT_FOUND),
 				 errmsg("server \"%s\" has no option \"function\"", task->queue->name)));
-	pushJsonbValue(&state, WJB_BEGIN_OBJECT, NULL);
-	push_member(&state, "tenant", task->tenant);
-	push_member(&state, "tag", task->tag);
-	whose = JsonbValueToJsonb(pushJsonbValue(&state, WJB_END_OBJECT, NULL));
+	tsk_begin_object(&state);
+	tsk_push_text(&state, "tenant", task->tenant);
+	tsk_push_text(&state, "tag", task->tag);
+	whose = tsk_end_object(&state);
 	*argument = DatumGetJsonbP(DirectFunctionCall2(jsonb_concat, JsonbPGetDatum(task->payload), JsonbPGetDatum(whose)));
 	return function;
 }
@@ -115,8 +93,8 @@ provider_function(const tsk_task *task, Jsonb **argument)
 static const char *
 payload_function(const tsk_task *task, Jsonb **argument)
 {
-	JsonbValue *function = member(task->payload, "function");
-	JsonbValue *args = member(task->payload, "args");
+	JsonbValue *function = tsk_member(task->payload, "function");
+	JsonbValue *args = tsk_member(task->payload, "args");
 
 	if (function == NULL || function->type != jbvString)
 		ereport(ERROR,
@@ -129,8 +107,8 @@ payload_function(const tsk_task *task, Jsonb **argument)
 	{
 		JsonbParseState *state = NULL;
 
-		pushJsonbValue(&state, WJB_BEGIN_OBJECT, NULL);
-		*argument = JsonbValueToJsonb(pushJsonbValue(&state, WJB_END_OBJECT, NULL));
+		tsk_begin_object(&state);
+		*argument = tsk_end_object(&state);
 	}
 	return pnstrdup(function->val.string.val, function->val.string.len);
 }
@@ -309,12 +287,10 @@ do_task(tsk_lane *lane, tsk_task *task)
 	MemoryContext caller = CurrentMemoryContext;
 	TimestampTz begun = GetCurrentTimestamp();
 	int			limit_ms = time_limit(task);
-	volatile bool ended = false;
-	ErrorData  *error = NULL;
+	ErrorData  *volatile error = NULL;
 
 	PG_TRY();
 	{
-		ended = true;
 		if (run_task(lane, task, limit_ms))
 		{
 			mr_worker_count(MR_COUNT_ROWS, 1);
@@ -331,12 +307,11 @@ do_task(tsk_lane *lane, tsk_task *task)
 		AbortOutOfAnyTransaction();
 		QueryCancelPending = false; /* it has been obeyed */
 		pgstat_report_activity(STATE_IDLE, NULL);
-		ended = false;
 	}
 	PG_END_TRY();
 	MemoryContextSwitchTo(caller);
 	LockReleaseSession(USER_LOCKMETHOD);	/* advisory locks it left behind */
-	if (!ended)
+	if (error)
 	{
 		ereport(DEBUG1, (errmsg("task of kind \"%s\" failed: %s", task->kind, error->message)));
 		note_error(task, error, limit_ms > 0 ? TimestampTzPlusMilliseconds(begun, limit_ms) : 0);

@@ -83,7 +83,10 @@ tsk_relocate(tsk_task *task)
 	int			leaf = find_leaf(&task->id);
 
 	if (leaf < 0 || leaf == task->leaf)
+	{
+		SPI_processed = 0;		/* the row that was looked for here says nothing of the caller's */
 		return false;
+	}
 	task->leaf = leaf;
 	return true;
 }
@@ -190,11 +193,11 @@ make_task(MemoryContext parent, tsk_task_queue *queue, const tsk_found *found, H
 static int64
 new_lease(void)
 {
-	bool		null;
+	static SPIPlanPtr plan = NULL;
 
-	if (SPI_execute("SELECT nextval('millrace.task_lease_seq')", false, 1) != SPI_OK_SELECT || SPI_processed != 1)
-		elog(ERROR, "there is no lease");
-	return DatumGetInt64(tsk_column(SPI_tuptable->vals[0], 1, &null));
+	mr_prepare(&plan, "SELECT nextval('millrace.task_lease_seq')", 0, NULL);
+	SPI_execute_plan(plan, NULL, NULL, false, 1);
+	return tsk_number(SPI_tuptable->vals[0], 1);
 }
 
 /* Claim a row if it is as it was read: xid and lease (0: none).  begins: with an attempt.  False: it is not, or is locked. */
