@@ -53,6 +53,8 @@
 #include "task/worker/worker.h"
 
 #define IDLE_MS 60000			/* with nothing to do, before the process ends */
+#define CALM_MS 3000			/* with nothing to do, before it looks less often */
+#define CALM_LOOK_MS 5000		/* so often: who puts a task there rings, or remembers when it is due */
 #define SURPLUS_IDLE_MS 10000	/* the same of those beyond workers_min */
 #define TROUBLE_MAX_MS 10000	/* longest pause before a failed task is put back again */
 
@@ -373,12 +375,12 @@ do_one(tsk_lane *lane, tsk_task_queue **queues, int n)
 	return false;
 }
 
-/* Sleep until somebody rings, or a task that is known of is due. */
+/* Sleep until somebody rings, a task that is known of is due, or it is time to look. */
 static void
-wait_for_more(tsk_task_queue **queues, int n)
+wait_for_more(tsk_task_queue **queues, int n, int look_ms)
 {
 	TimestampTz now = tsk_now();
-	TimestampTz until = now + TSK_LOOK_MS * INT64CONST(1000);
+	TimestampTz until = now + look_ms * INT64CONST(1000);
 
 	for (int i = 0; i < n; i++)
 		until = Min(until, tsk_tasks_due(queues[i]));
@@ -415,7 +417,7 @@ turn(tsk_lane *lane)
 	if (now - busy > (surplus ? SURPLUS_IDLE_MS : IDLE_MS) * INT64CONST(1000) && (surplus || tsk_lane_idle(lane)))
 		proc_exit(0);
 	pgstat_report_stat(false);
-	wait_for_more(queues, n);
+	wait_for_more(queues, n, now - busy > CALM_MS * INT64CONST(1000) ? CALM_LOOK_MS : TSK_LOOK_MS);
 }
 
 void
