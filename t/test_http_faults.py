@@ -2,13 +2,12 @@
 refuses meanwhile.  Each request has one result, none too many attempts, and the numbers are those of the results."""
 # timeout: 900
 import os
-import shutil
 import sys
 import time
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 from lib import tap
-from lib.faults import eventually, library
+from lib.faults import arm, eventually, fired, library
 from lib.httpqueue import prepare, server, settled
 from lib.httpstub import Stub
 from lib.stream import clean_log, cluster, folder
@@ -16,22 +15,6 @@ from lib.stream import clean_log, cluster, folder
 POINTS = ['claimed', 'started', 'finished', 'taken_off', 'told', 'commit', 'committed']
 ACTIONS = ['error', 'kill', 'stop']
 REQUESTS = int(os.environ.get('MILLRACE_REQUESTS', '60'))      # a fault
-
-
-def arm(c, name, action):
-    place = c.data / 'failpoints'
-    place.mkdir(exist_ok=True)
-    new = place / 'new'
-    new.write_text(action + '\n')
-    for p in (place, new):
-        shutil.chown(p, c.data.owner())
-    new.rename(place / name)
-
-
-def fired(c, name):
-    """Process that met it, or None."""
-    found = list((c.data / 'failpoints').glob(name + '.*'))
-    return int(found[0].suffix[1:]) if found else None
 
 
 def main():
@@ -56,7 +39,6 @@ def main():
                 if action == 'stop':
                     time.sleep(0.5)
                     c.kill(pid, 18)
-                (c.data / 'failpoints' / f'{name}.{pid}').unlink()
                 hit += 1
                 eventually('the server is back', lambda: c.value('SELECT 1'))
         settled(c, 's', 120)

@@ -13,7 +13,6 @@ import contextlib
 import datetime
 import os
 import random
-import shutil
 import signal
 import sys
 import time
@@ -21,7 +20,7 @@ import time
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 from lib import tap
 from lib.cluster import SqlError
-from lib.faults import eventually, library
+from lib.faults import arm, eventually, library, points
 from lib.llmstub import Stub
 from lib.providers import ended, history, prepare, server, submit as one
 from lib.stream import clean_log, cluster, folder
@@ -43,9 +42,6 @@ class Faults:
 
     def __init__(self, c, rng):
         self.c, self.rng, self.done, self.kills, self.missed = c, rng, collections.Counter(), 0, []
-        self.points = c.data / 'failpoints'
-        self.points.mkdir(exist_ok=True)
-        shutil.chown(self.points, c.data.owner())
 
     def up(self):
         eventually('the server is up', lambda: self.c.value('SELECT 1') == '1')
@@ -72,15 +68,13 @@ class Faults:
     def failpoint(self):
         """The worker fails, or dies, where it is least convenient."""
         name, action = self.rng.choice(POINTS), self.rng.choice(['error', 'kill', 'kill'])
-        new = self.points / 'new'
-        new.write_text(action + '\n')
-        shutil.chown(new, self.c.data.owner())
-        new.rename(self.points / name)
+        arm(self.c, name, action)
+        armed = points(self.c) / name
         end = time.monotonic() + 10
-        while (self.points / name).exists() and time.monotonic() < end:
+        while armed.exists() and time.monotonic() < end:
             time.sleep(.05)
         with contextlib.suppress(FileNotFoundError):
-            (self.points / name).unlink()
+            armed.unlink()
             self.missed.append(name)
         return name + ' ' + action
 

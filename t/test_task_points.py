@@ -2,35 +2,18 @@
 lease.  Each task has one end, and what it did is there once; what came late is counted."""
 # timeout: 900
 import os
-import shutil
 import sys
 import time
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 from lib import tap
-from lib.faults import eventually, library
+from lib.faults import arm, eventually, fired, library
 from lib.stream import clean_log, cluster, folder
 from lib.tasks import ended, kill, once, prepare, state, submit, wait_state
 
 POINTS = ['claim', 'claimed', 'locked', 'run', 'moved', 'told', 'commit', 'committed']
 TASKS = 40                      # a fault
 LEASE_S = 5
-
-
-def arm(c, name, action):
-    place = c.data / 'failpoints'
-    place.mkdir(exist_ok=True)
-    new = place / 'new'
-    new.write_text(action + '\n')
-    for p in (place, new):
-        shutil.chown(p, c.data.owner())
-    new.rename(place / name)
-
-
-def fired(c, name):
-    """Process that met it, or None."""
-    found = list((c.data / 'failpoints').glob(name + '.*'))
-    return int(found[0].suffix[1:]) if found else None
 
 
 def main():
@@ -56,7 +39,6 @@ def main():
                     long = point in ('claimed', 'locked', 'moved')
                     time.sleep(LEASE_S + 3 if long else 0.5)
                     kill(c, pid, 18)
-                (c.data / 'failpoints' / f'{name}.{pid}').unlink()
         ended(c, timeout=120)
         # One that was claimed, and is back in the queue by the time its worker goes on: that one does not run it.
         c.psql("UPDATE millrace.retry_policies SET base_s = 4 WHERE class = 'lost'")

@@ -235,7 +235,7 @@ read_option(const option *o, const JsonbValue *v, TimestampTz now, tsk_wish *wis
 static void
 forget_option(const option *o, tsk_wish *wish)
 {
-	static const tsk_wish none = {.priority = 5, .max_attempts = 11};
+	const tsk_wish none = TSK_NO_WISH;
 	size_t		width = o->type == NUMBER ? sizeof(int) : o->type == TEXT ? sizeof(char *) : sizeof(TimestampTz);
 
 	if (o->type == PROVIDERS)

@@ -3,7 +3,7 @@
 CREATE VIEW millrace.stat_providers AS
 	WITH recent AS (
 		SELECT a.queue, a.tenant, a.class, a.tokens_in, a.tokens_out, a.cost, 1000 * EXTRACT(epoch FROM a.finished_at - a.started_at) AS ms
-		  FROM millrace.task_attempts a WHERE a.finished_at > pg_catalog.now() - interval '1 hour'),
+		  FROM millrace.task_attempts a WHERE a.finished_at > millrace.task_now() - interval '1 hour'),
 	sums AS (
 		SELECT r.queue, CASE WHEN GROUPING(r.tenant) = 0 THEN r.tenant END AS tenant, pg_catalog.count(*) AS attempts,
 			   pg_catalog.count(*) FILTER (WHERE r.class IS NULL) AS succeeded, pg_catalog.sum(r.tokens_in) AS tokens_in,

@@ -80,6 +80,32 @@ def eventually(what, condition, timeout=120, every=0.05):
         time.sleep(every)
 
 
+def points(c):
+    """Folder of the armed failpoints."""
+    folder = c.data / 'failpoints'
+    folder.mkdir(exist_ok=True)
+    shutil.chown(folder, c.data.owner())
+    return folder
+
+
+def arm(c, point, action):
+    """'room.place' shall do this, once: 'error', 'sleep MS', 'kill' or 'stop'."""
+    new = points(c) / 'new'
+    new.write_text(action + '\n')
+    shutil.chown(new, c.data.owner())
+    new.rename(points(c) / point)
+
+
+def fired(c, point):
+    """Process that met it, or None; once."""
+    found = list(points(c).glob(point + '.*'))
+    if not found:
+        return None
+    pid = int(found[0].suffix[1:])
+    found[0].unlink()
+    return pid
+
+
 class World:
     """What faults are done to.  kind: 'source' (one named `source`) or 'outbox' (of server k)."""
 
@@ -87,9 +113,6 @@ class World:
         self.c, self.kafka, self.proxy, self.kind, self.source, self.disk = c, kafka, proxy, kind, source, disk
         self.killed = set()
         self.missed = []            # failpoints that nobody reached, frames that did not come
-        self.points = c.data / 'failpoints'
-        self.points.mkdir(exist_ok=True)
-        shutil.chown(self.points, c.data.owner())
 
     # -- looking -------------------------------------------------------------
     def up(self):
@@ -320,20 +343,10 @@ class World:
 
     # -- failpoints ----------------------------------------------------------
     def arm(self, point, action):
-        """'room.place' shall do this, once: 'error', 'sleep MS', 'kill' or 'stop'."""
-        new = self.points / 'new'
-        new.write_text(action + '\n')
-        shutil.chown(new, self.c.data.owner())
-        new.rename(self.points / point)
+        arm(self.c, point, action)
 
     def fired(self, point):
-        """Process that met it, or None."""
-        found = list(self.points.glob(point + '.*'))
-        if not found:
-            return None
-        pid = int(found[0].suffix[1:])
-        found[0].unlink()
-        return pid
+        return fired(self.c, point)
 
     def failpoint(self, rng):
         point = rng.choice(SOURCE_POINTS if self.kind == 'source' else OUTBOX_POINTS)
@@ -358,7 +371,7 @@ class World:
         except AssertionError:
             self.missed.append(name)
             with contextlib.suppress(FileNotFoundError):
-                (self.points / name).unlink()
+                (points(self.c) / name).unlink()
             return False
         if action == 'kill':
             self.killed.add(pid)

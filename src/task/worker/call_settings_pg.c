@@ -24,8 +24,8 @@
 #include "utils/resowner.h"
 #include "utils/syscache.h"
 
-#include "core/address.h"
 #include "task/http.h"
+#include "task/worker/options_pg.h"
 #include "task/worker/secret_pg.h"
 
 #define ANSWER_BYTES (8 << 20)	/* of a model's answer, where max_bytes is not given */
@@ -62,54 +62,19 @@ tsk_providers_stale(void)
 	return was;
 }
 
-/* Value of an option, what stands for it where it is not given, or NULL. */
-static const char *
-text_option(List *from, const char *name)
-{
-	const char *value = mr_option_value(from, name);
-
-	for (int i = 0; value == NULL && i < TSK_N_OPTIONS; i++)
-		if (strcmp(tsk_options[i].name, name) == 0)
-			value = tsk_options[i].fallback;
-	return value;
-}
-
-/* 0: it is not given, and nothing stands for it. */
-static int64
-whole_option(List *from, const char *name)
-{
-	const char *value = text_option(from, name);
-
-	return value ? pg_strtoint64(value) : 0;
-}
-
 static double
 real_option(List *from, const char *name)
 {
-	const char *value = text_option(from, name);
+	const char *value = tsk_option(from, name);
 
 	return value ? strtod(value, NULL) : 0;
-}
-
-static bool
-is_true(List *from, const char *name)
-{
-	return strcmp(text_option(from, name), "true") == 0;
-}
-
-static char *
-keep(const char *text)
-{
-	return text ? pstrdup(text) : NULL;
 }
 
 static void
 forget(tsk_provider *p)
 {
 	tsk_wipe(p->api_key);
-	tsk_wipe(p->store.secret_key);
-	tsk_wipe(p->store.session_token);
-	memset(&p->store, 0, sizeof(p->store));
+	tsk_wipe_store(&p->store);
 	memset(&p->net, 0, sizeof(p->net));
 	memset(&p->limits, 0, sizeof(p->limits));
 	p->api_key = p->model = p->embedding_model = p->error = NULL;
@@ -145,8 +110,7 @@ read_server(tsk_provider *p)
 	ForeignServer *server = mr_use_server(p->queue->name, "millrace_http");
 	List	   *options = server->options;
 	List	   *mapping = mr_mapping_options(server);
-	const char *api = text_option(options, "api");
-	bool		given = mr_option_value(options, "low_speed_bytes") != NULL;
+	const char *api = tsk_option(options, "api");
 	bool		private = mr_private_allowed(server);
 	char	   *api_key = tsk_secret(mapping, "api_key");
 	char	   *secret_key = tsk_secret(mapping, "secret_key");
@@ -169,41 +133,31 @@ read_server(tsk_provider *p)
 				 errmsg("server \"%s\" is not called over HTTP: its api is %s", p->queue->name, api ? api : "not given")));
 	p->stores = strcmp(api, "s3") == 0;
 	p->api = strcmp(api, "openai") == 0 ? TSK_API_OPENAI : TSK_API_OLLAMA;
-	p->store.url = keep(text_option(options, "url"));
-	p->store.region = keep(text_option(options, "region"));
-	p->store.virtual_hosts = strcmp(text_option(options, "addressing"), "virtual") == 0;
-	p->store.access_key = keep(text_option(mapping, "access_key"));
-	p->store.secret_key = keep(secret_key);
-	p->store.session_token = keep(text_option(mapping, "session_token"));
-	p->api_key = keep(api_key);
+	tsk_read_store(options, mapping, tsk_keep(secret_key), &p->store);
+	p->api_key = tsk_keep(api_key);
 	tsk_wipe(api_key);
 	tsk_wipe(secret_key);
-	p->model = keep(text_option(options, "model"));
-	p->embedding_model = keep(text_option(options, "embedding_model"));
-	p->stream = is_true(options, "stream");
+	p->model = tsk_keep(tsk_option(options, "model"));
+	p->embedding_model = tsk_keep(tsk_option(options, "embedding_model"));
+	p->stream = strcmp(tsk_option(options, "stream"), "true") == 0;
 
-	p->limits.concurrency = (int) whole_option(options, "concurrency");
-	p->limits.requests_per_minute = whole_option(options, "requests_per_minute");
-	p->limits.tokens_per_minute = whole_option(options, "tokens_per_minute");
+	p->limits.concurrency = (int) tsk_whole_option(options, "concurrency");
+	p->limits.requests_per_minute = tsk_whole_option(options, "requests_per_minute");
+	p->limits.tokens_per_minute = tsk_whole_option(options, "tokens_per_minute");
 	p->limits.cost_per_minute = real_option(options, "cost_per_minute");
 	p->limits.cost_per_1k = real_option(options, "cost_per_1k");
-	p->limits.tenant_requests_per_minute = whole_option(options, "tenant_requests_per_minute");
-	p->limits.tenant_tokens_per_minute = whole_option(options, "tenant_tokens_per_minute");
+	p->limits.tenant_requests_per_minute = tsk_whole_option(options, "tenant_requests_per_minute");
+	p->limits.tenant_tokens_per_minute = tsk_whole_option(options, "tenant_tokens_per_minute");
 	p->limits.tenant_cost_per_minute = real_option(options, "tenant_cost_per_minute");
 
 	p->net.connections = p->limits.concurrency;
-	p->net.connect_timeout_ms = (int) whole_option(options, "connect_timeout_ms");
-	p->net.timeout_ms = (int) whole_option(options, "timeout_ms");
-	/* A model thinks before it says its first word. */
-	p->net.low_speed_bytes = p->stores || given ? whole_option(options, "low_speed_bytes") : 0;
-	p->net.low_speed_ms = (int) whole_option(options, "low_speed_ms");
-	p->net.max_bytes = p->stores || mr_option_value(options, "max_bytes") ? whole_option(options, "max_bytes") : ANSWER_BYTES;
 	p->net.budget = BODY_BUDGET;
-	p->net.ca_pem = keep(text_option(options, "ssl_ca_pem"));
-	p->net.ca_location = keep(text_option(options, "ssl_ca_location"));
-	p->net.verify = is_true(options, "ssl_verify");
-	if (!private)
-		p->net.refuses = mr_private_address;
+	tsk_read_net(server, &p->net);
+	/* A model thinks before it says its first word, and says less than objects have. */
+	if (!p->stores && mr_option_value(options, "low_speed_bytes") == NULL)
+		p->net.low_speed_bytes = 0;
+	if (!p->stores && mr_option_value(options, "max_bytes") == NULL)
+		p->net.max_bytes = ANSWER_BYTES;
 	p->version = version;
 	p->server = server->serverid;
 	MemoryContextSwitchTo(old);

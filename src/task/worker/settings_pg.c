@@ -9,13 +9,12 @@
 
 #include "task/worker/worker.h"
 
-#include "utils/builtins.h"
 #include "utils/inval.h"
 #include "utils/memutils.h"
 #include "utils/syscache.h"
 
-#include "core/address.h"
 #include "task/http.h"
+#include "task/worker/options_pg.h"
 #include "task/worker/secret_pg.h"
 
 #define BODY_BUDGET (256 << 20) /* bytes of answers kept at once; one larger than what is left waits in the network */
@@ -32,36 +31,6 @@ bool
 tsk_settings_stale(void)
 {
 	return stale;
-}
-
-/* Value of an option, what stands for it where it is not given, or NULL. */
-static const char *
-text_option(List *from, const char *name)
-{
-	const char *value = mr_option_value(from, name);
-
-	for (int i = 0; value == NULL && i < TSK_N_OPTIONS; i++)
-		if (strcmp(tsk_options[i].name, name) == 0)
-			value = tsk_options[i].fallback;
-	return value;
-}
-
-static int64
-number_option(List *from, const char *name)
-{
-	return pg_strtoint64(text_option(from, name));
-}
-
-static bool
-is_true(List *from, const char *name)
-{
-	return strcmp(text_option(from, name), "true") == 0;
-}
-
-static char *
-keep(const char *text)
-{
-	return text ? pstrdup(text) : NULL;
 }
 
 void
@@ -82,33 +51,17 @@ tsk_load_settings(const char *name, tsk_settings *s)
 	server = mr_use_server(name, "millrace_http");
 	mapping = mr_mapping_options(server);
 
-	tsk_wipe(s->store.secret_key);
-	tsk_wipe(s->store.session_token);
-	memset(&s->store, 0, sizeof(s->store));
+	tsk_wipe_store(&s->store);
 	MemoryContextReset(s->cxt);
 	old = MemoryContextSwitchTo(s->cxt);
-	s->store.url = keep(text_option(server->options, "url"));
-	s->store.region = keep(text_option(server->options, "region"));
-	s->store.virtual_hosts = strcmp(text_option(server->options, "addressing"), "virtual") == 0;
-	s->store.access_key = keep(text_option(mapping, "access_key"));
-	s->store.secret_key = tsk_secret(mapping, "secret_key");
-	s->store.session_token = keep(text_option(mapping, "session_token"));
-	s->concurrency = (int) number_option(server->options, "concurrency");
-	s->max_attempts = (int) number_option(server->options, "max_attempts");
-	s->backoff_ms = (int) number_option(server->options, "backoff_ms");
-	s->batch_timeout_ms = (int) number_option(server->options, "batch_timeout_ms");
+	tsk_read_store(server->options, mapping, tsk_secret(mapping, "secret_key"), &s->store);
+	s->concurrency = (int) tsk_whole_option(server->options, "concurrency");
+	s->max_attempts = (int) tsk_whole_option(server->options, "max_attempts");
+	s->backoff_ms = (int) tsk_whole_option(server->options, "backoff_ms");
+	s->batch_timeout_ms = (int) tsk_whole_option(server->options, "batch_timeout_ms");
 	memset(&s->net, 0, sizeof(s->net));
 	s->net.connections = s->concurrency;
-	s->net.connect_timeout_ms = (int) number_option(server->options, "connect_timeout_ms");
-	s->net.timeout_ms = (int) number_option(server->options, "timeout_ms");
-	s->net.low_speed_bytes = number_option(server->options, "low_speed_bytes");
-	s->net.low_speed_ms = (int) number_option(server->options, "low_speed_ms");
-	s->net.max_bytes = number_option(server->options, "max_bytes");
 	s->net.budget = BODY_BUDGET;
-	s->net.ca_pem = keep(text_option(server->options, "ssl_ca_pem"));
-	s->net.ca_location = keep(text_option(server->options, "ssl_ca_location"));
-	s->net.verify = is_true(server->options, "ssl_verify");
-	if (!mr_private_allowed(server))
-		s->net.refuses = mr_private_address;
+	tsk_read_net(server, &s->net);
 	MemoryContextSwitchTo(old);
 }

@@ -6,6 +6,7 @@
  *	queue_pg.c		rows of http_queues and http_progress: taking over, counters, reports
  *	claim_pg.c		which requests are next, and taking them
  *	settings_pg.c	the foreign server
+ *	options_pg.c	its options, as lane call has them, too (options_pg.h)
  *	settle_pg.c		results: delivered, tried again, put aside
  *	deliver_pg.c	a batch of them, in one transaction
  *	outcome.c		what an answer means
