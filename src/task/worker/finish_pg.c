@@ -67,14 +67,11 @@ put_back(const tsk_lane *lane, const tsk_ending *e)
 	char		nulls[] = {' ', ' ', e->due_at ? ' ' : 'n', ' ', ' ', e->class ? ' ' : 'n', e->class ? ' ' : 'n', e->class && task->error ? ' ' : 'n', ' ', ' '};
 
 	args[9] = Int32GetDatum(e->hop != task->hop ? queue_of(lane, task->providers[e->hop]) : task->queue->id);
-	do
-		/* What was cancelled meanwhile is due at once, and ended by who finds it. */
-		SPI_execute_plan(tsk_leaf_plan(plans, task->leaf, "UPDATE millrace.task_queue_@ t SET lease = NULL, pid = NULL, xid = pg_current_xact_id(), "
-									   "due_at = CASE WHEN EXISTS (SELECT FROM millrace.task_cancels c WHERE c.id = t.id) THEN NULL ELSE $3 END, "
-									   "attempts = t.attempts - $4, tries = $5, class = $6, sqlstate = $7, error = $8, hop = $9, queue = $10 "
-									   "WHERE t.leaf = @ AND t.id = $1 AND t.lease = $2", lengthof(types), types), args, nulls, false, 0);
-	while (SPI_processed == 0 && tsk_relocate(task));
-	return SPI_processed == 1;
+	/* What was cancelled meanwhile is due at once, and ended by who finds it. */
+	return tsk_on_row(task, plans, "UPDATE millrace.task_queue_@ t SET lease = NULL, pid = NULL, xid = pg_current_xact_id(), "
+					  "due_at = CASE WHEN EXISTS (SELECT FROM millrace.task_cancels c WHERE c.id = t.id) THEN NULL ELSE $3 END, "
+					  "attempts = t.attempts - $4, tries = $5, class = $6, sqlstate = $7, error = $8, hop = $9, queue = $10 "
+					  "WHERE t.leaf = @ AND t.id = $1 AND t.lease = $2", lengthof(types), types, args, nulls);
 }
 
 /* The same for one that has ended. */
@@ -93,16 +90,13 @@ move_to_done(const tsk_lane *lane, const tsk_ending *e, TimestampTz now)
 
 	for (int i = 0; i < (int) lengthof(types); i++)
 		nulls[i] = args[i] == (Datum) 0 && types[i] != INT2OID ? 'n' : ' ';
-	do
-		SPI_execute_plan(tsk_leaf_plan(plans, task->leaf, "WITH t AS (DELETE FROM millrace.task_queue_@ WHERE leaf = @ AND id = $1 AND lease = $2 RETURNING *), "
-									   "c AS (DELETE FROM millrace.task_cancels WHERE id = $1) "
-									   "INSERT INTO millrace.task_done (leaf, id, owner, lane, queue, kind, payload, priority, tenant, order_key, key, tag, deliver, watch, "
-									   "providers, timeout_ms, max_attempts, state, result, class, sqlstate, error, attempts, tries, created_at, started_at, finished_at) "
-									   "SELECT $3, t.id, $4, $5, $6, t.kind, t.payload, t.priority, t.tenant, t.order_key, t.key, t.tag, t.deliver, t.watch, "
-									   "t.providers, t.timeout_ms, t.max_attempts, $7, $8, $9, $10, $11, t.attempts, $12, t.created_at, t.started_at, $13 FROM t",
-									   lengthof(types), types), args, nulls, false, 0);
-	while (SPI_processed == 0 && tsk_relocate(task));
-	return SPI_processed == 1;
+	return tsk_on_row(task, plans, "WITH t AS (DELETE FROM millrace.task_queue_@ WHERE leaf = @ AND id = $1 AND lease = $2 RETURNING *), "
+					  "c AS (DELETE FROM millrace.task_cancels c USING t WHERE c.id = t.id) "
+					  "INSERT INTO millrace.task_done (leaf, id, owner, lane, queue, kind, payload, priority, tenant, order_key, key, tag, deliver, watch, "
+					  "providers, timeout_ms, max_attempts, state, result, class, sqlstate, error, attempts, tries, created_at, started_at, finished_at) "
+					  "SELECT $3, t.id, $4, $5, $6, t.kind, t.payload, t.priority, t.tenant, t.order_key, t.key, t.tag, t.deliver, t.watch, "
+					  "t.providers, t.timeout_ms, t.max_attempts, $7, $8, $9, $10, $11, t.attempts, $12, t.created_at, t.started_at, $13 FROM t",
+					  lengthof(types), types, args, nulls);
 }
 
 /* Its row of task_attempts. */

@@ -39,8 +39,13 @@ extern void tsk_seek_first(tsk_task_queue *queue, tsk_found *found);
 extern uint64 tsk_lane_position(const tsk_lane *lane);
 
 /* take_pg.c; as above */
-extern bool tsk_relocate(tsk_task *task);	/* its row has been moved to another leaf; false: it is where it was, or gone, and SPI_processed is 0 */
 extern SPIPlanPtr tsk_leaf_plan(SPIPlanPtr *plans, int leaf, const char *sql, int n, const Oid *types);	/* every @ in sql is the leaf's number */
+
+/*
+ * A statement about the row of a task that is ours, in its leaf, or where it has been moved since.  Its WHERE names leaf (@), id and
+ * lease.  False: there is no such row, the task is no longer ours.
+ */
+extern bool tsk_on_row(tsk_task *task, SPIPlanPtr *plans, const char *sql, int n, const Oid *types, const Datum *args, const char *nulls);
 extern Datum tsk_column(HeapTuple row, int column, bool *null);
 extern int64 tsk_number(HeapTuple row, int column); /* 0: null */
 

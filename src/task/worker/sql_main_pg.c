@@ -164,11 +164,7 @@ lock_row(tsk_task *task)
 	bool		ours;
 
 	tsk_own_begin(&save);
-	do
-		SPI_execute_plan(tsk_leaf_plan(plans, task->leaf, "SELECT 1 FROM millrace.task_queue_@ WHERE leaf = @ AND id = $1 AND lease = $2 FOR UPDATE",
-									   lengthof(types), types), args, NULL, false, 0);
-	while (SPI_processed == 0 && tsk_relocate(task));
-	ours = SPI_processed == 1;
+	ours = tsk_on_row(task, plans, "SELECT 1 FROM millrace.task_queue_@ WHERE leaf = @ AND id = $1 AND lease = $2 FOR UPDATE", lengthof(types), types, args, NULL);
 	mr_spi_end(&save);
 	return ours;
 }

@@ -78,17 +78,20 @@ find_leaf(const pg_uuid_t *id)
 }
 
 bool
-tsk_relocate(tsk_task *task)
+tsk_on_row(tsk_task *task, SPIPlanPtr *plans, const char *sql, int n, const Oid *types, const Datum *args, const char *nulls)
 {
-	int			leaf = find_leaf(&task->id);
-
-	if (leaf < 0 || leaf == task->leaf)
+	for (;;)
 	{
-		SPI_processed = 0;		/* the row that was looked for here says nothing of the caller's */
-		return false;
+		int			leaf;
+
+		SPI_execute_plan(tsk_leaf_plan(plans, task->leaf, sql, n, types), unconstify(Datum *, args), nulls, false, 0);
+		if (SPI_processed == 1)
+			return true;
+		leaf = find_leaf(&task->id);
+		if (leaf < 0 || leaf == task->leaf)
+			return false;
+		task->leaf = leaf;
 	}
-	task->leaf = leaf;
-	return true;
 }
 
 /* ---- one row */
@@ -473,7 +476,8 @@ tsk_take_tasks(tsk_lane *lane, tsk_task_queue *queue, int most, tsk_admit admit,
 	mr_commit();
 	hand_over(&t.taken, tasks);
 	hand_over(&t.ended, &ended);
-	MR_FAILPOINT("tasks.claimed");
+	if (t.n_taken > 0)
+		MR_FAILPOINT("tasks.claimed");
 	if (t.n_ended > 0)
 		end_at_once(lane, &ended, t.n_ended);
 	return t.n_taken;
@@ -503,12 +507,8 @@ tsk_renew_leases(const tsk_lane *lane, tsk_task **tasks, int n)
 		Datum		args[] = {UUIDPGetDatum(&task->id), Int64GetDatum(task->lease), TimestampTzGetDatum(until)};
 		bool		null;
 
-		do
-			SPI_execute_plan(tsk_leaf_plan(plans, task->leaf, "UPDATE millrace.task_queue_@ t SET due_at = $3 WHERE t.leaf = @ AND t.id = $1 AND t.lease = $2 "
-										   "RETURNING EXISTS (SELECT FROM millrace.task_cancels c WHERE c.id = t.id)", lengthof(types), types),
-							 args, NULL, false, 0);
-		while (SPI_processed == 0 && tsk_relocate(task));
-		if (SPI_processed == 0)
+		if (!tsk_on_row(task, plans, "UPDATE millrace.task_queue_@ t SET due_at = $3 WHERE t.leaf = @ AND t.id = $1 AND t.lease = $2 "
+						"RETURNING EXISTS (SELECT FROM millrace.task_cancels c WHERE c.id = t.id)", lengthof(types), types, args, NULL))
 			task->lease = 0;
 		else
 		{
