@@ -17,8 +17,8 @@ def folder(name):
 
 
 @contextlib.contextmanager
-def cluster(name, conf=None):
-    """A running cluster with extension, role app (who owns targets) and server k for the broker."""
+def cluster(name, conf=None, at='pg'):
+    """A running cluster; at: its folder, where a test has more than one."""
     if os.environ.get('MILLRACE_BIN'):          # t/run.py: built and installed already
         pg = os.environ['MILLRACE_BIN'] + '/pg_config'
     else:
@@ -26,7 +26,7 @@ def cluster(name, conf=None):
         install(pg)
     other = os.environ.get('MILLRACE_WORKER_LIBRARY')      # t/mutants.py: the workers are to run this one
     workers = use_library(other, folder(name)) if other else {}
-    with Cluster(pg, folder(name) / 'pg', conf={'shared_preload_libraries': 'millrace', 'max_worker_processes': 24,
+    with Cluster(pg, folder(name) / at, conf={'shared_preload_libraries': 'millrace', 'max_worker_processes': 24,
                                                 'checkpoint_timeout': '60s', **(conf or {}), **workers}) as c:
         yield c
 
