@@ -7,6 +7,7 @@
 Questions that mean the same are those of t/data/paraphrases.txt, pairs that do not are made by lib/cachepairs.py.
 MILLRACE_FULL=1: 5,000 such pairs instead of 1,000.
 """
+# lane: unit
 import concurrent.futures
 import os
 import pathlib
