@@ -87,7 +87,17 @@ SELECT millrace.upgrade_pipeline('regress_e');
 SELECT millrace.drop_pipeline('regress_e');
 SELECT count(*) FROM millrace.task_kinds WHERE kind LIKE 'regress_e.%';
 SELECT count(*) FROM millrace.caches WHERE name = 'regress_e';
+
+-- A cache of that name which is somebody else's, who could put answers into it, is not taken.
 RESET ROLE;
+CREATE ROLE regress_thief IN ROLE millrace_admin, millrace_user;
+SET ROLE regress_thief;
+SELECT millrace.create_cache('regress_e', '{"encoder": null}');
+SET ROLE regress_mill;
+SELECT millrace.create_pipeline('events', 'regress_e', '{"tasks": ["keywords"]}');
+RESET ROLE;
+SELECT millrace.drop_cache('regress_e');
+DROP ROLE regress_thief;
 DROP VIEW pg_temp.work;
 DELETE FROM millrace.task_pools WHERE owner = 'regress_mill';
 TRUNCATE millrace.task_queue, millrace.task_cancels;
