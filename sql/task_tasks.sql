@@ -184,7 +184,7 @@ SET ROLE regress_mill;
 SELECT millrace.retry_tasks(ARRAY(SELECT id FROM millrace.tasks));
 SELECT tag, state, queue, attempts, class, error FROM millrace.tasks WHERE tag IN ('a', 'c', 'd') ORDER BY tag;
 RESET ROLE;
-SELECT tag, max_attempts, tries, hop, lease, due_at FROM millrace.task_queue WHERE tag = 'a';
+SELECT tag, weight, max_attempts, tries, hop, lease, due_at FROM millrace.task_queue WHERE tag = 'a';
 
 -- Kinds.
 SET ROLE regress_mill;

@@ -133,9 +133,9 @@ end_waiting(Datum id, const found *f)
 
 	if (mr_run(&plan, "WITH gone AS (DELETE FROM millrace.task_queue WHERE id = $1 AND lease IS NULL RETURNING *) "
 			   "INSERT INTO millrace.task_done (leaf, id, owner, lane, queue, kind, payload, priority, tenant, order_key, key, tag, deliver, watch, "
-			   "providers, timeout_ms, max_attempts, state, class, sqlstate, error, attempts, tries, created_at, started_at, finished_at) "
+			   "providers, timeout_ms, max_attempts, weight, state, class, sqlstate, error, attempts, tries, created_at, started_at, finished_at) "
 			   "SELECT $3, g.id, q.owner, q.lane, q.name, g.kind, g.payload, g.priority, g.tenant, g.order_key, g.key, g.tag, g.deliver, g.watch, "
-			   "g.providers, g.timeout_ms, g.max_attempts, 'cancelled', g.class, g.sqlstate, g.error, g.attempts, g.tries, g.created_at, g.started_at, $2 "
+			   "g.providers, g.timeout_ms, g.max_attempts, g.weight, 'cancelled', g.class, g.sqlstate, g.error, g.attempts, g.tries, g.created_at, g.started_at, $2 "
 			   "FROM gone g JOIN millrace.task_queues q ON q.id = g.queue", lengthof(types), types, args) == 0)
 		return false;
 	if (f->order_key)
@@ -218,9 +218,7 @@ millrace_retry_tasks(PG_FUNCTION_ARGS)
 					   "gone AS (DELETE FROM millrace.task_done d USING w WHERE d.leaf = w.leaf AND d.id = w.id RETURNING d.*, w.queue AS begins_in, w.base) "
 					   "INSERT INTO millrace.task_queue (leaf, id, queue, priority, kind, base, payload, tenant, providers, weight, order_key, key, tag, deliver, watch, "
 					   "timeout_ms, max_attempts, created_at, attempts, class, sqlstate, error) "
-					   "SELECT $3, id, begins_in, priority, kind, base, payload, tenant, providers, "
-					   "CASE base WHEN 'llm' THEN pg_column_size(payload) / 4 + 256 WHEN 'embed' THEN pg_column_size(payload) / 4 ELSE 0 END, "
-					   "order_key, key, tag, deliver, watch, timeout_ms, least(attempts + coalesce(max_attempts, 11), 32767)::smallint, created_at, attempts, "
+					   "SELECT $3, id, begins_in, priority, kind, base, payload, tenant, providers, weight, order_key, key, tag, deliver, watch, timeout_ms, least(attempts + coalesce(max_attempts, 11), 32767)::smallint, created_at, attempts, "
 					   "class, sqlstate, error FROM gone", lengthof(move_types), move_types, move_args);
 	mr_spi_end(&save);
 	mr_change_at_commit(MR_CHANGE_TASKS, MyDatabaseId);

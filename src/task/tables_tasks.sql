@@ -143,6 +143,7 @@ CREATE TABLE millrace.task_done (
 	providers   text[],
 	timeout_ms  int,
 	max_attempts smallint,
+	weight      int NOT NULL DEFAULT 0,
 	state       text NOT NULL CHECK (state IN ('succeeded', 'failed', 'cancelled', 'expired')),
 	result      jsonb,
 	class       text,

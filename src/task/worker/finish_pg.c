@@ -93,9 +93,9 @@ move_to_done(const tsk_lane *lane, const tsk_ending *e, TimestampTz now)
 	return tsk_on_row(task, plans, "WITH t AS (DELETE FROM millrace.task_queue_@ WHERE leaf = @ AND id = $1 AND lease = $2 RETURNING *), "
 					  "c AS (DELETE FROM millrace.task_cancels c USING t WHERE c.id = t.id) "
 					  "INSERT INTO millrace.task_done (leaf, id, owner, lane, queue, kind, payload, priority, tenant, order_key, key, tag, deliver, watch, "
-					  "providers, timeout_ms, max_attempts, state, result, class, sqlstate, error, attempts, tries, created_at, started_at, finished_at) "
+					  "providers, timeout_ms, max_attempts, weight, state, result, class, sqlstate, error, attempts, tries, created_at, started_at, finished_at) "
 					  "SELECT $3, t.id, $4, $5, $6, t.kind, t.payload, t.priority, t.tenant, t.order_key, t.key, t.tag, t.deliver, t.watch, "
-					  "t.providers, t.timeout_ms, t.max_attempts, $7, $8, $9, $10, $11, t.attempts, $12, t.created_at, t.started_at, $13 FROM t",
+					  "t.providers, t.timeout_ms, t.max_attempts, t.weight, $7, $8, $9, $10, $11, t.attempts, $12, t.created_at, t.started_at, $13 FROM t",
 					  lengthof(types), types, args, nulls);
 }
 
