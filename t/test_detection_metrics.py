@@ -97,11 +97,30 @@ def compare(db, name, images=60, classes=4, **how):
             worst['confidence'] = max(worst['confidence'], np.abs(s[0] - o['scores']).max())
             worst['recall'] = max(worst['recall'], np.abs(r[:, 2] - o['recalls']).max())
             worst['few'] = max(worst['few'], abs(r[:, 0].mean() - o['r1']), abs(r[:, 1].mean() - o['r10']))
-    mean = np.mean([o['map'] for (c, a), o in ours.items() if a == 'all' and o['truths']])
+    mean = ours[None, 'all']['map']
     peer = np.mean(e.eval['precision'][:, :, :, 0, 2][e.eval['precision'][:, :, :, 0, 2] > -1])
     tap.ok(max(worst.values()) < 1e-4 and abs(mean - peer) < 1e-4,
            '%s: %d objects, %d detections, mAP50-95 %.4f, theirs %.4f; greatest differences %s' % (name, len(truths), len(guesses), mean, peer, ', '.join('%s %.1e' % x for x in worst.items())))
     best_f1(truths, guesses, ours, classes, name)
+    common_threshold(e, truths, guesses, ours, classes, name)
+
+
+def common_threshold(e, truths, guesses, ours, classes, name):
+    """One threshold for all classes: mean F1 over a grid of confidences, from the peer's matches of each detection."""
+    f1 = []
+    for at in range(1001):
+        of_class = []
+        for c in range(classes):
+            ev = [x for x in e.evalImgs if x and x['category_id'] == c and x['aRng'] == e.params.areaRng[0]]
+            n = sum((np.array(x['gtIgnore']) == 0).sum() for x in ev)
+            tp = sum(((np.array(x['dtMatches'][0]) > 0) & ~x['dtIgnore'][0].astype(bool) & (np.float32(x['dtScores']) >= np.float32(at / 1000))).sum() for x in ev)
+            fp = sum(((np.array(x['dtMatches'][0]) == 0) & ~x['dtIgnore'][0].astype(bool) & (np.float32(x['dtScores']) >= np.float32(at / 1000))).sum() for x in ev)
+            if n:
+                of_class.append(0 if tp == 0 else 2 * tp / (tp + fp + n))
+        f1.append(np.mean(of_class))
+    o = ours[None, 'all']
+    tap.ok(abs(max(f1) - o['f1']) < 1e-6 and abs(f1[round(o['threshold'] * 1000)] - max(f1)) < 1e-6,
+           f"{name}: best mean F1 {o['f1']:.4f} at confidence {o['threshold']}")
 
 
 def best_f1(truths, guesses, ours, classes, name):
@@ -142,7 +161,7 @@ def matches(db):
 
 def edges(db):
     empty = [[]] * 9
-    tap.same(metrics(db, [], []), {}, 'nothing of nothing')
+    tap.same([o['truths'] for o in metrics(db, [], []).values()], [0] * 4, 'nothing of nothing')
     one = metrics(db, [(1, 3, [0, 0, 50, 50], None, False)], [])[3, 'all']
     tap.same((one['map'], one['r100'], one['truths']), (0.0, 0.0, 1), 'all missed: 0')
     none = metrics(db, [], [(1, 3, [0, 0, 50, 50], .5)])[3, 'all']

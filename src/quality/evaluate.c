@@ -40,6 +40,16 @@ typedef struct seen
 	uint16_t	ignored[QLT_AREAS];
 } seen;
 
+/* Sums over classes at a confidence. */
+#define GRID 1000
+
+typedef struct grid
+{
+	double		precision;
+	double		recall;
+	double		f1;
+} grid;
+
 typedef struct job
 {
 	const mr_env *env;
@@ -52,6 +62,7 @@ typedef struct job
 	int32_t    *order;			/* objects of an image, those that count first */
 	bool	   *ignore;
 	bool	   *taken;
+	grid	   *grid;			/* of GRID + 1 */
 	int			max_guesses;
 } job;
 
@@ -279,6 +290,92 @@ recall_of_few(const seen *s, int64_t n, int64_t n_truth, int area, int few)
 	return sum / QLT_IOUS;
 }
 
+/* Adds a class's figures at each confidence of the grid to those of the others. */
+static void
+add_to_grid(const seen *s, int64_t n, int64_t n_truth, grid *sum)
+{
+	int64_t		tp = 0,
+				fp = 0,
+				i = 0;
+
+	for (int at = GRID; at >= 0; at--)
+	{
+		double		p,
+					r;
+
+		for (; i < n && s[i].score >= (float) at / GRID; i++)
+			if (!(s[i].ignored[0] & 1))
+			{
+				if (s[i].matched[0] & 1)
+					tp++;
+				else
+					fp++;
+			}
+		if (tp == 0)
+			continue;
+		p = (double) tp / (tp + fp);
+		r = (double) tp / n_truth;
+		sum[at].precision += p;
+		sum[at].recall += r;
+		sum[at].f1 += 2 * p * r / (p + r);
+	}
+}
+
+/* Means of the classes that have objects. */
+static void
+average(qlt_evaluation *e, const grid *sum)
+{
+	for (int area = 0; area < QLT_AREAS; area++)
+	{
+		qlt_precision *m = &e->mean[area];
+		int			n = 0;
+
+		memset(m, 0, sizeof(*m));
+		for (int c = 0; c < e->n_classes; c++)
+		{
+			const qlt_precision *p = &e->at[c * QLT_AREAS + area];
+
+			m->n_guess += p->n_guess;
+			if (p->n_truth == 0)
+				continue;
+			n++;
+			m->n_truth += p->n_truth;
+			for (int k = 0; k < QLT_IOUS; k++)
+			{
+				m->ap[k] += p->ap[k];
+				m->recall[k] += p->recall[k];
+			}
+			m->recall_1 += p->recall_1;
+			m->recall_10 += p->recall_10;
+			for (int r = 0; r < QLT_RECALLS; r++)
+				m->curve[r] += p->curve[r];
+		}
+		for (int k = 0; k < QLT_IOUS; k++)
+		{
+			m->ap[k] /= n;		/* NaN where n is 0 */
+			m->recall[k] /= n;
+		}
+		m->recall_1 /= n;
+		m->recall_10 /= n;
+		for (int r = 0; r < QLT_RECALLS; r++)
+		{
+			m->curve[r] /= n;
+			m->curve_score[r] = NAN;	/* another one in each class */
+		}
+		m->f1 = m->f1_precision = m->f1_recall = m->threshold = NAN;
+		if (area != 0 || n == 0)
+			continue;
+		for (int at = 0; at <= GRID; at++)
+			if (!(sum[at].f1 / n <= m->f1))
+			{
+				m->f1 = sum[at].f1 / n;
+				m->f1_precision = sum[at].precision / n;
+				m->f1_recall = sum[at].recall / n;
+				m->threshold = (double) at / GRID;
+			}
+	}
+}
+
 /* One class: t and g are its objects and guesses in the order of their images. */
 static mr_code
 evaluate_class(job *j, const place *t, int64_t n_truth, const place *g, int64_t n_guess,
@@ -346,6 +443,8 @@ evaluate_class(job *j, const place *t, int64_t n_truth, const place *g, int64_t 
 				return mr_fail(st, MR_CANCELED, "canceled");
 		}
 		best_point(j->seen, n, counted[area], area, o);
+		if (area == 0)
+			add_to_grid(j->seen, n, counted[area], j->grid);
 		o->recall_1 = recall_of_few(j->seen, n, counted[area], area, 1);
 		o->recall_10 = recall_of_few(j->seen, n, counted[area], area, 10);
 	}
@@ -418,9 +517,11 @@ qlt_evaluate(const mr_env *env, const qlt_truth *truth, int64_t n_truth, const q
 	j.order = mr_alloc(env, (most_truth + 1) * sizeof(int32_t));
 	j.ignore = mr_alloc(env, most_truth + 1);
 	j.taken = mr_alloc(env, most_truth + 1);
+	j.grid = mr_alloc(env, (GRID + 1) * sizeof(grid));
 	curves = mr_alloc(env, 2 * (n_guess + 1) * sizeof(double));
-	if (!out->at || !j.seen || !j.overlap || !j.order || !j.ignore || !j.taken || !curves)
+	if (!out->at || !j.seen || !j.overlap || !j.order || !j.ignore || !j.taken || !j.grid || !curves)
 		goto nomem;
+	memset(j.grid, 0, (GRID + 1) * sizeof(grid));
 
 	for (int64_t a = 0, b = 0, k = 0; code == MR_OK && k < out->n_classes; k++)
 	{
@@ -435,6 +536,8 @@ qlt_evaluate(const mr_env *env, const qlt_truth *truth, int64_t n_truth, const q
 		a = a2;
 		b = b2;
 	}
+	if (code == MR_OK)
+		average(out, j.grid);
 	goto done;
 
 nomem:
@@ -447,6 +550,7 @@ done:
 	mr_free(env, j.order);
 	mr_free(env, j.ignore);
 	mr_free(env, j.taken);
+	mr_free(env, j.grid);
 	mr_free(env, curves);
 	if (code != MR_OK)
 	{

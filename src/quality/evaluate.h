@@ -67,6 +67,13 @@ typedef struct qlt_evaluation
 {
 	int			n_classes;		/* that truth or guesses name, ascending */
 	qlt_precision *at;			/* [class * QLT_AREAS + area] */
+
+	/*
+	 * Means over the classes that have objects; counts are sums.  The f1 of all
+	 * areas is the best of the classes' mean at one confidence for all (of 0,
+	 * 0.001 … 1), precision and recall are means there; NaN for other areas.
+	 */
+	qlt_precision mean[QLT_AREAS];
 } qlt_evaluation;
 
 /*

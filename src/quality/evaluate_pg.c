@@ -152,6 +152,38 @@ mean(const double *x, int n)
 	return sum / n;
 }
 
+/* A row of the result; all: of all classes together. */
+static void
+put_figures(ReturnSetInfo *result, const qlt_precision *p, bool all, const char *area)
+{
+	Datum		values[18] = {0};
+	bool		nulls[18] = {0};
+	int			k = 0;
+
+	nulls[k] = all;
+	values[k++] = Int32GetDatum(p->class_id);
+	values[k++] = CStringGetTextDatum(area);
+	values[k++] = Int64GetDatum(p->n_truth);
+	values[k++] = Int64GetDatum(p->n_guess);
+	put(values, nulls, k++, p->ap[0]);
+	put(values, nulls, k++, p->ap[5]);
+	put(values, nulls, k++, mean(p->ap, QLT_IOUS));
+	put(values, nulls, k++, p->recall_1);
+	put(values, nulls, k++, p->recall_10);
+	put(values, nulls, k++, mean(p->recall, QLT_IOUS));
+	put(values, nulls, k++, p->f1_precision);
+	put(values, nulls, k++, p->f1_recall);
+	put(values, nulls, k++, p->f1);
+	put(values, nulls, k++, p->threshold);
+	nulls[k] = nulls[k + 1] = nulls[k + 2] = p->n_truth == 0;
+	nulls[k + 3] = p->n_truth == 0 || all;
+	values[k++] = reals(p->ap, QLT_IOUS);
+	values[k++] = reals(p->recall, QLT_IOUS);
+	values[k++] = reals(p->curve, QLT_RECALLS);
+	values[k++] = reals(p->curve_score, QLT_RECALLS);
+	tuplestore_putvalues(result->setResult, result->setDesc, values, nulls);
+}
+
 Datum
 millrace_detection_metrics(PG_FUNCTION_ARGS)
 {
@@ -171,36 +203,11 @@ millrace_detection_metrics(PG_FUNCTION_ARGS)
 	InitMaterializedSRF(fcinfo, 0);
 	if (qlt_evaluate(&env, truth, n_truth, guess, n_guess, max_detections, &e, &st) != MR_OK)
 		mr_pg_raise(&st);
-	for (int i = 0; i < e.n_classes * QLT_AREAS; i++)
+	for (int i = 0; i < (e.n_classes + 1) * QLT_AREAS; i++)
 	{
-		const qlt_precision *p = &e.at[i];
-		Datum		values[18];
-		bool		nulls[18] = {0};
-		int			k = 0;
+		bool		all = i < QLT_AREAS;
 
-		values[k++] = Int32GetDatum(p->class_id);
-		values[k++] = CStringGetTextDatum(qlt_area_names[i % QLT_AREAS]);
-		values[k++] = Int64GetDatum(p->n_truth);
-		values[k++] = Int64GetDatum(p->n_guess);
-		put(values, nulls, k++, p->ap[0]);
-		put(values, nulls, k++, p->ap[5]);
-		put(values, nulls, k++, mean(p->ap, QLT_IOUS));
-		put(values, nulls, k++, p->recall_1);
-		put(values, nulls, k++, p->recall_10);
-		put(values, nulls, k++, mean(p->recall, QLT_IOUS));
-		put(values, nulls, k++, p->f1_precision);
-		put(values, nulls, k++, p->f1_recall);
-		put(values, nulls, k++, p->f1);
-		put(values, nulls, k++, p->threshold);
-		nulls[k] = nulls[k + 1] = nulls[k + 2] = nulls[k + 3] = p->n_truth == 0;
-		if (p->n_truth > 0)
-		{
-			values[k++] = reals(p->ap, QLT_IOUS);
-			values[k++] = reals(p->recall, QLT_IOUS);
-			values[k++] = reals(p->curve, QLT_RECALLS);
-			values[k++] = reals(p->curve_score, QLT_RECALLS);
-		}
-		tuplestore_putvalues(result->setResult, result->setDesc, values, nulls);
+		put_figures(result, all ? &e.mean[i] : &e.at[i - QLT_AREAS], all, qlt_area_names[i % QLT_AREAS]);
 	}
 	return (Datum) 0;
 }

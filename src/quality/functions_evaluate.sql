@@ -12,7 +12,7 @@ CREATE FUNCTION millrace.detection_metrics(
 	LANGUAGE c IMMUTABLE PARALLEL SAFE COST 100000
 	AS 'MODULE_PATHNAME', 'millrace_detection_metrics';
 COMMENT ON FUNCTION millrace.detection_metrics(bigint[], int[], real[], real[], boolean[], bigint[], int[], real[], real[], int) IS
-	'average precision as COCO defines it, a row for each class and range of areas (all, small, medium, large): objects and detections as arrays of equal length, boxes flat (x1, y1, x2, y2); precision, recall and f1 are the best at IoU 0.5, for detections from threshold on; ap and recalls are by IoU 0.50, 0.55 … 0.95, curve by recall 0.00, 0.01 … 1.00';
+	'average precision as COCO defines it, a row for each class (NULL: the mean of those that have objects) and range of areas (all, small, medium, large): objects and detections as arrays of equal length, boxes flat (x1, y1, x2, y2); precision, recall and f1 are the best at IoU 0.5, for detections from threshold on (that of the mean is one for all classes); ap and recalls are by IoU 0.50, 0.55 … 0.95, curve by recall 0.00, 0.01 … 1.00';
 
 CREATE FUNCTION millrace.match_detections(
 		truth_images bigint[], truth_classes int[], truth_boxes real[], truth_areas real[], truth_crowds boolean[],
