@@ -6,9 +6,9 @@ PURE_SRCS  = $(filter-out %_pg.c,$(foreach r,$(PURE),$(sort $(wildcard src/$(r)/
              src/stream/worker/decode.c src/stream/worker/json.c src/stream/worker/format.c src/stream/worker/csv.c src/stream/worker/avro.c src/stream/worker/avro_schema.c src/stream/worker/avro_text.c src/stream/worker/scalar.c \
              src/task/policy.c src/task/window.c src/task/gate.c src/task/worker/sigv4.c src/task/worker/s3.c src/task/worker/outcome.c src/task/worker/dialect.c src/task/worker/dialect_read.c src/task/worker/dialect_stream.c src/task/worker/dialect_error.c
 UNIT_CC   ?= gcc
-UNIT_FLAGS = -std=gnu11 -g -O1 -Wall -Wextra -Werror -Wno-unused-parameter -ffp-contract=off -Isrc -Iunit -D_GNU_SOURCE \
+UNIT_FLAGS = -std=gnu11 -g -O1 -Wall -Wextra -Werror -Wno-unused-parameter -ffp-contract=off -Isrc -Iunit -isystem /usr/include/freetype2 -D_GNU_SOURCE \
              -fsanitize=address,undefined -fno-sanitize-recover=all -fno-omit-frame-pointer
-UNIT_LIBS  = -ljpeg -lpng -lutf8proc -lm -ldl -lpthread
+UNIT_LIBS  = -ljpeg -lpng -lfreetype -lutf8proc -lm -ldl -lpthread
 UNIT_OBJS  = $(PURE_SRCS:src/%.c=build/unit/%.o)
 UNIT_TESTS = $(patsubst unit/%.c,unit/bin/%,$(sort $(wildcard unit/test_*.c)))
 UNIT_TOOLS = $(patsubst unit/tools/%.c,unit/bin/%,$(sort $(wildcard unit/tools/*.c)))
@@ -36,7 +36,7 @@ unit/bin/%: unit/%.c build/unit/libpure.a $(wildcard unit/*.h)
 	$(UNIT_CC) $(UNIT_FLAGS) -o $@ $< build/unit/libpure.a $(UNIT_LIBS)
 
 # Command-line tools that tests drive: optimised, without sanitizers.
-TOOL_FLAGS = -std=gnu11 -g -O2 -Wall -Wextra -Werror -Wno-unused-parameter -ffp-contract=off -Isrc -Iunit -D_GNU_SOURCE
+TOOL_FLAGS = -std=gnu11 -g -O2 -Wall -Wextra -Werror -Wno-unused-parameter -ffp-contract=off -Isrc -Iunit -isystem /usr/include/freetype2 -D_GNU_SOURCE
 build/tool/%.o: src/%.c $(HDRS)
 	@mkdir -p $(@D)
 	$(UNIT_CC) $(TOOL_FLAGS) $(call isa_flags,$<) $(call loop_flags,$<) -c -o $@ $<

@@ -31,6 +31,7 @@ extern void registry_init(void);
 extern void text_init(void);
 extern void stream_init(void);
 extern void task_init(void);
+extern void quality_init(void);
 extern void pipelines_init(void);
 
 #endif							/* MILLRACE_CORE_PG_H */

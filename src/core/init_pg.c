@@ -27,6 +27,7 @@ _PG_init(void)
 	text_init();
 	stream_init();
 	task_init();
+	quality_init();
 	pipelines_init();
 	MarkGUCPrefixReserved("millrace");
 }

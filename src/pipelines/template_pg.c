@@ -106,7 +106,8 @@ read_file(const char *name)
 static char *
 read_template(const char *kind)
 {
-	static const char *const parts[] = {"objects", "replay", "history", "score", "work", "ask", "views", "traffic"};
+	static const char *const parts[] = {"objects", "replay", "history", "score", "work", "ask", "views", "traffic",
+		"files", "audit", "leaks", "detect", "suspects", "versions", "latent", "look"};
 	char	   *text;
 
 	for (const char *p = kind; *p; p++)
@@ -120,7 +121,7 @@ read_template(const char *kind)
 		ereport(ERROR,
 				(errcode(ERRCODE_UNDEFINED_OBJECT),
 				 errmsg("pipeline kind \"%s\" does not exist", kind),
-				 errhint("This version of millrace has the kinds images, tabular, answers and events.")));
+				 errhint("This version of millrace has the kinds images, tabular, answers, events and datasets.")));
 	for (int i = 0; i < (int) lengthof(parts); i++)
 	{
 		char	   *part = read_file(psprintf("%s_%s", kind, parts[i]));
