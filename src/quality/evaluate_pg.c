@@ -15,12 +15,14 @@
 #include "core/core_pg.h"
 #include "fmgr.h"
 #include "funcapi.h"
+#include "learn/score.h"
 #include "quality/evaluate.h"
 #include "utils/array.h"
 #include "utils/builtins.h"
 
 PG_FUNCTION_INFO_V1(millrace_detection_metrics);
 PG_FUNCTION_INFO_V1(millrace_match_detections);
+PG_FUNCTION_INFO_V1(millrace_mcnemar);
 
 /* Arguments of both functions. */
 enum
@@ -241,4 +243,16 @@ millrace_match_detections(PG_FUNCTION_ARGS)
 							 BoolGetDatum(guess_match[i] == QLT_IN_CROWD)},
 							 (bool[4]) {guess_match[i] < 0, false, false, false});
 	return (Datum) 0;
+}
+
+Datum
+millrace_mcnemar(PG_FUNCTION_ARGS)
+{
+	int64		a = PG_GETARG_INT64(0),
+				b = PG_GETARG_INT64(1);
+
+	if (a < 0 || b < 0)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE), errmsg("counts must not be negative")));
+	PG_RETURN_FLOAT8(lrn_mcnemar(a, b, false));
 }

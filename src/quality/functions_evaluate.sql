@@ -23,3 +23,9 @@ CREATE FUNCTION millrace.match_detections(
 	AS 'MODULE_PATHNAME', 'millrace_match_detections';
 COMMENT ON FUNCTION millrace.match_detections(bigint[], int[], real[], real[], boolean[], bigint[], int[], real[], real[], real) IS
 	'which detection goes with which object, whatever their classes: positions in the arrays, from 1; truth is NULL for a detection of nothing, detection for an object that was missed; overlap of a detection of nothing is that with the object it overlaps most';
+
+CREATE FUNCTION millrace.mcnemar(a_only bigint, b_only bigint) RETURNS double precision
+	LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE
+	AS 'MODULE_PATHNAME', 'millrace_mcnemar';
+COMMENT ON FUNCTION millrace.mcnemar(bigint, bigint) IS
+	'probability, two-sided and exact, of numbers so different, were it as likely that only a is right as that only b is';
