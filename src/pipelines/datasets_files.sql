@@ -298,9 +298,7 @@ BEGIN
 			FROM @schema@.annotations a JOIN pg_temp.import_image USING (image_id) WHERE a.until IS NULL GROUP BY 1) old ON old.image_id = m.image_id
 		WHERE m.n = l.n AND m.known AND new.labels IS NOT DISTINCT FROM old.labels;
 	IF frozen AND (EXISTS (SELECT FROM pg_temp.import_image WHERE NOT known OR changed) OR EXISTS (SELECT FROM pg_temp.import_labelled WHERE changed)) THEN
-		current := current + 1;
-		INSERT INTO @schema@.versions (dataset, version, action, options) VALUES (import_apply.dataset, current, 'import', import_apply.options);
-		UPDATE @schema@.datasets d SET version = current WHERE d.dataset = import_apply.dataset;
+		current := @schema@.new_version(dataset, 'import', options);
 	END IF;
 
 	-- Images: of this version in place, of an earlier one a new row.
