@@ -31,7 +31,7 @@ SELECT * FROM millrace.embedding_pairs('{}', 3, 0.9);
 -- Bounded: a result that would be too big says so, and nothing is taken without asking.
 SELECT count(*) FROM (SELECT (millrace.hash_pairs(array_agg(0::bigint), 10, max_pairs => 1000)).* FROM generate_series(1, 5000)) s;
 SELECT count(*) FROM (SELECT (millrace.hash_pairs(array_agg(0::bigint), 10, per_item => 2)).* FROM generate_series(1, 5000)) s;
-SET millrace.max_model_memory = '64MB';
+SET millrace.max_model_memory = '32MB';
 SELECT count(*) FROM (SELECT (millrace.hash_pairs(array_agg(i::bigint), 10)).* FROM generate_series(1, 1000000) i) s;
 RESET millrace.max_model_memory;
 SELECT millrace.hash_pairs(ARRAY[1, NULL], 10);
@@ -44,7 +44,7 @@ SELECT millrace.hash_pairs(ARRAY[[[1]]], 10);
 SELECT millrace.hash_pairs(ARRAY[1, 2], NULL);
 SELECT millrace.embedding_pairs(ARRAY[1, 2, 3], 2, 0.9);
 SELECT millrace.embedding_pairs(ARRAY[[1, 2, 3, 4]], 2, 0.9);
-SELECT millrace.embedding_pairs(ARRAY[1, 2, 'NaN', 4], 2, 0.9);
+SELECT millrace.embedding_pairs('{1, 2, NaN, 4}', 2, 0.9);
 SELECT millrace.embedding_pairs(ARRAY[1, 2, 3, 4], 2, 1.1);
 SELECT millrace.pair_groups(ARRAY[1], ARRAY[1, 2]);
 
