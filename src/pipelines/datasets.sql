@@ -350,3 +350,21 @@ CREATE OR REPLACE FUNCTION @schema@.severity(run bigint, kind text) RETURNS text
 	WHERE r.run_id = severity.run AND k.kind = severity.kind
 $$;
 COMMENT ON FUNCTION @schema@.severity(bigint, text) IS 'how severe a run takes a kind of findings, NULL: it does not look for it';
+
+-- What may not be trained on, evaluated with, or exported: the newest audit of the version has blocking findings of a kind that nobody waived.
+CREATE OR REPLACE FUNCTION @schema@.refuse_blocked(reference text) RETURNS void LANGUAGE plpgsql STABLE AS $$
+DECLARE
+	bad record;
+BEGIN
+	SELECT a.run_id, string_agg(format('%s %s', n, kind), ', ' ORDER BY n DESC) AS what INTO bad
+		FROM (SELECT max(r.run_id) AS run_id FROM @schema@.runs r JOIN @schema@.resolve(reference) v USING (dataset, version) WHERE r.activity = 'audit' AND r.ended_at IS NOT NULL) a
+			JOIN LATERAL (SELECT f.kind, count(*) AS n FROM @schema@.findings f WHERE f.run_id = a.run_id AND f.severity = 'blocking'
+				AND NOT EXISTS (SELECT FROM @schema@.waivers w JOIN @schema@.runs r USING (dataset) WHERE r.run_id = a.run_id AND w.kind = f.kind) GROUP BY f.kind) k ON true
+		GROUP BY a.run_id;
+	IF bad.run_id IS NOT NULL THEN
+		RAISE EXCEPTION USING ERRCODE = 'object_not_in_prerequisite_state', MESSAGE = format('data set "%s" has blocking findings', reference),
+			DETAIL = format('Audit %s found %s.', bad.run_id, bad.what),
+			HINT = 'Make a version without them (see @schema@.kinds, column fix), or waive them with a reason: @schema@.waive(dataset, kind, reason).';
+	END IF;
+END $$;
+COMMENT ON FUNCTION @schema@.refuse_blocked(text) IS 'an ERROR if the last audit of a version has blocking findings that are not waived';
