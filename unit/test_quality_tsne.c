@@ -148,9 +148,9 @@ transforms(void)
 	}
 }
 
-/* The grid's forces against all pairs, for a span of points. */
+/* The grid's forces against all pairs, for a span of points, of which few are near each other. */
 static void
-grid(float span)
+grid(float span, double tolerance)
 {
 	enum {n = 1003, stride = 1008};
 	static float at[2 * stride],
@@ -177,8 +177,8 @@ grid(float span)
 			size += pow((double) force[c], 2);
 		}
 	}
-	ok(sqrt(error / size) < 0.01, "its forces are those of all pairs (%g)", sqrt(error / size));
-	ok(fabs(z / exact_z - 1) < 0.01, "and so is the sum (%g of %g)", z, exact_z);
+	ok(sqrt(error / size) < tolerance, "its forces are those of all pairs (%g)", sqrt(error / size));
+	ok(fabs(z - exact_z) < tolerance * (n + exact_z), "and so is the sum (%g of %g)", z, exact_z);
 	qlt_grid_end(g);
 }
 
@@ -266,10 +266,10 @@ main(void)
 	ok(worst < 4e-16, "logarithms (%g)", worst);
 	neighbours();
 	transforms();
-	grid(1e-3f);
-	grid(40);
-	grid(100);
-	grid(600);
+	grid(1e-3f, 1e-6);
+	grid(40, 0.01);
+	grid(100, 0.02);
+	grid(600, 0.1);	/* more than the largest grid is made for */
 	map("three heaps", make(300, DIMS, 3), 2);
 	map("in space", make(300, DIMS, 3), 3);
 	map("on a grid", make(1601, DIMS, 3), 2);
@@ -280,7 +280,8 @@ main(void)
 	v = make(90, DIMS, 3);
 	memcpy(x, x + 45 * DIMS, 45 * DIMS * sizeof(float));
 	map("half of them twice", v, 2);
-	ok(y[0] == y[90] && y[1] == y[91], "equal vectors stay together");
+	ok(fabsf(y[0] - y[90]) < 0.1f && fabsf(y[1] - y[91]) < 0.1f, "equal vectors stay together (%g, %g and %g, %g)", (double) y[0], (double) y[1],
+	   (double) y[90], (double) y[91]);
 	for (int n = 0; n < 6; n++)
 		map("few", make(n, DIMS, 3), 2);
 	map("one number each", make(50, 1, 3), 2);

@@ -9,7 +9,7 @@
  * plane, else over all pairs.
  *
  * Vectors longer than LONG are reduced to REDUCED principal components before neighbours are looked for.  Equal
- * vectors stay together: they have the same neighbours and start at the same place.
+ * vectors stay together but for rounding: they have the same neighbours and start at the same place.
  *
  * Memory: copies of the vectors, 24 bytes a neighbour, some numbers a point, a grid of at most 50 MB; all of it is
  * known before (qlt_tsne_memory).
@@ -59,6 +59,12 @@ stride_of(int64_t n)
 	return ((size_t) n + QLT_LANES - 1) & ~(size_t) (QLT_LANES - 1);
 }
 
+static bool
+by_grid(const qlt_tsne_options *o, int64_t n)
+{
+	return o->n_components == 2 && n > FEW;
+}
+
 double
 qlt_tsne_memory(const qlt_tsne_options *o, int64_t n, int dims)
 {
@@ -67,7 +73,7 @@ qlt_tsne_memory(const qlt_tsne_options *o, int64_t n, int dims)
 	int			reduced = dims > LONG ? REDUCED : dims;
 
 	return start + (double) n * dims * 4 + (double) n * reduced * 4 + (double) n * k * 8 + qlt_affinities_memory(n, (int) k) +
-		qlt_neighbours_memory(n, n, reduced, (int) k) + (double) stride_of(n) * o->n_components * 20 + qlt_grid_memory();
+		qlt_neighbours_memory(n, n, reduced, (int) k) + (double) stride_of(n) * o->n_components * 20 + (by_grid(o, n) ? qlt_grid_memory() : 0);
 }
 
 /* Nearly normal, and the same on every machine: no logarithm is involved. */
@@ -283,7 +289,7 @@ embed(descent *s, const qlt_vectors *v, double perplexity, float *y, qlt_tsne_re
 	}
 	if (code == MR_OK)
 		code = affinities(s, &scaled, perplexity);
-	if (code == MR_OK && s->dims == 2 && s->n > FEW)
+	if (code == MR_OK && by_grid(s->o, s->n))
 		code = qlt_grid_begin(s->w, s->kernels, &s->grid, s->st);
 	if (code == MR_OK)
 		code = descend(s, &report->iterations);
