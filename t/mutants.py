@@ -51,7 +51,7 @@ MUTANTS = [
     ('read_uncommitted',
      [STREAM + 'kafka.c', ('{"isolation.level", "read_committed"}', '{"isolation.level", "read_uncommitted"}')], 'test_stream_points.py', 'aborted'),
     ('progress read before init_transactions',
-     [STREAM + 'outbox_main_pg.c', ('	while ((sent = kfk_producer_init(', """	if (!kfk_producer_make_topic(producer, outbox->progress_topic, ASK_MS, error, sizeof(error)) ||
+     [STREAM + 'outbox_main_pg.c', ('	while ((sent = kfk_producer_init(', """	if (!kfk_producer_make_compacted(producer, outbox->progress_topic, ASK_MS, error, sizeof(error)) ||
 		!kfk_read_progress(outbox, &settings, &mark, error, sizeof(error)))
 	{
 		give_up(outbox, KFK_SENT_NO, error);
@@ -59,7 +59,7 @@ MUTANTS = [
 	}
 	MR_FAILPOINT("outbox.after_progress");
 	while ((sent = kfk_producer_init("""),
-      ("""	else if (!kfk_producer_make_topic(producer, outbox->progress_topic, ASK_MS, error, sizeof(error)) ||
+      ("""	else if (!kfk_producer_make_compacted(producer, outbox->progress_topic, ASK_MS, error, sizeof(error)) ||
 			 !kfk_read_progress(outbox, &settings, &mark, error, sizeof(error)))
 		give_up(outbox, KFK_SENT_NO, psprintf("progress topic \\"%s\\": %s", outbox->progress_topic, error));
 """, ''),

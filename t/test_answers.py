@@ -100,9 +100,10 @@ def flow(c, kafka, stub, rows, never, twice):
     mill(c, "SELECT millrace.create_outbox('k'); SELECT millrace.create_pipeline('answers', options => '%s')" % json.dumps(
         {'provider': 'llm', 'server': 'k', 'topics': 'qa-', 'cache': {'threshold': 0.9}}))
     topics = {s: (t, int(p)) for s, t, p in mill(c, "SELECT status, topic, partitions FROM answers.topics")}
-    tap.same([topics[s][1] for s in STATES], [3, 3, 2, 2, 2, 1], 'six topics and their partitions')
-    for topic, partitions in topics.values():
-        kafka.create_topic(topic, partitions)
+    c.wait_for("SELECT count(*) FROM millrace.topics WHERE state = 'ready' AND made_at IS NOT NULL", '6', 60)
+    there = kafka.admin().list_topics(timeout=10).topics
+    tap.same([len(there[topics[s][0]].partitions) for s in STATES], [3, 3, 2, 2, 2, 1], 'six topics are made, each with its partitions')
+    tap.same(mill(c, "SELECT count(*) FROM answers.topics WHERE state = 'ready' AND found = partitions"), [('6',)], 'and shown')
 
     half = len(rows) // 2
     stub.control(faults={'429': 0.08, '402': 0.03, '5xx': 0.03, 'json': 0.02})

@@ -259,7 +259,7 @@ CREATE OR REPLACE FUNCTION @schema@.define(given jsonb) RETURNS void
 	LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
 	AS $$
 DECLARE
-	known CONSTANT text[] := '{provider,model,system,prompt_version,generation,encoder,judge,gate,regenerations,references,cache,stored_similarity,reference_similarity,tenants,shared_tenant,language,server,topics,source,priority,timeout_ms,deadline}';
+	known CONSTANT text[] := '{provider,model,system,prompt_version,generation,encoder,judge,gate,regenerations,references,cache,stored_similarity,reference_similarity,tenants,shared_tenant,language,server,topics,create_topics,source,priority,timeout_ms,deadline}';
 	unknown text := (SELECT string_agg(k, ', ') FROM jsonb_object_keys(given) k WHERE k <> ALL (known));
 	s @schema@.settings;
 BEGIN
@@ -267,7 +267,7 @@ BEGIN
 		RAISE invalid_parameter_value USING MESSAGE = format('unknown option for a pipeline of kind "answers": %s', unknown),
 			HINT = 'Options are ' || array_to_string(known, ', ') || '.';
 	END IF;
-	-- "cache" and "source" may be objects: options of the cache and of the source that reads questions.
+	-- "cache", "create_topics" and "source" may be objects: options of the cache, of the topics, of the source that reads questions.
 	UPDATE @schema@.settings t
 	SET (provider, model, system, prompt_version, generation, encoder, judge, gate, regenerations, "references", cache, stored_similarity,
 		 reference_similarity, tenants, shared_tenant, language, server, topics, priority, timeout_ms, deadline) =
@@ -284,6 +284,10 @@ BEGIN
 			CASE s.encoder WHEN '' THEN '{"encoder": null}'::jsonb ELSE jsonb_strip_nulls(jsonb_build_object('encoder', s.encoder)) END || '{"sample": 0}' || CASE WHEN jsonb_typeof(given -> 'cache') = 'object' THEN given -> 'cache' ELSE '{}' END);
 	END IF;
 	IF s.server IS NOT NULL THEN
+		IF COALESCE(given -> 'create_topics', 'true') <> 'false' THEN
+			PERFORM millrace.create_topic(s.server, t.topic, t.partitions, CASE WHEN jsonb_typeof(given -> 'create_topics') = 'object' THEN given -> 'create_topics' ELSE '{}' END)
+			FROM unnest(@schema@.states()) status, @schema@.topic_of(status) t;
+		END IF;
 		PERFORM millrace.create_source(@schema_literal@ || '_questions', s.server, t.topic, '@schema@.questions'::regclass,
 				jsonb_build_object('message_type', 'jsonb', 'transform',
 					'SELECT m.value ->> ''question'' AS question, COALESCE(m.value ->> ''tenant'', '''') AS tenant, m.value ->> ''reference'' AS reference, '
@@ -295,6 +299,12 @@ BEGIN
 END $$;
 COMMENT ON FUNCTION @schema@.define(jsonb) IS 'carries out the options of create_pipeline()';
 REVOKE EXECUTE ON FUNCTION @schema@.define(jsonb) FROM PUBLIC;
+
+CREATE OR REPLACE FUNCTION @schema@.states() RETURNS text[]
+	LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp
+	AS $$ SELECT '{pending,success,error-overload,error-quota,validated,low-quality}'::text[] $$;
+COMMENT ON FUNCTION @schema@.states() IS 'the six states of a question, in the order of its way';
+REVOKE EXECUTE ON FUNCTION @schema@.states() FROM PUBLIC;
 
 CREATE OR REPLACE FUNCTION @schema@.topic_of(status text, OUT topic text, OUT partitions int)
 	LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
@@ -338,9 +348,12 @@ CREATE OR REPLACE FUNCTION @schema@.before_drop() RETURNS void
 	LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
 	AS $$ BEGIN
 		PERFORM millrace.cancel_task(q.task_id) FROM @schema@.questions q WHERE q.task_id IS NOT NULL;
+		PERFORM millrace.forget_topic(s.server, t.topic)
+		FROM @schema@.settings s JOIN pg_foreign_server f ON f.srvname = s.server AND has_server_privilege(f.oid, 'USAGE') JOIN millrace.outboxes o ON o.server = s.server,
+			 unnest(@schema@.states()) status, @schema@.topic_of(status) t;
 		IF (SELECT s.cache FROM @schema@.settings s) THEN
 			PERFORM millrace.drop_cache(@schema_literal@);
 		END IF;
 	END $$;
-COMMENT ON FUNCTION @schema@.before_drop() IS 'called by millrace.drop_pipeline(): takes tasks and cache away';
+COMMENT ON FUNCTION @schema@.before_drop() IS 'called by millrace.drop_pipeline(): takes tasks, wishes for topics and the cache away';
 REVOKE EXECUTE ON FUNCTION @schema@.before_drop() FROM PUBLIC;

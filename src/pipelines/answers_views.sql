@@ -72,8 +72,9 @@ COMMENT ON VIEW @schema@.sync_vs_async IS 'runs of compare_sync_async(), the las
 
 CREATE OR REPLACE VIEW @schema@.topics AS
 	SELECT v.status, t.topic, t.partitions, (SELECT pg_catalog.count(*) FROM @schema@.processing_metrics m WHERE m.state = v.status) AS transitions,
-		   pg_catalog.format('kafka-topics.sh --bootstrap-server … --create --topic %s --partitions %s', t.topic, t.partitions) AS command
-	FROM pg_catalog.unnest('{pending,success,error-overload,error-quota,validated,low-quality}'::text[]) WITH ORDINALITY v(status, n),
-		 LATERAL @schema@.topic_of(v.status) t
+		   w.state, w.found, w.reason
+	FROM @schema@.settings s CROSS JOIN pg_catalog.unnest(@schema@.states()) WITH ORDINALITY v(status, n) CROSS JOIN LATERAL @schema@.topic_of(v.status) t
+	LEFT JOIN millrace.topics w ON w.server = s.server AND w.topic = t.topic
 	ORDER BY v.n;
-COMMENT ON VIEW @schema@.topics IS 'the topic of each state, its partitions, how to make it, and how many transitions there were: as many messages stand in it';
+COMMENT ON VIEW @schema@.topics IS
+	'the topic of each state, how many partitions it should have, how many transitions there were (as many messages stand in it); state, found, reason: whether it is there, as millrace.topics has it';

@@ -297,28 +297,6 @@ CREATE OR REPLACE FUNCTION @schema@.annotations_of(reference text) RETURNS SETOF
 $$;
 COMMENT ON FUNCTION @schema@.annotations_of(text) IS 'the annotations of a version of a data set';
 
--- Rows come into the newest version.
-CREATE OR REPLACE FUNCTION @schema@.place_image() RETURNS trigger LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
-BEGIN
-	IF NEW.since = 0 THEN
-		NEW.since := coalesce((SELECT version FROM @schema@.datasets WHERE dataset = NEW.dataset), 1);
-	END IF;
-	RETURN NEW;
-END $$;
-COMMENT ON FUNCTION @schema@.place_image() IS 'puts what is inserted into the newest version of its data set';
-CREATE OR REPLACE TRIGGER place BEFORE INSERT ON @schema@.images FOR EACH ROW EXECUTE FUNCTION @schema@.place_image();
-CREATE OR REPLACE TRIGGER place BEFORE INSERT ON @schema@.problems FOR EACH ROW EXECUTE FUNCTION @schema@.place_image();
-
-CREATE OR REPLACE FUNCTION @schema@.place_annotation() RETURNS trigger LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
-BEGIN
-	IF NEW.since = 0 THEN
-		NEW.since := coalesce((SELECT version FROM @schema@.images JOIN @schema@.datasets USING (dataset) WHERE image_id = NEW.image_id), 1);
-	END IF;
-	RETURN NEW;
-END $$;
-COMMENT ON FUNCTION @schema@.place_annotation() IS 'puts what is inserted into the newest version of its data set';
-CREATE OR REPLACE TRIGGER place BEFORE INSERT ON @schema@.annotations FOR EACH ROW EXECUTE FUNCTION @schema@.place_annotation();
-
 -- What a version is made of, as one digest: the same whoever asks and whenever.
 CREATE OR REPLACE FUNCTION @schema@.dataset_state(reference text) RETURNS bytea LANGUAGE sql STABLE AS $$
 	SELECT sha256(convert_to(coalesce(

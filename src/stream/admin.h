@@ -14,6 +14,9 @@ extern uint64 kfk_run(const char *sql, int nargs, Oid *types, Datum *values, con
 /* ERROR unless owner can own what its workers serve ("a source"): it can log in, may use server, is no superuser. */
 extern void kfk_check_owner(Oid owner, ForeignServer *server, const char *what);
 
+/* ERROR unless role may publish through the server, and the server has an outbox.  As the extension's owner, within SPI. */
+extern void kfk_check_publisher(const char *server, Oid role);
+
 /* Lock the source's row and check that the caller is a member of its owner.  As the extension's owner. */
 extern void kfk_lock_source(const char *name, Oid caller);
 

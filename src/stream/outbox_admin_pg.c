@@ -288,6 +288,7 @@ millrace_drop_outbox(PG_FUNCTION_ARGS)
 	}
 	kfk_run("DELETE FROM millrace.outboxes WHERE server = $1", 1, types, values, NULL, SPI_OK_DELETE);
 	kfk_run("DELETE FROM millrace.outbox_progress WHERE server = $1", 1, types, values, NULL, SPI_OK_DELETE);
+	kfk_run("DELETE FROM millrace.topics WHERE server = $1", 1, types, values, NULL, SPI_OK_DELETE);
 	mr_spi_end(&save);
 	PG_RETURN_VOID();
 }

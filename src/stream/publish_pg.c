@@ -34,6 +34,7 @@
 #include "core/compat.h"
 #include "core/shared_pg.h"
 #include "core/spi_pg.h"
+#include "stream/admin.h"
 #include "stream/outbox.h"
 
 PG_FUNCTION_INFO_V1(millrace_publish);
@@ -108,12 +109,9 @@ header_array(Jsonb *headers)
 	return construct_md_array(values, nulls, 1, dims, lower, BYTEAOID, -1, false, TYPALIGN_INT);
 }
 
-/*
- * May role publish through this server?  And is there an outbox; else its
- * messages would wait for ever.  As the extension's owner, within SPI.
- */
-static void
-check_outbox(const char *server, Oid role)
+/* As messages without an outbox would wait for ever, so would topics. */
+void
+kfk_check_publisher(const char *server, Oid role)
 {
 	static SPIPlanPtr plan = NULL;
 	Oid			type = TEXTOID;
@@ -190,7 +188,7 @@ millrace_publish(PG_FUNCTION_ARGS)
 		parts[2] = PointerGetDatum(header_array(PG_GETARG_JSONB_P(4)));
 
 	mr_spi_begin(&save);
-	check_outbox(server, caller);
+	kfk_check_publisher(server, caller);
 	id = append(PG_GETARG_DATUM(0), PG_GETARG_DATUM(1), parts[1], parts[0], parts[2]);
 	mr_spi_end(&save);
 	mr_change_at_commit(MR_CHANGE_OUTBOX, MyDatabaseId);
@@ -318,7 +316,7 @@ millrace_publish_rows(PG_FUNCTION_ARGS)
 			break;
 		mr_owner_begin(&save);
 		if (!checked)
-			check_outbox(args[0], t->tg_relation->rd_rel->relowner);
+			kfk_check_publisher(args[0], t->tg_relation->rd_rel->relowner);
 		checked = true;
 		old = MemoryContextSwitchTo(chunk);
 		for (uint64 i = 0; i < n; i++)

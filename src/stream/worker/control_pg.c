@@ -65,7 +65,7 @@ find_topic(const kfk_source *source, char *error, size_t error_size)
 	{
 		if (strstr(error, "does not exist") == NULL)
 			return false;
-		if (!kfk_producer_make_topic(producer, source->control_topic, MAKE_MS, why, sizeof(why)))
+		if (!kfk_producer_make_compacted(producer, source->control_topic, MAKE_MS, why, sizeof(why)))
 		{
 			snprintf(error, error_size, "it does not exist and could not be made: %s", why);
 			return false;

@@ -1,6 +1,6 @@
 /*
  * library.h
- *	  What a reader (kafka.c) and a producer (producer.c) share of librdkafka.
+ *	  What a reader (kafka.c) and a producer (producer.c, topics.c) share of librdkafka.
  *	  For these files only: nothing else knows the library.
  */
 #ifndef MILLRACE_STREAM_LIBRARY_H
@@ -51,6 +51,10 @@ extern bool kfk_end(rd_kafka_t *rk, int flags);
 
 /* The next event of a main queue, if there is one.  Statistics are no event: they are taken in on the way. */
 extern bool kfk_poll_event(rd_kafka_queue_t *queue, kfk_event *event, kfk_statistics *statistics);
+
+/* producer.c: what its questions about topics (topics.c) are asked with. */
+struct kfk_producer;
+extern rd_kafka_t *kfk_producer_handle(struct kfk_producer *producer);
 
 /* statistics.c: from librdkafka's JSON. */
 extern void kfk_read_statistics(kfk_statistics *statistics, const char *json);

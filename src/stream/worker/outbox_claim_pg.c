@@ -110,9 +110,9 @@ kfk_outbox_load(kfk_outbox *outbox)
 	return found;
 }
 
-/* Is the row still as it was loaded? */
+/* Is the row still as it was loaded?  And what of its topics? */
 bool
-kfk_outbox_unchanged(const kfk_outbox *outbox)
+kfk_outbox_unchanged(kfk_outbox *outbox)
 {
 	static SPIPlanPtr plan = NULL;
 	mr_owner_save save;
@@ -120,7 +120,9 @@ kfk_outbox_unchanged(const kfk_outbox *outbox)
 
 	mr_begin("look at the outbox");
 	mr_spi_begin(&save);
-	mr_prepare(&plan, "SELECT 1 FROM millrace.outboxes WHERE server = $1 AND generation = $2 AND state = 'running'",
+	mr_prepare(&plan, "SELECT EXISTS (SELECT FROM millrace.topics t WHERE t.server = $1 AND t.again_at <= clock_timestamp()), "
+			   "(SELECT string_agg(format('topic \"%s\": %s', t.topic, t.reason), '; ' ORDER BY t.topic) FROM millrace.topics t WHERE t.server = $1 AND t.reason IS NOT NULL) "
+			   "FROM millrace.outboxes WHERE server = $1 AND generation = $2 AND state = 'running'",
 			   2, (const Oid[]) {TEXTOID, INT8OID});
 	{
 		Datum		args[] = {CStringGetTextDatum(outbox->server), Int64GetDatum(outbox->generation)};
@@ -128,6 +130,13 @@ kfk_outbox_unchanged(const kfk_outbox *outbox)
 		SPI_execute_plan(plan, args, NULL, true, 1);
 	}
 	unchanged = SPI_processed == 1;
+	if (unchanged)
+	{
+		char	   *reason = text_column(2);
+
+		outbox->topics_due = bool_column(1);
+		strlcpy(outbox->topics_reason, reason ? reason : "", sizeof(outbox->topics_reason));
+	}
 	mr_spi_end(&save);
 	mr_commit();
 	return unchanged;

@@ -61,9 +61,22 @@ close_at_exit(int code, Datum arg)
 	kfk_close_progress();
 }
 
-/* End if the outbox is paused, halted, dropped or was changed; looked at once a second, or when told. */
+static char told_topics[sizeof(((kfk_outbox *) 0)->topics_reason)] = "";	/* topics_reason, as last reported */
+
+/* That it works, and which topics are not ready. */
 static void
-check_outbox(const kfk_outbox *outbox)
+report_running(const kfk_outbox *outbox)
+{
+	strlcpy(told_topics, outbox->topics_reason, sizeof(told_topics));
+	kfk_outbox_report(outbox, "running", NULL, outbox->topics_reason[0] ? outbox->topics_reason : NULL);
+}
+
+/*
+ * End if the outbox is paused, halted, dropped or was changed; looked at once a
+ * second, or when told, and so is whether topics wait to be made.
+ */
+static void
+check_outbox(kfk_outbox *outbox)
 {
 	static TimestampTz checked = 0;
 	TimestampTz now = GetCurrentTimestamp();
@@ -138,7 +151,7 @@ settle(const kfk_outbox *outbox, const char *theirs)
 
 /* Open the producer, end what an earlier one left, and settle what became of the last batch. */
 static void
-open_producer(const kfk_outbox *outbox)
+open_producer(kfk_outbox *outbox)
 {
 	kfk_settings settings;
 	char		error[512];
@@ -169,7 +182,7 @@ open_producer(const kfk_outbox *outbox)
 	MR_FAILPOINT("outbox.after_init");
 	if (sent != KFK_SENT_YES)
 		give_up(outbox, sent, error);
-	else if (!kfk_producer_make_topic(producer, outbox->progress_topic, ASK_MS, error, sizeof(error)) ||
+	else if (!kfk_producer_make_compacted(producer, outbox->progress_topic, ASK_MS, error, sizeof(error)) ||
 			 !kfk_read_progress(outbox, &settings, &mark, error, sizeof(error)))
 		give_up(outbox, KFK_SENT_NO, psprintf("progress topic \"%s\": %s", outbox->progress_topic, error));
 	else
@@ -177,7 +190,8 @@ open_producer(const kfk_outbox *outbox)
 		MR_FAILPOINT("outbox.after_progress");
 		settle(outbox, mark);
 		MR_FAILPOINT("outbox.settled");
-		kfk_outbox_report(outbox, "running", NULL, NULL);
+		kfk_outbox_topics(outbox, producer, true);
+		report_running(outbox);
 	}
 }
 
@@ -274,7 +288,7 @@ count(const kfk_outbatch *batch, int64 busy_us)
 }
 
 static void
-turn(const kfk_outbox *outbox, kfk_outbatch *batch)
+turn(kfk_outbox *outbox, kfk_outbatch *batch)
 {
 	static int64 busy_us = 0;	/* spent on sending the batch claimed last */
 	bool		some;
@@ -287,6 +301,13 @@ turn(const kfk_outbox *outbox, kfk_outbatch *batch)
 		return;
 	}
 	hear_events(outbox);
+	if (outbox->topics_due)
+	{
+		outbox->topics_due = false;
+		kfk_outbox_topics(outbox, producer, false);
+	}
+	if (strcmp(told_topics, outbox->topics_reason) != 0)
+		report_running(outbox);
 	rotate();
 	some = kfk_outbox_next(outbox, landed, batch);
 	if (landed)
@@ -300,7 +321,7 @@ turn(const kfk_outbox *outbox, kfk_outbatch *batch)
 		landed = send_batch(outbox, batch);
 		busy_us = GetCurrentTimestamp() - begun;
 		if (landed)
-			kfk_outbox_report(outbox, "running", NULL, NULL);
+			report_running(outbox);
 		return;
 	}
 	pgstat_report_stat(true);

@@ -6,7 +6,8 @@
  *	outbox_claim_pg.c	 rows of outboxes and outbox_progress; messages of a batch
  *	outbox_state_pg.c	 dead letters, emptied leaves, reports
  *	outbox_progress_pg.c what the brokers have: the progress topic
- *	producer.c			 librdkafka
+ *	outbox_topics_pg.c	 topics that are to be made
+ *	producer.c, topics.c librdkafka
  */
 #ifndef MILLRACE_STREAM_OUTBOX_WORKER_H
 #define MILLRACE_STREAM_OUTBOX_WORKER_H
@@ -28,6 +29,8 @@ typedef struct kfk_outbox
 	int64		epoch;			/* ours, of its row of outbox_progress */
 	int			batch_rows;
 	int64		batch_bytes;
+	bool		topics_due;		/* some topic is to be looked at */
+	char		topics_reason[300]; /* why topics are not ready; "": they are */
 } kfk_outbox;
 
 /* A batch: what goes in one Kafka transaction. */
@@ -46,7 +49,7 @@ typedef struct kfk_outbatch
 
 /* outbox_claim_pg.c; each is a transaction of its own */
 extern bool kfk_outbox_load(kfk_outbox *outbox);	/* and take over; false: nothing to do here, end */
-extern bool kfk_outbox_unchanged(const kfk_outbox *outbox);
+extern bool kfk_outbox_unchanged(kfk_outbox *outbox);	/* sets topics_due and topics_reason */
 extern char *kfk_outbox_last_mark(const kfk_outbox *outbox, int64 *batch, bool *confirmed, bool *adopt);
 extern void kfk_outbox_adopt(const kfk_outbox *outbox, int64 batch);
 extern bool kfk_outbox_next(const kfk_outbox *outbox, bool confirm, kfk_outbatch *batch);	/* false: nothing waits */
@@ -61,5 +64,8 @@ extern void kfk_outbox_halt(const kfk_outbox *outbox, const char *reason) __attr
 extern bool kfk_read_progress(const kfk_outbox *outbox, const kfk_settings *settings, char **mark,
 							  char *error, size_t error_size);
 extern void kfk_close_progress(void);
+
+/* outbox_topics_pg.c: makes what is missing of topics that are due, or looks at all of them */
+extern void kfk_outbox_topics(const kfk_outbox *outbox, kfk_producer *producer, bool all);
 
 #endif							/* MILLRACE_STREAM_OUTBOX_WORKER_H */

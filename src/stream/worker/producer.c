@@ -205,72 +205,8 @@ kfk_producer_refused(kfk_producer *producer, char *error, size_t error_size)
 	return producer->refused;
 }
 
-bool
-kfk_producer_make_topic(kfk_producer *producer, const char *topic, int timeout_ms, char *error, size_t error_size)
+rd_kafka_t *
+kfk_producer_handle(kfk_producer *producer)
 {
-	/* Small segments, so that the brokers compact what is read at every start. */
-	static const char *const settings[][2] = {
-		{"cleanup.policy", "compact"},
-		{"segment.ms", "600000"},
-		{"segment.bytes", "16777216"},
-		{"min.cleanable.dirty.ratio", "0.1"},
-	};
-	rd_kafka_NewTopic_t *wanted = rd_kafka_NewTopic_new(topic, 1, -1, error, error_size);
-	rd_kafka_queue_t *answers;
-	rd_kafka_event_t *event;
-	const rd_kafka_topic_result_t **results;
-	size_t		n = 0;
-	rd_kafka_resp_err_t err;
-
-	if (wanted == NULL)
-		return false;
-	for (size_t i = 0; i < sizeof(settings) / sizeof(*settings); i++)
-		rd_kafka_NewTopic_set_config(wanted, settings[i][0], settings[i][1]);
-	answers = rd_kafka_queue_new(producer->rk);
-	rd_kafka_CreateTopics(producer->rk, &wanted, 1, NULL, answers);
-	event = rd_kafka_queue_poll(answers, timeout_ms);
-	err = event ? rd_kafka_event_error(event) : RD_KAFKA_RESP_ERR__TIMED_OUT;
-	snprintf(error, error_size, "%s", rd_kafka_err2str(err));
-	if (err == 0)
-	{
-		results = rd_kafka_CreateTopics_result_topics(rd_kafka_event_CreateTopics_result(event), &n);
-		err = n == 1 ? rd_kafka_topic_result_error(results[0]) : RD_KAFKA_RESP_ERR_UNKNOWN;
-		if (err && n == 1)
-			snprintf(error, error_size, "%s", rd_kafka_topic_result_error_string(results[0]));
-	}
-	if (event)
-		rd_kafka_event_destroy(event);
-	rd_kafka_queue_destroy(answers);
-	rd_kafka_NewTopic_destroy(wanted);
-	return err == 0 || err == RD_KAFKA_RESP_ERR_TOPIC_ALREADY_EXISTS;
-}
-
-bool
-kfk_producer_topic_setting(kfk_producer *producer, const char *topic, const char *name, int timeout_ms, char *value, size_t value_size)
-{
-	rd_kafka_ConfigResource_t *wanted = rd_kafka_ConfigResource_new(RD_KAFKA_RESOURCE_TOPIC, topic);
-	rd_kafka_queue_t *answers = rd_kafka_queue_new(producer->rk);
-	rd_kafka_event_t *event;
-	bool		found = false;
-
-	rd_kafka_DescribeConfigs(producer->rk, &wanted, 1, NULL, answers);
-	event = rd_kafka_queue_poll(answers, timeout_ms);
-	if (event && rd_kafka_event_error(event) == 0)
-	{
-		size_t		n = 0;
-		const rd_kafka_ConfigResource_t **topics = rd_kafka_DescribeConfigs_result_resources(rd_kafka_event_DescribeConfigs_result(event), &n);
-		const rd_kafka_ConfigEntry_t **settings = n == 1 ? rd_kafka_ConfigResource_configs(topics[0], &n) : NULL;
-
-		for (size_t i = 0; settings && i < n; i++)
-			if (strcmp(rd_kafka_ConfigEntry_name(settings[i]), name) == 0 && rd_kafka_ConfigEntry_value(settings[i]))
-			{
-				snprintf(value, value_size, "%s", rd_kafka_ConfigEntry_value(settings[i]));
-				found = true;
-			}
-	}
-	if (event)
-		rd_kafka_event_destroy(event);
-	rd_kafka_queue_destroy(answers);
-	rd_kafka_ConfigResource_destroy(wanted);
-	return found;
+	return producer->rk;
 }

@@ -47,8 +47,27 @@ extern void kfk_producer_close(kfk_producer *producer);
 /* Fence earlier producers of the same id and end what they left. */
 extern kfk_sent kfk_producer_init(kfk_producer *producer, int timeout_ms, char *error, size_t error_size);
 
+/* A topic that is to be made. */
+typedef struct kfk_topic
+{
+	const char *name;
+	int			partitions;
+	int			replication;	/* -1: as the brokers say */
+	const char *const (*config)[2]; /* name and value */
+	int			n_config;
+} kfk_topic;
+
+/*
+ * topics.c.  Make a topic; true also if it is there already, whatever it is like, and then *made is false.  False,
+ * with the reason in error, if the brokers refused or did not answer in time; it may be there all the same.
+ */
+extern bool kfk_producer_make_topic(kfk_producer *producer, const kfk_topic *topic, int timeout_ms, bool *made, char *error, size_t error_size);
+
 /* Make a compacted topic of one partition, if there is none yet. */
-extern bool kfk_producer_make_topic(kfk_producer *producer, const char *topic, int timeout_ms, char *error, size_t error_size);
+extern bool kfk_producer_make_compacted(kfk_producer *producer, const char *topic, int timeout_ms, char *error, size_t error_size);
+
+/* How many partitions a topic has, 0: there is no such topic.  False: nobody said. */
+extern bool kfk_producer_partitions(kfk_producer *producer, const char *topic, int timeout_ms, int *partitions, char *error, size_t error_size);
 
 /* Value of a setting of a topic, such as "cleanup.policy".  False: nobody said. */
 extern bool kfk_producer_topic_setting(kfk_producer *producer, const char *topic, const char *name, int timeout_ms, char *value, size_t value_size);
