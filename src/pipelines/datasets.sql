@@ -297,28 +297,6 @@ CREATE OR REPLACE FUNCTION @schema@.annotations_of(reference text) RETURNS SETOF
 $$;
 COMMENT ON FUNCTION @schema@.annotations_of(text) IS 'the annotations of a version of a data set';
 
--- Rows come into the newest version.
-CREATE OR REPLACE FUNCTION @schema@.place_image() RETURNS trigger LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
-BEGIN
-	IF NEW.since = 0 THEN
-		NEW.since := coalesce((SELECT version FROM @schema@.datasets WHERE dataset = NEW.dataset), 1);
-	END IF;
-	RETURN NEW;
-END $$;
-COMMENT ON FUNCTION @schema@.place_image() IS 'puts what is inserted into the newest version of its data set';
-CREATE OR REPLACE TRIGGER place BEFORE INSERT ON @schema@.images FOR EACH ROW EXECUTE FUNCTION @schema@.place_image();
-CREATE OR REPLACE TRIGGER place BEFORE INSERT ON @schema@.problems FOR EACH ROW EXECUTE FUNCTION @schema@.place_image();
-
-CREATE OR REPLACE FUNCTION @schema@.place_annotation() RETURNS trigger LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
-BEGIN
-	IF NEW.since = 0 THEN
-		NEW.since := coalesce((SELECT version FROM @schema@.images JOIN @schema@.datasets USING (dataset) WHERE image_id = NEW.image_id), 1);
-	END IF;
-	RETURN NEW;
-END $$;
-COMMENT ON FUNCTION @schema@.place_annotation() IS 'puts what is inserted into the newest version of its data set';
-CREATE OR REPLACE TRIGGER place BEFORE INSERT ON @schema@.annotations FOR EACH ROW EXECUTE FUNCTION @schema@.place_annotation();
-
 -- What a version is made of, as one digest: the same whoever asks and whenever.
 CREATE OR REPLACE FUNCTION @schema@.dataset_state(reference text) RETURNS bytea LANGUAGE sql STABLE AS $$
 	SELECT sha256(convert_to(coalesce(
@@ -350,21 +328,3 @@ CREATE OR REPLACE FUNCTION @schema@.severity(run bigint, kind text) RETURNS text
 	WHERE r.run_id = severity.run AND k.kind = severity.kind
 $$;
 COMMENT ON FUNCTION @schema@.severity(bigint, text) IS 'how severe a run takes a kind of findings, NULL: it does not look for it';
-
--- What may not be trained on, evaluated with, or exported: the newest audit of the version has blocking findings of a kind that nobody waived.
-CREATE OR REPLACE FUNCTION @schema@.refuse_blocked(reference text) RETURNS void LANGUAGE plpgsql STABLE AS $$
-DECLARE
-	bad record;
-BEGIN
-	SELECT a.run_id, string_agg(format('%s %s', n, kind), ', ' ORDER BY n DESC) AS what INTO bad
-		FROM (SELECT max(r.run_id) AS run_id FROM @schema@.runs r JOIN @schema@.resolve(reference) v USING (dataset, version) WHERE r.activity = 'audit' AND r.ended_at IS NOT NULL) a
-			JOIN LATERAL (SELECT f.kind, count(*) AS n FROM @schema@.findings f WHERE f.run_id = a.run_id AND f.severity = 'blocking'
-				AND NOT EXISTS (SELECT FROM @schema@.waivers w JOIN @schema@.runs r USING (dataset) WHERE r.run_id = a.run_id AND w.kind = f.kind) GROUP BY f.kind) k ON true
-		GROUP BY a.run_id;
-	IF bad.run_id IS NOT NULL THEN
-		RAISE EXCEPTION USING ERRCODE = 'object_not_in_prerequisite_state', MESSAGE = format('data set "%s" has blocking findings', reference),
-			DETAIL = format('Audit %s found %s.', bad.run_id, bad.what),
-			HINT = 'Make a version without them (see @schema@.kinds, column fix), or waive them with a reason: @schema@.waive(dataset, kind, reason).';
-	END IF;
-END $$;
-COMMENT ON FUNCTION @schema@.refuse_blocked(text) IS 'an ERROR if the last audit of a version has blocking findings that are not waived';
