@@ -64,27 +64,27 @@ $$;
 COMMENT ON FUNCTION @schema@.sheet(bigint[], text[], jsonb, text, int, int) IS 'JPEG: images in rows, with captions and boxes; NULL for no images';
 
 CREATE OR REPLACE FUNCTION @schema@.sheet_of_class(reference text, class_id int, images int DEFAULT 12) RETURNS bytea LANGUAGE sql STABLE AS $$
-	WITH some AS (
+	WITH chosen AS (
 		SELECT a.image_id, jsonb_agg(@schema@.tile_box(i.dataset, a.class_id, a.x1, a.y1, a.x2, a.y2)) FILTER (WHERE a.x1 IS NOT NULL) AS boxes
 		FROM @schema@.annotations_of(reference) a JOIN @schema@.images i USING (image_id)
 		WHERE a.class_id = sheet_of_class.class_id AND i.content IS NOT NULL GROUP BY a.image_id ORDER BY md5(a.image_id::text) LIMIT sheet_of_class.images)
 	SELECT @schema@.sheet(array_agg(s.image_id ORDER BY s.image_id), array_agg(i.split || '/' || i.path ORDER BY s.image_id), jsonb_agg(coalesce(s.boxes, '[]') ORDER BY s.image_id),
 		@schema@.class_label((SELECT r.dataset FROM @schema@.resolve(reference) r), sheet_of_class.class_id))
-	FROM some s JOIN @schema@.images i USING (image_id)
+	FROM chosen s JOIN @schema@.images i USING (image_id)
 $$;
 COMMENT ON FUNCTION @schema@.sheet_of_class(text, int, int) IS 'JPEG: ground truth of a class, images drawn evenly';
 
 -- Findings of an audit: pairs side by side, others with the box in question.
 CREATE OR REPLACE FUNCTION @schema@.sheet_of_findings(run bigint, kinds text[], findings int DEFAULT 12) RETURNS bytea LANGUAGE sql STABLE AS $$
-	WITH some AS (
+	WITH chosen AS (
 		SELECT f.*, row_number() OVER (ORDER BY f.score DESC NULLS LAST, f.finding_id) AS k FROM @schema@.findings f
 		WHERE f.run_id = run AND f.kind = ANY (kinds) AND f.image_id IS NOT NULL ORDER BY k LIMIT sheet_of_findings.findings),
 	tiles AS (
 		SELECT k * 2 AS n, image_id, kind || ' ' || coalesce(round(score::numeric, 3)::text, '') AS caption,
-			coalesce(CASE WHEN evidence ? 'box' THEN jsonb_build_array(@schema@.tile_box(d.dataset, some.class_id, (evidence -> 'box' ->> 0)::float8, (evidence -> 'box' ->> 1)::float8, (evidence -> 'box' ->> 2)::float8, (evidence -> 'box' ->> 3)::float8)) END,
-				(SELECT jsonb_build_array(@schema@.tile_box(d.dataset, a.class_id, a.x1, a.y1, a.x2, a.y2)) FROM @schema@.annotations a WHERE a.annotation_id = some.annotation_id AND a.x1 IS NOT NULL), '[]') AS boxes FROM some, @schema@.runs d WHERE d.run_id = run
+			coalesce(CASE WHEN evidence ? 'box' THEN jsonb_build_array(@schema@.tile_box(d.dataset, chosen.class_id, (evidence -> 'box' ->> 0)::float8, (evidence -> 'box' ->> 1)::float8, (evidence -> 'box' ->> 2)::float8, (evidence -> 'box' ->> 3)::float8)) END,
+				(SELECT jsonb_build_array(@schema@.tile_box(d.dataset, a.class_id, a.x1, a.y1, a.x2, a.y2)) FROM @schema@.annotations a WHERE a.annotation_id = chosen.annotation_id AND a.x1 IS NOT NULL), '[]') AS boxes FROM chosen, @schema@.runs d WHERE d.run_id = run
 		UNION ALL
-		SELECT k * 2 + 1, other_image_id, NULL, '[]' FROM some WHERE other_image_id IS NOT NULL)
+		SELECT k * 2 + 1, other_image_id, NULL, '[]' FROM chosen WHERE other_image_id IS NOT NULL)
 	SELECT @schema@.sheet(array_agg(t.image_id ORDER BY t.n), array_agg(coalesce(t.caption, i.split || '/' || i.path) ORDER BY t.n), jsonb_agg(t.boxes ORDER BY t.n))
 	FROM tiles t JOIN @schema@.images i USING (image_id)
 $$;

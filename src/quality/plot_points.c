@@ -126,7 +126,7 @@ put_group(svg_buffer *b, const qlt_points *p, int group, const svg_axis *x, cons
 			continue;
 		seen[cell >> 3] |= 1 << (cell & 7);
 		if (!any)
-			svg_put(b, "<path stroke=\"%s\" stroke-width=\"%s\" stroke-linecap=\"round\" stroke-opacity=\"0.7\" fill=\"none\" d=\"", colour, p->n > 5000 ? "2.4" : "4.5");
+			svg_put(b, "<path stroke=\"%s\" stroke-width=\"%s\" stroke-linecap=\"round\" stroke-opacity=\"0.7\" fill=\"none\" d=\"", colour, p->n > 5000 ? "2.4" : p->n > 300 ? "4.5" : "8");
 		any = true;
 		svg_put(b, "M%.1f %.1fh0", px, py);
 	}
