@@ -22,13 +22,13 @@ qlt_kernels_for(qlt_isa isa)
 }
 
 mr_code
-qlt_out_of_memory(mr_status *st)
+qlt_latent_no_memory(mr_status *st)
 {
 	return mr_fail(st, MR_NOMEM, "out of memory");
 }
 
 mr_code
-qlt_canceled(mr_status *st)
+qlt_latent_canceled(mr_status *st)
 {
 	return mr_fail(st, MR_CANCELED, "canceled");
 }
@@ -63,7 +63,7 @@ qlt_check_vectors(const qlt_work *w, const qlt_vectors *v, mr_status *st)
 				return MR_INVALID;
 			}
 		if (i % 1024 == 0 && mr_interrupted(w->env))
-			return qlt_canceled(st);
+			return qlt_latent_canceled(st);
 	}
 	return MR_OK;
 }
@@ -76,7 +76,7 @@ qlt_normalise(const qlt_work *w, const qlt_vectors *v, float *out, mr_status *st
 				top = 0;
 
 	if (mean == NULL)
-		return qlt_out_of_memory(st);
+		return qlt_latent_no_memory(st);
 	memset(mean, 0, d * sizeof(double));
 	/* means, then the largest number, then the rows */
 	for (int pass = 0; pass < 3; pass++)
@@ -96,7 +96,7 @@ qlt_normalise(const qlt_work *w, const qlt_vectors *v, float *out, mr_status *st
 			if (i % 1024 == 0 && mr_interrupted(w->env))
 			{
 				mr_free(w->env, mean);
-				return qlt_canceled(st);
+				return qlt_latent_canceled(st);
 			}
 		}
 	}

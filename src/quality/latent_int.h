@@ -56,8 +56,8 @@ extern const qlt_kernels *qlt_kernels_for(qlt_isa isa);
 
 /* ---- shared by the steps (latent.c) ---- */
 
-extern mr_code qlt_out_of_memory(mr_status *st);
-extern mr_code qlt_canceled(mr_status *st);
+extern mr_code qlt_latent_no_memory(mr_status *st);
+extern mr_code qlt_latent_canceled(mr_status *st);
 extern mr_code qlt_check_memory(const qlt_work *w, double need, mr_status *st);
 extern mr_code qlt_check_vectors(const qlt_work *w, const qlt_vectors *v, mr_status *st);
 

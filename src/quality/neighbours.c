@@ -173,7 +173,7 @@ search_block(search *s, int64_t from, int count, int32_t *index, float *distance
 			meet(s, lists + a, from + a, count - a < QLT_QUERIES ? count - a : QLT_QUERIES, g,
 				 (int) (groups - g < step ? groups - g : step));
 		if (mr_interrupted(s->w->env))
-			return qlt_canceled(st);
+			return qlt_latent_canceled(st);
 	}
 	for (int a = 0; a < count; a++)
 	{
@@ -216,19 +216,19 @@ qlt_neighbours(const qlt_work *w, const qlt_vectors *points, const qlt_vectors *
 	mr_code		code = MR_OK;
 
 	if (s == NULL)
-		return qlt_out_of_memory(st);
+		return qlt_latent_no_memory(st);
 	*s = (search) {.w = w,.kernels = qlt_kernels_for(w->isa),.queries = queries,.n = points->n,.d = d,.k = k,
 	.room = room_of(k),.skip_self = skip_self,.first = first};
 	s->x = mr_alloc(w->env, (size_t) groups * d * QLT_GROUP * sizeof(float) + 64);
 	s->entries = mr_alloc(w->env, BLOCK * (size_t) s->room * sizeof(uint64_t));
 	if (s->x == NULL || s->entries == NULL)
-		code = qlt_out_of_memory(st);
+		code = qlt_latent_no_memory(st);
 	for (int64_t i = 0; i < groups * QLT_GROUP && code == MR_OK; i++)
 	{
 		for (size_t j = 0; j < d; j++)
 			s->x[((size_t) (i / QLT_GROUP) * d + j) * QLT_GROUP + (size_t) (i % QLT_GROUP)] = i < points->n ? points->x[(size_t) i * d + j] : 0;
 		if (i % 1024 == 0 && mr_interrupted(w->env))
-			code = qlt_canceled(st);
+			code = qlt_latent_canceled(st);
 	}
 	for (int64_t i = 0; i < queries->n && code == MR_OK; i += BLOCK)
 		code = search_block(s, i, (int) (queries->n - i < BLOCK ? queries->n - i : BLOCK), index, distance, st);

@@ -74,7 +74,7 @@ project(const qlt_work *w, const qlt_vectors *v, int k, int width, const double 
 			scores[(size_t) i * (size_t) width + (size_t) c] = (float) sum;
 		}
 		if (i % 16 == 0 && mr_interrupted(w->env))
-			return qlt_canceled(st);
+			return qlt_latent_canceled(st);
 	}
 	return MR_OK;
 }
@@ -101,7 +101,7 @@ qlt_principal(const qlt_work *w, const qlt_vectors *v, int k, uint64_t seed, flo
 	memset(scores, 0, n * (size_t) k * sizeof(float));
 	memset(deviation, 0, (size_t) k * sizeof(double));
 	if (col == NULL || columns == NULL || numbers == NULL)
-		code = qlt_out_of_memory(st);
+		code = qlt_latent_no_memory(st);
 	for (size_t j = 0; j < d && code == MR_OK; j++)
 		col[j] = columns + j * n;
 	for (size_t i = 0; i < n && code == MR_OK; i++)
@@ -109,7 +109,7 @@ qlt_principal(const qlt_work *w, const qlt_vectors *v, int k, uint64_t seed, flo
 		for (size_t j = 0; j < d; j++)
 			col[j][i] = v->x[i * d + j];
 		if (i % 1024 == 0 && mr_interrupted(env))
-			code = qlt_canceled(st);
+			code = qlt_latent_canceled(st);
 	}
 	if (code == MR_OK && found > 0)
 	{

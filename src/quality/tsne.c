@@ -98,7 +98,7 @@ start(descent *s, const qlt_vectors *v)
 	mr_code		code = MR_OK;
 
 	if (scores == NULL)
-		return qlt_out_of_memory(s->st);
+		return qlt_latent_no_memory(s->st);
 	if (s->o->init == QLT_INIT_PCA)
 		code = qlt_principal(s->w, v, s->dims, s->o->random_state, scores, deviation, s->st);
 	lrn_rng_seed(&rng, s->o->random_state, 0);
@@ -120,7 +120,7 @@ affinities(descent *s, const qlt_vectors *v, double perplexity)
 	size_t		entries = (size_t) s->n * (size_t) k;
 	int32_t    *index = mr_alloc(env, entries * sizeof(int32_t));
 	float	   *distance = mr_alloc(env, entries * sizeof(float));
-	mr_code		code = index && distance ? MR_OK : qlt_out_of_memory(s->st);
+	mr_code		code = index && distance ? MR_OK : qlt_latent_no_memory(s->st);
 
 	if (code == MR_OK)
 		code = qlt_neighbours(s->w, v, v, k, true, 0, index, distance, s->st);
@@ -143,7 +143,7 @@ repel_all(descent *s, double *z)
 		for (int c = 0; c < s->dims; c++)
 			s->repulsion[(size_t) c * s->stride + (size_t) i] = force[c];
 		if (mr_interrupted(s->w->env))
-			return qlt_canceled(s->st);
+			return qlt_latent_canceled(s->st);
 	}
 	return MR_OK;
 }
@@ -162,7 +162,7 @@ step(descent *s, float exaggeration, float momentum, float rate, double *length)
 	{
 		s->kernels->attract(&s->edges, s->y, s->stride, s->dims, i, i + block < s->n ? i + block : s->n, s->attraction);
 		if (mr_interrupted(s->w->env))
-			return qlt_canceled(s->st);
+			return qlt_latent_canceled(s->st);
 	}
 	code = s->grid ? qlt_grid_repel(s->grid, s->y, s->stride, s->n, s->repulsion, &z, s->st) : repel_all(s, &z);
 	if (code)
@@ -185,7 +185,7 @@ step(descent *s, float exaggeration, float momentum, float rate, double *length)
 		}
 	}
 	*length = sqrt(square);
-	return mr_interrupted(s->w->env) ? qlt_canceled(s->st) : MR_OK;
+	return mr_interrupted(s->w->env) ? qlt_latent_canceled(s->st) : MR_OK;
 }
 
 static mr_code
@@ -248,7 +248,7 @@ divergence(descent *s, double *kl)
 			total += p;
 		}
 		if (i % 64 == 0 && mr_interrupted(s->w->env))
-			code = qlt_canceled(s->st);
+			code = qlt_latent_canceled(s->st);
 	}
 	*kl = z > 0 ? sum + total * qlt_log(z) : 0;
 	return code;
@@ -266,14 +266,14 @@ embed(descent *s, const qlt_vectors *v, double perplexity, float *y, qlt_tsne_re
 			   *reduced = NULL;
 	qlt_vectors scaled = {x, s->n, v->dims};
 	double		deviation[REDUCED];
-	mr_code		code = work && x ? MR_OK : qlt_out_of_memory(s->st);
+	mr_code		code = work && x ? MR_OK : qlt_latent_no_memory(s->st);
 
 	if (code == MR_OK)
 		code = qlt_normalise(s->w, v, x, s->st);
 	if (code == MR_OK && v->dims > LONG)
 	{
 		reduced = mr_alloc(env, (size_t) s->n * REDUCED * sizeof(float));
-		code = reduced ? qlt_principal(s->w, &scaled, REDUCED, s->o->random_state, reduced, deviation, s->st) : qlt_out_of_memory(s->st);
+		code = reduced ? qlt_principal(s->w, &scaled, REDUCED, s->o->random_state, reduced, deviation, s->st) : qlt_latent_no_memory(s->st);
 		scaled = (qlt_vectors) {reduced, s->n, REDUCED};
 	}
 	if (code == MR_OK)

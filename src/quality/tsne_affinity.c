@@ -128,7 +128,7 @@ symmetrise(const qlt_work *w, int64_t n, int k, const int32_t *index, const floa
 
 	e->row = mr_alloc(env, (size_t) (n + 1) * sizeof(int64_t));
 	if (start == NULL || from == NULL || back == NULL || e->row == NULL)
-		code = qlt_out_of_memory(st);
+		code = qlt_latent_no_memory(st);
 	else
 	{
 		/* transpose by counting: start[j + 2] counts, start[j + 1] then walks from row j's begin to its end */
@@ -147,7 +147,7 @@ symmetrise(const qlt_work *w, int64_t n, int k, const int32_t *index, const floa
 				back[to] = p[at];
 			}
 			if (i % 1024 == 0 && mr_interrupted(env))
-				code = qlt_canceled(st);
+				code = qlt_latent_canceled(st);
 		}
 	}
 	/* count, then write */
@@ -163,7 +163,7 @@ symmetrise(const qlt_work *w, int64_t n, int k, const int32_t *index, const floa
 							   back + start[i], start[i + 1] - start[i], (float) (0.5 / (double) n),
 							   pass ? e->to + e->row[i] : NULL, pass ? e->p + e->row[i] : NULL);
 			if (i % 1024 == 0 && mr_interrupted(env))
-				code = qlt_canceled(st);
+				code = qlt_latent_canceled(st);
 		}
 		if (pass == 0 && code == MR_OK)
 		{
@@ -171,7 +171,7 @@ symmetrise(const qlt_work *w, int64_t n, int k, const int32_t *index, const floa
 			e->to = mr_alloc(env, (size_t) total * sizeof(int32_t));
 			e->p = mr_alloc(env, (size_t) total * sizeof(float));
 			if (e->to == NULL || e->p == NULL)
-				code = qlt_out_of_memory(st);
+				code = qlt_latent_no_memory(st);
 		}
 	}
 	mr_free(env, start);
@@ -202,7 +202,7 @@ qlt_affinities(const qlt_work *w, const qlt_kernels *kernels, int64_t n, int k, 
 	int			padded = (k + 7) & ~7;
 	double	   *p = mr_alloc(w->env, (size_t) padded * sizeof(double));
 	float	   *d = mr_alloc(w->env, (size_t) padded * sizeof(float));
-	mr_code		code = p && d ? MR_OK : qlt_out_of_memory(st);
+	mr_code		code = p && d ? MR_OK : qlt_latent_no_memory(st);
 
 	*e = (qlt_edges) {.n = n};
 	for (int64_t i = 0; i < n && code == MR_OK; i++)
@@ -215,7 +215,7 @@ qlt_affinities(const qlt_work *w, const qlt_kernels *kernels, int64_t n, int k, 
 			row[j] = (float) p[j];
 		sort_row(index + (size_t) i * (size_t) k, row, k);
 		if (mr_interrupted(w->env))
-			code = qlt_canceled(st);
+			code = qlt_latent_canceled(st);
 	}
 	if (code == MR_OK)
 		code = symmetrise(w, n, k, index, distance, e, st);

@@ -128,7 +128,7 @@ transform_kernel(qlt_grid *g, bool normaliser, mr_status *st)
 			}
 		put_lines(g, g->kernels->fft(x, g->buffer[1], n, g->turn, false), g->plus, column);
 		if (mr_interrupted(g->w->env))
-			return qlt_canceled(st);
+			return qlt_latent_canceled(st);
 	}
 	for (int s = 0; s < g->strips; s++)
 	{
@@ -154,7 +154,7 @@ transform_kernel(qlt_grid *g, bool normaliser, mr_status *st)
 				}
 			}
 		if (mr_interrupted(g->w->env))
-			return qlt_canceled(st);
+			return qlt_latent_canceled(st);
 	}
 	return MR_OK;
 }
@@ -223,7 +223,7 @@ convolve(qlt_grid *g, double *z, mr_status *st)
 			memcpy(x + (size_t) r * STEP, g->nodes + (size_t) r * (size_t) side + (size_t) column, QLT_LANES * sizeof(float));
 		put_lines(g, kernels->fft(x, g->buffer[1], n, g->turn, false), g->plus, column);
 		if (mr_interrupted(g->w->env))
-			return qlt_canceled(st);
+			return qlt_latent_canceled(st);
 	}
 	*z = 0;
 	for (int s = 0; s < g->strips; s++)
@@ -249,7 +249,7 @@ convolve(qlt_grid *g, double *z, mr_status *st)
 		for (int c = 0; c < side; c++)
 			memcpy(line(g, g->minus, c, s), answer + (size_t) c * STEP, STEP * sizeof(float));
 		if (mr_interrupted(g->w->env))
-			return qlt_canceled(st);
+			return qlt_latent_canceled(st);
 	}
 	for (int column = 0; column < side; column += QLT_LANES)
 	{
@@ -264,7 +264,7 @@ convolve(qlt_grid *g, double *z, mr_status *st)
 				to[1] = answer[(size_t) r * STEP + (size_t) c + QLT_LANES];
 			}
 		if (mr_interrupted(g->w->env))
-			return qlt_canceled(st);
+			return qlt_latent_canceled(st);
 	}
 	return MR_OK;
 }
@@ -298,7 +298,7 @@ qlt_grid_repel(qlt_grid *g, const float *y, size_t stride, int64_t n, float *for
 	{
 		g->kernels->spread(y + i, y + stride + i, n - i < block ? n - i : block, origin, scale, g->nodes, (size_t) g->side);
 		if (mr_interrupted(g->w->env))
-			return qlt_canceled(st);
+			return qlt_latent_canceled(st);
 	}
 	code = convolve(g, z, st);
 	if (code)
@@ -309,7 +309,7 @@ qlt_grid_repel(qlt_grid *g, const float *y, size_t stride, int64_t n, float *for
 		g->kernels->gather(y + i, y + stride + i, n - i < block ? n - i : block, origin, scale, g->field, (size_t) g->side,
 						   force + i, force + stride + i);
 		if (mr_interrupted(g->w->env))
-			return qlt_canceled(st);
+			return qlt_latent_canceled(st);
 	}
 	return MR_OK;
 }
@@ -349,7 +349,7 @@ qlt_grid_begin(const qlt_work *w, const qlt_kernels *kernels, qlt_grid **grid, m
 	{
 		mr_free(w->env, g);
 		mr_free(w->env, all);
-		return qlt_out_of_memory(st);
+		return qlt_latent_no_memory(st);
 	}
 	*g = (qlt_grid) {.w = w,.kernels = kernels,.turn = all + at[0],.table = all + at[1],.plus = all + at[2],
 		.nodes = all + at[3],.field = all + at[4],
