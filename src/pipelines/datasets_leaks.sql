@@ -25,10 +25,10 @@ COMMENT ON COLUMN @schema@.leaks.turn IS 'what was done to b: 0 nothing, 1 mirro
 
 CREATE TABLE IF NOT EXISTS @schema@.leaks_compared (
 	image_id bigint PRIMARY KEY REFERENCES @schema@.images ON DELETE CASCADE,
-	rule jsonb NOT NULL
+	rule uuid NOT NULL
 );
 COMMENT ON TABLE @schema@.leaks_compared IS 'images that were compared with all others that were';
-COMMENT ON COLUMN @schema@.leaks_compared.rule IS 'the thresholds, and the embedder of its descriptor: after a change it is compared again';
+COMMENT ON COLUMN @schema@.leaks_compared.rule IS 'digest of the thresholds and of whose descriptor it had: after a change of either it is compared again';
 
 CREATE TABLE IF NOT EXISTS @schema@.hash_blocks (
 	block_id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
@@ -55,23 +55,13 @@ INSERT INTO @schema@.kinds (kind, "check", severity, thresholds, fix, descriptio
 	('similar_duplicate', 'leaks', 'info', '{}', 'remove_leaks', 'the descriptors of two images of a split are alike, by the threshold of similar_leak')
 	ON CONFLICT DO NOTHING;
 
--- Readable images of the version that a run looks at; the first of each split with the same pixels represents them.
-CREATE OR REPLACE FUNCTION @schema@.leak_members(run bigint)
-	RETURNS TABLE (image_id bigint, split text, pixel_sha256 bytea, content_sha256 bytea, representative bigint) LANGUAGE sql STABLE AS $$
-	SELECT i.image_id, i.split, f.pixel_sha256, f.content_sha256, min(i.image_id) OVER (PARTITION BY f.pixel_sha256, i.split)
-	FROM @schema@.runs r JOIN @schema@.images i ON i.dataset = r.dataset AND i.since <= r.version AND (i.until IS NULL OR i.until > r.version)
-		JOIN @schema@.facts f USING (image_id)
-	WHERE r.run_id = run AND f.pixel_sha256 IS NOT NULL
-$$;
-COMMENT ON FUNCTION @schema@.leak_members(bigint) IS 'the images that a run compares, each with the first of its split that has the same pixels';
-
 CREATE OR REPLACE FUNCTION @schema@.compare_images(run bigint) RETURNS void LANGUAGE plpgsql AS $$
 DECLARE
-	rule jsonb := (SELECT jsonb_object_agg(n, @schema@.threshold(run, 'near_leak', n)) FROM unnest('{distance,cosine,cosine_per_bit,turned_cosine,entropy,per_image}'::text[]) n)
+	by_rule jsonb := (SELECT jsonb_object_agg(n, @schema@.threshold(run, 'near_leak', n)) FROM unnest('{distance,cosine,cosine_per_bit,turned_cosine,entropy,per_image}'::text[]) n)
 		|| jsonb_build_object('similar', @schema@.threshold(run, 'similar_leak', 'cosine'));
-	cosine real := rule ->> 'cosine';
-	per_bit real := rule ->> 'cosine_per_bit';
-	turned real := rule ->> 'turned_cosine';
+	least_cosine real := by_rule ->> 'cosine';
+	per_bit real := by_rule ->> 'cosine_per_bit';
+	turned real := by_rule ->> 'turned_cosine';
 	dims int;
 	ids bigint[];
 	hashes bigint[];
@@ -80,58 +70,62 @@ DECLARE
 	first int;
 	model text;
 BEGIN
+	-- Readable images of the version that the run looks at; the first of each split with the same pixels represents them.  known: NULL where
+	-- it was never compared, false where it was by another rule.
 	IF to_regclass('pg_temp.millrace_leak_items') IS NULL THEN
-		CREATE TEMP TABLE millrace_leak_items (image_id bigint PRIMARY KEY, set int, rule jsonb, known boolean, outdated boolean) ON COMMIT DROP;
+		CREATE TEMP TABLE millrace_leak_items (image_id bigint, split text, pixel_sha256 bytea, content_sha256 bytea, representative bigint, known boolean) ON COMMIT DROP;
 	END IF;
 	TRUNCATE pg_temp.millrace_leak_items;
 	INSERT INTO pg_temp.millrace_leak_items
-		SELECT m.image_id, least(dense_rank() OVER (ORDER BY m.split) - 1, 255), n.rule, coalesce(c.rule = n.rule, false), coalesce(c.rule <> n.rule, false)
-		FROM @schema@.leak_members(run) m JOIN @schema@.facts f USING (image_id)
-			CROSS JOIN LATERAL (SELECT compare_images.rule || jsonb_build_object('embedder', f.embedded_by)) AS n (rule)
-			LEFT JOIN @schema@.leaks_compared c USING (image_id)
-		WHERE m.image_id = m.representative;
-	IF NOT EXISTS (SELECT FROM pg_temp.millrace_leak_items WHERE NOT known) THEN
+		SELECT i.image_id, i.split, f.pixel_sha256, f.content_sha256, min(i.image_id) OVER (PARTITION BY f.pixel_sha256, i.split),
+			c.rule = md5(by_rule::text || coalesce(f.embedded_by, ''))::uuid
+		FROM @schema@.runs r JOIN @schema@.images i ON i.dataset = r.dataset AND i.since <= r.version AND (i.until IS NULL OR i.until > r.version)
+			JOIN @schema@.facts f USING (image_id) LEFT JOIN @schema@.leaks_compared c USING (image_id)
+		WHERE r.run_id = run AND f.pixel_sha256 IS NOT NULL;
+	ANALYZE pg_temp.millrace_leak_items;
+	IF NOT EXISTS (SELECT FROM pg_temp.millrace_leak_items WHERE known IS NOT true AND image_id = representative) THEN
 		RETURN;
 	END IF;
-	ANALYZE pg_temp.millrace_leak_items;
-	DELETE FROM @schema@.leaks l USING pg_temp.millrace_leak_items o WHERE o.outdated AND l.a = o.image_id;
-	DELETE FROM @schema@.leaks l USING pg_temp.millrace_leak_items o WHERE o.outdated AND l.b = o.image_id;
+	DELETE FROM @schema@.leaks l USING pg_temp.millrace_leak_items o WHERE NOT o.known AND l.a = o.image_id;
+	DELETE FROM @schema@.leaks l USING pg_temp.millrace_leak_items o WHERE NOT o.known AND l.b = o.image_id;
 
 	-- Those that are known come first; pairs among them are not looked for again.
-	SELECT array_agg(o.image_id ORDER BY o.known DESC, o.image_id), array_agg(f.hashes ORDER BY o.known DESC, o.image_id),
-			array_agg(o.set ORDER BY o.known DESC, o.image_id), count(*) FILTER (WHERE o.known) + 1
-		INTO ids, hashes, sets, first
-		FROM pg_temp.millrace_leak_items o JOIN @schema@.facts f USING (image_id) WHERE f.entropy >= (rule ->> 'entropy')::real;
-	INSERT INTO @schema@.leaks AS l (a, b, reason, distance, cosine, turn)
+	SELECT array_agg(o.image_id), array_agg(o.hashes), array_agg(o.set), count(*) FILTER (WHERE o.known) + 1 INTO ids, hashes, sets, first
+		FROM (SELECT m.image_id, m.known, f.hashes, least(dense_rank() OVER (ORDER BY m.split) - 1, 255) AS set
+				FROM pg_temp.millrace_leak_items m JOIN @schema@.facts f USING (image_id)
+				WHERE m.image_id = m.representative AND f.entropy >= (by_rule ->> 'entropy')::real ORDER BY m.known IS NOT true, m.image_id) o;
+	INSERT INTO @schema@.leaks (a, b, reason, distance, cosine, turn)
 		SELECT p.a, p.b, 'near', x.distance, x.cosine, x.turn
 		FROM (SELECT least(ids[h.a], ids[h.b]) AS a, greatest(ids[h.a], ids[h.b]) AS b
-				FROM millrace.hash_pairs(hashes, (rule ->> 'distance')::int, first => first, per_item => (rule ->> 'per_image')::int, sets => sets) h) p
+				FROM millrace.hash_pairs(hashes, (by_rule ->> 'distance')::int, first => first, per_item => (by_rule ->> 'per_image')::int, sets => sets) h) p
 			JOIN @schema@.facts fa ON fa.image_id = p.a JOIN @schema@.facts fb ON fb.image_id = p.b
 			CROSS JOIN LATERAL millrace.image_match(fa.hashes, fa.thumbnail, fb.hashes, fb.thumbnail) x
-		WHERE x.distance <= (rule ->> 'distance')::int AND x.cosine >= compare_images.cosine + per_bit * x.distance AND (x.turn = 0 OR x.cosine >= turned)
+		WHERE x.distance <= (by_rule ->> 'distance')::int AND x.cosine >= least_cosine + per_bit * x.distance AND (x.turn = 0 OR x.cosine >= turned)
 			AND fa.pixel_sha256 <> fb.pixel_sha256
 		ON CONFLICT DO NOTHING;
 
 	-- Descriptors of a network, where there are any: the thumbnail alone sees no more than the hash.
-	FOR model IN SELECT DISTINCT f.embedded_by FROM pg_temp.millrace_leak_items o JOIN @schema@.facts f USING (image_id)
-			WHERE NOT o.known AND f.embedding IS NOT NULL AND f.embedded_by <> 'thumbnail' LOOP
-		SELECT array_agg(o.image_id ORDER BY o.known DESC, o.image_id), array_agg(f.embedding ORDER BY o.known DESC, o.image_id),
-				array_agg(o.set ORDER BY o.known DESC, o.image_id), count(*) FILTER (WHERE o.known) + 1, max(cardinality(f.embedding))
-			INTO ids, vectors, sets, first, dims
-			FROM pg_temp.millrace_leak_items o JOIN @schema@.facts f USING (image_id) WHERE f.embedded_by = model AND f.embedding IS NOT NULL;
+	FOR model IN SELECT DISTINCT f.embedded_by FROM pg_temp.millrace_leak_items m JOIN @schema@.facts f USING (image_id)
+			WHERE m.known IS NOT true AND f.embedding IS NOT NULL AND f.embedded_by <> 'thumbnail' LOOP
+		SELECT array_agg(o.image_id), array_agg(o.embedding), array_agg(o.set), count(*) FILTER (WHERE o.known) + 1, max(cardinality(o.embedding)) INTO ids, vectors, sets, first, dims
+			FROM (SELECT m.image_id, m.known, f.embedding, least(dense_rank() OVER (ORDER BY m.split) - 1, 255) AS set
+					FROM pg_temp.millrace_leak_items m JOIN @schema@.facts f USING (image_id)
+					WHERE m.image_id = m.representative AND f.embedded_by = model AND f.embedding IS NOT NULL ORDER BY m.known IS NOT true, m.image_id) o;
 		INSERT INTO @schema@.leaks (a, b, reason, distance, cosine, turn)
 			SELECT p.a, p.b, 'similar', @extschema@.hash_distance(fa.hashes[1], fb.hashes[1]), p.cosine, 0
 			FROM (SELECT least(ids[e.a], ids[e.b]) AS a, greatest(ids[e.a], ids[e.b]) AS b, e.cosine
-					FROM millrace.embedding_pairs(vectors, dims, (rule ->> 'similar')::real, first => first, per_item => (rule ->> 'per_image')::int, sets => sets) e) p
+					FROM millrace.embedding_pairs(vectors, dims, (by_rule ->> 'similar')::real, first => first, per_item => (by_rule ->> 'per_image')::int, sets => sets) e) p
 				JOIN @schema@.facts fa ON fa.image_id = p.a JOIN @schema@.facts fb ON fb.image_id = p.b
 			WHERE fa.pixel_sha256 <> fb.pixel_sha256
 			ON CONFLICT DO NOTHING;
 	END LOOP;
 
-	INSERT INTO @schema@.leaks_compared SELECT o.image_id, o.rule FROM pg_temp.millrace_leak_items o WHERE NOT o.known
+	INSERT INTO @schema@.leaks_compared
+		SELECT m.image_id, md5(by_rule::text || coalesce(f.embedded_by, ''))::uuid FROM pg_temp.millrace_leak_items m JOIN @schema@.facts f USING (image_id)
+		WHERE m.known IS NOT true AND m.image_id = m.representative
 		ON CONFLICT (image_id) DO UPDATE SET rule = excluded.rule;
 END $$;
-COMMENT ON FUNCTION @schema@.compare_images(bigint) IS 'compares the images of a run that were not compared yet with all others, into leaks';
+COMMENT ON FUNCTION @schema@.compare_images(bigint) IS 'compares the images of a run that were not compared yet with all others, into leaks; leaves the temporary table millrace_leak_items of all of them';
 
 CREATE OR REPLACE FUNCTION @schema@.leak_reason(reason text, turn int DEFAULT 0) RETURNS text LANGUAGE sql IMMUTABLE AS $$
 	SELECT CASE reason WHEN 'near' THEN 'near duplicate' || (ARRAY['', ', mirrored', ', upside down', ', turned by 180 degrees', ', transposed', ', turned right', ', turned left',
@@ -144,24 +138,22 @@ CREATE OR REPLACE FUNCTION @schema@.check_leaks(run bigint) RETURNS void LANGUAG
 BEGIN
 	PERFORM @schema@.compare_images(run);
 	PERFORM @schema@.pack_hashes((SELECT dataset FROM @schema@.runs WHERE run_id = run));
-	WITH m AS MATERIALIZED (
-		SELECT * FROM @schema@.leak_members(run)
-	), k AS MATERIALIZED (
+	WITH k AS MATERIALIZED (
 		SELECT kind, @schema@.severity(run, kind) AS severity FROM @schema@.kinds WHERE "check" = 'leaks'
 	), pairs AS (
 		-- Equal pixels: each image with the first of its split, and with the first of every other.
 		SELECT 'exact_duplicate' AS kind, m.image_id, m.split, m.representative AS other, 0 AS score, m.content_sha256, m.split AS other_split, jsonb_build_object('distance', 0) AS evidence
-		FROM m WHERE m.image_id <> m.representative
+		FROM pg_temp.millrace_leak_items m WHERE m.image_id <> m.representative
 		UNION ALL
 		SELECT 'exact_leak', m.image_id, m.split, o.image_id, 0, m.content_sha256, o.split, jsonb_build_object('distance', 0)
-		FROM m JOIN m o ON o.pixel_sha256 = m.pixel_sha256 AND o.split <> m.split AND o.image_id = o.representative
+		FROM pg_temp.millrace_leak_items m JOIN pg_temp.millrace_leak_items o ON o.pixel_sha256 = m.pixel_sha256 AND o.split <> m.split AND o.image_id = o.representative
 		WHERE m.image_id <> m.representative OR m.split > o.split
 		UNION ALL
 		-- Across splits a pair holds for all that have the same pixels.
 		SELECT l.reason || CASE WHEN a.split = b.split THEN '_duplicate' ELSE '_leak' END, b.image_id, b.split, a.image_id,
 			CASE l.reason WHEN 'near' THEN l.distance ELSE l.cosine END, NULL, a.split,
 			jsonb_build_object('distance', l.distance, 'cosine', round(l.cosine::numeric, 4), 'turn', l.turn, 'reason', @schema@.leak_reason(l.reason, l.turn))
-		FROM @schema@.leaks l JOIN m a ON a.representative = l.a JOIN m b ON b.representative = l.b
+		FROM @schema@.leaks l JOIN pg_temp.millrace_leak_items a ON a.representative = l.a JOIN pg_temp.millrace_leak_items b ON b.representative = l.b
 		WHERE (a.image_id = l.a AND b.image_id = l.b) OR (a.split <> b.split AND (a.image_id = l.a OR b.image_id = l.b))
 	)
 	INSERT INTO @schema@.findings (run_id, kind, severity, split, image_id, other_image_id, score, evidence, suggestion)
@@ -170,7 +162,7 @@ BEGIN
 				ELSE p.evidence || jsonb_build_object('reason', CASE WHEN o.content_sha256 = p.content_sha256 THEN 'same file' ELSE 'same pixels' END) END,
 			CASE WHEN p.split = p.other_split THEN format('keep one of them: @schema@.remove_leaks(%L, within_splits => true)', r.dataset)
 				ELSE format('keep it in one split: @schema@.remove_leaks(%L)', r.dataset) END
-		FROM pairs p JOIN k ON k.kind = p.kind AND k.severity IS NOT NULL JOIN m o ON o.image_id = p.other JOIN @schema@.runs r ON r.run_id = run;
+		FROM pairs p JOIN k ON k.kind = p.kind AND k.severity IS NOT NULL JOIN pg_temp.millrace_leak_items o ON o.image_id = p.other JOIN @schema@.runs r ON r.run_id = run;
 END $$;
 COMMENT ON FUNCTION @schema@.check_leaks(bigint) IS 'findings of images that stand twice in a data set';
 
