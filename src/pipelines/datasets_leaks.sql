@@ -43,7 +43,7 @@ COMMENT ON TABLE @schema@.hash_blocks IS 'hashes of all images side by side, for
 CREATE INDEX IF NOT EXISTS facts_pixel_sha256 ON @schema@.facts (pixel_sha256);
 
 INSERT INTO @schema@.checks ("check", function, position, description) VALUES
-	('leaks', '@schema@.check_leaks', 50, 'the same or nearly the same image twice, within a split and in two')
+	('leaks', 'check_leaks', 50, 'the same or nearly the same image twice, within a split and in two')
 	ON CONFLICT DO NOTHING;
 INSERT INTO @schema@.kinds (kind, "check", severity, thresholds, fix, description) VALUES
 	('exact_leak', 'leaks', 'blocking', '{}', 'remove_leaks', 'an image''s pixels stand in two splits'),
