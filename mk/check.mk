@@ -22,7 +22,7 @@ isa_flags = $(if $(filter %_amx.c,$(1)),$(avx512_flags) -mavx512vnni -mavx512bf1
             $(if $(filter %_avx2.c,$(1)),-mavx2 -mfma -mf16c)))))
 # Plain kernels whose loops the compiler shall vectorise (not under the sanitizers).
 loop_flags = $(if $(filter %/ops_arith.c %/ops_math.c %/ops_cast.c %/ops_reduce.c %/ops_conv.c %/ops_pool.c \
-             %/sketch_numbers.c %/ops_matrix.c %/ops_linalg.c %/ops_moments.c %/ops_resize.c %/ops_gather.c %image/small.c %image/quality.c %image/damage.c %image/hash.c,$(1)),-O3 -fno-math-errno -fno-trapping-math)
+             %/sketch_numbers.c %/ops_matrix.c %/ops_linalg.c %/ops_moments.c %/ops_resize.c %/ops_gather.c %image/quality.c %image/damage.c %image/hash.c,$(1)),-O3 -fno-math-errno -fno-trapping-math)
 
 build/unit/%.o: src/%.c $(HDRS)
 	@mkdir -p $(@D)

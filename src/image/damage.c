@@ -104,7 +104,7 @@ corner_triangle(const img_pixels *img, bool right, bool lower)
 		short_leg = t.along_x;
 	}
 	if (short_leg < 2 || long_leg < 3 || 16 * long_leg < v.n_i ||
-		10 * long_leg > 9 * v.n_i || 10 * short_leg > 9 * v.n_j)
+		10 * long_leg > 9 * v.n_i || 2 * short_leg > v.n_j)
 		return t;
 
 	off = 0;

@@ -59,14 +59,13 @@ leave(const workspace *w)
 	MemoryContextDelete(w->cxt);
 }
 
-/* Decode whole.  A value too large is refused before it is fetched from TOAST. */
-static mr_code
-decode(const workspace *w, Datum image, img_info *info, img_pixels *pixels, mr_status *st)
+mr_code
+img_decode_value(const mr_env *env, Datum image, img_info *info, img_pixels *pixels, mr_status *st)
 {
 	const img_limits *limits = img_current_limits();
 	Size		size = toast_raw_datum_size(image) - VARHDRSZ;
 	bytea	   *bytes;
-	mr_code		code;
+	mr_code		code = MR_OK;
 
 	if (size > limits->max_bytes)
 	{
@@ -76,9 +75,10 @@ decode(const workspace *w, Datum image, img_info *info, img_pixels *pixels, mr_s
 		return MR_INVALID;
 	}
 	bytes = DatumGetByteaPP(image);
-	code = img_probe(&w->env, (uint8_t *) VARDATA_ANY(bytes), VARSIZE_ANY_EXHDR(bytes), limits, info, st);
+	if (info)
+		code = img_probe(env, (uint8_t *) VARDATA_ANY(bytes), VARSIZE_ANY_EXHDR(bytes), limits, info, st);
 	if (code == MR_OK)
-		code = img_decode(&w->env, (uint8_t *) VARDATA_ANY(bytes), VARSIZE_ANY_EXHDR(bytes), limits, 0, 0, pixels, st);
+		code = img_decode(env, (uint8_t *) VARDATA_ANY(bytes), VARSIZE_ANY_EXHDR(bytes), limits, 0, 0, pixels, st);
 	return code;
 }
 
@@ -138,7 +138,7 @@ millrace_image_facts(PG_FUNCTION_ARGS)
 	Datum		v[n_cols];
 	bool		nulls[n_cols];
 
-	code = decode(&w, PG_GETARG_DATUM(0), &info, &pixels, &st);
+	code = img_decode_value(&w.env, PG_GETARG_DATUM(0), &info, &pixels, &st);
 	if (code == MR_OK)
 		code = img_facts_of(&w.env, &pixels, &f, &st);
 	if (code != MR_OK && code != MR_INVALID)
@@ -181,12 +181,11 @@ millrace_image_hash(PG_FUNCTION_ARGS)
 {
 	workspace	w = enter();
 	mr_status	st;
-	img_info	info;
 	img_pixels	pixels;
 	img_pixels	small;
 	uint64_t	hash[8];
 
-	if (decode(&w, PG_GETARG_DATUM(0), &info, &pixels, &st) != MR_OK ||
+	if (img_decode_value(&w.env, PG_GETARG_DATUM(0), NULL, &pixels, &st) != MR_OK ||
 		img_small(&w.env, &pixels, &small, &st) != MR_OK ||
 		img_hash(&w.env, &small, hash, &st) != MR_OK)
 		mr_pg_raise(&st);
@@ -208,14 +207,13 @@ millrace_image_quality(PG_FUNCTION_ARGS)
 	TupleDesc	desc = result_row(fcinfo);
 	workspace	w = enter();
 	mr_status	st;
-	img_info	info;
 	img_pixels	pixels;
 	img_figures f;
 	float		sharpness;
 	Datum		v[6];
 	bool		nulls[6] = {false};
 
-	if (decode(&w, PG_GETARG_DATUM(0), &info, &pixels, &st) != MR_OK ||
+	if (img_decode_value(&w.env, PG_GETARG_DATUM(0), NULL, &pixels, &st) != MR_OK ||
 		img_figures_of(&w.env, &pixels, &f, &st) != MR_OK ||
 		img_sharpness(&w.env, &pixels, &sharpness, &st) != MR_OK)
 		mr_pg_raise(&st);

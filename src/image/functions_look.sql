@@ -25,3 +25,17 @@ CREATE FUNCTION @extschema@.image_quality(image bytea,
 	AS 'MODULE_PATHNAME', 'millrace_image_quality';
 COMMENT ON FUNCTION @extschema@.image_quality(bytea) IS
 	'brightness (mean luma, 0 to 255), contrast (its deviation), sharpness (variance of its Laplacian at 240 pixels), entropy (bits), width / height, colourfulness (Hasler and Suesstrunk)';
+
+CREATE FUNCTION @extschema@.image_annotate(image bytea, detections millrace.detection[], format text DEFAULT 'jpeg', options jsonb DEFAULT '{}')
+	RETURNS bytea
+	LANGUAGE c STABLE PARALLEL SAFE COST 100000
+	AS 'MODULE_PATHNAME', 'millrace_image_annotate';
+COMMENT ON FUNCTION @extschema@.image_annotate(bytea, millrace.detection[], text, jsonb) IS
+	'the image, upright, with boxes and labels drawn, each class in its colour; options: line_width, font_size, labels (fitting, all, none), confidence, scale, quality';
+
+CREATE FUNCTION millrace.image_sheet(images bytea[], captions text[] DEFAULT NULL, options jsonb DEFAULT '{}')
+	RETURNS bytea
+	LANGUAGE c STABLE PARALLEL SAFE COST 1000000
+	AS 'MODULE_PATHNAME', 'millrace_image_sheet';
+COMMENT ON FUNCTION millrace.image_sheet(bytea[], text[], jsonb) IS
+	'a contact sheet, row by row; a bad image is a grey tile that says why; options: columns, tile (pixels), title, boxes ([[{"class_name", "x1", "y1", "x2", "y2"}]], a list for each image), labels, confidence, format (jpeg, png), quality; NULL of no images';

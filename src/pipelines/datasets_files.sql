@@ -190,6 +190,8 @@ BEGIN
 	UPDATE pg_temp.import_file f SET (split, rest) = (SELECT p.split, p.rest FROM @schema@.place_of(f.name, splits) p) WHERE f.role = 'image';
 	INSERT INTO pg_temp.import_row SELECT NULL, f.path, r.* FROM pg_temp.import_file f JOIN @schema@.files s ON s.dataset = import_coco.dataset AND s.path = f.path,
 		LATERAL millrace.parse_labels('coco', s.content, f.path) r WHERE f.role = 'label';
+	-- COCO always says an area: that of the box is none of the object's own.
+	UPDATE pg_temp.import_row SET area = NULL WHERE abs(area - (x2 - x1) * (y2 - y1)) <= 1e-3 * area;
 	ANALYZE pg_temp.import_row;
 	INSERT INTO pg_temp.import_class SELECT DISTINCT r.class_id, r.class_name FROM pg_temp.import_row r
 		WHERE r.problem IS NULL AND r.image IS NULL AND r.class_id IS NOT NULL AND r.x1 IS NULL;

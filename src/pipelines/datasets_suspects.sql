@@ -37,7 +37,9 @@ DECLARE
 	truth record;
 	guess record;
 BEGIN
-	IF coalesce((SELECT s.detector FROM @schema@.settings s), nullif(current_setting('millrace.detector', true), '')) IS NULL THEN
+	-- The setting has a name by default, whether there is such a model or not.
+	IF (SELECT s.detector FROM @schema@.settings s) IS NULL
+		AND NOT EXISTS (SELECT FROM millrace.models m WHERE m.name = split_part(current_setting('millrace.detector', true), ':', 1)) THEN
 		RETURN;
 	END IF;
 	detector := @schema@.detector();

@@ -146,14 +146,15 @@ qlt_read_yolo(qlt_reader *r)
 	for (const char *p = r->text; p < r->end;)
 	{
 		const char *eol = memchr(p, '\n', (size_t) (r->end - p));
-		const char *word = p;
+		const char *word;
+		const char *rest = p;
 		size_t		len;
 		mr_code		code = line % 1024 == 0 ? qlt_go_on(r) : MR_OK;
 
 		if (eol == NULL)
 			eol = r->end;
 		line++;
-		if (code == MR_OK && !sized && next_word(&word, eol, &word, &len))
+		if (code == MR_OK && !sized && next_word(&rest, eol, &word, &len))
 		{
 			qlt_problem(r, line, NULL, "size_unknown", "boxes are shares of an image whose width and height cannot be read");
 			return MR_OK;
