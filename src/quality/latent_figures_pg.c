@@ -231,7 +231,7 @@ millrace_outlier_factors(PG_FUNCTION_ARGS)
 	PG_RETURN_ARRAYTYPE_P(out);
 }
 
-/* (vectors real[], dims int, k int, deviations real) -> table(item int, factor double precision, "limit" double precision) */
+/* (vectors real[], dims int, k int, deviations real, least real) -> table(item int, factor double precision, "limit" double precision) */
 Datum
 millrace_knn_outliers(PG_FUNCTION_ARGS)
 {
@@ -252,6 +252,7 @@ millrace_knn_outliers(PG_FUNCTION_ARGS)
 	l = search(&call, &v, &v, k, true, 0);
 	factor = factors(&call, &l);
 	check(&call, qlt_outlier_limit(&call.w, l.n, factor, deviations, &limit, &call.st));
+	limit = Max(limit, PG_GETARG_FLOAT4(4));
 	for (int64 i = 0; i < l.n; i++)
 	{
 		Datum		values[3] = {Int32GetDatum((int32) i + 1), Float8GetDatum(factor[i]), Float8GetDatum(limit)};
