@@ -15,6 +15,7 @@
 #include "fmgr.h"
 #include "funcapi.h"
 #include "miscadmin.h"
+#include "quality/cache_pg.h"
 #include "quality/detect_pg.h"
 #include "quality/head.h"
 #include "registry/detect.h"
@@ -51,8 +52,17 @@ find_head(const reg_model *m, const reg_seen *seen, qlt_head *head)
 		head->n_boxes = (int) seen->shape.dims[seen->shape.rank - 2];
 }
 
-mr_code
-qlt_detect(const reg_model *m, const uint8 *image, size_t size, const qlt_question *q, qlt_answer *out, mr_status *st)
+/* What a cached answer is kept under. */
+static void
+make_key(const reg_model *m, const uint8 *image, size_t size, const qlt_question *q, uint8 key[QLT_KEY_SIZE])
+{
+	double		asked[4] = {q->confidence, q->iou, q->nms, q->max_detections};
+
+	reg_question_key(m, image, size, asked, sizeof(asked), key);
+}
+
+static mr_code
+look(const reg_model *m, const uint8 *image, size_t size, const qlt_question *q, qlt_answer *out, mr_status *st)
 {
 	mr_env		env = mr_pg_env(NULL);
 	reg_seen	seen;
@@ -70,6 +80,25 @@ qlt_detect(const reg_model *m, const uint8 *image, size_t size, const qlt_questi
 	out->width = seen.box.src_w;
 	out->height = seen.box.src_h;
 	return MR_OK;
+}
+
+mr_code
+qlt_detect(const reg_model *m, const uint8 *image, size_t size, const qlt_question *q, qlt_answer *out, mr_status *st)
+{
+	bool		cached = qlt_cache_wanted();
+	uint8		key[QLT_KEY_SIZE];
+	mr_code		code;
+
+	if (cached)
+	{
+		make_key(m, image, size, q, key);
+		if (qlt_cache_find(key, out))
+			return MR_OK;
+	}
+	code = look(m, image, size, q, out, st);
+	if (cached && code == MR_OK)
+		qlt_cache_keep(key, out);
+	return code;
 }
 
 /* ---- arguments ---- */

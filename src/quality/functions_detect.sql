@@ -67,3 +67,22 @@ GRANT EXECUTE ON FUNCTION
 	@extschema@.detections_json(bytea, text, real, real),
 	millrace.detect_rows(bytea[], text, real, real, text, integer)
 	TO millrace_user;
+
+-- quality: the cache of detections
+
+CREATE FUNCTION millrace.detection_cache_statistics(OUT entries bigint, OUT bytes bigint, OUT size bigint,
+		OUT hits bigint, OUT misses bigint, OUT evicted bigint, OUT since timestamptz)
+	LANGUAGE c VOLATILE PARALLEL SAFE
+	AS 'MODULE_PATHNAME', 'millrace_detection_cache_statistics';
+COMMENT ON FUNCTION millrace.detection_cache_statistics() IS
+	'what view millrace.stat_detection_cache shows';
+
+CREATE FUNCTION millrace.clear_detection_cache() RETURNS void
+	LANGUAGE c VOLATILE PARALLEL UNSAFE
+	AS 'MODULE_PATHNAME', 'millrace_clear_detection_cache';
+COMMENT ON FUNCTION millrace.clear_detection_cache() IS
+	'forget all cached detections, of every database, and their counters; never needed for right answers';
+
+REVOKE EXECUTE ON FUNCTION millrace.detection_cache_statistics(), millrace.clear_detection_cache() FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION millrace.detection_cache_statistics() TO millrace_user, millrace_monitor;
+GRANT EXECUTE ON FUNCTION millrace.clear_detection_cache() TO millrace_admin;
