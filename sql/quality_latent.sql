@@ -53,7 +53,7 @@ SELECT millrace.neighbour_agreement('{2,1,1}', '{1}', 2);
 
 -- Outliers: one far from a grid.
 SELECT item, factor > "limit" AS out FROM millrace.knn_outliers((SELECT array_agg(ARRAY[x, y]::real[] ORDER BY x, y) || ARRAY[ARRAY[40, 40]]::real[]
-	FROM generate_series(1, 10) x, generate_series(1, 10) y), 2, 5, least => 2);
+	FROM generate_series(1, 10) x, generate_series(1, 10) y), 2, 5, at_least => 2);
 SELECT round(f::numeric, 3) FROM unnest(millrace.outlier_factors('{2,3, 1,3, 2,1, 3,2}', '{1,2, 1,1, 1,2, 7,8}', 2)) f;
 SELECT millrace.outlier_factors('{2,3}', '{1}', 2);
 

@@ -42,12 +42,12 @@ CREATE FUNCTION millrace.outlier_factors(neighbours int[], distances real[], k i
 COMMENT ON FUNCTION millrace.outlier_factors(int[], real[], int) IS
 	'local outlier factors of lists of k neighbours and their distances, one after the other (0: none): about 1 in a cloud, larger where neighbours lie closer to each other';
 
-CREATE FUNCTION millrace.knn_outliers(vectors real[], dims int, k int DEFAULT 20, deviations real DEFAULT 5, least real DEFAULT 1.5)
+CREATE FUNCTION millrace.knn_outliers(vectors real[], dims int, k int DEFAULT 20, deviations real DEFAULT 5, at_least real DEFAULT 1.5)
 	RETURNS TABLE (item int, factor double precision, "limit" double precision)
 	LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE COST 1000000 ROWS 100
 	AS 'MODULE_PATHNAME', 'millrace_knn_outliers';
 COMMENT ON FUNCTION millrace.knn_outliers(real[], int, int, real, real) IS
-	'vectors whose local outlier factor is beyond least, and beyond the median by so many robust deviations of its logarithm, by their places from 1 on';
+	'vectors whose local outlier factor is beyond at_least, and beyond the median by so many robust deviations of its logarithm, by their places from 1 on';
 
 CREATE FUNCTION millrace.silhouettes(vectors real[], dims int, labels int[], sample int DEFAULT 5000, random_state bigint DEFAULT 0)
 	RETURNS TABLE (label int, points int, sampled int, silhouette double precision)
