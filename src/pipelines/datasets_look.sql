@@ -34,9 +34,9 @@ COMMENT ON FUNCTION @schema@.plot_box_sizes(text) IS 'SVG: width and height of e
 
 CREATE OR REPLACE FUNCTION @schema@.plot_box_areas(reference text, bins int DEFAULT 40) RETURNS text LANGUAGE sql STABLE AS $$
 	SELECT millrace.plot_histogram(coalesce(array_agg(sqrt(greatest((x2 - x1)::float8 * (y2 - y1), 0))), '{}'), bins, 'Box sizes: square root of the area, pixels')
-	FROM @schema@.annotations_of(reference) WHERE x1 IS NOT NULL
+	FROM @schema@.annotations_of(reference) WHERE x1 IS NOT NULL HAVING count(*) > 0
 $$;
-COMMENT ON FUNCTION @schema@.plot_box_areas(text, int) IS 'SVG: how many boxes there are of each size';
+COMMENT ON FUNCTION @schema@.plot_box_areas(text, int) IS 'SVG: how many boxes there are of each size; NULL where there is none';
 
 CREATE OR REPLACE FUNCTION @schema@.plot_box_centres(reference text, cells int DEFAULT 40) RETURNS text LANGUAGE sql STABLE AS $$
 	WITH b AS (SELECT least(greatest(floor((a.x1 + a.x2) / 2 / f.width * cells), 0), cells - 1)::int AS x, least(greatest(floor((a.y1 + a.y2) / 2 / f.height * cells), 0), cells - 1)::int AS y
