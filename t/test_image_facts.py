@@ -147,6 +147,7 @@ with Cluster(find_pg_config(), folder) as cluster:
     ok((f["orientation"], f["width"], f["height"]) == (6, stored.height, stored.width), "width and height are of the upright image")
 
     # What cleanvision (dark < 0.32, light < 0.05, blurry < 0.29, low information < 0.3, odd aspect < 0.35) says of its own images.
+    # Grey it calls only what is stored so (588 is not).
     def kinds(f):
         found = set()
         if f["dark_share"] > 0.99:
