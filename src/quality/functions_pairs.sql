@@ -27,3 +27,10 @@ CREATE FUNCTION millrace.pair_groups(a bigint[], b bigint[]) RETURNS TABLE (item
 	AS 'MODULE_PATHNAME', 'millrace_pair_groups';
 COMMENT ON FUNCTION millrace.pair_groups(bigint[], bigint[]) IS
 	'the items of pairs (a[i], b[i]), each with the least one of those that pairs connect it to';
+
+CREATE FUNCTION millrace.image_match(a_hashes bigint[], a_thumbnail real[], b_hashes bigint[], b_thumbnail real[],
+		OUT distance int, OUT cosine real, OUT turn int)
+	LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE COST 50
+	AS 'MODULE_PATHNAME', 'millrace_image_match';
+COMMENT ON FUNCTION millrace.image_match(bigint[], real[], bigint[], real[]) IS
+	'how alike two images look, by hashes and thumbnails of millrace.image_facts(), with the second flipped or turned as it is most: bits in which hashes differ, correlation of thumbnails, and the turn (0 as it is, 1 mirrored, 2 upside down, 3 by 180 degrees, 4 transposed, 5 right, 6 left, 7 transposed the other way)';
