@@ -103,10 +103,10 @@ qlt_detect(const reg_model *m, const uint8 *image, size_t size, const qlt_questi
 
 /* ---- arguments ---- */
 
-static float
-share_argument(FunctionCallInfo fcinfo, int argno, const char *name, float absent)
+static double
+share_argument(FunctionCallInfo fcinfo, int argno, const char *name, double absent)
 {
-	float		v = PG_ARGISNULL(argno) ? absent : PG_GETARG_FLOAT4(argno);
+	double		v = PG_ARGISNULL(argno) ? absent : PG_GETARG_FLOAT8(argno);
 
 	if (!(v >= 0 && v <= 1))
 		ereport(ERROR,
@@ -115,24 +115,14 @@ share_argument(FunctionCallInfo fcinfo, int argno, const char *name, float absen
 	return v;
 }
 
-/* As it was typed: 0.6 is not the nearest float, and an IoU may be just that. */
-static double
-as_typed(float f)
-{
-	char		text[FLOAT_SHORTEST_DECIMAL_LEN];
-
-	float_to_shortest_decimal_buf(f, text);
-	return strtod(text, NULL);
-}
-
 /* The arguments from confidence on; those that a function lacks have their defaults. */
 static qlt_question
 question_of(FunctionCallInfo fcinfo)
 {
 	qlt_question q = {.nms = qlt_nms_class,.max_detections = 300};
 
-	q.confidence = share_argument(fcinfo, 2, "confidence", 0.25f);
-	q.iou = as_typed(share_argument(fcinfo, 3, "iou", 0.45f));
+	q.confidence = (float) share_argument(fcinfo, 2, "confidence", 0.25);
+	q.iou = share_argument(fcinfo, 3, "iou", 0.45);
 	if (PG_NARGS() > 4 && !PG_ARGISNULL(4))
 	{
 		char	   *name = text_to_cstring(PG_GETARG_TEXT_PP(4));
