@@ -143,7 +143,7 @@ def one_image(n, rng):
                 assert s.clock('check', lambda b=b: s.one(f"SELECT max(reason) FROM {schema}.check_image('d', %s)", b)) == 'same file'
             print(f'check_image, {n} images: {1000 * s.median("check").wall:.1f} ms by the clock, CPU {1000 * s.median("check").cpu:.1f} ms (medians of {len(images)})')
         finally:
-            s.db.execute(f'DROP SCHEMA {schema} CASCADE')
+            s.one('SELECT millrace.drop_pipeline(%s)', schema)
 
 
 def main():
