@@ -132,3 +132,33 @@ img_facts_of(const mr_env *env, const img_pixels *src, img_facts *out, mr_status
 	img_free(env, &small);
 	return code;
 }
+
+mr_code
+img_thumbnail(const mr_env *env, const img_pixels *src, float out[IMG_THUMB_LEN], mr_status *st)
+{
+	img_pixels	small;
+	mr_code		code = img_small(env, src, &small, st);
+
+	if (code == MR_OK)
+		make_thumbnail(&small, out);
+	img_free(env, &small);
+	return code;
+}
+
+bool
+img_crop(const img_pixels *src, const float box[4], img_pixels *view)
+{
+	double		x1 = fmax(floor((double) box[0]), 0),
+				y1 = fmax(floor((double) box[1]), 0),
+				x2 = fmin(ceil((double) box[2]), src->width),
+				y2 = fmin(ceil((double) box[3]), src->height);
+
+	/* fmax() and fmin() pass over a NaN: ask the box itself */
+	if (!(box[0] < box[2] && box[1] < box[3] && x1 < x2 && y1 < y2))
+		return false;
+	*view = *src;
+	view->width = (int) (x2 - x1);
+	view->height = (int) (y2 - y1);
+	view->data = src->data + (size_t) y1 * src->stride + (size_t) x1 * (size_t) src->channels;
+	return true;
+}

@@ -68,6 +68,15 @@ extern mr_code img_small(const mr_env *env, const img_pixels *src, img_pixels *o
 /* width * height bytes of luma from env. */
 extern mr_code img_luma(const mr_env *env, const img_pixels *src, uint8_t **out, mr_status *st);
 
+/* The thumbnail of img_facts alone, with its length. */
+extern mr_code img_thumbnail(const mr_env *env, const img_pixels *src, float out[IMG_THUMB_LEN], mr_status *st);
+
+/*
+ * The pixels that a box (corners in pixels, exclusive) touches, as a view into src, whose memory it shares; false
+ * where there are none or the box is not a number.
+ */
+extern bool img_crop(const img_pixels *src, const float box[4], img_pixels *view);
+
 /* One pixel's luma as Pillow's convert("L") rounds it. */
 static inline uint8_t
 img_luma_of(const uint8_t *rgb)

@@ -39,3 +39,24 @@ CREATE FUNCTION millrace.image_sheet(images bytea[], captions text[] DEFAULT NUL
 	AS 'MODULE_PATHNAME', 'millrace_image_sheet';
 COMMENT ON FUNCTION millrace.image_sheet(bytea[], text[], jsonb) IS
 	'a contact sheet, row by row; a bad image is a grey tile that says why; options: columns, tile (pixels), title, boxes ([[{"class_name", "x1", "y1", "x2", "y2"}]], a list for each image), labels, confidence, format (jpeg, png), quality; NULL of no images';
+
+CREATE FUNCTION @extschema@.image_crops(image bytea, boxes real[], format text DEFAULT 'png')
+	RETURNS TABLE (box int, crop bytea)
+	LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE COST 50000 ROWS 5
+	AS 'MODULE_PATHNAME', 'millrace_image_crops';
+COMMENT ON FUNCTION @extschema@.image_crops(bytea, real[], text) IS
+	'parts of an image, decoded once: boxes as x1, y1, x2, y2 one after the other, in pixels of the upright image; NULL where a box touches no pixel; format png or jpeg';
+
+CREATE FUNCTION @extschema@.image_crop(image bytea, x1 real, y1 real, x2 real, y2 real, format text DEFAULT 'jpeg')
+	RETURNS bytea
+	LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE COST 50000
+	AS 'MODULE_PATHNAME', 'millrace_image_crop';
+COMMENT ON FUNCTION @extschema@.image_crop(bytea, real, real, real, real, text) IS
+	'the part of an image within a box, in pixels of the upright image, x2 and y2 exclusive; NULL where it touches no pixel; format jpeg or png';
+
+CREATE FUNCTION millrace.image_thumbnails(image bytea, boxes real[])
+	RETURNS TABLE (box int, thumbnail real[])
+	LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE COST 20000 ROWS 5
+	AS 'MODULE_PATHNAME', 'millrace_image_thumbnails';
+COMMENT ON FUNCTION millrace.image_thumbnails(bytea, real[]) IS
+	'the thumbnail of image_facts() of parts of an image, decoded once: boxes as x1, y1, x2, y2 one after the other; NULL where a box touches no pixel';

@@ -56,7 +56,8 @@ CREATE OR REPLACE FUNCTION @schema@.class_map(reference text, model text) RETURN
 	WITH of_model AS (
 		SELECT (n - 1)::int AS id, l AS name FROM millrace.models m, unnest(m.labels) WITH ORDINALITY AS u (l, n)
 		WHERE m.name = split_part(class_map.model, ':', 1) AND m.version::text = split_part(class_map.model, ':', 2)),
-	of_set AS (SELECT c.class_id, c.class_name FROM @schema@.resolve(reference) r JOIN @schema@.classes c USING (dataset)),
+	of_set AS (SELECT c.class_id, c.class_name FROM @schema@.resolve(reference) r JOIN @schema@.classes c USING (dataset)
+		UNION SELECT a.class_id, NULL FROM @schema@.annotations_of(reference) a WHERE NOT EXISTS (SELECT FROM @schema@.resolve(reference) r JOIN @schema@.classes c USING (dataset) WHERE c.class_id = a.class_id)),
 	same AS (SELECT m.id, s.class_id FROM of_model m JOIN of_set s ON lower(btrim(m.name)) = lower(btrim(s.class_name)))
 	SELECT id, same.class_id FROM same
 	UNION ALL SELECT s.class_id, s.class_id FROM of_set s WHERE NOT EXISTS (SELECT FROM same)

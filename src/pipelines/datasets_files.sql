@@ -53,10 +53,11 @@ BEGIN
 		ON COMMIT DROP;
 	CREATE TEMP TABLE import_folder (split text, folder text) ON COMMIT DROP;
 	CREATE TEMP TABLE import_row (n int, file text, line int, image text, class_id int, class_name text, x1 real, y1 real, x2 real, y2 real, crowd boolean, area real,
-		problem text, detail text) ON COMMIT DROP;
+		problem text, detail text, id bigint GENERATED ALWAYS AS IDENTITY) ON COMMIT DROP;
 	CREATE TEMP TABLE import_image (n int GENERATED ALWAYS AS IDENTITY PRIMARY KEY, split text NOT NULL, path text NOT NULL, file text, width int, height int,
 		image_id bigint, since int, known boolean NOT NULL DEFAULT false, changed boolean NOT NULL DEFAULT false, UNIQUE (split, path)) ON COMMIT DROP;
-	CREATE TEMP TABLE import_label (n int NOT NULL, class_id int, class_name text, x1 real, y1 real, x2 real, y2 real, crowd boolean, area real, source text) ON COMMIT DROP;
+	CREATE TEMP TABLE import_label (n int NOT NULL, class_id int, class_name text, x1 real, y1 real, x2 real, y2 real, crowd boolean, area real, source text,
+		id bigint) ON COMMIT DROP;
 	CREATE TEMP TABLE import_labelled (n int PRIMARY KEY, changed boolean NOT NULL DEFAULT true) ON COMMIT DROP;
 	CREATE TEMP TABLE import_class (class_id int, class_name text NOT NULL) ON COMMIT DROP;
 	CREATE TEMP TABLE import_problem (path text NOT NULL, line int, kind text NOT NULL, detail text, n int) ON COMMIT DROP;
@@ -81,7 +82,7 @@ COMMENT ON FUNCTION @schema@.import_images(text) IS 'step of import_files(): its
 CREATE OR REPLACE FUNCTION @schema@.import_rows() RETURNS void LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
 	INSERT INTO pg_temp.import_label
-		SELECT r.n, r.class_id, r.class_name, r.x1, r.y1, r.x2, r.y2, coalesce(r.crowd, false), r.area, concat_ws(':', r.file, r.line)
+		SELECT r.n, r.class_id, r.class_name, r.x1, r.y1, r.x2, r.y2, coalesce(r.crowd, false), r.area, concat_ws(':', r.file, r.line), r.id
 		FROM pg_temp.import_row r WHERE r.n IS NOT NULL AND r.problem IS NULL AND coalesce(r.class_id::text, r.class_name) IS NOT NULL;
 	INSERT INTO pg_temp.import_problem SELECT r.file, r.line, r.problem, r.detail, r.n FROM pg_temp.import_row r WHERE r.problem IS NOT NULL;
 	-- A size that the labels were drawn for, and another one that the image has.
@@ -313,13 +314,13 @@ BEGIN
 	-- its labels go with it, if the import has no others
 	WITH moved AS (
 		DELETE FROM @schema@.annotations a USING pg_temp.import_image m WHERE a.image_id = m.image_id AND m.changed AND m.since < current AND a.since = current
-		RETURNING m.n, a.class_id, a.x1, a.y1, a.x2, a.y2, a.crowd, a.area, a.source
+		RETURNING m.n, a.class_id, a.x1, a.y1, a.x2, a.y2, a.crowd, a.area, a.source, a.annotation_id
 	), ended AS (
 		UPDATE @schema@.annotations a SET until = current FROM pg_temp.import_image m
 		WHERE a.image_id = m.image_id AND m.changed AND m.since < current AND a.since < current AND a.until IS NULL
-		RETURNING m.n, a.class_id, a.x1, a.y1, a.x2, a.y2, a.crowd, a.area, a.source
+		RETURNING m.n, a.class_id, a.x1, a.y1, a.x2, a.y2, a.crowd, a.area, a.source, a.annotation_id
 	)
-	INSERT INTO pg_temp.import_label (n, class_id, x1, y1, x2, y2, crowd, area, source)
+	INSERT INTO pg_temp.import_label (n, class_id, x1, y1, x2, y2, crowd, area, source, id)
 		SELECT * FROM (TABLE moved UNION ALL TABLE ended) old WHERE NOT EXISTS (SELECT FROM pg_temp.import_labelled l WHERE l.n = old.n);
 	INSERT INTO pg_temp.import_labelled SELECT m.n, true FROM pg_temp.import_image m WHERE m.changed AND m.since < current
 		ON CONFLICT (n) DO UPDATE SET changed = true;
@@ -338,11 +339,12 @@ BEGIN
 		WHERE a.image_id = m.image_id AND l.changed AND a.since < current AND a.until IS NULL;
 	INSERT INTO @schema@.annotations (image_id, class_id, x1, y1, x2, y2, crowd, area, source, since)
 		SELECT m.image_id, b.class_id, b.x1, b.y1, b.x2, b.y2, b.crowd, b.area, b.source, current
-		FROM pg_temp.import_label b JOIN pg_temp.import_labelled l USING (n) JOIN pg_temp.import_image m USING (n) WHERE l.changed AND b.class_id IS NOT NULL ORDER BY m.n;
+		FROM pg_temp.import_label b JOIN pg_temp.import_labelled l USING (n) JOIN pg_temp.import_image m USING (n) WHERE l.changed AND b.class_id IS NOT NULL ORDER BY m.n, b.id;
 	GET DIAGNOSTICS labels = ROW_COUNT;
 
 	-- What was wrong with these files before is no longer.
-	DELETE FROM @schema@.problems p USING pg_temp.import_file f WHERE p.dataset = import_apply.dataset AND p.path = f.path;
+	DELETE FROM @schema@.problems p WHERE p.dataset = import_apply.dataset
+		AND (p.path = '' OR p.path IN (SELECT f.path FROM pg_temp.import_file f UNION ALL SELECT q.path FROM pg_temp.import_problem q));
 	INSERT INTO @schema@.problems (dataset, image_id, path, line, kind, detail, since)
 		SELECT import_apply.dataset, m.image_id, p.path, p.line, p.kind, p.detail, current FROM pg_temp.import_problem p LEFT JOIN pg_temp.import_image m USING (n);
 	RETURN (SELECT jsonb_build_object('version', current, 'images', count(*) FILTER (WHERE NOT known), 'replaced', count(*) FILTER (WHERE known AND changed),
@@ -377,7 +379,11 @@ BEGIN
 		WHERE f.dataset = import_files.dataset AND p.name IS NOT NULL AND e.ext IS NOT NULL AND p.name !~ '(^|/)(\.|__MACOSX/)';
 	ANALYZE pg_temp.import_file;
 	IF layout = 'auto' THEN
-		SELECT CASE WHEN bool_or(f.name ~ '(^|/)labels/.*\.txt$' OR f.base ~ '^data\.ya?ml$') THEN 'yolo' WHEN bool_or(f.ext = 'json') THEN 'coco' WHEN bool_or(f.ext = 'xml') THEN 'voc'
+		SELECT CASE WHEN bool_or(f.name ~ '(^|/)labels/.*\.txt$' OR f.base ~ '^data\.ya?ml$') THEN 'yolo'
+			WHEN bool_or(f.ext = 'json') THEN 'coco'
+			WHEN bool_or(f.ext = 'xml') THEN 'voc'
+			WHEN bool_or(f.name ~ '(^|/)JPEGImages/') THEN 'voc'
+			WHEN bool_or(f.name ~ '(^|/)images/') OR EXISTS (SELECT FROM @schema@.datasets d WHERE d.dataset = import_files.dataset AND d.task = 'detection') THEN 'yolo'
 			WHEN bool_or(f.ext = 'txt' AND EXISTS (SELECT FROM pg_temp.import_file g WHERE g.role = 'image' AND regexp_replace(g.name, '[^.]*$', 'txt') = f.name)) THEN 'yolo'
 			ELSE 'folders' END INTO layout FROM pg_temp.import_file f;
 	END IF;

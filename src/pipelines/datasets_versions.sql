@@ -182,7 +182,7 @@ COMMENT ON FUNCTION @schema@.check_kinds(text[]) IS 'an ERROR for a kind that is
 CREATE OR REPLACE FUNCTION @schema@.clamp_boxes(name text) RETURNS int LANGUAGE plpgsql AS $$
 DECLARE
 	n int;
-	changed bigint;
+	rows_changed bigint;
 	gone bigint;
 	unmeasured bigint;
 BEGIN
@@ -202,8 +202,8 @@ BEGIN
 		SELECT image_id, class_id, greatest(x1, 0), greatest(y1, 0), least(x2, width), least(y2, height), crowd, source, n FROM outside
 		WHERE least(x2, width) > greatest(x1, 0) AND least(y2, height) > greatest(y1, 0)
 		RETURNING 1)
-	SELECT (SELECT count(*) FROM clamped), (SELECT count(*) FROM outside) - (SELECT count(*) FROM clamped) INTO changed, gone;
-	UPDATE @schema@.versions v SET changed = jsonb_build_object('annotations_clamped', clamp_boxes.changed, 'annotations_removed', gone) WHERE v.dataset = name AND v.version = n;
+	SELECT (SELECT count(*) FROM clamped), (SELECT count(*) FROM outside) - (SELECT count(*) FROM clamped) INTO rows_changed, gone;
+	UPDATE @schema@.versions v SET changed = jsonb_build_object('annotations_clamped', rows_changed, 'annotations_removed', gone) WHERE v.dataset = name AND v.version = n;
 	RETURN n;
 END $$;
 COMMENT ON FUNCTION @schema@.clamp_boxes(text) IS 'a version in which boxes end where their image does; those wholly outside of it are gone';
@@ -211,7 +211,7 @@ COMMENT ON FUNCTION @schema@.clamp_boxes(text) IS 'a version in which boxes end 
 CREATE OR REPLACE FUNCTION @schema@.relabel(name text, annotation_ids bigint[], class_ids int[]) RETURNS int LANGUAGE plpgsql AS $$
 DECLARE
 	n int;
-	changed bigint;
+	rows_changed bigint;
 BEGIN
 	IF cardinality(annotation_ids) <> cardinality(class_ids) THEN
 		RAISE EXCEPTION USING ERRCODE = 'invalid_parameter_value', MESSAGE = 'there must be a class for each annotation';
@@ -224,8 +224,8 @@ BEGIN
 	new AS (
 		INSERT INTO @schema@.annotations (image_id, class_id, x1, y1, x2, y2, crowd, area, source, since)
 		SELECT image_id, wanted, x1, y1, x2, y2, crowd, area, source, n FROM old RETURNING 1)
-	SELECT count(*) INTO changed FROM new;
-	UPDATE @schema@.versions v SET changed = jsonb_build_object('annotations_relabelled', relabel.changed) WHERE v.dataset = name AND v.version = n;
+	SELECT count(*) INTO rows_changed FROM new;
+	UPDATE @schema@.versions v SET changed = jsonb_build_object('annotations_relabelled', rows_changed) WHERE v.dataset = name AND v.version = n;
 	RETURN n;
 END $$;
 COMMENT ON FUNCTION @schema@.relabel(text, bigint[], int[]) IS 'a version in which those annotations have other classes';
@@ -239,11 +239,7 @@ BEGIN
 	IF method = 'oversample' THEN
 		n := @schema@.new_version(name, 'rebalance', jsonb_build_object('method', method, 'split', rebalance.split));
 		DELETE FROM @schema@.sampling s WHERE s.dataset = name AND s.version = n;
-		-- Repeat factors (Gupta, Dollár, Girshick 2019): an image as often as its rarest class needs, sqrt(t / share of images), t the mean share.
-		WITH labelled AS (SELECT DISTINCT a.image_id, a.class_id FROM @schema@.annotations_of(name) a JOIN @schema@.images i USING (image_id) WHERE i.split = rebalance.split),
-			share AS (SELECT class_id, count(*)::double precision / (SELECT count(DISTINCT image_id) FROM labelled) AS f FROM labelled GROUP BY class_id),
-			repeat AS (SELECT class_id, greatest(1, sqrt((SELECT avg(f) FROM share) / f)) AS r FROM share)
-		INSERT INTO @schema@.sampling SELECT name, n, l.image_id, max(r.r) FROM labelled l JOIN repeat r USING (class_id) GROUP BY l.image_id HAVING max(r.r) > 1;
+		INSERT INTO @schema@.sampling SELECT name, n, p.image_id, p.repeats FROM @schema@.oversampling_plan(name, NULL, rebalance.split, seed) p WHERE p.repeats > 1;
 		UPDATE @schema@.versions v SET changed = jsonb_build_object('images_repeated', (SELECT count(*) FROM @schema@.sampling s WHERE s.dataset = name AND s.version = n))
 			WHERE v.dataset = name AND v.version = n;
 		RETURN n;
@@ -258,7 +254,7 @@ BEGIN
 	RAISE EXCEPTION USING ERRCODE = 'invalid_parameter_value', MESSAGE = format('unknown method "%s"', method), HINT = 'Methods are oversample and undersample.';
 END $$;
 COMMENT ON FUNCTION @schema@.rebalance(text, text, text, int) IS
-	'a version with rows of sampling that show images of rare classes more often (oversample), or without images of the frequent ones (undersample)';
+	'a version with rows of sampling that show images of rare classes more often (oversample: oversampling_plan()), or without images of the frequent ones (undersample)';
 
 -- ---- what may be trained on ----
 

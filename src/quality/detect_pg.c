@@ -15,6 +15,7 @@
 #include "fmgr.h"
 #include "funcapi.h"
 #include "miscadmin.h"
+#include "quality/cache_pg.h"
 #include "quality/detect_pg.h"
 #include "quality/head.h"
 #include "registry/detect.h"
@@ -51,8 +52,17 @@ find_head(const reg_model *m, const reg_seen *seen, qlt_head *head)
 		head->n_boxes = (int) seen->shape.dims[seen->shape.rank - 2];
 }
 
-mr_code
-qlt_detect(const reg_model *m, const uint8 *image, size_t size, const qlt_question *q, qlt_answer *out, mr_status *st)
+/* What a cached answer is kept under. */
+static void
+make_key(const reg_model *m, const uint8 *image, size_t size, const qlt_question *q, uint8 key[QLT_KEY_SIZE])
+{
+	double		asked[4] = {q->confidence, q->iou, q->nms, q->max_detections};
+
+	reg_question_key(m, image, size, asked, sizeof(asked), key);
+}
+
+static mr_code
+look(const reg_model *m, const uint8 *image, size_t size, const qlt_question *q, qlt_answer *out, mr_status *st)
 {
 	mr_env		env = mr_pg_env(NULL);
 	reg_seen	seen;
@@ -72,12 +82,31 @@ qlt_detect(const reg_model *m, const uint8 *image, size_t size, const qlt_questi
 	return MR_OK;
 }
 
+mr_code
+qlt_detect(const reg_model *m, const uint8 *image, size_t size, const qlt_question *q, qlt_answer *out, mr_status *st)
+{
+	bool		cached = qlt_cache_wanted();
+	uint8		key[QLT_KEY_SIZE];
+	mr_code		code;
+
+	if (cached)
+	{
+		make_key(m, image, size, q, key);
+		if (qlt_cache_find(key, out))
+			return MR_OK;
+	}
+	code = look(m, image, size, q, out, st);
+	if (cached && code == MR_OK)
+		qlt_cache_keep(key, out);
+	return code;
+}
+
 /* ---- arguments ---- */
 
-static float
-share_argument(FunctionCallInfo fcinfo, int argno, const char *name, float absent)
+static double
+share_argument(FunctionCallInfo fcinfo, int argno, const char *name, double absent)
 {
-	float		v = PG_ARGISNULL(argno) ? absent : PG_GETARG_FLOAT4(argno);
+	double		v = PG_ARGISNULL(argno) ? absent : PG_GETARG_FLOAT8(argno);
 
 	if (!(v >= 0 && v <= 1))
 		ereport(ERROR,
@@ -86,24 +115,14 @@ share_argument(FunctionCallInfo fcinfo, int argno, const char *name, float absen
 	return v;
 }
 
-/* As it was typed: 0.6 is not the nearest float, and an IoU may be just that. */
-static double
-as_typed(float f)
-{
-	char		text[FLOAT_SHORTEST_DECIMAL_LEN];
-
-	float_to_shortest_decimal_buf(f, text);
-	return strtod(text, NULL);
-}
-
 /* The arguments from confidence on; those that a function lacks have their defaults. */
 static qlt_question
 question_of(FunctionCallInfo fcinfo)
 {
 	qlt_question q = {.nms = qlt_nms_class,.max_detections = 300};
 
-	q.confidence = share_argument(fcinfo, 2, "confidence", 0.25f);
-	q.iou = as_typed(share_argument(fcinfo, 3, "iou", 0.45f));
+	q.confidence = (float) share_argument(fcinfo, 2, "confidence", 0.25);
+	q.iou = share_argument(fcinfo, 3, "iou", 0.45);
 	if (PG_NARGS() > 4 && !PG_ARGISNULL(4))
 	{
 		char	   *name = text_to_cstring(PG_GETARG_TEXT_PP(4));

@@ -1,27 +1,27 @@
 -- quality: detection
 
-CREATE FUNCTION @extschema@.detect(image bytea, model text DEFAULT NULL, confidence real DEFAULT 0.25,
-		iou real DEFAULT 0.45, nms text DEFAULT 'class', max_detections integer DEFAULT 300)
+CREATE FUNCTION @extschema@.detect(image bytea, model text DEFAULT NULL, confidence double precision DEFAULT 0.25,
+		iou double precision DEFAULT 0.45, nms text DEFAULT 'class', max_detections integer DEFAULT 300)
 	RETURNS SETOF millrace.detection
 	LANGUAGE c STABLE PARALLEL SAFE COST 1000 ROWS 5
 	AS 'MODULE_PATHNAME', 'millrace_detect';
-COMMENT ON FUNCTION @extschema@.detect(bytea, text, real, real, text, integer) IS
+COMMENT ON FUNCTION @extschema@.detect(bytea, text, double precision, double precision, text, integer) IS
 	'objects that a detector of the YOLO family sees in a JPEG or PNG, surest first; nms is class, agnostic, soft or none: of boxes that overlap by more than iou the surest stays';
 
-CREATE FUNCTION @extschema@.detections_json(image bytea, model text DEFAULT NULL, confidence real DEFAULT 0.25,
-		iou real DEFAULT 0.45)
+CREATE FUNCTION @extschema@.detections_json(image bytea, model text DEFAULT NULL, confidence double precision DEFAULT 0.25,
+		iou double precision DEFAULT 0.45)
 	RETURNS jsonb
 	LANGUAGE c STABLE PARALLEL SAFE COST 1000
 	AS 'MODULE_PATHNAME', 'millrace_detections_json';
-COMMENT ON FUNCTION @extschema@.detections_json(bytea, text, real, real) IS
+COMMENT ON FUNCTION @extschema@.detections_json(bytea, text, double precision, double precision) IS
 	'the same as one document: detections with class_id, class_name, confidence and bbox, their count, image_shape';
 
-CREATE FUNCTION millrace.detect_rows(images bytea[], model text DEFAULT NULL, confidence real DEFAULT 0.25,
-		iou real DEFAULT 0.45, nms text DEFAULT 'class', max_detections integer DEFAULT 300)
+CREATE FUNCTION millrace.detect_rows(images bytea[], model text DEFAULT NULL, confidence double precision DEFAULT 0.25,
+		iou double precision DEFAULT 0.45, nms text DEFAULT 'class', max_detections integer DEFAULT 300)
 	RETURNS TABLE (image integer, detections millrace.detection[], sqlstate text, message text)
 	LANGUAGE c STABLE PARALLEL SAFE COST 10000 ROWS 10
 	AS 'MODULE_PATHNAME', 'millrace_detect_rows';
-COMMENT ON FUNCTION millrace.detect_rows(bytea[], text, real, real, text, integer) IS
+COMMENT ON FUNCTION millrace.detect_rows(bytea[], text, double precision, double precision, text, integer) IS
 	'detect() for many images, a row each, in order from 1; a bad image is sqlstate and message instead of an error';
 
 -- quality: overlap of boxes
@@ -58,12 +58,31 @@ CREATE OPERATOR millrace.&/| (LEFTARG = millrace.detection, RIGHTARG = millrace.
 COMMENT ON OPERATOR millrace.&/| (millrace.detection, millrace.detection) IS 'intersection over union of two detections'' boxes';
 
 REVOKE EXECUTE ON FUNCTION
-	@extschema@.detect(bytea, text, real, real, text, integer),
-	@extschema@.detections_json(bytea, text, real, real),
-	millrace.detect_rows(bytea[], text, real, real, text, integer)
+	@extschema@.detect(bytea, text, double precision, double precision, text, integer),
+	@extschema@.detections_json(bytea, text, double precision, double precision),
+	millrace.detect_rows(bytea[], text, double precision, double precision, text, integer)
 	FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION
-	@extschema@.detect(bytea, text, real, real, text, integer),
-	@extschema@.detections_json(bytea, text, real, real),
-	millrace.detect_rows(bytea[], text, real, real, text, integer)
+	@extschema@.detect(bytea, text, double precision, double precision, text, integer),
+	@extschema@.detections_json(bytea, text, double precision, double precision),
+	millrace.detect_rows(bytea[], text, double precision, double precision, text, integer)
 	TO millrace_user;
+
+-- quality: the cache of detections
+
+CREATE FUNCTION millrace.detection_cache_statistics(OUT entries bigint, OUT bytes bigint, OUT size bigint,
+		OUT hits bigint, OUT misses bigint, OUT evicted bigint, OUT since timestamptz)
+	LANGUAGE c VOLATILE PARALLEL SAFE
+	AS 'MODULE_PATHNAME', 'millrace_detection_cache_statistics';
+COMMENT ON FUNCTION millrace.detection_cache_statistics() IS
+	'what view millrace.stat_detection_cache shows';
+
+CREATE FUNCTION millrace.clear_detection_cache() RETURNS void
+	LANGUAGE c VOLATILE PARALLEL UNSAFE
+	AS 'MODULE_PATHNAME', 'millrace_clear_detection_cache';
+COMMENT ON FUNCTION millrace.clear_detection_cache() IS
+	'forget all cached detections, of every database, and their counters; never needed for right answers';
+
+REVOKE EXECUTE ON FUNCTION millrace.detection_cache_statistics(), millrace.clear_detection_cache() FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION millrace.detection_cache_statistics() TO millrace_user, millrace_monitor;
+GRANT EXECUTE ON FUNCTION millrace.clear_detection_cache() TO millrace_admin;

@@ -34,18 +34,18 @@ qlt_latent_canceled(mr_status *st)
 }
 
 mr_code
-qlt_check_memory(const qlt_work *w, double need, mr_status *st)
+qlt_check_limit(const qlt_work *w, double bytes, mr_status *st)
 {
-	if (w->max_memory == 0 || need <= (double) w->max_memory)
+	if (w->max_memory == 0 || bytes <= (double) w->max_memory)
 		return MR_OK;
-	mr_fail(st, MR_LIMIT, "this needs %.0f MB of memory, more than the limit of %.0f MB", ceil(need / 1048576),
+	mr_fail(st, MR_LIMIT, "this needs %.0f MB of memory, more than the limit of %.0f MB", ceil(bytes / 1048576),
 			floor((double) w->max_memory / 1048576));
 	mr_hint(st, "Take a sample of the points, or raise the limit, millrace.train_memory.");
 	return MR_LIMIT;
 }
 
 mr_code
-qlt_check_vectors(const qlt_work *w, const qlt_vectors *v, mr_status *st)
+qlt_check(const qlt_work *w, const qlt_vectors *v, mr_status *st)
 {
 	if (v->dims < 1)
 		return mr_fail(st, MR_INVALID, "vectors must have at least one dimension");

@@ -38,6 +38,10 @@ typedef struct qlt_vectors
 	int			dims;
 } qlt_vectors;
 
+/* What the glue asks before anything costs: MR_LIMIT where bytes are more than max_memory, MR_INVALID at NaN and infinity. */
+extern mr_code qlt_check_limit(const qlt_work *w, double bytes, mr_status *st);
+extern mr_code qlt_check(const qlt_work *w, const qlt_vectors *v, mr_status *st);
+
 /*
  * The k nearest of each query among the points, by exact distances (neighbours.c): index (0-based) and squared
  * distance, queries x k each, nearest first, equal ones by index.  When skip_self is set, query i is point
@@ -96,5 +100,43 @@ extern double qlt_tsne_memory(const qlt_tsne_options *o, int64_t n, int dims);
 extern mr_code qlt_principal(const qlt_work *w, const qlt_vectors *v, int k, uint64_t seed, float *scores,
 							 double *deviation, mr_status *st);
 extern double qlt_principal_memory(int64_t n, int dims, int k);
+
+/* ---- figures (latent_figures.c, latent_clusters.c) ---- */
+
+/*
+ * Of lists of neighbours (n x k, 0-based, -1 at the end of short ones): the share that has the point's own label
+ * among its first at_most, NaN where there is none.
+ */
+extern mr_code qlt_agreement(const qlt_work *w, int64_t n, int k, const int32_t *index, const int32_t *label, int at_most,
+							 float *share, mr_status *st);
+
+/*
+ * Local outlier factor (Breunig et al., 2000) of lists of neighbours with their distances (not squared), as
+ * scikit-learn's LocalOutlierFactor: about 1 within a cloud, larger where neighbours lie closer to each other.
+ */
+extern mr_code qlt_outlier_factors(const qlt_work *w, int64_t n, int k, const int32_t *index, const float *distance,
+								   double *factor, mr_status *st);
+
+/* Median + deviations times 1.4826 times the median deviation from it, of the factors' logarithms; and back. */
+extern mr_code qlt_outlier_limit(const qlt_work *w, int64_t n, const double *factor, double deviations, double *limit, mr_status *st);
+
+/* One label's points, how many of them were looked at, and the mean of their silhouettes. */
+typedef struct qlt_silhouette_row
+{
+	int32_t		label;
+	int64_t		points;
+	int64_t		sampled;
+	double		silhouette;		/* NaN where none was looked at, or there is but one label */
+} qlt_silhouette_row;
+
+/*
+ * Silhouettes (Rousseeuw, 1987) of at most sample points, drawn by seed, each with regard to all points.  rows: one a
+ * label, ascending, from env; *n_rows of them.
+ */
+extern mr_code qlt_silhouettes(const qlt_work *w, const qlt_vectors *v, const int32_t *label, int64_t sample, uint64_t seed,
+							   qlt_silhouette_row **rows, int64_t *n_rows, mr_status *st);
+
+/* k-means of the learning room: cluster (0 .. k - 1) of each vector. */
+extern mr_code qlt_clusters(const qlt_work *w, const qlt_vectors *v, int k, uint64_t seed, int32_t *cluster, mr_status *st);
 
 #endif							/* MILLRACE_QUALITY_LATENT_H */

@@ -58,8 +58,6 @@ extern const qlt_kernels *qlt_kernels_for(qlt_isa isa);
 
 extern mr_code qlt_latent_no_memory(mr_status *st);
 extern mr_code qlt_latent_canceled(mr_status *st);
-extern mr_code qlt_check_memory(const qlt_work *w, double need, mr_status *st);
-extern mr_code qlt_check_vectors(const qlt_work *w, const qlt_vectors *v, mr_status *st);
 
 /* About the columns' means, and so that the largest number is 1: distances neither overflow nor vanish. */
 extern mr_code qlt_normalise(const qlt_work *w, const qlt_vectors *v, float *out, mr_status *st);

@@ -313,13 +313,13 @@ qlt_tsne(const qlt_work *w, const qlt_tsne_options *o, const qlt_vectors *v, flo
 	qlt_tsne_report none;
 	descent		s = {.w = w,.o = o,.kernels = qlt_kernels_for(w->isa),.n = v->n,.stride = stride_of(v->n),.dims = o->n_components,.st = st};
 	double		perplexity = o->perplexity < (double) v->n ? o->perplexity : fmax(((double) v->n - 1) / 3, 1);
-	mr_code		code = qlt_check_vectors(w, v, st);
+	mr_code		code = qlt_check(w, v, st);
 
 	if (report == NULL)
 		report = &none;
 	*report = (qlt_tsne_report) {.perplexity = perplexity};
 	if (code == MR_OK)
-		code = qlt_check_memory(w, qlt_tsne_memory(o, v->n, v->dims), st);
+		code = qlt_check_limit(w, qlt_tsne_memory(o, v->n, v->dims), st);
 	if (code)
 		return code;
 	if (v->n >= 3)

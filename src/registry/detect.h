@@ -27,8 +27,9 @@ typedef struct reg_seen
  */
 extern mr_code reg_see(const reg_model *model, const uint8 *image, size_t size, reg_seen *out, mr_status *st);
 
-/* What beside the model's bytes decides its answer to an image: its
- * specification and the instruction set. */
-extern uint64 reg_answer_key(const reg_model *model);
+/* A SHA-256 of all that decides an answer: the image, the model's bytes and
+ * specification, the instruction set, and what else was asked, as bytes. */
+extern void reg_question_key(const reg_model *model, const uint8 *image, size_t size, const void *asked, size_t asked_size,
+							 uint8 key[32]);
 
 #endif							/* MILLRACE_REGISTRY_DETECT_H */

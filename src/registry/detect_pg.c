@@ -7,7 +7,6 @@
  */
 #include "postgres.h"
 
-#include "common/hashfn.h"
 #include "core/core_pg.h"
 #include "image/image_pg.h"
 #include "nn/nn_pg.h"
@@ -133,8 +132,17 @@ reg_see(const reg_model *m, const uint8 *image, size_t size, reg_seen *out, mr_s
 	return MR_OK;
 }
 
-uint64
-reg_answer_key(const reg_model *m)
+void
+reg_question_key(const reg_model *m, const uint8 *image, size_t size, const void *asked, size_t asked_size, uint8 key[32])
 {
-	return hash_combine64(m->loaded->spec_hash, (uint64) nn_pg_options().isa);
+	uint64		rest[2] = {m->loaded->spec_hash, (uint64) nn_pg_options().isa};
+	size_t		len = 32 + 32 + sizeof(rest) + asked_size;
+	uint8	   *all = palloc(len);
+
+	reg_sha256(image, size, all);
+	memcpy(all + 32, m->sha256, 32);
+	memcpy(all + 64, rest, sizeof(rest));
+	memcpy(all + 64 + sizeof(rest), asked, asked_size);
+	reg_sha256(all, len, key);
+	pfree(all);
 }
