@@ -167,19 +167,20 @@ $$;
 COMMENT ON FUNCTION @schema@.latent_items(text, text) IS 'images or objects of a version with their embeddings';
 
 -- Fills the temporary table millrace_latent with the items of a version: the neighbours of those that are known stand in neighbours.
-CREATE OR REPLACE FUNCTION @schema@.compare_items(reference text, what text) RETURNS void LANGUAGE plpgsql AS $$
+CREATE OR REPLACE FUNCTION @schema@.compare_items(reference text, what text) RETURNS void LANGUAGE plpgsql SET work_mem = '256MB' AS $$
 DECLARE
 	name text := (SELECT r.dataset FROM @schema@.resolve(reference) r);
 	embedder text := @schema@.embedder();
 	gone bigint[];
 BEGIN
-	CREATE TEMP TABLE IF NOT EXISTS millrace_latent (item bigint PRIMARY KEY, image_id bigint, annotation_id bigint, class_id int, split text, embedding real[], digest int, known boolean) ON COMMIT DROP;
+	IF to_regclass('pg_temp.millrace_latent') IS NULL THEN
+		CREATE TEMP TABLE millrace_latent (item bigint PRIMARY KEY, image_id bigint, annotation_id bigint, class_id int, split text, digest int, known boolean) ON COMMIT DROP;
+	END IF;
 	TRUNCATE pg_temp.millrace_latent;
 	INSERT INTO pg_temp.millrace_latent
-		SELECT t.item, t.image_id, t.annotation_id, t.class_id, t.split, t.embedding, d.digest, n.item IS NOT NULL
-		FROM @schema@.latent_items(reference, compare_items.what) t CROSS JOIN LATERAL (SELECT hash_array(t.embedding)) AS d (digest)
-			LEFT JOIN @schema@.neighbours n ON n.dataset = name AND n.what = compare_items.what AND n.item = t.item AND n.digest = d.digest AND n.embedded_by = embedder
-		WHERE t.embedded_by = embedder;
+		SELECT t.item, t.image_id, t.annotation_id, t.class_id, t.split, t.digest, n.item IS NOT NULL
+		FROM (SELECT l.*, hash_array(l.embedding) AS digest FROM @schema@.latent_items(reference, compare_items.what) l WHERE l.embedded_by = embedder) t
+			LEFT JOIN @schema@.neighbours n ON n.dataset = name AND n.what = compare_items.what AND n.item = t.item AND n.digest = t.digest AND n.embedded_by = embedder;
 	ANALYZE pg_temp.millrace_latent;
 	-- Lists of items that are gone or changed, and those that name one.
 	WITH old AS (
@@ -190,47 +191,52 @@ BEGIN
 	IF gone IS NOT NULL THEN
 		WITH touched AS (
 			DELETE FROM @schema@.neighbours n WHERE n.dataset = name AND n.what = compare_items.what
-				AND EXISTS (SELECT FROM unnest(n.neighbours) AS u (item) JOIN unnest(gone) AS g (item) USING (item))
+				AND n.item IN (SELECT o.item FROM @schema@.neighbours o, unnest(o.neighbours) AS u (item) JOIN unnest(gone) AS g (item) USING (item)
+					WHERE o.dataset = name AND o.what = compare_items.what)
 			RETURNING n.item)
 		UPDATE pg_temp.millrace_latent t SET known = false FROM touched o WHERE o.item = t.item;
 	END IF;
 END $$;
 COMMENT ON FUNCTION @schema@.compare_items(text, text) IS 'the items of a version into a temporary table, and what is out of date out of neighbours';
 
-CREATE OR REPLACE FUNCTION @schema@.find_neighbours(reference text, what text, k int DEFAULT 20) RETURNS bigint LANGUAGE plpgsql AS $$
+CREATE OR REPLACE FUNCTION @schema@.find_neighbours(reference text, what text, k int DEFAULT 20) RETURNS bigint LANGUAGE plpgsql SET work_mem = '256MB' AS $$
 DECLARE
 	name text := (SELECT r.dataset FROM @schema@.resolve(reference) r);
 	embedder text := @schema@.embedder();
 	ids bigint[];
 	digests int[];
 	vectors real[];
+	known_vectors real[];
 	fresh_ids bigint[];
 	fresh_vectors real[];
 	known int;
 	dims int;
 BEGIN
 	PERFORM @schema@.compare_items(reference, what);
-	SELECT count(*) FILTER (WHERE t.known), max(cardinality(t.embedding)), array_agg(t.item ORDER BY t.item) FILTER (WHERE NOT t.known),
-			array_agg(t.embedding ORDER BY t.item) FILTER (WHERE NOT t.known)
-		INTO known, dims, fresh_ids, fresh_vectors FROM pg_temp.millrace_latent t;
-	IF fresh_ids IS NULL THEN
+	IF NOT EXISTS (SELECT FROM pg_temp.millrace_latent t WHERE NOT t.known) THEN
 		RETURN 0;
 	END IF;
 	-- Those that are known come first.
-	SELECT array_agg(t.item ORDER BY t.known DESC, t.item), array_agg(t.digest ORDER BY t.known DESC, t.item), array_agg(t.embedding ORDER BY t.known DESC, t.item)
-		INTO ids, digests, vectors FROM pg_temp.millrace_latent t;
+	SELECT count(*) FILTER (WHERE o.known), max(cardinality(o.embedding)), array_agg(o.item), array_agg(o.digest),
+			array_agg(o.embedding) FILTER (WHERE o.known), array_agg(o.item) FILTER (WHERE NOT o.known), array_agg(o.embedding) FILTER (WHERE NOT o.known)
+		INTO known, dims, ids, digests, known_vectors, fresh_ids, fresh_vectors
+		FROM (SELECT t.item, t.known, t.digest, l.embedding FROM pg_temp.millrace_latent t JOIN @schema@.latent_items(reference, find_neighbours.what) l USING (item)
+			ORDER BY t.known DESC, t.item) o;
+	vectors := coalesce(known_vectors, '{}') || fresh_vectors;
 	-- What is new may be nearer than the last in a list that is there.
 	IF known > 0 THEN
+		WITH nearer AS MATERIALIZED (
+			SELECT n.item, n.neighbours, n.distances, q.neighbours AS places, q.distances AS others
+			FROM millrace.nearest_neighbours(fresh_vectors, dims, k, known_vectors) q
+				JOIN @schema@.neighbours n ON n.dataset = name AND n.what = find_neighbours.what AND n.item = ids[q.query]
+			WHERE cardinality(n.neighbours) < k OR q.distances[1] < n.distances[k])
 		UPDATE @schema@.neighbours n SET neighbours = m.neighbours, distances = m.distances
-			FROM millrace.nearest_neighbours(fresh_vectors, dims, k, vectors[1 : known]) q, LATERAL (
-				SELECT array_agg(x.item ORDER BY x.distance, x.item) AS neighbours, array_agg(x.distance ORDER BY x.distance, x.item) AS distances
-				FROM (SELECT u.item, u.distance
-						FROM (SELECT a.item, a.distance FROM @schema@.neighbours o, unnest(o.neighbours, o.distances) AS a (item, distance)
-								WHERE o.dataset = name AND o.what = find_neighbours.what AND o.item = ids[q.query]
-							UNION ALL SELECT fresh_ids[b.place], b.distance FROM unnest(q.neighbours, q.distances) AS b (place, distance)) u
-						ORDER BY u.distance, u.item LIMIT k) x) m
-			WHERE n.dataset = name AND n.what = find_neighbours.what AND n.item = ids[q.query]
-				AND (cardinality(n.neighbours) < k OR q.distances[1] < n.distances[k]);
+			FROM (SELECT o.item, x.neighbours, x.distances FROM nearer o, LATERAL (
+				SELECT array_agg(y.item) AS neighbours, array_agg(y.distance) AS distances
+				FROM (SELECT a.item, a.distance FROM unnest(o.neighbours, o.distances) AS a (item, distance)
+					UNION ALL SELECT fresh_ids[b.place], b.distance FROM unnest(o.places, o.others) AS b (place, distance)
+					ORDER BY 2, 1 LIMIT k) y) x) m
+			WHERE n.dataset = name AND n.what = find_neighbours.what AND n.item = m.item;
 	END IF;
 	INSERT INTO @schema@.neighbours (dataset, what, item, embedded_by, digest, neighbours, distances)
 		SELECT name, find_neighbours.what, ids[q.query], embedder, digests[q.query], ARRAY(SELECT ids[u.place] FROM unnest(q.neighbours) WITH ORDINALITY AS u (place, n) ORDER BY u.n), q.distances
@@ -242,44 +248,49 @@ COMMENT ON FUNCTION @schema@.find_neighbours(text, text, int) IS 'the nearest k 
 -- ---- the check ----
 
 -- Silhouettes of classes of which a tenth is others than when they were measured.
-CREATE OR REPLACE FUNCTION @schema@.measure_classes(run bigint, what text) RETURNS void LANGUAGE plpgsql AS $$
+CREATE OR REPLACE FUNCTION @schema@.measure_classes(run bigint, what text) RETURNS void LANGUAGE plpgsql SET work_mem = '256MB' AS $$
 DECLARE
 	sample CONSTANT int := 1000;
 	name text := (SELECT r.dataset FROM @schema@.runs r WHERE r.run_id = run);
-	least int := (SELECT min(x) FROM unnest(ARRAY[@schema@.threshold(run, 'class_split', 'items'), @schema@.threshold(run, 'class_inseparable', 'items')]) x);
-	classes int[];
+	reference text := (SELECT r.dataset || ':' || r.version FROM @schema@.runs r WHERE r.run_id = run);
+	embedder text := @schema@.embedder();
+	at_least int := least(@schema@.threshold(run, 'class_split', 'items'), @schema@.threshold(run, 'class_inseparable', 'items'));
+	changed int[];
+	vectors real[];
+	labels int[];
 	dims int;
 	c int;
 BEGIN
 	DELETE FROM @schema@.class_space s WHERE s.dataset = name AND s.what = measure_classes.what AND NOT EXISTS (SELECT FROM pg_temp.millrace_latent t WHERE t.class_id = s.class_id);
-	SELECT array_agg(t.class_id) INTO classes
+	SELECT array_agg(t.class_id) INTO changed
 		FROM (SELECT l.class_id, count(*) AS n FROM pg_temp.millrace_latent l WHERE l.class_id IS NOT NULL GROUP BY l.class_id) t
-			LEFT JOIN @schema@.class_space s ON s.dataset = name AND s.what = measure_classes.what AND s.class_id = t.class_id
-		WHERE t.n >= least AND (s.class_id IS NULL OR s.embedded_by <> (SELECT l.embedded_by FROM @schema@.neighbours l WHERE l.dataset = name AND l.what = measure_classes.what LIMIT 1)
-			OR (SELECT count(*) FROM pg_temp.millrace_latent l JOIN unnest(s.items) AS u (item) USING (item) WHERE l.class_id = t.class_id) < 0.9 * greatest(t.n, cardinality(s.items)));
-	IF classes IS NULL THEN
+			LEFT JOIN @schema@.class_space s ON s.dataset = name AND s.what = measure_classes.what AND s.class_id = t.class_id AND s.embedded_by = embedder
+			LEFT JOIN LATERAL (SELECT count(*) AS n FROM unnest(s.items) AS u (item) JOIN pg_temp.millrace_latent l ON l.item = u.item AND l.class_id = t.class_id) same ON true
+		WHERE t.n >= at_least AND (s.class_id IS NULL OR same.n < 0.9 * greatest(t.n, cardinality(s.items)));
+	IF changed IS NULL THEN
 		RETURN;
 	END IF;
-	SELECT max(cardinality(l.embedding)) INTO dims FROM pg_temp.millrace_latent l;
+	SELECT array_agg(o.embedding), array_agg(o.class_id), max(cardinality(o.embedding)) INTO vectors, labels, dims
+		FROM (SELECT l.embedding, t.class_id FROM pg_temp.millrace_latent t JOIN @schema@.latent_items(reference, measure_classes.what) l USING (item)
+			WHERE t.class_id IS NOT NULL ORDER BY t.item) o;
 	INSERT INTO @schema@.class_space AS s (dataset, what, class_id, embedded_by, items, silhouette, run_id)
-		SELECT name, measure_classes.what, h.label, (SELECT n.embedded_by FROM @schema@.neighbours n WHERE n.dataset = name AND n.what = measure_classes.what LIMIT 1),
-			(SELECT array_agg(l.item ORDER BY l.item) FROM pg_temp.millrace_latent l WHERE l.class_id = h.label), h.silhouette, run
-		FROM (SELECT array_agg(l.embedding ORDER BY l.item) AS v, array_agg(l.class_id ORDER BY l.item) AS labels FROM pg_temp.millrace_latent l WHERE l.class_id IS NOT NULL) a,
-			millrace.silhouettes(a.v, dims, a.labels, sample) h
-		WHERE h.label = ANY (classes)
+		SELECT name, measure_classes.what, h.label, embedder, (SELECT array_agg(l.item ORDER BY l.item) FROM pg_temp.millrace_latent l WHERE l.class_id = h.label), h.silhouette, run
+		FROM millrace.silhouettes(vectors, dims, labels, sample) h
+		WHERE h.label = ANY (changed)
 		ON CONFLICT ON CONSTRAINT class_space_pkey DO UPDATE SET embedded_by = excluded.embedded_by, items = excluded.items, silhouette = excluded.silhouette, run_id = excluded.run_id;
-	FOREACH c IN ARRAY classes LOOP
+	FOREACH c IN ARRAY changed LOOP
+		SELECT array_agg(o.embedding) INTO vectors
+			FROM (SELECT l.embedding FROM pg_temp.millrace_latent t JOIN @schema@.latent_items(reference, measure_classes.what) l USING (item) WHERE t.class_id = c ORDER BY t.item) o;
+		CONTINUE WHEN array_length(vectors, 1) < 2;
 		UPDATE @schema@.class_space s SET smaller_part = p.share, part_silhouette = p.silhouette
-			FROM (SELECT a.v, millrace.kmeans_clusters(a.v, dims, 2) AS parts
-					FROM (SELECT array_agg(l.embedding ORDER BY l.item) AS v FROM pg_temp.millrace_latent l WHERE l.class_id = c HAVING count(*) > 1) a) k,
-				LATERAL (SELECT min(h.points) FILTER (WHERE h.label IS NOT NULL) / max(h.points)::double precision, max(h.silhouette) FILTER (WHERE h.label IS NULL)
-					FROM millrace.silhouettes(k.v, dims, k.parts, sample) h) AS p (share, silhouette)
+			FROM (SELECT min(h.points) FILTER (WHERE h.label IS NOT NULL) / max(h.points)::double precision AS share, max(h.silhouette) FILTER (WHERE h.label IS NULL) AS silhouette
+				FROM millrace.silhouettes(vectors, dims, millrace.kmeans_clusters(vectors, dims, 2), sample) h) p
 			WHERE s.dataset = name AND s.what = measure_classes.what AND s.class_id = c;
 	END LOOP;
 END $$;
 COMMENT ON FUNCTION @schema@.measure_classes(bigint, text) IS 'rows of class_space for the classes of a run that have changed: of 1,000 drawn items where there are more';
 
-CREATE OR REPLACE FUNCTION @schema@.check_latent(run bigint) RETURNS void LANGUAGE plpgsql AS $$
+CREATE OR REPLACE FUNCTION @schema@.check_latent(run bigint) RETURNS void LANGUAGE plpgsql SET work_mem = '256MB' AS $$
 DECLARE
 	reference text := (SELECT r.dataset || ':' || r.version FROM @schema@.runs r WHERE r.run_id = run);
 	name text := split_part(reference, ':', 1);
@@ -301,11 +312,12 @@ BEGIN
 		-- Lists of one length each: 0 is no neighbour.
 		SELECT max(cardinality(n.neighbours)) INTO k FROM @schema@.neighbours n WHERE n.dataset = name AND n.what = w;
 		CONTINUE WHEN coalesce(k, 0) < 2;
-		SELECT array_agg(n.item ORDER BY n.item), array_agg(coalesce(t.class_id, -1) ORDER BY n.item),
-				array_agg(CASE WHEN cardinality(n.neighbours) = k THEN n.neighbours ELSE n.neighbours || array_fill(0::bigint, ARRAY[k - cardinality(n.neighbours)]) END ORDER BY n.item),
-				array_agg(CASE WHEN cardinality(n.distances) = k THEN n.distances ELSE n.distances || array_fill(0::real, ARRAY[k - cardinality(n.distances)]) END ORDER BY n.item)
-			INTO items, labels, lists, distances
-			FROM @schema@.neighbours n JOIN pg_temp.millrace_latent t USING (item) WHERE n.dataset = name AND n.what = w;
+		SELECT array_agg(o.item), array_agg(o.class_id), array_agg(o.neighbours), array_agg(o.distances) INTO items, labels, lists, distances
+			FROM (SELECT n.item, coalesce(t.class_id, -1) AS class_id,
+					CASE WHEN c = k THEN n.neighbours ELSE n.neighbours || array_fill(0::bigint, ARRAY[k - c]) END AS neighbours,
+					CASE WHEN c = k THEN n.distances ELSE n.distances || array_fill(0::real, ARRAY[k - c]) END AS distances
+				FROM @schema@.neighbours n JOIN pg_temp.millrace_latent t USING (item) CROSS JOIN LATERAL cardinality(n.neighbours) AS c
+				WHERE n.dataset = name AND n.what = w ORDER BY n.item) o;
 
 		INSERT INTO @schema@.findings (run_id, kind, severity, split, image_id, annotation_id, other_image_id, class_id, score, evidence, suggestion)
 			SELECT run, 'latent_outlier', s.severity, t.split, t.image_id, CASE WHEN w = 'objects' THEN t.annotation_id END,
@@ -337,7 +349,7 @@ BEGIN
 				jsonb_build_object('what', w, 'other_class_id', x.b, 'classes', jsonb_build_array(ca.class_name, cb.class_name), 'separability', round(x.separability::numeric, 3),
 					'agreement', round(x.agreement::numeric, 3), 'chance', round(x.chance::numeric, 3),
 					'silhouettes', jsonb_build_array(round(sa.silhouette::numeric, 3), round(sb.silhouette::numeric, 3)),
-					'embedded_by', (SELECT n.embedded_by FROM @schema@.neighbours n WHERE n.dataset = name AND n.what = w LIMIT 1)),
+					'embedded_by', @schema@.embedder()),
 				format('compare %s with %s: are the labels consistent, does the embedder see what tells them apart?', coalesce(ca.class_name, '#' || x.a), coalesce(cb.class_name, '#' || x.b))
 			FROM (SELECT b.*, (coalesce(b.agreement, 0) - b.chance) / nullif(1 - b.chance, 0) AS separability FROM couples b) x
 				CROSS JOIN (SELECT @schema@.severity(run, 'class_inseparable')) AS s (severity)
