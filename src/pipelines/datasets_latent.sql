@@ -223,7 +223,7 @@ BEGIN
 		FROM (SELECT t.item, t.known, t.digest, l.embedding FROM pg_temp.millrace_latent t JOIN @schema@.latent_items(reference, find_neighbours.what) l USING (item)
 			ORDER BY t.known DESC, t.item) o;
 	vectors := coalesce(known_vectors, '{}') || fresh_vectors;
-	-- What is new may be nearer than the last in a list that is there.
+	-- What is new may be nearer than the last in a list that is there; what only has a new list may stand in it already.
 	IF known > 0 THEN
 		WITH nearer AS MATERIALIZED (
 			SELECT n.item, n.neighbours, n.distances, q.neighbours AS places, q.distances AS others
@@ -234,7 +234,7 @@ BEGIN
 			FROM (SELECT o.item, x.neighbours, x.distances FROM nearer o, LATERAL (
 				SELECT array_agg(y.item) AS neighbours, array_agg(y.distance) AS distances
 				FROM (SELECT a.item, a.distance FROM unnest(o.neighbours, o.distances) AS a (item, distance)
-					UNION ALL SELECT fresh_ids[b.place], b.distance FROM unnest(o.places, o.others) AS b (place, distance)
+					UNION SELECT fresh_ids[b.place], b.distance FROM unnest(o.places, o.others) AS b (place, distance)
 					ORDER BY 2, 1 LIMIT k) y) x) m
 			WHERE n.dataset = name AND n.what = find_neighbours.what AND n.item = m.item;
 	END IF;
