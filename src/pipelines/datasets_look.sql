@@ -80,12 +80,12 @@ CREATE OR REPLACE FUNCTION @schema@.sheet_of_findings(run bigint, kinds text[], 
 		SELECT f.*, row_number() OVER (ORDER BY f.score DESC NULLS LAST, f.finding_id) AS k FROM @schema@.findings f
 		WHERE f.run_id = run AND f.kind = ANY (kinds) AND f.image_id IS NOT NULL ORDER BY k LIMIT sheet_of_findings.findings),
 	tiles AS (
-		SELECT k * 2 AS n, image_id, kind || ' ' || coalesce(round(score::numeric, 3)::text, '') AS caption,
+		SELECT k * 2 AS n, image_id, coalesce(E'\n' || trim_scale(round(score::numeric, 3)), '') AS caption,
 			coalesce(CASE WHEN evidence ? 'box' THEN jsonb_build_array(@schema@.tile_box(d.dataset, chosen.class_id, (evidence -> 'box' ->> 0)::float8, (evidence -> 'box' ->> 1)::float8, (evidence -> 'box' ->> 2)::float8, (evidence -> 'box' ->> 3)::float8)) END,
 				(SELECT jsonb_build_array(@schema@.tile_box(d.dataset, a.class_id, a.x1, a.y1, a.x2, a.y2)) FROM @schema@.annotations a WHERE a.annotation_id = chosen.annotation_id AND a.x1 IS NOT NULL), '[]') AS boxes FROM chosen, @schema@.runs d WHERE d.run_id = run
 		UNION ALL
 		SELECT k * 2 + 1, other_image_id, NULL, '[]' FROM chosen WHERE other_image_id IS NOT NULL)
-	SELECT @schema@.sheet(array_agg(t.image_id ORDER BY t.n), array_agg(coalesce(t.caption, i.split || '/' || i.path) ORDER BY t.n), jsonb_agg(t.boxes ORDER BY t.n))
+	SELECT @schema@.sheet(array_agg(t.image_id ORDER BY t.n), array_agg(i.split || '/' || i.path || coalesce(t.caption, '') ORDER BY t.n), jsonb_agg(t.boxes ORDER BY t.n))
 	FROM tiles t JOIN @schema@.images i USING (image_id)
 $$;
 COMMENT ON FUNCTION @schema@.sheet_of_findings(bigint, text[], int) IS 'JPEG: images of findings, those with the highest scores; of pairs both';

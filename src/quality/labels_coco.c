@@ -340,7 +340,7 @@ typedef struct object
 	double		area;
 	double		crowd;
 	double		box[4];
-	double		polygon[4];
+	const char *polygons;		/* where "segmentation" begins; read only where there is no box */
 } object;
 
 /* Read the members that are in wanted.  false: a problem was handed on. */
@@ -358,7 +358,6 @@ read_object(coco *c, const char *what, span s, int wanted, object *o, char *name
 	{
 		const char *problem = NULL;
 		double		truth;
-		bool		found = true;
 		int			flag = 0;
 
 		for (size_t i = 0; i < sizeof(keys) / sizeof(keys[0]); i++)
@@ -370,6 +369,9 @@ read_object(coco *c, const char *what, span s, int wanted, object *o, char *name
 			continue;
 		switch (flag)
 		{
+			case HAS_POLYGON:
+				o->polygons = skip_space(js.p, js.end);
+				/* FALLTHROUGH */
 			case 0:
 				{
 					const char *after;
@@ -415,17 +417,13 @@ read_object(coco *c, const char *what, span s, int wanted, object *o, char *name
 				else
 					problem = read_number(&js, &o->crowd);
 				break;
-			case HAS_POLYGON:
-				problem = read_polygons(&js, o->polygon, &found);
-				break;
 		}
 		if (problem)
 		{
 			qlt_problem(c->r, o->line, NULL, problem, "%s %lld: \"%s\"", what, (long long) o->id, key);
 			return false;
 		}
-		if (found)
-			o->has |= flag;
+		o->has |= flag;
 	}
 	if (more < 0)
 	{
@@ -529,10 +527,18 @@ read_annotation(coco *c, span s)
 
 	if (!read_object(c, "annotation", s, HAS_ID | HAS_IMAGE | HAS_CATEGORY | HAS_BOX | HAS_AREA | HAS_CROWD | HAS_POLYGON, &o, NULL))
 		return MR_OK;
-	if ((o.has & HAS_POLYGON) && !(o.has & HAS_BOX))
+	if (!(o.has & HAS_BOX) && (o.has & HAS_POLYGON))
 	{
-		memcpy(o.box, o.polygon, sizeof(o.box));
-		o.has |= HAS_BOX;
+		mr_json		js = {o.polygons, o.polygons, s.end, &c->st};
+		bool		found;
+		const char *problem = read_polygons(&js, o.box, &found);
+
+		if (problem)
+		{
+			qlt_problem(c->r, o.line, NULL, problem, "annotation %lld: \"segmentation\"", (long long) o.id);
+			return MR_OK;
+		}
+		o.has |= found ? HAS_BOX : 0;
 	}
 	if (!check_has(c, "annotation", &o, HAS_IMAGE | HAS_CATEGORY | HAS_BOX))
 		return MR_OK;
