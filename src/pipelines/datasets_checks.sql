@@ -72,13 +72,13 @@ BEGIN
 	INSERT INTO @schema@.findings (run_id, kind, severity, split, image_id, evidence, suggestion)
 		SELECT run, k.kind, k.severity, x.split, x.image_id, e.evidence, e.suggestion
 		FROM (SELECT i.image_id, i.split, i.path, f.format, f.message,
-				CASE WHEN i.content IS NULL THEN 'missing_image'
-					WHEN f.sqlstate IS NOT NULL THEN CASE WHEN f.message ~ 'too large|not supported|data begins like' THEN 'unsupported_image'
+				CASE WHEN f.sqlstate IS NOT NULL THEN CASE WHEN f.message ~ 'too large|not supported|data begins like' THEN 'unsupported_image'
 						WHEN f.message ~ 'cut short|it ends|premature end' THEN 'truncated_image' ELSE 'corrupt_image' END
 					WHEN CASE f.format WHEN 'jpeg' THEN lower(right(i.path, 4)) NOT IN ('.jpg', '.jpe', 'jpeg', 'jfif') ELSE lower(right(i.path, 4)) <> '.png' END
 						AND i.path ~ '\.[^./]+$' THEN 'wrong_extension' END AS hit
-			FROM @schema@.images_in(place.dataset, place.version) i LEFT JOIN @schema@.facts f USING (image_id)
-			WHERE f.seen_by > coalesce(before, -1) OR i.content IS NULL) x
+			FROM @schema@.images_in(place.dataset, place.version) i JOIN @schema@.facts f USING (image_id) WHERE f.seen_by > coalesce(before, -1)
+			UNION ALL
+			SELECT i.image_id, i.split, i.path, NULL, NULL, 'missing_image' FROM @schema@.images_in(place.dataset, place.version) i WHERE i.content IS NULL) x
 			JOIN @schema@.looked_for(run) k ON k.kind = x.hit
 			CROSS JOIN LATERAL (SELECT CASE x.hit
 					WHEN 'missing_image' THEN jsonb_build_object('labels', (SELECT count(*) FROM @schema@.annotations a WHERE a.image_id = x.image_id AND a.until IS NULL))
@@ -268,9 +268,9 @@ BEGIN
 
 	IF place.task = 'classification' THEN
 		INSERT INTO @schema@.findings (run_id, kind, severity, split, image_id, evidence, suggestion)
-			SELECT run, k.kind, k.severity, i.split, a.image_id, jsonb_build_object('classes', a.classes), 'Keep the class that is right.'
-			FROM (SELECT a.image_id, jsonb_agg(DISTINCT a.class_id) AS classes FROM @schema@.annotations_in(place.dataset, place.version) a WHERE a.x1 IS NULL
-					GROUP BY a.image_id HAVING min(a.class_id) <> max(a.class_id)) a
+			SELECT run, k.kind, k.severity, i.split, a.image_id,
+				jsonb_build_object('classes', (SELECT jsonb_agg(DISTINCT o.class_id) FROM @schema@.annotations o WHERE o.image_id = a.image_id AND o.until IS NULL)), 'Keep the class that is right.'
+			FROM (SELECT a.image_id FROM @schema@.annotations_in(place.dataset, place.version) a WHERE a.x1 IS NULL GROUP BY a.image_id HAVING min(a.class_id) <> max(a.class_id)) a
 				JOIN @schema@.images i USING (image_id), @schema@.looked_for(run) k WHERE k.kind = 'conflicting_labels';
 	ELSE
 		INSERT INTO @schema@.findings (run_id, kind, severity, split, score, evidence, suggestion)
