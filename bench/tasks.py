@@ -1,6 +1,6 @@
 """The task queue: submit_task() by many clients, and workers that carry tasks out, with and without a snapshot held.
 
-    bench/tasks.py [--seconds 10] [--clients 8] [--tasks 20000] [--hold 60] [submit|work|idle …]
+    bench/tasks.py [--seconds 10] [--clients 8] [--tasks 20000] [--hold 60] [--rest 0] [submit|work|idle …]
 
 submit: pgbench, one submit_task() a transaction, fsync on, beside the same INSERT by hand into the same table: what the function costs over
 its row.  work: lane sql, tasks of a function that does nothing, in rounds; between them rounds with a REPEATABLE READ snapshot held, which
@@ -110,6 +110,7 @@ def work(c, a):
     began, held = time.time(), []
     while time.time() < began + a.hold or len(held) < 4:
         held.append(work_round(c, a, next(offsets)))
+        time.sleep(a.rest)
     lasted = time.time() - began
     size = c.value("SELECT pg_size_pretty(sum(pg_total_relation_size(relid))) FROM pg_partition_tree('millrace.task_queue')")
     s.send('COMMIT')
@@ -141,6 +142,7 @@ def main():
     p.add_argument('--clients', type=int, default=8)
     p.add_argument('--tasks', type=int, default=20000)
     p.add_argument('--hold', type=int, default=60)
+    p.add_argument('--rest', type=float, default=0, help='seconds between the rounds while a snapshot is held')
     p.add_argument('parts', nargs='*')
     a = p.parse_args()
     with cluster('bench_tasks', {'shared_buffers': '512MB', 'max_wal_size': '4GB', 'checkpoint_timeout': '15min', 'fsync': 'on', 'millrace.task_quota': 0}) as c:

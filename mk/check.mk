@@ -22,7 +22,7 @@ isa_flags = $(if $(filter %_amx.c,$(1)),$(avx512_flags) -mavx512vnni -mavx512bf1
             $(if $(filter %_avx2.c,$(1)),-mavx2 -mfma -mf16c)))))
 # Plain kernels whose loops the compiler shall vectorise (not under the sanitizers).
 loop_flags = $(if $(filter %/ops_arith.c %/ops_math.c %/ops_cast.c %/ops_reduce.c %/ops_conv.c %/ops_pool.c \
-             %/sketch_numbers.c %/ops_matrix.c %/ops_linalg.c %/ops_moments.c %/ops_resize.c %/ops_gather.c,$(1)),-O3 -fno-math-errno -fno-trapping-math)
+             %/sketch_numbers.c %/ops_matrix.c %/ops_linalg.c %/ops_moments.c %/ops_resize.c %/ops_gather.c %image/quality.c %image/damage.c %image/hash.c,$(1)),-O3 -fno-math-errno -fno-trapping-math)
 
 build/unit/%.o: src/%.c $(HDRS)
 	@mkdir -p $(@D)
@@ -60,9 +60,11 @@ unit: unit-build
 build/millrace-broker: tools/broker.c
 	@mkdir -p $(@D)
 	$(CC) $(TOOL_FLAGS) -o $@ $< -lrdkafka
-build/millrace-send: tools/send.c build/tool/libpure.a
+# The sender reads images, and needs no other room: the engine's kernels take minutes to compile.
+SEND_OBJS = $(patsubst src/%.c,build/tool/%.o,$(filter src/core/% src/image/%,$(PURE_SRCS)))
+build/millrace-send: tools/send.c $(SEND_OBJS)
 	@mkdir -p $(@D)
-	$(CC) $(TOOL_FLAGS) -I$(shell $(PG_CONFIG) --includedir) -o $@ $< build/tool/libpure.a -L$(shell $(PG_CONFIG) --libdir) -lrdkafka -lpq $(UNIT_LIBS)
+	$(CC) $(TOOL_FLAGS) -I$(shell $(PG_CONFIG) --includedir) -o $@ $< $(SEND_OBJS) -L$(shell $(PG_CONFIG) --libdir) -lrdkafka -lpq $(UNIT_LIBS)
 
 # The workers' library of the fault suite: the same sources with failpoints (t/failpoint).
 FAULT_OBJS = $(patsubst src/%.c,build/faults/%.o,$(WORKER_SRCS) $(WORKER_CORE:.o=.c)) build/faults/failpoint.o

@@ -20,8 +20,9 @@ demo_stop() {
 demo_begin() {
 	local name=$1 keep=(! -name usr)
 	shift
-	exec 9> /tmp/millrace-demo.lock
-	flock -w 20 9 || { echo "another demo is running" >&2; exit 1; }
+	mkdir -p tmp
+	exec 9> tmp/demo.lock
+	flock -w 20 9 || { echo "another demo of this checkout is running" >&2; exit 1; }
 	folder=$(work_folder "$name")
 	while [ $# -gt 0 ]; do keep+=(! -name "$1"); shift; done
 	demo_stop

@@ -157,6 +157,37 @@ extern mr_code img_pixels_to_tensor(const img_pixels *src, const img_prep *prep,
 /* MR_INVALID with the reason if a prep cannot be used. */
 extern mr_code img_check_prep(const img_prep *prep, const img_limits *limits, mr_status *st);
 
+/* Where an image lies in a detector's input; see letterbox.c. */
+typedef struct img_letterbox
+{
+	int			src_w,			/* the upright image */
+				src_h;
+	int			width,			/* the input */
+				height;
+	int			inner_w,		/* the image in it, */
+				inner_h;
+	int			left,			/* and its corner */
+				top;
+} img_letterbox;
+
+/*
+ * As Ultralytics' LetterBox: the largest centred copy of the image within
+ * width x height.  stride 0: bars fill the rest; else only up to the next
+ * multiple of stride (auto), and width and height of *out may be less.
+ */
+extern void img_plan_letterbox(int src_w, int src_h, int width, int height, int stride, img_letterbox *out);
+
+/*
+ * Image bytes to planes of floats (3, box->height, box->width), resized as
+ * OpenCV's INTER_LINEAR does it, bit by bit.  Of prep only bgr, scale, mean, std
+ * and pad count; grey is MR_UNSUPPORTED.  The image must measure box->src_w x
+ * box->src_h.
+ */
+extern mr_code img_letterbox_to_tensor(const mr_env *env, const uint8_t *data, size_t len, const img_limits *limits,
+									   const img_prep *prep, const img_letterbox *box, float *out, mr_status *st);
+extern mr_code img_letterbox_pixels(const mr_env *env, const img_pixels *src, const img_prep *prep,
+									const img_letterbox *box, float *out, mr_status *st);
+
 /* Names as SQL and model specs write them; false if there is no such name. */
 extern bool img_filter_by_name(const char *name, img_filter *filter);
 extern bool img_fit_by_name(const char *name, img_fit_mode *fit);

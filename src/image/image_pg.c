@@ -62,6 +62,7 @@ image_init(void)
 							NULL,
 							&image_max_chunks, def.max_chunks, 3, INT_MAX,
 							PGC_SUSET, 0, NULL, NULL, NULL);
+	image_look_init();
 }
 
 const img_limits *

@@ -88,6 +88,14 @@ extern void img_wanted_size(const img_want *want, int src_w, int src_h, int *w, 
 extern mr_code img_resample(const mr_env *env, const img_pixels *src, const img_plan *plan,
 							img_filter filter, uint8_t *dst, size_t stride, mr_status *st);
 
+/* Two neighbours and their weights of 2048; first counts samples from the row's start. */
+typedef struct img_tap
+{
+	int32_t		first;
+	int16_t		low,
+				high;
+} img_tap;
+
 /*
  * Inner loops, one table per instruction set, bit-equal to each other.  Taps
  * are 16-bit fixed point with `shift` fraction bits.
@@ -113,6 +121,17 @@ typedef struct img_kernels
 	/* n pixels of one row to three planes: (p * scale - mean) / std */
 	void		(*planes) (float *const plane[3], const uint8_t *src, int n,
 						   float scale, const float mean[3], const float std[3]);
+
+	/* letterbox.c: n pixels of a row, each of a pixel and the next, to planes of
+	 * (low * p[first] + high * p[first + 3]) >> 4; 8 bytes are read at each */
+	void		(*linear_row) (int16_t *const plane[3], const uint8_t *src, const img_tap *taps, int n);
+
+	/* the sums of 2 x 2 pixels, << 5; up to 8 bytes behind the rows are read */
+	void		(*half_row) (int16_t *const plane[3], const uint8_t *upper, const uint8_t *lower, int n);
+
+	/* two such rows to ((low * a >> 16) + (high * b >> 16) + 2) >> 2, as (p * scale - mean) / std */
+	void		(*linear_mix) (float *dst, const int16_t *a, const int16_t *b, int16_t low, int16_t high, int n,
+							   float scale, float mean, float std);
 } img_kernels;
 
 extern const img_kernels img_kernels_portable;

@@ -67,7 +67,39 @@ planes(float *const plane[3], const uint8_t *src, int n, float scale, const floa
 			plane[c][i] = ((float) src[3 * i + c] * scale - mean[c]) / std[c];
 }
 
-const img_kernels img_kernels_portable = {"portable", horizontal, vertical, planes};
+static void
+linear_row(int16_t *const plane[3], const uint8_t *src, const img_tap *taps, int n)
+{
+	for (int x = 0; x < n; x++)
+	{
+		const uint8_t *p = src + taps[x].first;
+
+		for (int c = 0; c < 3; c++)
+			plane[c][x] = (int16_t) ((taps[x].low * p[c] + taps[x].high * p[c + 3]) >> 4);
+	}
+}
+
+static void
+half_row(int16_t *const plane[3], const uint8_t *upper, const uint8_t *lower, int n)
+{
+	for (int x = 0; x < n; x++, upper += 6, lower += 6)
+		for (int c = 0; c < 3; c++)
+			plane[c][x] = (int16_t) ((upper[c] + upper[c + 3] + lower[c] + lower[c + 3]) << 5);
+}
+
+static void
+linear_mix(float *dst, const int16_t *a, const int16_t *b, int16_t low, int16_t high, int n,
+		   float scale, float mean, float std)
+{
+	for (int x = 0; x < n; x++)
+	{
+		int			p = (((a[x] * low) >> 16) + ((b[x] * high) >> 16) + 2) >> 2;
+
+		dst[x] = ((float) p * scale - mean) / std;
+	}
+}
+
+const img_kernels img_kernels_portable = {"portable", horizontal, vertical, planes, linear_row, half_row, linear_mix};
 
 static const img_kernels *chosen;
 

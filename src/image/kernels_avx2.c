@@ -186,6 +186,124 @@ planes(float *const plane[3], const uint8_t *src, int n, float scale, const floa
 	}
 }
 
-const img_kernels img_kernels_avx2 = {"avx2", horizontal, vertical, planes};
+/* 8 pixels of 4 channels, two to a vector, to 8 numbers of each plane. */
+static inline void
+store_planes(int16_t *const plane[3], int x, const __m128i two[4])
+{
+	__m128i		rgb[2],
+				blue[2];
+
+	for (int i = 0; i < 2; i++)
+	{
+		__m128i		even = _mm_unpacklo_epi16(two[2 * i], two[2 * i + 1]);
+		__m128i		odd = _mm_unpackhi_epi16(two[2 * i], two[2 * i + 1]);
+
+		rgb[i] = _mm_unpacklo_epi16(even, odd);
+		blue[i] = _mm_unpackhi_epi16(even, odd);
+	}
+	_mm_storeu_si128((__m128i *) (plane[0] + x), _mm_unpacklo_epi64(rgb[0], rgb[1]));
+	_mm_storeu_si128((__m128i *) (plane[1] + x), _mm_unpackhi_epi64(rgb[0], rgb[1]));
+	_mm_storeu_si128((__m128i *) (plane[2] + x), _mm_unpacklo_epi64(blue[0], blue[1]));
+}
+
+static inline __m256i
+linear_two(const uint8_t *src, const img_tap *taps)
+{
+	/* the bytes of two neighbours side by side in 16 bits: r r g g b b */
+	const __m256i pairs = _mm256_broadcastsi128_si256(_mm_setr_epi8(0, -1, 3, -1, 1, -1, 4, -1, 2, -1, 5, -1, -1, -1, -1, -1));
+	__m256i		p = _mm256_set_m128i(_mm_loadl_epi64((const __m128i *) (src + taps[1].first)),
+									 _mm_loadl_epi64((const __m128i *) (src + taps[0].first)));
+	int			weights[2];
+
+	memcpy(&weights[0], &taps[0].low, 4);
+	memcpy(&weights[1], &taps[1].low, 4);
+	p = _mm256_madd_epi16(_mm256_shuffle_epi8(p, pairs),
+						  _mm256_set_m128i(_mm_set1_epi32(weights[1]), _mm_set1_epi32(weights[0])));
+	return _mm256_srai_epi32(p, 4);
+}
+
+static void
+linear_row(int16_t *const plane[3], const uint8_t *src, const img_tap *taps, int n)
+{
+	int			x = 0;
+
+	for (; x + 8 <= n; x += 8)
+	{
+		__m128i		two[4];
+
+		for (int i = 0; i < 2; i++)
+		{
+			/* pixels 0 and 1, 2 and 3 in; 0 and 2, 1 and 3 out */
+			__m256i		v = _mm256_packs_epi32(linear_two(src, taps + x + 4 * i), linear_two(src, taps + x + 4 * i + 2));
+
+			v = _mm256_permute4x64_epi64(v, 0xD8);
+			two[2 * i] = _mm256_castsi256_si128(v);
+			two[2 * i + 1] = _mm256_extracti128_si256(v, 1);
+		}
+		store_planes(plane, x, two);
+	}
+	if (x < n)
+	{
+		int16_t    *const rest[3] = {plane[0] + x, plane[1] + x, plane[2] + x};
+
+		img_kernels_portable.linear_row(rest, src, taps + x, n - x);
+	}
+}
+
+static void
+half_row(int16_t *const plane[3], const uint8_t *upper, const uint8_t *lower, int n)
+{
+	/* 4 pixels, 12 of 16 bytes: neighbours side by side, two results */
+	const __m128i pairs = _mm_setr_epi8(0, 3, 1, 4, 2, 5, -1, -1, 6, 9, 7, 10, 8, 11, -1, -1);
+	const __m128i ones = _mm_set1_epi8(1);
+	int			x = 0;
+
+	for (; x + 8 <= n; x += 8)
+	{
+		__m128i		two[4];
+
+		for (int i = 0; i < 4; i++)
+		{
+			__m128i		a = _mm_loadu_si128((const __m128i *) (upper + 6 * x + 12 * i));
+			__m128i		b = _mm_loadu_si128((const __m128i *) (lower + 6 * x + 12 * i));
+
+			two[i] = _mm_slli_epi16(_mm_add_epi16(_mm_maddubs_epi16(_mm_shuffle_epi8(a, pairs), ones),
+												  _mm_maddubs_epi16(_mm_shuffle_epi8(b, pairs), ones)), 5);
+		}
+		store_planes(plane, x, two);
+	}
+	if (x < n)
+	{
+		int16_t    *const rest[3] = {plane[0] + x, plane[1] + x, plane[2] + x};
+
+		img_kernels_portable.half_row(rest, upper + 6 * x, lower + 6 * x, n - x);
+	}
+}
+
+static void
+linear_mix(float *dst, const int16_t *a, const int16_t *b, int16_t low, int16_t high, int n,
+		   float scale, float mean, float std)
+{
+	const __m128i l = _mm_set1_epi16(low),
+				h = _mm_set1_epi16(high),
+				two = _mm_set1_epi16(2);
+	const __m256 s = _mm256_set1_ps(scale),
+				m = _mm256_set1_ps(mean),
+				d = _mm256_set1_ps(std);
+	int			x = 0;
+
+	for (; x + 8 <= n; x += 8)
+	{
+		__m128i		v = _mm_add_epi16(_mm_mulhi_epi16(_mm_loadu_si128((const __m128i *) (a + x)), l),
+									  _mm_mulhi_epi16(_mm_loadu_si128((const __m128i *) (b + x)), h));
+		__m256		f = _mm256_cvtepi32_ps(_mm256_cvtepi16_epi32(_mm_srai_epi16(_mm_add_epi16(v, two), 2)));
+
+		_mm256_storeu_ps(dst + x, _mm256_div_ps(_mm256_sub_ps(_mm256_mul_ps(f, s), m), d));
+	}
+	if (x < n)
+		img_kernels_portable.linear_mix(dst + x, a + x, b + x, low, high, n - x, scale, mean, std);
+}
+
+const img_kernels img_kernels_avx2 = {"avx2", horizontal, vertical, planes, linear_row, half_row, linear_mix};
 
 #endif

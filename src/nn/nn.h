@@ -167,6 +167,13 @@ extern mr_code nn_check(const mr_env *env, const uint8_t *onnx, size_t len, cons
 extern void nn_summary_free(const mr_env *env, nn_summary *summary);
 
 /*
+ * Names of classes in the file's metadata (Ultralytics' "names"): *n strings one
+ * behind the other, each with its NUL, in *text (from env; NULL if there are
+ * none).  MR_NOMEM only.
+ */
+extern mr_code nn_read_names(const mr_env *env, const uint8_t *onnx, size_t len, char **text, int *n, mr_status *st);
+
+/*
  * ONNX bytes to a compiled file (from env, to be released with mr_free).
  * Deterministic: the same bytes and instruction set give the same file.
  */

@@ -107,7 +107,7 @@ static char *
 read_template(const char *kind)
 {
 	static const char *const parts[] = {"objects", "replay", "history", "score", "work", "ask", "views", "traffic",
-		"files", "audit", "leaks", "detect", "suspects", "versions", "latent", "look"};
+		"files", "export", "audit", "checks", "leaks", "detect", "latent", "suspects", "versions", "look"};
 	char	   *text;
 
 	for (const char *p = kind; *p; p++)

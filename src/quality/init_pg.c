@@ -5,8 +5,10 @@
 #include "postgres.h"
 
 #include "core/core_pg.h"
+#include "quality/cache_pg.h"
 
 void
 quality_init(void)
 {
+	qlt_cache_init();
 }

@@ -54,7 +54,7 @@ CREATE FUNCTION millrace.resolve_model(model text, task text DEFAULT 'descriptor
 	LANGUAGE c STABLE PARALLEL SAFE
 	AS 'MODULE_PATHNAME', 'millrace_resolve_model';
 COMMENT ON FUNCTION millrace.resolve_model(text, text) IS
-	'what a model reference means now, as name:version; null: the default of the task: descriptors, classifier or encoder';
+	'what a model reference means now, as name:version; null: the default of the task: descriptors, classifier, encoder or detector';
 
 CREATE FUNCTION millrace.try_extract_descriptors(image bytea, model text DEFAULT NULL) RETURNS millrace.extraction
 	LANGUAGE c STABLE PARALLEL SAFE COST 1000

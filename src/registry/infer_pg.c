@@ -46,10 +46,12 @@ millrace_resolve_model(PG_FUNCTION_ARGS)
 		PG_RETURN_TEXT_P(reg_resolve_arg(fcinfo, 0, REG_CLASSIFY)->reference_text);
 	if (strcmp(task, "encoder") == 0)
 		PG_RETURN_TEXT_P(reg_resolve_arg(fcinfo, 0, REG_ENCODE)->reference_text);
+	if (strcmp(task, "detector") == 0)
+		PG_RETURN_TEXT_P(reg_resolve_arg(fcinfo, 0, REG_DETECT)->reference_text);
 	ereport(ERROR,
 			(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 			 errmsg("unknown task \"%s\"", task),
-			 errhint("Tasks are \"descriptors\", \"classifier\" and \"encoder\".")));
+			 errhint("Tasks are \"descriptors\", \"classifier\", \"encoder\" and \"detector\".")));
 	PG_RETURN_NULL();
 }
 

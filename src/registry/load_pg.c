@@ -12,10 +12,13 @@
 #include "common/sha2.h"
 #include "core/core_pg.h"
 #include "core/mapfile_pg.h"
+#include "miscadmin.h"
 #include "nn/nn_pg.h"
 #include "registry/run.h"
 #include "utils/memutils.h"
 #include "utils/snapmgr.h"
+
+#define SHA_SLICE ((size_t) 1 << 20)	/* bytes between interrupts */
 
 /* What build() needs to know. */
 typedef struct build_arg
@@ -31,10 +34,14 @@ void
 reg_sha256(const void *data, size_t size, uint8 out[32])
 {
 	pg_cryptohash_ctx *ctx = pg_cryptohash_create(PG_SHA256);
+	bool		good = ctx && pg_cryptohash_init(ctx) >= 0;
 
-	if (ctx == NULL || pg_cryptohash_init(ctx) < 0 ||
-		pg_cryptohash_update(ctx, data, size) < 0 ||
-		pg_cryptohash_final(ctx, out, PG_SHA256_DIGEST_LENGTH) < 0)
+	for (size_t done = 0; done < size && good; done += SHA_SLICE)
+	{
+		CHECK_FOR_INTERRUPTS();
+		good = pg_cryptohash_update(ctx, (const uint8 *) data + done, Min(SHA_SLICE, size - done)) >= 0;
+	}
+	if (!good || pg_cryptohash_final(ctx, out, PG_SHA256_DIGEST_LENGTH) < 0)
 		ereport(ERROR,
 				(errcode(ERRCODE_INTERNAL_ERROR),
 				 errmsg("could not compute a SHA-256: %s", pg_cryptohash_error(ctx))));

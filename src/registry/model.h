@@ -17,6 +17,9 @@ typedef struct reg_spec
 {
 	bool		has_input;		/* there is an "input" object */
 	bool		has_channels;	/* "input" says rgb, bgr or grey */
+	bool		has_fit;		/* "input" says how images are fitted */
+	bool		has_pad;		/* "input" says the grey of a letterbox */
+	bool		has_size;		/* "input" says width and height */
 	img_prep	prep;			/* width, height 0: as the network's input */
 	const char *output;			/* NULL: the first output */
 	const char *backbone;		/* NULL, or a reference */

@@ -190,6 +190,39 @@ check_features(Jsonb *json, int n_inputs)
 				 errmsg("model specification: the features are " INT64_FORMAT " numbers, the model takes %d", width, n_inputs)));
 }
 
+/* Can an output be a detector's, of so many classes?  Room quality looks closer
+ * when it runs. */
+static bool
+is_head(const nn_tensor_info *output, int n_labels)
+{
+	for (int i = 1; i < output->rank && output->rank == 3; i++)
+		if (output->dims[i] == n_labels + 4 || output->dims[i] == n_labels + 5)
+			return true;
+	/* suppression inside: x1, y1, x2, y2, score, class */
+	return (output->rank == 3 || (output->rank == 2 && output->dynamic[0])) &&
+		(output->dims[output->rank - 1] == 6 || output->dims[output->rank - 1] == 7);
+}
+
+/* Names of a detector's classes that stand in the file, as text[]; NULL: none. */
+static ArrayType *
+names_of_file(const reg_new *new, const nn_tensor_info *output)
+{
+	mr_env		env = mr_pg_env(NULL);
+	mr_status	st;
+	char	   *text;
+	int			n;
+	Datum	   *labels;
+
+	if (nn_read_names(&env, new->bytes, new->size, &text, &n, &st) != MR_OK)
+		mr_pg_raise(&st);
+	if (n == 0 || !is_head(output, n))
+		return NULL;
+	labels = palloc(n * sizeof(Datum));
+	for (int i = 0; i < n; i++, text += strlen(text) + 1)
+		labels[i] = CStringGetTextDatum(pg_any_to_server(text, strlen(text), PG_UTF8));
+	return construct_array(labels, n, TEXTOID, -1, false, TYPALIGN_INT);
+}
+
 /* An ONNX file: the answer is spec.output, else the one that the graph shows,
  * else the first. */
 static void
@@ -218,11 +251,13 @@ check_network(const reg_new *new, reg_spec *spec, Jsonb **json, ArrayType **labe
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 				 errmsg("the model has %d inputs and %d outputs", s.n_inputs, s.n_outputs)));
 	output = choose_answer(&s, spec, json, labels);
+	if (*labels == NULL && spec->task == nn_task_none && s.inputs[0].rank == 4)
+		*labels = names_of_file(new, &s.outputs[output]);
 	n_labels = *labels ? count_labels(*labels) : 0;
 	check_answer(spec, n_labels, &s.outputs[output]);
 	labels_fit = n_labels == 0 || spec->task == nn_task_classify;
 	for (int i = 0; i < s.n_outputs; i++)
-		labels_fit |= s.outputs[i].elements == n_labels;
+		labels_fit |= s.outputs[i].elements == n_labels || is_head(&s.outputs[i], n_labels);
 	if (!labels_fit)
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),

@@ -24,6 +24,7 @@ typedef enum reg_task
 	REG_DESCRIBE,				/* millrace.descriptor_model */
 	REG_CLASSIFY,				/* millrace.classifier */
 	REG_ENCODE,					/* millrace.text_encoder */
+	REG_DETECT,					/* millrace.detector */
 	REG_ANY						/* as the first; a model of any kind will do */
 } reg_task;
 

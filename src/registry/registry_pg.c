@@ -13,6 +13,7 @@
 char	   *reg_descriptor_model = NULL;
 char	   *reg_classifier = NULL;
 char	   *reg_text_encoder = NULL;
+char	   *reg_detector = NULL;
 
 void
 registry_init(void)
@@ -31,6 +32,11 @@ registry_init(void)
 							   "Model that embed() and other functions of texts use when none is named.",
 							   "A reference: name, name@alias or name:version.",
 							   &reg_text_encoder, "minilm",
+							   PGC_USERSET, 0, NULL, NULL, NULL);
+	DefineCustomStringVariable("millrace.detector",
+							   "Model that detect() and detections_json() use when none is named.",
+							   "A reference: name, name@alias or name:version.",
+							   &reg_detector, "detector",
 							   PGC_USERSET, 0, NULL, NULL, NULL);
 	reg_resolve_init();
 	reg_stat_init();

@@ -306,6 +306,8 @@ read_reference(const reg_reference *ref, Snapshot snapshot, bool missing_ok, reg
 			 errmsg("model \"%s\" does not exist", ref->name),
 			 strcmp(ref->name, reg_text_encoder) == 0 ?
 			 errhint("\"make models\" in Millrace's sources fetches the usual encoder and imports it as \"minilm\".") :
+			 strcmp(ref->name, reg_detector) == 0 ?
+			 errhint("No detector comes with Millrace: millrace.import_model() imports one as ONNX, and \"millrace.detector\" names it.") :
 			 strcmp(ref->name, reg_descriptor_model) == 0 || strcmp(ref->name, reg_classifier) == 0 ?
 			 errhint("SELECT millrace.install_models() registers the models that come with Millrace.") :
 			 errhint("SELECT name, version FROM millrace.models lists the models.")));
@@ -327,6 +329,11 @@ default_reference(reg_task task)
 	{
 		reference = reg_text_encoder;
 		setting = "millrace.text_encoder";
+	}
+	else if (task == REG_DETECT)
+	{
+		reference = reg_detector;
+		setting = "millrace.detector";
 	}
 	if (reference[0] == '\0')
 		ereport(ERROR,

@@ -7,6 +7,12 @@
 
 #include "registry/model.h"
 
+/* Reading an image for a network: an empty place for its pixels until
+ * reg_image_failed() is given the outcome, which it returns if the image is to
+ * blame (counted as the model's error) and raises otherwise. */
+extern mr_env reg_image_env(void);
+extern mr_code reg_image_failed(mr_code code, const mr_status *st);
+
 /* Raises 22023 unless rows of so many numbers are the model's. */
 extern void reg_check_columns(const reg_model *model, int64 columns);
 

@@ -54,6 +54,29 @@ network_of(const reg_model *m)
 	return NULL;
 }
 
+/* An empty place for a decoded image. */
+mr_env
+reg_image_env(void)
+{
+	if (image_cxt == NULL)
+		image_cxt = AllocSetContextCreate(TopMemoryContext, "millrace image", ALLOCSET_DEFAULT_SIZES);
+	MemoryContextReset(image_cxt);	/* of a call that failed */
+	return mr_pg_env(image_cxt);
+}
+
+/* After an image was read: what is wrong with it is the caller's, all else raises. */
+mr_code
+reg_image_failed(mr_code code, const mr_status *st)
+{
+	if (image_cxt)
+		MemoryContextReset(image_cxt);
+	if (code == MR_INVALID || code == MR_LIMIT || code == MR_UNSUPPORTED || code == MR_CORRUPT)
+		reg_stat_failed();
+	else if (code != MR_OK)
+		mr_pg_raise(st);
+	return code;
+}
+
 mr_code
 reg_extract(const reg_model *m, const uint8 *image, size_t size, float *out, mr_status *st)
 {
@@ -82,19 +105,10 @@ reg_extract(const reg_model *m, const uint8 *image, size_t size, float *out, mr_
 	input = reg_scratch(input_size + output_size + nn_workspace(&l->nn));
 	features = (float *) ((char *) input + input_size);
 
-	if (image_cxt == NULL)
-		image_cxt = AllocSetContextCreate(TopMemoryContext, "millrace image", ALLOCSET_DEFAULT_SIZES);
-	MemoryContextReset(image_cxt);	/* of a call that failed */
-	env = mr_pg_env(image_cxt);
-	code = img_to_tensor(&env, image, size, limits, &l->spec.prep, input, st);
-	MemoryContextReset(image_cxt);
-	if (code == MR_INVALID || code == MR_LIMIT || code == MR_UNSUPPORTED || code == MR_CORRUPT)
-	{
-		reg_stat_failed();
-		return code;
-	}
+	env = reg_image_env();
+	code = reg_image_failed(img_to_tensor(&env, image, size, limits, &l->spec.prep, input, st), st);
 	if (code != MR_OK)
-		mr_pg_raise(st);
+		return code;
 
 	inputs[0] = input;
 	outputs[l->output] = m == network ? out : features;

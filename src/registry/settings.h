@@ -8,5 +8,6 @@
 extern char *reg_descriptor_model;	/* millrace.descriptor_model */
 extern char *reg_classifier;	/* millrace.classifier */
 extern char *reg_text_encoder;	/* millrace.text_encoder */
+extern char *reg_detector;		/* millrace.detector */
 
 #endif							/* MILLRACE_REGISTRY_SETTINGS_H */

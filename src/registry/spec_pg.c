@@ -160,10 +160,14 @@ parse_input(JsonbContainer *input, reg_spec *spec)
 	check_keys(input, input_keys, "input.");
 	prep->width = integer_member(input, "width", 1, 16384, 0);
 	prep->height = integer_member(input, "height", 1, 16384, 0);
+	spec->has_size = prep->width > 0 && prep->height > 0;
 	prep->resize = integer_member(input, "resize", 1, 16384, 0);
-	prep->pad = (uint8) integer_member(input, "pad", 0, 255, 0);
+	n = integer_member(input, "pad", 0, 255, -1);
+	spec->has_pad = n >= 0;
+	prep->pad = (uint8) Max(n, 0);
 	if ((s = reg_jsonb_text(input, "fit", "input.")) && !img_fit_by_name(s, &prep->fit))
 		bad_spec("input.", "fit", "stretch, cover or contain");
+	spec->has_fit = s != NULL || prep->resize > 0;
 	if (prep->resize > 0)
 	{
 		/* torchvision's Resize + CenterCrop */

@@ -153,6 +153,11 @@ extern void train_array(ArrayType *a, train_source source, float *out);
 extern SPIPlanPtr train_prepare(const char *query, int nargs, const Oid *types);
 extern Portal train_open(const char *query);
 
+/* The same for rows that a model is trained or evaluated with: 0A000 where they
+ * are read of a data set in a way that would not notice its blocking findings. */
+extern Portal train_open_data(const char *query);
+extern void train_refuse_data_sets(List *queries);	/* train_sets_pg.c */
+
 /*
  * While such a query runs, whatever it calls may not write either, and is told
  * so.  An error between the two ends that with its (sub)transaction.

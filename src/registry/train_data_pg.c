@@ -409,7 +409,7 @@ train_read(const train_request *q)
 	if (SPI_connect() != SPI_OK_CONNECT)
 		elog(ERROR, "SPI_connect failed");
 	train_guard_begin(&guard);
-	portal = train_open(q->query);
+	portal = train_open_data(q->query);
 	MemoryContextSwitchTo(cxt);
 	train_describe_columns(d, portal->tupDesc, q);
 	for (;;)

@@ -49,14 +49,30 @@ train_prepare(const char *query, int nargs, const Oid *types)
 	return plan;
 }
 
-Portal
-train_open(const char *query)
+static Portal
+open_plan(SPIPlanPtr plan)
 {
-	SPIPlanPtr	plan = train_prepare(query, 0, NULL);
 	Portal		portal = SPI_cursor_open(NULL, plan, NULL, NULL, true);
 
 	SPI_freeplan(plan);			/* the portal has a copy */
 	return portal;
+}
+
+Portal
+train_open(const char *query)
+{
+	return open_plan(train_prepare(query, 0, NULL));
+}
+
+Portal
+train_open_data(const char *query)
+{
+	SPIPlanPtr	plan = train_prepare(query, 0, NULL);
+	ListCell   *lc;
+
+	foreach(lc, SPI_plan_get_plan_sources(plan))
+		train_refuse_data_sets(((CachedPlanSource *) lfirst(lc))->query_list);
+	return open_plan(plan);
 }
 
 static void

@@ -7,6 +7,7 @@
  *	  fit FIT RESIZE FILTER W H FILE       the same after img_fit of the whole image
  *	  decode W H FILE                      a line "WIDTH HEIGHT", then raw RGB
  *	  time W H N FILE                      a line with seconds: N times bytes to a tensor (stretch, bilinear)
+ *	  letterbox STRIDE W H FILE            a line "LEFT TOP INNER_W INNER_H WIDTH HEIGHT", then the planes as floats 0..255
  * An error is a line "error MESSAGE" instead.
  */
 #include <time.h>
@@ -72,6 +73,27 @@ answer(const char *line, mr_status *st)
 		if (code == MR_OK)
 			printf("%.9f\n", seconds() - start);
 		free(planes);
+	}
+	else if (sscanf(line, "letterbox %d %d %d %1023[^\n]", &n, &w, &h, file) == 4)
+	{
+		img_prep	prep = {.scale = 1, .std = {1, 1, 1}, .pad = 114};
+		img_letterbox b;
+		float	   *planes;
+
+		data = read_file(file, &len);
+		code = img_decode(env, data, len, &limits, 0, 0, &whole, st);
+		if (code == MR_OK)
+		{
+			img_plan_letterbox(whole.width, whole.height, w, h, n, &b);
+			planes = malloc(sizeof(float) * 3 * (size_t) b.width * (size_t) b.height);
+			code = img_letterbox_pixels(env, &whole, &prep, &b, planes, st);
+			if (code == MR_OK)
+			{
+				printf("%d %d %d %d %d %d\n", b.left, b.top, b.inner_w, b.inner_h, b.width, b.height);
+				fwrite(planes, sizeof(float), 3 * (size_t) b.width * (size_t) b.height, stdout);
+			}
+			free(planes);
+		}
 	}
 	else
 	{

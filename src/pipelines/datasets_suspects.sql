@@ -1,0 +1,185 @@
+-- Pipeline "datasets": labels in doubt.
+--
+-- Boxes: a detector's confident detections without an object, and objects without a detection.  Classes of whole images: confident
+-- learning (Northcutt, Jiang, Chuang 2021) with classifiers that are trained on the other folds' descriptors.  Both keep what they
+-- computed of each image; a later audit computes it for new images only.
+
+CREATE TABLE IF NOT EXISTS @schema@.noise (
+	image_id bigint PRIMARY KEY REFERENCES @schema@.images ON DELETE CASCADE,
+	fold int NOT NULL,
+	trained boolean NOT NULL,
+	class_id int NOT NULL,
+	p_given real NOT NULL,
+	classes int[] NOT NULL,
+	probabilities real[] NOT NULL
+);
+COMMENT ON TABLE @schema@.noise IS 'what a classifier that has not seen an image says of it';
+COMMENT ON COLUMN @schema@.noise.trained IS 'whether the other folds'' classifiers have learnt from it; false for images that came later';
+COMMENT ON COLUMN @schema@.noise.class_id IS 'its label then';
+
+INSERT INTO @schema@.checks ("check", function, position, description) VALUES
+	('suspects', 'check_suspects', 60, 'labels of boxes against a detector: settings.detector, nothing without one'),
+	('noise', 'check_noise', 70, 'labels of whole images against classifiers trained on the others')
+	ON CONFLICT DO NOTHING;
+INSERT INTO @schema@.kinds (kind, "check", severity, thresholds, fix, description) VALUES
+	('missing_label', 'suspects', 'warning', '{"confidence": 0.6, "overlap": 0.3}', NULL, 'a confident detection where nothing is annotated'),
+	('wrong_class', 'suspects', 'warning', '{"confidence": 0.6, "overlap": 0.6}', 'relabel', 'an object that the detector is confident to be of another class'),
+	('spurious_label', 'suspects', 'info', '{"confidence": 0.05, "overlap": 0.3}', 'drop_boxes', 'an object of which the detector sees nothing'),
+	('loose_box', 'suspects', 'info', '{"confidence": 0.6, "overlap": 0.5}', NULL, 'a box that overlaps the detection of its object little'),
+	('label_noise', 'noise', 'warning', '{"folds": 5, "retrain": 0.1, "images": 20}', 'relabel', 'an image whose class the classifiers of the other images find wrong')
+	ON CONFLICT DO NOTHING;
+
+CREATE OR REPLACE FUNCTION @schema@.check_suspects(run bigint) RETURNS void LANGUAGE plpgsql AS $$
+DECLARE
+	reference text := (SELECT r.dataset || ':' || r.version FROM @schema@.runs r WHERE r.run_id = run);
+	detector text;
+	low real := @schema@.threshold(run, 'spurious_label', 'confidence');
+	truth record;
+	guess record;
+BEGIN
+	-- The setting has a name by default, whether there is such a model or not.
+	IF (SELECT s.detector FROM @schema@.settings s) IS NULL
+		AND NOT EXISTS (SELECT FROM millrace.models m WHERE m.name = split_part(current_setting('millrace.detector', true), ':', 1)) THEN
+		RETURN;
+	END IF;
+	detector := @schema@.detector();
+	PERFORM @schema@.detect_images(reference, detector, low, 0.7);
+	CREATE TEMPORARY TABLE IF NOT EXISTS millrace_truths (n int, image_id bigint, annotation_id bigint, class_id int, x1 real, y1 real, x2 real, y2 real, area real, crowd boolean) ON COMMIT DROP;
+	CREATE TEMPORARY TABLE IF NOT EXISTS millrace_guesses (n int, image_id bigint, class_id int, confidence real, x1 real, y1 real, x2 real, y2 real) ON COMMIT DROP;
+	CREATE TEMPORARY TABLE IF NOT EXISTS millrace_pairs (truth int, detection int, overlap real) ON COMMIT DROP;
+	TRUNCATE pg_temp.millrace_truths, pg_temp.millrace_guesses, pg_temp.millrace_pairs;
+	INSERT INTO pg_temp.millrace_truths
+		SELECT row_number() OVER (ORDER BY a.image_id, a.annotation_id), a.image_id, a.annotation_id, a.class_id, a.x1, a.y1, a.x2, a.y2, a.area, a.crowd
+		FROM @schema@.annotations_of(reference) a JOIN @schema@.detections d ON d.image_id = a.image_id AND d.model = detector AND d.confidence = low AND d.iou = 0.7::real AND d.sqlstate IS NULL
+		WHERE a.x1 IS NOT NULL;
+	INSERT INTO pg_temp.millrace_guesses
+		SELECT row_number() OVER (ORDER BY i.image_id, x.n), i.image_id, m.class_id, x.confidence, x.x1, x.y1, x.x2, x.y2
+		FROM @schema@.images_of(reference) i JOIN @schema@.detections d ON d.image_id = i.image_id AND d.model = detector AND d.confidence = low AND d.iou = 0.7::real
+			CROSS JOIN LATERAL unnest(d.detections) WITH ORDINALITY AS x (class_id, class_name, confidence, x1, y1, x2, y2, n)
+			JOIN @schema@.class_map(reference, detector) m ON m.model_class = x.class_id;
+	-- A detection of the object's own class goes before others: so classes are matched first, and what is left then without.
+	FOR pass IN 1 .. 2 LOOP
+		SELECT array_agg(image_id ORDER BY n) AS images, array_agg(CASE pass WHEN 1 THEN class_id ELSE 0 END ORDER BY n) AS classes, array_agg(crowd ORDER BY n) AS crowds, array_agg(n ORDER BY n) AS rows,
+			(SELECT array_agg(v ORDER BY t.n, k) FROM pg_temp.millrace_truths t, unnest(ARRAY[t.x1, t.y1, t.x2, t.y2]) WITH ORDINALITY AS u (v, k)
+				WHERE NOT EXISTS (SELECT FROM pg_temp.millrace_pairs p WHERE p.truth = t.n)) AS boxes
+			INTO truth FROM pg_temp.millrace_truths t WHERE NOT EXISTS (SELECT FROM pg_temp.millrace_pairs p WHERE p.truth = t.n);
+		SELECT array_agg(image_id ORDER BY n) AS images, array_agg(CASE pass WHEN 1 THEN class_id ELSE 0 END ORDER BY n) AS classes, array_agg(confidence ORDER BY n) AS scores, array_agg(n ORDER BY n) AS rows,
+			(SELECT array_agg(v ORDER BY g.n, k) FROM pg_temp.millrace_guesses g, unnest(ARRAY[g.x1, g.y1, g.x2, g.y2]) WITH ORDINALITY AS u (v, k)
+				WHERE NOT EXISTS (SELECT FROM pg_temp.millrace_pairs p WHERE p.detection = g.n)) AS boxes
+			INTO guess FROM pg_temp.millrace_guesses g WHERE NOT EXISTS (SELECT FROM pg_temp.millrace_pairs p WHERE p.detection = g.n);
+		INSERT INTO pg_temp.millrace_pairs
+			SELECT truth.rows[m.truth], guess.rows[m.detection], m.overlap
+			FROM millrace.match_detections(
+				-- classes apart: an image of its own for each
+				(SELECT array_agg(i * 100000 + c ORDER BY k) FROM unnest(truth.images, truth.classes) WITH ORDINALITY AS u (i, c, k)), truth.classes, truth.boxes, NULL, truth.crowds,
+				(SELECT array_agg(i * 100000 + c ORDER BY k) FROM unnest(guess.images, guess.classes) WITH ORDINALITY AS u (i, c, k)), guess.classes, guess.scores, guess.boxes,
+				least(@schema@.threshold(run, 'spurious_label', 'overlap'), @schema@.threshold(run, 'missing_label', 'overlap'))::real) m
+			WHERE m.truth IS NOT NULL AND m.detection IS NOT NULL OR m.in_crowd;
+	END LOOP;
+
+	INSERT INTO @schema@.findings (run_id, kind, severity, split, image_id, annotation_id, class_id, score, evidence, suggestion)
+		SELECT run, x.kind, @schema@.severity(run, x.kind), i.split, x.image_id, x.annotation_id, x.class_id, x.score, x.evidence || jsonb_build_object('model', detector), x.suggestion
+		FROM (
+			SELECT 'missing_label' AS kind, g.image_id, NULL::bigint AS annotation_id, g.class_id, g.confidence AS score,
+				jsonb_build_object('box', jsonb_build_array(g.x1, g.y1, g.x2, g.y2), 'confidence', g.confidence, 'class', g.class_id) AS evidence, 'annotate the object, or note that it is none' AS suggestion
+			FROM pg_temp.millrace_guesses g
+			WHERE g.confidence >= @schema@.threshold(run, 'missing_label', 'confidence') AND NOT EXISTS (SELECT FROM pg_temp.millrace_pairs p WHERE p.detection = g.n)
+				-- not a second box around an object that has one
+				AND NOT EXISTS (SELECT FROM pg_temp.millrace_truths t WHERE t.image_id = g.image_id
+					AND millrace.box_iou(ARRAY[t.x1, t.y1, t.x2, t.y2], ARRAY[g.x1, g.y1, g.x2, g.y2]) > @schema@.threshold(run, 'missing_label', 'overlap'))
+			UNION ALL
+			SELECT 'wrong_class', t.image_id, t.annotation_id, t.class_id, g.confidence, jsonb_build_object('given', t.class_id, 'found', g.class_id, 'confidence', g.confidence, 'overlap', p.overlap),
+				format('label it %s, if that is right', g.class_id)
+			FROM pg_temp.millrace_pairs p JOIN pg_temp.millrace_truths t ON t.n = p.truth JOIN pg_temp.millrace_guesses g ON g.n = p.detection
+			WHERE t.class_id <> g.class_id AND g.confidence >= @schema@.threshold(run, 'wrong_class', 'confidence') AND p.overlap >= @schema@.threshold(run, 'wrong_class', 'overlap')
+			UNION ALL
+			SELECT 'spurious_label', t.image_id, t.annotation_id, t.class_id, 0, '{}', 'look whether there is an object'
+			FROM pg_temp.millrace_truths t WHERE NOT t.crowd AND NOT EXISTS (SELECT FROM pg_temp.millrace_pairs p WHERE p.truth = t.n)
+			UNION ALL
+			SELECT 'loose_box', t.image_id, t.annotation_id, t.class_id, p.overlap, jsonb_build_object('box', jsonb_build_array(g.x1, g.y1, g.x2, g.y2), 'confidence', g.confidence, 'overlap', p.overlap),
+				'look whether the box fits its object'
+			FROM pg_temp.millrace_pairs p JOIN pg_temp.millrace_truths t ON t.n = p.truth JOIN pg_temp.millrace_guesses g ON g.n = p.detection
+			WHERE t.class_id = g.class_id AND g.confidence >= @schema@.threshold(run, 'loose_box', 'confidence') AND p.overlap < @schema@.threshold(run, 'loose_box', 'overlap')
+		) x JOIN @schema@.images i USING (image_id)
+		WHERE @schema@.severity(run, x.kind) IS NOT NULL;
+END $$;
+COMMENT ON FUNCTION @schema@.check_suspects(bigint) IS 'findings missing_label, wrong_class, spurious_label and loose_box of an audit';
+
+-- Probabilities of images by the classifier of their fold, which has not seen them.
+CREATE OR REPLACE FUNCTION @schema@.predict_noise(name text, trained boolean, folds int) RETURNS void LANGUAGE plpgsql AS $$
+BEGIN
+	FOR k IN 0 .. folds - 1 LOOP
+		INSERT INTO @schema@.noise (image_id, fold, trained, class_id, p_given, classes, probabilities)
+			SELECT n.image_id, k, predict_noise.trained, n.class_id, coalesce(max(p.probability) FILTER (WHERE p.label::int = n.class_id), 0),
+				array_agg(p.label::int ORDER BY p.label::int), array_agg(p.probability ORDER BY p.label::int)
+			FROM pg_temp.millrace_noise n, LATERAL @extschema@.class_probabilities(n.embedding, @schema@.noise_model(name, k)) p
+			WHERE n.fold = k GROUP BY n.image_id, n.class_id
+			ON CONFLICT (image_id) DO UPDATE SET fold = excluded.fold, trained = excluded.trained, class_id = excluded.class_id, p_given = excluded.p_given,
+				classes = excluded.classes, probabilities = excluded.probabilities;
+	END LOOP;
+END $$;
+COMMENT ON FUNCTION @schema@.predict_noise(text, boolean, int) IS 'rows of noise for the images in the temporary table millrace_noise';
+
+CREATE OR REPLACE FUNCTION @schema@.noise_model(name text, fold int) RETURNS text LANGUAGE sql IMMUTABLE AS $$
+	SELECT format('%s.noise_%s_%s', @schema_literal@, substr(md5(name), 1, 12), fold)
+$$;
+COMMENT ON FUNCTION @schema@.noise_model(text, int) IS 'name of the classifier that has not seen a fold of a data set';
+
+CREATE OR REPLACE FUNCTION @schema@.check_noise(run bigint) RETURNS void LANGUAGE plpgsql AS $$
+DECLARE
+	set_name text;
+	reference text;
+	folds int := @schema@.threshold(run, 'label_noise', 'folds');
+	fresh bigint;
+	known bigint;
+	old int;
+BEGIN
+	SELECT r.dataset, r.dataset || ':' || r.version INTO set_name, reference FROM @schema@.runs r WHERE r.run_id = run;
+	IF @schema@.severity(run, 'label_noise') IS NULL
+		OR NOT has_function_privilege('millrace.train_model(text, text, text, text, jsonb)', 'EXECUTE') THEN
+		RETURN;
+	END IF;
+	CREATE TEMPORARY TABLE IF NOT EXISTS millrace_noise (image_id bigint, fold int, class_id int, embedding real[]) ON COMMIT DROP;
+	TRUNCATE pg_temp.millrace_noise;
+	-- One label an image; classes of which each fold can have one at least.
+	INSERT INTO pg_temp.millrace_noise
+		SELECT l.image_id, (('x' || substr(md5(l.image_id::text), 1, 7))::bit(28)::int) % folds, l.class_id, f.embedding
+		FROM (SELECT a.image_id, min(a.class_id) AS class_id FROM @schema@.annotations_of(reference) a WHERE a.x1 IS NULL GROUP BY 1 HAVING count(*) = 1) l
+			JOIN @schema@.facts f USING (image_id) WHERE f.embedding IS NOT NULL;
+	DELETE FROM pg_temp.millrace_noise n USING (SELECT m.class_id FROM pg_temp.millrace_noise m GROUP BY 1 HAVING count(*) < @schema@.threshold(run, 'label_noise', 'images')) few
+		WHERE few.class_id = n.class_id;
+	IF (SELECT count(DISTINCT n.class_id) FROM pg_temp.millrace_noise n) < 2 THEN
+		RETURN;
+	END IF;
+	SELECT count(*) FILTER (WHERE s.image_id IS NULL OR NOT s.trained), count(*) FILTER (WHERE s.trained) INTO fresh, known
+		FROM pg_temp.millrace_noise n LEFT JOIN @schema@.noise s ON s.image_id = n.image_id AND s.class_id = n.class_id;
+	IF fresh > @schema@.threshold(run, 'label_noise', 'retrain') * known THEN
+		FOR k IN 0 .. folds - 1 LOOP
+			PERFORM millrace.train_model(@schema@.noise_model(set_name, k), 'logistic_regression',
+				format('SELECT embedding, class_id::text AS class FROM pg_temp.millrace_noise WHERE fold <> %s', k), 'class', '{"max_iter": 200}');
+			FOR old IN SELECT m.version FROM millrace.models m WHERE m.name = @schema@.noise_model(set_name, k) AND m.retired_at IS NULL ORDER BY m.version DESC OFFSET 1 LOOP
+				PERFORM millrace.drop_model(@schema@.noise_model(set_name, k), old);
+			END LOOP;
+		END LOOP;
+		PERFORM @schema@.predict_noise(set_name, true, folds);
+	ELSE
+		DELETE FROM pg_temp.millrace_noise n USING @schema@.noise s WHERE s.image_id = n.image_id AND s.class_id = n.class_id;
+		PERFORM @schema@.predict_noise(set_name, false, folds);
+	END IF;
+
+	-- Confident learning: a class's threshold is how sure the classifiers are, on average, of images that are labelled so.
+	INSERT INTO @schema@.findings (run_id, kind, severity, split, image_id, annotation_id, class_id, score, evidence, suggestion)
+		WITH said AS (
+			SELECT s.*, a.annotation_id, i.split FROM @schema@.annotations_of(reference) a JOIN @schema@.noise s ON s.image_id = a.image_id AND s.class_id = a.class_id JOIN @schema@.images i ON i.image_id = a.image_id
+			WHERE a.x1 IS NULL),
+		sure AS (SELECT class_id, avg(p_given) AS p FROM said GROUP BY class_id),
+		likeliest AS (
+			SELECT DISTINCT ON (s.image_id) s.image_id, s.annotation_id, s.split, s.class_id, s.p_given, u.c AS found, u.p
+			FROM said s, unnest(s.classes, s.probabilities) AS u (c, p) JOIN sure ON sure.class_id = u.c AND u.p >= sure.p
+			ORDER BY s.image_id, u.p DESC)
+		SELECT run, 'label_noise', @schema@.severity(run, 'label_noise'), l.split, l.image_id, l.annotation_id, l.class_id, 1 - l.p_given,
+			jsonb_build_object('given', l.class_id, 'p_given', l.p_given, 'found', l.found, 'p_found', l.p), format('label it %s, if that is right', coalesce(c.class_name, l.found::text))
+		FROM likeliest l LEFT JOIN @schema@.classes c ON c.dataset = set_name AND c.class_id = l.found
+		WHERE l.found <> l.class_id;
+END $$;
+COMMENT ON FUNCTION @schema@.check_noise(bigint) IS 'findings label_noise of an audit';

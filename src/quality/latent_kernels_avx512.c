@@ -1,0 +1,10 @@
+/*
+ * latent_kernels_avx512.c
+ *	  The inner loops of latent space for AVX-512.
+ */
+#if defined(__x86_64__)
+#define QLT_KERNELS qlt_kernels_avx512
+#include "quality/latent_kernels.h"
+#else
+typedef int qlt_not_this_processor;
+#endif
