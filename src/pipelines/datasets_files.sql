@@ -199,12 +199,12 @@ BEGIN
 
 	-- The file of each image that the labels name: in a folder of their split where there is one, else wherever it is.
 	CREATE TEMP TABLE import_named ON COMMIT DROP AS
-		SELECT w.file, w.image, coalesce(j.split, default_split) AS split, j.split AS own_split, w.line, f.path, f.rest, @schema@.plain_path(w.image) AS plain
-		FROM pg_temp.import_row w JOIN pg_temp.import_file j ON j.path = w.file
-		LEFT JOIN LATERAL (SELECT f.path, f.rest, f.split FROM pg_temp.import_file f
-			WHERE f.role = 'image' AND f.base = regexp_replace(w.image, '^.*/', '') AND right('/' || f.name, length(@schema@.plain_path(w.image)) + 1) = '/' || @schema@.plain_path(w.image)
-			ORDER BY (f.split = j.split) DESC NULLS LAST, length(f.name), f.path LIMIT 1) f ON true
-		WHERE w.problem IS NULL AND w.image IS NOT NULL AND w.class_id IS NULL;
+		SELECT DISTINCT ON (w.file, w.image) w.file, w.image, coalesce(w.split, default_split) AS split, w.line, f.path, f.rest, w.plain
+		FROM (SELECT w.file, w.image, w.line, j.split, p.plain, regexp_replace(p.plain, '^.*/', '') AS base
+			FROM pg_temp.import_row w JOIN pg_temp.import_file j ON j.path = w.file, LATERAL @schema@.plain_path(w.image) AS p (plain)
+			WHERE w.problem IS NULL AND w.image IS NOT NULL AND w.class_id IS NULL) w
+		LEFT JOIN pg_temp.import_file f ON f.role = 'image' AND f.base = w.base AND right('/' || f.name, length(w.plain) + 1) = '/' || w.plain
+		ORDER BY w.file, w.image, (f.split = w.split) DESC NULLS LAST, length(f.name), f.path;
 	INSERT INTO pg_temp.import_problem
 		SELECT w.file, w.line, 'bad_path', format('an image has the path "%s"', w.image) FROM pg_temp.import_named w WHERE w.plain IS NULL;
 	DELETE FROM pg_temp.import_named WHERE plain IS NULL;
