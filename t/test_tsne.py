@@ -7,51 +7,27 @@ the sum over all pairs computed in full.  Ours may be at most 5 % worse, and the
 as many.  Digits are in scikit-learn; features of CIFAR images are ResNet-20's, where the data are.
 MILLRACE_FULL=1: 10,000 images instead of 2,000.
 """
-import io
 import os
 import sys
-import tarfile
 
 os.environ.setdefault('OMP_NUM_THREADS', '1')
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
-from lib.tap import data, done, note, ok, skip_all
+from lib.tap import done, note, ok, skip_all
 
 try:
     import numpy as np
     from sklearn.datasets import load_digits
     from sklearn.decomposition import PCA
     from sklearn.manifold import TSNE, trustworthiness
-    from sklearn.manifold._t_sne import _joint_probabilities_nn
     from sklearn.metrics import silhouette_samples
     from sklearn.neighbors import LocalOutlierFactor, NearestNeighbors
     import psycopg
     from lib.cluster import Cluster, find_pg_config
+    from lib.tsne import IMAGES, MODEL, affinities, divergence, features
 except ImportError as e:
     skip_all(str(e))
 
-DATA, MODEL = data('cifar10_jpeg.tar.gz'), data('models/resnet20_cifar10.onnx')
 FULL = os.environ.get('MILLRACE_FULL') == '1'
-
-
-def affinities(x, perplexity):
-    nearest = NearestNeighbors(n_neighbors=min(len(x) - 1, int(3 * perplexity + 1))).fit(x)
-    d = nearest.kneighbors_graph(mode='distance')
-    d.data **= 2
-    return _joint_probabilities_nn(d, perplexity, 0)
-
-
-def divergence(p, y):
-    """Exact, in doubles."""
-    y = np.asarray(y, np.float64)
-    square = (y * y).sum(1)
-    z = -float(len(y))
-    for i in range(0, len(y), 500):
-        d = np.maximum(square[i:i + 500, None] + square[None] - 2 * y[i:i + 500] @ y.T, 0)
-        z += (1 / (1 + d)).sum()
-    c = p.tocoo()
-    keep = c.data > 0
-    a, b, v = c.row[keep], c.col[keep], c.data[keep] / c.data.sum()
-    return float((v * np.log(v * (1 + ((y[a] - y[b]) ** 2).sum(1)) * z)).sum())
 
 
 def values(x):
@@ -75,24 +51,6 @@ def compare_maps(db, name, x, perplexity=30):
     ok(a <= 1.05 * m.kl_divergence_, '%s: and above what it says itself' % name)
     ok(abs(said / a - 1) < .001, '%s: the divergence we say is the exact one' % name)
     ok(trustworthiness(x, mine) > trustworthiness(x, theirs) - .005, '%s: as trustworthy' % name)
-
-
-def features(n):
-    """ResNet-20's of CIFAR training images, by ONNX Runtime."""
-    import onnxruntime
-    from PIL import Image
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = 1
-    session = onnxruntime.InferenceSession(MODEL, options)
-    pixels = []
-    with tarfile.open(DATA) as tar:
-        for k, m in enumerate(m for m in tar if m.isfile() and '/train/' in m.name and m.name.endswith('.jpg')):
-            if k % (50000 // n) == 0 and len(pixels) < n:
-                pixels.append(np.asarray(Image.open(io.BytesIO(tar.extractfile(m).read())).convert('RGB')))
-    x = np.stack(pixels).astype(np.float32) / 255
-    x = ((x - [.485, .456, .406]) / [.229, .224, .225]).astype(np.float32).transpose(0, 3, 1, 2)
-    return np.concatenate([session.run(['features'], {session.get_inputs()[0].name: np.ascontiguousarray(x[i:i + 250])})[0]
-                           for i in range(0, len(x), 250)])
 
 
 def compare_figures(db, x, labels):
@@ -135,7 +93,7 @@ def main():
         space, _ = ours(db, x[:600], '{"n_components": 3}')
         ok(trustworthiness(x[:600], space) > .97, 'a map in space is trustworthy')
         try:
-            if DATA and MODEL:
+            if IMAGES and MODEL:
                 compare_maps(db, 'CIFAR features', features(10000 if FULL else 2000))
             else:
                 note('features of CIFAR images: left out, the data are not here')
