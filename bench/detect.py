@@ -89,7 +89,7 @@ class Ours:
             return int(f.read().split()[0]) / 1e9
 
     def detect(self, content):
-        return self.db.execute("SELECT class_id, confidence, x1, y1, x2, y2 FROM detect(%s, %s)", (content, self.model), binary=True).fetchall()
+        return self.db.execute("SELECT class_id, confidence, x1, y1, x2, y2 FROM detect(%b, %s)", (content, self.model), binary=True).fetchall()
 
     def forget(self):
         self.db.execute("SELECT millrace.clear_detection_cache()")
