@@ -45,7 +45,7 @@ WORKER_LINK = -lrdkafka -lcurl -lm -Wl,--version-script=src/millrace.map -Wl,-z,
 EXTRA_CLEAN = $(WORKER_OBJS) $(WORKER_SO) $(SCRIPT) unit/bin
 
 # The drivers install what is missing and call make again; PGXS has a "check" of its own.
-DRIVERS = help demo demo-events demo-answers models check check-full check-debian bench soak mutants
+DRIVERS = help demo demo-events demo-answers demo-datasets models check check-full check-debian bench soak mutants
 ifneq ($(filter $(DRIVERS),$(MAKECMDGOALS)),)
 include mk/drivers.mk
 else

@@ -1,6 +1,6 @@
 # What a newcomer types.  Each installs what is missing, so none needs PostgreSQL to be there yet.
 
-.PHONY: check check-full check-debian soak mutants demo demo-events demo-answers bench models help
+.PHONY: check check-full check-debian soak mutants demo demo-events demo-answers demo-datasets bench models help
 check:
 	@tools/check $(T)
 check-full:
@@ -16,6 +16,8 @@ demo:
 	@tools/demo
 demo-events:
 	@tools/demo-events
+demo-datasets:
+	@tools/demo-datasets
 demo-answers:
 	@tools/demo-answers $(D)
 models:
@@ -24,6 +26,7 @@ models:
 help:
 	@echo 'make demo                 photos through Kafka into predictions, on a private cluster under tmp/'
 	@echo '     demo PHOTOS=folder   with other photos;  BROKERS=host:port: with a real Kafka;  KEEP=1: leave it running'
+	@echo 'make demo-datasets        photos with boxes and the faults data sets have, audited, mended, exported;  DATASET=folder, KEEP as above'
 	@echo 'make demo-events          texts through Kafka into moods, topics and key words;  EVENTS=n, BROKERS, KEEP as above'
 	@echo 'make demo-answers         four demonstrations of questions and answers;  D=normal, overload, regeneration or cache: one of them'
 	@echo 'make check                build and run every test;  T="stream unit": only those with such a name'

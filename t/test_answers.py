@@ -230,7 +230,7 @@ def judged(c, rows):
 def rows_of(n):
     path = tap.data('qa/qa_eval_nq.json')
     if not path:
-        tap.skip_all('no data')
+        tap.skip_all('QA-Eval is not there: qa/qa_eval_nq.json below MILLRACE_DATA')
     with open(path, encoding='utf-8') as f:
         rows = [r for r in json.load(f) if not r['improper'] and all(r.get(k) for k in ('question', 'answer_gpt4', 'answer_chatgpt', 'golden_answer'))
                 and r['answer_gpt4'] != r['answer_chatgpt']]

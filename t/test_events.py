@@ -2,7 +2,7 @@
 # timeout: 600
 """Pipeline events: texts in by hand and from Kafka, each task done once whatever happens, what providers and the cache add.  Prints TAP.
 
-By hand: SST-2's dev sentences, whose mood must be what the model says outside of the pipeline, and right as often as its card
+By hand: SST-2's dev sentences (four of ours where they are not there), whose mood must be what the model says outside of the pipeline, and right as often as its card
 states.  Kafka: messages in two topics' worth of partitions, the server stopped in mid flow; then a prompt asked of a stub that fails.
     test_events.py [by_hand | from_kafka | prompts]
 """
@@ -50,7 +50,7 @@ def setup(c, kafka):
 
 def by_hand(c, kafka):
     where = tap.data('sst2/dev.tsv')
-    lines = [line.rstrip('\n').split('\t', 1) for line in open(where, encoding='utf8')][1:] if where else [('1', t) for t in TEXTS]
+    lines = [line.rstrip('\n').split('\t', 1) for line in open(where, encoding='utf8')][1:] if where else [('1', t) for t in TEXTS[:4]]
     q(c, "SELECT millrace.create_pipeline('events', 'hand')")
     q(c, "COPY hand.events (text, metadata) FROM STDIN;\n" + ''.join('%s\t{"truth": "%s"}\n' % (text.replace('\\', '\\\\'), ('negative', 'positive')[int(label)])
                                                                        for label, text in lines) + '\\.\n')

@@ -26,6 +26,7 @@ DECLARE
 	image bytea := pg_read_binary_file(file);
 BEGIN
 	code := '00000';
+	PERFORM millrace.image_facts(image);		-- raises never
 	BEGIN
 		PERFORM image_info(image);
 		PERFORM image_resize(image, 224, 224, 'cover');

@@ -1,16 +1,17 @@
 /*
  * fuzz_image.c
- *	  libFuzzer: any bytes give pixels or a clean error, quickly and in bounds.
+ *	  libFuzzer: any bytes give pixels and what can be measured of them, or a clean error, quickly
+ *	  and in bounds.
  *
  * make fuzz (clang with libFuzzer), then
  *	  unit/bin/fuzz_image -max_len=65536 -rss_limit_mb=512 -timeout=2 CORPUS
  *
  * The first byte chooses size, fit and filter, the rest is the file.  Limits
- * are lower than the default so that an execution stays under a millisecond.
+ * are lower than the default so that executions stay short.
  */
 #include <stdlib.h>
 
-#include "image/image.h"
+#include "image/facts.h"
 
 extern int	LLVMFuzzerTestOneInput(const uint8_t *data, size_t len);
 
@@ -22,6 +23,7 @@ LLVMFuzzerTestOneInput(const uint8_t *data, size_t len)
 	img_prep	prep = {.scale = 1 / 255.0f, .std = {1, 1, 1}};
 	img_info	info;
 	img_pixels	pixels;
+	img_facts	facts;
 	mr_status	st;
 	mr_code		code;
 
@@ -42,6 +44,9 @@ LLVMFuzzerTestOneInput(const uint8_t *data, size_t len)
 		/* what decodes has a header that says the same */
 		if (img_probe(&mr_env_malloc, data, len, &limits, &info, &st) != MR_OK ||
 			(info.orientation > 4 ? info.height : info.width) != pixels.width)
+			abort();
+		if (img_facts_of(&mr_env_malloc, &pixels, &facts, &st) != MR_OK || !(facts.figures.entropy >= 0 && facts.figures.entropy <= 8) ||
+			!(facts.black_corners <= 1 && facts.repeated <= 1 && facts.sharpness >= 0))
 			abort();
 	}
 	else if ((code != MR_INVALID && code != MR_NOMEM) || pixels.data != NULL || st.message[0] == '\0')

@@ -204,19 +204,19 @@ coco(void)
 		free(text);
 	}
 	{
-		/* Enough images that the table grows. */
-		size_t		size = 4 << 20;
+		/* Enough images that the table grows, in one line: what takes the square of it would be seen. */
+		size_t		size = 32 << 20;
 		char	   *text = malloc(size);
 		size_t		len = (size_t) sprintf(text, "{\"categories\": [" CAT "], \"images\": [");
 
-		for (int i = 0; i < 20000; i++)
+		for (int i = 0; i < 200000; i++)
 			len += (size_t) sprintf(text + len, "%s{\"id\": %d, \"file_name\": \"%d.jpg\"}", i ? "," : "", i * 1024, i);
 		len += (size_t) sprintf(text + len, "], \"annotations\": [");
-		for (int i = 0; i < 20000; i++)
+		for (int i = 0; i < 200000; i++)
 			len += (size_t) sprintf(text + len, "%s{\"image_id\": %d, \"category_id\": 3, \"bbox\": [0, 0, 1, 1]}", i ? "," : "", i * 1024);
 		len += (size_t) sprintf(text + len, "]}");
 		(void) read_bytes(QLT_COCO, text, len);
-		ok(got.labels == 20000 && got.others == 20001 && got.problems == 0, "20,000 images: %d labels, %d problems", got.labels, got.problems);
+		ok(got.labels == 200000 && got.others == 200001 && got.problems == 0, "200,000 images: %d labels, %d problems", got.labels, got.problems);
 		free(text);
 	}
 }

@@ -12,12 +12,16 @@
 
 /*
  * Corners.  An image rotated (or sheared) on its own canvas leaves a right
- * triangle of the fill colour in each corner, the opposite two congruent.
+ * triangle of the fill colour in each corner; two must be found that agree.
  * Letterboxes leave rectangles, vignettes no even colour, dark scenes no
  * straight edges.
  */
-#define NEAR_COLOUR 40			/* in a channel: JPEG rings this far beside an edge */
-#define EVEN_COLOUR 8			/* on average */
+#define SMALLEST_WITH_CORNERS 16	/* width and height */
+#define EVEN_COLOUR 8			/* in a channel, on average */
+#define STEP_AT_EDGE 15			/* beyond what is near, on average, two pixels on */
+
+/* In a channel at most: what is not compressed hardly differs, beside its edges JPEG rings. */
+static const int near_colour[] = {10, 24, 48};
 
 typedef struct triangle
 {
@@ -36,6 +40,7 @@ typedef struct view
 				step_j;
 	int			n_i,
 				n_j;
+	int			near;			/* of near_colour */
 } view;
 
 static inline int
@@ -55,7 +60,7 @@ run_inwards(const view *v, int i, int *off)
 	const uint8_t *p = v->origin + i * v->step_i;
 	int			n = 0;
 
-	for (int d; n < v->n_j && (d = colour_distance(p, v->origin)) <= NEAR_COLOUR; n++, p += v->step_j)
+	for (int d; n < v->n_j && (d = colour_distance(p, v->origin)) <= v->near; n++, p += v->step_j)
 		*off += d;
 	return n;
 }
@@ -65,21 +70,22 @@ run_along(const view *v)
 {
 	int			n = 0;
 
-	while (n < v->n_i && colour_distance(v->origin + n * v->step_i, v->origin) <= NEAR_COLOUR)
+	while (n < v->n_i && colour_distance(v->origin + n * v->step_i, v->origin) <= v->near)
 		n++;
 	return n;
 }
 
 /* Is what has the corner's colour a right triangle with a straight edge? */
 static triangle
-corner_triangle(const img_pixels *img, bool right, bool lower)
+corner_triangle(const img_pixels *img, bool right, bool lower, int near)
 {
-	view		v = {img->data, 3, (ptrdiff_t) img->stride, img->width, img->height};
+	view		v = {img->data, 3, (ptrdiff_t) img->stride, img->width, img->height, near};
 	triangle	t = {false};
 	bool		turned;
 	int			long_leg,
 				short_leg,
-				off = 0;
+				off = 0,
+				beyond = 0;
 
 	if (right)
 	{
@@ -99,7 +105,7 @@ corner_triangle(const img_pixels *img, bool right, bool lower)
 	t.along_y = short_leg;
 	if (turned)
 	{
-		v = (view) {v.origin, v.step_j, v.step_i, v.n_j, v.n_i};
+		v = (view) {v.origin, v.step_j, v.step_i, v.n_j, v.n_i, near};
 		long_leg = t.along_y;
 		short_leg = t.along_x;
 	}
@@ -116,8 +122,9 @@ corner_triangle(const img_pixels *img, bool right, bool lower)
 		if (fabs(run - straight) > 1.5 + 0.05 * short_leg)
 			return t;
 		t.pixels += run;
+		beyond += colour_distance(v.origin + i * v.step_i + (run + 1) * v.step_j, v.origin);
 	}
-	t.found = off <= EVEN_COLOUR * t.pixels;
+	t.found = off <= EVEN_COLOUR * t.pixels && beyond >= (near + STEP_AT_EDGE) * long_leg;
 	return t;
 }
 
@@ -127,21 +134,72 @@ same_length(int a, int b)
 	return abs(a - b) <= 1 + (a > b ? a : b) / 12;
 }
 
-static int
+/* Opposite corners have the same legs. */
+static bool
 congruent(const triangle *a, const triangle *b)
 {
-	return a->found && b->found && same_length(a->along_x, b->along_x) && same_length(a->along_y, b->along_y) &&
-		colour_distance(a->colour, b->colour) <= EVEN_COLOUR ? a->pixels + b->pixels : 0;
+	return same_length(a->along_x, b->along_x) && same_length(a->along_y, b->along_y);
+}
+
+/*
+ * Neighbouring corners have the same angle, the long leg once along x and once
+ * along y.  Roofs and mountains are symmetric instead: they agree at 45 degrees
+ * alone, which is left out.
+ */
+static bool
+turned_alike(const triangle *a, const triangle *b)
+{
+	double		x = (double) a->along_y / a->along_x,
+				y = (double) b->along_x / b->along_y;
+	int			shortest_a = a->along_x < a->along_y ? a->along_x : a->along_y;
+	int			shortest_b = b->along_x < b->along_y ? b->along_x : b->along_y;
+	double		off = 0.1 + 0.6 / shortest_a + 0.6 / shortest_b;
+
+	if (x > 1)
+	{
+		x = 1 / x;
+		y = 1 / y;
+	}
+	return shortest_a > 3 && shortest_b > 3 && x < 0.85 && y < 0.85 && fabs(x - y) <= off * (x > y ? x : y);
+}
+
+/* Pixels of the triangles that another one confirms. */
+static int
+confirmed(const triangle t[4])
+{
+	int			pixels = 0;
+
+	for (int i = 0; i < 4; i++)
+	{
+		bool		agreed = false;
+
+		for (int j = 0; j < 4 && t[i].found; j++)
+			if (j != i && t[j].found && colour_distance(t[i].colour, t[j].colour) <= EVEN_COLOUR)
+				agreed |= i + j == 3 ? congruent(&t[i], &t[j]) : turned_alike(&t[i], &t[j]);
+		if (agreed)
+			pixels += t[i].pixels;
+	}
+	return pixels;
 }
 
 float
 img_black_corners(const img_pixels *small)
 {
-	triangle	t[4];
+	int			most = 0;
 
-	for (int i = 0; i < 4; i++)
-		t[i] = corner_triangle(small, i & 1, i & 2);
-	return (float) (congruent(&t[0], &t[3]) + congruent(&t[1], &t[2])) / (float) (small->width * small->height);
+	if (small->width < SMALLEST_WITH_CORNERS || small->height < SMALLEST_WITH_CORNERS)
+		return 0;
+	for (size_t k = 0; k < sizeof(near_colour) / sizeof(near_colour[0]); k++)
+	{
+		triangle	t[4];
+		int			pixels;
+
+		for (int i = 0; i < 4; i++)
+			t[i] = corner_triangle(small, i & 1, i & 2, near_colour[k]);
+		pixels = confirmed(t);
+		most = pixels > most ? pixels : most;
+	}
+	return (float) most / (float) (small->width * small->height);
 }
 
 /*

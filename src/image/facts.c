@@ -2,9 +2,9 @@
  * facts.c
  *	  All that is measured of an image, from one decoding.
  *
- * Read once or twice whole: the digest, the figures, the small copy.  The rest
- * sees the small copy.  Temporary memory: about 6 bytes for each of the small
- * copy's pixels, and what averaging needs (a quarter of the image).
+ * The digest, the figures and the small copy read the whole image, or a grid
+ * of it; the rest sees the small copy.  Temporary memory: about 6 bytes for
+ * each of the small copy's pixels.
  */
 #include "image/facts.h"
 

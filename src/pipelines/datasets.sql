@@ -163,6 +163,8 @@ CREATE TABLE @schema@.facts (
 	embedding real[],
 	embedded_by text
 );
+-- Nobody looks for an element of these, and ANALYZE would count them all.
+ALTER TABLE @schema@.facts ALTER hashes SET STATISTICS 0, ALTER thumbnail SET STATISTICS 0, ALTER embedding SET STATISTICS 0, ALTER pixel_sha256 SET STATISTICS 0;
 COMMENT ON TABLE @schema@.facts IS 'what was measured of each image, once: millrace.image_facts(), and its place in latent space';
 COMMENT ON COLUMN @schema@.facts.seen_by IS 'run that measured it: what a later run has not to do again';
 COMMENT ON COLUMN @schema@.facts.sqlstate IS 'why the file cannot be decoded; then message says it in words and the rest is NULL';
@@ -299,11 +301,15 @@ COMMENT ON FUNCTION @schema@.annotations_of(text) IS 'the annotations of a versi
 
 -- What a version is made of, as one digest: the same whoever asks and whenever.
 CREATE OR REPLACE FUNCTION @schema@.dataset_state(reference text) RETURNS bytea LANGUAGE sql STABLE AS $$
-	SELECT sha256(convert_to(coalesce(
-		(SELECT string_agg(concat_ws('|', i.image_id, i.split, i.path, coalesce(encode(f.content_sha256, 'hex'), encode(sha256(coalesce(i.content, '')), 'hex'))), E'\n' ORDER BY i.image_id)
-			FROM @schema@.images_of(reference) i LEFT JOIN @schema@.facts f USING (image_id)), '') || E'\n\n' || coalesce(
-		(SELECT string_agg(concat_ws('|', a.annotation_id, a.image_id, a.class_id, a.x1, a.y1, a.x2, a.y2, a.crowd, a.area), E'\n' ORDER BY a.annotation_id)
-			FROM @schema@.annotations_of(reference) a), ''), 'UTF8'))
+	SELECT sha256(convert_to(concat_ws('|', i.n, i.low, i.high, a.n, a.low, a.high), 'UTF8')) FROM
+		-- sums of 64-bit digests of the rows, in whatever order, under two seeds
+		(SELECT count(*) AS n, sum(hash_record_extended(x.r, 0)) AS low, sum(hash_record_extended(x.r, 1)) AS high
+			FROM (SELECT ROW(i.image_id, i.split, i.path, coalesce(f.content_sha256,
+					-- fetched where it is needed alone: it is large, and would go through the join
+					(SELECT sha256(coalesce(c.content, '')) FROM @schema@.images c WHERE c.image_id = i.image_id))) AS r
+				FROM @schema@.images_of(reference) i LEFT JOIN @schema@.facts f USING (image_id)) x) i,
+		(SELECT count(*) AS n, sum(hash_record_extended(x.r, 0)) AS low, sum(hash_record_extended(x.r, 1)) AS high
+			FROM (SELECT ROW(a.annotation_id, a.image_id, a.class_id, a.x1, a.y1, a.x2, a.y2, a.crowd, a.area) AS r FROM @schema@.annotations_of(reference) a) x) a
 $$;
 COMMENT ON FUNCTION @schema@.dataset_state(text) IS 'digest of all images and annotations of a version: equal where nothing has changed';
 

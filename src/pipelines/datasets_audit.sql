@@ -19,6 +19,19 @@ CREATE OR REPLACE FUNCTION @schema@.run_annotations(run bigint) RETURNS SETOF @s
 $$;
 COMMENT ON FUNCTION @schema@.run_annotations(bigint) IS 'the annotations that a run is about';
 
+-- The same for checks: what is a constant to the planner can be estimated.
+CREATE OR REPLACE FUNCTION @schema@.images_in(dataset text, version int) RETURNS SETOF @schema@.images LANGUAGE sql STABLE AS $$
+	SELECT i.* FROM @schema@.images i WHERE i.dataset = images_in.dataset AND i.since <= images_in.version AND (i.until IS NULL OR i.until > images_in.version)
+$$;
+COMMENT ON FUNCTION @schema@.images_in(text, int) IS 'the images of a version';
+
+CREATE OR REPLACE FUNCTION @schema@.annotations_in(dataset text, version int) RETURNS SETOF @schema@.annotations LANGUAGE sql STABLE AS $$
+	SELECT a.* FROM @schema@.images i JOIN @schema@.annotations a USING (image_id)
+	WHERE i.dataset = annotations_in.dataset AND i.since <= annotations_in.version AND (i.until IS NULL OR i.until > annotations_in.version)
+		AND a.since <= annotations_in.version AND (a.until IS NULL OR a.until > annotations_in.version)
+$$;
+COMMENT ON FUNCTION @schema@.annotations_in(text, int) IS 'the annotations of a version';
+
 CREATE OR REPLACE FUNCTION @schema@.looked_for(run bigint) RETURNS TABLE (kind text, severity text) LANGUAGE sql STABLE AS $$
 	SELECT k.kind, s.severity FROM @schema@.runs r, @schema@.kinds k, LATERAL (SELECT coalesce(r.options #>> ARRAY['severity', k.kind], k.severity)) AS s (severity)
 	WHERE r.run_id = looked_for.run AND s.severity <> 'off'
@@ -30,16 +43,38 @@ CREATE OR REPLACE FUNCTION @schema@.note_figures(run bigint, key text, figures j
 $$;
 COMMENT ON FUNCTION @schema@.note_figures(bigint, text, jsonb) IS 'puts what a check has counted among the figures of its run';
 
+-- A check that goes by facts alone need not look again at what an audit like this one has looked at.
+CREATE OR REPLACE FUNCTION @schema@.rules_state() RETURNS text LANGUAGE sql STABLE AS $$
+	SELECT md5(string_agg(k::text, E'\n' ORDER BY k.kind)) FROM @schema@.kinds k
+$$;
+COMMENT ON FUNCTION @schema@.rules_state() IS 'digest of kinds: audits under other rules cannot be compared';
+
+CREATE OR REPLACE FUNCTION @schema@.audit_before(run bigint, "check" text) RETURNS bigint LANGUAGE sql STABLE AS $$
+	SELECT max(o.run_id) FROM @schema@.runs r JOIN @schema@.runs o USING (dataset, version, activity, options)
+	WHERE r.run_id = audit_before.run AND o.run_id < r.run_id AND o.ended_at IS NOT NULL
+		AND o.figures ->> 'rules' = @schema@.rules_state() AND o.figures -> 'seconds' ? audit_before."check"
+$$;
+COMMENT ON FUNCTION @schema@.audit_before(bigint, text) IS 'the last audit of the same version that did this check with the same options and kinds; NULL: there is none';
+
+CREATE OR REPLACE FUNCTION @schema@.carry_findings(run bigint, before bigint, kinds text[]) RETURNS void LANGUAGE sql AS $$
+	INSERT INTO @schema@.findings (run_id, kind, severity, split, image_id, score, evidence, suggestion)
+		SELECT carry_findings.run, f.kind, f.severity, i.split, f.image_id, f.score, f.evidence, f.suggestion
+		FROM @schema@.findings f JOIN @schema@.images i USING (image_id) JOIN @schema@.facts x USING (image_id)
+		WHERE f.run_id = carry_findings.before AND f.kind = ANY (kinds) AND x.seen_by <= before
+$$;
+COMMENT ON FUNCTION @schema@.carry_findings(bigint, bigint, text[]) IS 'takes over findings of an earlier audit about images whose facts are still the same';
+
 -- ---- measuring ----
 
--- Facts are of the content they were computed from.
+-- Facts are of the content they were computed from, and what was said of them of the name.
 CREATE OR REPLACE FUNCTION @schema@.forget_facts() RETURNS trigger LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
 	DELETE FROM @schema@.facts f WHERE f.image_id = NEW.image_id;
 	RETURN NULL;
 END $$;
-COMMENT ON FUNCTION @schema@.forget_facts() IS 'drops the facts of an image whose content has changed: the next audit measures it again';
-CREATE OR REPLACE TRIGGER forget AFTER UPDATE OF content ON @schema@.images FOR EACH ROW WHEN (OLD.content IS DISTINCT FROM NEW.content)
+COMMENT ON FUNCTION @schema@.forget_facts() IS 'drops the facts of an image whose content or name has changed: the next audit measures it again';
+CREATE OR REPLACE TRIGGER forget AFTER UPDATE OF content, path ON @schema@.images FOR EACH ROW
+	WHEN (OLD.content IS DISTINCT FROM NEW.content OR OLD.path <> NEW.path)
 	EXECUTE FUNCTION @schema@.forget_facts();
 
 CREATE OR REPLACE FUNCTION @schema@.unit_vector(v real[]) RETURNS real[] LANGUAGE sql IMMUTABLE PARALLEL SAFE AS $$
@@ -54,7 +89,7 @@ CREATE OR REPLACE FUNCTION @schema@.take_turn(reference text) RETURNS void LANGU
 $$;
 COMMENT ON FUNCTION @schema@.take_turn(text) IS 'waits for another audit of the same data set to end';
 
-CREATE OR REPLACE FUNCTION @schema@.measure(reference text, at_most int DEFAULT NULL, run bigint DEFAULT 0) RETURNS bigint LANGUAGE plpgsql AS $$
+CREATE OR REPLACE FUNCTION @schema@.measure(reference text, at_most int DEFAULT NULL, run bigint DEFAULT NULL) RETURNS bigint LANGUAGE plpgsql AS $$
 DECLARE
 	batch CONSTANT int := 64;
 	embedder text := (SELECT CASE WHEN s.embedder IS NULL THEN 'thumbnail' ELSE millrace.resolve_model(s.embedder) END FROM @schema@.settings s);
@@ -62,6 +97,8 @@ DECLARE
 	todo bigint[];
 	chunk bigint[];
 	done int := 0;
+	-- a number later than those of all audits that did not see these images
+	seer bigint := coalesce(run, nextval(pg_get_serial_sequence('@schema@.runs', 'run_id')));
 BEGIN
 	PERFORM @schema@.resolve(reference);
 	PERFORM @schema@.take_turn(reference);
@@ -74,7 +111,7 @@ BEGIN
 		chunk := todo[done + 1 : done + batch];
 		INSERT INTO @schema@.facts (image_id, content_sha256, seen_by, sqlstate, message, format, width, height, channels, orientation, pixel_sha256, hashes,
 				brightness, dark_share, bright_share, contrast, sharpness, entropy, colourfulness, black_corners, repeated, thumbnail, embedding, embedded_by)
-			SELECT i.image_id, sha256(i.content), run, f.*, CASE WHEN embedder = 'thumbnail' THEN f.thumbnail END, CASE WHEN embedder = 'thumbnail' AND f.thumbnail IS NOT NULL THEN embedder END
+			SELECT i.image_id, sha256(i.content), seer, f.*, CASE WHEN embedder = 'thumbnail' THEN f.thumbnail END, CASE WHEN embedder = 'thumbnail' AND f.thumbnail IS NOT NULL THEN embedder END
 			FROM @schema@.images i, millrace.image_facts(i.content) f
 			WHERE i.image_id = ANY (chunk) AND NOT EXISTS (SELECT FROM @schema@.facts o WHERE o.image_id = i.image_id);
 		IF embedder = 'thumbnail' THEN
@@ -109,6 +146,7 @@ END $$;
 COMMENT ON PROCEDURE @schema@.measure_all(text, int) IS 'measure() until nothing is left, a transaction for every so many images: what is done stays done when it is cancelled';
 
 -- ---- audits ----
+-- Compiling queries that run once costs more than it saves: jit is off.
 
 -- A data set's own options with those of the call over them, checked.
 CREATE OR REPLACE FUNCTION @schema@.audit_options(dataset text, options jsonb) RETURNS jsonb LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$
@@ -158,7 +196,7 @@ BEGIN
 END $$;
 COMMENT ON FUNCTION @schema@.audit_options(text, jsonb) IS 'what an audit goes by: its options over those of the data set; an ERROR where they say nothing known';
 
-CREATE OR REPLACE FUNCTION @schema@.audit(dataset text, options jsonb DEFAULT '{}') RETURNS bigint LANGUAGE plpgsql AS $$
+CREATE OR REPLACE FUNCTION @schema@.audit(dataset text, options jsonb DEFAULT '{}') RETURNS bigint LANGUAGE plpgsql SET jit = off AS $$
 DECLARE
 	name_before text := current_setting('application_name');
 	began timestamptz := clock_timestamp();
@@ -178,6 +216,12 @@ BEGIN
 	run := @schema@.begin_run(reference, 'audit', NULL, wanted);
 	step := clock_timestamp();
 	new_images := @schema@.measure(reference, NULL, run);
+	-- What has just been imported has no statistics yet, without which every join is a nested loop.
+	IF new_images > 1000 AND new_images > (SELECT t.reltuples / 10 FROM pg_class t WHERE t.oid = '@schema@.facts'::regclass) THEN
+		ANALYZE @schema@.images (image_id, dataset, split, since, until);
+		ANALYZE @schema@.annotations (annotation_id, image_id, class_id, since, until, x1);
+		ANALYZE @schema@.facts (image_id, seen_by, sqlstate, embedded_by);
+	END IF;
 	seconds := jsonb_build_object('state', extract(epoch FROM step - began), 'measure', extract(epoch FROM clock_timestamp() - step));
 	FOR c IN SELECT k."check", k.function FROM @schema@.checks k
 			WHERE k.enabled AND coalesce(wanted -> 'checks' ? k."check", true) AND NOT coalesce(wanted -> 'skip' ? k."check", false)
@@ -192,7 +236,7 @@ BEGIN
 		EXECUTE format('SELECT %s($1)', code::oid::regproc) USING run;
 		seconds := seconds || jsonb_build_object(c."check", extract(epoch FROM clock_timestamp() - step));
 	END LOOP;
-	UPDATE @schema@.runs r SET ended_at = clock_timestamp(), figures = r.figures || jsonb_build_object(
+	UPDATE @schema@.runs r SET ended_at = clock_timestamp(), figures = r.figures || jsonb_build_object('rules', @schema@.rules_state(),
 			'images', (SELECT count(*) FROM @schema@.run_images(run)), 'new_images', new_images,
 			'annotations', (SELECT count(*) FROM @schema@.run_annotations(run)),
 			'findings', coalesce((SELECT jsonb_object_agg(f.severity, f.n) FROM (SELECT severity, count(*) AS n FROM @schema@.findings WHERE run_id = run GROUP BY severity) f), '{}'),

@@ -54,8 +54,10 @@ INSERT INTO @schema@.kinds (kind, "check", severity, thresholds, fix, descriptio
 
 CREATE OR REPLACE FUNCTION @schema@.check_files(run bigint) RETURNS void LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
-	task text := (SELECT d.task FROM @schema@.runs r JOIN @schema@.datasets d USING (dataset) WHERE r.run_id = run);
+	place record;
+	before bigint := @schema@.audit_before(run, 'files');
 BEGIN
+	SELECT r.dataset, r.version, d.task INTO place FROM @schema@.runs r JOIN @schema@.datasets d USING (dataset) WHERE r.run_id = run;
 	INSERT INTO @schema@.findings (run_id, kind, severity, split, image_id, evidence, suggestion)
 		SELECT run, k.kind, k.severity, i.split, p.image_id,
 			jsonb_strip_nulls(jsonb_build_object('problem', p.kind, 'path', p.path, 'line', p.line, 'detail', p.detail)),
@@ -68,35 +70,33 @@ BEGIN
 		WHERE r.run_id = run;
 
 	INSERT INTO @schema@.findings (run_id, kind, severity, split, image_id, evidence, suggestion)
-		SELECT run, k.kind, k.severity, i.split, i.image_id, jsonb_build_object('labels',
-				(SELECT count(*) FROM @schema@.annotations a WHERE a.image_id = i.image_id AND a.until IS NULL)),
-			'Add the file, or remove the image with its labels: drop_images().'
-		FROM @schema@.run_images(run) i, @schema@.looked_for(run) k WHERE i.content IS NULL AND k.kind = 'missing_image';
+		SELECT run, k.kind, k.severity, x.split, x.image_id, e.evidence, e.suggestion
+		FROM (SELECT i.image_id, i.split, i.path, f.format, f.message,
+				CASE WHEN f.sqlstate IS NOT NULL THEN CASE WHEN f.message ~ 'too large|not supported|data begins like' THEN 'unsupported_image'
+						WHEN f.message ~ 'cut short|it ends|premature end' THEN 'truncated_image' ELSE 'corrupt_image' END
+					WHEN CASE f.format WHEN 'jpeg' THEN lower(right(i.path, 4)) NOT IN ('.jpg', '.jpe', 'jpeg', 'jfif') ELSE lower(right(i.path, 4)) <> '.png' END
+						AND i.path ~ '\.[^./]+$' THEN 'wrong_extension' END AS hit
+			FROM @schema@.images_in(place.dataset, place.version) i JOIN @schema@.facts f USING (image_id) WHERE f.seen_by > coalesce(before, -1)
+			UNION ALL
+			SELECT i.image_id, i.split, i.path, NULL, NULL, 'missing_image' FROM @schema@.images_in(place.dataset, place.version) i WHERE i.content IS NULL) x
+			JOIN @schema@.looked_for(run) k ON k.kind = x.hit
+			CROSS JOIN LATERAL (SELECT CASE x.hit
+					WHEN 'missing_image' THEN jsonb_build_object('labels', (SELECT count(*) FROM @schema@.annotations a WHERE a.image_id = x.image_id AND a.until IS NULL))
+					WHEN 'wrong_extension' THEN jsonb_build_object('path', x.path, 'format', x.format)
+					ELSE jsonb_build_object('message', x.message, 'bytes', (SELECT octet_length(i.content) FROM @schema@.images i WHERE i.image_id = x.image_id)) END AS evidence,
+				CASE x.hit WHEN 'missing_image' THEN 'Add the file, or remove the image with its labels: drop_images().'
+					WHEN 'wrong_extension' THEN format('Rename the file: its content is %s.', upper(x.format))
+					WHEN 'unsupported_image' THEN 'Convert it to JPEG or PNG of a supported size, or remove it: drop_images().'
+					ELSE 'Fetch the file again from where it came, or remove the image: drop_images().' END AS suggestion) e
+		WHERE x.hit IS NOT NULL;
+	PERFORM @schema@.carry_findings(run, before, '{corrupt_image,truncated_image,unsupported_image,wrong_extension}');
 
 	INSERT INTO @schema@.findings (run_id, kind, severity, split, image_id, suggestion)
 		SELECT run, k.kind, k.severity, i.split, i.image_id,
-			CASE task WHEN 'detection' THEN 'Look at it: if there are objects, label them.' ELSE 'Label it, or remove it: drop_images().' END
-		FROM @schema@.run_images(run) i, @schema@.looked_for(run) k
-		WHERE k.kind = CASE task WHEN 'detection' THEN 'background_image' ELSE 'unlabelled_image' END AND i.content IS NOT NULL
-			AND NOT EXISTS (SELECT FROM @schema@.run_annotations(run) a WHERE a.image_id = i.image_id);
-
-	INSERT INTO @schema@.findings (run_id, kind, severity, split, image_id, evidence, suggestion)
-		SELECT run, k.kind, k.severity, i.split, i.image_id, jsonb_build_object('message', f.message, 'bytes', octet_length(i.content)),
-			CASE k.kind WHEN 'unsupported_image' THEN 'Convert it to JPEG or PNG of a supported size, or remove it: drop_images().'
-				ELSE 'Fetch the file again from where it came, or remove the image: drop_images().' END
-		FROM @schema@.run_images(run) i JOIN @schema@.facts f USING (image_id)
-			JOIN @schema@.looked_for(run) k ON k.kind = CASE
-				WHEN f.message ~ 'too large|not supported|data begins like' THEN 'unsupported_image'
-				WHEN f.message ~ 'cut short|it ends|premature end' THEN 'truncated_image'
-				ELSE 'corrupt_image' END
-		WHERE f.sqlstate IS NOT NULL;
-
-	INSERT INTO @schema@.findings (run_id, kind, severity, split, image_id, evidence, suggestion)
-		SELECT run, k.kind, k.severity, i.split, i.image_id, jsonb_build_object('path', i.path, 'format', f.format), format('Rename the file: its content is %s.', upper(f.format))
-		FROM @schema@.run_images(run) i JOIN @schema@.facts f USING (image_id), @schema@.looked_for(run) k
-		WHERE k.kind = 'wrong_extension'
-			AND CASE f.format WHEN 'jpeg' THEN lower(right(i.path, 4)) NOT IN ('.jpg', '.jpe', 'jpeg', 'jfif') WHEN 'png' THEN lower(right(i.path, 4)) <> '.png' END
-			AND i.path ~ '\.[^./]+$';
+			CASE place.task WHEN 'detection' THEN 'Look at it: if there are objects, label them.' ELSE 'Label it, or remove it: drop_images().' END
+		FROM @schema@.images_in(place.dataset, place.version) i, @schema@.looked_for(run) k
+		WHERE k.kind = CASE place.task WHEN 'detection' THEN 'background_image' ELSE 'unlabelled_image' END AND i.content IS NOT NULL
+			AND NOT EXISTS (SELECT FROM @schema@.annotations a WHERE a.image_id = i.image_id AND a.since <= place.version AND (a.until IS NULL OR a.until > place.version));
 END $$;
 COMMENT ON FUNCTION @schema@.check_files(bigint) IS 'the check files of an audit';
 
@@ -104,12 +104,17 @@ COMMENT ON FUNCTION @schema@.check_files(bigint) IS 'the check files of an audit
 
 CREATE OR REPLACE FUNCTION @schema@.check_images(run bigint) RETURNS void LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
+	place record;
 	t record;
 	m record;
-	-- an image of how many is looked at for medians
-	every bigint := (SELECT ceil(greatest(count(*), 1) / 5000.0) FROM @schema@.run_images(run));
+	medians jsonb;
+	total bigint;
+	every bigint;			-- one of so many images is looked at for medians
+	before bigint := @schema@.audit_before(run, 'images');
 	kinds text[] := ARRAY(SELECT k.kind FROM @schema@.looked_for(run) k);
 BEGIN
+	SELECT r.dataset, r.version, d.task INTO place FROM @schema@.runs r JOIN @schema@.datasets d USING (dataset) WHERE r.run_id = run;
+	SELECT count(*), ceil(greatest(count(*), 1) / 5000.0) INTO total, every FROM @schema@.images_in(place.dataset, place.version);
 	SELECT @schema@.threshold(run, 'odd_size', 'ratio') AS size_ratio, @schema@.threshold(run, 'odd_size', 'mads') AS size_mads,
 		@schema@.threshold(run, 'tiny_image', 'pixels') AS pixels,
 		@schema@.threshold(run, 'odd_aspect', 'ratio') AS aspect_ratio, @schema@.threshold(run, 'odd_aspect', 'mads') AS aspect_mads,
@@ -118,23 +123,32 @@ BEGIN
 		@schema@.threshold(run, 'blurred', 'sharpness') AS sharpness, @schema@.threshold(run, 'grey', 'colour_share') AS colour_share,
 		@schema@.threshold(run, 'black_corners', 'share')::real AS corners, @schema@.threshold(run, 'repeated_tiles', 'share')::real AS tiles
 		INTO t;
-	WITH sample AS MATERIALIZED (
-		SELECT ln(f.width::float8 * f.height) / 2 AS side, ln(f.width::float8 / f.height) AS aspect, f.dark_share, f.bright_share, f.contrast, f.entropy,
-			f.sharpness / nullif(f.contrast::float8 ^ 2, 0) AS sharpness, f.channels
-		FROM @schema@.run_images(run) i JOIN @schema@.facts f USING (image_id) WHERE f.sqlstate IS NULL AND i.image_id % every = 0),
-	medians AS (
-		SELECT percentile_cont(0.5) WITHIN GROUP (ORDER BY side) AS side, percentile_cont(0.5) WITHIN GROUP (ORDER BY aspect) AS aspect,
-			percentile_cont(0.5) WITHIN GROUP (ORDER BY dark_share) AS dark, percentile_cont(0.5) WITHIN GROUP (ORDER BY bright_share) AS bright,
-			percentile_cont(0.5) WITHIN GROUP (ORDER BY contrast) AS contrast, percentile_cont(0.5) WITHIN GROUP (ORDER BY entropy) AS entropy,
-			percentile_cont(0.5) WITHIN GROUP (ORDER BY sharpness) AS sharpness, avg((channels > 1)::int) AS colour_share, count(*) AS images
-		FROM sample)
-	SELECT md.*, d.side_mad, d.aspect_mad,
+	-- Medians stay those of the audit before until a tenth of the images is new: so what was said of the others holds.
+	SELECT o.figures -> 'images_median' INTO medians FROM @schema@.runs o
+		WHERE o.run_id = before AND (o.figures #>> '{images_median,total}')::bigint * 1.1 >= total;
+	IF medians IS NULL THEN
+		before := NULL;
+		WITH sample AS MATERIALIZED (
+			SELECT ln(f.width::float8 * f.height) / 2 AS side, ln(f.width::float8 / f.height) AS aspect, f.dark_share, f.bright_share, f.contrast, f.entropy,
+				f.sharpness / nullif(f.contrast::float8 ^ 2, 0) AS sharpness, f.channels
+			FROM @schema@.images_in(place.dataset, place.version) i JOIN @schema@.facts f USING (image_id) WHERE f.sqlstate IS NULL AND i.image_id % every = 0),
+		middle AS (
+			SELECT percentile_cont(0.5) WITHIN GROUP (ORDER BY side) AS side, percentile_cont(0.5) WITHIN GROUP (ORDER BY aspect) AS aspect,
+				percentile_cont(0.5) WITHIN GROUP (ORDER BY dark_share) AS dark, percentile_cont(0.5) WITHIN GROUP (ORDER BY bright_share) AS bright,
+				percentile_cont(0.5) WITHIN GROUP (ORDER BY contrast) AS contrast, percentile_cont(0.5) WITHIN GROUP (ORDER BY entropy) AS entropy,
+				percentile_cont(0.5) WITHIN GROUP (ORDER BY sharpness) AS sharpness, avg((channels > 1)::int)::float8 AS colour_share, count(*) AS sampled
+			FROM sample)
+		SELECT to_jsonb(md) || to_jsonb(d) || jsonb_build_object('total', total) INTO medians
+			FROM middle md, LATERAL (SELECT percentile_cont(0.5) WITHIN GROUP (ORDER BY abs(s.side - md.side)) AS side_mad,
+				percentile_cont(0.5) WITHIN GROUP (ORDER BY abs(s.aspect - md.aspect)) AS aspect_mad FROM sample s) d;
+	END IF;
+	PERFORM @schema@.note_figures(run, 'images_median', medians);
+	SELECT md.*,
 		-- far from the median: by so many MADs (1.4826 of them are a standard deviation, of what is normal), and by a factor
-		greatest(ln(t.size_ratio), t.size_mads * 1.4826 * d.side_mad) AS side_far, greatest(ln(2), t.aspect_mads * 1.4826 * d.aspect_mad) AS aspect_far,
+		greatest(ln(t.size_ratio), t.size_mads * 1.4826 * md.side_mad) AS side_far, greatest(ln(2), t.aspect_mads * 1.4826 * md.aspect_mad) AS aspect_far,
 		least(t.contrast, md.contrast / 3) AS low_contrast, least(t.entropy, md.entropy / 2) AS low_entropy, least(t.sharpness, md.sharpness / 3) AS blurred
 		INTO m
-		FROM medians md, LATERAL (SELECT percentile_cont(0.5) WITHIN GROUP (ORDER BY abs(s.side - md.side)) AS side_mad,
-			percentile_cont(0.5) WITHIN GROUP (ORDER BY abs(s.aspect - md.aspect)) AS aspect_mad FROM sample s) d;
+		FROM jsonb_to_record(medians) AS md (side float8, aspect float8, dark float8, bright float8, contrast float8, entropy float8, sharpness float8, colour_share float8, side_mad float8, aspect_mad float8);
 	INSERT INTO @schema@.findings (run_id, kind, severity, split, image_id, score, evidence, suggestion)
 		SELECT run, k.kind, k.severity, x.split, x.image_id, e.score, e.evidence, e.suggestion
 		FROM (SELECT i.split, f.image_id, f.width, f.height, f.orientation, f.dark_share, f.bright_share, f.brightness, f.contrast, f.entropy, f.sharpness, f.black_corners, f.repeated,
@@ -151,7 +165,7 @@ BEGIN
 					CASE WHEN f.orientation > 1 THEN 'exif_rotated' END,
 					CASE WHEN f.black_corners > t.corners THEN 'black_corners' END,
 					CASE WHEN f.repeated >= t.tiles THEN 'repeated_tiles' END] AS hits
-			FROM @schema@.run_images(run) i JOIN @schema@.facts f USING (image_id) WHERE f.sqlstate IS NULL) x
+			FROM @schema@.images_in(place.dataset, place.version) i JOIN @schema@.facts f USING (image_id) WHERE f.sqlstate IS NULL AND f.seen_by > coalesce(before, -1)) x
 			CROSS JOIN LATERAL unnest(x.hits) AS h (kind)
 			JOIN @schema@.looked_for(run) k ON k.kind = h.kind
 			CROSS JOIN LATERAL (SELECT * FROM (VALUES
@@ -172,8 +186,7 @@ BEGIN
 				('repeated_tiles', x.repeated, jsonb_build_object('share', x.repeated), 'Remove it: drop_images().'))
 				AS v (kind, score, evidence, suggestion) WHERE v.kind = h.kind) e
 		WHERE x.hits && kinds;
-	PERFORM @schema@.note_figures(run, 'images_median', jsonb_build_object('side', round(exp(m.side)::numeric, 1), 'aspect', round(exp(m.aspect)::numeric, 3),
-		'dark_share', m.dark, 'bright_share', m.bright, 'contrast', m.contrast, 'entropy', m.entropy, 'colour_share', round(m.colour_share, 3), 'of', m.images));
+	PERFORM @schema@.carry_findings(run, before, ARRAY(SELECT k.kind FROM @schema@.kinds k WHERE k."check" = 'images'));
 END $$;
 COMMENT ON FUNCTION @schema@.check_images(bigint) IS 'the check images of an audit';
 
@@ -181,21 +194,23 @@ COMMENT ON FUNCTION @schema@.check_images(bigint) IS 'the check images of an aud
 
 CREATE OR REPLACE FUNCTION @schema@.check_annotations(run bigint) RETURNS void LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
+	place record;
 	t record;
-	task text := (SELECT d.task FROM @schema@.runs r JOIN @schema@.datasets d USING (dataset) WHERE r.run_id = run);
-	name text := (SELECT r.dataset FROM @schema@.runs r WHERE r.run_id = run);
 	every bigint;
 	boxes bigint;
 	median double precision;
 	kinds text[] := ARRAY(SELECT k.kind FROM @schema@.looked_for(run) k);
+	known int[];
 BEGIN
+	SELECT r.dataset, r.version, d.task INTO place FROM @schema@.runs r JOIN @schema@.datasets d USING (dataset) WHERE r.run_id = run;
+	known := ARRAY(SELECT c.class_id FROM @schema@.classes c WHERE c.dataset = place.dataset);
 	SELECT @schema@.threshold(run, 'box_out_of_range', 'pixels')::real AS beyond, @schema@.threshold(run, 'tiny_box', 'pixels') AS tiny,
 		@schema@.threshold(run, 'tiny_box', 'image_size') AS image_size, @schema@.threshold(run, 'huge_box', 'share') AS huge, @schema@.threshold(run, 'huge_box', 'median') AS huge_median,
 		@schema@.threshold(run, 'duplicate_box', 'iou') AS duplicate, @schema@.threshold(run, 'overlapping_boxes', 'iou') AS overlapping,
 		@schema@.threshold(run, 'conflicting_boxes', 'iou') AS conflicting, @schema@.threshold(run, 'background_share', 'share') AS background INTO t;
-	SELECT count(*), ceil(greatest(count(*), 1) / 10000.0) INTO boxes, every FROM @schema@.run_annotations(run) a WHERE a.x1 IS NOT NULL;
+	SELECT count(*), ceil(greatest(count(*), 1) / 10000.0) INTO boxes, every FROM @schema@.annotations_in(place.dataset, place.version) a WHERE a.x1 IS NOT NULL;
 	SELECT percentile_cont(0.5) WITHIN GROUP (ORDER BY (a.x2 - a.x1)::float8 * (a.y2 - a.y1) / (f.width::float8 * f.height)) INTO median
-		FROM @schema@.run_annotations(run) a JOIN @schema@.facts f USING (image_id)
+		FROM @schema@.annotations_in(place.dataset, place.version) a JOIN @schema@.facts f USING (image_id)
 		WHERE boxes > 0 AND a.annotation_id % every = 0 AND a.x2 > a.x1 AND a.y2 > a.y1 AND f.width IS NOT NULL;
 
 	INSERT INTO @schema@.findings (run_id, kind, severity, split, image_id, annotation_id, class_id, score, evidence, suggestion)
@@ -204,18 +219,18 @@ BEGIN
 				|| jsonb_build_object('source', x.source)) || e.evidence, e.suggestion
 		FROM (SELECT a.*, f.width, f.height, s.shorter, s.share,
 				ARRAY[
-					CASE WHEN c.class_id IS NULL THEN 'unknown_class' END,
+					CASE WHEN a.class_id <> ALL (known) THEN 'unknown_class' END,
 					CASE WHEN NOT s.sound THEN 'degenerate_box' END,
 					CASE WHEN s.sound AND (a.x1 < -t.beyond OR a.y1 < -t.beyond OR a.x2 > f.width + t.beyond OR a.y2 > f.height + t.beyond) THEN 'box_out_of_range' END,
 					CASE WHEN s.shorter < t.tiny THEN 'tiny_box' END,
 					CASE WHEN s.share > t.huge AND median < t.huge_median THEN 'huge_box' END] AS hits
-			FROM @schema@.run_annotations(run) a LEFT JOIN @schema@.facts f ON f.image_id = a.image_id AND a.x1 IS NOT NULL
-				LEFT JOIN @schema@.classes c ON c.dataset = name AND c.class_id = a.class_id
+			FROM @schema@.annotations_in(place.dataset, place.version) a LEFT JOIN @schema@.facts f ON f.image_id = a.image_id AND boxes > 0
 				-- NaN is greater than every number; a difference of two numbers that are too large is infinite
 				CROSS JOIN LATERAL (SELECT (a.x2 > a.x1 AND a.y2 > a.y1 AND greatest(a.x1, a.y1, a.x2, a.y2) < 'Infinity' AND least(a.x1, a.y1, a.x2, a.y2) > '-Infinity') AS sound) o
 				CROSS JOIN LATERAL (SELECT o.sound, CASE WHEN o.sound THEN least(a.x2::float8 - a.x1, a.y2::float8 - a.y1) * least(1, t.image_size / greatest(f.width, f.height)) END AS shorter,
 					CASE WHEN o.sound THEN greatest(0, least(a.x2::float8, f.width) - greatest(a.x1::float8, 0)) * greatest(0, least(a.y2::float8, f.height) - greatest(a.y1::float8, 0))
-						/ (f.width::float8 * f.height) END AS share) s) x
+						/ (f.width::float8 * f.height) END AS share) s
+			WHERE a.x1 IS NOT NULL OR a.class_id <> ALL (known)) x
 			JOIN @schema@.images i ON i.image_id = x.image_id
 			CROSS JOIN LATERAL unnest(x.hits) AS h (kind)
 			JOIN @schema@.looked_for(run) k ON k.kind = h.kind
@@ -238,7 +253,7 @@ BEGIN
 					ELSE 'Look whether there are two objects.' END
 			FROM (SELECT a.image_id, a.annotation_id AS a_id, a.class_id AS a_class, b.annotation_id AS b_id, b.class_id AS b_class,
 					n.inter / ((a.x2::float8 - a.x1) * (a.y2::float8 - a.y1) + (b.x2::float8 - b.x1) * (b.y2::float8 - b.y1) - n.inter) AS iou
-				FROM @schema@.run_annotations(run) a JOIN @schema@.run_annotations(run) b ON b.image_id = a.image_id AND b.annotation_id > a.annotation_id
+				FROM @schema@.annotations_in(place.dataset, place.version) a JOIN @schema@.annotations_in(place.dataset, place.version) b ON b.image_id = a.image_id AND b.annotation_id > a.annotation_id
 					AND b.x1 < a.x2 AND b.x2 > a.x1 AND b.y1 < a.y2 AND b.y2 > a.y1,
 					LATERAL (SELECT (least(a.x2, b.x2)::float8 - greatest(a.x1, b.x1)) * (least(a.y2, b.y2)::float8 - greatest(a.y1, b.y1)) AS inter) n
 				WHERE NOT a.crowd AND NOT b.crowd AND a.x2 > a.x1 AND a.y2 > a.y1 AND b.x2 > b.x1 AND b.y2 > b.y1
@@ -251,18 +266,18 @@ BEGIN
 			ORDER BY p.b_id, k.kind, p.iou DESC, p.a_id;
 	END IF;
 
-	IF task = 'classification' THEN
+	IF place.task = 'classification' THEN
 		INSERT INTO @schema@.findings (run_id, kind, severity, split, image_id, evidence, suggestion)
-			SELECT run, k.kind, k.severity, i.split, a.image_id, jsonb_build_object('classes', a.classes), 'Keep the class that is right.'
-			FROM (SELECT a.image_id, jsonb_agg(DISTINCT a.class_id) AS classes FROM @schema@.run_annotations(run) a WHERE a.x1 IS NULL
-					GROUP BY a.image_id HAVING min(a.class_id) <> max(a.class_id)) a
+			SELECT run, k.kind, k.severity, i.split, a.image_id,
+				jsonb_build_object('classes', (SELECT jsonb_agg(DISTINCT o.class_id) FROM @schema@.annotations o WHERE o.image_id = a.image_id AND o.until IS NULL)), 'Keep the class that is right.'
+			FROM (SELECT a.image_id FROM @schema@.annotations_in(place.dataset, place.version) a WHERE a.x1 IS NULL GROUP BY a.image_id HAVING min(a.class_id) <> max(a.class_id)) a
 				JOIN @schema@.images i USING (image_id), @schema@.looked_for(run) k WHERE k.kind = 'conflicting_labels';
 	ELSE
 		INSERT INTO @schema@.findings (run_id, kind, severity, split, score, evidence, suggestion)
 			SELECT run, k.kind, k.severity, b.split, b.share, jsonb_build_object('background', b.background, 'images', b.images, 'share', b.share),
 				'Look at some of the images without objects: are labels missing? If not, leave some out.'
 			FROM (SELECT i.split, count(*) AS images, count(*) FILTER (WHERE a.image_id IS NULL) AS background, avg((a.image_id IS NULL)::int)::float8 AS share
-				FROM @schema@.run_images(run) i LEFT JOIN (SELECT DISTINCT a.image_id FROM @schema@.run_annotations(run) a) a USING (image_id)
+				FROM @schema@.images_in(place.dataset, place.version) i LEFT JOIN (SELECT DISTINCT a.image_id FROM @schema@.annotations_in(place.dataset, place.version) a) a USING (image_id)
 				WHERE i.content IS NOT NULL GROUP BY i.split) b, @schema@.looked_for(run) k
 			WHERE k.kind = 'background_share' AND b.share > t.background;
 		PERFORM @schema@.note_figures(run, 'boxes', (SELECT jsonb_build_object('boxes', s.boxes, 'small', s.small, 'medium', s.medium, 'large', s.large,
@@ -296,8 +311,10 @@ COMMENT ON FUNCTION @schema@.box_sizes(text) IS
 CREATE OR REPLACE FUNCTION @schema@.class_counts(reference text, OUT split text, OUT class_id int, OUT class_name text, OUT images bigint, OUT objects bigint, OUT share real, OUT effective real)
 	RETURNS SETOF record LANGUAGE sql STABLE AS $$
 	WITH counted AS (
-		SELECT i.split, a.class_id, count(DISTINCT a.image_id) AS images, count(*) AS objects
-		FROM @schema@.annotations_of(reference) a JOIN @schema@.images i USING (image_id) GROUP BY i.split, a.class_id),
+		SELECT o.split, o.class_id, count(*) AS images, sum(o.objects)::bigint AS objects
+		FROM (SELECT i.split, a.class_id, a.image_id, count(*) AS objects
+			FROM @schema@.annotations_of(reference) a JOIN @schema@.images i USING (image_id) GROUP BY i.split, a.class_id, a.image_id) o
+		GROUP BY o.split, o.class_id),
 	names AS (
 		SELECT c.class_id, c.class_name FROM @schema@.resolve(reference) r JOIN @schema@.classes c USING (dataset)
 		UNION ALL SELECT DISTINCT n.class_id, NULL FROM counted n

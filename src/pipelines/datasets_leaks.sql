@@ -62,7 +62,9 @@ DECLARE
 	least_cosine real := by_rule ->> 'cosine';
 	per_bit real := by_rule ->> 'cosine_per_bit';
 	turned real := by_rule ->> 'turned_cosine';
+	least_entropy real := by_rule ->> 'entropy';
 	dims int;
+	splits text[];
 	ids bigint[];
 	hashes bigint[];
 	vectors real[];
@@ -70,18 +72,21 @@ DECLARE
 	first int;
 	model text;
 BEGIN
-	-- Readable images of the version that the run looks at; the first of each split with the same pixels represents them.  known: NULL where
-	-- it was never compared, false where it was by another rule.
+	-- Readable images of the version that the run looks at.  known: NULL where it was never compared, false where it was by another rule.
 	IF to_regclass('pg_temp.millrace_leak_items') IS NULL THEN
-		CREATE TEMP TABLE millrace_leak_items (image_id bigint, split text, pixel_sha256 bytea, content_sha256 bytea, representative bigint, known boolean) ON COMMIT DROP;
+		CREATE TEMP TABLE millrace_leak_items (image_id bigint, split text, pixel_sha256 bytea, content_sha256 bytea, hashes bigint[], known boolean, representative bigint) ON COMMIT DROP;
 	END IF;
 	TRUNCATE pg_temp.millrace_leak_items;
 	INSERT INTO pg_temp.millrace_leak_items
-		SELECT i.image_id, i.split, f.pixel_sha256, f.content_sha256, min(i.image_id) OVER (PARTITION BY f.pixel_sha256, i.split),
-			c.rule = md5(by_rule::text || coalesce(f.embedded_by, ''))::uuid
+		SELECT i.image_id, i.split, f.pixel_sha256, f.content_sha256, CASE WHEN f.entropy >= least_entropy THEN f.hashes END,
+			c.rule = md5(by_rule::text || coalesce(f.embedded_by, ''))::uuid, i.image_id
 		FROM @schema@.runs r JOIN @schema@.images i ON i.dataset = r.dataset AND i.since <= r.version AND (i.until IS NULL OR i.until > r.version)
 			JOIN @schema@.facts f USING (image_id) LEFT JOIN @schema@.leaks_compared c USING (image_id)
 		WHERE r.run_id = run AND f.pixel_sha256 IS NOT NULL;
+	-- Of a split's images with the same pixels the first represents them.
+	UPDATE pg_temp.millrace_leak_items m SET representative = g.first
+		FROM (SELECT pixel_sha256, split, min(image_id) AS first FROM pg_temp.millrace_leak_items GROUP BY pixel_sha256, split HAVING count(*) > 1) g
+		WHERE m.pixel_sha256 = g.pixel_sha256 AND m.split = g.split AND m.image_id <> g.first;
 	ANALYZE pg_temp.millrace_leak_items;
 	IF NOT EXISTS (SELECT FROM pg_temp.millrace_leak_items WHERE known IS NOT true AND image_id = representative) THEN
 		RETURN;
@@ -90,10 +95,9 @@ BEGIN
 	DELETE FROM @schema@.leaks l USING pg_temp.millrace_leak_items o WHERE NOT o.known AND l.b = o.image_id;
 
 	-- Those that are known come first; pairs among them are not looked for again.
-	SELECT array_agg(o.image_id), array_agg(o.hashes), array_agg(o.set), count(*) FILTER (WHERE o.known) + 1 INTO ids, hashes, sets, first
-		FROM (SELECT m.image_id, m.known, f.hashes, least(dense_rank() OVER (ORDER BY m.split) - 1, 255) AS set
-				FROM pg_temp.millrace_leak_items m JOIN @schema@.facts f USING (image_id)
-				WHERE m.image_id = m.representative AND f.entropy >= (by_rule ->> 'entropy')::real ORDER BY m.known IS NOT true, m.image_id) o;
+	splits := ARRAY(SELECT DISTINCT split FROM pg_temp.millrace_leak_items);
+	SELECT array_agg(o.image_id), array_agg(o.hashes), array_agg(least(array_position(splits, o.split), 255)), count(*) FILTER (WHERE o.known) + 1 INTO ids, hashes, sets, first
+		FROM (SELECT * FROM pg_temp.millrace_leak_items m WHERE m.image_id = m.representative AND m.hashes IS NOT NULL ORDER BY m.known IS NOT true, m.image_id) o;
 	INSERT INTO @schema@.leaks (a, b, reason, distance, cosine, turn)
 		SELECT p.a, p.b, 'near', x.distance, x.cosine, x.turn
 		FROM (SELECT least(ids[h.a], ids[h.b]) AS a, greatest(ids[h.a], ids[h.b]) AS b
@@ -107,14 +111,15 @@ BEGIN
 	-- Descriptors of a network, where there are any: the thumbnail alone sees no more than the hash.
 	FOR model IN SELECT DISTINCT f.embedded_by FROM pg_temp.millrace_leak_items m JOIN @schema@.facts f USING (image_id)
 			WHERE m.known IS NOT true AND f.embedding IS NOT NULL AND f.embedded_by <> 'thumbnail' LOOP
-		SELECT array_agg(o.image_id), array_agg(o.embedding), array_agg(o.set), count(*) FILTER (WHERE o.known) + 1, max(cardinality(o.embedding)) INTO ids, vectors, sets, first, dims
-			FROM (SELECT m.image_id, m.known, f.embedding, least(dense_rank() OVER (ORDER BY m.split) - 1, 255) AS set
+		SELECT array_agg(o.image_id), array_agg(o.embedding), array_agg(least(array_position(splits, o.split), 255)), count(*) FILTER (WHERE o.known) + 1,
+				max(cardinality(o.embedding)) INTO ids, vectors, sets, first, dims
+			FROM (SELECT m.image_id, m.known, m.split, f.embedding
 					FROM pg_temp.millrace_leak_items m JOIN @schema@.facts f USING (image_id)
 					WHERE m.image_id = m.representative AND f.embedded_by = model AND f.embedding IS NOT NULL ORDER BY m.known IS NOT true, m.image_id) o;
 		INSERT INTO @schema@.leaks (a, b, reason, distance, cosine, turn)
 			SELECT p.a, p.b, 'similar', @extschema@.hash_distance(fa.hashes[1], fb.hashes[1]), p.cosine, 0
 			FROM (SELECT least(ids[e.a], ids[e.b]) AS a, greatest(ids[e.a], ids[e.b]) AS b, e.cosine
-					FROM millrace.embedding_pairs(vectors, dims, (by_rule ->> 'similar')::real, first => first, per_item => (by_rule ->> 'per_image')::int, sets => sets) e) p
+					FROM millrace.embedding_pairs(vectors, dims, (by_rule ->> 'similar')::double precision, first => first, per_item => (by_rule ->> 'per_image')::int, sets => sets) e) p
 				JOIN @schema@.facts fa ON fa.image_id = p.a JOIN @schema@.facts fb ON fb.image_id = p.b
 			WHERE fa.pixel_sha256 <> fb.pixel_sha256
 			ON CONFLICT DO NOTHING;
@@ -268,24 +273,25 @@ DECLARE
 	q millrace.image_facts := millrace.image_facts(image);
 	name text;
 	number int;
+	near bigint[];
 	rule jsonb := (SELECT thresholds FROM @schema@.kinds WHERE kind = 'near_leak');
 BEGIN
 	SELECT r.dataset, r.version INTO name, number FROM @schema@.resolve(check_image.dataset) r;
 	IF q.sqlstate IS NOT NULL THEN
 		RAISE EXCEPTION USING ERRCODE = q.sqlstate, MESSAGE = q.message;
 	END IF;
+	-- The hashes of the stored ones' turns are not in the blocks: with them a distance may be a step less.
+	near := ARRAY(SELECT DISTINCT b.images[p.a]
+		FROM @schema@.hash_blocks b CROSS JOIN LATERAL millrace.hash_pairs(b.hashes, least((rule ->> 'distance')::int + 2, 63), q.hashes) p
+		WHERE b.dataset = name AND q.entropy >= (rule ->> 'entropy')::real);
 	RETURN QUERY
-		WITH near AS MATERIALIZED (
-			SELECT DISTINCT b.images[p.a] AS image_id
-			FROM @schema@.hash_blocks b CROSS JOIN LATERAL millrace.hash_pairs(b.hashes, (rule ->> 'distance')::int, q.hashes) p
-			WHERE b.dataset = name AND q.entropy >= (rule ->> 'entropy')::real
-		), found AS (
+		WITH found AS (
 			SELECT f.image_id, 0 AS distance, 1::real AS cosine, CASE WHEN f.content_sha256 = sha256(image) THEN 'same file' ELSE 'same pixels' END AS reason
 			FROM @schema@.facts f WHERE f.pixel_sha256 = q.pixel_sha256
 			UNION ALL
 			SELECT f.image_id, x.distance, x.cosine, @schema@.leak_reason('near', x.turn)
-			FROM near n JOIN @schema@.facts f USING (image_id) CROSS JOIN LATERAL millrace.image_match(q.hashes, q.thumbnail, f.hashes, f.thumbnail) x
-			WHERE f.pixel_sha256 <> q.pixel_sha256 AND x.distance <= (rule ->> 'distance')::int
+			FROM @schema@.facts f CROSS JOIN LATERAL millrace.image_match(q.hashes, q.thumbnail, f.hashes, f.thumbnail) x
+			WHERE f.image_id = ANY (near) AND f.pixel_sha256 <> q.pixel_sha256 AND x.distance <= (rule ->> 'distance')::int
 				AND x.cosine >= (rule ->> 'cosine')::real + (rule ->> 'cosine_per_bit')::real * x.distance AND (x.turn = 0 OR x.cosine >= (rule ->> 'turned_cosine')::real)
 		)
 		SELECT i.image_id, i.split, i.path, s.distance, s.cosine, s.reason

@@ -53,6 +53,19 @@ correlation(const float *a, const float *b, int turn)
 	return (float) sum;
 }
 
+/*
+ * Bits above a median change with the signs that a turn changes, so the way back may be shorter; b turned as a is a turned the other way.
+ */
+static int
+distance(const uint64_t a[8], const uint64_t b[8], int turn)
+{
+	int			back = turn == 5 ? 6 : turn == 6 ? 5 : turn,
+				one = img_hash_distance(a[0], b[turn]),
+				other = img_hash_distance(b[0], a[back]);
+
+	return one < other ? one : other;
+}
+
 qlt_alike
 qlt_look_alike(const uint64_t a_hash[8], const float a[IMG_THUMB_LEN], const uint64_t b_hash[8], const float b[IMG_THUMB_LEN])
 {
@@ -60,7 +73,7 @@ qlt_look_alike(const uint64_t a_hash[8], const float a[IMG_THUMB_LEN], const uin
 
 	for (int turn = 0; turn < 8; turn++)
 	{
-		qlt_alike	one = {turn, img_hash_distance(a_hash[0], b_hash[turn]), correlation(a, b, turn)};
+		qlt_alike	one = {turn, distance(a_hash, b_hash, turn), correlation(a, b, turn)};
 
 		if (best.turn < 0 || one.cosine - 0.005f * (float) one.distance > best.cosine - 0.005f * (float) best.distance)
 			best = one;

@@ -42,7 +42,8 @@ check_role(Oid role, const char *name, const char *verb)
 				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
 				 errmsg("permission denied to %s files of the server", verb),
 				 errdetail("Only roles with privileges of the \"%s\" role may %s them.", name, verb),
-				 errhint("Files can come from any client: COPY them into the pipeline's table files, or use tools/millrace-import.")));
+				 role == ROLE_PG_READ_SERVER_FILES ? errhint("Files can come from any client: COPY them into the pipeline's table files, or use tools/millrace-import.")
+				 : errhint("Files can go to any client: COPY the rows of export_files(), or use tools/millrace-import --export.")));
 }
 
 /* The folder that the caller named, which may itself be a link. */

@@ -81,10 +81,8 @@ qlt_line(qlt_reader *r, const char *p)
 	{
 		const char *at = memchr(r->counted, '\n', (size_t) (p - r->counted));
 
-		if (at == NULL)
-			break;
-		r->line++;
-		r->counted = at + 1;
+		r->line += at != NULL;
+		r->counted = at ? at + 1 : p;
 	}
 	return r->line;
 }
