@@ -47,15 +47,20 @@ SELECT * FROM millrace.nearest_neighbours('{0}', 1, 2);
 SELECT * FROM millrace.nearest_neighbours('{0}', 1, 0);
 SELECT millrace.knn_agreement('{0, 1, 2, 10, 11}', 1, '{1, 1, 2, 2, 2}', 2);
 SELECT millrace.knn_agreement('{0, 1, 2}', 1, '{1, 1}', 2);
-SELECT millrace.neighbour_agreement('{2,3, 1,3, 1,0}', '{5, 5, 6}', 2), millrace.neighbour_agreement('{2,3, 1,3, 1,0}', '{5, 5, 6}', 2, 1) AS first;
-SELECT millrace.neighbour_agreement('{2,9}', '{1}', 2);
-SELECT millrace.neighbour_agreement('{2,1,1}', '{1}', 2);
+SELECT * FROM millrace.neighbour_confusion('{10,20,30}', '{20,30, 10,30, 10,0}', '{5, 5, 6}', 2);
+SELECT * FROM millrace.neighbour_confusion('{10,20,30}', '{20,30, 10,30, 10,99}', '{5, 5, 6}', 2, 1);
+SELECT * FROM millrace.neighbour_confusion('{20,10}', '{10,20}', '{5, 5}', 1);
+SELECT * FROM millrace.neighbour_confusion('{10}', '{10,20}', '{5}', 1);
 
 -- Outliers: one far from a grid.
 SELECT item, factor > "limit" AS out FROM millrace.knn_outliers((SELECT array_agg(ARRAY[x, y]::real[] ORDER BY x, y) || ARRAY[ARRAY[40, 40]]::real[]
 	FROM generate_series(1, 10) x, generate_series(1, 10) y), 2, 5, at_least => 2);
 SELECT round(f::numeric, 3) FROM unnest(millrace.outlier_factors('{2,3, 1,3, 2,1, 3,2}', '{1,2, 1,1, 1,2, 7,8}', 2)) f;
 SELECT millrace.outlier_factors('{2,3}', '{1}', 2);
+SELECT millrace.outlier_factors('{2,9}', '{1,2}', 2);
+WITH n AS (SELECT * FROM millrace.nearest_neighbours(array_cat(array_fill(0::real, ARRAY[10]), '{1, 2, 3, 4, 5, 6, 7, 8, 50}'), 1, 3))
+	SELECT item, round(factor::numeric, 2) AS factor FROM millrace.neighbour_outliers((SELECT array_agg(query::bigint * 10 ORDER BY query) FROM n),
+		(SELECT array_agg(ARRAY(SELECT x * 10::bigint FROM unnest(neighbours) x) ORDER BY query) FROM n), (SELECT array_agg(distances ORDER BY query) FROM n), 3);
 
 -- Silhouettes and clusters.
 SELECT label, points, sampled, round(silhouette::numeric, 3) AS silhouette FROM flat, millrace.silhouettes(v, 3, labels);

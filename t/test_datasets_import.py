@@ -226,6 +226,7 @@ def class_folders(c):
     same(c.value("SELECT task FROM datasets.datasets WHERE dataset = 'cifar'"), 'classification', 'and it is a classification')
     same({p: b for p, b in take(c, 'cifar', 'folders').items()}, {p.partition('/')[2]: b for p, b in files.items()}, 'out again they are the same folders')
     j = picture()
+    counts_are(bring(c, 'described', {'cat/1.jpg': j, 'dog/1.jpg': j, 'about.json': b'{"license": "MIT"}'}), 'another JSON beside them', format='folders', images=2, problems=0, ignored=1)
     bring(c, 'trains', {'bus/1.jpg': j, 'train/1.jpg': j, 'train/2.jpg': picture(seed=1)})
     same(c.psql("SELECT split, path, class_name FROM datasets.images JOIN datasets.annotations USING (image_id) JOIN datasets.classes USING (dataset, class_id) WHERE dataset = 'trains' ORDER BY 2"),
          [('train', 'bus/1.jpg', 'bus'), ('train', 'train/1.jpg', 'train'), ('train', 'train/2.jpg', 'train')], 'a class may be called train')
@@ -319,6 +320,14 @@ def broken(c):
     counts_are(again, 'a second import changes nothing', images=0, replaced=0, annotations=0, problems=got['problems'], version=1)
     same(int(c.value("SELECT count(*) FROM datasets.problems WHERE dataset = 'broken yolo'")), got['problems'], 'and doubles no problem')
 
+    # done when each is a finding: those that could not be read, and the boxes that could
+    run = c.value("SELECT datasets.audit('broken yolo', '{\"checks\": [\"files\", \"annotations\"]}')", user='app')
+    same(c.psql("SELECT evidence ->> 'problem', count(*) FROM datasets.findings WHERE run_id = %s AND evidence ? 'problem' GROUP BY 1 ORDER BY 1" % run),
+         c.psql("SELECT kind, count(*) FROM datasets.problems WHERE dataset = 'broken yolo' GROUP BY 1 ORDER BY 1"), 'an audit has a finding for each')
+    same(c.psql("SELECT DISTINCT path, kind FROM datasets.findings f JOIN datasets.images i USING (image_id) WHERE run_id = %s AND path ~ '^(outside|inverted|unreadable)' AND NOT evidence ? 'problem' "
+                "AND kind IN ('box_out_of_range', 'degenerate_box', 'corrupt_image') ORDER BY 1" % run),
+         [('inverted.jpg', 'degenerate_box'), ('outside.jpg', 'box_out_of_range'), ('unreadable.jpg', 'corrupt_image')], 'and for boxes out of their image, inverted ones, what is no image')
+
     for form, cases, path in (('voc', VOC_BROKEN, '%s.xml'), ('coco', COCO_BROKEN, 'annotations.json')):
         wrong = {}
         for name, (text, kinds, boxes) in cases.items():
@@ -365,6 +374,26 @@ def again(c):
     same(c.psql("SELECT version, action FROM datasets.versions WHERE dataset = 'again' ORDER BY 1"), [('1', 'import'), ('2', 'import')], 'versions say so')
     counts_are(bring(c, 'again', {'images/train/1.jpg': picture(seed=6), 'labels/train/1.txt': b'1 0.5 0.5 0.5 0.5\n', 'data.yaml': first['data.yaml']}), 'in a version that is not frozen', version=2, replaced=1, annotations=1)
     same((labels(c, 'again:1'), [(r[1], r[2]) for r in labels(c, 'again')]), (frozen, [('1.jpg', 'b'), ('2.jpg', 'a'), ('3.jpg', None)]), 'rows are changed in place')
+
+
+def together(c):
+    """Two imports of one data set: the second waits, and finds what the first has left."""
+    put(c, 'together', {'images/train/1.jpg': picture()})
+    one, two = c.session(user='app'), c.session(user='app')
+    try:
+        one.run("BEGIN; SELECT datasets.import_files('together')")
+        two.send("SELECT datasets.import_files('together')")
+        c.wait_for("SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND NOT granted", expect='1')
+        one.run('COMMIT')
+        try:
+            two.collect()
+            ok(False, 'the second finds no files')
+        except SqlError as e:
+            ok('wait to be imported' in str(e), 'the second finds no files')
+    finally:
+        one.close()
+        two.close()
+    same(c.psql("SELECT count(*), count(content) FROM datasets.images WHERE dataset = 'together'"), [('1', '1')], 'the image is there once, with its content')
 
 
 # ---- out ----------------------------------------------------------------------
@@ -586,7 +615,7 @@ def objects(c):
 
 
 def main():
-    parts = (forms, layouts, class_folders, broken, again, out_again, directories, tool, objects)
+    parts = (forms, layouts, class_folders, broken, again, together, out_again, directories, tool, objects)
     with cluster(NAME) as c:
         c.psql("CREATE EXTENSION millrace; CREATE ROLE app LOGIN IN ROLE millrace_admin; GRANT CREATE ON DATABASE postgres TO app")
         c.psql("SELECT millrace.create_pipeline('datasets')", user='app')

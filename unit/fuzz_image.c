@@ -7,7 +7,7 @@
  *	  unit/bin/fuzz_image -max_len=65536 -rss_limit_mb=512 -timeout=2 CORPUS
  *
  * The first byte chooses size, fit and filter, the rest is the file.  Limits
- * are lower than the default so that an execution stays under a millisecond.
+ * are lower than the default so that executions stay short.
  */
 #include <stdlib.h>
 

@@ -199,12 +199,12 @@ BEGIN
 
 	-- The file of each image that the labels name: in a folder of their split where there is one, else wherever it is.
 	CREATE TEMP TABLE import_named ON COMMIT DROP AS
-		SELECT w.file, w.image, coalesce(j.split, default_split) AS split, j.split AS own_split, w.line, f.path, f.rest, @schema@.plain_path(w.image) AS plain
-		FROM pg_temp.import_row w JOIN pg_temp.import_file j ON j.path = w.file
-		LEFT JOIN LATERAL (SELECT f.path, f.rest, f.split FROM pg_temp.import_file f
-			WHERE f.role = 'image' AND f.base = regexp_replace(w.image, '^.*/', '') AND right('/' || f.name, length(@schema@.plain_path(w.image)) + 1) = '/' || @schema@.plain_path(w.image)
-			ORDER BY (f.split = j.split) DESC NULLS LAST, length(f.name), f.path LIMIT 1) f ON true
-		WHERE w.problem IS NULL AND w.image IS NOT NULL AND w.class_id IS NULL;
+		SELECT DISTINCT ON (w.file, w.image) w.file, w.image, coalesce(w.split, default_split) AS split, w.line, f.path, f.rest, w.plain
+		FROM (SELECT w.file, w.image, w.line, j.split, p.plain, regexp_replace(p.plain, '^.*/', '') AS base
+			FROM pg_temp.import_row w JOIN pg_temp.import_file j ON j.path = w.file, LATERAL @schema@.plain_path(w.image) AS p (plain)
+			WHERE w.problem IS NULL AND w.image IS NOT NULL AND w.class_id IS NULL) w
+		LEFT JOIN pg_temp.import_file f ON f.role = 'image' AND f.base = w.base AND right('/' || f.name, length(w.plain) + 1) = '/' || w.plain
+		ORDER BY w.file, w.image, (f.split = w.split) DESC NULLS LAST, length(f.name), f.path;
 	INSERT INTO pg_temp.import_problem
 		SELECT w.file, w.line, 'bad_path', format('an image has the path "%s"', w.image) FROM pg_temp.import_named w WHERE w.plain IS NULL;
 	DELETE FROM pg_temp.import_named WHERE plain IS NULL;
@@ -276,15 +276,12 @@ BEGIN
 END $$;
 COMMENT ON FUNCTION @schema@.import_classes(text, boolean) IS 'step of import_files(): classes, and the labels'' numbers of them';
 
--- What differs from the newest version is written: in place where the version that a row came with is still the newest and not
--- frozen, else as a new row, whose predecessor ends.  What is the same is left alone.
+-- What differs from the newest version is written: rows that came with it are replaced, unless it is frozen; those that an earlier version
+-- has end, and the newest has others in their stead.  What is the same is left alone.
 CREATE OR REPLACE FUNCTION @schema@.import_apply(dataset text, options jsonb) RETURNS jsonb LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
 	current int;
 	frozen boolean;
-	added bigint;
-	replaced bigint;
-	labelled bigint;
 	labels bigint;
 BEGIN
 	SELECT v.version, v.frozen_at IS NOT NULL INTO current, frozen FROM @schema@.datasets d JOIN @schema@.versions v USING (dataset, version)
@@ -300,31 +297,27 @@ BEGIN
 		LEFT JOIN (SELECT a.image_id, array_agg(concat_ws('|', a.class_id, a.x1, a.y1, a.x2, a.y2, a.crowd, a.area) ORDER BY class_id, x1, y1, x2, y2, crowd, area) AS labels
 			FROM @schema@.annotations a JOIN pg_temp.import_image USING (image_id) WHERE a.until IS NULL GROUP BY 1) old ON old.image_id = m.image_id
 		WHERE m.n = l.n AND m.known AND new.labels IS NOT DISTINCT FROM old.labels;
+	SELECT count(*) INTO labels FROM pg_temp.import_label b JOIN pg_temp.import_labelled l USING (n) WHERE l.changed AND b.class_id IS NOT NULL;
 	IF frozen AND (EXISTS (SELECT FROM pg_temp.import_image WHERE NOT known OR changed) OR EXISTS (SELECT FROM pg_temp.import_labelled WHERE changed)) THEN
 		current := @schema@.new_version(dataset, 'import', options);
 	END IF;
 
-	-- Images: of this version in place, of an earlier one a new row.
-	UPDATE @schema@.images i SET content = s.content, received_at = now()
-		FROM pg_temp.import_image m JOIN @schema@.files s ON s.path = m.file
-		WHERE s.dataset = import_apply.dataset AND i.image_id = m.image_id AND m.changed AND m.since = current;
-	DELETE FROM @schema@.facts f USING pg_temp.import_image m WHERE f.image_id = m.image_id AND m.changed AND m.since = current;
-	DELETE FROM @schema@.detections f USING pg_temp.import_image m WHERE f.image_id = m.image_id AND m.changed AND m.since = current;
-	UPDATE @schema@.images i SET until = current FROM pg_temp.import_image m WHERE i.image_id = m.image_id AND m.changed AND m.since < current;
-	-- its labels go with it, if the import has no others
+	-- An image with another content is another image: what was measured of the first does not hold for it.  Its labels are taken over, if the
+	-- import has no others.
 	WITH moved AS (
-		DELETE FROM @schema@.annotations a USING pg_temp.import_image m WHERE a.image_id = m.image_id AND m.changed AND m.since < current AND a.since = current
+		DELETE FROM @schema@.annotations a USING pg_temp.import_image m WHERE a.image_id = m.image_id AND m.changed AND a.since = current
 		RETURNING m.n, a.class_id, a.x1, a.y1, a.x2, a.y2, a.crowd, a.area, a.source, a.annotation_id
 	), ended AS (
-		UPDATE @schema@.annotations a SET until = current FROM pg_temp.import_image m
-		WHERE a.image_id = m.image_id AND m.changed AND m.since < current AND a.since < current AND a.until IS NULL
+		UPDATE @schema@.annotations a SET until = current FROM pg_temp.import_image m WHERE a.image_id = m.image_id AND m.changed AND a.since < current AND a.until IS NULL
 		RETURNING m.n, a.class_id, a.x1, a.y1, a.x2, a.y2, a.crowd, a.area, a.source, a.annotation_id
 	)
 	INSERT INTO pg_temp.import_label (n, class_id, x1, y1, x2, y2, crowd, area, source, id)
 		SELECT * FROM (TABLE moved UNION ALL TABLE ended) old WHERE NOT EXISTS (SELECT FROM pg_temp.import_labelled l WHERE l.n = old.n);
-	INSERT INTO pg_temp.import_labelled SELECT m.n, true FROM pg_temp.import_image m WHERE m.changed AND m.since < current
+	INSERT INTO pg_temp.import_labelled SELECT m.n, true FROM pg_temp.import_image m WHERE m.changed
 		ON CONFLICT (n) DO UPDATE SET changed = true;
-	UPDATE pg_temp.import_image SET image_id = NULL WHERE changed AND since < current;
+	DELETE FROM @schema@.images i USING pg_temp.import_image m WHERE i.image_id = m.image_id AND m.changed AND m.since = current;
+	UPDATE @schema@.images i SET until = current FROM pg_temp.import_image m WHERE i.image_id = m.image_id AND m.changed AND m.since < current;
+	UPDATE pg_temp.import_image SET image_id = NULL WHERE changed;
 	WITH placed AS (
 		INSERT INTO @schema@.images (dataset, split, path, content, since)
 			SELECT import_apply.dataset, m.split, m.path, s.content, current FROM pg_temp.import_image m
@@ -340,7 +333,6 @@ BEGIN
 	INSERT INTO @schema@.annotations (image_id, class_id, x1, y1, x2, y2, crowd, area, source, since)
 		SELECT m.image_id, b.class_id, b.x1, b.y1, b.x2, b.y2, b.crowd, b.area, b.source, current
 		FROM pg_temp.import_label b JOIN pg_temp.import_labelled l USING (n) JOIN pg_temp.import_image m USING (n) WHERE l.changed AND b.class_id IS NOT NULL ORDER BY m.n, b.id;
-	GET DIAGNOSTICS labels = ROW_COUNT;
 
 	-- What was wrong with these files before is no longer.
 	DELETE FROM @schema@.problems p WHERE p.dataset = import_apply.dataset
@@ -369,7 +361,10 @@ BEGIN
 	ELSIF unknown IS NOT NULL THEN
 		RAISE invalid_parameter_value USING MESSAGE = format('import_files() has no option %s', unknown),
 			HINT = 'Options are split, splits, keep, renumber, voc_origin and description.';
-	ELSIF NOT EXISTS (SELECT FROM @schema@.files f WHERE f.dataset = import_files.dataset) THEN
+	END IF;
+	-- One import of a data set at a time: the second finds what the first has left.
+	PERFORM pg_advisory_xact_lock(hashtextextended(@schema_literal@ || ':' || dataset, 0));
+	IF NOT EXISTS (SELECT FROM @schema@.files f WHERE f.dataset = import_files.dataset) THEN
 		RAISE no_data_found USING MESSAGE = format('no files of data set "%s" wait to be imported', dataset), HINT = 'INSERT or COPY them into @schema@.files.';
 	END IF;
 	PERFORM @schema@.import_tables();
@@ -380,7 +375,8 @@ BEGIN
 	ANALYZE pg_temp.import_file;
 	IF layout = 'auto' THEN
 		SELECT CASE WHEN bool_or(f.name ~ '(^|/)labels/.*\.txt$' OR f.base ~ '^data\.ya?ml$') THEN 'yolo'
-			WHEN bool_or(f.ext = 'json') THEN 'coco'
+			WHEN bool_or(f.ext = 'json' AND EXISTS (SELECT FROM @schema@.files s WHERE s.dataset = import_files.dataset AND s.path = f.path
+				AND (position('"images"'::bytea IN substr(s.content, 1, 1000000)) > 0 OR position('"annotations"'::bytea IN substr(s.content, 1, 1000000)) > 0))) THEN 'coco'
 			WHEN bool_or(f.ext = 'xml') THEN 'voc'
 			WHEN bool_or(f.name ~ '(^|/)JPEGImages/') THEN 'voc'
 			WHEN bool_or(f.name ~ '(^|/)images/') OR EXISTS (SELECT FROM @schema@.datasets d WHERE d.dataset = import_files.dataset AND d.task = 'detection') THEN 'yolo'
@@ -392,7 +388,6 @@ BEGIN
 		ON CONFLICT DO NOTHING;
 	INSERT INTO @schema@.versions (dataset, version, action, options) SELECT d.dataset, 1, 'import', import_files.options FROM @schema@.datasets d WHERE d.dataset = import_files.dataset
 		AND NOT EXISTS (SELECT FROM @schema@.versions v WHERE v.dataset = d.dataset);
-	PERFORM FROM @schema@.datasets d WHERE d.dataset = import_files.dataset FOR UPDATE;
 	CASE layout
 		WHEN 'coco' THEN PERFORM @schema@.import_coco(dataset, splits, default_split);
 		WHEN 'folders' THEN PERFORM @schema@.import_folders(dataset, splits, default_split);

@@ -202,9 +202,18 @@ END $$;
 COMMENT ON FUNCTION @schema@.report(text, jsonb) IS
 	'one self-contained HTML page of a version: findings, charts, latent maps, contact sheets, evaluations; options classes (12), images of each (6), findings of each kind (6) that are shown';
 
--- The stored maps of a version; NULL where there are none.
-CREATE OR REPLACE FUNCTION @schema@.report_maps(reference text) RETURNS text LANGUAGE plpgsql STABLE AS $$
-BEGIN
-	RETURN NULL;
-END $$;
+-- The newest stored map of each kind of a version; NULL where there are none.
+CREATE OR REPLACE FUNCTION @schema@.report_maps(reference text) RETURNS text LANGUAGE sql STABLE AS $$
+	WITH c AS (SELECT * FROM @schema@.classes_by_size(reference))
+	SELECT string_agg(p.svg || format('<p class="small">%s of %s %s, by %s%s, embedded by %s</p>', m.points, m.items, m.what, m.method,
+			coalesce(', divergence ' || round(m.kl_divergence::numeric, 3), ''), @schema@.html(m.embedded_by)), '' ORDER BY m.what, m.method DESC)
+	FROM (SELECT DISTINCT ON (x.what, x.method) x.* FROM @schema@.resolve(reference) r JOIN @schema@.maps x ON x.dataset = r.dataset AND x.version = r.version
+			ORDER BY x.what, x.method, x.map_id DESC) m,
+		LATERAL (SELECT array_agg(q.x::float8) AS x, array_agg(q.y::float8) AS y, array_agg(q.z::float8) AS z, array_agg(coalesce(c.n, -1)) AS groups, count(q.z) > 0 AS space
+			FROM @schema@.map_points q LEFT JOIN c USING (class_id) WHERE q.map_id = m.map_id) a,
+		LATERAL (SELECT initcap(m.what) || ' in latent space: ' || CASE m.method WHEN 'pca' THEN 'principal components' ELSE 't-SNE' END) AS t (title),
+		LATERAL (SELECT coalesce(array_agg(c.class_name ORDER BY c.n), '{}') FROM c) AS l (names),
+		LATERAL (SELECT CASE WHEN a.space THEN millrace.plot_turning(a.x, a.y, a.z, a.groups, l.names, t.title)
+			ELSE millrace.plot_scatter(a.x, a.y, a.groups, l.names, t.title, NULL, NULL, true) END) AS p (svg)
+$$;
 COMMENT ON FUNCTION @schema@.report_maps(text) IS 'pictures of the latent maps that were made of a version, as HTML';

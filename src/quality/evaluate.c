@@ -1,17 +1,16 @@
 /*
  * evaluate.c
- *	  Average precision: matching in each image, then the curves of each class.
+ *	  Average precision: what is matched in each image, class by class.
  *
  * Objects and guesses are sorted by class and image.  A guess's matches are two
  * bit masks a range of areas, a bit an IoU threshold: matched, and ignored
  * (with a crowd, or of another size).  A class's guesses are then walked from
- * the most confident on.
+ * the most confident on: evaluate_curves.c.
  *
  * Memory: 16 bytes an object, 64 a guess, and the overlaps of the fullest image.
  */
-#include "quality/evaluate.h"
+#include "quality/evaluate_int.h"
 
-#include <float.h>
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
@@ -30,26 +29,6 @@ typedef struct place
 	int32_t		index;
 } place;
 
-/* A guess of the class at hand. */
-typedef struct seen
-{
-	float		score;
-	int32_t		rank;			/* within its image */
-	int32_t		order;			/* keeps the sort stable */
-	uint16_t	matched[QLT_AREAS];
-	uint16_t	ignored[QLT_AREAS];
-} seen;
-
-/* Sums over classes at a confidence. */
-#define GRID 1000
-
-typedef struct grid
-{
-	double		precision;
-	double		recall;
-	double		f1;
-} grid;
-
 typedef struct job
 {
 	const mr_env *env;
@@ -57,12 +36,12 @@ typedef struct job
 	const qlt_guess *guess;
 	place	   *t;
 	place	   *g;
-	seen	   *seen;
+	qlt_seen   *seen;
 	double	   *overlap;		/* guesses of an image by its objects */
 	int32_t    *order;			/* objects of an image, those that count first */
 	bool	   *ignore;
 	bool	   *taken;
-	grid	   *grid;			/* of GRID + 1 */
+	qlt_grid   *grid;			/* of QLT_GRID + 1 */
 	int			max_guesses;
 } job;
 
@@ -98,7 +77,7 @@ by_place(const void *pa, const void *pb)
 static int
 by_score(const void *pa, const void *pb)
 {
-	const seen *a = pa,
+	const qlt_seen *a = pa,
 			   *b = pb;
 
 	if (a->score != b->score)
@@ -106,17 +85,11 @@ by_score(const void *pa, const void *pb)
 	return a->order < b->order ? -1 : a->order > b->order;
 }
 
-/* The thresholds as numpy.linspace() makes them: rounded otherwise, an overlap or a recall of just that value would fall on the other side. */
+/* The thresholds as numpy.linspace() makes them: rounded otherwise, an overlap of just that value would fall on the other side. */
 static inline double
 iou_of(int i)
 {
 	return i == QLT_IOUS - 1 ? 0.95 : 0.5 + i * ((0.95 - 0.5) / (QLT_IOUS - 1));
-}
-
-static inline double
-recall_of(int i)
-{
-	return i == QLT_RECALLS - 1 ? 1 : i * 0.01;
 }
 
 static double
@@ -127,7 +100,7 @@ area_of(const qlt_truth *t)
 
 /* One image, class and range of areas: which guesses have an object, at each threshold.  Returns the objects that count. */
 static int64_t
-match_image(job *j, int area, const place *t, int n_truth, const place *g, int n_guess, seen *out)
+match_image(job *j, int area, const place *t, int n_truth, const place *g, int n_guess, qlt_seen *out)
 {
 	int64_t		count = 0;
 	int			n = 0;
@@ -194,188 +167,6 @@ match_image(job *j, int area, const place *t, int n_truth, const place *g, int n
 	return count;
 }
 
-/* Precision at 101 recalls, and recall, of one class, range of areas and threshold. */
-static void
-accumulate(const seen *s, int64_t n, int64_t n_truth, int area, int k, qlt_precision *out, double *precision, double *recall)
-{
-	uint16_t	bit = 1 << k;
-	int64_t		tp = 0,
-				fp = 0,
-				rows = 0;
-	int			next;
-	double		sum = 0,
-				above = 0;
-
-	for (int64_t i = 0; i < n; i++)
-		if (!(s[i].ignored[area] & bit))
-		{
-			if (s[i].matched[area] & bit)
-				tp++;
-			else
-				fp++;
-			precision[rows] = (double) tp / (fp + tp + DBL_EPSILON);
-			recall[rows++] = (double) tp / n_truth;
-		}
-	out->recall[k] = (double) tp / n_truth;
-	if (k == 0)
-		out->n_guess = rows;
-	for (int64_t i = rows - 1; i > 0; i--)
-		if (precision[i] > precision[i - 1])
-			precision[i - 1] = precision[i];
-	next = 0;
-	for (int64_t i = 0; i < rows && next < QLT_RECALLS; i++)
-		while (next < QLT_RECALLS && recall[i] >= recall_of(next))
-		{
-			above = precision[i];
-			sum += above;
-			if (k == 0)
-				out->curve[next] = above;
-			next++;
-		}
-	out->ap[k] = sum / QLT_RECALLS;
-}
-
-/* What is said of the curve at IoU 0.50: confidence along it, and its best point. */
-static void
-best_point(const seen *s, int64_t n, int64_t n_truth, int area, qlt_precision *out)
-{
-	int64_t		tp = 0,
-				fp = 0;
-	int			next = 0;
-
-	for (int64_t i = 0; i < n; i++)
-	{
-		double		p,
-					r,
-					f1;
-
-		if (!(s[i].ignored[area] & 1))
-		{
-			if (s[i].matched[area] & 1)
-				tp++;
-			else
-				fp++;
-		}
-		r = (double) tp / n_truth;
-		while (next < QLT_RECALLS && r >= recall_of(next))
-			out->curve_score[next++] = s[i].score;
-		if (tp == 0 || (i + 1 < n && s[i + 1].score == s[i].score))
-			continue;			/* a threshold takes equal ones together */
-		p = (double) tp / (tp + fp);
-		f1 = 2 * p * r / (p + r);
-		if (f1 > out->f1)
-		{
-			out->f1 = f1;
-			out->f1_precision = p;
-			out->f1_recall = r;
-			out->threshold = s[i].score;
-		}
-	}
-}
-
-/* Mean recall over the thresholds with the best so many of each image. */
-static double
-recall_of_few(const seen *s, int64_t n, int64_t n_truth, int area, int few)
-{
-	double		sum = 0;
-
-	for (int k = 0; k < QLT_IOUS; k++)
-	{
-		int64_t		tp = 0;
-
-		for (int64_t i = 0; i < n; i++)
-			tp += s[i].rank < few && ((s[i].matched[area] & ~s[i].ignored[area]) >> k & 1);
-		sum += (double) tp / n_truth;
-	}
-	return sum / QLT_IOUS;
-}
-
-/* Adds a class's figures at each confidence of the grid to those of the others. */
-static void
-add_to_grid(const seen *s, int64_t n, int64_t n_truth, grid *sum)
-{
-	int64_t		tp = 0,
-				fp = 0,
-				i = 0;
-
-	for (int at = GRID; at >= 0; at--)
-	{
-		double		p,
-					r;
-
-		for (; i < n && s[i].score >= (float) at / GRID; i++)
-			if (!(s[i].ignored[0] & 1))
-			{
-				if (s[i].matched[0] & 1)
-					tp++;
-				else
-					fp++;
-			}
-		if (tp == 0)
-			continue;
-		p = (double) tp / (tp + fp);
-		r = (double) tp / n_truth;
-		sum[at].precision += p;
-		sum[at].recall += r;
-		sum[at].f1 += 2 * p * r / (p + r);
-	}
-}
-
-/* Means of the classes that have objects. */
-static void
-average(qlt_evaluation *e, const grid *sum)
-{
-	for (int area = 0; area < QLT_AREAS; area++)
-	{
-		qlt_precision *m = &e->mean[area];
-		int			n = 0;
-
-		memset(m, 0, sizeof(*m));
-		for (int c = 0; c < e->n_classes; c++)
-		{
-			const qlt_precision *p = &e->at[c * QLT_AREAS + area];
-
-			m->n_guess += p->n_guess;
-			if (p->n_truth == 0)
-				continue;
-			n++;
-			m->n_truth += p->n_truth;
-			for (int k = 0; k < QLT_IOUS; k++)
-			{
-				m->ap[k] += p->ap[k];
-				m->recall[k] += p->recall[k];
-			}
-			m->recall_1 += p->recall_1;
-			m->recall_10 += p->recall_10;
-			for (int r = 0; r < QLT_RECALLS; r++)
-				m->curve[r] += p->curve[r];
-		}
-		for (int k = 0; k < QLT_IOUS; k++)
-		{
-			m->ap[k] /= n;		/* NaN where n is 0 */
-			m->recall[k] /= n;
-		}
-		m->recall_1 /= n;
-		m->recall_10 /= n;
-		for (int r = 0; r < QLT_RECALLS; r++)
-		{
-			m->curve[r] /= n;
-			m->curve_score[r] = NAN;	/* another one in each class */
-		}
-		m->f1 = m->f1_precision = m->f1_recall = m->threshold = NAN;
-		if (area != 0 || n == 0)
-			continue;
-		for (int at = 0; at <= GRID; at++)
-			if (!(sum[at].f1 / n <= m->f1))
-			{
-				m->f1 = sum[at].f1 / n;
-				m->f1_precision = sum[at].precision / n;
-				m->f1_recall = sum[at].recall / n;
-				m->threshold = (double) at / GRID;
-			}
-	}
-}
-
 /* One class: t and g are its objects and guesses in the order of their images. */
 static mr_code
 evaluate_class(job *j, const place *t, int64_t n_truth, const place *g, int64_t n_guess,
@@ -418,7 +209,7 @@ evaluate_class(job *j, const place *t, int64_t n_truth, const place *g, int64_t 
 		if (mr_interrupted(j->env))
 			return mr_fail(st, MR_CANCELED, "canceled");
 	}
-	qsort(j->seen, n, sizeof(seen), by_score);
+	qsort(j->seen, n, sizeof(qlt_seen), by_score);
 	for (int area = 0; area < QLT_AREAS; area++)
 	{
 		qlt_precision *o = &out[area];
@@ -438,15 +229,15 @@ evaluate_class(job *j, const place *t, int64_t n_truth, const place *g, int64_t 
 		}
 		for (int k = 0; k < QLT_IOUS; k++)
 		{
-			accumulate(j->seen, n, counted[area], area, k, o, precision, recall);
+			qlt_accumulate(j->seen, n, counted[area], area, k, o, precision, recall);
 			if (mr_interrupted(j->env))
 				return mr_fail(st, MR_CANCELED, "canceled");
 		}
-		best_point(j->seen, n, counted[area], area, o);
+		qlt_best_point(j->seen, n, counted[area], area, o);
 		if (area == 0)
-			add_to_grid(j->seen, n, counted[area], j->grid);
-		o->recall_1 = recall_of_few(j->seen, n, counted[area], area, 1);
-		o->recall_10 = recall_of_few(j->seen, n, counted[area], area, 10);
+			qlt_add_to_grid(j->seen, n, counted[area], j->grid);
+		o->recall_1 = qlt_recall_of_few(j->seen, n, counted[area], area, 1);
+		o->recall_10 = qlt_recall_of_few(j->seen, n, counted[area], area, 10);
 	}
 	return MR_OK;
 }
@@ -512,16 +303,16 @@ qlt_evaluate(const mr_env *env, const qlt_truth *truth, int64_t n_truth, const q
 	if (most_guess > max_guesses)
 		most_guess = max_guesses;
 	out->at = mr_alloc(env, (size_t) (out->n_classes + 1) * QLT_AREAS * sizeof(qlt_precision));
-	j.seen = mr_alloc(env, (n_guess + 1) * sizeof(seen));
+	j.seen = mr_alloc(env, (n_guess + 1) * sizeof(qlt_seen));
 	j.overlap = mr_alloc(env, ((size_t) most_truth * most_guess + 1) * sizeof(double));
 	j.order = mr_alloc(env, (most_truth + 1) * sizeof(int32_t));
 	j.ignore = mr_alloc(env, most_truth + 1);
 	j.taken = mr_alloc(env, most_truth + 1);
-	j.grid = mr_alloc(env, (GRID + 1) * sizeof(grid));
+	j.grid = mr_alloc(env, (QLT_GRID + 1) * sizeof(qlt_grid));
 	curves = mr_alloc(env, 2 * (n_guess + 1) * sizeof(double));
 	if (!out->at || !j.seen || !j.overlap || !j.order || !j.ignore || !j.taken || !j.grid || !curves)
 		goto nomem;
-	memset(j.grid, 0, (GRID + 1) * sizeof(grid));
+	memset(j.grid, 0, (QLT_GRID + 1) * sizeof(qlt_grid));
 
 	for (int64_t a = 0, b = 0, k = 0; code == MR_OK && k < out->n_classes; k++)
 	{
@@ -537,7 +328,7 @@ qlt_evaluate(const mr_env *env, const qlt_truth *truth, int64_t n_truth, const q
 		b = b2;
 	}
 	if (code == MR_OK)
-		average(out, j.grid);
+		qlt_average(out, j.grid);
 	goto done;
 
 nomem:

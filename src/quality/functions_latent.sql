@@ -28,13 +28,6 @@ CREATE FUNCTION millrace.knn_agreement(vectors real[], dims int, labels int[], k
 COMMENT ON FUNCTION millrace.knn_agreement(real[], int, int[], int) IS
 	'for each vector the share of its k nearest that have its label';
 
-CREATE FUNCTION millrace.neighbour_agreement(neighbours int[], labels int[], k int, at_most int DEFAULT NULL)
-	RETURNS real[]
-	LANGUAGE c IMMUTABLE PARALLEL SAFE COST 10000
-	AS 'MODULE_PATHNAME', 'millrace_neighbour_agreement';
-COMMENT ON FUNCTION millrace.neighbour_agreement(int[], int[], int, int) IS
-	'knn_agreement() of lists of k neighbours, one after the other (0: none), counting the first at_most of each';
-
 CREATE FUNCTION millrace.outlier_factors(neighbours int[], distances real[], k int)
 	RETURNS double precision[]
 	LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE COST 10000
@@ -48,6 +41,20 @@ CREATE FUNCTION millrace.knn_outliers(vectors real[], dims int, k int DEFAULT 20
 	AS 'MODULE_PATHNAME', 'millrace_knn_outliers';
 COMMENT ON FUNCTION millrace.knn_outliers(real[], int, int, real, real) IS
 	'vectors whose local outlier factor is beyond at_least, and beyond the median by so many robust deviations of its logarithm, by their places from 1 on';
+
+CREATE FUNCTION millrace.neighbour_outliers(items bigint[], neighbours bigint[], distances real[], k int, deviations real DEFAULT 5, at_least real DEFAULT 1.5)
+	RETURNS TABLE (item bigint, factor double precision, "limit" double precision)
+	LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE COST 10000 ROWS 100
+	AS 'MODULE_PATHNAME', 'millrace_neighbour_outliers';
+COMMENT ON FUNCTION millrace.neighbour_outliers(bigint[], bigint[], real[], int, real, real) IS
+	'knn_outliers() of lists of neighbours that are known: k for each of the items, which are in ascending order; what is not among these counts as none';
+
+CREATE FUNCTION millrace.neighbour_confusion(items bigint[], neighbours bigint[], labels int[], k int, at_most int DEFAULT 2147483647)
+	RETURNS TABLE (label int, neighbour_label int, pairs bigint)
+	LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE COST 10000 ROWS 100
+	AS 'MODULE_PATHNAME', 'millrace_neighbour_confusion';
+COMMENT ON FUNCTION millrace.neighbour_confusion(bigint[], bigint[], int[], int, int) IS
+	'how often items of one label have neighbours of another (or the same) among the first at_most of their k, where they do';
 
 CREATE FUNCTION millrace.silhouettes(vectors real[], dims int, labels int[], sample int DEFAULT 5000, random_state bigint DEFAULT 0)
 	RETURNS TABLE (label int, points int, sampled int, silhouette double precision)

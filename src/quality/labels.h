@@ -11,7 +11,7 @@
  * finite and below QLT_PIXEL_LIMIT.
  *
  * Memory: what the caller gives stays his; a reader needs a few kB, that of COCO
- * also 32 bytes for each image and category the file names (QLT_COCO_ENTRIES at
+ * also up to 100 bytes for each image the file names (QLT_COCO_ENTRIES at
  * most).  Strings of a row are valid until the sink returns.
  */
 #ifndef MILLRACE_LABELS_H
@@ -26,7 +26,7 @@
 
 #define QLT_PIXEL_LIMIT 1e7		/* farther out no box is taken for one */
 #define QLT_MAX_PROBLEMS 1000	/* of one file; the others are counted */
-#define QLT_COCO_ENTRIES (1 << 24)	/* images of one COCO file */
+#define QLT_COCO_ENTRIES (1 << 22)	/* images of one COCO file */
 #define QLT_NAME_LEN 1024		/* bytes of a class's or file's name */
 
 /*

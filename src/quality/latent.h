@@ -110,12 +110,18 @@ extern double qlt_principal_memory(int64_t n, int dims, int k);
 extern mr_code qlt_agreement(const qlt_work *w, int64_t n, int k, const int32_t *index, const int32_t *label, int at_most,
 							 float *share, mr_status *st);
 
+/* Adds to pairs (classes x classes) how often points of one class (0 .. classes - 1) have neighbours of another. */
+extern mr_code qlt_confusion(const qlt_work *w, int64_t n, int k, const int32_t *index, const int32_t *class, int classes,
+							 int at_most, int64_t *pairs, mr_status *st);
+
 /*
  * Local outlier factor (Breunig et al., 2000) of lists of neighbours with their distances (not squared), as
  * scikit-learn's LocalOutlierFactor: about 1 within a cloud, larger where neighbours lie closer to each other.
+ * No neighbourhood counts as denser than one whose mean distance is floor times the median of those above 0: without that (0),
+ * whatever is near a few equal points is far out.
  */
 extern mr_code qlt_outlier_factors(const qlt_work *w, int64_t n, int k, const int32_t *index, const float *distance,
-								   double *factor, mr_status *st);
+								   double floor, double *factor, mr_status *st);
 
 /* Median + deviations times 1.4826 times the median deviation from it, of the factors' logarithms; and back. */
 extern mr_code qlt_outlier_limit(const qlt_work *w, int64_t n, const double *factor, double deviations, double *limit, mr_status *st);

@@ -1,9 +1,9 @@
 /*
  * latent_figures_pg.c
- *	  nearest_neighbours(), knn_agreement(), neighbour_agreement(), outlier_factors(), knn_outliers(), silhouettes(),
- *	  kmeans_clusters(), principal_components().
+ *	  nearest_neighbours(), knn_agreement(), outlier_factors(), knn_outliers(), neighbour_outliers(),
+ *	  neighbour_confusion(), silhouettes(), kmeans_clusters(), principal_components().
  *
- * Lists of neighbours come from real[] and int[] of PostgreSQL, whose numbers count from 1.
+ * Places count from 1 in SQL, from 0 here.  neighbour_*() take lists as tables keep them, of items by their numbers.
  */
 #include "quality/latent_pg.h"
 
@@ -17,14 +17,16 @@
 
 PG_FUNCTION_INFO_V1(millrace_nearest_neighbours);
 PG_FUNCTION_INFO_V1(millrace_knn_agreement);
-PG_FUNCTION_INFO_V1(millrace_neighbour_agreement);
 PG_FUNCTION_INFO_V1(millrace_outlier_factors);
 PG_FUNCTION_INFO_V1(millrace_knn_outliers);
+PG_FUNCTION_INFO_V1(millrace_neighbour_outliers);
+PG_FUNCTION_INFO_V1(millrace_neighbour_confusion);
 PG_FUNCTION_INFO_V1(millrace_silhouettes);
 PG_FUNCTION_INFO_V1(millrace_kmeans_clusters);
 PG_FUNCTION_INFO_V1(millrace_principal_components);
 
 #define MOST_NEIGHBOURS	10000
+#define FLOOR			0.5		/* of qlt_outlier_factors() */
 
 /* Lists of neighbours, n x k: distances, not squared. */
 typedef struct lists
@@ -49,6 +51,22 @@ check(qlt_call *call, mr_code code)
 {
 	if (code)
 		mr_pg_raise(&call->st);
+}
+
+/* k for each, distances (or NULL) with them, none of them NULL. */
+static void
+check_lists(ArrayType *neighbours, ArrayType *distances, int32 k)
+{
+	int64		n = ArrayGetNItems(ARR_NDIM(neighbours), ARR_DIMS(neighbours));
+
+	check_k(k);
+	if (array_contains_nulls(neighbours) || (distances && array_contains_nulls(distances)))
+		ereport(ERROR,
+				(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED), errmsg("neighbours and their distances must not contain NULLs"),
+				 errhint("A place without a neighbour is 0.")));
+	if (n % k != 0 || (distances && ArrayGetNItems(ARR_NDIM(distances), ARR_DIMS(distances)) != n))
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE), errmsg("neighbours, and their distances, must be %d for each point", k)));
 }
 
 /* The neighbours of queries among points, in the call's memory. */
@@ -165,53 +183,12 @@ millrace_knn_agreement(PG_FUNCTION_ARGS)
 	PG_RETURN_ARRAYTYPE_P(out);
 }
 
-/* Lists of k numbers each as a table holds them, -1 for NULL or 0, in the call's memory. */
-static lists
-lists_of(qlt_call *call, ArrayType *neighbours, ArrayType *distances, int32 k)
-{
-	int64		n = ArrayGetNItems(ARR_NDIM(neighbours), ARR_DIMS(neighbours));
-	lists		l = {.n = n / Max(k, 1),.k = k};
-	const int32 *from = (const int32 *) ARR_DATA_PTR(neighbours);
-
-	check_k(k);
-	if (array_contains_nulls(neighbours) || (distances && array_contains_nulls(distances)))
-		ereport(ERROR,
-				(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED), errmsg("neighbours and their distances must not contain NULLs"),
-				 errhint("A place without a neighbour is 0.")));
-	if (n % k != 0 || (distances && ArrayGetNItems(ARR_NDIM(distances), ARR_DIMS(distances)) != n))
-		ereport(ERROR,
-				(errcode(ERRCODE_INVALID_PARAMETER_VALUE), errmsg("neighbours, and their distances, must be %d for each point", k)));
-	l.index = MemoryContextAllocHuge(call->context, (Size) n * sizeof(int32) + 1);
-	for (int64 i = 0; i < n; i++)
-		l.index[i] = from[i] < 1 ? -1 : from[i] - 1;
-	if (distances)
-		l.distance = (float *) ARR_DATA_PTR(distances);
-	return l;
-}
-
-/* (neighbours int[], labels int[], k int, at_most int) -> real[] */
-Datum
-millrace_neighbour_agreement(PG_FUNCTION_ARGS)
-{
-	qlt_call	call;
-	lists		l;
-	ArrayType  *out;
-
-	if (PG_ARGISNULL(0) || PG_ARGISNULL(1) || PG_ARGISNULL(2))
-		PG_RETURN_NULL();
-	qlt_call_begin(&call);
-	l = lists_of(&call, PG_GETARG_ARRAYTYPE_P(0), NULL, PG_GETARG_INT32(2));
-	out = shares(&call, &l, qlt_labels_of(PG_GETARG_ARRAYTYPE_P(1), l.n), PG_ARGISNULL(3) ? l.k : PG_GETARG_INT32(3));
-	qlt_call_end(&call);
-	PG_RETURN_ARRAYTYPE_P(out);
-}
-
 static double *
-factors(qlt_call *call, const lists *l)
+factors(qlt_call *call, const lists *l, double floor)
 {
 	double	   *factor = MemoryContextAllocHuge(call->context, (Size) l->n * sizeof(double) + 1);
 
-	check(call, qlt_outlier_factors(&call->w, l->n, l->k, l->index, l->distance, factor, &call->st));
+	check(call, qlt_outlier_factors(&call->w, l->n, l->k, l->index, l->distance, floor, factor, &call->st));
 	return factor;
 }
 
@@ -219,46 +196,168 @@ factors(qlt_call *call, const lists *l)
 Datum
 millrace_outlier_factors(PG_FUNCTION_ARGS)
 {
+	ArrayType  *neighbours = PG_GETARG_ARRAYTYPE_P(0),
+			   *distances = PG_GETARG_ARRAYTYPE_P(1);
+	int64		n = ArrayGetNItems(ARR_NDIM(neighbours), ARR_DIMS(neighbours));
 	qlt_call	call;
-	lists		l;
+	lists		l = {.k = PG_GETARG_INT32(2)};
 	ArrayType  *out;
 
+	check_lists(neighbours, distances, l.k);
 	qlt_call_begin(&call);
-	l = lists_of(&call, PG_GETARG_ARRAYTYPE_P(0), PG_GETARG_ARRAYTYPE_P(1), PG_GETARG_INT32(2));
+	l.n = n / l.k;
+	l.index = MemoryContextAllocHuge(call.context, (Size) n * sizeof(int32) + 1);
+	for (int64 i = 0; i < n; i++)
+		l.index[i] = ((const int32 *) ARR_DATA_PTR(neighbours))[i] - 1;
+	l.distance = (float *) ARR_DATA_PTR(distances);
 	out = qlt_new_array(l.n, FLOAT8OID, sizeof(float8));
-	memcpy(ARR_DATA_PTR(out), factors(&call, &l), (Size) l.n * sizeof(float8));
+	memcpy(ARR_DATA_PTR(out), factors(&call, &l, 0), (Size) l.n * sizeof(float8));
 	qlt_call_end(&call);
 	PG_RETURN_ARRAYTYPE_P(out);
 }
 
-/* (vectors real[], dims int, k int, deviations real, least real) -> table(item int, factor double precision, "limit" double precision) */
-Datum
-millrace_knn_outliers(PG_FUNCTION_ARGS)
+/* Rows (item, factor, limit) of points beyond the limit; items NULL: their places from 1 on. */
+static void
+put_outliers(FunctionCallInfo fcinfo, qlt_call *call, const lists *l, const int64 *items, double floor, float4 deviations, float4 at_least)
 {
 	ReturnSetInfo *result = (ReturnSetInfo *) fcinfo->resultinfo;
-	qlt_vectors v = qlt_vectors_of(PG_GETARG_ARRAYTYPE_P(0), PG_GETARG_INT32(1), "vectors");
-	int32		k = PG_GETARG_INT32(2);
-	float4		deviations = PG_GETARG_FLOAT4(3);
-	qlt_call	call;
-	lists		l;
 	double	   *factor,
 				limit;
 
-	InitMaterializedSRF(fcinfo, 0);
-	check_k(k);
 	if (!(deviations >= 0))
 		ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE), errmsg("deviations must be at least 0, not %g", deviations)));
-	qlt_call_begin(&call);
-	l = search(&call, &v, &v, k, true, 0);
-	factor = factors(&call, &l);
-	check(&call, qlt_outlier_limit(&call.w, l.n, factor, deviations, &limit, &call.st));
-	limit = Max(limit, PG_GETARG_FLOAT4(4));
-	for (int64 i = 0; i < l.n; i++)
+	factor = factors(call, l, floor);
+	check(call, qlt_outlier_limit(&call->w, l->n, factor, deviations, &limit, &call->st));
+	limit = Max(limit, at_least);
+	for (int64 i = 0; i < l->n; i++)
 	{
-		Datum		values[3] = {Int32GetDatum((int32) i + 1), Float8GetDatum(factor[i]), Float8GetDatum(limit)};
+		Datum		values[3] = {items ? Int64GetDatum(items[i]) : Int32GetDatum((int32) i + 1), Float8GetDatum(factor[i]), Float8GetDatum(limit)};
 		bool		nulls[3] = {false};
 
 		if (factor[i] > limit)
+			tuplestore_putvalues(result->setResult, result->setDesc, values, nulls);
+	}
+}
+
+/* (vectors real[], dims int, k int, deviations real, at_least real) -> table(item int, factor double precision, "limit" double precision) */
+Datum
+millrace_knn_outliers(PG_FUNCTION_ARGS)
+{
+	qlt_vectors v = qlt_vectors_of(PG_GETARG_ARRAYTYPE_P(0), PG_GETARG_INT32(1), "vectors");
+	qlt_call	call;
+	lists		l;
+
+	InitMaterializedSRF(fcinfo, 0);
+	check_k(PG_GETARG_INT32(2));
+	qlt_call_begin(&call);
+	l = search(&call, &v, &v, PG_GETARG_INT32(2), true, 0);
+	put_outliers(fcinfo, &call, &l, NULL, FLOOR, PG_GETARG_FLOAT4(3), PG_GETARG_FLOAT4(4));
+	qlt_call_end(&call);
+	return (Datum) 0;
+}
+
+/*
+ * Lists of k items each, as a table holds them, in the call's memory: items are ascending; what is not among them is
+ * no neighbour.
+ */
+static lists
+lists_of(qlt_call *call, ArrayType *items, ArrayType *neighbours, ArrayType *distances, int32 k)
+{
+	lists		l = {.n = ArrayGetNItems(ARR_NDIM(items), ARR_DIMS(items)),.k = k};
+	const int64 *item = (const int64 *) ARR_DATA_PTR(items),
+			   *from = (const int64 *) ARR_DATA_PTR(neighbours);
+
+	check_lists(neighbours, distances, k);
+	if (array_contains_nulls(items) || ArrayGetNItems(ARR_NDIM(neighbours), ARR_DIMS(neighbours)) != l.n * k)
+		ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE), errmsg("there must be %d neighbours for each of %lld items", k, (long long) l.n)));
+	for (int64 i = 1; i < l.n; i++)
+		if (item[i - 1] >= item[i])
+			ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE), errmsg("items must be in ascending order, each once")));
+	l.index = MemoryContextAllocHuge(call->context, (Size) l.n * k * sizeof(int32) + 1);
+	for (int64 i = 0; i < l.n * k; i++)
+	{
+		int64		lo = 0,
+					hi = l.n;
+
+		while (lo < hi)
+		{
+			int64		mid = (lo + hi) / 2;
+
+			if (item[mid] < from[i])
+				lo = mid + 1;
+			else
+				hi = mid;
+		}
+		l.index[i] = lo < l.n && item[lo] == from[i] && lo != i / k ? (int32) lo : -1;
+		if (i % 65536 == 0)
+			CHECK_FOR_INTERRUPTS();
+	}
+	if (distances)
+		l.distance = (float *) ARR_DATA_PTR(distances);
+	return l;
+}
+
+/* (items bigint[], neighbours bigint[], distances real[], k int, deviations real, at_least real) -> table(item bigint, factor, "limit") */
+Datum
+millrace_neighbour_outliers(PG_FUNCTION_ARGS)
+{
+	ArrayType  *items = PG_GETARG_ARRAYTYPE_P(0);
+	qlt_call	call;
+	lists		l;
+
+	InitMaterializedSRF(fcinfo, 0);
+	qlt_call_begin(&call);
+	l = lists_of(&call, items, PG_GETARG_ARRAYTYPE_P(1), PG_GETARG_ARRAYTYPE_P(2), PG_GETARG_INT32(3));
+	put_outliers(fcinfo, &call, &l, (const int64 *) ARR_DATA_PTR(items), FLOOR, PG_GETARG_FLOAT4(4), PG_GETARG_FLOAT4(5));
+	qlt_call_end(&call);
+	return (Datum) 0;
+}
+
+static int
+compare_labels(const void *a, const void *b)
+{
+	int32		x = *(const int32 *) a,
+				y = *(const int32 *) b;
+
+	return x < y ? -1 : x > y;
+}
+
+/* (items bigint[], neighbours bigint[], labels int[], k int, at_most int) -> table(label int, neighbour_label int, pairs bigint) */
+Datum
+millrace_neighbour_confusion(PG_FUNCTION_ARGS)
+{
+	ReturnSetInfo *result = (ReturnSetInfo *) fcinfo->resultinfo;
+	int32		at_most = PG_GETARG_INT32(4);
+	const int32 *label;
+	int32	   *names,
+			   *class;
+	int64	   *pairs;
+	int			classes = 0;
+	qlt_call	call;
+	lists		l;
+
+	InitMaterializedSRF(fcinfo, 0);
+	qlt_call_begin(&call);
+	l = lists_of(&call, PG_GETARG_ARRAYTYPE_P(0), PG_GETARG_ARRAYTYPE_P(1), NULL, PG_GETARG_INT32(3));
+	label = qlt_labels_of(PG_GETARG_ARRAYTYPE_P(2), l.n);
+	names = MemoryContextAllocHuge(call.context, (Size) l.n * sizeof(int32) + 1);
+	class = MemoryContextAllocHuge(call.context, (Size) l.n * sizeof(int32) + 1);
+	memcpy(names, label, (Size) l.n * sizeof(int32));
+	qsort(names, l.n, sizeof(int32), compare_labels);
+	for (int64 i = 0; i < l.n; i++)
+		if (i == 0 || names[i] != names[classes - 1])
+			names[classes++] = names[i];
+	for (int64 i = 0; i < l.n; i++)
+		class[i] = (int32) ((int32 *) bsearch(&label[i], names, classes, sizeof(int32), compare_labels) - names);
+	check(&call, qlt_check_limit(&call.w, (double) classes * classes * sizeof(int64), &call.st));
+	pairs = MemoryContextAllocExtended(call.context, (Size) classes * classes * sizeof(int64) + 1, MCXT_ALLOC_HUGE | MCXT_ALLOC_ZERO);
+	check(&call, qlt_confusion(&call.w, l.n, l.k, l.index, class, classes, at_most, pairs, &call.st));
+	for (int64 at = 0; at < (int64) classes * classes; at++)
+	{
+		Datum		values[3] = {Int32GetDatum(names[at / classes]), Int32GetDatum(names[at % classes]), Int64GetDatum(pairs[at])};
+		bool		nulls[3] = {false};
+
+		if (pairs[at] > 0)
 			tuplestore_putvalues(result->setResult, result->setDesc, values, nulls);
 	}
 	qlt_call_end(&call);

@@ -36,14 +36,14 @@
  * Option memory, divided by workers_max, is what a worker may take beyond a
  * process that does nothing.  In eighths of this share: two for the queue of
  * messages that are kept ready; one for an answer of a broker that arrives when
- * the queue is just short of being full (a quarter of that as it is sent: most
+ * the queue is just short of being full (an eighth of that as it is sent: most
  * topics are compressed); five for a batch, whose messages may be one: as
  * received, as decoded, and in rows on their way.
  */
 #define KFK_MEMORY (256 * 1024 * 1024)	/* of each worker, if the option is absent and nothing else asks for more */
 #define KFK_MEMORY_MIN (32 * 1024 * 1024)
 #define KFK_MEMORY_PARTS 8
-#define KFK_QUEUE_PARTS 2		/* kafka.c makes an answer an eighth of the queue */
+#define KFK_QUEUE_PARTS 2		/* kafka.c makes an answer a 16th of the queue */
 
 /* Keys of option columns that stand for a property of the message, not for a part of its value. */
 #define KFK_PROPERTIES "$source|$topic|$partition|$offset|$time|$key|$headers"

@@ -25,9 +25,19 @@ typedef struct kfk_place
 	bool		unsettled;
 } kfk_place;
 
-#define FETCH_BYTES (16 * 1024 * 1024)	/* of an answer, at most */
-#define FETCH_MIN_BYTES (1024 * 1024)	/* librdkafka's: its message.max.bytes */
+/*
+ * What bounds the memory of a client; t/test_stream_memory.py holds it to that.
+ * An answer may be so much larger when it is unpacked, and of each message the
+ * library keeps some 300 bytes that its count of bytes leaves out: so their
+ * number is bounded, too.  An answer that cannot be smaller, for its first batch is
+ * larger, comes whole.
+ */
+#define ANSWER_PART 16			/* an answer is a 16th of the queue, as it is sent */
+#define ANSWER_MIN (256 * 1024)
+#define ANSWER_MAX (16 * 1024 * 1024)
 #define PARTITION_BYTES (1024 * 1024)	/* and of one partition in it */
+#define MESSAGE_BYTES 512		/* messages count as so large at least; twice that halves the rate before 2.2, which looks at a full queue once a second */
+#define UNPACK_BYTES "131072"	/* first taken to unpack a batch, which need not fill it, and grown: by default it is 1 MB */
 
 #define RETRY_MS 100			/* between brokers, when none is connected */
 
@@ -59,10 +69,10 @@ set_number(rd_kafka_conf_t *conf, const char *name, int value, char *error, size
 static bool
 configure(rd_kafka_conf_t *conf, const kfk_settings *settings, char *error, size_t error_size)
 {
-	int			fetch = settings->prefetch_kb < FETCH_BYTES / 128 ? settings->prefetch_kb * 128 : FETCH_BYTES;
+	int64_t		queue = (int64_t) settings->prefetch_kb * 1024;
+	int64_t		answer = queue / ANSWER_PART;
 
-	if (fetch < FETCH_MIN_BYTES)
-		fetch = FETCH_MIN_BYTES;
+	answer = answer < ANSWER_MIN ? ANSWER_MIN : answer > ANSWER_MAX ? ANSWER_MAX : answer;
 
 	/* What a server's options may change ... */
 	static kfk_properties defaults[] = {
@@ -82,7 +92,7 @@ configure(rd_kafka_conf_t *conf, const kfk_settings *settings, char *error, size
 		{"allow.auto.create.topics", "false"},
 		{"enable.partition.eof", "true"},
 		{"check.crcs", "true"},
-		{"queued.min.messages", "10000000"},	/* bytes are the bound, below */
+		{"message.max.bytes", UNPACK_BYTES},
 		{"log.queue", "true"},
 		{"statistics.interval.ms", "2000"},
 		{"debug", "topic"},		/* for BROKERUA, see note_event() */
@@ -97,7 +107,8 @@ configure(rd_kafka_conf_t *conf, const kfk_settings *settings, char *error, size
 	(void) rd_kafka_conf_set(conf, "fetch.queue.backoff.ms", "20", NULL, 0);
 	return rd_kafka_conf_set(conf, "group.id", settings->group, error, error_size) == RD_KAFKA_CONF_OK &&
 		set_number(conf, "queued.max.messages.kbytes", settings->prefetch_kb, error, error_size) &&
-		set_number(conf, "fetch.max.bytes", fetch, error, error_size) &&
+		set_number(conf, "queued.min.messages", (int) (queue / MESSAGE_BYTES), error, error_size) &&
+		set_number(conf, "fetch.max.bytes", (int) answer, error, error_size) &&
 		set_number(conf, "fetch.message.max.bytes", PARTITION_BYTES, error, error_size);
 }
 

@@ -25,7 +25,7 @@ typedef struct kfk_settings
 	const char *const *values;
 	int			n;
 	const char *group;			/* for monitoring tools; nobody joins it */
-	int			prefetch_kb;	/* of messages kept ready; an eighth may arrive on top, as it is compressed, or one larger message */
+	int			prefetch_kb;	/* of messages kept ready; a 16th may arrive on top, as it is compressed, or one larger message */
 	bool		(*refuses) (const struct sockaddr *address);	/* addresses not to be connected to; NULL: none */
 } kfk_settings;
 

@@ -13,6 +13,8 @@
  */
 #include "postgres.h"
 
+#include <malloc.h>
+
 #include "stream/worker/source.h"
 
 #include "access/xact.h"
@@ -30,6 +32,7 @@
 #include "core/failpoint.h"
 #include "core/shared_pg.h"
 
+#define KEEP_BYTES (128 * 1024) /* larger blocks are not kept by malloc */
 #define CHECK_MS 1000			/* how often the sources row is looked at */
 #define PARTITIONS_MS 30000		/* how often new partitions are looked for */
 #define TROUBLED_MS 2000		/* and how often after an error of a broker, to see whether it is over */
@@ -49,6 +52,20 @@ static bool held_told = false;	/* our state's reason is that messages are held b
 static bool redriving = false;	/* marked dead letters may be there */
 static bool troubled = false;	/* brokers gave an error, and no sign of life since */
 static char trouble[512];		/* the last one since the client was opened */
+
+/*
+ * What librdkafka frees shall leave the process, however long it has run: large
+ * blocks are the kernel's to give, each time anew, as they are at first, before
+ * malloc learns to keep them.  Costs a page fault where nothing else is worth one.
+ */
+static void
+settle_malloc(void)
+{
+#ifdef __GLIBC__
+	(void) mallopt(M_MMAP_THRESHOLD, KEEP_BYTES);
+	(void) mallopt(M_TRIM_THRESHOLD, KEEP_BYTES);
+#endif
+}
 
 /* Let go of the client and all its messages; partitions are no longer ours. */
 static void
@@ -474,6 +491,7 @@ millrace_source_main(Datum arg)
 	volatile int failures = 0;
 
 	before_shmem_exit(close_at_exit, 0);
+	settle_malloc();
 	cxt = AllocSetContextCreate(TopMemoryContext, "millrace batch", ALLOCSET_DEFAULT_SIZES);
 	claims = AllocSetContextCreate(TopMemoryContext, "millrace partitions", ALLOCSET_DEFAULT_SIZES);
 	source.cxt = AllocSetContextCreate(TopMemoryContext, "millrace source", ALLOCSET_DEFAULT_SIZES);
