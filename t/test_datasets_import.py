@@ -226,6 +226,7 @@ def class_folders(c):
     same(c.value("SELECT task FROM datasets.datasets WHERE dataset = 'cifar'"), 'classification', 'and it is a classification')
     same({p: b for p, b in take(c, 'cifar', 'folders').items()}, {p.partition('/')[2]: b for p, b in files.items()}, 'out again they are the same folders')
     j = picture()
+    counts_are(bring(c, 'described', {'cat/1.jpg': j, 'dog/1.jpg': j, 'about.json': b'{"license": "MIT"}'}), 'another JSON beside them', format='folders', images=2, problems=0, ignored=1)
     bring(c, 'trains', {'bus/1.jpg': j, 'train/1.jpg': j, 'train/2.jpg': picture(seed=1)})
     same(c.psql("SELECT split, path, class_name FROM datasets.images JOIN datasets.annotations USING (image_id) JOIN datasets.classes USING (dataset, class_id) WHERE dataset = 'trains' ORDER BY 2"),
          [('train', 'bus/1.jpg', 'bus'), ('train', 'train/1.jpg', 'train'), ('train', 'train/2.jpg', 'train')], 'a class may be called train')

@@ -88,7 +88,7 @@ BEGIN
 		)
 		SELECT format('labels/%s/%s.txt', p.split, p.stem), convert_to(coalesce(l.text, ''), 'UTF8') FROM place p LEFT JOIN line l USING (image_id) WHERE p.w IS NOT NULL
 		UNION ALL
-		SELECT 'data.yaml', convert_to(format(E'# %s\npath: .\n', regexp_replace(reference, '[[:cntrl:]]', ' ', 'g'))
+		SELECT 'data.yaml', convert_to(format(E'# %s\n', regexp_replace(reference, '[[:cntrl:]]', ' ', 'g'))
 			|| coalesce((SELECT string_agg(format(E'%s: %s\n', @schema@.yaml_text(s.split), @schema@.yaml_text('images/' || s.split)), '' ORDER BY s.split) FROM (SELECT DISTINCT p.split FROM place p) s), '')
 			|| format(E'nc: %s\nnames:\n', (SELECT count(*) FROM class))
 			|| coalesce((SELECT string_agg(format(E'  %s: %s\n', c.n, @schema@.yaml_text(c.class_name)), '' ORDER BY c.n) FROM class c), ''), 'UTF8');

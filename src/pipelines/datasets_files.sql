@@ -375,7 +375,8 @@ BEGIN
 	ANALYZE pg_temp.import_file;
 	IF layout = 'auto' THEN
 		SELECT CASE WHEN bool_or(f.name ~ '(^|/)labels/.*\.txt$' OR f.base ~ '^data\.ya?ml$') THEN 'yolo'
-			WHEN bool_or(f.ext = 'json') THEN 'coco'
+			WHEN bool_or(f.ext = 'json' AND EXISTS (SELECT FROM @schema@.files s WHERE s.dataset = import_files.dataset AND s.path = f.path
+				AND (position('"images"'::bytea IN substr(s.content, 1, 1000000)) > 0 OR position('"annotations"'::bytea IN substr(s.content, 1, 1000000)) > 0))) THEN 'coco'
 			WHEN bool_or(f.ext = 'xml') THEN 'voc'
 			WHEN bool_or(f.name ~ '(^|/)JPEGImages/') THEN 'voc'
 			WHEN bool_or(f.name ~ '(^|/)images/') OR EXISTS (SELECT FROM @schema@.datasets d WHERE d.dataset = import_files.dataset AND d.task = 'detection') THEN 'yolo'

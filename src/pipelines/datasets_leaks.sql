@@ -119,7 +119,7 @@ BEGIN
 		INSERT INTO @schema@.leaks (a, b, reason, distance, cosine, turn)
 			SELECT p.a, p.b, 'similar', @extschema@.hash_distance(fa.hashes[1], fb.hashes[1]), p.cosine, 0
 			FROM (SELECT least(ids[e.a], ids[e.b]) AS a, greatest(ids[e.a], ids[e.b]) AS b, e.cosine
-					FROM millrace.embedding_pairs(vectors, dims, (by_rule ->> 'similar')::real, first => first, per_item => (by_rule ->> 'per_image')::int, sets => sets) e) p
+					FROM millrace.embedding_pairs(vectors, dims, (by_rule ->> 'similar')::double precision, first => first, per_item => (by_rule ->> 'per_image')::int, sets => sets) e) p
 				JOIN @schema@.facts fa ON fa.image_id = p.a JOIN @schema@.facts fb ON fb.image_id = p.b
 			WHERE fa.pixel_sha256 <> fb.pixel_sha256
 			ON CONFLICT DO NOTHING;

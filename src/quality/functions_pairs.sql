@@ -8,12 +8,12 @@ CREATE FUNCTION millrace.hash_pairs(hashes bigint[], max_distance int, queries b
 COMMENT ON FUNCTION millrace.hash_pairs(bigint[], int, bigint[], int, int, int[], bigint) IS
 	'all pairs of hashes that differ in at most max_distance of 64 bits, a before b, by their places from 1 on; of an array of two dimensions a row is an item, whose first hash is compared with all of others; queries: b is the place of one of these; first: only pairs with a place from there on; per_item: only pairs that are among this many nearest of one of their items, in its own of sets and in others';
 
-CREATE FUNCTION millrace.embedding_pairs(vectors real[], dims int, min_cosine real, first int DEFAULT 1,
+CREATE FUNCTION millrace.embedding_pairs(vectors real[], dims int, min_cosine double precision, first int DEFAULT 1,
 		per_item int DEFAULT NULL, sets int[] DEFAULT NULL, max_pairs bigint DEFAULT 10000000)
 	RETURNS TABLE (a int, b int, cosine real)
 	LANGUAGE c IMMUTABLE PARALLEL SAFE COST 1000000 ROWS 1000
 	AS 'MODULE_PATHNAME', 'millrace_embedding_pairs';
-COMMENT ON FUNCTION millrace.embedding_pairs(real[], int, real, int, int, int[], bigint) IS
+COMMENT ON FUNCTION millrace.embedding_pairs(real[], int, double precision, int, int, int[], bigint) IS
 	'all pairs of vectors, one behind the other in an array, whose cosine is at least min_cosine, a before b, by their places from 1 on; first, per_item, sets: as of hash_pairs()';
 
 CREATE FUNCTION millrace.hash_groups(hashes bigint[], max_distance int) RETURNS int[]

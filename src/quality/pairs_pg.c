@@ -206,7 +206,7 @@ millrace_embedding_pairs(PG_FUNCTION_ARGS)
 	o = read_options(fcinfo, 3, n);
 	o.sink = put_pair;
 	o.arg = &r;
-	if (qlt_embedding_pairs(&env, vectors, (uint32_t) n, dims, (double) PG_GETARG_FLOAT4(2), &o, &st) != MR_OK)
+	if (qlt_embedding_pairs(&env, vectors, (uint32_t) n, dims, PG_GETARG_FLOAT8(2), &o, &st) != MR_OK)
 		mr_pg_raise(&st);
 	return (Datum) 0;
 }
