@@ -208,6 +208,7 @@ DECLARE
 	vectors real[];
 	known_vectors real[];
 	fresh_ids bigint[];
+	fresh_digests int[];
 	fresh_vectors real[];
 	known int;
 	dims int;
@@ -216,12 +217,14 @@ BEGIN
 	IF NOT EXISTS (SELECT FROM pg_temp.millrace_latent t WHERE NOT t.known) THEN
 		RETURN 0;
 	END IF;
-	-- Those that are known come first.
-	SELECT count(*) FILTER (WHERE o.known), max(cardinality(o.embedding)), array_agg(o.item), array_agg(o.digest),
-			array_agg(o.embedding) FILTER (WHERE o.known), array_agg(o.item) FILTER (WHERE NOT o.known), array_agg(o.embedding) FILTER (WHERE NOT o.known)
-		INTO known, dims, ids, digests, known_vectors, fresh_ids, fresh_vectors
-		FROM (SELECT t.item, t.known, t.digest, l.embedding FROM pg_temp.millrace_latent t JOIN @schema@.latent_items(reference, find_neighbours.what) l USING (item)
-			ORDER BY t.known DESC, t.item) o;
+	-- Those that are known come first.  No ORDER BY: all arrays have the order of the same rows, whichever it is.
+	SELECT count(*) FILTER (WHERE t.known), max(cardinality(l.embedding)),
+			array_agg(t.item) FILTER (WHERE t.known), array_agg(t.digest) FILTER (WHERE t.known), array_agg(l.embedding) FILTER (WHERE t.known),
+			array_agg(t.item) FILTER (WHERE NOT t.known), array_agg(t.digest) FILTER (WHERE NOT t.known), array_agg(l.embedding) FILTER (WHERE NOT t.known)
+		INTO known, dims, ids, digests, known_vectors, fresh_ids, fresh_digests, fresh_vectors
+		FROM pg_temp.millrace_latent t JOIN @schema@.latent_items(reference, find_neighbours.what) l USING (item);
+	ids := coalesce(ids, '{}') || fresh_ids;
+	digests := coalesce(digests, '{}') || fresh_digests;
 	vectors := coalesce(known_vectors, '{}') || fresh_vectors;
 	-- What is new may be nearer than the last in a list that is there; what only has a new list may stand in it already.
 	IF known > 0 THEN
