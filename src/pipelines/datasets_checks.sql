@@ -49,7 +49,7 @@ INSERT INTO @schema@.kinds (kind, "check", severity, thresholds, fix, descriptio
 	('small_split', 'classes', 'warning', '{"half_width": 0.05, "confidence": 0.95}', NULL, 'too few objects in a split that is evaluated on: the interval of a recall of one half (Wilson) is wider to each side'),
 	('small_class', 'classes', 'info', '{"half_width": 0.1, "confidence": 0.95}', NULL, 'too few objects of a class in a split that is evaluated on: the interval of its recall is wider to each side'),
 	('missing_class', 'classes', 'warning', '{}', NULL, 'a class has no object in a split'),
-	('untrained_class', 'classes', 'blocking', '{}', NULL, 'a class has objects in other splits and none in train: it cannot be learned')
+	('untrained_class', 'classes', 'warning', '{}', NULL, 'a class has objects in other splits and none in train: it cannot be learned')
 	ON CONFLICT DO NOTHING;
 
 -- ---- files ----

@@ -90,7 +90,7 @@ INSERT INTO @schema@.checks ("check", function, position, description) VALUES
 	('latent', 'check_latent', 80, 'what images and objects look like: outliers, classes that cannot be told apart, classes in two parts')
 	ON CONFLICT DO NOTHING;
 INSERT INTO @schema@.kinds (kind, "check", severity, thresholds, fix, description) VALUES
-	('latent_outlier', 'latent', 'info', '{"factor": 1.5, "deviations": 5, "neighbours": 20}', 'drop_images',
+	('latent_outlier', 'latent', 'info', '{"factor": 1.5, "deviations": 5, "neighbours": 20, "items": 50}', 'drop_images',
 		'an image, or the object in a box, looks like no other: the neighbours (so many) of its neighbours are nearer by factor, and it stands out by deviations'),
 	('class_inseparable', 'latent', 'info', '{"separability": 0.1, "neighbours": 10, "items": 20}', NULL,
 		'two classes look alike: their items have each other as neighbours nearly as often as chance would have it (separability 0: as often, 1: never)'),
@@ -331,7 +331,7 @@ BEGIN
 			FROM (SELECT @schema@.severity(run, 'latent_outlier')) AS s (severity),
 				millrace.neighbour_outliers(items, lists, distances, k, @schema@.threshold(run, 'latent_outlier', 'deviations')::real, @schema@.threshold(run, 'latent_outlier', 'factor')::real) o
 				JOIN pg_temp.millrace_latent t USING (item) JOIN @schema@.neighbours n ON n.dataset = name AND n.what = w AND n.item = o.item
-			WHERE s.severity IS NOT NULL;
+			WHERE s.severity IS NOT NULL AND cardinality(items) >= @schema@.threshold(run, 'latent_outlier', 'items');
 
 		CONTINUE WHEN NOT EXISTS (SELECT FROM pg_temp.millrace_latent t WHERE t.class_id IS NOT NULL);
 		PERFORM @schema@.measure_classes(run, w);
