@@ -102,6 +102,18 @@ SELECT regress_d.audit('more', '{"checks": ["files", "annotations", "classes"]}'
 SELECT kind, severity, path, evidence FROM regress_d.latest_findings WHERE dataset = 'more' ORDER BY 1, 3;
 SELECT dataset, kind, findings, images, waived FROM regress_d.findings_summary WHERE severity = 'blocking' ORDER BY 1, 2;
 
+-- whether boxes lie where objects are
+SELECT looked_at, fit > 0 AS fits, move FROM millrace.box_fit((SELECT png FROM pics), '{8,8,40,40}');
+SELECT * FROM millrace.box_fit((SELECT png FROM pics), '{}');
+SELECT * FROM millrace.box_fit((SELECT png FROM pics), '{NaN,0,Infinity,1}');
+SELECT * FROM millrace.box_fit('GIF89a'::bytea, '{1,2,30,40}');
+SELECT millrace.box_fit((SELECT png FROM pics), '{1,2,3}');
+SELECT millrace.box_fit((SELECT png FROM pics), '{1,2,3,NULL}');
+UPDATE regress_d.checks SET enabled = true WHERE "check" = 'placement';
+SELECT regress_d.audit('pets', '{"checks": ["placement"]}') > 0 AS run;
+SELECT count(*) AS fits, count(fit) AS looked_at FROM regress_d.fits;
+SELECT kind, path FROM seen;
+
 -- an upgrade keeps what was changed in kinds and checks
 UPDATE regress_d.kinds SET severity = 'info' WHERE kind = 'dark';
 SELECT millrace.upgrade_pipeline('regress_d');

@@ -27,7 +27,7 @@ from lib.cluster import Cluster
 if not data('cifar10_jpeg.tar.gz'):
     skip_all('no real data (cifar10_jpeg.tar.gz)')
 folder = os.environ.get('MILLRACE_TMP', 'tmp/test_datasets_planted')
-MINE = '{"checks": ["files", "images", "annotations", "classes"]}'
+MINE = '{"checks": ["files", "images", "annotations", "placement", "classes"]}'
 
 
 def found(cur, dataset):
@@ -58,6 +58,10 @@ def planted(cur):
             note('wrong: %s' % sorted(map(str, wrong))[:8])
         if recall < 1:
             note('missed: %s' % sorted(map(str, want - have))[:8])
+    cur.execute("SELECT percentile_disc('{0,0.01,0.5,0.99}'::float8[]) WITHIN GROUP (ORDER BY f.fit) FROM d.fits f JOIN d.images USING (image_id) WHERE path LIKE 'clean%'")
+    note('how boxes fit in clean images (least, 1 %%, median, 99 %%): %s' % cur.fetchone())
+    cur.execute("SELECT max(f.fit), min(f.best) FROM d.fits f JOIN d.images USING (image_id) WHERE path LIKE 'misplaced%'")
+    note('where they are misplaced: at most %.1f, and elsewhere at least %.1f' % cur.fetchone())
     clean = {(k, h) for k, hs in got.items() for h in hs if str(h[0] if isinstance(h, tuple) else h).startswith('clean')}
     same(clean, set(), 'nothing is found of the 600 clean images')
     same((len(got['import_problem']), len(got['unreadable_file'])), (20, 20), 'problems of an import are findings')

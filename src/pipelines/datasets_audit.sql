@@ -66,10 +66,14 @@ COMMENT ON FUNCTION @schema@.carry_findings(bigint, bigint, text[]) IS 'takes ov
 
 -- ---- measuring ----
 
+-- What an audit has not seen yet is found by it.
+CREATE INDEX IF NOT EXISTS facts_seen_by ON @schema@.facts (seen_by);
+
 -- Facts are of the content they were computed from, and what was said of them of the name.
 CREATE OR REPLACE FUNCTION @schema@.forget_facts() RETURNS trigger LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
 	DELETE FROM @schema@.facts f WHERE f.image_id = NEW.image_id;
+	DELETE FROM @schema@.fits f WHERE f.image_id = NEW.image_id;
 	RETURN NULL;
 END $$;
 COMMENT ON FUNCTION @schema@.forget_facts() IS 'drops the facts of an image whose content or name has changed: the next audit measures it again';

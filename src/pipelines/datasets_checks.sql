@@ -8,6 +8,7 @@ INSERT INTO @schema@.checks ("check", function, position, description) VALUES
 	('files', 'check_files', 10, 'what an import could not read, images that are not there, cannot be decoded, or are not what their name says'),
 	('images', 'check_images', 20, 'sizes, light, contrast, sharpness, colour, and what augmentation may have damaged'),
 	('annotations', 'check_annotations', 30, 'boxes and labels that cannot be right, or hardly'),
+	('placement', 'check_placement', 35, 'whether boxes lie where the objects are: the colours across their sides, here and elsewhere in the image'),
 	('classes', 'check_classes', 40, 'how many objects of which class are in which split')
 	ON CONFLICT DO NOTHING;
 
@@ -43,11 +44,12 @@ INSERT INTO @schema@.kinds (kind, "check", severity, thresholds, fix, descriptio
 	('conflicting_boxes', 'annotations', 'warning', '{"iou": 0.95}', NULL, 'two boxes that are all but the same have different classes'),
 	('conflicting_labels', 'annotations', 'warning', '{}', NULL, 'one image has several classes'),
 	('background_share', 'annotations', 'info', '{"share": 0.1}', NULL, 'more than this share of a split''s images has no object (up to a tenth is said to help detectors)'),
+	('misplaced_boxes', 'placement', 'warning', '{"fit": 0.5, "mads": 3.5, "gain": 2, "elsewhere": 0.5}', NULL, 'colours across the sides of an image''s boxes differ by less than fit of the median (and by that many MADs of its logarithm), and by gain times more, elsewhere of the median, were the boxes mirrored, turned or shifted: it was augmented without them'),
 	('class_imbalance', 'classes', 'warning', '{"ratio": 10}', 'rebalance', 'the most frequent class of a split has more than so many times the objects of the rarest'),
 	('small_split', 'classes', 'warning', '{"half_width": 0.05, "confidence": 0.95}', NULL, 'too few objects in a split that is evaluated on: the interval of a recall of one half (Wilson) is wider to each side'),
 	('small_class', 'classes', 'info', '{"half_width": 0.1, "confidence": 0.95}', NULL, 'too few objects of a class in a split that is evaluated on: the interval of its recall is wider to each side'),
 	('missing_class', 'classes', 'warning', '{}', NULL, 'a class has no object in a split'),
-	('untrained_class', 'classes', 'blocking', '{}', NULL, 'a class has objects in other splits and none in train: it cannot be learned')
+	('untrained_class', 'classes', 'warning', '{}', NULL, 'a class has objects in other splits and none in train: it cannot be learned')
 	ON CONFLICT DO NOTHING;
 
 -- ---- files ----
@@ -305,6 +307,58 @@ CREATE OR REPLACE FUNCTION @schema@.box_sizes(reference text)
 $$;
 COMMENT ON FUNCTION @schema@.box_sizes(text) IS
 	'sizes of boxes of an audited version by class (NULL: all): how many are small (less than 32² pixels), medium, large (more than 96²); percentiles 5, 25, 50, 75, 95 of width, height, share of the image, width / height';
+
+-- ---- placement ----
+
+CREATE TABLE IF NOT EXISTS @schema@.fits (
+	image_id bigint PRIMARY KEY REFERENCES @schema@.images ON DELETE CASCADE,
+	boxes bigint NOT NULL,
+	looked_at int,
+	fit real,
+	best real,
+	move text,
+	dx real,
+	dy real
+);
+COMMENT ON TABLE @schema@.fits IS 'how well the boxes of each image fit what is in it: millrace.box_fit()';
+COMMENT ON COLUMN @schema@.fits.boxes IS 'digest of the boxes that were looked at: of others it is looked again';
+
+CREATE OR REPLACE FUNCTION @schema@.check_placement(run bigint) RETURNS void LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+	place record;
+	low double precision := @schema@.threshold(run, 'misplaced_boxes', 'fit');
+	mads double precision := @schema@.threshold(run, 'misplaced_boxes', 'mads');
+	elsewhere double precision := @schema@.threshold(run, 'misplaced_boxes', 'elsewhere');
+	gain double precision := @schema@.threshold(run, 'misplaced_boxes', 'gain');
+	median double precision;
+BEGIN
+	SELECT r.dataset, r.version INTO place FROM @schema@.runs r WHERE r.run_id = run;
+	INSERT INTO @schema@.fits
+		SELECT i.image_id, b.digest, f.* FROM
+			(SELECT o.image_id, o.boxes, hash_array_extended(o.boxes, 0) AS digest
+				FROM (SELECT a.image_id, array_agg(v.v ORDER BY a.annotation_id, v.n) AS boxes
+					FROM @schema@.annotations_in(place.dataset, place.version) a, LATERAL (VALUES (1, a.x1), (2, a.y1), (3, a.x2), (4, a.y2)) AS v (n, v)
+					WHERE a.x1 IS NOT NULL AND NOT a.crowd GROUP BY a.image_id) o) b
+			JOIN @schema@.images i USING (image_id) JOIN @schema@.facts x ON x.image_id = i.image_id AND x.sqlstate IS NULL
+			LEFT JOIN @schema@.fits old ON old.image_id = i.image_id
+			CROSS JOIN LATERAL millrace.box_fit(i.content, b.boxes) f
+		WHERE old.boxes IS DISTINCT FROM b.digest
+		ON CONFLICT (image_id) DO UPDATE SET boxes = excluded.boxes, looked_at = excluded.looked_at, fit = excluded.fit, best = excluded.best,
+			move = excluded.move, dx = excluded.dx, dy = excluded.dy;
+	SELECT percentile_cont(0.5) WITHIN GROUP (ORDER BY f.fit) INTO median FROM @schema@.images_in(place.dataset, place.version) i JOIN @schema@.fits f USING (image_id);
+	-- Objects in photos have soft edges, and fits differ more: MADs of logarithms, since they are ratios.
+	SELECT least(low, exp(-mads * 1.4826 * percentile_cont(0.5) WITHIN GROUP (ORDER BY abs(ln(f.fit / median))))) INTO low
+		FROM @schema@.images_in(place.dataset, place.version) i JOIN @schema@.fits f USING (image_id) WHERE f.fit > 0 AND median > 0;
+	INSERT INTO @schema@.findings (run_id, kind, severity, split, image_id, score, evidence, suggestion)
+		SELECT run, k.kind, k.severity, i.split, i.image_id, f.fit / nullif(median, 0),
+			jsonb_build_object('fit', f.fit, 'median_fit', median, 'best', f.best, 'move', f.move, 'boxes', f.looked_at)
+				|| CASE WHEN f.move = 'shifted' THEN jsonb_build_object('dx', round(f.dx), 'dy', round(f.dy)) ELSE '{}' END,
+			format('Look whether the image was %s without its boxes, or draw them again.', f.move)
+		FROM @schema@.images_in(place.dataset, place.version) i JOIN @schema@.fits f USING (image_id), @schema@.looked_for(run) k
+		WHERE k.kind = 'misplaced_boxes' AND f.fit < low * median AND f.best > gain * f.fit AND f.best > elsewhere * median
+			AND EXISTS (SELECT FROM @schema@.annotations_in(place.dataset, place.version) a WHERE a.image_id = i.image_id AND a.x1 IS NOT NULL);
+END $$;
+COMMENT ON FUNCTION @schema@.check_placement(bigint) IS 'the check placement of an audit';
 
 -- ---- classes ----
 

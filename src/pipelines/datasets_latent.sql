@@ -90,7 +90,7 @@ INSERT INTO @schema@.checks ("check", function, position, description) VALUES
 	('latent', 'check_latent', 80, 'what images and objects look like: outliers, classes that cannot be told apart, classes in two parts')
 	ON CONFLICT DO NOTHING;
 INSERT INTO @schema@.kinds (kind, "check", severity, thresholds, fix, description) VALUES
-	('latent_outlier', 'latent', 'info', '{"factor": 1.5, "deviations": 5, "neighbours": 20}', 'drop_images',
+	('latent_outlier', 'latent', 'info', '{"factor": 1.5, "deviations": 5, "neighbours": 20, "items": 50}', 'drop_images',
 		'an image, or the object in a box, looks like no other: the neighbours (so many) of its neighbours are nearer by factor, and it stands out by deviations'),
 	('class_inseparable', 'latent', 'info', '{"separability": 0.1, "neighbours": 10, "items": 20}', NULL,
 		'two classes look alike: their items have each other as neighbours nearly as often as chance would have it (separability 0: as often, 1: never)'),
@@ -208,6 +208,7 @@ DECLARE
 	vectors real[];
 	known_vectors real[];
 	fresh_ids bigint[];
+	fresh_digests int[];
 	fresh_vectors real[];
 	known int;
 	dims int;
@@ -216,12 +217,14 @@ BEGIN
 	IF NOT EXISTS (SELECT FROM pg_temp.millrace_latent t WHERE NOT t.known) THEN
 		RETURN 0;
 	END IF;
-	-- Those that are known come first.
-	SELECT count(*) FILTER (WHERE o.known), max(cardinality(o.embedding)), array_agg(o.item), array_agg(o.digest),
-			array_agg(o.embedding) FILTER (WHERE o.known), array_agg(o.item) FILTER (WHERE NOT o.known), array_agg(o.embedding) FILTER (WHERE NOT o.known)
-		INTO known, dims, ids, digests, known_vectors, fresh_ids, fresh_vectors
-		FROM (SELECT t.item, t.known, t.digest, l.embedding FROM pg_temp.millrace_latent t JOIN @schema@.latent_items(reference, find_neighbours.what) l USING (item)
-			ORDER BY t.known DESC, t.item) o;
+	-- Those that are known come first.  No ORDER BY: all arrays have the order of the same rows, whichever it is.
+	SELECT count(*) FILTER (WHERE t.known), max(cardinality(l.embedding)),
+			array_agg(t.item) FILTER (WHERE t.known), array_agg(t.digest) FILTER (WHERE t.known), array_agg(l.embedding) FILTER (WHERE t.known),
+			array_agg(t.item) FILTER (WHERE NOT t.known), array_agg(t.digest) FILTER (WHERE NOT t.known), array_agg(l.embedding) FILTER (WHERE NOT t.known)
+		INTO known, dims, ids, digests, known_vectors, fresh_ids, fresh_digests, fresh_vectors
+		FROM pg_temp.millrace_latent t JOIN @schema@.latent_items(reference, find_neighbours.what) l USING (item);
+	ids := coalesce(ids, '{}') || fresh_ids;
+	digests := coalesce(digests, '{}') || fresh_digests;
 	vectors := coalesce(known_vectors, '{}') || fresh_vectors;
 	-- What is new may be nearer than the last in a list that is there; what only has a new list may stand in it already.
 	IF known > 0 THEN
@@ -328,7 +331,7 @@ BEGIN
 			FROM (SELECT @schema@.severity(run, 'latent_outlier')) AS s (severity),
 				millrace.neighbour_outliers(items, lists, distances, k, @schema@.threshold(run, 'latent_outlier', 'deviations')::real, @schema@.threshold(run, 'latent_outlier', 'factor')::real) o
 				JOIN pg_temp.millrace_latent t USING (item) JOIN @schema@.neighbours n ON n.dataset = name AND n.what = w AND n.item = o.item
-			WHERE s.severity IS NOT NULL;
+			WHERE s.severity IS NOT NULL AND cardinality(items) >= @schema@.threshold(run, 'latent_outlier', 'items');
 
 		CONTINUE WHEN NOT EXISTS (SELECT FROM pg_temp.millrace_latent t WHERE t.class_id IS NOT NULL);
 		PERFORM @schema@.measure_classes(run, w);

@@ -25,10 +25,12 @@ COMMENT ON COLUMN @schema@.leaks.turn IS 'what was done to b: 0 nothing, 1 mirro
 
 CREATE TABLE IF NOT EXISTS @schema@.leaks_compared (
 	image_id bigint PRIMARY KEY REFERENCES @schema@.images ON DELETE CASCADE,
-	rule uuid NOT NULL
+	rule uuid NOT NULL,
+	embedded_by text
 );
 COMMENT ON TABLE @schema@.leaks_compared IS 'images that were compared with all others that were';
-COMMENT ON COLUMN @schema@.leaks_compared.rule IS 'digest of the thresholds and of whose descriptor it had: after a change of either it is compared again';
+COMMENT ON COLUMN @schema@.leaks_compared.rule IS 'digest of the thresholds: after a change it is compared again';
+COMMENT ON COLUMN @schema@.leaks_compared.embedded_by IS 'whose descriptor it had: with another one it is compared again';
 
 CREATE TABLE IF NOT EXISTS @schema@.hash_blocks (
 	block_id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
@@ -59,10 +61,13 @@ CREATE OR REPLACE FUNCTION @schema@.compare_images(run bigint) RETURNS void LANG
 DECLARE
 	by_rule jsonb := (SELECT jsonb_object_agg(n, @schema@.threshold(run, 'near_leak', n)) FROM unnest('{distance,cosine,cosine_per_bit,turned_cosine,entropy,per_image}'::text[]) n)
 		|| jsonb_build_object('similar', @schema@.threshold(run, 'similar_leak', 'cosine'));
+	by_digest uuid := md5(by_rule::text);
 	least_cosine real := by_rule ->> 'cosine';
 	per_bit real := by_rule ->> 'cosine_per_bit';
 	turned real := by_rule ->> 'turned_cosine';
 	least_entropy real := by_rule ->> 'entropy';
+	name text;
+	number int;
 	dims int;
 	splits text[];
 	ids bigint[];
@@ -72,17 +77,17 @@ DECLARE
 	first int;
 	model text;
 BEGIN
-	-- Readable images of the version that the run looks at.  known: NULL where it was never compared, false where it was by another rule.
+	SELECT r.dataset, r.version INTO name, number FROM @schema@.runs r WHERE r.run_id = run;
+	-- Readable images of the version that the run looks at.  known: compared by this rule, with this descriptor.
 	IF to_regclass('pg_temp.millrace_leak_items') IS NULL THEN
 		CREATE TEMP TABLE millrace_leak_items (image_id bigint, split text, pixel_sha256 bytea, content_sha256 bytea, hashes bigint[], known boolean, representative bigint) ON COMMIT DROP;
 	END IF;
 	TRUNCATE pg_temp.millrace_leak_items;
 	INSERT INTO pg_temp.millrace_leak_items
 		SELECT i.image_id, i.split, f.pixel_sha256, f.content_sha256, CASE WHEN f.entropy >= least_entropy THEN f.hashes END,
-			c.rule = md5(by_rule::text || coalesce(f.embedded_by, ''))::uuid, i.image_id
-		FROM @schema@.runs r JOIN @schema@.images i ON i.dataset = r.dataset AND i.since <= r.version AND (i.until IS NULL OR i.until > r.version)
-			JOIN @schema@.facts f USING (image_id) LEFT JOIN @schema@.leaks_compared c USING (image_id)
-		WHERE r.run_id = run AND f.pixel_sha256 IS NOT NULL;
+			c.rule = by_digest AND c.embedded_by IS NOT DISTINCT FROM f.embedded_by, i.image_id
+		FROM @schema@.images i JOIN @schema@.facts f USING (image_id) LEFT JOIN @schema@.leaks_compared c USING (image_id)
+		WHERE i.dataset = name AND i.since <= number AND (i.until IS NULL OR i.until > number) AND f.pixel_sha256 IS NOT NULL;
 	-- Of a split's images with the same pixels the first represents them.
 	UPDATE pg_temp.millrace_leak_items m SET representative = g.first
 		FROM (SELECT pixel_sha256, split, min(image_id) AS first FROM pg_temp.millrace_leak_items GROUP BY pixel_sha256, split HAVING count(*) > 1) g
@@ -126,9 +131,9 @@ BEGIN
 	END LOOP;
 
 	INSERT INTO @schema@.leaks_compared
-		SELECT m.image_id, md5(by_rule::text || coalesce(f.embedded_by, ''))::uuid FROM pg_temp.millrace_leak_items m JOIN @schema@.facts f USING (image_id)
+		SELECT m.image_id, by_digest, f.embedded_by FROM pg_temp.millrace_leak_items m JOIN @schema@.facts f USING (image_id)
 		WHERE m.known IS NOT true AND m.image_id = m.representative
-		ON CONFLICT (image_id) DO UPDATE SET rule = excluded.rule;
+		ON CONFLICT (image_id) DO UPDATE SET rule = excluded.rule, embedded_by = excluded.embedded_by;
 END $$;
 COMMENT ON FUNCTION @schema@.compare_images(bigint) IS 'compares the images of a run that were not compared yet with all others, into leaks; leaves the temporary table millrace_leak_items of all of them';
 

@@ -9,7 +9,7 @@ import random
 import tarfile
 
 import numpy as np
-from PIL import Image, ImageFilter
+from PIL import Image, ImageChops, ImageFilter
 
 from .tap import data
 
@@ -111,12 +111,24 @@ class Garden:
         self.of('odd_size', lambda image, labels: (image.resize((72, 54)), [[l[0], *(v * 72 / WIDTH for v in l[1:])] for l in labels]))
         self.of('tiny_image', lambda image, labels: (image.resize((12, 9)), [[l[0], *(v * 12 / WIDTH for v in l[1:])] for l in labels]))
         self.of('odd_aspect', lambda image, labels: self.scene(640, 120, 2))
+        self.misplaced()
         self.allow('odd_size', *self.planted['tiny_image'])
+        # rotated, tiled or drawn anew: their boxes are not where the objects are either
+        self.allow('misplaced_boxes', *self.planted['black_corners'], *self.planted['repeated_tiles'])
         # a flat image has no contrast either; a tiny one next to no pixels
         for kind in ('dark', 'bright', 'low_information', 'low_contrast', 'blurred', 'tiny_image'):
             for other in ('low_information', 'low_contrast', 'blurred', 'repeated_tiles', 'black_corners'):
                 self.allow(other, *self.planted[kind])
         self.tiny_boxes = {n for k in ('tiny_image', 'odd_size') for n in self.planted[k]}
+
+    def misplaced(self):
+        """Images that were augmented without their boxes."""
+        def shifted(image, labels):
+            dx, dy = self.random.choice([-1, 1]) * self.random.randint(20, 40), self.random.choice([-1, 1]) * self.random.randint(0, 30)
+            return ImageChops.offset(image, dx, dy), labels
+        moves = [lambda i, l: (i.transpose(Image.FLIP_LEFT_RIGHT), l), lambda i, l: (i.transpose(Image.FLIP_TOP_BOTTOM), l),
+                 lambda i, l: (i.transpose(Image.ROTATE_180), l), shifted]
+        self.of('misplaced_boxes', lambda image, labels: self.random.choice(moves)(image, labels))
 
     @staticmethod
     def turned():
@@ -180,6 +192,7 @@ class Garden:
         label('duplicate_box', lambda l: moved(l, r.choice([lambda *b: b, lambda x1, y1, x2, y2: (x1 + .5, y1, x2, y2 + .5)])))
         label('overlapping_boxes', lambda l: moved(l, lambda x1, y1, x2, y2: (x1 + (x2 - x1) * .1, y1, x2 + (x2 - x1) * .02, y2)))
         label('conflicting_boxes', lambda l: moved(l, lambda *b: b, (l[0][0] + 1) % 10))
+        self.allow('misplaced_boxes', *{n for k in ('box_out_of_range', 'huge_box') for n in self.planted[k]})
         # what is drawn anew may lie over its neighbours
         self.allow('overlapping_boxes', *{n for k in ('box_out_of_range', 'huge_box') for n in self.planted[k]})
 
