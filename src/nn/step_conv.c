@@ -75,7 +75,7 @@ nn_lower_conv(nn_planner *p, nn_node *n)
 	s->s.residual = n->residual >= 0;
 	x = &p->tensors[in[0]].t;
 	y = &p->tensors[out].t;
-	if (kind == nn_step_conv && (cv.form = nn_winograd_choose(cv, y->h, y->w)) != nn_conv_blocked)
+	if (kind == nn_step_conv && (cv.form = nn_winograd_choose(cv, y->h, y->w, 1)) != nn_conv_blocked)
 	{
 		int			tile = cv.form == nn_conv_winograd2 ? 2 : 4;
 

@@ -69,7 +69,8 @@ lower_conv(nn_planner *p, nn_node *n)
 			   *y;
 	bool		as_is;
 
-	if (!nn_conv_lowers(g, n) || !kind_of_layer(p, n->in[0], n->in[1], 0, &kind))
+	if (!nn_conv_lowers(g, n) || !kind_of_layer(p, n->in[0], n->in[1], 0, &kind) ||
+		(kind == nn_low_bf16 && !nn_conv_takes_bf16(p, n)))
 		return nn_lower_no;
 	cv = nn_plan_conv(g, n);
 	k = nn_low_for(p->isa_asked, kind);

@@ -20,16 +20,19 @@ cost(int64_t macs, int64_t reading)
 }
 
 nn_conv_form
-nn_winograd_choose(nn_conv cv, int out_h, int out_w)
+nn_winograd_choose(nn_conv cv, int out_h, int out_w, int per_cycle)
 {
 	int64_t		in_blocks = nn_blocks(cv.cin),
 				out_blocks = nn_blocks(cv.cout);
 	int64_t		weights = cv.cin * out_blocks * NN_LANES;
 	bool		small = 36 * weights < SMALL_WEIGHTS;
-	int64_t		best = cost(9 * weights * out_h * out_w, 9 * weights * WEIGHT_MACS);
+	int64_t		best = cost(9 * weights * out_h * out_w, 9 * weights * WEIGHT_MACS) / per_cycle;
 	nn_conv_form form = cv.form;
 
 	cv.form = nn_conv_winograd4;
+	/* of many weights, 16 bytes for each instead of 2 would have to come from memory */
+	if (per_cycle > 1 && !small)
+		return form;
 	if (form != nn_conv_blocked || !nn_winograd_can(&cv) || in_blocks * out_blocks >= INT32_MAX / 9216)
 		return form;
 	for (int tile = 4; tile >= 2; tile -= 2)

@@ -65,8 +65,12 @@ STEP_TEXT(layernorm);
 STEP_TEXT(attention);
 STEP_TEXT(move);
 
-/* The form of a blocked convolution that is likely the fastest. */
-extern nn_conv_form nn_winograd_choose(nn_conv cv, int out_h, int out_w);
+/* The form of a blocked convolution that is likely the fastest, where a direct one
+ * does so many times the arithmetic of float32 (and reads as much less). */
+extern nn_conv_form nn_winograd_choose(nn_conv cv, int out_h, int out_w, int per_cycle);
+
+/* Is a convolution for the kernels in bfloat16? (plan_low.c) */
+extern bool nn_conv_takes_bf16(const nn_planner *p, const nn_node *n);
 STEP_CHECK(low_conv);
 STEP_LINES(low_conv);
 STEP_CHECK(low_gemm);

@@ -66,6 +66,9 @@ COMMENT ON FUNCTION @schema@.carry_findings(bigint, bigint, text[]) IS 'takes ov
 
 -- ---- measuring ----
 
+-- What an audit has not seen yet is found by it.
+CREATE INDEX IF NOT EXISTS facts_seen_by ON @schema@.facts (seen_by);
+
 -- Facts are of the content they were computed from, and what was said of them of the name.
 CREATE OR REPLACE FUNCTION @schema@.forget_facts() RETURNS trigger LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
 BEGIN

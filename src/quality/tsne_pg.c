@@ -4,6 +4,7 @@
  */
 #include "quality/latent_pg.h"
 
+#include "access/htup_details.h"
 #include "catalog/pg_type.h"
 #include "core/compat.h"
 #include "fmgr.h"
