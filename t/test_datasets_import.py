@@ -196,6 +196,9 @@ def layouts(c):
           'annotations': [{'image_id': 1, 'category_id': 5, 'bbox': [10, 7.5, 20, 15]}, {'image_id': 2, 'category_id': 5, 'bbox': [1, 1, 2, 2]}], 'categories': [{'id': 5, 'name': 'a'}]}).encode()})
     same((splits('coco export'), problems(c, 'coco export')), ([('train', '1.jpg', '1'), ('train', 'gone.jpg', '1')], [('train/_annotations.coco.json', 'label_without_image')]),
          'COCO beside the images; labels of an image that is not there are kept')
+    both = json.dumps({'images': [{'id': 1, 'file_name': '1.jpg'}], 'annotations': [{'image_id': 1, 'category_id': 5, 'bbox': [10, 7.5, 20, 15]}], 'categories': [{'id': 5, 'name': 'a'}]}).encode()
+    bring(c, 'coco twice', {'images/1.jpg': j, 'images/2.jpg': j, 'annotations/instances_train.json': both, 'annotations/instances_val.json': both})
+    same(splits('coco twice'), [('train', '1.jpg', '1'), ('train', '2.jpg', '0'), ('val', '1.jpg', '1')], 'a file that two splits name is in both')
     # A photo that its camera turned: labels are of what one sees.
     turned = picture((40, 30), orientation=6)
     bring(c, 'turned', {'images/train/1.jpg': turned, 'labels/train/1.txt': box})

@@ -159,11 +159,13 @@ BEGIN
 	PERFORM @schema@.import_images(default_split);
 
 	-- Labels whose image came before, or comes later.
+	CREATE TEMP TABLE import_there ON COMMIT DROP AS
+		SELECT i.split, i.path, regexp_replace(i.path, '\.[^./]*$', '') AS key FROM @schema@.images i WHERE i.dataset = import_pairs.dataset AND i.until IS NULL;
+	ANALYZE pg_temp.import_there, pg_temp.import_file;
 	INSERT INTO pg_temp.import_image (split, path)
-		SELECT i.split, i.path FROM @schema@.images i JOIN pg_temp.import_file f ON f.role = 'label' AND coalesce(f.split, default_split) = i.split
-			AND f.key = regexp_replace(i.path, '\.[^./]*$', '')
-		WHERE i.dataset = import_pairs.dataset AND i.until IS NULL
+		SELECT i.split, i.path FROM pg_temp.import_there i JOIN pg_temp.import_file f ON f.role = 'label' AND coalesce(f.split, default_split) = i.split AND f.key = i.key
 		ON CONFLICT DO NOTHING;
+	DROP TABLE pg_temp.import_there;
 	CREATE TEMP TABLE import_pair ON COMMIT DROP AS SELECT f.path AS file, m.n FROM pg_temp.import_file f LEFT JOIN pg_temp.import_image m
 		ON m.split = coalesce(f.split, default_split) AND regexp_replace(m.path, '\.[^./]*$', '') = f.key WHERE f.role = 'label';
 	INSERT INTO pg_temp.import_problem (path, kind, detail)
@@ -209,10 +211,12 @@ BEGIN
 		SELECT w.file, w.line, 'bad_path', format('an image has the path "%s"', w.image) FROM pg_temp.import_named w WHERE w.plain IS NULL;
 	DELETE FROM pg_temp.import_named WHERE plain IS NULL;
 	UPDATE pg_temp.import_named w SET rest = coalesce(w.rest, (@schema@.place_of(w.plain, splits)).rest);
-	UPDATE pg_temp.import_file f SET split = w.split FROM pg_temp.import_named w WHERE w.path = f.path;
-	PERFORM @schema@.import_images(default_split);
-	INSERT INTO pg_temp.import_image (split, path) SELECT DISTINCT w.split, w.rest FROM pg_temp.import_named w WHERE w.path IS NULL ON CONFLICT DO NOTHING;
 	ANALYZE pg_temp.import_named;
+	-- A file that two splits name is an image of both: a leak, which audit() finds.
+	INSERT INTO pg_temp.import_image (split, path, file)
+		SELECT DISTINCT ON (w.split, w.rest) w.split, w.rest, w.path FROM pg_temp.import_named w ORDER BY w.split, w.rest, w.path COLLATE "C" NULLS LAST;
+	UPDATE pg_temp.import_file f SET role = 'named' FROM pg_temp.import_named w WHERE w.path = f.path;
+	PERFORM @schema@.import_images(default_split);
 	UPDATE pg_temp.import_row r SET n = m.n FROM pg_temp.import_named w JOIN pg_temp.import_image m ON m.split = w.split AND m.path = w.rest
 		WHERE r.file = w.file AND r.image = w.image;
 	INSERT INTO pg_temp.import_labelled (n) SELECT DISTINCT n FROM pg_temp.import_row WHERE n IS NOT NULL;
@@ -380,7 +384,7 @@ BEGIN
 			WHEN bool_or(f.ext = 'xml') THEN 'voc'
 			WHEN bool_or(f.name ~ '(^|/)JPEGImages/') THEN 'voc'
 			WHEN bool_or(f.name ~ '(^|/)images/') OR EXISTS (SELECT FROM @schema@.datasets d WHERE d.dataset = import_files.dataset AND d.task = 'detection') THEN 'yolo'
-			WHEN bool_or(f.ext = 'txt' AND EXISTS (SELECT FROM pg_temp.import_file g WHERE g.role = 'image' AND regexp_replace(g.name, '[^.]*$', 'txt') = f.name)) THEN 'yolo'
+			WHEN bool_or(f.ext = 'txt' AND f.name IN (SELECT regexp_replace(g.name, '[^.]*$', 'txt') FROM pg_temp.import_file g WHERE g.role = 'image')) THEN 'yolo'
 			ELSE 'folders' END INTO layout FROM pg_temp.import_file f;
 	END IF;
 
