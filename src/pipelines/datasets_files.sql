@@ -129,7 +129,7 @@ BEGIN
 		INSERT INTO pg_temp.import_folder SELECT r.detail, @schema@.plain_folder(r.image) FROM pg_temp.import_row r
 			WHERE r.problem IS NULL AND r.detail IN ('train', 'val', 'test') AND @schema@.plain_folder(r.image) <> '';
 		PERFORM @schema@.import_rows();
-		UPDATE pg_temp.import_file f SET role = 'list', split = d.split FROM pg_temp.import_folder d WHERE f.ext = 'txt' AND '/' || f.name LIKE '%/' || d.folder;
+		UPDATE pg_temp.import_file f SET role = 'list', split = d.split FROM pg_temp.import_folder d WHERE f.ext = 'txt' AND right('/' || f.name, length(d.folder) + 1) = '/' || d.folder;
 		UPDATE pg_temp.import_file f SET role = 'label' WHERE f.ext = 'txt' AND f.role IS NULL AND CASE WHEN EXISTS (SELECT FROM pg_temp.import_file g WHERE g.name ~ '(^|/)labels/')
 			THEN f.name ~ '(^|/)labels/' ELSE f.base !~* '^(readme|license|classes|notes|requirements)' END;
 	ELSE

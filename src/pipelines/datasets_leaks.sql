@@ -195,16 +195,10 @@ CREATE OR REPLACE VIEW @schema@.leak_groups AS
 	GROUP BY r.dataset, g.leader;
 COMMENT ON VIEW @schema@.leak_groups IS 'images that are the same or nearly, in groups: what chains of pairs of resumen_fugas connect';
 
--- RFC 4180.
-CREATE OR REPLACE FUNCTION @schema@.csv_field(value text) RETURNS text LANGUAGE sql IMMUTABLE AS $$
-	SELECT CASE WHEN value ~ '[",\r\n]' THEN '"' || replace(value, '"', '""') || '"' ELSE coalesce(value, '') END
-$$;
-COMMENT ON FUNCTION @schema@.csv_field(text) IS 'a field of a CSV file, quoted where it must be';
-
 CREATE OR REPLACE FUNCTION @schema@.leaks_csv(dataset text) RETURNS text LANGUAGE plpgsql STABLE AS $$
 BEGIN
 	RETURN (SELECT E'split_a,file_a,split_b,file_b,distance,reason\r\n' || coalesce(string_agg(
-			concat_ws(',', @schema@.csv_field(split_a), @schema@.csv_field(file_a), @schema@.csv_field(split_b), @schema@.csv_field(file_b), distance::text, @schema@.csv_field(reason)) || E'\r\n', ''
+			@schema@.csv_line(split_a, file_a, split_b, file_b, distance::text, reason) || E'\r\n', ''
 			ORDER BY split_a = split_b, distance, split_a, file_a, split_b, file_b), '')
 		FROM @schema@.resumen_fugas f WHERE f.run_id = @schema@.last_audit(leaks_csv.dataset));
 END $$;

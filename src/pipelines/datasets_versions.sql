@@ -62,22 +62,34 @@ END $$;
 COMMENT ON FUNCTION @schema@.place_annotation() IS 'puts what is inserted into the newest version of its data set';
 CREATE OR REPLACE TRIGGER place BEFORE INSERT ON @schema@.annotations FOR EACH ROW EXECUTE FUNCTION @schema@.place_annotation();
 
--- Rows of frozen versions stay: they can only leave later ones.  TG_ARGV: the columns that name the data set's image.
+-- Rows of frozen versions stay as they are: none leaves such a version, comes into it, or changes within it.
 CREATE OR REPLACE FUNCTION @schema@.keep_frozen() RETURNS trigger LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
 	name text;
-	last_frozen int;
+	later record := OLD;
+	same boolean;
+	frozen int;
 BEGIN
+	IF TG_OP = 'UPDATE' THEN
+		later := NEW;
+	END IF;
 	IF TG_TABLE_NAME = 'images' THEN
 		name := OLD.dataset;
+		same := later.content IS NOT DISTINCT FROM OLD.content;
+		OLD.content := NULL;	-- too large to be compared as JSON
+		later.content := NULL;
 	ELSE
 		SELECT dataset INTO name FROM @schema@.images WHERE image_id = OLD.image_id;
+		same := true;
 	END IF;
-	SELECT max(version) INTO last_frozen FROM @schema@.versions
-		WHERE dataset = name AND frozen_at IS NOT NULL AND version >= OLD.since AND (OLD.until IS NULL OR version < OLD.until);
-	IF last_frozen IS NOT NULL AND NOT (TG_OP = 'UPDATE' AND NEW.until > last_frozen AND to_jsonb(NEW) - 'until' - 'content' = to_jsonb(OLD) - 'until' - 'content') THEN
+	same := same AND to_jsonb(later) - 'since' - 'until' = to_jsonb(OLD) - 'since' - 'until';
+	SELECT max(v.version) INTO frozen FROM @schema@.versions v,
+		LATERAL (SELECT v.version >= OLD.since AND (OLD.until IS NULL OR v.version < OLD.until) AS was_in,
+			TG_OP = 'UPDATE' AND v.version >= later.since AND (later.until IS NULL OR v.version < later.until) AS is_in) r
+		WHERE v.dataset = name AND v.frozen_at IS NOT NULL AND (r.was_in <> r.is_in OR r.was_in AND NOT same);
+	IF frozen IS NOT NULL THEN
 		RAISE EXCEPTION USING ERRCODE = 'object_not_in_prerequisite_state',
-			MESSAGE = format('version %s of data set "%s" is frozen', last_frozen, name),
+			MESSAGE = format('version %s of data set "%s" is frozen', frozen, name),
 			DETAIL = 'It was exported, trained or evaluated on.',
 			HINT = 'Make a new version: @schema@.drop_images(), drop_boxes() and others, or INSERT.';
 	END IF;
@@ -343,7 +355,7 @@ BEGIN
 			'exported_at', r.started_at, 'hyperparameters', r.options, 'waivers', (SELECT jsonb_agg(jsonb_build_object('kind', w.kind, 'reason', w.reason)) FROM @schema@.waivers w WHERE w.dataset = r.dataset))) || E'\n', 'UTF8')
 		FROM @schema@.runs r WHERE r.run_id = run
 	UNION ALL
-	SELECT 'sampling.csv', convert_to(E'path,repeats\n' || string_agg(format('"%s/%s",%s', i.split, replace(i.path, '"', '""'), s.repeats), E'\n' ORDER BY i.image_id) || E'\n', 'UTF8')
+	SELECT 'sampling.csv', convert_to(E'path,repeats\n' || string_agg(@schema@.csv_line(i.split || '/' || i.path, s.repeats::text), E'\n' ORDER BY i.image_id) || E'\n', 'UTF8')
 		FROM @schema@.runs r JOIN @schema@.sampling s USING (dataset, version) JOIN @schema@.images i USING (image_id) WHERE r.run_id = run HAVING count(*) > 0
 	UNION ALL
 	SELECT e.path, e.content FROM @schema@.runs r, @schema@.export_files(r.dataset || ':' || r.version, 'yolo') e WHERE r.run_id = run;

@@ -314,11 +314,12 @@ millrace_create_pipeline(PG_FUNCTION_ARGS)
 	kind = text_to_cstring(PG_GETARG_TEXT_PP(0));
 	name = PG_ARGISNULL(1) ? kind : text_to_cstring(PG_GETARG_TEXT_PP(1));
 	options = PG_ARGISNULL(2) ? DatumGetJsonbP(DirectFunctionCall1(jsonb_in, CStringGetDatum("{}"))) : PG_GETARG_JSONB_P(2);
-	if (strlen(name) >= NAMEDATALEN || name[0] == '\0')
+	/* Templates have the name within literals, bodies of functions and formats, too. */
+	if (strlen(name) >= NAMEDATALEN || name[0] == '\0' || strpbrk(name, "'$%\\\n") != NULL)
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_NAME),
 				 errmsg("invalid pipeline name \"%s\"", name),
-				 errdetail("The name becomes a schema and must have 1 to %d bytes.", NAMEDATALEN - 1)));
+				 errdetail("The name becomes a schema and must have 1 to %d bytes, none of which is ', $, %%, \\ or a line's end.", NAMEDATALEN - 1)));
 	check_options(kind, options);
 
 	SPI_connect();
