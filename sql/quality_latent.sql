@@ -43,6 +43,8 @@ RESET statement_timeout;
 SELECT * FROM millrace.nearest_neighbours('{0, 1, 3, 7, 7}', 1, 2);
 SELECT * FROM millrace.nearest_neighbours('{0, 1, 3, 7, 7}', 1, 2, first => 5);
 SELECT * FROM millrace.nearest_neighbours('{0,0, 3,4}', 2, 5, '{0,1, 9,9}');
+SELECT * FROM millrace.nearest_neighbours('{0,0, 3,4}', 2, 5, '{0,1, 9,9, 3,3}', within => '{2, 3, 1.5}');
+SELECT * FROM millrace.nearest_neighbours('{0, 1}', 1, 1, '{3}', within => '{1, 2}');
 SELECT * FROM millrace.nearest_neighbours('{0}', 1, 2);
 SELECT * FROM millrace.nearest_neighbours('{0}', 1, 0);
 SELECT millrace.knn_agreement('{0, 1, 2, 10, 11}', 1, '{1, 1, 2, 2, 2}', 2);
@@ -81,3 +83,11 @@ SELECT box, cardinality(thumbnail) FROM millrace.image_thumbnails(image_resize(d
 SELECT * FROM image_crops('', '{1,2,3}');
 SELECT * FROM image_crops('\x00', '{1,2,3,4}');
 SELECT image_crop('\x00', 1, 2, 3, 4, 'gif');
+
+-- Rows.
+SELECT millrace.vector_digest('{1, 2}') = millrace.vector_digest('{1, 2}') AS same, millrace.vector_digest('{1, 2}') = millrace.vector_digest('{2, 1}') AS turned,
+	millrace.vector_digest('{}') IS NOT NULL AS empty;
+SELECT millrace.largest_of('{0.2, 0.5, 0.5}') AS largest, millrace.largest_of('{0.2, 0.5, 0.3}', '{0.1, 0.6, 0.3}') AS within, millrace.largest_of('{0.2}', '{0.3}') AS none,
+	millrace.largest_of('{NaN, 0.1}') AS number, millrace.largest_of('{}') AS empty, millrace.largest_of(NULL) AS missing;
+SELECT millrace.largest_of('{0.2, 0.5}', '{0.1}');
+SELECT millrace.largest_of('{0.2, NULL}');

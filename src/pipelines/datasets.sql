@@ -302,14 +302,15 @@ COMMENT ON FUNCTION @schema@.annotations_of(text) IS 'the annotations of a versi
 -- What a version is made of, as one digest: the same whoever asks and whenever.
 CREATE OR REPLACE FUNCTION @schema@.dataset_state(reference text) RETURNS bytea LANGUAGE sql STABLE AS $$
 	SELECT sha256(convert_to(concat_ws('|', i.n, i.low, i.high, a.n, a.low, a.high), 'UTF8')) FROM
-		-- sums of 64-bit digests of the rows, in whatever order, under two seeds
-		(SELECT count(*) AS n, sum(hash_record_extended(x.r, 0)) AS low, sum(hash_record_extended(x.r, 1)) AS high
-			FROM (SELECT ROW(i.image_id, i.split, i.path, coalesce(f.content_sha256,
+		-- sums of 64-bit digests of the rows, in whatever order, and of digests of these: what cancels out in one sum does not in the other
+		(SELECT count(*) AS n, sum(x.h) AS low, sum(hashint8extended(x.h, 1)) AS high
+			FROM (SELECT hash_record_extended(ROW(i.image_id, i.split, i.path, coalesce(f.content_sha256,
 					-- fetched where it is needed alone: it is large, and would go through the join
-					(SELECT sha256(coalesce(c.content, '')) FROM @schema@.images c WHERE c.image_id = i.image_id))) AS r
-				FROM @schema@.images_of(reference) i LEFT JOIN @schema@.facts f USING (image_id)) x) i,
-		(SELECT count(*) AS n, sum(hash_record_extended(x.r, 0)) AS low, sum(hash_record_extended(x.r, 1)) AS high
-			FROM (SELECT ROW(a.annotation_id, a.image_id, a.class_id, a.x1, a.y1, a.x2, a.y2, a.crowd, a.area) AS r FROM @schema@.annotations_of(reference) a) x) a
+					(SELECT sha256(coalesce(c.content, '')) FROM @schema@.images c WHERE c.image_id = i.image_id))), 0) AS h
+				FROM @schema@.images_of(reference) i LEFT JOIN @schema@.facts f USING (image_id) OFFSET 0) x) i,
+		(SELECT count(*) AS n, sum(x.h) AS low, sum(hashint8extended(x.h, 1)) AS high
+			FROM (SELECT hash_record_extended(ROW(a.annotation_id, a.image_id, a.class_id, a.x1, a.y1, a.x2, a.y2, a.crowd, a.area), 0) AS h
+				FROM @schema@.annotations_of(reference) a OFFSET 0) x) a
 $$;
 COMMENT ON FUNCTION @schema@.dataset_state(text) IS 'digest of all images and annotations of a version: equal where nothing has changed';
 

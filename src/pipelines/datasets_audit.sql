@@ -74,6 +74,7 @@ CREATE OR REPLACE FUNCTION @schema@.forget_facts() RETURNS trigger LANGUAGE plpg
 BEGIN
 	DELETE FROM @schema@.facts f WHERE f.image_id = NEW.image_id;
 	DELETE FROM @schema@.fits f WHERE f.image_id = NEW.image_id;
+	DELETE FROM @schema@.noise n WHERE n.image_id = NEW.image_id;
 	RETURN NULL;
 END $$;
 COMMENT ON FUNCTION @schema@.forget_facts() IS 'drops the facts of an image whose content or name has changed: the next audit measures it again';
@@ -98,6 +99,7 @@ DECLARE
 	batch CONSTANT int := 64;
 	embedder text := (SELECT CASE WHEN s.embedder IS NULL THEN 'thumbnail' ELSE millrace.resolve_model(s.embedder) END FROM @schema@.settings s);
 	name_before text := current_setting('application_name');
+	place record;
 	todo bigint[];
 	chunk bigint[];
 	done int := 0;
@@ -106,7 +108,8 @@ DECLARE
 BEGIN
 	PERFORM @schema@.resolve(reference);
 	PERFORM @schema@.take_turn(reference);
-	todo := ARRAY(SELECT i.image_id FROM @schema@.images_of(reference) i LEFT JOIN @schema@.facts f USING (image_id)
+	SELECT r.* INTO place FROM @schema@.resolve(reference) r;
+	todo := ARRAY(SELECT i.image_id FROM @schema@.images_in(place.dataset, place.version) i LEFT JOIN @schema@.facts f USING (image_id)
 		WHERE i.content IS NOT NULL AND (f.image_id IS NULL OR f.sqlstate IS NULL AND f.embedded_by IS DISTINCT FROM embedder)
 		ORDER BY i.image_id LIMIT at_most);
 	WHILE done < cardinality(todo) LOOP
@@ -206,6 +209,7 @@ DECLARE
 	began timestamptz := clock_timestamp();
 	step timestamptz;
 	wanted jsonb;
+	place record;
 	reference text;
 	run bigint;
 	new_images bigint;
@@ -216,7 +220,9 @@ BEGIN
 	PERFORM @schema@.resolve(audit.dataset);
 	PERFORM @schema@.take_turn(audit.dataset);
 	-- The version may be another one after the wait.
-	SELECT format('%s:%s', r.dataset, r.version), @schema@.audit_options(r.dataset, options) INTO reference, wanted FROM @schema@.resolve(audit.dataset) r;
+	SELECT r.* INTO place FROM @schema@.resolve(audit.dataset) r;
+	reference := format('%s:%s', place.dataset, place.version);
+	wanted := @schema@.audit_options(place.dataset, options);
 	run := @schema@.begin_run(reference, 'audit', NULL, wanted);
 	step := clock_timestamp();
 	new_images := @schema@.measure(reference, NULL, run);
@@ -241,8 +247,8 @@ BEGIN
 		seconds := seconds || jsonb_build_object(c."check", extract(epoch FROM clock_timestamp() - step));
 	END LOOP;
 	UPDATE @schema@.runs r SET ended_at = clock_timestamp(), figures = r.figures || jsonb_build_object('rules', @schema@.rules_state(),
-			'images', (SELECT count(*) FROM @schema@.run_images(run)), 'new_images', new_images,
-			'annotations', (SELECT count(*) FROM @schema@.run_annotations(run)),
+			'images', (SELECT count(*) FROM @schema@.images_in(place.dataset, place.version)), 'new_images', new_images,
+			'annotations', (SELECT count(*) FROM @schema@.annotations_in(place.dataset, place.version)),
 			'findings', coalesce((SELECT jsonb_object_agg(f.severity, f.n) FROM (SELECT severity, count(*) AS n FROM @schema@.findings WHERE run_id = run GROUP BY severity) f), '{}'),
 			'kinds', coalesce((SELECT jsonb_object_agg(f.kind, f.n) FROM (SELECT kind, count(*) AS n FROM @schema@.findings WHERE run_id = run GROUP BY kind) f), '{}'),
 			'seconds', (SELECT jsonb_object_agg(s.key, round(s.value::numeric, 3)) FROM jsonb_each_text(seconds) s)

@@ -366,8 +366,10 @@ CREATE OR REPLACE FUNCTION @schema@.class_counts(reference text, OUT split text,
 	RETURNS SETOF record LANGUAGE sql STABLE AS $$
 	WITH counted AS (
 		SELECT o.split, o.class_id, count(*) AS images, sum(o.objects)::bigint AS objects
-		FROM (SELECT i.split, a.class_id, a.image_id, count(*) AS objects
-			FROM @schema@.annotations_of(reference) a JOIN @schema@.images i USING (image_id) GROUP BY i.split, a.class_id, a.image_id) o
+		FROM (SELECT min(i.split) AS split, a.class_id, a.image_id, count(*) AS objects
+			FROM @schema@.resolve(reference) r JOIN @schema@.images i ON i.dataset = r.dataset AND i.since <= r.version AND (i.until IS NULL OR i.until > r.version)
+				JOIN @schema@.annotations a ON a.image_id = i.image_id AND a.since <= r.version AND (a.until IS NULL OR a.until > r.version)
+			GROUP BY a.image_id, a.class_id) o
 		GROUP BY o.split, o.class_id),
 	names AS (
 		SELECT c.class_id, c.class_name FROM @schema@.resolve(reference) r JOIN @schema@.classes c USING (dataset)

@@ -151,37 +151,46 @@ COMMENT ON FUNCTION @schema@.measure_objects(text) IS 'object_facts for the obje
 
 -- ---- items and their neighbours ----
 
--- Images by their only label, objects by theirs; what has no embedding is nowhere.
-CREATE OR REPLACE FUNCTION @schema@.latent_items(reference text, what text)
+-- Images by their only label (< 2: what = 1 leaves is estimated at next to nothing), objects by theirs; what has no embedding is nowhere.
+CREATE OR REPLACE FUNCTION @schema@.latent_items(dataset text, version int, what text)
 	RETURNS TABLE (item bigint, image_id bigint, annotation_id bigint, class_id int, split text, embedding real[], embedded_by text) LANGUAGE sql STABLE AS $$
 	SELECT i.image_id, i.image_id, l.annotation_id, l.class_id, i.split, f.embedding, f.embedded_by
-	FROM @schema@.images_of(reference) i JOIN @schema@.facts f USING (image_id)
-		LEFT JOIN (SELECT a.image_id, min(a.class_id) AS class_id, min(a.annotation_id) AS annotation_id FROM @schema@.annotations_of(reference) a WHERE a.x1 IS NULL
-			GROUP BY a.image_id HAVING count(*) = 1) l USING (image_id)
+	FROM @schema@.images_in(latent_items.dataset, latent_items.version) i JOIN @schema@.facts f USING (image_id)
+		LEFT JOIN (SELECT a.image_id, min(a.class_id) AS class_id, min(a.annotation_id) AS annotation_id
+			FROM @schema@.annotations_in(latent_items.dataset, latent_items.version) a WHERE a.x1 IS NULL GROUP BY a.image_id HAVING count(*) < 2) l USING (image_id)
 	WHERE what = 'images' AND f.embedding IS NOT NULL
 	UNION ALL
 	SELECT a.annotation_id, a.image_id, a.annotation_id, a.class_id, i.split, o.embedding, o.embedded_by
-	FROM @schema@.annotations_of(reference) a JOIN @schema@.images i USING (image_id) JOIN @schema@.object_facts o USING (annotation_id)
+	FROM @schema@.annotations_in(latent_items.dataset, latent_items.version) a JOIN @schema@.images i USING (image_id) JOIN @schema@.object_facts o USING (annotation_id)
 	WHERE what = 'objects' AND o.embedding IS NOT NULL
 $$;
-COMMENT ON FUNCTION @schema@.latent_items(text, text) IS 'images or objects of a version with their embeddings';
+COMMENT ON FUNCTION @schema@.latent_items(text, int, text) IS 'images or objects of a version with their embeddings';
+
+CREATE OR REPLACE FUNCTION @schema@.latent_vectors(what text) RETURNS TABLE (item bigint, embedding real[]) LANGUAGE sql STABLE AS $$
+	SELECT f.image_id, f.embedding FROM @schema@.facts f WHERE what = 'images'
+	UNION ALL
+	SELECT o.annotation_id, o.embedding FROM @schema@.object_facts o WHERE what = 'objects'
+$$;
+COMMENT ON FUNCTION @schema@.latent_vectors(text) IS 'embeddings of all images or objects: what the items of millrace_latent are joined with';
 
 -- Fills the temporary table millrace_latent with the items of a version: the neighbours of those that are known stand in neighbours.
-CREATE OR REPLACE FUNCTION @schema@.compare_items(reference text, what text) RETURNS void LANGUAGE plpgsql SET work_mem = '256MB' AS $$
+CREATE OR REPLACE FUNCTION @schema@.compare_items(reference text, what text, k int) RETURNS void LANGUAGE plpgsql SET work_mem = '256MB' AS $$
 DECLARE
-	name text := (SELECT r.dataset FROM @schema@.resolve(reference) r);
+	name text;
+	number int;
 	embedder text := @schema@.embedder();
 	gone bigint[];
 BEGIN
+	SELECT r.dataset, r.version INTO name, number FROM @schema@.resolve(reference) r;
 	IF to_regclass('pg_temp.millrace_latent') IS NULL THEN
-		CREATE TEMP TABLE millrace_latent (item bigint PRIMARY KEY, image_id bigint, annotation_id bigint, class_id int, split text, digest int, known boolean) ON COMMIT DROP;
+		CREATE TEMP TABLE millrace_latent (item bigint, image_id bigint, annotation_id bigint, class_id int, split text, digest int, known boolean, within real) ON COMMIT DROP;
 	END IF;
 	TRUNCATE pg_temp.millrace_latent;
 	INSERT INTO pg_temp.millrace_latent
-		SELECT t.item, t.image_id, t.annotation_id, t.class_id, t.split, t.digest, n.item IS NOT NULL
-		FROM (SELECT l.*, hash_array(l.embedding) AS digest FROM @schema@.latent_items(reference, compare_items.what) l WHERE l.embedded_by = embedder) t
+		SELECT t.item, t.image_id, t.annotation_id, t.class_id, t.split, t.digest, n.item IS NOT NULL, CASE WHEN n.item IS NOT NULL THEN coalesce(n.distances[k], 'Infinity') END
+		FROM (SELECT l.*, millrace.vector_digest(l.embedding) AS digest FROM @schema@.latent_items(name, number, compare_items.what) l WHERE l.embedded_by = embedder) t
 			LEFT JOIN @schema@.neighbours n ON n.dataset = name AND n.what = compare_items.what AND n.item = t.item AND n.digest = t.digest AND n.embedded_by = embedder;
-	ANALYZE pg_temp.millrace_latent;
+	ANALYZE pg_temp.millrace_latent (item, class_id, known);
 	-- Lists of items that are gone or changed, and those that name one.
 	WITH old AS (
 		DELETE FROM @schema@.neighbours n WHERE n.dataset = name AND n.what = compare_items.what
@@ -197,7 +206,7 @@ BEGIN
 		UPDATE pg_temp.millrace_latent t SET known = false FROM touched o WHERE o.item = t.item;
 	END IF;
 END $$;
-COMMENT ON FUNCTION @schema@.compare_items(text, text) IS 'the items of a version into a temporary table, and what is out of date out of neighbours';
+COMMENT ON FUNCTION @schema@.compare_items(text, text, int) IS 'the items of a version into a temporary table, with how far the last of the k in their lists is, and what is out of date out of neighbours';
 
 CREATE OR REPLACE FUNCTION @schema@.find_neighbours(reference text, what text, k int DEFAULT 20) RETURNS bigint LANGUAGE plpgsql SET work_mem = '256MB' AS $$
 DECLARE
@@ -207,39 +216,35 @@ DECLARE
 	digests int[];
 	vectors real[];
 	known_vectors real[];
+	known_within real[];
 	fresh_ids bigint[];
 	fresh_digests int[];
 	fresh_vectors real[];
 	known int;
 	dims int;
 BEGIN
-	PERFORM @schema@.compare_items(reference, what);
+	PERFORM @schema@.compare_items(reference, what, k);
 	IF NOT EXISTS (SELECT FROM pg_temp.millrace_latent t WHERE NOT t.known) THEN
 		RETURN 0;
 	END IF;
 	-- Those that are known come first.  No ORDER BY: all arrays have the order of the same rows, whichever it is.
 	SELECT count(*) FILTER (WHERE t.known), max(cardinality(l.embedding)),
-			array_agg(t.item) FILTER (WHERE t.known), array_agg(t.digest) FILTER (WHERE t.known), array_agg(l.embedding) FILTER (WHERE t.known),
+			array_agg(t.item) FILTER (WHERE t.known), array_agg(t.digest) FILTER (WHERE t.known), array_agg(l.embedding) FILTER (WHERE t.known), array_agg(t.within) FILTER (WHERE t.known),
 			array_agg(t.item) FILTER (WHERE NOT t.known), array_agg(t.digest) FILTER (WHERE NOT t.known), array_agg(l.embedding) FILTER (WHERE NOT t.known)
-		INTO known, dims, ids, digests, known_vectors, fresh_ids, fresh_digests, fresh_vectors
-		FROM pg_temp.millrace_latent t JOIN @schema@.latent_items(reference, find_neighbours.what) l USING (item);
+		INTO known, dims, ids, digests, known_vectors, known_within, fresh_ids, fresh_digests, fresh_vectors
+		FROM pg_temp.millrace_latent t JOIN @schema@.latent_vectors(find_neighbours.what) l USING (item);
 	ids := coalesce(ids, '{}') || fresh_ids;
 	digests := coalesce(digests, '{}') || fresh_digests;
 	vectors := coalesce(known_vectors, '{}') || fresh_vectors;
 	-- What is new may be nearer than the last in a list that is there; what only has a new list may stand in it already.
 	IF known > 0 THEN
-		WITH nearer AS MATERIALIZED (
-			SELECT n.item, n.neighbours, n.distances, q.neighbours AS places, q.distances AS others
-			FROM millrace.nearest_neighbours(fresh_vectors, dims, k, known_vectors) q
-				JOIN @schema@.neighbours n ON n.dataset = name AND n.what = find_neighbours.what AND n.item = ids[q.query]
-			WHERE cardinality(n.neighbours) < k OR q.distances[1] < n.distances[k])
-		UPDATE @schema@.neighbours n SET neighbours = m.neighbours, distances = m.distances
-			FROM (SELECT o.item, x.neighbours, x.distances FROM nearer o, LATERAL (
-				SELECT array_agg(y.item) AS neighbours, array_agg(y.distance) AS distances
-				FROM (SELECT a.item, a.distance FROM unnest(o.neighbours, o.distances) AS a (item, distance)
-					UNION SELECT fresh_ids[b.place], b.distance FROM unnest(o.places, o.others) AS b (place, distance)
-					ORDER BY 2, 1 LIMIT k) y) x) m
-			WHERE n.dataset = name AND n.what = find_neighbours.what AND n.item = m.item;
+		UPDATE @schema@.neighbours n SET (neighbours, distances) = (
+				SELECT array_agg(y.item), array_agg(y.distance)
+				FROM (SELECT a.item, a.distance FROM unnest(n.neighbours, n.distances) AS a (item, distance)
+					UNION SELECT fresh_ids[b.place], b.distance FROM unnest(q.neighbours, q.distances) AS b (place, distance)
+					ORDER BY 2, 1 LIMIT k) y)
+			FROM millrace.nearest_neighbours(fresh_vectors, dims, k, known_vectors, within => known_within) q
+			WHERE n.dataset = name AND n.what = find_neighbours.what AND n.item = ids[q.query];
 	END IF;
 	INSERT INTO @schema@.neighbours (dataset, what, item, embedded_by, digest, neighbours, distances)
 		SELECT name, find_neighbours.what, ids[q.query], embedder, digests[q.query], ARRAY(SELECT ids[u.place] FROM unnest(q.neighbours) WITH ORDINALITY AS u (place, n) ORDER BY u.n), q.distances
@@ -274,7 +279,7 @@ BEGIN
 		RETURN;
 	END IF;
 	SELECT array_agg(o.embedding), array_agg(o.class_id), max(cardinality(o.embedding)) INTO vectors, labels, dims
-		FROM (SELECT l.embedding, t.class_id FROM pg_temp.millrace_latent t JOIN @schema@.latent_items(reference, measure_classes.what) l USING (item)
+		FROM (SELECT l.embedding, t.class_id FROM pg_temp.millrace_latent t JOIN @schema@.latent_vectors(measure_classes.what) l USING (item)
 			WHERE t.class_id IS NOT NULL ORDER BY t.item) o;
 	INSERT INTO @schema@.class_space AS s (dataset, what, class_id, embedded_by, items, silhouette, run_id)
 		SELECT name, measure_classes.what, h.label, embedder, (SELECT array_agg(l.item ORDER BY l.item) FROM pg_temp.millrace_latent l WHERE l.class_id = h.label), h.silhouette, run
@@ -283,7 +288,7 @@ BEGIN
 		ON CONFLICT ON CONSTRAINT class_space_pkey DO UPDATE SET embedded_by = excluded.embedded_by, items = excluded.items, silhouette = excluded.silhouette, run_id = excluded.run_id;
 	FOREACH c IN ARRAY changed LOOP
 		SELECT array_agg(o.embedding) INTO vectors
-			FROM (SELECT l.embedding FROM pg_temp.millrace_latent t JOIN @schema@.latent_items(reference, measure_classes.what) l USING (item) WHERE t.class_id = c ORDER BY t.item) o;
+			FROM (SELECT l.embedding FROM pg_temp.millrace_latent t JOIN @schema@.latent_vectors(measure_classes.what) l USING (item) WHERE t.class_id = c ORDER BY t.item) o;
 		CONTINUE WHEN array_length(vectors, 1) < 2;
 		UPDATE @schema@.class_space s SET smaller_part = p.share, part_silhouette = p.silhouette
 			FROM (SELECT min(h.points) FILTER (WHERE h.label IS NOT NULL) / max(h.points)::double precision AS share, max(h.silhouette) FILTER (WHERE h.label IS NULL) AS silhouette
@@ -324,13 +329,14 @@ BEGIN
 
 		INSERT INTO @schema@.findings (run_id, kind, severity, split, image_id, annotation_id, other_image_id, class_id, score, evidence, suggestion)
 			SELECT run, 'latent_outlier', s.severity, t.split, t.image_id, CASE WHEN w = 'objects' THEN t.annotation_id END,
-				CASE WHEN w = 'images' THEN n.neighbours[1] ELSE (SELECT a.image_id FROM pg_temp.millrace_latent a WHERE a.item = n.neighbours[1]) END, t.class_id, o.factor,
+				a.image_id, t.class_id, o.factor,
 				jsonb_build_object('what', w, 'factor', round(o.factor::numeric, 3), 'limit', round(o."limit"::numeric, 3), 'nearest', n.neighbours[1],
 					'distance', round(n.distances[1]::numeric, 4), 'embedded_by', n.embedded_by),
 				'look at it: does it belong here?'
 			FROM (SELECT @schema@.severity(run, 'latent_outlier')) AS s (severity),
 				millrace.neighbour_outliers(items, lists, distances, k, @schema@.threshold(run, 'latent_outlier', 'deviations')::real, @schema@.threshold(run, 'latent_outlier', 'factor')::real) o
 				JOIN pg_temp.millrace_latent t USING (item) JOIN @schema@.neighbours n ON n.dataset = name AND n.what = w AND n.item = o.item
+				LEFT JOIN pg_temp.millrace_latent a ON a.item = n.neighbours[1]
 			WHERE s.severity IS NOT NULL AND cardinality(items) >= @schema@.threshold(run, 'latent_outlier', 'items');
 
 		CONTINUE WHEN NOT EXISTS (SELECT FROM pg_temp.millrace_latent t WHERE t.class_id IS NOT NULL);
@@ -408,9 +414,9 @@ BEGIN
 		PERFORM @schema@.measure_objects(reference);
 	END IF;
 	-- A sample is the same ones every time.
-	SELECT count(*), max(cardinality(t.embedding)) INTO all_items, dims FROM @schema@.latent_items(reference, what) t WHERE t.embedded_by = embedder;
+	SELECT count(*), max(cardinality(t.embedding)) INTO all_items, dims FROM @schema@.latent_items(v.dataset, v.version, what) t WHERE t.embedded_by = embedder;
 	SELECT array_agg(t.item ORDER BY t.item), array_agg(t.embedding ORDER BY t.item) INTO ids, vectors
-		FROM (SELECT l.item, l.embedding FROM @schema@.latent_items(reference, what) l WHERE l.embedded_by = embedder ORDER BY hashint8(l.item), l.item LIMIT sample) t;
+		FROM (SELECT l.item, l.embedding FROM @schema@.latent_items(v.dataset, v.version, what) l WHERE l.embedded_by = embedder ORDER BY hashint8(l.item), l.item LIMIT sample) t;
 	IF ids IS NULL THEN
 		RAISE EXCEPTION USING ERRCODE = 'object_not_in_prerequisite_state', MESSAGE = format('data set "%s" has no %s with an embedding', reference, what),
 			HINT = CASE what WHEN 'objects' THEN 'Objects are annotations with a box.' ELSE 'Are there images that can be decoded?' END;
@@ -429,7 +435,7 @@ BEGIN
 	INSERT INTO @schema@.map_points (map_id, image_id, annotation_id, class_id, split, x, y, z)
 		SELECT map, t.image_id, t.annotation_id, t.class_id, t.split, coordinates[(u.n - 1) * components + 1], coordinates[(u.n - 1) * components + 2],
 			CASE WHEN components = 3 THEN coordinates[u.n * components] END
-		FROM unnest(ids) WITH ORDINALITY AS u (item, n) JOIN @schema@.latent_items(reference, what) t USING (item);
+		FROM unnest(ids) WITH ORDINALITY AS u (item, n) JOIN @schema@.latent_items(v.dataset, v.version, what) t USING (item);
 	RETURN map;
 END $$;
 COMMENT ON FUNCTION @schema@.make_map(text, text, text, jsonb) IS

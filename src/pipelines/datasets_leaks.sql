@@ -92,7 +92,7 @@ BEGIN
 	UPDATE pg_temp.millrace_leak_items m SET representative = g.first
 		FROM (SELECT pixel_sha256, split, min(image_id) AS first FROM pg_temp.millrace_leak_items GROUP BY pixel_sha256, split HAVING count(*) > 1) g
 		WHERE m.pixel_sha256 = g.pixel_sha256 AND m.split = g.split AND m.image_id <> g.first;
-	ANALYZE pg_temp.millrace_leak_items;
+	ANALYZE pg_temp.millrace_leak_items (image_id, split, known, representative);
 	IF NOT EXISTS (SELECT FROM pg_temp.millrace_leak_items WHERE known IS NOT true AND image_id = representative) THEN
 		RETURN;
 	END IF;

@@ -26,7 +26,7 @@ INSERT INTO @schema@.kinds (kind, "check", severity, thresholds, fix, descriptio
 	('wrong_class', 'suspects', 'warning', '{"confidence": 0.6, "overlap": 0.6}', 'relabel', 'an object that the detector is confident to be of another class'),
 	('spurious_label', 'suspects', 'info', '{"confidence": 0.05, "overlap": 0.3}', 'drop_boxes', 'an object of which the detector sees nothing'),
 	('loose_box', 'suspects', 'info', '{"confidence": 0.6, "overlap": 0.5}', NULL, 'a box that overlaps the detection of its object little'),
-	('label_noise', 'noise', 'warning', '{"folds": 5, "retrain": 0.1, "images": 20}', 'relabel', 'an image whose class the classifiers of the other images find wrong')
+	('label_noise', 'noise', 'warning', '{"folds": 5, "retrain": 0.1, "images": 20, "accuracy": 0.5}', 'relabel', 'an image whose class the classifiers of the other images find wrong; not where they are right of a smaller share of the images than accuracy')
 	ON CONFLICT DO NOTHING;
 
 CREATE OR REPLACE FUNCTION @schema@.check_suspects(run bigint) RETURNS void LANGUAGE plpgsql AS $$
@@ -125,35 +125,50 @@ CREATE OR REPLACE FUNCTION @schema@.noise_model(name text, fold int) RETURNS tex
 $$;
 COMMENT ON FUNCTION @schema@.noise_model(text, int) IS 'name of the classifier that has not seen a fold of a data set';
 
-CREATE OR REPLACE FUNCTION @schema@.check_noise(run bigint) RETURNS void LANGUAGE plpgsql AS $$
+CREATE OR REPLACE FUNCTION @schema@.check_noise(run bigint) RETURNS void LANGUAGE plpgsql SET work_mem = '64MB' AS $$
 DECLARE
 	set_name text;
-	reference text;
+	number int;
+	how text := @schema@.severity(run, 'label_noise');
 	folds int := @schema@.threshold(run, 'label_noise', 'folds');
 	fresh bigint;
 	known bigint;
+	accuracy double precision;
 	old int;
 BEGIN
-	SELECT r.dataset, r.dataset || ':' || r.version INTO set_name, reference FROM @schema@.runs r WHERE r.run_id = run;
-	IF @schema@.severity(run, 'label_noise') IS NULL
-		OR NOT has_function_privilege('millrace.train_model(text, text, text, text, jsonb)', 'EXECUTE') THEN
+	SELECT r.dataset, r.version INTO set_name, number FROM @schema@.runs r WHERE r.run_id = run;
+	IF how IS NULL OR NOT has_function_privilege('millrace.train_model(text, text, text, text, jsonb)', 'EXECUTE') THEN
 		RETURN;
 	END IF;
+	CREATE TEMPORARY TABLE IF NOT EXISTS millrace_labelled (image_id bigint, annotation_id bigint, class_id int, split text, known boolean, trained boolean) ON COMMIT DROP;
 	CREATE TEMPORARY TABLE IF NOT EXISTS millrace_noise (image_id bigint, fold int, class_id int, embedding real[]) ON COMMIT DROP;
-	TRUNCATE pg_temp.millrace_noise;
-	-- One label an image; classes of which each fold can have one at least.
+	TRUNCATE pg_temp.millrace_labelled, pg_temp.millrace_noise;
+	-- One label an image (< 2: what = 1 leaves is estimated at next to nothing); classes of which each fold can have one at least.
+	INSERT INTO pg_temp.millrace_labelled
+		SELECT l.image_id, l.annotation_id, l.class_id, l.split, s.image_id IS NOT NULL, s.trained
+		FROM (SELECT i.image_id, min(a.annotation_id) AS annotation_id, min(a.class_id) AS class_id, min(i.split) AS split
+				FROM @schema@.images i JOIN @schema@.annotations a USING (image_id)
+				WHERE i.dataset = set_name AND i.since <= number AND (i.until IS NULL OR i.until > number)
+					AND a.since <= number AND (a.until IS NULL OR a.until > number) AND a.x1 IS NULL
+				GROUP BY i.image_id HAVING count(*) < 2) l
+			LEFT JOIN @schema@.noise s ON s.image_id = l.image_id AND s.class_id = l.class_id;
+	ANALYZE pg_temp.millrace_labelled (image_id, class_id);
+	DELETE FROM pg_temp.millrace_labelled l
+		WHERE NOT l.known AND NOT EXISTS (SELECT FROM @schema@.facts f WHERE f.image_id = l.image_id AND f.embedding IS NOT NULL);
+	DELETE FROM pg_temp.millrace_labelled l USING (SELECT m.class_id FROM pg_temp.millrace_labelled m GROUP BY 1 HAVING count(*) < @schema@.threshold(run, 'label_noise', 'images')) few
+		WHERE few.class_id = l.class_id;
+	IF (SELECT count(DISTINCT l.class_id) FROM pg_temp.millrace_labelled l) < 2 THEN
+		RETURN;
+	END IF;
+	SELECT count(*) FILTER (WHERE l.trained IS NOT true), count(*) FILTER (WHERE l.trained) INTO fresh, known FROM pg_temp.millrace_labelled l;
+	IF fresh > @schema@.threshold(run, 'label_noise', 'retrain') * known THEN
+		UPDATE pg_temp.millrace_labelled l SET known = false WHERE l.known;
+		known := 0;
+	END IF;
 	INSERT INTO pg_temp.millrace_noise
 		SELECT l.image_id, (('x' || substr(md5(l.image_id::text), 1, 7))::bit(28)::int) % folds, l.class_id, f.embedding
-		FROM (SELECT a.image_id, min(a.class_id) AS class_id FROM @schema@.annotations_of(reference) a WHERE a.x1 IS NULL GROUP BY 1 HAVING count(*) = 1) l
-			JOIN @schema@.facts f USING (image_id) WHERE f.embedding IS NOT NULL;
-	DELETE FROM pg_temp.millrace_noise n USING (SELECT m.class_id FROM pg_temp.millrace_noise m GROUP BY 1 HAVING count(*) < @schema@.threshold(run, 'label_noise', 'images')) few
-		WHERE few.class_id = n.class_id;
-	IF (SELECT count(DISTINCT n.class_id) FROM pg_temp.millrace_noise n) < 2 THEN
-		RETURN;
-	END IF;
-	SELECT count(*) FILTER (WHERE s.image_id IS NULL OR NOT s.trained), count(*) FILTER (WHERE s.trained) INTO fresh, known
-		FROM pg_temp.millrace_noise n LEFT JOIN @schema@.noise s ON s.image_id = n.image_id AND s.class_id = n.class_id;
-	IF fresh > @schema@.threshold(run, 'label_noise', 'retrain') * known THEN
+		FROM pg_temp.millrace_labelled l JOIN @schema@.facts f USING (image_id) WHERE NOT l.known AND f.embedding IS NOT NULL;
+	IF known = 0 THEN
 		FOR k IN 0 .. folds - 1 LOOP
 			PERFORM millrace.train_model(@schema@.noise_model(set_name, k), 'logistic_regression',
 				format('SELECT embedding, class_id::text AS class FROM pg_temp.millrace_noise WHERE fold <> %s', k), 'class', '{"max_iter": 200}');
@@ -161,25 +176,29 @@ BEGIN
 				PERFORM millrace.drop_model(@schema@.noise_model(set_name, k), old);
 			END LOOP;
 		END LOOP;
-		PERFORM @schema@.predict_noise(set_name, true, folds);
-	ELSE
-		DELETE FROM pg_temp.millrace_noise n USING @schema@.noise s WHERE s.image_id = n.image_id AND s.class_id = n.class_id;
-		PERFORM @schema@.predict_noise(set_name, false, folds);
 	END IF;
+	PERFORM @schema@.predict_noise(set_name, known = 0, folds);
 
+	-- Classifiers that are mostly wrong, as those of thumbnails can be, know nothing of labels.
+	SELECT avg((s.classes[millrace.largest_of(s.probabilities)] = s.class_id)::int) INTO accuracy FROM pg_temp.millrace_labelled l JOIN @schema@.noise s USING (image_id, class_id);
+	PERFORM @schema@.note_figures(run, 'noise', jsonb_build_object('accuracy', round(accuracy::numeric, 4)));
+	IF accuracy < @schema@.threshold(run, 'label_noise', 'accuracy') THEN
+		RETURN;
+	END IF;
 	-- Confident learning: a class's threshold is how sure the classifiers are, on average, of images that are labelled so.
 	INSERT INTO @schema@.findings (run_id, kind, severity, split, image_id, annotation_id, class_id, score, evidence, suggestion)
-		WITH said AS (
-			SELECT s.*, a.annotation_id, i.split FROM @schema@.annotations_of(reference) a JOIN @schema@.noise s ON s.image_id = a.image_id AND s.class_id = a.class_id JOIN @schema@.images i ON i.image_id = a.image_id
-			WHERE a.x1 IS NULL),
-		sure AS (SELECT class_id, avg(p_given) AS p FROM said GROUP BY class_id),
-		likeliest AS (
-			SELECT DISTINCT ON (s.image_id) s.image_id, s.annotation_id, s.split, s.class_id, s.p_given, u.c AS found, u.p
-			FROM said s, unnest(s.classes, s.probabilities) AS u (c, p) JOIN sure ON sure.class_id = u.c AND u.p >= sure.p
-			ORDER BY s.image_id, u.p DESC)
-		SELECT run, 'label_noise', @schema@.severity(run, 'label_noise'), l.split, l.image_id, l.annotation_id, l.class_id, 1 - l.p_given,
-			jsonb_build_object('given', l.class_id, 'p_given', l.p_given, 'found', l.found, 'p_found', l.p), format('label it %s, if that is right', coalesce(c.class_name, l.found::text))
-		FROM likeliest l LEFT JOIN @schema@.classes c ON c.dataset = set_name AND c.class_id = l.found
-		WHERE l.found <> l.class_id;
+		WITH said AS MATERIALIZED (
+			SELECT l.image_id, l.annotation_id, l.split, l.class_id, s.p_given, s.classes, s.probabilities
+			FROM pg_temp.millrace_labelled l JOIN @schema@.noise s USING (image_id, class_id)),
+		sure AS MATERIALIZED (SELECT class_id, avg(p_given) AS p FROM said GROUP BY class_id),
+		limits AS MATERIALIZED (
+			SELECT d.classes, ARRAY(SELECT coalesce(sure.p, 'Infinity') FROM unnest(d.classes) WITH ORDINALITY AS u (c, n) LEFT JOIN sure ON sure.class_id = u.c ORDER BY u.n) AS least
+			FROM (SELECT DISTINCT classes FROM said) d)
+		SELECT run, 'label_noise', how, x.split, x.image_id, x.annotation_id, x.class_id, 1 - x.p_given,
+			jsonb_build_object('given', x.class_id, 'p_given', x.p_given, 'found', x.classes[x.place], 'p_found', x.probabilities[x.place]),
+			format('label it %s, if that is right', coalesce(c.class_name, x.classes[x.place]::text))
+		FROM (SELECT said.*, millrace.largest_of(said.probabilities, limits.least) AS place FROM said JOIN limits USING (classes) OFFSET 0) x
+			LEFT JOIN @schema@.classes c ON c.dataset = set_name AND c.class_id = x.classes[x.place]
+		WHERE x.classes[x.place] <> x.class_id;
 END $$;
 COMMENT ON FUNCTION @schema@.check_noise(bigint) IS 'findings label_noise of an audit';

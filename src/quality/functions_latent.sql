@@ -14,12 +14,12 @@ CREATE FUNCTION millrace.tsne_fit(vectors real[], dims int, options jsonb DEFAUL
 COMMENT ON FUNCTION millrace.tsne_fit(real[], int, jsonb) IS
 	'millrace.tsne() with how good the map is (Kullback-Leibler divergence, less is better), the perplexity taken and the iterations done';
 
-CREATE FUNCTION millrace.nearest_neighbours(points real[], dims int, k int DEFAULT 10, queries real[] DEFAULT NULL, first int DEFAULT 1)
+CREATE FUNCTION millrace.nearest_neighbours(points real[], dims int, k int DEFAULT 10, queries real[] DEFAULT NULL, first int DEFAULT 1, within real[] DEFAULT NULL)
 	RETURNS TABLE (query int, neighbours int[], distances real[])
 	LANGUAGE c IMMUTABLE PARALLEL SAFE COST 1000000 ROWS 1000
 	AS 'MODULE_PATHNAME', 'millrace_nearest_neighbours';
-COMMENT ON FUNCTION millrace.nearest_neighbours(real[], int, int, real[], int) IS
-	'the k nearest points of each query from the place first on, nearest first, by places from 1 on and Euclidean distances, exactly; without queries the points are asked, none of which is its own neighbour';
+COMMENT ON FUNCTION millrace.nearest_neighbours(real[], int, int, real[], int, real[]) IS
+	'the k nearest points of each query from the place first on, nearest first, by places from 1 on and Euclidean distances, exactly; without queries the points are asked, none of which is its own neighbour; within, a distance for each query: nearer points only, and the queries that have one';
 
 CREATE FUNCTION millrace.knn_agreement(vectors real[], dims int, labels int[], k int DEFAULT 10)
 	RETURNS real[]

@@ -88,7 +88,10 @@ search(qlt_call *call, const qlt_vectors *points, const qlt_vectors *queries, in
 	return l;
 }
 
-/* (points real[], dims int, k int, queries real[], first int) -> table(query int, neighbours int[], distances real[]) */
+/*
+ * (points real[], dims int, k int, queries real[], first int, within real[]) -> table(query int, neighbours int[], distances real[])
+ * within, a distance for each query: only nearer points, and queries that have one.
+ */
 Datum
 millrace_nearest_neighbours(PG_FUNCTION_ARGS)
 {
@@ -96,6 +99,8 @@ millrace_nearest_neighbours(PG_FUNCTION_ARGS)
 	bool		others = !PG_ARGISNULL(3);
 	int			k = PG_ARGISNULL(2) ? 10 : PG_GETARG_INT32(2);
 	int32		first = PG_ARGISNULL(4) ? 1 : PG_GETARG_INT32(4);
+	ArrayType  *within = PG_ARGISNULL(5) ? NULL : PG_GETARG_ARRAYTYPE_P(5);
+	const float *limit = within ? (const float *) ARR_DATA_PTR(within) : NULL;
 	qlt_vectors points,
 				queries;
 	qlt_call	call;
@@ -109,8 +114,13 @@ millrace_nearest_neighbours(PG_FUNCTION_ARGS)
 	queries = others ? qlt_vectors_of(PG_GETARG_ARRAYTYPE_P(3), PG_GETARG_INT32(1), "queries") : points;
 	if (first < 1)
 		ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE), errmsg("first must be at least 1, not %d", first)));
+	if (within && (array_contains_nulls(within) || ArrayGetNItems(ARR_NDIM(within), ARR_DIMS(within)) != queries.n))
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE), errmsg("within must be a distance for each of the %lld queries", (long long) queries.n)));
 	if (first - 1 >= queries.n)
 		return (Datum) 0;
+	if (limit)
+		limit += first - 1;
 	queries.x += (size_t) (first - 1) * queries.dims;
 	queries.n -= first - 1;
 	qlt_call_begin(&call);
@@ -125,8 +135,10 @@ millrace_nearest_neighbours(PG_FUNCTION_ARGS)
 		int			found = 0;
 
 		CHECK_FOR_INTERRUPTS();
-		while (found < k && index[found] >= 0)
+		while (found < k && index[found] >= 0 && (!limit || l.distance[i * k + found] < limit[i]))
 			found++;
+		if (limit && found == 0)
+			continue;
 		neighbours = qlt_new_array(found, INT4OID, sizeof(int32));
 		distances = qlt_new_array(found, FLOAT4OID, sizeof(float4));
 		for (int j = 0; j < found; j++)
@@ -277,8 +289,17 @@ lists_of(qlt_call *call, ArrayType *items, ArrayType *neighbours, ArrayType *dis
 	for (int64 i = 0; i < l.n * k; i++)
 	{
 		int64		lo = 0,
-					hi = l.n;
+					hi = 0;
 
+		/* As many places from either end as the numbers differ, at most: of numbers without gaps that is the place. */
+		if (from[i] >= item[0] && from[i] <= item[l.n - 1])
+		{
+			uint64		after = (uint64) from[i] - (uint64) item[0],
+						before = (uint64) item[l.n - 1] - (uint64) from[i];
+
+			lo = before < (uint64) l.n ? l.n - 1 - (int64) before : 0;
+			hi = after < (uint64) l.n ? (int64) after + 1 : l.n;
+		}
 		while (lo < hi)
 		{
 			int64		mid = (lo + hi) / 2;
