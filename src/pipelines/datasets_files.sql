@@ -147,15 +147,18 @@ BEGIN
 		LATERAL @schema@.place_of(g.name, splits) p
 		WHERE f.path = g.path;
 	-- Lists have the last word.
+	CREATE TEMP TABLE import_listed ON COMMIT DROP AS
+		SELECT e.split, e.entry, regexp_replace(e.entry, '^.*/', '') AS stem FROM
+			(SELECT s.split, CASE WHEN yolo THEN regexp_replace(regexp_replace(@schema@.plain_folder(r.image), '^(.*/)?images/', ''), '\.[^./]*$', '') ELSE split_part(r.image, ' ', 1) END AS entry
+			 FROM pg_temp.import_file s JOIN @schema@.files t ON t.dataset = import_pairs.dataset AND t.path = s.path, LATERAL millrace.parse_labels('list', t.content) r
+			 WHERE s.role = 'list' AND r.problem IS NULL) e;
+	ANALYZE pg_temp.import_listed, pg_temp.import_file;
 	UPDATE pg_temp.import_file f SET split = l.split
-		FROM (SELECT DISTINCT ON (g.path) g.path, e.split FROM
-				(SELECT s.split, CASE WHEN yolo THEN regexp_replace(regexp_replace(@schema@.plain_folder(r.image), '^(.*/)?images/', ''), '\.[^./]*$', '') ELSE split_part(r.image, ' ', 1) END AS entry
-				 FROM pg_temp.import_file s JOIN @schema@.files t ON t.dataset = import_pairs.dataset AND t.path = s.path, LATERAL millrace.parse_labels('list', t.content) r
-				 WHERE s.role = 'list' AND r.problem IS NULL) e
-				JOIN pg_temp.import_file g ON regexp_replace(g.key, '^.*/', '') = regexp_replace(e.entry, '^.*/', '') AND g.role IN ('image', 'label')
-					AND right('/' || e.entry, length(g.key) + 1) = '/' || g.key
+		FROM (SELECT DISTINCT ON (g.path) g.path, e.split FROM pg_temp.import_listed e
+				JOIN pg_temp.import_file g ON regexp_replace(g.key, '^.*/', '') = e.stem AND g.role IN ('image', 'label') AND right('/' || e.entry, length(g.key) + 1) = '/' || g.key
 			  ORDER BY g.path, array_position(ARRAY['train', 'val', 'test'], e.split)) l
 		WHERE f.path = l.path;
+	DROP TABLE pg_temp.import_listed;
 	PERFORM @schema@.import_images(default_split);
 
 	-- Labels whose image came before, or comes later.
