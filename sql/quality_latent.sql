@@ -70,8 +70,10 @@ SELECT sampled, silhouette > 0.7 AS apart FROM flat, millrace.silhouettes(v, 3, 
 SELECT * FROM millrace.silhouettes('{1,2,3}', 1, '{4,4,4}');
 SELECT count(DISTINCT (c, label)) AS groups, count(DISTINCT c) AS clusters FROM flat, unnest(millrace.kmeans_clusters(v, 3, 3), labels) u (c, label);
 SELECT millrace.kmeans_clusters('{1,2}', 1, 3);
+SELECT millrace.kmeans_clusters('{3e38,-3e38,3e38,-3e38,1}', 1, 2);
 SELECT round(x::numeric, 3) AS score FROM unnest(millrace.principal_components('{0,0, 3,4, 6,8}', 2, 1)) x;
 SELECT millrace.principal_components('{0,0}', 2, 3);
+SELECT millrace.principal_components('{}', 2147483647, 2147483647);
 
 -- Parts of an image.
 SELECT box, (image_info(crop)).width, (image_info(crop)).height

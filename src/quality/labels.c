@@ -236,11 +236,16 @@ qlt_labels_read(const mr_env *env, qlt_label_format format, const char *content,
 	if (code != MR_OK || !text)
 		return code;
 	for (const char *p = r.text; blank && p < r.end; p++)
-		blank = *p == ' ' || *p == '\t' || *p == '\r' || *p == '\n';
-	/* Without labels a YOLO image shows nothing, and a list nothing. */
-	if (blank && format != QLT_YOLO && format != QLT_LIST)
 	{
-		qlt_problem(&r, 0, NULL, "empty_file", "the file is empty");
+		blank = *p == ' ' || *p == '\t' || *p == '\r' || *p == '\n';
+		if ((p - r.text) % PIECE == 0 && (code = qlt_go_on(&r)) != MR_OK)
+			return code;
+	}
+	/* Without labels a YOLO image shows nothing, and a list nothing. */
+	if (blank)
+	{
+		if (format != QLT_YOLO && format != QLT_LIST)
+			qlt_problem(&r, 0, NULL, "empty_file", "the file is empty");
 		return MR_OK;
 	}
 	if (len > SMALL_FILE && (format == QLT_YAML || format == QLT_VOC || format == QLT_VOC_ZERO))

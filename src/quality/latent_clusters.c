@@ -340,6 +340,8 @@ qlt_clusters(const qlt_work *w, const qlt_vectors *v, int k, uint64_t seed, int3
 	}
 	if (code == MR_OK)
 		code = lrn_compile(env, bytes, size, &file, &size, st);
+	if (code == MR_CORRUPT)		/* sums of such numbers are not finite */
+		code = mr_fail(st, MR_INVALID, "vectors reach too far for clusters");
 	if (code == MR_OK)
 		code = assign(w, v, file, size, k, cluster, st);
 	mr_free(env, col);

@@ -460,9 +460,9 @@ millrace_principal_components(PG_FUNCTION_ARGS)
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE), errmsg("n_components must be from 1 to %d, not %d", v.dims, k)));
 	out = qlt_new_array(v.n * k, FLOAT4OID, sizeof(float4));
 	qlt_call_begin(&call);
-	deviation = MemoryContextAlloc(call.context, k * sizeof(double));
 	check(&call, qlt_check(&call.w, &v, &call.st));
-	check(&call, qlt_check_limit(&call.w, qlt_principal_memory(v.n, v.dims, k), &call.st));
+	check(&call, qlt_check_limit(&call.w, qlt_principal_memory(v.n, v.dims, k) + (double) k * sizeof(double), &call.st));
+	deviation = MemoryContextAllocHuge(call.context, k * sizeof(double));
 	if (v.n > 0)
 		check(&call, qlt_principal(&call.w, &v, k, 0, (float *) ARR_DATA_PTR(out), deviation, &call.st));
 	qlt_call_end(&call);

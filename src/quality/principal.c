@@ -19,7 +19,7 @@ qlt_principal_memory(int64_t n, int dims, int k)
 
 	lrn_params_init(&p, LRN_PCA);
 	p.n_components = k;
-	return (double) n * dims * 4 + (double) dims * (k + 2) * 8 +
+	return (double) n * dims * 4 + (double) dims * ((double) k + 2) * 8 +
 		(dims <= SHORT ? 2 * square + lrn_moments_memory(dims) + (double) lrn_eigen_memory(dims, k) : lrn_pca_random_memory(&p, n, dims));
 }
 
