@@ -16,6 +16,7 @@
 #include "utils/builtins.h"
 #include "utils/jsonb.h"
 #include "utils/memutils.h"
+#include "utils/timestamp.h"
 
 #include "core/address.h"
 #include "core/spi_pg.h"
@@ -229,7 +230,7 @@ kfk_load_source(kfk_source *source)
 
 	mr_spi_begin(&save);
 	mr_prepare(&plan, "SELECT server, topic, target, owner, cluster_id, generation, coalesce(partitions, 0), options, "
-				   "state OPERATOR(pg_catalog.=) 'running', bound_to, coalesce(workers_now, 0), replay_of IS NOT NULL "
+				   "state OPERATOR(pg_catalog.=) 'running', bound_to, coalesce(workers_now, 0), replay_of IS NOT NULL, created_at "
 				   "FROM millrace.sources WHERE name OPERATOR(pg_catalog.=) $1", 1, &type);
 	SPI_execute_plan(plan, &arg, NULL, true, 1);
 	if (SPI_processed == 1)
@@ -262,6 +263,7 @@ kfk_load_source(kfk_source *source)
 			source->partitions = DatumGetInt32(SPI_getbinval(row, desc, 7, &null));
 			source->workers = DatumGetInt32(SPI_getbinval(row, desc, 11, &null));
 			source->replay = DatumGetBool(SPI_getbinval(row, desc, 12, &null));
+			source->created_at = DatumGetTimestampTz(SPI_getbinval(row, desc, 13, &null));
 			read_options(source, DatumGetJsonbPCopy(options));
 			MemoryContextSwitchTo(old);
 		}
@@ -275,8 +277,9 @@ bool
 kfk_source_unchanged(const kfk_source *source, int *workers)
 {
 	static SPIPlanPtr plan = NULL;
-	Oid			types[] = {TEXTOID, INT8OID, TEXTOID};
-	Datum		args[] = {CStringGetTextDatum(source->name), Int64GetDatum(source->generation), CStringGetTextDatum(mr_source_binding())};
+	Oid			types[] = {TEXTOID, INT8OID, TEXTOID, TIMESTAMPTZOID, BOOLOID};
+	Datum		args[] = {CStringGetTextDatum(source->name), Int64GetDatum(source->generation), CStringGetTextDatum(mr_source_binding()),
+	TimestampTzGetDatum(source->created_at), BoolGetDatum(source->created_at == 0)};
 	mr_owner_save save;
 	bool		unchanged;
 	bool		null;
@@ -284,7 +287,7 @@ kfk_source_unchanged(const kfk_source *source, int *workers)
 	mr_spi_begin(&save);
 	mr_prepare(&plan, "SELECT coalesce(workers_now, 0) FROM millrace.sources WHERE name OPERATOR(pg_catalog.=) $1 "
 				   "AND generation OPERATOR(pg_catalog.=) $2 AND bound_to OPERATOR(pg_catalog.=) $3 "
-				   "AND state OPERATOR(pg_catalog.=) 'running'", 3, types);
+				   "AND state OPERATOR(pg_catalog.=) 'running' AND (created_at OPERATOR(pg_catalog.=) $4 OR $5)", lengthof(types), types);
 	SPI_execute_plan(plan, args, NULL, true, 1);
 	unchanged = SPI_processed == 1;
 	if (unchanged)

@@ -71,6 +71,7 @@ typedef struct kfk_source
 	char	   *owner;
 	char	   *cluster_id;		/* NULL before the first claim */
 	int64		generation;
+	TimestampTz created_at;		/* tells it from one of its name that was dropped; 0 before it is loaded */
 	int			partitions;		/* of the topic when first seen, 0 before that */
 	int			worker;			/* we are this one */
 	int			workers;		/* of so many in force; not more than worker: we stand by */
