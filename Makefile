@@ -4,9 +4,9 @@
 # types.sql, tables.sql, functions.sql and views.sql (and functions_*.sql … behind them), joined into the install script.
 # *_pg.c is glue (the only C that includes postgres.h); the rest of the PURE rooms also
 # compiles into unit/.  worker/ inside a room goes into the second
-# library, which alone links librdkafka and libcurl.
-ROOMS   = core image nn learn registry text stream task quality pipelines
-PURE    = core image nn learn text quality
+# library, which alone links librdkafka, libcurl and libmicrohttpd.
+ROOMS   = core image nn learn registry text stream task quality gateway pipelines
+PURE    = core image nn learn text quality gateway
 
 PG_CONFIG ?= $(shell ls -d /usr/lib/postgresql/*/bin/pg_config 2>/dev/null | sort -V | tail -n 1)
 EXTENSION  = millrace
@@ -40,7 +40,7 @@ endif
 PG_CPPFLAGS = -Isrc -isystem /usr/include/freetype2 -isystem $(INCLUDEDIR_SERVER) -DMILLRACE_VERSION='"$(RELEASE)"'
 PG_CFLAGS   = -std=gnu11 $(WARN) -ffp-contract=off
 SHLIB_LINK  = -ljpeg -lpng -lfreetype -lutf8proc -lm -Wl,--version-script=src/millrace.map -Wl,-z,relro,-z,now
-WORKER_LINK = -lrdkafka -lcurl -lm -Wl,--version-script=src/millrace.map -Wl,-z,relro,-z,now
+WORKER_LINK = -lrdkafka -lcurl -lmicrohttpd -lm -Wl,--version-script=src/millrace.map -Wl,-z,relro,-z,now
 
 EXTRA_CLEAN = $(WORKER_OBJS) $(WORKER_SO) $(SCRIPT) unit/bin
 

@@ -75,8 +75,8 @@ AS $$
 							  WHERE w.source = q.name ORDER BY w.worker LIMIT 1) w ON true
 		 WHERE NOT EXISTS (SELECT FROM slots s WHERE s.kind = 'source' AND s.name = q.name)
 		UNION ALL
-		SELECT 4, s.kind, CASE WHEN s.kind IN ('http', 'tasks') THEN format('%s/%s', s.name, s.worker) ELSE s.name END, s.worker, s.pid, s.state, s.reason, s.since
-		  FROM slots s WHERE s.kind IN ('outbox', 'http', 'tasks', 'calls')
+		SELECT 4, s.kind, CASE WHEN s.kind IN ('http', 'tasks', 'executor') THEN format('%s/%s', s.name, s.worker) ELSE s.name END, s.worker, s.pid, s.state, s.reason, s.since
+		  FROM slots s WHERE s.kind IN ('outbox', 'http', 'tasks', 'calls', 'gateway', 'executor')
 	)
 	SELECT t.kind, t.name, t.pid, t.state, t.reason, t.since FROM told t ORDER BY t.place, t.name, t.worker
 $$;
