@@ -2,7 +2,6 @@
  * form.c
  *	  Queries and forms, urlencoded and multipart (RFC 7578).  See form.h.
  */
-#define _GNU_SOURCE
 #include "gateway/form.h"
 
 #include <string.h>

@@ -141,7 +141,7 @@ media_of(int row, int column)
 	unsigned	bits = 0;
 
 	for (int i = 0; i < n; i++)
-		for (int m = 0; m < lengthof(names); m++)
+		for (int m = 0; m < (int) lengthof(names); m++)
 			if (strcmp(texts[i], names[m]) == 0)
 				bits |= GWI_MEDIA(media[m]);
 	return bits;

@@ -253,7 +253,7 @@ on_panic(void *cls, const char *file, unsigned line, const char *reason)
 
 static char last_words[512];
 
-static void
+static void __attribute__((format(printf, 2, 0)))
 on_log(void *cls, const char *format, va_list args)
 {
 	vsnprintf(last_words, sizeof(last_words), format, args);

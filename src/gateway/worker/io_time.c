@@ -2,7 +2,6 @@
  * io_time.c
  *	  Connections whose time is over, and clients that went away.
  */
-#define _GNU_SOURCE
 #include "gateway/worker/io.h"
 
 #include <poll.h>
