@@ -70,7 +70,7 @@ BEGIN
 	INSERT INTO millrace.routes AS r (pipeline, prefix, method, path, function, poll_function, role, scope, body, open, read_only, max_body, timeout_ms,
 			concurrency, per_minute, interval_ms, summary, responses)
 	VALUES (options ->> 'pipeline', coalesce(options ->> 'prefix', ''), upper(method), path, qualified, poll, options ->> 'role',
-			coalesce(options ->> 'scope', options ->> 'pipeline', 'millrace'), bodies, coalesce((options ->> 'open')::boolean, false),
+			coalesce(options ->> 'scope', regexp_replace(options ->> 'pipeline', '[:*,[:space:]]', '_', 'g'), 'millrace'), bodies, coalesce((options ->> 'open')::boolean, false),
 			coalesce((options ->> 'read_only')::boolean, upper(method) = 'GET'), (options ->> 'max_body')::bigint, (options ->> 'timeout_ms')::int,
 			(options ->> 'concurrency')::int, (options ->> 'per_minute')::int, (options ->> 'interval_ms')::int, options ->> 'summary',
 			coalesce(options -> 'responses', '{}'))
