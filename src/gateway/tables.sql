@@ -50,7 +50,7 @@ COMMENT ON COLUMN millrace.routes.concurrency IS 'of this route at once at most,
 COMMENT ON COLUMN millrace.routes.per_minute IS 'requests a minute and token at most; null: what the token says';
 COMMENT ON COLUMN millrace.routes.interval_ms IS 'a stream of events (text/event-stream): the function is called so often, and its result sent when it changed';
 COMMENT ON COLUMN millrace.routes.summary IS 'one line for the documentation; null: the function''s comment';
-COMMENT ON COLUMN millrace.routes.responses IS 'OpenAPI responses by status, for functions whose type does not say it: {"201": {"description": …, "schema": {…}}}';
+COMMENT ON COLUMN millrace.routes.responses IS 'OpenAPI responses by status, for functions whose type does not say it: {"201": {"description": …, "schema": {…}}}, or with "content" as OpenAPI writes it; "body": schema of a JSON body';
 COMMENT ON COLUMN millrace.routes.builtin IS 'made by the extension';
 COMMENT ON COLUMN millrace.routes.created_by IS 'who called create_route()';
 COMMENT ON COLUMN millrace.routes.created_at IS 'when create_route() was called';
