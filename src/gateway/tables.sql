@@ -40,7 +40,7 @@ COMMENT ON COLUMN millrace.routes.path IS 'path pattern: {name} is one segment, 
 COMMENT ON COLUMN millrace.routes.function IS 'function that is called, as regprocedure: parameters, fields and members of a JSON body are arguments by name; argument body takes the whole body';
 COMMENT ON COLUMN millrace.routes.poll_function IS 'function (jsonb) that is called again while an answer is not there yet, see millrace.respond_later()';
 COMMENT ON COLUMN millrace.routes.role IS 'only tokens of this role or of its members; null: any token that the function''s own rights let in';
-COMMENT ON COLUMN millrace.routes.scope IS 'what a token''s scopes are compared with: the pipeline''s name, or millrace';
+COMMENT ON COLUMN millrace.routes.scope IS 'what a token''s scopes are compared with: the pipeline''s name (_ for what it may not have: spaces : * ,), or millrace';
 COMMENT ON COLUMN millrace.routes.body IS 'bodies that are taken: json, form, multipart, raw; others are answered by 415';
 COMMENT ON COLUMN millrace.routes.open IS 'answers without a token, then run as millrace_gateway, or the anonymous role if there is one';
 COMMENT ON COLUMN millrace.routes.read_only IS 'runs in a read-only transaction; always with GET';
