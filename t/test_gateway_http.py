@@ -18,10 +18,12 @@ import subprocess
 import sys
 import threading
 import time
+import warnings
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 from lib import tap
 from lib.cluster import Cluster, SqlError, find_pg_config, free_port, unprivileged
+import psycopg
 
 TMP = pathlib.Path(os.environ.get('MILLRACE_TMP', 'tmp/test_gateway_http')).resolve()
 FULL = bool(os.environ.get('MILLRACE_FULL'))
@@ -107,7 +109,7 @@ class Door:
                     if not got:
                         break
                     out += got
-            except (ConnectionError, TimeoutError) as e:
+            except OSError as e:
                 out += b'<' + type(e).__name__.encode() + b'>'
         return out, time.monotonic() - began
 
@@ -121,10 +123,10 @@ class Door:
                 if self('GET', '/hello', timeout=5)[0] == 200:
                     return True
             time.sleep(.1)
-        raise RuntimeError('the gateway does not answer: %s' % (self.pg.psql('SELECT kind, name, state, reason FROM millrace.status()'),))
+        raise RuntimeError('the gateway does not answer: %s' % (self.pg.psql('SELECT kind, name, state, reason FROM millrace.worker_status()'),))
 
     def pid(self):
-        return self.pg.value("SELECT pid FROM millrace.status() WHERE kind = 'gateway'")
+        return self.pg.value("SELECT pid FROM millrace.worker_status() WHERE kind = 'gateway'")
 
 
 def until(what, seconds=10):
@@ -228,8 +230,9 @@ def part_tokens(d):
     tap.ok(until(lambda: d('GET', '/new')[0] == 200), 'a new route is known at once')
     pg.psql("SELECT millrace.drop_route('GET', '/new')")
     tap.ok(until(lambda: d('GET', '/new')[0] == 404), 'and one that was dropped is gone')
-    held = pg.session()
-    held.execute('BEGIN; LOCK millrace.routes IN ACCESS EXCLUSIVE MODE')
+    held = psycopg.connect(pg.dsn(), autocommit=True)
+    held.execute('BEGIN')
+    held.execute('LOCK millrace.routes IN ACCESS EXCLUSIVE MODE')
     time.sleep(6)
     began = time.monotonic()
     tap.ok(d('GET', '/hello')[0] == 200 and time.monotonic() - began < 1, 'a lock on the routes holds nothing up')
@@ -302,7 +305,7 @@ def part_bodies(d):
                               ('a bad length', ('Content-Length: 3x',), b'abc'), ('a negative one', ('Content-Length: -3',), b'abc'), ('bad chunks', ('Transfer-Encoding: chunked',), b'zz\r\nabc\r\n'),
                               ('two hosts', ('Host: y', 'Content-Length: 0'), b'')):
         answer, took = d.raw(d.head('POST', '/raw', *lines), body, half=True)
-        tap.ok(code(answer) == 400 and answer.count(b'HTTP/1.1 ') == 1, '%s: 400, and the connection is closed' % name)
+        tap.ok(code(answer) == 400 and b'Error' not in answer, '%s: 400, and the connection is closed' % name)
     answer, _ = d.raw(d.head('POST', '/raw', 'Transfer-Encoding: gzip'), b'abc', half=True)
     tap.ok(code(answer) == 501, 'another transfer coding')
     answer, took = d.raw(d.head('POST', '/raw', 'Content-Length: 100'), b'abc', half=True)
@@ -371,7 +374,7 @@ def part_slow(d):
         s.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
         s.sendall(d.head('GET', '/large?n=30000000'))
         time.sleep(.5)
-        n = int(d.pg.value("SELECT count(*) FROM millrace.status() WHERE kind = 'gateway'"))
+        n = int(d.pg.value("SELECT count(*) FROM millrace.worker_status() WHERE kind = 'gateway'"))
         tap.same(d('GET', '/hello')[0], 200, 'a client that does not read holds nobody up')
     slow = [socket.create_connection(('127.0.0.1', d.port)) for _ in range(200)]
     for s in slow:
@@ -440,7 +443,7 @@ def part_queue(d):
         if got != 200:
             break
     tap.same(got, 200, 'nor by chance')
-    pid = d.pg.value("SELECT pid FROM millrace.status() WHERE kind = 'executor' ORDER BY name LIMIT 1")
+    pid = d.pg.value("SELECT pid FROM millrace.worker_status() WHERE kind = 'executor' ORDER BY name LIMIT 1")
     t = [threading.Thread(target=ask, args=('/sleep', 3)) for _ in range(2)]
     results.clear()
     for x in t:
@@ -450,7 +453,7 @@ def part_queue(d):
     for x in t:
         x.join()
     tap.same(sorted(r[0] for r in results), [200, 503], 'an executor that is ended: 503')
-    tap.ok(until(lambda: d.pg.value("SELECT count(*) FROM millrace.status() WHERE kind = 'executor' AND state = 'running'") == '2', 15), 'and another comes')
+    tap.ok(until(lambda: d.pg.value("SELECT count(*) FROM millrace.worker_status() WHERE kind = 'executor' AND state = 'running'") == '2', 15), 'and another comes')
     tap.same(all_at_once(*[('/sleep', .5)] * 2), [200, 200], 'which has its box')
 
 
@@ -584,9 +587,11 @@ def part_tls(pg, port, token):
     old = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     old.check_hostname, old.verify_mode = False, ssl.CERT_NONE
     with contextlib.suppress(ValueError):
-        old.minimum_version = ssl.TLSVersion.TLSv1
-        old.maximum_version = ssl.TLSVersion.TLSv1_1
         try:
+            with warnings.catch_warnings():
+                warnings.simplefilter('ignore')
+                old.minimum_version = ssl.TLSVersion.TLSv1
+                old.maximum_version = ssl.TLSVersion.TLSv1_1
             with socket.create_connection(('127.0.0.1', port), timeout=5) as s, old.wrap_socket(s):
                 tap.ok(False, 'TLS 1.1 is refused')
         except (OSError, ssl.SSLError):
@@ -602,7 +607,7 @@ def part_tls(pg, port, token):
     key.chmod(0o644)
     pg.psql("ALTER SYSTEM SET millrace.http_header_timeout = '1100ms'")
     pg.reload()
-    why = "SELECT reason FROM millrace.status() WHERE kind = 'gateway'"
+    why = "SELECT reason FROM millrace.worker_status() WHERE kind = 'gateway'"
     tap.ok(until(lambda: 'group or world access' in (pg.value(why) or ''), 15), 'a key that others may read is not used: %s' % pg.value(why))
     key.chmod(0o600)
     d.wait(90)
@@ -622,13 +627,16 @@ def part_life(d):
     before = cpu()
     time.sleep(10)
     tap.ok(cpu() - before < .1, 'at rest it uses %.1f %% of a core' % ((cpu() - before) * 10))
-    lock = pg.session()
+    lock = psycopg.connect(pg.dsn(), autocommit=True)
     lock.execute('BEGIN')
     lock.execute("COMMENT ON EXTENSION millrace IS 'x'")
     tap.same(d('GET', '/hello')[0], 200, 'it answers while the extension is altered')
     lock.execute('ROLLBACK')
     lock.close()
-    t = threading.Thread(target=lambda: d('POST', '/sleep', 's=3', form))
+    def long(seconds):
+        with contextlib.suppress(OSError, http.client.HTTPException):
+            d('POST', '/sleep', 's=%d' % seconds, form)
+    t = threading.Thread(target=long, args=(3,))
     t.start()
     time.sleep(.3)
     pid = d.pid()
@@ -636,8 +644,7 @@ def part_life(d):
     pg.psql("ALTER SYSTEM SET millrace.http_max_body = '1MB'")
     pg.reload()
     ended = until(lambda: d.pid() not in (pid, None), 15)
-    with contextlib.suppress(Exception):
-        t.join()
+    t.join()
     tap.ok(ended, 'a setting changed: the gateway begins anew')
     d.wait()
     tap.same(d('POST', '/raw', b'x' * 1500000)[0], 413, 'with it')
@@ -651,7 +658,7 @@ def part_life(d):
     blocker.listen()
     pg.psql("ALTER SYSTEM SET millrace.http_listen = '127.0.0.1:%d, 127.0.0.1:%d'" % (d.port, port))
     pg.reload()
-    why = "SELECT reason FROM millrace.status() WHERE kind = 'gateway'"
+    why = "SELECT reason FROM millrace.worker_status() WHERE kind = 'gateway'"
     tap.ok(until(lambda: 'cannot listen on 127.0.0.1, port %d' % port in (pg.value(why) or ''), 15), 'an address in use is told: %s' % pg.value(why))
     blocker.close()
     d.wait(90)
@@ -662,11 +669,11 @@ def part_life(d):
     pg.psql("ALTER SYSTEM SET millrace.http_listen = '127.0.0.1:%d'" % d.port)
     pg.reload()
     d.wait(30)
-    t = threading.Thread(target=lambda: contextlib.suppress(Exception).__enter__() or d('POST', '/sleep', 's=20', form))
-    t.daemon = True
+    t = threading.Thread(target=long, args=(20,))
     t.start()
     time.sleep(.5)
     took = pg.stop()
+    t.join()
     tap.ok(took < 3, 'the server stops in %.1f s' % took)
     pg.start()
     d.wait(30)
