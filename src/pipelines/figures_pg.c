@@ -26,14 +26,17 @@ typedef struct kind_figures
 } kind_figures;
 
 /* Counts end somewhere: tables of failures are kept for people, and nobody needs to know more. */
-#define FAILURES(what) \
-	"SELECT 'failures', pg_catalog.count(*) FROM (SELECT FROM @S@." what " LIMIT 10000) f"
+#define FAILURES(table, at) \
+	"SELECT f.figure, f.value FROM (SELECT pg_catalog.count(*) AS total, " \
+	"pg_catalog.count(*) FILTER (WHERE l.at OPERATOR(pg_catalog.>) pg_catalog.clock_timestamp() OPERATOR(pg_catalog.-) interval '1 hour') AS recent " \
+	"FROM (SELECT " at " AS at FROM @S@." table " LIMIT 10000) l) n, " \
+	"LATERAL (VALUES ('failures', n.total), ('failures_1h', n.recent)) f(figure, value)"
 
 static const kind_figures figures[] = {
-	{"images", FAILURES("failures")},
-	{"events", FAILURES("failures")},
-	{"answers", FAILURES("failed_questions")},
-	{"tabular", FAILURES("runs WHERE state OPERATOR(pg_catalog.=) 'failed'")},
+	{"images", FAILURES("failures", "failed_at")},
+	{"events", FAILURES("failures", "failed_at")},
+	{"answers", FAILURES("failed_questions", "failed_at")},
+	{"tabular", FAILURES("runs WHERE state OPERATOR(pg_catalog.=) 'failed'", "finished_at")},
 	/* an audit has counted its findings by kind */
 	{"datasets", "SELECT s.severity, COALESCE(pg_catalog.sum(f.n), 0)::pg_catalog.int8 "
 		"FROM (VALUES ('blocking'), ('warning'), ('info')) s(severity) LEFT JOIN ("
