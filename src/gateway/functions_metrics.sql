@@ -38,7 +38,7 @@ CREATE FUNCTION millrace.pipeline_figures(OUT pipeline text, OUT kind text, OUT 
 	LANGUAGE c VOLATILE PARALLEL UNSAFE ROWS 10
 	AS 'MODULE_PATHNAME', 'millrace_pipeline_figures';
 COMMENT ON FUNCTION millrace.pipeline_figures() IS
-	'what went wrong in each pipeline and is still there, read as its owner: failures (10000: that many or more) and failures_1h, those of the last hour; of data sets findings of their last audits that are not waived: blocking, warning, info';
+	'what went wrong in each pipeline and is still there, read as its owner: failures (10000: that many or more) and failures_1h, those of the last hour; of data sets findings of their last audits that are not waived: blocking, warning, info; unreadable: its tables are locked, or not what they were';
 
 CREATE FUNCTION millrace.metrics(pipeline text DEFAULT NULL) RETURNS text
 	LANGUAGE c VOLATILE PARALLEL UNSAFE

@@ -1,10 +1,10 @@
 -- gateway: one screen that tells whether all is well, and what to do if not
 
 -- What is looked at, one row a thing; millrace.status() makes a screen of it.  rank orders kinds; severity 2: what somebody
--- relies on does not happen, 1: it needs attention, 0: all is well.
+-- relies on does not happen, 1: it needs attention, 0: all is well.  States, numbers and reasons only: monitors may know them.
 CREATE FUNCTION millrace.status_things(OUT rank int, OUT kind text, OUT name text, OUT pid int, OUT state text, OUT reason text,
 		OUT since timestamptz, OUT severity int, OUT advice text) RETURNS SETOF record
-	LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE ROWS 30
+	LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SECURITY DEFINER ROWS 30
 	SET search_path = pg_catalog, pg_temp SET lock_timeout = '1s'
 AS $$
 #variable_conflict use_column
@@ -12,7 +12,7 @@ DECLARE
 	-- is there anything that workers would do?
 	wanted constant boolean := NOT pg_is_in_recovery() AND (EXISTS (SELECT FROM millrace.sources s WHERE s.state = 'running')
 		OR EXISTS (SELECT FROM millrace.outboxes o WHERE o.state = 'running') OR EXISTS (SELECT FROM millrace.task_queues)
-		OR EXISTS (SELECT FROM millrace.http_requests) OR current_setting('millrace.http_listen', true) <> '');
+		OR EXISTS (SELECT FROM millrace.http_queues) OR current_setting('millrace.http_listen', true) <> '');
 BEGIN
 	-- processes
 	RETURN QUERY
@@ -85,11 +85,11 @@ BEGIN
 			   CASE WHEN t.state = 'paused' THEN format('SELECT millrace.resume_tasks(%L);', t.owner) END
 		  FROM millrace.task_pools t
 		UNION ALL
-		SELECT 31, 'tasks', q.queue, NULL, sum(q.waiting) || ' wait', format('since %s', justify_interval(make_interval(secs => round(max(q.oldest_seconds))))), NULL, 1,
+		SELECT 31, 'task queue', q.queue, NULL, sum(q.waiting) || ' wait', format('since %s', justify_interval(make_interval(secs => round(max(q.oldest_seconds))))), NULL, 1,
 			   'SELECT * FROM millrace.stat_tasks; SELECT * FROM millrace.stat_task_workers;'
 		  FROM millrace.metric_task q GROUP BY q.lane, q.queue HAVING sum(q.waiting) > 0 AND sum(q.running) = 0 AND max(q.oldest_seconds) FILTER (WHERE q.waiting > 0) > 60
 		UNION ALL
-		SELECT 32, 'tasks', f.kind, NULL, sum(f.n) || ' failed in an hour', max(f.reason), NULL, 1,
+		SELECT 32, 'failed tasks', f.kind, NULL, sum(f.n) || ' failed in an hour', max(f.reason), NULL, 1,
 			   format('SELECT id, class, error FROM millrace.tasks WHERE kind = %L AND state = ''failed''; then millrace.retry_tasks(ids)', f.kind)
 		  FROM (SELECT e.kind, count(*) AS n, string_agg(DISTINCT e.class, ', ') AS reason FROM millrace.task_ended e WHERE e.state = 'failed' GROUP BY e.kind) f GROUP BY f.kind
 		UNION ALL
@@ -107,18 +107,20 @@ BEGIN
 			   CASE WHEN m.alarms > 0 THEN format('SELECT * FROM millrace.drift_alarms WHERE monitor = %L ORDER BY window_no DESC;', m.monitor) END
 		  FROM millrace.metric_monitor m
 		UNION ALL
-		SELECT 41, 'pipeline', p.name, NULL, CASE WHEN f.recent > 0 THEN f.recent || ' failed in an hour' WHEN f.blocking > 0 THEN f.blocking || ' findings block' ELSE p.kind END,
+		SELECT 41, 'pipeline', p.name, NULL, CASE WHEN f.recent > 0 THEN f.recent || ' failed in an hour' WHEN f.blocking > 0 THEN f.blocking || ' findings block'
+					WHEN f.unreadable > 0 THEN 'unreadable' ELSE p.kind END,
 			   CASE WHEN f.failures > coalesce(f.recent, 0) THEN format('%s failures in all', f.failures) END, NULL,
-			   CASE WHEN f.recent > 0 OR f.blocking > 0 THEN 1 ELSE 0 END,
+			   CASE WHEN f.recent > 0 OR f.blocking > 0 OR f.unreadable > 0 THEN 1 ELSE 0 END,
 			   CASE WHEN f.blocking > 0 THEN format('SELECT * FROM %I.findings_summary WHERE severity = ''blocking'' AND NOT waived;', p.name)
 					WHEN f.recent > 0 THEN CASE p.kind
 						WHEN 'answers' THEN format('SELECT class, error, count(*) FROM %I.failed_questions GROUP BY 1, 2; then SELECT %1$I.retry_failed();', p.name)
 						WHEN 'events' THEN format('SELECT type, message, count(*) FROM %I.failures GROUP BY 1, 2; then SELECT %1$I.retry();', p.name)
 						WHEN 'tabular' THEN format('SELECT period, error FROM %I.runs WHERE state = ''failed''; then SELECT * FROM %1$I.catch_up();', p.name)
-						ELSE format('SELECT stage, message, count(*) FROM %I.failures GROUP BY 1, 2;', p.name) END END
+						ELSE format('SELECT stage, message, count(*) FROM %I.failures GROUP BY 1, 2;', p.name) END
+					WHEN f.unreadable > 0 THEN format('SELECT * FROM pg_locks WHERE NOT granted; or SELECT millrace.upgrade_pipeline(%L);', p.name) END
 		  FROM millrace.pipelines p
 		  LEFT JOIN LATERAL (SELECT max(g.value) FILTER (WHERE g.figure = 'failures') AS failures, max(g.value) FILTER (WHERE g.figure = 'failures_1h') AS recent,
-									max(g.value) FILTER (WHERE g.figure = 'blocking') AS blocking
+									max(g.value) FILTER (WHERE g.figure = 'blocking') AS blocking, max(g.value) FILTER (WHERE g.figure = 'unreadable') AS unreadable
 							   FROM millrace.pipeline_figures() g WHERE g.pipeline = p.name) f ON true
 		UNION ALL
 		SELECT 42, 'gateway', l.listen, NULL, CASE WHEN pg_is_in_recovery() THEN 'standby' ELSE 'absent' END, 'no process serves this address', NULL,

@@ -206,16 +206,19 @@ COMMENT ON COLUMN millrace.metric_monitor.alarms IS 'Columns that had drifted in
 COMMENT ON COLUMN millrace.metric_monitor.window_end_timestamp_seconds IS 'When the last window that was looked at ended.';
 
 CREATE VIEW millrace.metric_pipeline AS
-	SELECT p.name AS pipeline, p.kind, 1 AS info, f.failures, f.blocking AS findings_blocking, f.warning AS findings_warning, f.info AS findings_info
+	SELECT p.name AS pipeline, p.kind, 1 AS info, f.failures, f.blocking AS findings_blocking, f.warning AS findings_warning, f.info AS findings_info,
+		   COALESCE(f.unreadable, 0) AS unreadable
 	FROM millrace.pipelines p
 	LEFT JOIN (SELECT g.pipeline, pg_catalog.max(g.value) FILTER (WHERE g.figure = 'failures') AS failures,
 					  pg_catalog.max(g.value) FILTER (WHERE g.figure = 'blocking') AS blocking,
 					  pg_catalog.max(g.value) FILTER (WHERE g.figure = 'warning') AS warning,
-					  pg_catalog.max(g.value) FILTER (WHERE g.figure = 'info') AS info
+					  pg_catalog.max(g.value) FILTER (WHERE g.figure = 'info') AS info,
+					  pg_catalog.max(g.value) FILTER (WHERE g.figure = 'unreadable') AS unreadable
 			   FROM millrace.pipeline_figures() g GROUP BY g.pipeline) f ON f.pipeline = p.name;
 COMMENT ON VIEW millrace.metric_pipeline IS 'metrics: pipelines';
 COMMENT ON COLUMN millrace.metric_pipeline.info IS 'Always 1.';
 COMMENT ON COLUMN millrace.metric_pipeline.failures IS 'What could not be done and is still in the pipeline''s table of failures; 10000: that many or more.';
+COMMENT ON COLUMN millrace.metric_pipeline.unreadable IS '1: its tables could not be read: locked, or not what they were.';
 COMMENT ON COLUMN millrace.metric_pipeline.findings_blocking IS 'Blocking findings of the last audits that are not waived.';
 COMMENT ON COLUMN millrace.metric_pipeline.findings_warning IS 'Warnings of the last audits that are not waived.';
 COMMENT ON COLUMN millrace.metric_pipeline.findings_info IS 'Notes of the last audits that are not waived.';

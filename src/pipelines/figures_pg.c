@@ -3,7 +3,7 @@
  *	  What went wrong in each pipeline and is still there, for metrics and millrace.status().
  *
  * Read as each pipeline's owner, in a subtransaction: one that lacks a table, or whose
- * table is locked, is left out, and its owner's rows come with his rights.
+ * table is locked, is told to be unreadable, and costs the others nothing.
  */
 #include "postgres.h"
 
@@ -28,7 +28,7 @@ typedef struct kind_figures
 /* Counts end somewhere: tables of failures are kept for people, and nobody needs to know more. */
 #define FAILURES(table, at) \
 	"SELECT f.figure, f.value FROM (SELECT pg_catalog.count(*) AS total, " \
-	"pg_catalog.count(*) FILTER (WHERE l.at OPERATOR(pg_catalog.>) pg_catalog.clock_timestamp() OPERATOR(pg_catalog.-) interval '1 hour') AS recent " \
+	"pg_catalog.count(*) FILTER (WHERE l.at > pg_catalog.clock_timestamp() - interval '1 hour') AS recent " \
 	"FROM (SELECT " at " AS at FROM @S@." table " LIMIT 10000) l) n, " \
 	"LATERAL (VALUES ('failures', n.total), ('failures_1h', n.recent)) f(figure, value)"
 
@@ -36,7 +36,7 @@ static const kind_figures figures[] = {
 	{"images", FAILURES("failures", "failed_at")},
 	{"events", FAILURES("failures", "failed_at")},
 	{"answers", FAILURES("failed_questions", "failed_at")},
-	{"tabular", FAILURES("runs WHERE state OPERATOR(pg_catalog.=) 'failed'", "finished_at")},
+	{"tabular", FAILURES("runs WHERE state = 'failed'", "finished_at")},
 	/* an audit has counted its findings by kind */
 	{"datasets", "SELECT s.severity, COALESCE(pg_catalog.sum(f.n), 0)::pg_catalog.int8 "
 		"FROM (VALUES ('blocking'), ('warning'), ('info')) s(severity) LEFT JOIN ("
@@ -107,6 +107,7 @@ read_safely(ReturnSetInfo *out, const known *p, const char *statement)
 			PG_RE_THROW();
 		FlushErrorState();
 		RollbackAndReleaseCurrentSubTransaction();
+		put(out, p, CStringGetTextDatum("unreadable"), Int64GetDatum(1));
 	}
 	PG_END_TRY();
 	MemoryContextSwitchTo(cxt);
