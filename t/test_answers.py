@@ -1,6 +1,7 @@
 """Pipeline answers as a whole: a real broker, MiniLM, a server of language models that misbehaves on order, and none at all (provider
 local).  Questions and answers are those of QA-Eval.  What workers call is called by hand in sql/pipelines_answers.sql."""
 # timeout: 900
+# takes: 70
 import json
 import os
 import random

@@ -1,5 +1,7 @@
 #!/usr/bin/env python3
 # timeout: 600
+# takes: 65
+# lane: waits
 """Clients of pipeline answers, simulated: what simulate_traffic() asks and sees, and the same questions with and without a queue,
 against a stub that fails 15 % of the calls.  Prints TAP.
 

@@ -1,5 +1,5 @@
 """Workers and the life of servers, databases and extensions: who starts, who stops, who stays away, and what SQL says about it."""
-# lane: stream
+# lane: waits
 # timeout: 600
 import os
 import random

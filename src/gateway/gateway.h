@@ -22,6 +22,7 @@
 #define MILLRACE_GATEWAY_H
 
 #include "core/shared_pg.h"
+#include "fmgr.h"
 #include "port/atomics.h"
 #include "storage/proc.h"
 #include "utils/dsa.h"
@@ -169,5 +170,18 @@ typedef struct gw_anchor
 #define gw_anchor_block() ((gw_anchor *) mr_shared_block(GW_ANCHOR_NAME, sizeof(gw_anchor)))
 
 /* gateway_init() reserves sizeof(gw_anchor) and defines the settings, all millrace.http_*. */
+
+/*
+ * Whose request this process runs, InvalidOid outside of one: the executor sets it before a function is called and takes it back
+ * when the transaction ends.  Functions that are SECURITY DEFINER ask for it by millrace.request_role(), since session_user is GW_ROLE.
+ * Both libraries see one place, which lives as long as the process.
+ */
+#define GW_REQUEST_ROLE "millrace request role"
+
+static inline void
+gw_set_request_role(Oid role)
+{
+	*find_rendezvous_variable(GW_REQUEST_ROLE) = (void *) (uintptr_t) role;
+}
 
 #endif							/* MILLRACE_GATEWAY_H */

@@ -19,6 +19,35 @@ e_store(char *p, vf x, vi zero)
 	_mm256_storeu_si256((__m256i *) p, (__m256i) _mm512_cvtneps_pbh(x));
 }
 
+/* x sigmoid(x) to 13 bits: enough for what is rounded to 8.  Below -120 it is 0, as
+ * is the reciprocal of infinity. */
+static inline __attribute__((always_inline)) vf
+silu_short(vf x)
+{
+	vf			c = vf_max(vf_set1(-120), x),
+				t = c * vf_set1(-1.44269504f),
+				n = _mm512_roundscale_ps(t, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC),
+				f = t - n,
+				p = vf_set1(0.0551716668f);
+
+	p = vf_fma(p, f, vf_set1(0.242611135f));
+	p = vf_fma(p, f, vf_set1(0.693260987f));
+	p = vf_fma(p, f, vf_set1(0.999928073f));
+	return c * _mm512_rcp14_ps(vf_set1(1) + _mm512_scalef_ps(p, n));
+}
+
+static inline void
+store_silu(const nn_low_job *j, char *o, const vf *f, int nb)
+{
+	if (nb == 2 && j->out_blk == VW * E_BYTES)
+		_mm512_storeu_si512(o, (__m512i) _mm512_cvtne2ps_pbh(silu_short(f[1]), silu_short(f[0])));
+	else
+		for (int v = 0; v < nb; v++)
+			e_store(o + v * j->out_blk, silu_short(f[v]), vi_set1(0));
+}
+
+#define E_STORE_SILU store_silu
+
 /* n elements, float32 or bfloat16 already, as bfloat16: rows of products on their way in. */
 static void
 row_bf16(const void *in, nn_quant q, char *out, int n)

@@ -26,6 +26,9 @@ static const nn_low_ops ops = {
 	.tile = NN_LOW_JOIN(tile, KIND, SET),
 	.stem_tile = STEM_TILE,
 	.configure = CONFIGURE,
+#ifdef E_STORE_SILU
+	.silu = true,
+#endif
 	.post = NN_LOW_NAME(post, BODY),
 	.row = LOW_ROW,
 	.words = LOW_WORDS,
