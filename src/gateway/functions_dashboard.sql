@@ -213,10 +213,10 @@ BEGIN
 						'performance', p.performance) ORDER BY m.name), '[]')
 			  FROM (SELECT * FROM millrace.monitors m ORDER BY m.last_run DESC NULLS LAST LIMIT 8) m
 			 CROSS JOIN LATERAL (
-				SELECT jsonb_agg(jsonb_build_object('column', c.column_name, 'role', c.role, 'psi', c.psi) ORDER BY c.last DESC NULLS LAST, c.column_name) AS columns,
+				SELECT jsonb_agg(jsonb_build_object('column', c.column_name, 'role', c.role, 'psi', c.psi) ORDER BY c.largest DESC NULLS LAST, c.column_name) AS columns,
 					   sum(c.alarms) AS alarms
 				  FROM (SELECT d.column_name, d.role, jsonb_agg(jsonb_build_array(d.window_end, d.psi, d.alarm) ORDER BY d.window_no) AS psi,
-							   (array_agg(d.psi ORDER BY d.window_no DESC))[1] AS last, count(*) FILTER (WHERE d.alarm AND d.window_no = m.newest) AS alarms
+							   max(d.psi) AS largest, count(*) FILTER (WHERE d.alarm AND d.window_no = m.newest) AS alarms
 						  FROM (SELECT d.*, max(d.window_no) OVER () AS newest FROM millrace.drift d WHERE d.monitor = m.name AND d.window_no > m.windows - 30 AND d.window_no <= m.windows) d
 						 CROSS JOIN LATERAL (SELECT d.newest) m
 						 GROUP BY d.column_name, d.role ORDER BY 4 DESC NULLS LAST, 1 LIMIT 12) c) d
