@@ -241,3 +241,16 @@ CREATE VIEW millrace.stat_stages AS
 COMMENT ON VIEW millrace.stat_stages IS
 	'what each stage of each pipeline took since the server started, of work that was committed; percentiles are estimates from a histogram''s buckets';
 GRANT SELECT ON millrace.stat_stages TO millrace_admin, millrace_monitor;
+
+CREATE VIEW millrace.stat_gateway AS
+	SELECT s.labels ->> 'route' AS route, s.labels ->> 'method' AS method, s.labels ->> 'status' AS status, s.count AS requests,
+		   1000 * s.sum / NULLIF(s.count, 0) AS mean_ms, 1000 * millrace.bucket_quantile(0.5, s.bounds, s.buckets) AS p50_ms,
+		   1000 * millrace.bucket_quantile(0.95, s.bounds, s.buckets) AS p95_ms, 1000 * millrace.bucket_quantile(0.99, s.bounds, s.buckets) AS p99_ms
+	FROM millrace.metric_series() s WHERE s.name = 'millrace_http_request_seconds';
+COMMENT ON VIEW millrace.stat_gateway IS
+	'HTTP requests by pattern of the route, method and class of status since the server started; percentiles are estimates from a histogram''s buckets';
+
+CREATE VIEW millrace.stat_gateway_events AS
+	SELECT s.labels ->> 'event' AS event, s.sum::bigint AS count FROM millrace.metric_series() s WHERE s.name = 'millrace_gateway_events_total';
+COMMENT ON VIEW millrace.stat_gateway_events IS 'what happened to connections and requests of the gateway since the server started';
+GRANT SELECT ON millrace.stat_gateway, millrace.stat_gateway_events TO millrace_admin, millrace_monitor;
