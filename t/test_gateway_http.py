@@ -149,9 +149,9 @@ def code(answer):
 def part_requests(d):
     tap.same(d.json('GET', '/hello'), (200, {'hello': 'world', 'role': 'web'}), 'a function answers as the role of the token')
     tap.same(d.json('GET', '/hello?name=a%20b%26+c')[1]['hello'], 'a b& c', 'a parameter of the query')
-    tap.same(d.json('GET', '/hello?name=a&name=b')[1]['hello'], 'b', 'of parameters of one name the last')
+    tap.same(d('GET', '/hello?name=a&name=b')[0], 400, 'a parameter given twice that is no array')
     tap.same(d.json('GET', '/hello/%C3%A9%2Fx')[1]['hello'], '\u00e9/x', 'a parameter of the path, unescaped')
-    tap.same(d.json('GET', '/hello/a?name=b')[1]['hello'], 'a', "the path's parameter wins over the query's")
+    tap.same(d('GET', '/hello/a?name=b')[0], 400, "the path's parameter is not to be given again")
     tap.same(d('GET', '/hello/fixed?a=1')[2], '1 -', 'a word beats a parameter')
     tap.same(d('GET', '/two/x/y')[2], 'x y', 'two of them')
     tap.same(d('GET', '/two/x/y')[1]['Content-Type'], 'text/plain; charset=utf-8', 'a text says its charset')
@@ -305,7 +305,7 @@ def part_bodies(d):
                               ('a bad length', ('Content-Length: 3x',), b'abc'), ('a negative one', ('Content-Length: -3',), b'abc'), ('bad chunks', ('Transfer-Encoding: chunked',), b'zz\r\nabc\r\n'),
                               ('two hosts', ('Host: y', 'Content-Length: 0'), b'')):
         answer, took = d.raw(d.head('POST', '/raw', *lines), body, half=True)
-        tap.ok(code(answer) == 400 and b'Error' not in answer, '%s: 400, and the connection is closed' % name)
+        tap.ok(code(answer) == 400 and b'Timeout' not in answer, '%s: 400, and the connection is closed' % name)
     answer, _ = d.raw(d.head('POST', '/raw', 'Transfer-Encoding: gzip'), b'abc', half=True)
     tap.ok(code(answer) == 501, 'another transfer coding')
     answer, took = d.raw(d.head('POST', '/raw', 'Content-Length: 100'), b'abc', half=True)
