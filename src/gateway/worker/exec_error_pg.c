@@ -55,7 +55,7 @@ status_of(const gw_turn *turn, const char *state)
 	if (turn->stage == GW_BEGIN)
 		return is_class(state, "28") ? 401 : 500;
 	if (turn->stage == GW_ANSWER)
-		return 500;				/* the result, too large a one too */
+		return strcmp(state, "22023") == 0 ? 400 : 500; /* a header's value; the result, too large a one too */
 	if (is_class(state, "54"))
 		return 413;
 	if (strcmp(state, "42501") == 0)

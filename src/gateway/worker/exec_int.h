@@ -4,6 +4,7 @@
  *
  * exec_main_pg.c	its life, and the box
  * exec_run_pg.c	a request: the transaction, its role and settings, what is forgotten behind it
+ * exec_role_pg.c	the role, and what ALTER ROLE set for it
  * exec_plan_pg.c	functions of routes: their arguments, plans
  * exec_bind_pg.c	values of a request become arguments
  * exec_value_pg.c	one value: text, bytes or JSON, into a type
@@ -39,6 +40,7 @@ typedef struct gw_turn
 	const gw_request *request;
 	gw_stage	stage;
 	const char *argument;		/* that is being converted */
+	TimestampTz begun;
 	int			limit_ms;
 	bool		timed_out;
 } gw_turn;
@@ -162,6 +164,10 @@ extern void gw_check_size(const gw_turn *turn, size_t len);
 extern bool gw_error_answer(const gw_turn *turn, const ErrorData *error, gw_answer *answer);
 
 /* ---- a request */
+
+/* ERROR if requests may not run as it, or not any more. */
+extern void gw_check_role(Oid role);
+extern void gw_apply_settings(Oid role);
 
 /* Carry it out; the answer is in the current memory context. */
 extern void gw_carry_out(const gw_request *request, gw_answer *answer);

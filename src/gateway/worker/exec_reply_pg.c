@@ -3,7 +3,8 @@
  *	  An answer that a function wrote itself: millrace.http_response.
  *
  * Status, media type and headers are checked here, for the I/O worker sends them as they are.
- * A wrong one is the function's fault: 500, and the log says what.
+ * A wrong one is the function's fault: 500, and the log says what; but a header's value that cannot be
+ * sent is most likely what the client said: 400.
  *
  * Memory: the current context.
  */
@@ -91,8 +92,11 @@ append_header(StringInfo lines, const char *name, JsonbValue *v)
 		refuse("header", name);
 		return;					/* not reached */
 	}
+	/* most likely the client's own words */
 	if (!is_plain(value, len) || strlen(value) != len)
-		refuse("value of header", name);
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("header \"%s\" of the response would have a value that is no ASCII text of one line", name)));
 	appendStringInfo(lines, "%s: %s\n", name, value);
 }
 

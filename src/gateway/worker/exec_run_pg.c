@@ -24,12 +24,12 @@
 #include "miscadmin.h"
 #include "pgstat.h"
 #include "storage/lock.h"
+#include "storage/proc.h"
 #include "tcop/tcopprot.h"
 #include "utils/guc.h"
 #include "utils/memutils.h"
 #include "utils/portal.h"
 #include "utils/snapmgr.h"
-#include "utils/syscache.h"
 #include "utils/timeout.h"
 #include "utils/timestamp.h"
 
@@ -37,7 +37,8 @@
 #include "core/process_pg.h"
 
 #define TRIES 3					/* of a transaction that others came in the way of */
-#define OVERTIME_S 5			/* a function that catches its cancellation has so long */
+#define OVERTIME_MS 1000		/* a function that catches its cancellation is cancelled again after so long, … */
+#define OVERTIMES 5				/* … so often; then the process ends */
 
 static TimeoutId time_is_up;
 static volatile sig_atomic_t overtime;	/* times it went off */
@@ -48,7 +49,7 @@ static void **request_role;
 static void
 end_of_time(void)
 {
-	if (++overtime > OVERTIME_S)
+	if (++overtime > OVERTIMES)
 		ProcDiePending = true;
 	else
 		QueryCancelPending = true;
@@ -71,14 +72,13 @@ set(const char *name, const char *value)
 	(void) set_config_option(name, value, PGC_USERSET, PGC_S_SESSION, GUC_ACTION_SAVE, true, 0, false);
 }
 
-/* A role that was dropped since the token was looked at, or made a superuser. */
+/* From the beginning of the request. */
 static void
-check_role(Oid role)
+limit_time(gw_turn *turn, int limit_ms)
 {
-	if (!SearchSysCacheExists1(AUTHOID, ObjectIdGetDatum(role)) || superuser_arg(role))
-		ereport(ERROR,
-				(errcode(ERRCODE_INVALID_AUTHORIZATION_SPECIFICATION),
-				 errmsg("the token's role is gone or a superuser")));
+	turn->limit_ms = limit_ms;
+	if (limit_ms > 0)
+		enable_timeout_every(time_is_up, TimestampTzPlusMilliseconds(turn->begun, limit_ms), OVERTIME_MS);
 }
 
 static char *
@@ -161,13 +161,16 @@ attempt(gw_turn *turn, gw_answer *answer)
 	GetUserIdAndSecContext(&user, &context);
 	XactIsoLevel = XACT_READ_COMMITTED;
 	XactReadOnly = request->read_only;
-	check_role(request->role);
+	gw_check_role(request->role);
 	nest = NewGUCNestLevel();
+	SetUserIdAndSecContext(request->role, SECURITY_LOCAL_USERID_CHANGE);
+	gw_apply_settings(request->role);
+	if (StatementTimeout > 0 && StatementTimeout < turn->limit_ms)
+		limit_time(turn, StatementTimeout);
 	set("search_path", "pg_catalog, pg_temp");
 	set("request.method", text_of(request, request->method_name));
 	set("request.path", text_of(request, request->path));
 	set("request.headers", text_of(request, request->headers));
-	SetUserIdAndSecContext(request->role, SECURITY_LOCAL_USERID_CHANGE);
 	*request_role = (void *) (uintptr_t) request->role;
 	PushActiveSnapshot(GetTransactionSnapshot());
 	call_function(turn, answer);
@@ -205,7 +208,7 @@ void
 gw_carry_out(const gw_request *request, gw_answer *answer)
 {
 	MemoryContext caller = CurrentMemoryContext;
-	gw_turn		turn = {.request = request,.limit_ms = request->timeout_ms};
+	gw_turn		turn = {.request = request,.begun = GetCurrentTimestamp()};
 	int			usual_how = synchronous_commit;
 	char		activity[256];
 
@@ -218,8 +221,7 @@ gw_carry_out(const gw_request *request, gw_answer *answer)
 	pgstat_report_activity(STATE_RUNNING, activity);
 	debug_query_string = activity;
 	overtime = 0;
-	if (turn.limit_ms > 0)
-		enable_timeout_every(time_is_up, TimestampTzPlusMilliseconds(GetCurrentTimestamp(), turn.limit_ms), 1000);
+	limit_time(&turn, request->timeout_ms);
 	for (volatile int try = 1;; try++)
 	{
 		volatile bool again = false;
