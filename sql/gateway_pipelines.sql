@@ -1,16 +1,21 @@
 -- What the routes of pipelines call, called by hand: answers, faults, rights.  Over HTTP: t/test_gateway_pipelines.py.
+-- In a database of its own: it takes the models that come with Millrace.
+\set back :DBNAME
+CREATE DATABASE regression_routes TEMPLATE template0;
+\c regression_routes
 SET client_min_messages = warning;
+CREATE EXTENSION millrace;
 SET timezone = 'UTC';
 \pset null -
 \set VERBOSITY terse
-CREATE ROLE regress_owner LOGIN IN ROLE millrace_admin, millrace_modeler;
-CREATE ROLE regress_web LOGIN;
-CREATE ROLE regress_other LOGIN;
-SELECT pg_catalog.format('GRANT CREATE ON DATABASE %I TO regress_owner', pg_catalog.current_database()) \gexec
+CREATE ROLE regress_routes_owner LOGIN IN ROLE millrace_admin, millrace_modeler;
+CREATE ROLE regress_routes_web LOGIN;
+CREATE ROLE regress_routes_other LOGIN;
+GRANT CREATE ON DATABASE regression_routes TO regress_routes_owner;
 CREATE SERVER regress_store FOREIGN DATA WRAPPER millrace_http OPTIONS (api 's3', url 'http://127.0.0.1:9');
 CREATE SERVER regress_llm FOREIGN DATA WRAPPER millrace_http OPTIONS (api 'openai', url 'http://127.0.0.1:9', model 'm');
-GRANT USAGE ON FOREIGN SERVER regress_store, regress_llm TO regress_owner;
-SET ROLE regress_owner;
+GRANT USAGE ON FOREIGN SERVER regress_store, regress_llm TO regress_routes_owner;
+SET ROLE regress_routes_owner;
 -- an answer as a client sees it; ids are another each time
 CREATE FUNCTION pg_temp.seen(r millrace.http_response, OUT status int, OUT body text, OUT headers text, OUT later boolean) LANGUAGE sql AS
 	$$ SELECT r.status, pg_catalog.regexp_replace(pg_catalog.convert_from(r.body, 'UTF8'), '[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}', '<id>', 'g'),
@@ -98,25 +103,25 @@ SELECT regress_i.deliver_stored('{a.1,../a}', (SELECT array_agg(object_path ORDE
 SELECT image_id, object_path IS NOT NULL AS stored, (SELECT count(*) FROM regress_i.failures f WHERE f.image_id = i.image_id AND f.stage = 'upload') AS failures FROM regress_i.images i WHERE image_id IN ('a.1', '../a') ORDER BY 1;
 
 -- rights: USAGE is enough to predict; whoever is to do more is granted EXECUTE, to see rows is granted SELECT
-SET ROLE regress_web;
+SET ROLE regress_routes_web;
 SELECT regress_i.http_predict('{1,1}');
 SELECT millrace.predict_with_profile('regress_i', '{1,1}');
-RESET ROLE; SET ROLE regress_owner;
-GRANT USAGE ON SCHEMA regress_i TO regress_web;
-SET ROLE regress_web;
+RESET ROLE; SET ROLE regress_routes_owner;
+GRANT USAGE ON SCHEMA regress_i TO regress_routes_web;
+SET ROLE regress_routes_web;
 SELECT regress_i.http_predict('{1,1}');
 SELECT status FROM regress_i.http_health();
 SELECT regress_i.http_upload('x');
 SELECT regress_i.http_extract('x');
 SELECT regress_i.http_extraction('00000000-0000-0000-0000-000000000000');
 SELECT regress_i.http_predictions('gif');
-RESET ROLE; SET ROLE regress_owner;
-GRANT SELECT ON regress_i.predictions, regress_i.failures, regress_i.descriptors, regress_i.images TO regress_web;
+RESET ROLE; SET ROLE regress_routes_owner;
+GRANT SELECT ON regress_i.predictions, regress_i.failures, regress_i.descriptors, regress_i.images TO regress_routes_web;
 ALTER TABLE regress_i.images ENABLE ROW LEVEL SECURITY;
 ALTER TABLE regress_i.failures ENABLE ROW LEVEL SECURITY;
-SET ROLE regress_web;
+SET ROLE regress_routes_web;
 SELECT regress_i.http_predictions('gif');
-RESET ROLE; SET ROLE regress_owner;
+RESET ROLE; SET ROLE regress_routes_owner;
 
 -- answers
 SELECT millrace.create_pipeline('answers', 'regress_a', '{"encoder": "", "judge": "token_f1", "provider": "regress_llm", "cache": false}');
@@ -136,20 +141,20 @@ UPDATE regress_a.settings SET provider = NULL, tenants = 'role';
 SELECT status, body::jsonb -> 'reasons' AS reasons FROM pg_temp.seen(regress_a.http_health());
 SELECT regress_a.http_query('another');
 UPDATE regress_a.settings SET provider = '"regress_llm"';
-GRANT USAGE ON SCHEMA regress_a TO regress_web, regress_other;
-GRANT EXECUTE ON FUNCTION regress_a.http_query, regress_a.http_status TO regress_web, regress_other;
+GRANT USAGE ON SCHEMA regress_a TO regress_routes_web, regress_routes_other;
+GRANT EXECUTE ON FUNCTION regress_a.http_query, regress_a.http_status TO regress_routes_web, regress_routes_other;
 -- a role is its own tenant, whatever it says
-SET SESSION AUTHORIZATION regress_web;
-SELECT status FROM regress_a.http_query('whose?', 'regress_other');
+SET SESSION AUTHORIZATION regress_routes_web;
+SELECT status FROM regress_a.http_query('whose?', 'regress_routes_other');
 SELECT (pg_catalog.convert_from(body, 'UTF8')::jsonb ->> 'question_id') AS id FROM regress_a.http_query('whose?') \gset
 SELECT regress_a.http_status(:'id') ->> 'status';
-SET SESSION AUTHORIZATION regress_other;
+SET SESSION AUTHORIZATION regress_routes_other;
 SELECT pg_catalog.regexp_replace(pg_catalog.current_setting('session_authorization'), 'x', ''), millrace.request_role();
 \set VERBOSITY sqlstate
 SELECT regress_a.http_status(:'id');
 \set VERBOSITY terse
 RESET SESSION AUTHORIZATION;
-SET ROLE regress_owner;
+SET ROLE regress_routes_owner;
 SELECT DISTINCT tenant FROM regress_a.questions WHERE question = 'whose?';
 
 -- events
@@ -219,6 +224,7 @@ SELECT millrace.create_pipeline('images', 'regress_k', '{"http_prefix": "no/path
 
 SELECT millrace.drop_pipeline(name) FROM millrace.pipelines WHERE name ~ '^regress' ORDER BY name;
 SELECT count(*) FROM millrace.routes WHERE pipeline ~ '^regress';
-RESET ROLE;
-DROP SERVER regress_store, regress_llm CASCADE;
-SELECT pg_catalog.format('REVOKE CREATE ON DATABASE %I FROM regress_owner', pg_catalog.current_database()) \gexec
+\c :back
+SELECT millrace.clear_detection_cache();	-- the server's, which other tests count by
+DROP DATABASE regression_routes;
+DROP ROLE regress_routes_owner, regress_routes_web, regress_routes_other;

@@ -130,6 +130,7 @@ CREATE OR REPLACE FUNCTION @schema@.extraction_answer(task uuid) RETURNS millrac
 	AS $$
 DECLARE
 	x @schema@.extractions;
+	status int;
 BEGIN
 	SELECT e.* INTO x FROM @schema@.extractions e WHERE e.task_id = task;
 	IF NOT FOUND THEN
@@ -141,8 +142,9 @@ BEGIN
 		RETURN millrace.respond(200, jsonb_build_object('image_id', x.image_id, 'descriptors', x.descriptors, 'descriptor_count', cardinality(x.descriptors)));
 	END IF;
 	-- a missing object, a photo that is none; else the store, or the model, has its troubles
-	RETURN millrace.respond(CASE WHEN x.sqlstate = '58P01' THEN 404 WHEN left(x.sqlstate, 2) IN ('22', '0A', '54') THEN 422 ELSE 503 END,
-		jsonb_build_object('code', x.sqlstate, 'message', x.message, 'details', format('object %s', x.object_path), 'hint', NULL));
+	status := CASE WHEN x.sqlstate = '58P01' THEN 404 WHEN left(x.sqlstate, 2) IN ('22', '0A', '54') THEN 422 ELSE 503 END;
+	RETURN millrace.respond(status, jsonb_build_object('code', x.sqlstate, 'message', x.message, 'details', format('object %s', x.object_path), 'hint', NULL),
+		CASE status WHEN 503 THEN '{"Retry-After": "10"}'::jsonb END);
 END $$;
 COMMENT ON FUNCTION @schema@.extraction_answer(uuid) IS 'the answer to POST /extract of an object';
 REVOKE EXECUTE ON FUNCTION @schema@.extraction_answer(uuid) FROM PUBLIC;
