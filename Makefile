@@ -27,6 +27,7 @@ SQL    = $(foreach k,types tables functions views,$(call parts,$(k)))
 SCRIPT = millrace--$(RELEASE).sql
 DATA_built = $(SCRIPT)
 TEMPLATES = $(filter-out $(SQL),$(wildcard src/pipelines/*.sql))
+PAGES     = $(wildcard src/gateway/*.html)
 MODELS    = $(wildcard models/MANIFEST.json models/*/*.onnx models/*/*.json models/*/*.model)
 
 WARN = -Wall -Wextra -Werror -Wno-declaration-after-statement -Wno-unused-parameter
@@ -72,8 +73,9 @@ include mk/check.mk
 install: install-worker
 install-worker: all
 	$(INSTALL_SHLIB) $(WORKER_SO) '$(DESTDIR)$(pkglibdir)/$(WORKER_SO)'
-	$(MKDIR_P) '$(DESTDIR)$(datadir)/extension/millrace_pipelines' '$(DESTDIR)$(datadir)/extension/millrace_models'
+	$(MKDIR_P) '$(DESTDIR)$(datadir)/extension/millrace_pipelines' '$(DESTDIR)$(datadir)/extension/millrace_models' '$(DESTDIR)$(datadir)/extension/millrace_gateway'
 	$(INSTALL_DATA) $(TEMPLATES) '$(DESTDIR)$(datadir)/extension/millrace_pipelines/'
+	$(INSTALL_DATA) $(PAGES) '$(DESTDIR)$(datadir)/extension/millrace_gateway/'
 	for f in $(MODELS); do $(MKDIR_P) "$(DESTDIR)$(datadir)/extension/millrace_models/$$(dirname $${f#models/})" && \
 	  $(INSTALL_DATA) $$f "$(DESTDIR)$(datadir)/extension/millrace_models/$${f#models/}" || exit 1; done
 .PHONY: install-worker

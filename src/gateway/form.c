@@ -17,12 +17,6 @@ static const char too_many[] = "there are too many parameters";
 const char *
 gw_fields_add(gw_fields *out, const gw_field *field)
 {
-	for (int i = 0; i < out->n; i++)
-		if (out->field[i].name.len == field->name.len && memcmp(out->field[i].name.p, field->name.p, field->name.len) == 0)
-		{
-			out->field[i] = *field;
-			return NULL;
-		}
 	if (out->n == GW_MAX_VALUES)
 		return too_many;
 	out->field[out->n++] = *field;

@@ -22,7 +22,7 @@ typedef struct gw_field
 	gw_bytes	type;			/* of GW_FILE */
 } gw_field;
 
-/* Fields of a request; a name that comes again takes the place of the one before. */
+/* Fields of a request, as they came; a name may come again. */
 typedef struct gw_fields
 {
 	int			n;

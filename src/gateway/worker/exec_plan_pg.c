@@ -15,6 +15,7 @@
 #include "gateway/worker/exec_int.h"
 
 #include "access/htup_details.h"
+#include "catalog/pg_language.h"
 #include "catalog/pg_proc.h"
 #include "catalog/pg_type.h"
 #include "funcapi.h"
@@ -340,25 +341,36 @@ gw_argument_list(const gw_function *f)
 
 /* ---- plans */
 
+/*
+ * Does a set come from FROM, where the planner may put a function's query in its place?  Elsewhere it is run as rows
+ * are taken, which a set that is too large ends.
+ */
+static bool
+belongs_in_from(const gw_function *f, HeapTuple row)
+{
+	Form_pg_proc proc = (Form_pg_proc) GETSTRUCT(row);
+
+	/* a record of unknown columns cannot stand there */
+	if (proc->prorettype == RECORDOID && get_func_result_type(f->oid, NULL, NULL) == TYPEFUNC_RECORD)
+		return false;
+	return proc->proretset && proc->prolang == SQLlanguageId && proc->provolatile != PROVOLATILE_VOLATILE && !proc->prosecdef &&
+		!proc->proisstrict && heap_attisnull(row, Anum_pg_proc_proconfig, NULL);
+}
+
 /* The call: given arguments as parameters, others by their defaults. */
 static char *
 call_text(const gw_function *f, const uint64 *given)
 {
 	StringInfoData sql;
 	int			k = 0;
-	bool		in_from = f->set;
-	bool		convert = f->shape == GW_AS_JSON;
 	HeapTuple	row = SearchSysCache1(PROCOID, ObjectIdGetDatum(f->oid));
-	Oid			type;
+	bool		in_from;
+	bool		convert;
 
 	if (!HeapTupleIsValid(row))
 		elog(ERROR, "cache lookup failed for function %u", f->oid);
-	type = ((Form_pg_proc) GETSTRUCT(row))->prorettype;
-	/* a record of unknown columns cannot stand in FROM */
-	if (type == RECORDOID && get_func_result_type(f->oid, NULL, NULL) == TYPEFUNC_RECORD)
-		in_from = false;
-	if (getBaseType(type) == JSONOID)
-		convert = false;
+	in_from = belongs_in_from(f, row);
+	convert = f->shape == GW_AS_JSON && getBaseType(((Form_pg_proc) GETSTRUCT(row))->prorettype) != JSONOID;
 	ReleaseSysCache(row);
 	initStringInfo(&sql);
 	appendStringInfoString(&sql, "SELECT ");

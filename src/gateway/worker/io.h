@@ -6,12 +6,13 @@
  *	io_book_pg.c	routes and tokens, read into memory
  *	io_box_pg.c		requests to executors, and their responses
  *	io_listen_pg.c	listening sockets, certificate
- *	io_count_pg.c	what is counted
+ *	io_count_pg.c	what is counted, told
  *	io_http.c		libmicrohttpd: connections and its callbacks
  *	io_head.c		a request's head judged: route, token, limits
  *	io_body.c		its body, as it comes and when it is there
  *	io_answer.c		responses
  *	io_stream.c		streams of events
+ *	io_count.c		what is counted
  *	io_time.c		deadlines of connections, clients that went away
  *
  * Only *_pg.c may raise an ERROR, and no callback of libmicrohttpd calls them: the other files know no
@@ -78,6 +79,7 @@ typedef struct gwi_route_state
 typedef struct gwi_route
 {
 	int64_t		id;
+	const char *label;			/* its pattern with the prefix, for metrics */
 	const char *function;
 	const char *poll_function;	/* NULL: none */
 	const char *scope;
@@ -134,6 +136,7 @@ typedef struct gwi_conn
 	struct gwi_request *request;	/* under way; NULL: none */
 	int64_t		deadline_us;	/* it is cut then; 0: never, it waits for us */
 	bool		cut;
+	bool		linger;			/* more may come than we read: when it is closed, that is thrown away for a while */
 	uint64_t	address;		/* hash of the client's */
 } gwi_conn;
 
@@ -229,6 +232,7 @@ extern struct gwi_requests gwi_pending; /* for the time; streams too */
 extern gwi_request *gwi_in_box[GWI_MAX_BOXES];	/* GWI_RUNNING, by executor */
 extern int	gwi_n_waiting;
 extern int	gwi_n_streams;
+extern int	gwi_idle;			/* executors that had nothing to do at the last look */
 extern int64_t gwi_memory;		/* bytes of bodies and answers */
 
 extern int64_t gwi_now_us(void);	/* monotonic */
@@ -270,6 +274,9 @@ extern void gwi_stream_free(gwi_request *r);
 /* io_time.c */
 extern void gwi_look_deadlines(int64_t now);	/* cuts connections whose time is over */
 extern void gwi_look_away(int64_t now, void (*away) (gwi_request *r));	/* requests under way whose client is gone */
+extern void gwi_linger(int fd);	/* about to be closed by libmicrohttpd */
+extern void gwi_look_lingering(int64_t now);
+extern int	gwi_n_lingering;
 extern void gwi_expect(gwi_conn *conn, int64_t ms); /* the next thing within so long; -1: nothing */
 
 #endif							/* MILLRACE_GATEWAY_IO_H */

@@ -2,7 +2,7 @@
  * io_body.c
  *	  A request's body: kept as it comes, within what may be kept, and taken apart when it is there.
  */
-#include "gateway/worker/io.h"
+#include "gateway/worker/io_count.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -50,6 +50,7 @@ gwi_body_more(gwi_request *r, const char *data, size_t len)
 		if (body == NULL)
 		{
 			r->discard_most = (int64_t) r->received + MAX_DISCARD;
+			gwi_events[GWI_REFUSED_FULL]++;
 			refuse(r, 503, "too many large requests are under way", NULL);
 			return;
 		}
@@ -123,8 +124,11 @@ gwi_body_end(gwi_request *r)
 	}
 	if (wrong)
 		gwi_error(r, 400, wrong, NULL);
-	else if (gwi_n_waiting >= gwi_set.queue)
+	else if (gwi_n_waiting >= gwi_set.queue + gwi_idle)
+	{
+		gwi_events[GWI_REFUSED_FULL]++;
 		gwi_error(r, 503, "too many requests wait", NULL);
+	}
 	else if (r->route->interval_ms > 0 && gwi_n_streams >= gwi_set.streams)
 		gwi_error(r, 503, "too many streams of events are open", NULL);
 	r->deadline_us = gwi_now_us() + r->route->timeout_ms * INT64_C(1000);

@@ -189,6 +189,7 @@ read_routes(gwi_book *book, Oid **needs, int *n_needs)
 		gw_method	method = method_of(text_at(i, 4));
 
 		r->id = int_at(i, 1, 0);
+		r->label = full;
 		r->function = text_at(i, 6);
 		r->poll_function = text_at(i, 7);
 		r->need = text_at(i, 8) ? need_of(oid_at(i, 9), *needs, n_needs) : -1;

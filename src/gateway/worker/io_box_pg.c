@@ -45,6 +45,7 @@ static gw_anchor_entry *entry;
 static uint64 generation;
 static given_box given[GW_MAX_EXECUTORS];
 static gwi_request *at_work;	/* being given or taken: an ERROR is its fault */
+static int	at_box = -1;		/* whose response is being taken */
 
 /* ---- the gateway's entry */
 
@@ -236,10 +237,13 @@ make_wait(gwi_request *r, gw_kind kind)
 	gwi_n_waiting++;
 }
 
-static void
+/* False: the executor has just left its box. */
+static bool
 give(int b, gwi_request *r)
 {
 	gw_box	   *box = &hall->box[b];
+	PGPROC	   *proc = box->proc;
+	uint32		idle = GW_IDLE;
 	const char *function = r->kind == GW_POLL ? r->route->poll_function : r->route->function;
 	Size		size = request_size(r, function);
 	dsa_pointer p;
@@ -248,12 +252,20 @@ give(int b, gwi_request *r)
 	p = room_for(&given[b], size);
 	if (!DsaPointerIsValid(p))
 	{
-		fail(r, 503, "there is no room for the request in shared memory");
 		at_work = NULL;
-		return;
+		fail(r, 503, "there is no room for the request in shared memory");
+		return true;
 	}
 	write_request(r, function, dsa_get_address(area, p), size);
 	at_work = NULL;
+	given[b].pid = box->pid;
+	box->serial = r->serial;
+	box->request = p;
+	box->response = InvalidDsaPointer;
+	pg_write_barrier();
+	if (proc == NULL || !pg_atomic_compare_exchange_u32(&box->state, &idle, GW_ASKED))
+		return false;
+	SetLatch(&proc->procLatch);
 	gwi_leave(r);
 	r->state = GWI_RUNNING;
 	r->box = b;
@@ -261,15 +273,18 @@ give(int b, gwi_request *r)
 	given[b].used = true;
 	given[b].cancelled = false;
 	given[b].serial = r->serial;
-	given[b].pid = box->pid;
 	given[b].route = r->route->state;
 	given[b].route->running++;
-	box->serial = r->serial;
-	box->request = p;
-	box->response = InvalidDsaPointer;
-	pg_write_barrier();
-	pg_atomic_write_u32(&box->state, GW_ASKED);
-	SetLatch(&box->proc->procLatch);
+	return true;
+}
+
+static bool
+is_idle(int b)
+{
+	bool		idle = !given[b].used && pg_atomic_read_u32(&hall->box[b].state) == GW_IDLE;
+
+	pg_read_barrier();
+	return idle;
 }
 
 void
@@ -284,13 +299,22 @@ gwi_boxes_give(void)
 		next = TAILQ_NEXT(r, node);
 		if (r->route->concurrency > 0 && r->route->state->running >= r->route->concurrency)
 			continue;
-		while (b < GW_MAX_EXECUTORS && (given[b].used || pg_atomic_read_u32(&hall->box[b].state) != GW_IDLE))
-			b++;
-		if (b == GW_MAX_EXECUTORS)
-			return;
-		pg_read_barrier();
-		give(b, r);
+		for (;; b++)
+		{
+			while (b < GW_MAX_EXECUTORS && !is_idle(b))
+				b++;
+			if (b == GW_MAX_EXECUTORS)
+			{
+				gwi_idle = 0;
+				return;
+			}
+			if (give(b, r))
+				break;
+		}
 	}
+	gwi_idle = 0;
+	for (b = 0; b < GW_MAX_EXECUTORS; b++)
+		gwi_idle += is_idle(b);
 }
 
 /* ---- taking */
@@ -413,6 +437,21 @@ release(int b)
 	return r;
 }
 
+/* Its response is taken; the executor may have another request. */
+static void
+empty(int b)
+{
+	gw_box	   *box = &hall->box[b];
+	dsa_pointer p = box->response;
+
+	at_box = -1;
+	box->response = InvalidDsaPointer;
+	pg_write_barrier();
+	pg_atomic_write_u32(&box->state, GW_IDLE);
+	if (DsaPointerIsValid(p))
+		dsa_free(area, p);
+}
+
 void
 gwi_boxes_take(void)
 {
@@ -431,16 +470,13 @@ gwi_boxes_take(void)
 			dsa_pointer p = box->response;
 
 			at_work = r = release(b);
+			at_box = b;
 			if (r && !DsaPointerIsValid(p))
 				fail(r, 503, "there is no room for the response in shared memory");
 			else if (r)
 				take_response(r, dsa_get_address(area, p));
 			at_work = NULL;
-			if (DsaPointerIsValid(p))
-				dsa_free(area, p);
-			box->response = InvalidDsaPointer;
-			pg_write_barrier();
-			pg_atomic_write_u32(&box->state, GW_IDLE);
+			empty(b);
 		}
 		else if (state == GW_EMPTY || state == GW_IDLE || box->pid != given[b].pid)
 		{
@@ -458,11 +494,9 @@ gwi_boxes_failed(void)
 	gwi_request *r = at_work;
 
 	at_work = NULL;
-	if (r == NULL)
-		return;
-	if (r->box >= 0)
-		(void) release(r->box);
-	if (!r->queued && r->answer == NULL)
+	if (at_box >= 0)
+		empty(at_box);
+	if (r && !r->queued && r->answer == NULL)
 		fail(r, 503, "the request could not be carried out");
 }
 

@@ -15,6 +15,8 @@
 #include "gateway/rate.h"
 
 #define MAX_HEADERS 100
+#define MAX_HEAD (16 * 1024)	/* what is longer than libmicrohttpd's buffer, it refuses itself */
+#define MAX_TARGET 8192
 #define SMALL_BODY (1024 * 1024)	/* thrown away, rather than the connection closed, where the answer is made already */
 
 static gw_rate rates;
@@ -30,6 +32,7 @@ typedef struct header
 typedef struct headers
 {
 	int			n;
+	size_t		bytes;
 	header		h[MAX_HEADERS];
 } headers;
 
@@ -48,6 +51,7 @@ collect(void *cls, enum MHD_ValueKind kind, const char *name, size_t name_len, c
 		h->len = value ? len : 0;
 	}
 	all->n++;
+	all->bytes += name_len + len;
 	return MHD_YES;
 }
 
@@ -429,10 +433,16 @@ gwi_head(gwi_request *r, struct MHD_Connection *mhd, const char *method)
 
 	(void) MHD_get_connection_values_n(mhd, MHD_HEADER_KIND, collect, &all);
 	take_method(r, method);
-	if (all.n > MAX_HEADERS)
+	if (strlen(r->target) > MAX_TARGET)
 	{
 		r->announced = r->close = true;
-		gwi_error(r, 431, "the request has too many headers", NULL);
+		gwi_error(r, 414, "the request's path and query are too long", NULL);
+		return;
+	}
+	if (all.n > MAX_HEADERS || all.bytes > MAX_HEAD)
+	{
+		r->announced = r->close = true;
+		gwi_error(r, 431, "the request's headers are too many or too long", NULL);
 		return;
 	}
 	take_origin(r, &all);

@@ -28,6 +28,7 @@ struct gwi_requests gwi_pending = TAILQ_HEAD_INITIALIZER(gwi_pending);
 gwi_request *gwi_in_box[GWI_MAX_BOXES];
 int			gwi_n_waiting = 0;
 int			gwi_n_streams = 0;
+int			gwi_idle = 0;
 int64_t		gwi_memory = 0;
 gwi_settings gwi_set;
 gwi_book   *gwi_current;
@@ -67,11 +68,14 @@ on_connection(void *cls, struct MHD_Connection *mhd, void **context, enum MHD_Co
 		taking->mhd = mhd;
 		TAILQ_INSERT_TAIL(&gwi_conns, taking, node);
 		gwi_n_conns++;
+		gwi_events[GWI_CONNECTIONS]++;
 		gwi_expect(taking, gwi_set.header_timeout_ms);
 		taking = NULL;
 	}
 	else if (conn)
 	{
+		if (conn->linger && !conn->cut)
+			gwi_linger(conn->fd);
 		TAILQ_REMOVE(&gwi_conns, conn, node);
 		gwi_n_conns--;
 		free(conn);
@@ -150,7 +154,10 @@ on_request(void *cls, struct MHD_Connection *mhd, const char *url, const char *m
 			return MHD_NO;		/* no memory */
 		/* Where a body follows that is not wanted, nor small enough to be thrown away: refused, and the connection closed. */
 		if (r->answer && r->announced && !r->discard)
+		{
+			r->conn->linger = true;
 			return send_answer(r, mhd);
+		}
 		return MHD_YES;
 	}
 	if (*len > 0)

@@ -11,6 +11,7 @@
  */
 #include "postgres.h"
 
+#include "gateway/worker/io_count.h"
 #include "gateway/worker/io_pg.h"
 
 #include "access/xact.h"
@@ -30,6 +31,7 @@
 
 #define READ_MS 5000			/* routes and tokens are read so often, whether they changed or not */
 #define AGAIN_MS 1000			/* the same, where it failed */
+#define LINGER_MS 20			/* between looks at connections that only end */
 #define LOOK_MS 250				/* at deadlines, while there are connections */
 
 extern PGDLLEXPORT void millrace_gateway_main(Datum arg);
@@ -134,6 +136,8 @@ wait_for_more(void)
 		AddWaitEventToSet(set, WL_EXIT_ON_PM_DEATH, PGINVALID_SOCKET, NULL, NULL);
 		AddWaitEventToSet(set, WL_SOCKET_READABLE, gwi_listen_fd(), NULL, NULL);
 	}
+	if (gwi_n_lingering > 0)
+		until = Min(until, now + LINGER_MS * INT64CONST(1000));
 	if (gwi_n_conns > 0)
 		until = Min(until, now + LOOK_MS * INT64CONST(1000));
 	if (http_ms >= 0)
@@ -158,10 +162,13 @@ turn(void)
 	gwi_boxes_give();			/* what came just now */
 	now = gwi_now_us();
 	gwi_boxes_look(now);
+	if (gwi_n_lingering > 0)
+		gwi_look_lingering(now);
 	if (now - looked > LOOK_MS * INT64CONST(1000))
 	{
 		looked = now;
 		gwi_look_deadlines(now);
+		gwi_count_events();
 		pgstat_report_stat(false);
 	}
 	wait_for_more();
@@ -183,6 +190,7 @@ millrace_gateway_main(Datum arg)
 	MemoryContextSwitchTo(cxt);
 	open_http();
 	gwi_boxes_open();
+	gwi_count_open();
 	/* nobody is let in before it is known where to */
 	while (gwi_current == NULL)
 	{

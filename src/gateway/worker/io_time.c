@@ -1,14 +1,20 @@
 /*
  * io_time.c
- *	  Connections whose time is over, and clients that went away.
+ *	  Connections whose time is over, clients that went away, and those that still send what nobody wants.
  */
-#include "gateway/worker/io.h"
+#include "gateway/worker/io_count.h"
 
+#include <errno.h>
+#include <fcntl.h>
 #include <poll.h>
 #include <stdlib.h>
 #include <sys/socket.h>
+#include <unistd.h>
 
 #define AWAY_US 100000			/* a request must be under way for so long before its client is looked after */
+#define MAX_LINGERING 64
+#define LINGER_US 2000000
+#define LINGER_BYTES (64 * 1024 * 1024)
 #define MAX_LOOKS 4096			/* at once */
 
 void
@@ -24,7 +30,53 @@ gwi_look_deadlines(int64_t now)
 		{
 			/* libmicrohttpd sees the end, and closes it */
 			conn->cut = true;
+			gwi_events[GWI_CUT_SLOW]++;
 			(void) shutdown(conn->fd, SHUT_RDWR);
+		}
+	}
+}
+
+/*
+ * A connection that is closed with bytes unread is reset, and the client may never read the answer.  So a
+ * second descriptor keeps it half open, for a moment, until the client has sent what it wanted to.
+ */
+static struct
+{
+	int			fd;
+	int64_t		until_us;
+	int64_t		bytes;
+}			lingering[MAX_LINGERING];
+int			gwi_n_lingering = 0;
+
+void
+gwi_linger(int fd)
+{
+	int			copy = gwi_n_lingering < MAX_LINGERING ? fcntl(fd, F_DUPFD_CLOEXEC, 0) : -1;
+
+	if (copy < 0)
+		return;
+	(void) shutdown(copy, SHUT_WR);
+	lingering[gwi_n_lingering].fd = copy;
+	lingering[gwi_n_lingering].until_us = gwi_now_us() + LINGER_US;
+	lingering[gwi_n_lingering].bytes = 0;
+	gwi_n_lingering++;
+}
+
+void
+gwi_look_lingering(int64_t now)
+{
+	static char scratch[65536];
+
+	for (int i = gwi_n_lingering - 1; i >= 0; i--)
+	{
+		ssize_t		n = 0;
+
+		for (int reads = 0; reads < 64 && (n = recv(lingering[i].fd, scratch, sizeof(scratch), MSG_DONTWAIT)) > 0; reads++)
+			lingering[i].bytes += n;
+		if (n == 0 || (n < 0 && errno != EAGAIN && errno != EINTR) || now > lingering[i].until_us || lingering[i].bytes > LINGER_BYTES)
+		{
+			close(lingering[i].fd);
+			lingering[i] = lingering[--gwi_n_lingering];
 		}
 	}
 }
