@@ -104,6 +104,9 @@ class Door:
                     time.sleep(pause)
                 if half:
                     s.shutdown(socket.SHUT_WR)
+            except OSError:
+                pass                # what came back before it was closed is still there
+            try:
                 while True:
                     got = s.recv(65536)
                     if not got:
