@@ -19,6 +19,7 @@ import urllib.request
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 from lib import tap
+import psycopg
 from lib.browser import Browser, why_not
 from lib.cluster import REPO, SqlError, free_port
 from lib.stream import clean_log, cluster, folder
@@ -125,7 +126,7 @@ def alike(a, b):
     if a is None or b is None:
         return a == b or (a is None and b in ('0', None))
     try:
-        return abs(float(a) - float(b)) <= 1e-6 * max(1, abs(float(b)))
+        return abs(float(a) - float(b)) <= max(0.00501, 1e-6 * abs(float(b)))       # views of events round to 0.01 ms
     except ValueError:
         return a == b
 
@@ -173,6 +174,22 @@ def denied(c, sql, user):
         return e.sqlstate
 
 
+def cpu_ms(c, statement, times=40):
+    """Milliseconds of a processor that a statement takes in a session that has run it before."""
+    with psycopg.connect(c.dsn(), autocommit=True) as session:
+        pid = session.execute('SELECT pg_backend_pid()').fetchone()[0]
+
+        def spent():
+            fields = pathlib.Path('/proc/%d/stat' % pid).read_text().rsplit(')', 1)[1].split()
+            return 1000 * (int(fields[11]) + int(fields[12])) / os.sysconf('SC_CLK_TCK')
+        for _ in range(6):
+            session.execute(statement)
+        before = spent()
+        for _ in range(times):
+            session.execute(statement)
+        return (spent() - before) / times
+
+
 # ---- without a browser
 
 def sql(page, tokens, broker):
@@ -216,8 +233,8 @@ def sql(page, tokens, broker):
     # and it stays cheap
     c.psql("INSERT INTO images.descriptors (image_id, descriptors) SELECT 'd' || i, ARRAY(SELECT random()::real FROM generate_series(1, 20)) FROM generate_series(1, 20000) i; ANALYZE images.descriptors, images.predictions", user='mill')
     c.psql("INSERT INTO answers.processing_metrics (question_id, stage, ms) SELECT gen_random_uuid(), 'lookup', 1 FROM generate_series(1, 200000); ANALYZE answers.processing_metrics")
-    took = sorted(float(r[0]) for r in c.psql('SELECT millrace.dashboard() ->> \'took_ms\' ; ' * 15))
-    tap.ok(took[0] <= 30, 'with 20,000 images and 200,000 steps it takes %.1f ms at best, %.1f in the middle' % (took[0], took[7]))
+    took = cpu_ms(c, 'SELECT millrace.dashboard()')
+    tap.ok(took <= 30, 'with 20,000 images and 200,000 steps it takes %.1f ms of a processor' % took)
     c.psql("DELETE FROM answers.processing_metrics WHERE stage = 'lookup' AND ms = 1; DELETE FROM images.predictions WHERE image_id LIKE 'd%'; DELETE FROM images.descriptors WHERE image_id LIKE 'd%'; "
            "VACUUM ANALYZE images.predictions; VACUUM ANALYZE images.descriptors; VACUUM ANALYZE answers.processing_metrics")
 
@@ -260,12 +277,13 @@ def panels(page, tokens, broker):
     tap.same(b.js("const q = document.querySelector('[data-question]'); q.open = true; return q.querySelectorAll('.tries li').length"),
              int(c.value("SELECT count(*) FROM answers.responses WHERE question_id = (SELECT question_id FROM answers.processing_metrics ORDER BY metric_id DESC LIMIT 1)")), 'a question opens into its attempts')
     tap.same(b.js("return [...document.querySelectorAll('[data-letter]')].map(e => e.dataset.letter)"), [r[0] for r in c.psql('SELECT id FROM millrace.dead_letters ORDER BY id DESC LIMIT 12')], 'dead letters')
-    tap.same(set(b.js("return [...document.querySelectorAll('#processes tbody tr')].map(e => e.cells[2].textContent)")), {r[0] or '\u2013' for r in c.psql('SELECT pid FROM millrace.status()')}, 'processes')
+    tap.same(set(b.js("return [...document.querySelectorAll('#processes tbody tr')].map(e => e.cells[2].textContent)")), {r[0] or '\u2013' for r in c.psql('SELECT pid FROM millrace.worker_status()')}, 'processes')
     tap.same(b.js("return document.querySelector('[data-model=\"points:1\"]').innerText.includes('champion')"), True, 'the champion')
     psi = float(c.value("SELECT max(psi) FROM millrace.drift WHERE monitor = 'points'"))
     label = b.js("return document.querySelector('#drift svg').getAttribute('aria-label')")
     tap.ok('PSI of 2 columns' in label and 'largest: x' in label and abs(float(label.rsplit(' ', 1)[1]) - psi) < 0.01 * psi, 'drift: %s' % label)
-    page.b.hover('#drift svg', 0, 0)
+    b.js("document.querySelector('#drift svg').scrollIntoView({block: 'center'})")
+    b.hover('#drift svg', 0, 0)
     tap.ok('PSI' in b.wait("const t = document.getElementById('tip'); return getComputedStyle(t).visibility === 'visible' && t.textContent"), 'values on hover')
     tap.same(b.console(), [], 'no line in the console')
 
@@ -334,7 +352,7 @@ def names(page, tokens, broker):
     evil = EVIL.replace("'", "''")
     c.psql("INSERT INTO images.images (image_id, content) SELECT '%s', %s; UPDATE images.predictions SET label = '%s' WHERE image_id = '%s'; INSERT INTO events.events (text) VALUES ('%s'); "
            "SELECT * FROM answers.ask('%s?', reference => '%s'); SELECT datasets.create_dataset('x%s'); SELECT millrace.create_pipeline('events', '<b onclick=alert(1)>', '{\"tasks\": [\"keywords\"]}'); "
-           "SELECT millrace.create_source('%s', 'kafka', 'photos', 'demo.points', '{\"start\": \"end\"}')" % (evil, PHOTO.format(50, 50), evil, evil, evil, evil, evil, evil.replace('/', ''), 'bad<img src=x onerror=window.hit=1>'), user='mill')
+           "SELECT millrace.create_source('%s', 'kafka', 'photos', 'demo.points', '{\"start\": \"latest\"}')" % (evil, PHOTO.format(50, 50), evil, evil, evil, evil, evil, evil.replace('/', ''), 'bad<img src=x onerror=window.hit=1>'), user='mill')
     page.open(tokens['mill'])
     time.sleep(5)
     text = page.text()
@@ -382,6 +400,7 @@ def main():
     with contextlib.ExitStack() as stack:
         c = stack.enter_context(cluster(NAME, pgport))
         address = pathlib.Path(folder(NAME)) / 'broker'
+        address.unlink(missing_ok=True)
         broker = subprocess.Popen([str(REPO / 'build/millrace-broker'), '--topic', 'photos:2', '--file', str(address)], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         stack.callback(broker.wait)
         stack.callback(broker.terminate)
@@ -393,7 +412,7 @@ def main():
         c.psql(ROLES.format(broker=broker))
         page = Page(c, stack.enter_context(Browser(folder(NAME))) if not missing else None, port)
         tokens = {r: c.value("SELECT millrace.create_api_token('%s', '%s')" % (r, r)) for r in ('mill', 'watch', 'guest')}
-        c.wait_for("SELECT count(*) > 0 FROM millrace.status() WHERE kind = 'executor'")
+        c.wait_for("SELECT count(*) > 0 FROM millrace.worker_status() WHERE kind = 'executor'")
         for _ in range(100):
             with contextlib.suppress(OSError):
                 request(page.url)

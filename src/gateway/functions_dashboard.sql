@@ -106,34 +106,6 @@ END
 $$;
 COMMENT ON FUNCTION millrace.dashboard_pipeline(text, text) IS 'what the dashboard shows of one pipeline';
 
--- Requests by route, from the histograms of shared memory.  Plpgsql: what they are read with is defined behind this.
-CREATE FUNCTION millrace.dashboard_gateway() RETURNS jsonb
-	LANGUAGE plpgsql STABLE PARALLEL RESTRICTED SET search_path = pg_catalog, pg_temp
-AS $$
-BEGIN
-	RETURN (
-		WITH series AS MATERIALIZED (SELECT s.* FROM millrace.metric_series() s WHERE s.name IN ('millrace_http_request_seconds', 'millrace_gateway_events_total')),
-		request AS (SELECT s.labels ->> 'method' AS method, s.labels ->> 'route' AS route, s.labels ->> 'status' AS status, s.count, s.bounds, s.buckets
-					  FROM series s WHERE s.name = 'millrace_http_request_seconds'),
-		whole AS (
-			SELECT b.method, b.route, array_agg(b.n ORDER BY b.i) AS buckets
-			  FROM (SELECT r.method, r.route, u.i, sum(u.n)::bigint AS n FROM request r, unnest(r.buckets) WITH ORDINALITY u (n, i) GROUP BY r.method, r.route, u.i) b
-			 GROUP BY b.method, b.route),
-		route AS (
-			SELECT r.method, r.route, sum(r.count)::bigint AS requests, coalesce(sum(r.count) FILTER (WHERE r.status < '4'), 0)::bigint AS ok,
-				   coalesce(sum(r.count) FILTER (WHERE r.status LIKE '4%'), 0)::bigint AS refused, coalesce(sum(r.count) FILTER (WHERE r.status LIKE '5%'), 0)::bigint AS failed,
-				   min(r.bounds) AS bounds
-			  FROM request r GROUP BY r.method, r.route)
-		SELECT jsonb_build_object(
-			'routes', coalesce((SELECT jsonb_agg(jsonb_build_object('method', r.method, 'route', r.route, 'requests', r.requests, 'ok', r.ok, 'refused', r.refused, 'failed', r.failed,
-								'p50_ms', 1000 * millrace.bucket_quantile(0.5, r.bounds, w.buckets), 'p95_ms', 1000 * millrace.bucket_quantile(0.95, r.bounds, w.buckets),
-								'p99_ms', 1000 * millrace.bucket_quantile(0.99, r.bounds, w.buckets)) ORDER BY r.requests DESC, r.route, r.method)
-						 FROM (SELECT * FROM route ORDER BY requests DESC LIMIT 60) r JOIN whole w ON w.method = r.method AND w.route = r.route), '[]'),
-			'events', coalesce((SELECT jsonb_object_agg(s.labels ->> 'event', s.sum) FROM series s WHERE s.name = 'millrace_gateway_events_total'), '{}')));
-END
-$$;
-COMMENT ON FUNCTION millrace.dashboard_gateway() IS 'requests by route since the server''s start, with latencies as histograms have them, and what became of connections';
-
 CREATE FUNCTION millrace.dashboard() RETURNS jsonb
 	LANGUAGE plpgsql STABLE PARALLEL RESTRICTED SET search_path = pg_catalog, pg_temp
 AS $$
@@ -156,8 +128,15 @@ BEGIN
 
 	IF staff THEN
 		shown := shown || jsonb_build_object(
-			'workers', (SELECT coalesce(jsonb_agg(to_jsonb(s)), '[]') FROM millrace.status() s),
-			'gateway', CASE WHEN to_regprocedure('millrace.metric_series()') IS NOT NULL THEN millrace.dashboard_gateway() END,
+			'workers', (SELECT coalesce(jsonb_agg(to_jsonb(s)), '[]') FROM millrace.worker_status() s),
+			'todo', (
+				SELECT coalesce(jsonb_agg(to_jsonb(x) ORDER BY x.severity DESC, x.rank, x.name), '[]') FROM (
+					SELECT s.rank, s.kind, s.name, s.state, left(s.reason, 300) AS reason, s.since, s.severity, s.advice FROM millrace.status_things() s WHERE s.severity > 0 LIMIT 50) x),
+			'gateway', jsonb_build_object('routes', (
+					SELECT coalesce(jsonb_agg(to_jsonb(x) ORDER BY x.requests DESC, x.route, x.method, x.status), '[]') FROM (SELECT * FROM millrace.stat_gateway g ORDER BY g.requests DESC LIMIT 100) x),
+				'events', (SELECT coalesce(jsonb_object_agg(e.event, e.count), '{}') FROM millrace.stat_gateway_events e)),
+			'stages', (SELECT coalesce(jsonb_object_agg(x.pipeline, x.stages), '{}') FROM (
+				SELECT s.pipeline, jsonb_object_agg(s.stage, jsonb_build_object('n', s.count, 'p50', s.p50_ms, 'p95', s.p95_ms, 'p99', s.p99_ms)) AS stages FROM millrace.stat_stages s GROUP BY s.pipeline) x),
 			'sources', (
 				SELECT coalesce(jsonb_agg(to_jsonb(x) ORDER BY x.name), '[]') FROM (
 					SELECT t.name, t.topic, t.target, t.owner, t.state, t.reason, t.messages_behind AS behind, t.rows, t.dead, t.skipped, t.last_batch_at,
