@@ -167,8 +167,8 @@ def flow(c, kafka, stub, rows, never, twice):
 
 def crowd(c, stub):
     """Many ask the same at once, in sessions of their own: the provider is called once, and all have its answer."""
-    mill(c, "SELECT millrace.create_pipeline('answers', 'crowd', '{\"provider\": \"llm\", \"cache\": false}')")
-    stub.control(faults={})
+    c.psql(f"CREATE SERVER asked FOREIGN DATA WRAPPER millrace_http OPTIONS (api 'ollama', url '{stub.url}', model 'm', allow_private 'true'); GRANT USAGE ON FOREIGN SERVER asked TO mill")
+    mill(c, "SELECT millrace.create_pipeline('answers', 'crowd', '{\"provider\": \"asked\", \"cache\": false}')")
     sessions = [c.session(user='mill') for _ in range(CROWD)]
     tally = lambda sql: dict(mill(c, f'SELECT {sql}, count(*) FROM crowd.questions GROUP BY 1'))
 
@@ -303,7 +303,7 @@ def main():
     rows = rows_of(N)
     answers, never, twice = script(rows, random.Random(9))
     with cluster('test_answers', {'max_worker_processes': 32}) as c, Kafka(folder('test_answers')) as kafka, \
-            Stub(answers=answers, retry_after='0', latency='0.01-0.05') as stub:
+            Stub(answers=answers, retry_after='0', latency='0.01-0.05') as stub, Stub(latency='0.01-0.05') as second:
         c.psql("CREATE EXTENSION millrace; CREATE ROLE mill LOGIN IN ROLE millrace_admin, millrace_modeler, millrace_user, millrace_monitor; "
                "GRANT CREATE ON DATABASE postgres TO mill; SELECT millrace.start(); "
                f"CREATE SERVER k FOREIGN DATA WRAPPER millrace_kafka OPTIONS (brokers '{kafka.bootstrap}'); "
@@ -311,7 +311,7 @@ def main():
                "CREATE SERVER here FOREIGN DATA WRAPPER millrace_http OPTIONS (api 'local', function 'local.local_answer'); "
                "GRANT USAGE ON FOREIGN SERVER k, llm, here TO mill")
         minilm.install(c)
-        parts = {'local': lambda: local(c), 'crowd': lambda: crowd(c, stub), 'flow': lambda: flow(c, kafka, stub, rows, never, twice), 'attack': lambda: attack(c, never),
+        parts = {'local': lambda: local(c), 'crowd': lambda: crowd(c, second), 'flow': lambda: flow(c, kafka, stub, rows, never, twice), 'attack': lambda: attack(c, never),
                  'restored': lambda: restored(c), 'judged': lambda: judged(c, rows)}
         for name, part in parts.items():
             if len(sys.argv) < 2 or name in sys.argv[1:]:
