@@ -123,7 +123,8 @@ BEGIN
 		FOR one IN SELECT r.key, r.value FROM jsonb_each(route.responses) r WHERE r.key ~ '^[1-5][0-9X]{2}$' LOOP
 			answers := answers || jsonb_build_object(one.key,
 				jsonb_build_object('description', coalesce(one.value ->> 'description', 'status ' || one.key))
-				|| CASE WHEN one.value ? 'schema' OR one.value ? 'content_type'
+				|| CASE WHEN one.value ? 'content' THEN jsonb_build_object('content', one.value -> 'content')
+						WHEN one.value ? 'schema' OR one.value ? 'content_type'
 						THEN jsonb_build_object('content', jsonb_build_object(coalesce(one.value ->> 'content_type', media),
 							 jsonb_build_object('schema', coalesce(one.value -> 'schema', '{}')))) ELSE '{}' END);
 		END LOOP;

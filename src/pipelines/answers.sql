@@ -275,7 +275,7 @@ CREATE OR REPLACE FUNCTION @schema@.define(given jsonb) RETURNS void
 	LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
 	AS $$
 DECLARE
-	known CONSTANT text[] := '{provider,model,system,prompt_version,generation,encoder,judge,gate,regenerations,references,cache,stored_similarity,reference_similarity,tenants,shared_tenant,language,server,topics,create_topics,source,priority,timeout_ms,deadline}';
+	known CONSTANT text[] := '{provider,model,system,prompt_version,generation,encoder,judge,gate,regenerations,references,cache,stored_similarity,reference_similarity,tenants,shared_tenant,language,server,topics,create_topics,source,priority,timeout_ms,deadline,http_prefix}';
 	unknown text := (SELECT string_agg(k, ', ') FROM jsonb_object_keys(given) k WHERE k <> ALL (known));
 	s @schema@.settings;
 BEGIN

@@ -34,7 +34,7 @@ BEGIN
 		SELECT f.tenant, 'failed', NULL, 'queued', NULL, 0, concat_ws(': ', f.class, f.error), f.asked_at, f.failed_at
 		FROM @schema@.failed_questions f WHERE f.question_id = $1) o,
 		LATERAL (SELECT o.status, o.answer, o.source, o.score, o.regenerations, o.error, o.asked_at, o.finished_at) v
-	WHERE s.tenants <> 'role' OR session_user IN (o.tenant, current_user);
+	WHERE s.tenants <> 'role' OR millrace.request_role() IN (o.tenant, current_user);
 	IF NOT FOUND THEN
 		RAISE no_data_found USING MESSAGE = format('there is no question %s', $1);
 	END IF;

@@ -132,8 +132,8 @@ DECLARE
 	found record;
 	unknown text;
 BEGIN
-	IF session_user <> current_user AND (SELECT s.tenants FROM @schema@.settings s) = 'role' THEN
-		NEW.tenant := session_user;
+	IF millrace.request_role() <> current_user AND (SELECT s.tenants FROM @schema@.settings s) = 'role' THEN
+		NEW.tenant := millrace.request_role();
 	END IF;
 	IF NEW.options <> '{}' THEN
 		SELECT string_agg(k, ', ') INTO unknown FROM jsonb_object_keys(NEW.options) k WHERE k <> ALL ('{refresh,provider,priority,deadline}');

@@ -84,7 +84,7 @@ CREATE OR REPLACE FUNCTION @schema@.check_options() RETURNS void
 	AS $$
 DECLARE
 	o jsonb := (SELECT d.options FROM @schema@.declaration d);
-	known CONSTANT text[] := '{columns,key,time,target,features,missing,limits,reject,normalise,test_share,seed,window,start,candidates,promote,min_rows,monitor,schedule,server,topic,source}';
+	known CONSTANT text[] := '{columns,key,time,target,features,missing,limits,reject,normalise,test_share,seed,window,start,candidates,promote,min_rows,monitor,schedule,server,topic,source,http_prefix}';
 	unknown text := (SELECT string_agg(k, ', ') FROM jsonb_object_keys(o) k WHERE k <> ALL (known));
 	word text;
 BEGIN
@@ -218,6 +218,9 @@ BEGIN
 		COMMENT ON COLUMN @schema@.predictions.unseen IS 'false in the first period, whose rows the first champion was trained on';
 	END IF;
 	PERFORM @schema@.define_views();
+	IF to_regprocedure('@schema@.define_serving()') IS NOT NULL THEN
+		PERFORM @schema@.define_serving();
+	END IF;
 END $$;
 COMMENT ON FUNCTION @schema@.define() IS 'makes raw, clean, prepared and features from the declaration; views are made anew, tables stay';
 
