@@ -84,7 +84,7 @@ class Client:
                 self.c = None
                 if again:
                     return 0, b'', {}       # cut without an answer: allowed for what is no HTTP
-            except ValueError:
+            except (ValueError, http.client.InvalidURL):
                 self.c.close()
                 self.c = None
                 return None, b'', {}        # http.client itself would not send that
@@ -118,7 +118,8 @@ class Judge:
         self.n += 1
         if status is None:
             return
-        if status >= 500 and not (status == 503 and headers.get('Retry-After')):
+        # 505: a version of HTTP that is none
+        if status >= 500 and status != 505 and not (status == 503 and headers.get('Retry-After')):
             self.bad.append((what, status, body[:200]))
         if b'THE-OTHERS-SECRET' in body:
             self.bad.append((what, 'leak', body[:200]))

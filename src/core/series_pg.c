@@ -43,6 +43,18 @@ const mr_family_info mr_families[MR_N_FAMILIES] = {
 		{"route", "method", "status"}, usual_bounds},
 	[MR_MODEL_SECONDS] = {"millrace_model_seconds", "Time of a model's calls; of quick ones a sample, each counted for those it stands for.",
 		{"model", "version", NULL}, fine_bounds},
+	[MR_TASK_SECONDS] = {"millrace_task_attempt_seconds", "Time that attempts at tasks took, by how they ended.",
+		{"kind", "lane", "outcome"}, usual_bounds},
+	[MR_TASK_WAIT_SECONDS] = {"millrace_task_wait_seconds", "Time that tasks waited for their first attempt.",
+		{"kind", "lane", NULL}, usual_bounds},
+	[MR_PROVIDER_SECONDS] = {"millrace_provider_call_seconds", "Time that calls of a provider took, by how they ended.",
+		{"provider", "outcome", NULL}, usual_bounds},
+	[MR_TASKS_ENDED] = {"millrace_task_ended_total", "Tasks that have ended.",
+		{"kind", "state", NULL}, NULL},
+	[MR_PROVIDER_TOKENS] = {"millrace_provider_tokens_total", "Tokens sent to a provider (in) and received from it (out).",
+		{"provider", "direction", NULL}, NULL},
+	[MR_PROVIDER_COST] = {"millrace_provider_cost_total", "What calls of a provider have cost, in the unit of its option cost_per_1k.",
+		{"provider", NULL, NULL}, NULL, 1e-6},
 	[MR_GATEWAY_EVENTS] = {"millrace_gateway_events_total", "What happened to connections and requests of the gateway.",
 		{"event", NULL, NULL}, NULL},
 };
@@ -378,9 +390,9 @@ at_end_of_subtransaction(SubXactEvent event, SubTransactionId mine, SubTransacti
 	}
 }
 
-void
-mr_observe_at_commit(mr_family family, const char *label1, const char *label2, const char *label3,
-					 double seconds, uint64 times)
+/* The entry of a series in this subtransaction, made if new; NULL: there is no room. */
+static waiting *
+waiting_for(mr_family family, const char *label1, const char *label2, const char *label3)
 {
 	series_key	key;
 	waiting    *w;
@@ -394,30 +406,49 @@ mr_observe_at_commit(mr_family family, const char *label1, const char *label2, c
 	}
 	make_key(&key, family, label1, label2, label3);
 	w = find_waiting(&key, GetCurrentSubTransactionId());
-	if (w == NULL)
+	if (w != NULL)
+		return w;
+	if (n_list == MAX_WAITING)
 	{
-		if (n_list == MAX_WAITING)
-		{
-			pg_atomic_fetch_add_u64(&block->lost, times);
-			return;
-		}
-		if (list == NULL)
-		{
-			list_room = 8;
-			list = MemoryContextAlloc(TopTransactionContext, sizeof(waiting) * list_room);
-		}
-		else if (n_list == list_room)
-		{
-			list = repalloc(list, sizeof(waiting) * list_room * 2);
-			list_room *= 2;
-		}
-		w = &list[n_list++];
-		memset(w, 0, sizeof(*w));
-		w->sub = GetCurrentSubTransactionId();
-		w->key = key;
+		pg_atomic_fetch_add_u64(&block->lost, 1);
+		return NULL;
 	}
+	if (list == NULL)
+	{
+		list_room = 8;
+		list = MemoryContextAlloc(TopTransactionContext, sizeof(waiting) * list_room);
+	}
+	else if (n_list == list_room)
+	{
+		list = repalloc(list, sizeof(waiting) * list_room * 2);
+		list_room *= 2;
+	}
+	w = &list[n_list++];
+	memset(w, 0, sizeof(*w));
+	w->sub = GetCurrentSubTransactionId();
+	w->key = key;
+	return w;
+}
+
+void
+mr_observe_at_commit(mr_family family, const char *label1, const char *label2, const char *label3,
+					 double seconds, uint64 times)
+{
+	waiting    *w = waiting_for(family, label1, label2, label3);
+
+	if (w == NULL)
+		return;
 	w->bucket[mr_bucket(family, seconds)] += times;
 	w->seconds += sound(seconds) * (double) times;
+}
+
+void
+mr_tally_at_commit(mr_family family, const char *label1, const char *label2, const char *label3, uint64 n)
+{
+	waiting    *w = waiting_for(family, label1, label2, label3);
+
+	if (w != NULL)
+		w->bucket[0] += n;
 }
 
 /* ---- reading */

@@ -28,7 +28,14 @@ typedef enum mr_family
 	MR_STAGE_SECONDS,			/* pipeline, stage */
 	MR_HTTP_SECONDS,			/* route, method, class of the status ("2xx") */
 	MR_MODEL_SECONDS,			/* model, version */
-	MR_GATEWAY_EVENTS,			/* event; a counter */
+	MR_TASK_SECONDS,			/* kind, lane, class of the error or "ok": attempts */
+	MR_TASK_WAIT_SECONDS,		/* kind, lane: before the first attempt */
+	MR_PROVIDER_SECONDS,		/* provider, class of the error or "ok" */
+	/* counters */
+	MR_TASKS_ENDED,				/* kind, state */
+	MR_PROVIDER_TOKENS,			/* provider, "in" or "out" */
+	MR_PROVIDER_COST,			/* provider; in millionths */
+	MR_GATEWAY_EVENTS,			/* event */
 	MR_N_FAMILIES
 } mr_family;
 
@@ -38,6 +45,7 @@ typedef struct mr_family_info
 	const char *help;
 	const char *label[MR_LABELS];	/* NULL: has no more */
 	const double *bounds;		/* upper ends of MR_BUCKETS - 1 buckets in seconds; NULL: a counter */
+	double		unit;			/* of a counter; 0: 1 */
 } mr_family_info;
 
 extern const mr_family_info mr_families[MR_N_FAMILIES];
@@ -68,8 +76,9 @@ extern void mr_observe_many(mr_family family, const char *label1, const char *la
 							const uint64 *bucket, double seconds);
 extern void mr_series_attach(void);
 
-/* Of a counter. */
+/* Counters. */
 extern void mr_tally(mr_family family, const char *label1, const char *label2, const char *label3, uint64 n);
+extern void mr_tally_at_commit(mr_family family, const char *label1, const char *label2, const char *label3, uint64 n);
 
 /* All series of this database, sorted by family and labels; palloc'd. */
 extern int	mr_series_read(mr_series_reading **out);

@@ -111,6 +111,10 @@ DECLARE
 	wanted text;
 	one jsonb;
 BEGIN
+	IF set_pipeline_routes.prefix <> '' AND set_pipeline_routes.prefix !~ '^(/[A-Za-z0-9._~-]+)+$' THEN
+		RAISE EXCEPTION 'invalid prefix "%" of a pipeline''s paths', set_pipeline_routes.prefix
+			USING ERRCODE = 'invalid_parameter_value', HINT = 'For example /photos, or an empty text for none.';
+	END IF;
 	SELECT coalesce(set_pipeline_routes.prefix, min(r.prefix), '/' || regexp_replace(set_pipeline_routes.pipeline, '[^A-Za-z0-9._~-]', '_', 'g')) INTO wanted
 	  FROM millrace.routes r WHERE r.pipeline = set_pipeline_routes.pipeline;
 	-- names of two pipelines may differ in what no path can have

@@ -28,7 +28,7 @@ BEGIN
 		hashes := hashes || format('%s-src ''sha256-%s''', part, encode(sha256(substring(page FROM first FOR
 			position(convert_to('</' || part || '>', 'UTF8') IN page) - first)), 'base64'));
 	END LOOP;
-	headers := jsonb_build_object('ETag', etag, 'Cache-Control', 'no-cache', 'X-Content-Type-Options', 'nosniff', 'Referrer-Policy', 'no-referrer',
+	headers := jsonb_build_object('ETag', etag, 'Cache-Control', 'no-cache', 'Referrer-Policy', 'no-referrer',
 		'Content-Security-Policy', format('default-src ''none''; %s; connect-src ''self''; img-src blob:; base-uri ''none''; form-action ''none''; frame-ancestors ''none''',
 			array_to_string(hashes, '; ')));
 	IF nullif(current_setting('request.headers', true), '')::jsonb ->> 'if-none-match' = etag THEN

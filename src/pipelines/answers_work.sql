@@ -285,6 +285,22 @@ CREATE OR REPLACE TRIGGER note_inserted AFTER INSERT ON @schema@.questions
 CREATE OR REPLACE TRIGGER note_updated AFTER UPDATE ON @schema@.questions
 	REFERENCING OLD TABLE AS old_rows NEW TABLE AS new_rows FOR EACH STATEMENT EXECUTE FUNCTION @schema@.note_questions();
 
+-- Metric millrace_stage_seconds.  The provider alone is "call"; before it a question waits in its "queue".  "total" is of all that have
+-- ended, those answered at once too.
+CREATE OR REPLACE FUNCTION @schema@.observe() RETURNS trigger
+	LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+	AS $$ BEGIN
+		PERFORM millrace.observe(@schema_literal@, s.stage, s.ms / 1000)
+		FROM new_rows n, LATERAL (VALUES (n.stage, n.ms::float8), (CASE WHEN n.stage = 'lookup' AND n.state = 'validated' THEN 'total' END, n.ms::float8),
+			(CASE WHEN n.stage = 'call' THEN 'queue' END, (SELECT 1000 * extract(epoch FROM n.measured_at - q.queued_at)::float8 - n.ms FROM @schema@.questions q WHERE q.question_id = n.question_id))) s(stage, ms)
+		WHERE s.stage IS NOT NULL AND s.ms IS NOT NULL;
+		RETURN NULL;
+	END $$;
+COMMENT ON FUNCTION @schema@.observe() IS 'trigger of processing_metrics: tells millrace.metrics() how long stages took';
+REVOKE EXECUTE ON FUNCTION @schema@.observe() FROM PUBLIC;
+CREATE OR REPLACE TRIGGER observe AFTER INSERT ON @schema@.processing_metrics
+	REFERENCING NEW TABLE AS new_rows FOR EACH STATEMENT EXECUTE FUNCTION @schema@.observe();
+
 -- Called by the workers, as the owner, in the transaction that ends the tasks.  A task that is no longer the question's changes nothing.
 CREATE OR REPLACE FUNCTION @schema@.deliver_answers(ids uuid[], tags text[], states text[], results jsonb[], errors jsonb[]) RETURNS void
 	LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp

@@ -58,9 +58,9 @@ COMMENT ON FUNCTION millrace.csv_rows(regclass, bytea, jsonb) IS
 REVOKE EXECUTE ON FUNCTION millrace.csv_rows(regclass, bytea, jsonb) FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION millrace.csv_rows(regclass, bytea, jsonb) TO millrace_admin;
 
--- For everybody: the owner of the pipeline alone gets through, whose functions call it wherever they run.
-CREATE FUNCTION millrace.observe(pipeline text, stage text, seconds double precision, times bigint DEFAULT 1) RETURNS void
+-- For everybody: the owner of the pipeline alone is heard, whose functions call it wherever they run.
+CREATE FUNCTION millrace.observe(pipeline text, stage text, seconds double precision, times bigint DEFAULT 1) RETURNS boolean
 	LANGUAGE c STRICT VOLATILE PARALLEL RESTRICTED
 	AS 'MODULE_PATHNAME', 'millrace_observe';
 COMMENT ON FUNCTION millrace.observe(text, text, double precision, bigint) IS
-	'counts, when the transaction commits, that a stage of the caller''s pipeline took so long (times over): metric millrace_stage_seconds';
+	'counts, when the transaction commits, that a stage of a pipeline took so long (times over): metric millrace_stage_seconds; false: it is not the caller''s pipeline';

@@ -25,6 +25,11 @@ CREATE OR REPLACE TRIGGER profiles_changed AFTER INSERT OR UPDATE OR DELETE OR T
 	FOR EACH STATEMENT EXECUTE FUNCTION millrace.rows_changed();
 ALTER TABLE @schema@.profiles ENABLE ALWAYS TRIGGER profiles_changed;
 
+CREATE OR REPLACE FUNCTION @schema@.descriptor_model() RETURNS text
+	LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
+	AS $$ SELECT millrace.route_model((SELECT p.options ->> 'descriptor_model' FROM millrace.pipelines p WHERE p.name = @schema_literal@), 'descriptors') $$;
+COMMENT ON FUNCTION @schema@.descriptor_model() IS 'the model that photos of this pipeline are described with, as name:version';
+
 -- Photos in.  The row has the bytes, so that predictions are there when the answer is; the object is put beside.
 CREATE OR REPLACE FUNCTION @schema@.http_upload(file bytea, image_id text DEFAULT NULL) RETURNS millrace.http_response
 	LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
@@ -37,6 +42,7 @@ DECLARE
 	known @schema@.images;
 	path text;
 BEGIN
+	PERFORM @schema@.descriptor_model();
 	SELECT o.* INTO store FROM @schema@.object_store o;
 	IF FOUND AND suffix IS NOT NULL THEN
 		-- a name that any store takes
@@ -88,14 +94,14 @@ CREATE OR REPLACE FUNCTION @schema@.http_predictions(image_id text) RETURNS json
 #variable_conflict use_column
 DECLARE
 	id CONSTANT text := http_predictions.image_id;
-	found json;
+	said json;
 	described timestamptz;
 	reason text;
 BEGIN
 	SELECT json_agg(json_build_object('profile', p.profile, 'label', p.label, 'confidence', p.confidence, 'model', p.model, 'latency_ms', p.classify_ms) ORDER BY p.profile)
-	INTO found FROM @schema@.predictions p WHERE p.image_id = id;
-	IF found IS NOT NULL THEN
-		RETURN json_build_object('image_id', id, 'status', 'done', 'predictions', found);
+	INTO said FROM @schema@.predictions p WHERE p.image_id = id;
+	IF said IS NOT NULL THEN
+		RETURN json_build_object('image_id', id, 'status', 'done', 'predictions', said);
 	END IF;
 	SELECT f.message INTO reason FROM @schema@.failures f WHERE f.image_id = id AND f.stage <> 'upload' ORDER BY f.failure_id DESC LIMIT 1;
 	IF reason IS NULL THEN
@@ -119,16 +125,12 @@ CREATE OR REPLACE FUNCTION @schema@.http_predict(descriptors real[], profile tex
 COMMENT ON FUNCTION @schema@.http_predict(real[], text) IS 'classifies descriptors with a profile: balanced, where it is not named, else the first by name';
 
 -- Descriptors of a photo, or of an object of the store, which is waited for with no transaction open.
-CREATE OR REPLACE FUNCTION @schema@.descriptor_model() RETURNS text
-	LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
-	AS $$ SELECT millrace.route_model((SELECT p.options ->> 'descriptor_model' FROM millrace.pipelines p WHERE p.name = @schema_literal@), 'descriptors') $$;
-COMMENT ON FUNCTION @schema@.descriptor_model() IS 'the model that photos of this pipeline are described with, as name:version';
-
 CREATE OR REPLACE FUNCTION @schema@.extraction_answer(task uuid) RETURNS millrace.http_response
 	LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
 	AS $$
 DECLARE
 	x @schema@.extractions;
+	status int;
 BEGIN
 	SELECT e.* INTO x FROM @schema@.extractions e WHERE e.task_id = task;
 	IF NOT FOUND THEN
@@ -140,8 +142,9 @@ BEGIN
 		RETURN millrace.respond(200, jsonb_build_object('image_id', x.image_id, 'descriptors', x.descriptors, 'descriptor_count', cardinality(x.descriptors)));
 	END IF;
 	-- a missing object, a photo that is none; else the store, or the model, has its troubles
-	RETURN millrace.respond(CASE WHEN x.sqlstate = '58P01' THEN 404 WHEN left(x.sqlstate, 2) IN ('22', '0A', '54') THEN 422 ELSE 503 END,
-		jsonb_build_object('code', x.sqlstate, 'message', x.message, 'details', format('object %s', x.object_path), 'hint', NULL));
+	status := CASE WHEN x.sqlstate = '58P01' THEN 404 WHEN left(x.sqlstate, 2) IN ('22', '0A', '54') THEN 422 ELSE 503 END;
+	RETURN millrace.respond(status, jsonb_build_object('code', x.sqlstate, 'message', x.message, 'details', format('object %s', x.object_path), 'hint', NULL),
+		CASE status WHEN 503 THEN '{"Retry-After": "10"}'::jsonb END);
 END $$;
 COMMENT ON FUNCTION @schema@.extraction_answer(uuid) IS 'the answer to POST /extract of an object';
 REVOKE EXECUTE ON FUNCTION @schema@.extraction_answer(uuid) FROM PUBLIC;
@@ -195,19 +198,19 @@ CREATE OR REPLACE FUNCTION @schema@.deliver_extractions(tags text[], paths text[
 	LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
 	AS $$
 DECLARE
-	model text;
+	describing text;
 	fault text;
 BEGIN
 	BEGIN
-		model := @schema@.descriptor_model();
+		describing := @schema@.descriptor_model();
 	EXCEPTION WHEN object_not_in_prerequisite_state OR invalid_parameter_value THEN
 		fault := SQLERRM;
 	END;
 	UPDATE @schema@.extractions e
 	SET descriptors = x.descriptors, finished_at = clock_timestamp(),
-		sqlstate = COALESCE(d.sqlstate, CASE WHEN model IS NULL THEN '55000' END, x.sqlstate), message = COALESCE(d.error, fault, x.message)
+		sqlstate = COALESCE(d.sqlstate, CASE WHEN describing IS NULL THEN '55000' END, x.sqlstate), message = COALESCE(d.error, fault, x.message)
 	FROM unnest(tags, sqlstates, errors) WITH ORDINALITY d(tag, sqlstate, error, n)
-		LEFT JOIN LATERAL millrace.try_extract_descriptors(contents[d.n], model) x ON model IS NOT NULL AND d.sqlstate IS NULL
+		LEFT JOIN LATERAL millrace.try_extract_descriptors(contents[d.n], describing) x ON describing IS NOT NULL AND d.sqlstate IS NULL
 	WHERE e.task_id::text = d.tag AND e.finished_at IS NULL;
 END $$;
 COMMENT ON FUNCTION @schema@.deliver_extractions(text[], text[], bytea[], text[], text[]) IS 'called by the HTTP worker: objects that POST /extract asked for';

@@ -2,8 +2,8 @@
  * observe_pg.c
  *	  How long stages of pipelines take, for metrics: what SQL code observes.
  *
- * Series are few and everybody's, so a stage is told by the owner of its pipeline
- * only, and core/series_pg.c gives one pipeline so many stages.
+ * Series are few and everybody's, so only the owner of a pipeline is heard about
+ * its stages, and core/series_pg.c gives one pipeline so many of them.
  */
 #include "postgres.h"
 
@@ -18,16 +18,6 @@
 #include "utils/memutils.h"
 
 PG_FUNCTION_INFO_V1(millrace_observe);
-
-/* A stage's name becomes a label, and a line of a chart's legend. */
-static bool
-is_stage(const char *stage)
-{
-	for (const char *c = stage; *c; c++)
-		if ((unsigned char) *c < ' ' || *c == 0x7f)
-			return false;
-	return *stage != '\0' && strlen(stage) < NAMEDATALEN;
-}
 
 /* Is this schema in millrace.pipelines?  Asked once by a session, so a pipeline that was dropped may still be told of. */
 static bool
@@ -59,33 +49,21 @@ is_pipeline(Oid namespace, const char *name)
 	return found;
 }
 
-/* millrace.observe(pipeline text, stage text, seconds double precision, times bigint) -> void */
+/*
+ * millrace.observe(pipeline text, stage text, seconds double precision, times bigint) -> boolean: was it counted?
+ *
+ * No errors: what a pipeline does must not fail because it is watched.
+ */
 Datum
 millrace_observe(PG_FUNCTION_ARGS)
 {
 	char	   *pipeline = text_to_cstring(PG_GETARG_TEXT_PP(0));
-	char	   *stage = text_to_cstring(PG_GETARG_TEXT_PP(1));
 	int64		times = PG_GETARG_INT64(3);
 	Oid			namespace = get_namespace_oid(pipeline, true);
 
-	if (!is_stage(stage))
-		ereport(ERROR,
-				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-				 errmsg("\"%s\" is not a name of a stage", stage),
-				 errhint("A stage is at most 63 bytes, without control characters.")));
-	if (times < 0 || times > PG_INT32_MAX)
-		ereport(ERROR,
-				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-				 errmsg("times must be between 0 and %d", PG_INT32_MAX)));
-	if (OidIsValid(namespace) && !pip_is_owner_of_schema(namespace, GetUserId()))
-		ereport(ERROR,
-				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
-				 errmsg("must be owner of pipeline \"%s\"", pipeline)));
-	if (!OidIsValid(namespace) || !is_pipeline(namespace, pipeline))
-		ereport(ERROR,
-				(errcode(ERRCODE_UNDEFINED_OBJECT),
-				 errmsg("pipeline \"%s\" does not exist", pipeline)));
-	if (times > 0)
-		mr_observe_at_commit(MR_STAGE_SECONDS, pipeline, stage, NULL, PG_GETARG_FLOAT8(2), (uint64) times);
-	PG_RETURN_VOID();
+	if (times <= 0 || times > PG_INT32_MAX || !OidIsValid(namespace) || !pip_is_owner_of_schema(namespace, GetUserId()) ||
+		!is_pipeline(namespace, pipeline))
+		PG_RETURN_BOOL(false);
+	mr_observe_at_commit(MR_STAGE_SECONDS, pipeline, text_to_cstring(PG_GETARG_TEXT_PP(1)), NULL, PG_GETARG_FLOAT8(2), (uint64) times);
+	PG_RETURN_BOOL(true);
 }

@@ -196,7 +196,8 @@ gw_read_response(gw_turn *turn, Datum response, gw_answer *a)
 		bytea	   *body;
 
 		gw_check_size(turn, toast_raw_datum_size(d) - VARHDRSZ);
-		body = DatumGetByteaPP(d);
+		/* the row may be gone when this is sent */
+		body = DatumGetByteaPCopy(d);
 		a->body = VARDATA_ANY(body);
 		a->len = VARSIZE_ANY_EXHDR(body);
 		a->type = gw_sniff((const unsigned char *) a->body, a->len);
