@@ -128,7 +128,7 @@ SELECT * FROM pg_temp.go('S2', 'nobody knows');
 SELECT pg_temp.answer('S3', NULL, 'failed', '{"class": "invalid", "sqlstate": "08004", "message": "no such model", "attempts": 1}');
 SELECT * FROM pg_temp.go('S4', 'short');
 SELECT pg_temp.answer('S4', NULL, 'failed', '{"class": "invalid", "message": "no such model"}');
-SELECT question, status, answered_by, n, task, follows, again, reason FROM pg_temp.shared WHERE question ~ '^S[2-5]' ORDER BY question;
+SELECT question, status, answered_by, n, task, follows, again, reason FROM pg_temp.shared WHERE question ~ '^S[2-5]' ORDER BY question, follows;
 SELECT question, state, class, error, attempts, (SELECT string_agg(concat_ws(' ', h ->> 'stage', h ->> 'state', h ->> 'class'), ', ') FROM jsonb_array_elements(history) h) AS history
 	FROM regress_a.failed_questions WHERE question = 'S3';
 SELECT regress_a.retry_failed(question_id) FROM regress_a.failed_questions WHERE question = 'S3';
