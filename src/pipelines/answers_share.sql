@@ -30,13 +30,14 @@ BEGIN
 END $$;
 COMMENT ON FUNCTION @schema@.asking(uuid) IS 'the question of a group that has a task; NULL: none';
 
--- Waits a second for whoever asks the same in an open transaction, and for no more than five of those in a transaction.
+-- Waits for whoever asks the same in an open transaction, some longer than others so that not all give up at once; and for no more than three
+-- of those in a transaction.
 CREATE OR REPLACE FUNCTION @schema@.find_leader(q @schema@.questions) RETURNS uuid
 	LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
 	AS $$
 DECLARE
 	question_lock CONSTANT bigint := hashtextextended(concat_ws(' ', @schema_literal@, q.question_key, q.tenant), 0);
-	enough CONSTANT timestamptz := clock_timestamp() + interval '1 s';
+	enough CONSTANT timestamptz := clock_timestamp() + (2 + random()) * interval '1 s';
 	spent int := COALESCE(NULLIF(current_setting('millrace_answers.locks', true), ''), '0')::int;
 	locked boolean := spent >= 50;
 	leader uuid;
@@ -57,7 +58,7 @@ BEGIN
 		IF locked THEN
 			spent := spent + 1;
 		ELSIF clock_timestamp() > enough THEN
-			spent := spent + 10;
+			spent := spent + 20;
 			EXIT;
 		ELSE
 			PERFORM pg_sleep(0.005);
@@ -119,7 +120,7 @@ CREATE OR REPLACE FUNCTION @schema@.lock_group(leader uuid, shared boolean DEFAU
 	AS $$
 DECLARE
 	key CONSTANT bigint := @schema@.group_lock(leader);
-	enough CONSTANT timestamptz := clock_timestamp() + CASE WHEN shared THEN interval '1 s' ELSE interval '3 s' END;
+	enough CONSTANT timestamptz := clock_timestamp() + interval '3 s';
 BEGIN
 	WHILE NOT CASE WHEN shared THEN pg_try_advisory_xact_lock_shared(key) ELSE pg_try_advisory_xact_lock(key) END LOOP
 		IF clock_timestamp() > enough THEN
