@@ -70,7 +70,7 @@ BEGIN
 	INSERT INTO millrace.routes AS r (pipeline, prefix, method, path, function, poll_function, role, scope, body, open, read_only, max_body, timeout_ms,
 			concurrency, per_minute, interval_ms, summary, responses)
 	VALUES (options ->> 'pipeline', coalesce(options ->> 'prefix', ''), upper(method), path, qualified, poll, options ->> 'role',
-			coalesce(options ->> 'scope', options ->> 'pipeline', 'millrace'), bodies, coalesce((options ->> 'open')::boolean, false),
+			coalesce(options ->> 'scope', regexp_replace(options ->> 'pipeline', '[:*,[:space:]]', '_', 'g'), 'millrace'), bodies, coalesce((options ->> 'open')::boolean, false),
 			coalesce((options ->> 'read_only')::boolean, upper(method) = 'GET'), (options ->> 'max_body')::bigint, (options ->> 'timeout_ms')::int,
 			(options ->> 'concurrency')::int, (options ->> 'per_minute')::int, (options ->> 'interval_ms')::int, options ->> 'summary',
 			coalesce(options -> 'responses', '{}'))
@@ -111,8 +111,16 @@ DECLARE
 	wanted text;
 	one jsonb;
 BEGIN
+	IF set_pipeline_routes.prefix <> '' AND set_pipeline_routes.prefix !~ '^(/[A-Za-z0-9._~-]+)+$' THEN
+		RAISE EXCEPTION 'invalid prefix "%" of a pipeline''s paths', set_pipeline_routes.prefix
+			USING ERRCODE = 'invalid_parameter_value', HINT = 'For example /photos, or an empty text for none.';
+	END IF;
 	SELECT coalesce(set_pipeline_routes.prefix, min(r.prefix), '/' || regexp_replace(set_pipeline_routes.pipeline, '[^A-Za-z0-9._~-]', '_', 'g')) INTO wanted
 	  FROM millrace.routes r WHERE r.pipeline = set_pipeline_routes.pipeline;
+	-- names of two pipelines may differ in what no path can have
+	WHILE set_pipeline_routes.prefix IS NULL AND EXISTS (SELECT FROM millrace.routes r WHERE r.prefix = wanted AND r.pipeline <> set_pipeline_routes.pipeline) LOOP
+		wanted := wanted || '_';
+	END LOOP;
 	DELETE FROM millrace.routes r WHERE r.pipeline = set_pipeline_routes.pipeline AND starts_with(r.function, format('%I.http_', set_pipeline_routes.pipeline));
 	FOR one IN SELECT e FROM jsonb_array_elements(routes) e LOOP
 		PERFORM millrace.create_route(one ->> 'method', one ->> 'path', format('%I.%s', set_pipeline_routes.pipeline, one ->> 'function')::regprocedure,
@@ -207,6 +215,12 @@ $$;
 COMMENT ON FUNCTION millrace.revoke_api_token(text) IS 'ends a token: requests that come after the commit are answered by 401';
 REVOKE EXECUTE ON FUNCTION millrace.revoke_api_token(text) FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION millrace.revoke_api_token(text) TO millrace_admin;
+
+-- For SECURITY DEFINER functions: in the gateway session_user is millrace_gateway, whoever asks.
+CREATE FUNCTION millrace.request_role() RETURNS name
+	LANGUAGE c STABLE PARALLEL RESTRICTED
+	AS 'MODULE_PATHNAME', 'millrace_request_role';
+COMMENT ON FUNCTION millrace.request_role() IS 'role of the token that a request came with; outside of requests session_user';
 
 -- Answers that say more than a value.  SQL functions, so that they are inlined.
 

@@ -75,6 +75,8 @@ DECLARE
 	whole oid;
 	answers jsonb;
 	one record;
+	columns jsonb;
+	element jsonb;
 BEGIN
 	IF function IS NULL THEN
 		RETURN NULL;
@@ -115,15 +117,21 @@ BEGIN
 				  WHEN result.oid = 'text'::regtype THEN 'text/plain'
 				  WHEN result.oid = 'bytea'::regtype THEN 'application/octet-stream'
 				  ELSE 'application/json' END;
-	schema := CASE WHEN media = 'application/json' THEN CASE WHEN is_set THEN jsonb_build_object('type', 'array', 'items', millrace.json_schema(result.oid))
-															 ELSE millrace.json_schema(result.oid) END
+	-- a record's columns are arguments of the function
+	SELECT jsonb_build_object('type', 'object', 'properties', jsonb_object_agg(a.name,
+			jsonb_build_object('anyOf', jsonb_build_array(millrace.json_schema(p.proallargtypes[a.n]), '{"type": "null"}'::jsonb))))
+	  INTO columns FROM pg_proc p, unnest(p.proargnames) WITH ORDINALITY a (name, n)
+	 WHERE p.oid = function AND result.oid = 'record'::regtype AND p.proargmodes[a.n] IN ('o', 'b', 't') HAVING count(*) > 0;
+	element := coalesce(columns, CASE WHEN result.oid = 'record'::regtype THEN '{}'::jsonb ELSE millrace.json_schema(result.oid) END);
+	schema := CASE WHEN media = 'application/json' THEN CASE WHEN is_set THEN jsonb_build_object('type', 'array', 'items', element) ELSE element END
 				   WHEN media = 'application/octet-stream' THEN '{}' ELSE '{"type": "string"}' END;
 	IF result.oid = 'millrace.http_response'::regtype OR route.responses - 'body' <> '{}' THEN
 		answers := '{}';
 		FOR one IN SELECT r.key, r.value FROM jsonb_each(route.responses) r WHERE r.key ~ '^[1-5][0-9X]{2}$' LOOP
 			answers := answers || jsonb_build_object(one.key,
 				jsonb_build_object('description', coalesce(one.value ->> 'description', 'status ' || one.key))
-				|| CASE WHEN one.value ? 'schema' OR one.value ? 'content_type'
+				|| CASE WHEN one.value ? 'content' THEN jsonb_build_object('content', one.value -> 'content')
+						WHEN one.value ? 'schema' OR one.value ? 'content_type'
 						THEN jsonb_build_object('content', jsonb_build_object(coalesce(one.value ->> 'content_type', media),
 							 jsonb_build_object('schema', coalesce(one.value -> 'schema', '{}')))) ELSE '{}' END);
 		END LOOP;

@@ -22,13 +22,14 @@
 #define MILLRACE_GATEWAY_H
 
 #include "core/shared_pg.h"
+#include "fmgr.h"
+#include "gateway/request.h"
 #include "port/atomics.h"
 #include "storage/proc.h"
 #include "utils/dsa.h"
 
 #define GW_MAX_EXECUTORS 32
 #define GW_MAX_GATEWAYS 8		/* databases of a server that have one */
-#define GW_MAX_VALUES 256		/* parameters and files of a request */
 
 #define GW_ROLE "millrace_gateway"	/* both kinds of processes connect as this role */
 
@@ -39,34 +40,6 @@ typedef struct gw_slice
 	uint64		len;
 } gw_slice;
 
-typedef enum gw_method
-{
-	GW_GET,						/* HEAD too: the body is not sent */
-	GW_POST,
-	GW_PUT,
-	GW_PATCH,
-	GW_DELETE,
-	GW_OPTIONS,
-	GW_N_METHODS
-} gw_method;
-
-/* Why a function is called. */
-typedef enum gw_kind
-{
-	GW_CALL,					/* a request */
-	GW_POLL,					/* the route's poll function, with argument `poll` alone */
-	GW_EVENT					/* the same call again, for a stream of events */
-} gw_kind;
-
-/* Where a value came from: how it is turned into the argument's type. */
-typedef enum gw_source
-{
-	GW_PATH,					/* {name} of the path, unescaped */
-	GW_QUERY,					/* ?name= */
-	GW_FIELD,					/* of a form: urlencoded, or a part of multipart without a file name */
-	GW_FILE						/* a part with a file name: bytes */
-} gw_source;
-
 typedef struct gw_value
 {
 	gw_source	source;
@@ -75,13 +48,6 @@ typedef struct gw_value
 	gw_slice	filename;		/* of GW_FILE */
 	gw_slice	type;			/* of GW_FILE: media type as sent */
 } gw_value;
-
-typedef enum gw_body
-{
-	GW_NO_BODY,
-	GW_JSON,					/* application/json: members are arguments, or all of it is argument `body` */
-	GW_RAW						/* anything else: argument `body`, bytea or text */
-} gw_body;
 
 typedef struct gw_request
 {
@@ -169,5 +135,18 @@ typedef struct gw_anchor
 #define gw_anchor_block() ((gw_anchor *) mr_shared_block(GW_ANCHOR_NAME, sizeof(gw_anchor)))
 
 /* gateway_init() reserves sizeof(gw_anchor) and defines the settings, all millrace.http_*. */
+
+/*
+ * Whose request this process runs, InvalidOid outside of one: the executor sets it before a function is called and takes it back
+ * when the transaction ends.  Functions that are SECURITY DEFINER ask for it by millrace.request_role(), since session_user is GW_ROLE.
+ * Both libraries see one place, which lives as long as the process.
+ */
+#define GW_REQUEST_ROLE "millrace request role"
+
+static inline void
+gw_set_request_role(Oid role)
+{
+	*find_rendezvous_variable(GW_REQUEST_ROLE) = (void *) (uintptr_t) role;
+}
 
 #endif							/* MILLRACE_GATEWAY_H */

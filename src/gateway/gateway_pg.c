@@ -22,6 +22,7 @@
 
 PG_FUNCTION_INFO_V1(millrace_gateway_changed);
 PG_FUNCTION_INFO_V1(millrace_random_token);
+PG_FUNCTION_INFO_V1(millrace_request_role);
 
 #define TOKEN_BYTES 32
 
@@ -140,4 +141,15 @@ millrace_random_token(PG_FUNCTION_ARGS)
 	for (char *p = text + 3; p < text + 3 + n; p++)
 		*p = *p == '+' ? '-' : *p == '/' ? '_' : *p == '=' ? '\0' : *p;
 	PG_RETURN_TEXT_P(cstring_to_text(text));
+}
+
+/* millrace.request_role() -> name */
+Datum
+millrace_request_role(PG_FUNCTION_ARGS)
+{
+	Oid			role = (Oid) (uintptr_t) *find_rendezvous_variable(GW_REQUEST_ROLE);
+	Name		name = palloc0(sizeof(NameData));
+
+	namestrcpy(name, GetUserNameFromId(OidIsValid(role) ? role : GetSessionUserId(), false));
+	PG_RETURN_NAME(name);
 }

@@ -40,7 +40,7 @@ COMMENT ON COLUMN millrace.routes.path IS 'path pattern: {name} is one segment, 
 COMMENT ON COLUMN millrace.routes.function IS 'function that is called, as regprocedure: parameters, fields and members of a JSON body are arguments by name; argument body takes the whole body';
 COMMENT ON COLUMN millrace.routes.poll_function IS 'function (jsonb) that is called again while an answer is not there yet, see millrace.respond_later()';
 COMMENT ON COLUMN millrace.routes.role IS 'only tokens of this role or of its members; null: any token that the function''s own rights let in';
-COMMENT ON COLUMN millrace.routes.scope IS 'what a token''s scopes are compared with: the pipeline''s name, or millrace';
+COMMENT ON COLUMN millrace.routes.scope IS 'what a token''s scopes are compared with: the pipeline''s name (_ for what it may not have: spaces : * ,), or millrace';
 COMMENT ON COLUMN millrace.routes.body IS 'bodies that are taken: json, form, multipart, raw; others are answered by 415';
 COMMENT ON COLUMN millrace.routes.open IS 'answers without a token, then run as millrace_gateway, or the anonymous role if there is one';
 COMMENT ON COLUMN millrace.routes.read_only IS 'runs in a read-only transaction; always with GET';
@@ -50,7 +50,7 @@ COMMENT ON COLUMN millrace.routes.concurrency IS 'of this route at once at most,
 COMMENT ON COLUMN millrace.routes.per_minute IS 'requests a minute and token at most; null: what the token says';
 COMMENT ON COLUMN millrace.routes.interval_ms IS 'a stream of events (text/event-stream): the function is called so often, and its result sent when it changed';
 COMMENT ON COLUMN millrace.routes.summary IS 'one line for the documentation; null: the function''s comment';
-COMMENT ON COLUMN millrace.routes.responses IS 'OpenAPI responses by status, for functions whose type does not say it: {"201": {"description": …, "schema": {…}}}';
+COMMENT ON COLUMN millrace.routes.responses IS 'OpenAPI responses by status, for functions whose type does not say it: {"201": {"description": …, "schema": {…}}}, or with "content" as OpenAPI writes it; "body": schema of a JSON body';
 COMMENT ON COLUMN millrace.routes.builtin IS 'made by the extension';
 COMMENT ON COLUMN millrace.routes.created_by IS 'who called create_route()';
 COMMENT ON COLUMN millrace.routes.created_at IS 'when create_route() was called';

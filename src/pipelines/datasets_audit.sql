@@ -254,6 +254,8 @@ BEGIN
 			'seconds', (SELECT jsonb_object_agg(s.key, round(s.value::numeric, 3)) FROM jsonb_each_text(seconds) s)
 				|| jsonb_build_object('total', round(extract(epoch FROM clock_timestamp() - began)::numeric, 3)))
 		WHERE r.run_id = run;
+	PERFORM millrace.observe(@schema_literal@, s.key, s.value::float8)
+		FROM jsonb_each_text(seconds || jsonb_build_object('total', extract(epoch FROM clock_timestamp() - began))) s;
 	PERFORM set_config('application_name', name_before, true);
 	RETURN run;
 END $$;

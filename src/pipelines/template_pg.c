@@ -106,7 +106,7 @@ read_file(const char *name)
 static char *
 read_template(const char *kind)
 {
-	static const char *const parts[] = {"objects", "replay", "history", "score", "work", "ask", "views", "traffic",
+	static const char *const parts[] = {"objects", "replay", "history", "score", "work", "share", "ask", "views", "traffic",
 		"files", "export", "audit", "checks", "leaks", "detect", "latent", "suspects", "versions", "look", "routes"};
 	char	   *text;
 
@@ -270,7 +270,7 @@ static void
 check_options(const char *kind, Jsonb *options)
 {
 	static const char *const known[] = {"server", "images_topic", "features_topic", "publish_topic", "source", "descriptor_model",
-	"object_server", "bucket"};
+	"object_server", "bucket", "http_prefix"};
 	JsonbIterator *it;
 	JsonbValue	v;
 	JsonbIteratorToken tok;
@@ -294,7 +294,7 @@ check_options(const char *kind, Jsonb *options)
 			ereport(ERROR,
 					(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 					 errmsg("unknown option \"%.*s\" for a pipeline of kind \"%s\"", v.val.string.len, v.val.string.val, kind),
-					 errhint("Options are server, images_topic, features_topic, publish_topic, source, descriptor_model, object_server and bucket.")));
+					 errhint("Options are server, images_topic, features_topic, publish_topic, source, descriptor_model, object_server, bucket and http_prefix.")));
 	}
 }
 
