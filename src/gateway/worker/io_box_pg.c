@@ -275,6 +275,8 @@ give(int b, gwi_request *r)
 	given[b].serial = r->serial;
 	given[b].route = r->route->state;
 	given[b].route->running++;
+	if (r->route->interval_ms == 0)
+		gwi_body_free(r);		/* the executor has it */
 	return true;
 }
 
@@ -294,6 +296,9 @@ gwi_boxes_give(void)
 			   *next;
 	int			b = 0;
 
+	/* answers that nobody reads hold memory: they are waited for, or cut */
+	if (gwi_memory > GWI_MEMORY)
+		return;
 	for (r = TAILQ_FIRST(&gwi_waiting); r; r = next)
 	{
 		next = TAILQ_NEXT(r, node);
