@@ -98,11 +98,6 @@ INSERT INTO @schema@.kinds (kind, "check", severity, thresholds, fix, descriptio
 		'a class lies in two parts far from each other, the smaller of which has at least a share of its items: two things under one label')
 	ON CONFLICT DO NOTHING;
 
-CREATE OR REPLACE FUNCTION @schema@.embedder() RETURNS text LANGUAGE sql STABLE AS $$
-	SELECT CASE WHEN s.embedder IS NULL THEN 'thumbnail' ELSE millrace.resolve_model(s.embedder) END FROM @schema@.settings s
-$$;
-COMMENT ON FUNCTION @schema@.embedder() IS 'whose embeddings count: a model as name:version, or thumbnail';
-
 -- ---- objects ----
 
 -- Objects whose box, image or embedder has changed since, or that are new.  Crowds are no objects.
