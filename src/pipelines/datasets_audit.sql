@@ -110,9 +110,12 @@ COMMENT ON FUNCTION @schema@.read_items(text, int, bigint) IS 'the images of a v
 -- A check that is called by itself reads the tables as they are now.
 CREATE OR REPLACE FUNCTION @schema@.need_items(run bigint) RETURNS void LANGUAGE plpgsql AS $$
 BEGIN
-	IF to_regclass('pg_temp.millrace_items') IS NULL OR (SELECT t.run_id FROM pg_temp.millrace_items t LIMIT 1) IS DISTINCT FROM run THEN
-		PERFORM @schema@.read_items(r.dataset, r.version) FROM @schema@.runs r WHERE r.run_id = run;
+	IF to_regclass('pg_temp.millrace_items') IS NOT NULL THEN
+		IF (SELECT t.run_id FROM pg_temp.millrace_items t LIMIT 1) = run THEN
+			RETURN;
+		END IF;
 	END IF;
+	PERFORM @schema@.read_items(r.dataset, r.version) FROM @schema@.runs r WHERE r.run_id = run;
 END $$;
 COMMENT ON FUNCTION @schema@.need_items(bigint) IS 'fills the temporary table millrace_items for a run, unless its audit has done so';
 

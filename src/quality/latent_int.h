@@ -29,6 +29,7 @@ typedef struct qlt_kernels
 	void		(*distances) (const float *x, int groups, int d, const float *const *q, float *out, size_t stride);
 	/* Which of n distances, a multiple of QLT_GROUP, are below worst: their numbers, ascending; returns how many. */
 	int			(*below) (const float *d, int n, float worst, int32_t *at);
+	int			(*below_each) (const float *d, const float *limit, int n, int32_t *at);
 	/* p = exp(-beta d), their sum and that of p d; k a multiple of 8. */
 	void		(*affinities) (const float *d, int k, double beta, double *p, double *sum, double *sum_pd);
 	/* Rows from .. to - 1: force[c][i] = sum of p (y_i - y_j) / (1 + |y_i - y_j|^2); y, force: dims x stride. */
