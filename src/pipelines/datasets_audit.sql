@@ -56,12 +56,14 @@ CREATE OR REPLACE FUNCTION @schema@.audit_before(run bigint, "check" text) RETUR
 $$;
 COMMENT ON FUNCTION @schema@.audit_before(bigint, text) IS 'the last audit of the same version that did this check with the same options and kinds; NULL: there is none';
 
-CREATE OR REPLACE FUNCTION @schema@.carry_findings(run bigint, before bigint, kinds text[]) RETURNS void LANGUAGE sql AS $$
+CREATE OR REPLACE FUNCTION @schema@.carry_findings(run bigint, before bigint, kinds text[]) RETURNS void LANGUAGE plpgsql AS $$
+BEGIN
+	PERFORM @schema@.need_items(run);
 	INSERT INTO @schema@.findings (run_id, kind, severity, split, image_id, score, evidence, suggestion)
-		SELECT carry_findings.run, f.kind, f.severity, i.split, f.image_id, f.score, f.evidence, f.suggestion
-		FROM @schema@.findings f JOIN @schema@.images i USING (image_id) JOIN @schema@.facts x USING (image_id)
-		WHERE f.run_id = carry_findings.before AND f.kind = ANY (kinds) AND x.seen_by <= before
-$$;
+		SELECT carry_findings.run, f.kind, f.severity, t.split, f.image_id, f.score, f.evidence, f.suggestion
+		FROM @schema@.findings f JOIN pg_temp.millrace_items t USING (image_id)
+		WHERE f.run_id = carry_findings.before AND f.kind = ANY (carry_findings.kinds) AND t.seen_by <= carry_findings.before;
+END $$;
 COMMENT ON FUNCTION @schema@.carry_findings(bigint, bigint, text[]) IS 'takes over findings of an earlier audit about images whose facts are still the same';
 
 -- ---- what the checks of a run read ----
@@ -96,14 +98,17 @@ COMMENT ON FUNCTION @schema@.item_rows(text, int, text, bigint[]) IS
 
 CREATE OR REPLACE FUNCTION @schema@.read_items(dataset text, version int, run bigint DEFAULT NULL) RETURNS void LANGUAGE plpgsql
 	SET work_mem = '64MB' SET default_statistics_target = 10 AS $$
+DECLARE
+	-- computed here, not for each row
+	embedder text := @schema@.embedder();
 BEGIN
 	IF to_regclass('pg_temp.millrace_items') IS NULL THEN
 		CREATE TEMP TABLE millrace_items (run_id bigint, image_id bigint, split text, present boolean, unmeasured boolean, seen_by bigint, entropy real, embedded_by text, labels int, whole int,
 			class_id int, last_class int, annotation_id bigint, digest bigint, low bigint, high bigint) ON COMMIT DROP;
 	END IF;
 	TRUNCATE pg_temp.millrace_items;
-	INSERT INTO pg_temp.millrace_items SELECT run, t.* FROM @schema@.item_rows(read_items.dataset, read_items.version, @schema@.embedder()) t;
-	ANALYZE pg_temp.millrace_items;
+	INSERT INTO pg_temp.millrace_items SELECT run, t.* FROM @schema@.item_rows(read_items.dataset, read_items.version, embedder) t;
+	ANALYZE pg_temp.millrace_items (image_id, split, present, unmeasured, seen_by, entropy, embedded_by, labels, whole, class_id);
 END $$;
 COMMENT ON FUNCTION @schema@.read_items(text, int, bigint) IS 'the images of a version into the temporary table millrace_items; run: that all checks of which shall read it';
 
@@ -289,6 +294,7 @@ DECLARE
 	name_before text := current_setting('application_name');
 	began timestamptz := clock_timestamp();
 	step timestamptz;
+	embedder text := @schema@.embedder();
 	wanted jsonb;
 	place record;
 	reference text;
@@ -319,7 +325,7 @@ BEGIN
 		PERFORM @schema@.read_items(place.dataset, place.version, run);
 	ELSIF new_images > 0 THEN
 		DELETE FROM pg_temp.millrace_items t WHERE t.unmeasured;
-		INSERT INTO pg_temp.millrace_items SELECT run, t.* FROM @schema@.item_rows(place.dataset, place.version, @schema@.embedder(), unmeasured) t;
+		INSERT INTO pg_temp.millrace_items SELECT run, t.* FROM @schema@.item_rows(place.dataset, place.version, embedder, unmeasured) t;
 		ANALYZE pg_temp.millrace_items (seen_by);
 	END IF;
 	UPDATE @schema@.runs r SET state = @schema@.state_of_items() WHERE r.run_id = run;

@@ -269,8 +269,8 @@ BEGIN
 		DELETE FROM @schema@.vector_blocks v WHERE v.dataset = name AND v.what = kind;
 	END IF;
 	old := ARRAY(SELECT t.item FROM pg_temp.millrace_latent t WHERE t.seen_by <= lists.seen ORDER BY t.item);
-	seen_now := (SELECT max(t.seen_by) FROM pg_temp.millrace_latent t);
-	IF old = lists.items AND seen_now IS NOT DISTINCT FROM lists.seen THEN
+	seen_now := (SELECT coalesce(max(t.seen_by), -1) FROM pg_temp.millrace_latent t);
+	IF old = lists.items AND seen_now = lists.seen THEN
 		RETURN 0;
 	END IF;
 	SELECT c.* INTO kept FROM millrace.kept_neighbours(lists.items, lists.neighbours, lists.distances, update_neighbours.k, old) c;
@@ -279,7 +279,7 @@ BEGIN
 		PERFORM @schema@.store_vectors(name, kind, kept.items);
 	END IF;
 	fresh := ARRAY(SELECT t.item FROM pg_temp.millrace_latent t LEFT JOIN unnest(kept.items) AS u (item) ON u.item = t.item WHERE u.item IS NULL ORDER BY t.item);
-	vectors := (SELECT array_agg(v.embedding ORDER BY v.item) FROM unnest(fresh) AS u (item) JOIN @schema@.latent_vectors(kind) v ON v.item = u.item);
+	vectors := (SELECT array_agg(v.embedding ORDER BY v.item) FROM @schema@.latent_vectors(kind) v WHERE v.item = ANY (fresh));
 	IF cardinality(fresh) > 0 THEN
 		FOR block IN SELECT v.items, v.vectors FROM @schema@.vector_blocks v WHERE v.dataset = name AND v.what = kind ORDER BY v.block_id LOOP
 			SELECT n.* INTO near FROM millrace.near_items(block.items, block.vectors, fresh, vectors, update_neighbours.k, kept.items, kept.distances) n;
@@ -294,12 +294,12 @@ BEGIN
 		small := (SELECT array_agg(v.block_id) FROM @schema@.vector_blocks v WHERE v.dataset = name AND v.what = kind AND cardinality(v.items) < 4096 HAVING count(*) > 16);
 		IF small IS NOT NULL THEN
 			WITH gone AS (DELETE FROM @schema@.vector_blocks v WHERE v.block_id = ANY (small) RETURNING v.items)
-			SELECT array_agg(u.item ORDER BY u.item) INTO fresh FROM gone g, unnest(g.items) AS u (item);
-			PERFORM @schema@.store_vectors(name, kind, fresh);
+			SELECT array_agg(u.item ORDER BY u.item) INTO small FROM gone g, unnest(g.items) AS u (item);
+			PERFORM @schema@.store_vectors(name, kind, small);
 		END IF;
 	END IF;
 	INSERT INTO @schema@.neighbour_lists AS l (dataset, what, embedded_by, k, seen, items, neighbours, distances)
-		VALUES (name, kind, embedder, update_neighbours.k, coalesce(seen_now, -1), kept.items, kept.neighbours, kept.distances)
+		VALUES (name, kind, embedder, update_neighbours.k, seen_now, kept.items, kept.neighbours, kept.distances)
 		ON CONFLICT ON CONSTRAINT neighbour_lists_pkey DO UPDATE SET embedded_by = excluded.embedded_by, k = excluded.k, seen = excluded.seen,
 			items = excluded.items, neighbours = excluded.neighbours, distances = excluded.distances;
 	RETURN cardinality(fresh);
@@ -369,6 +369,7 @@ DECLARE
 	kept_of int := @schema@.threshold(run, 'latent_outlier', 'neighbours');
 	of_class int := @schema@.threshold(run, 'class_inseparable', 'neighbours');
 	k int := greatest(kept_of, of_class);
+	embedder text := @schema@.embedder();
 	w text;
 	kept record;
 	labels int[];
@@ -388,7 +389,7 @@ BEGIN
 			SELECT run, 'latent_outlier', s.severity, t.split, t.image_id, CASE WHEN w = 'objects' THEN t.annotation_id END,
 				a.image_id, t.class_id, o.factor,
 				jsonb_build_object('what', w, 'factor', round(o.factor::numeric, 3), 'limit', round(o."limit"::numeric, 3), 'nearest', o.nearest,
-					'distance', round(o.distance::numeric, 4), 'embedded_by', @schema@.embedder()),
+					'distance', round(o.distance::numeric, 4), 'embedded_by', embedder),
 				'look at it: does it belong here?'
 			FROM (SELECT @schema@.severity(run, 'latent_outlier')) AS s (severity),
 				millrace.neighbour_outliers(kept.items, kept.neighbours, kept.distances, k, @schema@.threshold(run, 'latent_outlier', 'deviations')::real, @schema@.threshold(run, 'latent_outlier', 'factor')::real) o
@@ -414,7 +415,7 @@ BEGIN
 				jsonb_build_object('what', w, 'other_class_id', x.b, 'classes', jsonb_build_array(ca.class_name, cb.class_name), 'separability', round(x.separability::numeric, 3),
 					'agreement', round(x.agreement::numeric, 3), 'chance', round(x.chance::numeric, 3),
 					'silhouettes', jsonb_build_array(round(sa.silhouette::numeric, 3), round(sb.silhouette::numeric, 3)),
-					'embedded_by', @schema@.embedder()),
+					'embedded_by', embedder),
 				format('compare %s with %s: are the labels consistent, does the embedder see what tells them apart?', coalesce(ca.class_name, '#' || x.a), coalesce(cb.class_name, '#' || x.b))
 			FROM (SELECT b.*, (coalesce(b.agreement, 0) - b.chance) / nullif(1 - b.chance, 0) AS separability FROM couples b) x
 				CROSS JOIN (SELECT @schema@.severity(run, 'class_inseparable')) AS s (severity)

@@ -104,8 +104,12 @@ BEGIN
 	SELECT array_agg(DISTINCT t.split), max(t.seen_by) INTO splits, seen_now FROM pg_temp.millrace_items t;
 
 	-- What was not looked at, or has changed since.
-	fresh := ARRAY(SELECT t.image_id FROM pg_temp.millrace_items t LEFT JOIN unnest(state.decoded) AS d (image_id) USING (image_id)
-		WHERE t.entropy IS NOT NULL AND (d.image_id IS NULL OR t.seen_by > state.seen));
+	IF state.decoded = ARRAY(SELECT t.image_id FROM pg_temp.millrace_items t WHERE t.entropy IS NOT NULL AND t.seen_by <= state.seen ORDER BY t.image_id) THEN
+		fresh := ARRAY(SELECT t.image_id FROM pg_temp.millrace_items t WHERE t.entropy IS NOT NULL AND t.seen_by > state.seen);
+	ELSE
+		fresh := ARRAY(SELECT t.image_id FROM pg_temp.millrace_items t LEFT JOIN unnest(state.decoded) AS d (image_id) USING (image_id)
+			WHERE t.entropy IS NOT NULL AND (d.image_id IS NULL OR t.seen_by > state.seen));
+	END IF;
 	-- Images with equal pixels: of a split's the first represents them.
 	IF to_regclass('pg_temp.millrace_twins') IS NULL THEN
 		CREATE TEMP TABLE millrace_twins (image_id bigint, split text, pixel_sha256 bytea, content_sha256 bytea, representative bigint) ON COMMIT DROP;

@@ -154,7 +154,7 @@ BEGIN
 	END IF;
 	INSERT INTO pg_temp.millrace_noise
 		SELECT t.image_id, (('x' || substr(md5(t.image_id::text), 1, 7))::bit(28)::int) % folds, t.class_id, f.embedding
-		FROM unnest(unknown) AS u (image_id) JOIN pg_temp.millrace_items t USING (image_id) JOIN @schema@.facts f USING (image_id);
+		FROM pg_temp.millrace_items t JOIN @schema@.facts f USING (image_id) WHERE t.image_id = ANY (unknown) AND f.image_id = ANY (unknown);
 	IF known = 0 THEN
 		FOR k IN 0 .. folds - 1 LOOP
 			PERFORM millrace.train_model(@schema@.noise_model(set_name, k), 'logistic_regression',

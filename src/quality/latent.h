@@ -14,21 +14,14 @@
 
 #include "core/env.h"
 #include "core/status.h"
-
-typedef enum qlt_isa
-{
-	QLT_ISA_AUTO,
-	QLT_ISA_PORTABLE,
-	QLT_ISA_AVX2,
-	QLT_ISA_AVX512
-} qlt_isa;
+#include "nn/isa.h"
 
 /* What every function here is told about how to work. */
 typedef struct qlt_work
 {
 	const mr_env *env;
 	size_t		max_memory;		/* bytes, 0 = no limit */
-	qlt_isa		isa;			/* sets that this processor lacks give the best it has */
+	nn_isa		isa;			/* sets that this processor lacks give the best it has */
 } qlt_work;
 
 typedef struct qlt_vectors

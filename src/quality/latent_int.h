@@ -53,12 +53,15 @@ extern const qlt_kernels qlt_kernels_portable;
 extern const qlt_kernels qlt_kernels_avx2;
 extern const qlt_kernels qlt_kernels_avx512;
 #endif
-extern const qlt_kernels *qlt_kernels_for(qlt_isa isa);
+extern const qlt_kernels *qlt_kernels_for(nn_isa isa);
 
 /* ---- shared by the steps (latent.c) ---- */
 
 extern mr_code qlt_latent_no_memory(mr_status *st);
 extern mr_code qlt_latent_canceled(mr_status *st);
+
+/* The vectors feature by feature: col[j], of dims, begins at columns + j x n. */
+extern mr_code qlt_columns(const qlt_work *w, const qlt_vectors *v, float *columns, float **col, mr_status *st);
 
 /* About the columns' means, and so that the largest number is 1: distances neither overflow nor vanish. */
 extern mr_code qlt_normalise(const qlt_work *w, const qlt_vectors *v, float *out, mr_status *st);
