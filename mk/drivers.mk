@@ -25,7 +25,8 @@ models:
 	@tools/models
 help:
 	@echo 'make demo                 photos through Kafka into predictions, on a private cluster under tmp/'
-	@echo '     demo PHOTOS=folder   with other photos;  BROKERS=host:port: with a real Kafka;  KEEP=1: leave it running'
+	@echo '     demo PHOTOS=folder   with other photos;  BROKERS=host:port: with a real Kafka'
+	@echo '     demo ONCE=1          without the dashboard, which stays up until Ctrl-C;  KEEP=1: leave all of it running'
 	@echo 'make demo-datasets        photos with boxes and the faults data sets have, audited, mended, exported;  DATASET=folder, KEEP as above'
 	@echo 'make demo-events          texts through Kafka into moods, topics and key words;  EVENTS=n, BROKERS, KEEP as above'
 	@echo 'make demo-answers         four demonstrations of questions and answers;  D=normal, overload, regeneration or cache: one of them'

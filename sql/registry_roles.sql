@@ -39,7 +39,7 @@ SELECT p.oid::regprocedure AS open_to_all
 FROM pg_depend d JOIN pg_extension e ON e.oid = d.refobjid AND e.extname = 'millrace'
 JOIN pg_proc p ON d.classid = 'pg_proc'::regclass AND p.oid = d.objid
 WHERE d.deptype = 'e' AND p.prorettype <> 'trigger'::regtype
-	AND (p.provolatile = 'v' AND p.proname ~ 'model|alias' OR p.prosrc ~ 'classif|extract|infer|class_prob')
+	AND (p.provolatile = 'v' AND p.proname ~ 'model|alias' OR p.prosrc ~ 'classif|extract|infer|class_prob') AND NOT starts_with(p.proname, 'dashboard')
 	AND has_function_privilege('registry_nobody', p.oid, 'EXECUTE');
 
 -- The owner's search_path is not the caller's: operators of a hostile schema are not used.

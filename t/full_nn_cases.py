@@ -1,4 +1,3 @@
-# lane: unit
 # timeout: 900
 """The operator cases of the installed onnx package, made from its own definitions, as models of opset 22.
 

@@ -3,10 +3,10 @@
     t/run.py --bin <PostgreSQL's bin folder> --folder <work folder> [--full] [name …]
 
 Kinds of tests: unit/bin/test_* (server-less, print TAP), sql/*.sql (pg_regress), specs/*.spec
-(isolation), t/test_*.py (print TAP; get the environment below).  Three lanes run at a time: unit
-tests and comparisons with Python libraries in one, what needs a server in another, and in the
-third stream tests that mostly wait for faults to pass.  A test file may say "# timeout: seconds"
-and "# lane: unit" or "# lane: stream" in its first lines.  Output of each goes to
+(isolation), t/test_*.py (print TAP; get the environment below).  As many run at a time as there are
+cores, and beside them up to three that mostly wait, the longest first.  A test file may say in its
+first lines "# timeout: seconds"; "# takes: seconds" where it takes about a minute or more when alone;
+"# lane: waits" where it uses less than a third of a core.  Output of each goes to
 <folder>/log/<name>.log; the end of it is shown where something failed.
 """
 import argparse
@@ -23,13 +23,16 @@ import time
 
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 DEFAULT_TIMEOUT = 900
+TAKES = {'regress': 300, 'isolation': 60}
+# What each of the threads runs, and what once there is no more of that.
+LANES = [('busy', 'waits')] * min(max(os.cpu_count() or 2, 2), 4) + [('waits', 'busy'), ('waits',), ('waits',)]
 SOAK = bool(os.environ.get('MILLRACE_SOAK'))     # make soak: an hour, and what it prints is shown
 
 
 class Job:
-    def __init__(self, name, command, lane, env=None, user=False, timeout=DEFAULT_TIMEOUT, parse='tap'):
-        self.name, self.command, self.lane = name, command, lane
-        self.env, self.user, self.timeout, self.parse = env or {}, user, timeout, parse
+    def __init__(self, name, command, env=None, lane='busy', takes=30, timeout=DEFAULT_TIMEOUT, parse='tap'):
+        self.name, self.command, self.env, self.lane, self.takes = name, command, env or {}, lane, takes
+        self.timeout, self.parse = timeout, parse
 
 
 def as_user(command):
@@ -103,7 +106,7 @@ class Runner:
         command = [program, '--inputdir=' + out, '--outputdir=' + out, '--bindir=' + self.args.bin,
                    '--temp-instance=' + out + '/instance', '--temp-config=' + config, '--dlpath=' + self.args.bin + '/../lib',
                    '--dbname=regression', '--load-extension=millrace'] + tests
-        return Job(kind, as_user(command), 'server', env={'PG_REGRESS_SOCK_DIR': socket_folder}, parse='regress')
+        return Job(kind, as_user(command), {'PG_REGRESS_SOCK_DIR': socket_folder}, takes=TAKES[kind], parse='regress')
 
     def jobs(self):
         jobs = []
@@ -114,7 +117,7 @@ class Runner:
                'ASAN_OPTIONS': 'detect_stack_use_after_return=0', 'MILLRACE_FULL': '1' if self.args.full else ''}
         for path in sorted(glob.glob('unit/bin/test_*')):
             if os.path.exists('unit/%s.c' % os.path.basename(path)):
-                jobs.append(Job('unit/' + os.path.basename(path), [path], 'unit', env))
+                jobs.append(Job('unit/' + os.path.basename(path), [path], env, takes=5))
         regress = sorted(os.path.basename(p)[:-4] for p in glob.glob('sql/*.sql'))
         specs = sorted(os.path.basename(p)[:-5] for p in glob.glob('specs/*.spec'))
         if regress and self.wanted('regress'):
@@ -124,9 +127,9 @@ class Runner:
         python = [] if self.args.no_python else glob.glob('t/test_*.py')
         for path in sorted(python) + (sorted(glob.glob('t/full_*.py')) if self.args.full else []):
             folder = os.path.join(self.args.folder, os.path.basename(path)[:-3])
-            jobs.append(Job(path, [sys.executable, path], self.header(path, 'lane', 'server'), dict(env, MILLRACE_TMP=folder),
+            jobs.append(Job(path, [sys.executable, path], dict(env, MILLRACE_TMP=folder), self.header(path, 'lane', 'busy'), int(self.header(path, 'takes', 30)),
                             timeout=7200 if SOAK else int(self.header(path, 'timeout', DEFAULT_TIMEOUT))))
-        return [j for j in jobs if self.wanted(j.name)]
+        return sorted((j for j in jobs if self.wanted(j.name)), key=lambda j: -j.takes)
 
     def wanted(self, name):
         return not self.args.names or any(n in name for n in self.args.names)
@@ -170,18 +173,24 @@ class Runner:
                 if os.path.exists(diffs):
                     print(open(diffs, errors='replace').read()[:6000], flush=True)
 
-    def lane(self, jobs):
-        for job in jobs:
+    def take(self, lanes):
+        """The longest that is left, of the first of these lanes that has any."""
+        with self.lock:
+            job = next((j for lane in lanes for j in self.left if j.lane == lane), None)
+            if job:
+                self.left.remove(job)
+        return job
+
+    def work(self, lanes):
+        while job := self.take(lanes):
             self.run(job)
 
     def main(self):
         os.chdir(ROOT)
         started = time.time()
         jobs = self.jobs()
-        lanes = {}
-        for job in jobs:
-            lanes.setdefault(job.lane, []).append(job)
-        threads = [threading.Thread(target=self.lane, args=(js,)) for js in lanes.values()]
+        self.left = list(jobs)
+        threads = [threading.Thread(target=self.work, args=(lanes,)) for lanes in LANES]
         for t in threads:
             t.start()
         for t in threads:

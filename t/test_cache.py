@@ -1,5 +1,6 @@
 #!/usr/bin/env python3
 # timeout: 900
+# takes: 60
 """The semantic cache on a real server, with the real MiniLM (docs/cache.md).
 
   t/test_cache.py [test …]         false_hits, paraphrases, tenants, …; all of them without a name
@@ -7,7 +8,6 @@
 Questions that mean the same are those of t/data/paraphrases.txt, pairs that do not are made by lib/cachepairs.py.
 MILLRACE_FULL=1: 5,000 such pairs instead of 1,000.
 """
-# lane: unit
 import concurrent.futures
 import os
 import pathlib

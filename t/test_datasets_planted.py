@@ -1,4 +1,3 @@
-# lane: stream
 # timeout: 1200
 """audit() against defects planted on purpose, against the files that cleanvision and imagededup test themselves with, and against
 broken images: what is found, what is not, what a second audit costs, and two at once.

@@ -1,5 +1,6 @@
 #!/usr/bin/env python3
 # timeout: 600
+# takes: 110
 """Pipeline events: texts in by hand and from Kafka, each task done once whatever happens, what providers and the cache add.  Prints TAP.
 
 By hand: SST-2's dev sentences (four of ours where they are not there), whose mood must be what the model says outside of the pipeline, and right as often as its card

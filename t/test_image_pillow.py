@@ -1,5 +1,4 @@
 #!/usr/bin/env python3
-# lane: unit
 """Resampling against Pillow: real photos, every filter, many sizes and fits.
 
 Both sides get the same pixels: Pillow reads the photo, and a lossless PNG of

@@ -1,5 +1,4 @@
 #!/usr/bin/env python3
-# lane: unit
 # timeout: 600
 """Gradient boosting against LightGBM, or scikit-learn where that is not installed, on SDSS17: within 0.3 points."""
 import os

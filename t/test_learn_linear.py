@@ -1,5 +1,4 @@
 #!/usr/bin/env python3
-# lane: unit
 # timeout: 600
 """What has one right answer against scikit-learn: logistic regression and ridge with weights, nearest neighbours, k-means, PCA by projections.
 

@@ -1,5 +1,4 @@
 #!/usr/bin/env python3
-# lane: unit
 # timeout: 600
 """TreeSHAP against the shap package, on the very same trees: unit/bin/lrn dumps what the view of a model's
 trees gives, shap explains that, and both explain the same rows.  Within 1e-6, sums are the model's answers.

@@ -1,5 +1,4 @@
 #!/usr/bin/env python3
-# lane: unit
 # timeout: 600
 """The learning core against scikit-learn on real data: SDSS17 (stars, galaxies, quasars) and handwritten digits.
 

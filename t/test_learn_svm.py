@@ -1,5 +1,4 @@
 #!/usr/bin/env python3
-# lane: unit
 # timeout: 300
 """Support vector machines and calibration against scikit-learn on SDSS17: SVC, LinearSVC, CalibratedClassifierCV.
 

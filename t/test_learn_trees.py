@@ -1,5 +1,4 @@
 #!/usr/bin/env python3
-# lane: unit
 # timeout: 900
 """Forests of all kinds against scikit-learn: extra trees, regression, weights, missing values, importances.
 

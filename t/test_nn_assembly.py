@@ -1,4 +1,3 @@
-# lane: unit
 # timeout: 300
 """The hot loops of the kernels keep their sums in registers.
 

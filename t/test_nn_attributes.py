@@ -1,4 +1,3 @@
-# lane: unit
 # timeout: 600
 """Single operators with random shapes, types and attributes agree with ONNX Runtime.
 

@@ -1,4 +1,3 @@
-# lane: unit
 # timeout: 3000
 """What exporters write: graphs of torch.onnx (both exporters), optimum and tf2onnx against ONNX Runtime.
 

@@ -1,4 +1,3 @@
-# lane: unit
 # timeout: 1800
 """Random graphs against ONNX Runtime, on every instruction set: 20,000 of them in make check-full.
 

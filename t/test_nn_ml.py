@@ -1,4 +1,3 @@
-# lane: unit
 # timeout: 400
 """ai.onnx.ml: scikit-learn's models over the SDSS17 table, and hand-made trees, against ONNX Runtime.
 

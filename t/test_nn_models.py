@@ -1,4 +1,3 @@
-# lane: unit
 # timeout: 900
 """The real models give what ONNX Runtime gives, on every photo and every instruction set of this machine.
 

@@ -1,4 +1,3 @@
-# lane: unit
 # timeout: 600
 """The operator cases of the onnx package, opset 7 to 22: right, or refused for a reason listed here.
 

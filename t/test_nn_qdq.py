@@ -1,4 +1,3 @@
-# lane: unit
 # timeout: 900
 """Quantised models against ONNX Runtime: what its own quantize_static and quantize_dynamic make of real models,
 and what unit/bin/nn_quantize makes, run by both engines.

@@ -1,4 +1,3 @@
-# lane: unit
 # timeout: 300
 """The quantised operators, any shape and zero point, bit by bit against ONNX Runtime or ONNX's own reference."""
 import os

@@ -1,4 +1,3 @@
-# lane: unit
 # timeout: 300
 """Sizes that depend on data, values that decide about shapes, open dimensions: random cases against ONNX Runtime."""
 import os

@@ -1,4 +1,3 @@
-# lane: unit
 # timeout: 600
 """Transformer blocks in the writings of several exporters: each becomes the fused steps, and gives what ONNX Runtime gives.
 

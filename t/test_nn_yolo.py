@@ -1,4 +1,3 @@
-# lane: unit
 # timeout: 900
 """YOLOv8n finds the boxes on file on the photos, and gives what ONNX Runtime gives, on every instruction set.
 

@@ -1,6 +1,8 @@
 """Calls to providers: what servers of language models answer, or do not, and what becomes of each task.  As many calls as
 the policies allow and none before its time, one result whatever happens, no transaction open while a server is waited for."""
 # timeout: 900
+# takes: 80
+# lane: waits
 import base64
 import datetime
 import email.utils

@@ -7,7 +7,7 @@ little ahead, half from a backlog.  Checked against a reader of the topic that i
     MILLRACE_SEED=n MILLRACE_FAULTS='cut,zombie,…'     # the faults of an earlier run, or these
     MILLRACE_OPTIONS='{"transform": "SELECT * FROM message"}'      # further options of the source
 """
-# lane: stream
+# lane: waits
 # timeout: 900
 import json
 import os

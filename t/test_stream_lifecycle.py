@@ -1,5 +1,5 @@
 """Workers and the life of servers, databases and extensions: who starts, who stops, who stays away, and what SQL says about it."""
-# lane: stream
+# lane: waits
 # timeout: 600
 import os
 import random
@@ -53,7 +53,7 @@ def by_hand(pg, kafka):
     send(kafka, 0, 10, 'hand')
     with Cluster(pg, REPO / 'tmp' / 'life_hand') as c:
         equip(c, kafka, start=False, topic='hand')
-        tap.same([r[:1] + r[2:4] for r in c.psql('SELECT * FROM millrace.status()')],
+        tap.same([r[:1] + r[2:4] for r in c.psql('SELECT * FROM millrace.worker_status()')],
                  [('launcher', None, 'absent'), ('supervisor', None, 'stopped'), ('source', None, 'stopped')], 'nothing runs before start()')
         tap.same(kinds(c), [], 'and no process is there')
         c.psql('BEGIN; SELECT millrace.start(); ROLLBACK')

@@ -5,9 +5,8 @@
     python t/test_stream_outbox_faults.py 5000 4              # or any numbers
     MILLRACE_SEED=n MILLRACE_FAULTS='cut,failpoint,…'         # the faults of an earlier run, or these
 """
-# lane: stream
+# lane: waits
 # timeout: 900
-# lane: unit
 import os
 import random
 import sys

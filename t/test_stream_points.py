@@ -3,7 +3,7 @@
     python t/test_stream_points.py [part …]
     MILLRACE_WORKER_LIBRARY=path      # another workers' library: t/mutants.py has them fail here
 """
-# lane: stream
+# lane: waits
 # timeout: 600
 import contextlib
 import os

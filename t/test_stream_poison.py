@@ -5,7 +5,7 @@ table takes, and no row twice.  The honest figure of the rate is bench/poison.py
     python t/test_stream_poison.py            # 40,000 messages
     python t/test_stream_poison.py full       # 500,000
 """
-# lane: stream
+# lane: waits
 # timeout: 900
 import json
 import os

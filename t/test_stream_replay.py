@@ -1,7 +1,7 @@
 """Ranges of a topic read again into shadow tables while live ingestion goes on: exact to the offset whatever is killed, by offset
 and by time, with dead letters of their own; halted, cancelled, dropped; with transform, upserts, Avro.  The oracle is a reading
 of the topic by another library."""
-# lane: stream
+# lane: waits
 # timeout: 600
 import base64
 import json

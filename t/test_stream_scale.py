@@ -1,6 +1,6 @@
 """A source gets more workers while work is left and fewer when there is none, without a message lost, twice or out of order, whatever is killed
 meanwhile; where the server has no room for more it goes on with those there are; what it says of itself is what the tables say."""
-# lane: stream
+# lane: waits
 # timeout: 900
 import os
 import signal

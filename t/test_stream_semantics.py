@@ -1,7 +1,7 @@
 """What Kafka may do to a topic under a reader: transactions, compaction, retention, topics made anew, other clusters, logs
 that lose their end.  Gaps in offsets are no loss; where messages are lost, or others stand in their place, the source
 halts and says so, whether its worker runs at that time, waits or is paused."""
-# lane: stream
+# lane: waits
 # timeout: 900
 import os
 import signal

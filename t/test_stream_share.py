@@ -1,5 +1,5 @@
 """Several database servers read one topic, each some of its partitions, and together every message once."""
-# lane: stream
+# lane: waits
 # timeout: 900
 import collections
 import contextlib

@@ -6,7 +6,8 @@ never before its Retry-After, and in no minute is the provider called more often
 A part of it here; MILLRACE_FULL=1: 20,000 tasks and 50 kills.  MILLRACE_SEED repeats a run's order of faults.
 """
 # timeout: 3600
-# lane: stream
+# takes: 90
+# lane: waits
 import bisect
 import collections
 import contextlib

@@ -2,7 +2,8 @@
 commit, a held snapshot, roles that may not log in, restarts, databases and the extension dropped while tasks run.  Whatever happens, each task
 has one end, and what it did is there once."""
 # timeout: 900
-# lane: stream
+# takes: 90
+# lane: waits
 import json
 import os
 import random

@@ -1,7 +1,8 @@
 """Tasks under faults: a worker of lane sql fails, dies or stops at each of its failpoints, at some of them for longer than its
 lease.  Each task has one end, and what it did is there once; what came late is counted."""
 # timeout: 900
-# lane: stream
+# takes: 75
+# lane: waits
 import os
 import sys
 import time

@@ -4,7 +4,8 @@ No worker runs here: statements like the workers' (seek by (xid, id), claim by i
 plans, so that locks come before snapshots.  The clock of tasks is moved on by a leaf's turn again and again.
 """
 # timeout: 300
-# lane: stream
+# takes: 50
+# lane: waits
 import os
 import sys
 import threading

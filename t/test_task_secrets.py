@@ -1,5 +1,6 @@
 # timeout: 900
-# lane: stream
+# takes: 70
+# lane: waits
 """Keys of providers: by secret_file one appears nowhere; as a literal in its user mapping, in a superuser's dump and in the DDL's text alone.
 
 A canary is looked for in every table and view of the catalogues and of the database, in dumps, in the log at debug5 with every

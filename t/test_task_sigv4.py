@@ -1,4 +1,3 @@
-# lane: unit
 """Signature Version 4 against botocore: random keys, paths, parameters, tokens and times.  Prints TAP."""
 import datetime
 import os

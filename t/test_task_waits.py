@@ -1,7 +1,8 @@
 """A provider that hangs at full concurrency is waited for outside of transactions: the oldest xmin moves on, vacuum cleans up and
 pgbench runs as beside a server whose tasks are done.  An idle queue costs next to nothing (MILLRACE_FULL=1)."""
 # timeout: 600
-# lane: stream
+# takes: 60
+# lane: waits
 import os
 import pathlib
 import re

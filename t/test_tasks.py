@@ -1,7 +1,8 @@
 """Tasks of lane sql, on a running server: kinds, priorities, delays, deadlines, retries by class of error, cancelling, order
 by key, providers that are functions, deliveries that fail.  Waits of minutes are made by moving the clock that tasks go by."""
 # timeout: 600
-# lane: unit
+# takes: 50
+# lane: waits
 import json
 import os
 import sys

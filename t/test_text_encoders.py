@@ -1,4 +1,3 @@
-# lane: unit
 # timeout: 600
 """Hidden states of every layer, of every family, type of weights and activation: against numpy in float64, and, where
 transformers and torch are installed, against the models of transformers as it saves them; graphs against ONNX Runtime.

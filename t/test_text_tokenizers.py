@@ -1,4 +1,3 @@
-# lane: unit
 # timeout: 1200
 """Token numbers against the tokenizers package: real texts, every character, random Unicode of every plane, per kind of tokenizer.
 

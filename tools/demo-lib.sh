@@ -90,8 +90,31 @@ demo_minilm() {
 	PATH="$bin:$PATH" PGDATABASE=demo tools/models || { echo "It cannot be had here: what needs it is left out." >&2; return 1; }
 }
 
+# demo_gateway: sets port, and in gateway lines of configuration: HTTP on the loopback interface, without a token as role visitor.
+demo_gateway() {
+	port=8432
+	while (exec 3<>"/dev/tcp/127.0.0.1/$port") 2>/dev/null; do port=$((port + 1)); done
+	gateway=("millrace.http_listen = '127.0.0.1:$port'" "millrace.http_anonymous = 'visitor'")
+}
+
+# demo_stay COMMAND …: says where the dashboard is, and runs the command every two seconds until Ctrl-C (ONCE=1, KEEP=1: not).
+demo_stay() {
+	local token
+	if [ -n "${ONCE:-}" ] || [ -n "${KEEP:-}" ]; then demo_end; return; fi
+	token=$(psql -d demo -At -c "SELECT millrace.create_api_token('demo', 'mill')")
+	demo_wait 20 eval "(exec 3<>/dev/tcp/127.0.0.1/$port) 2>/dev/null"
+	say "Dashboard: http://127.0.0.1:$port/    routes: http://127.0.0.1:$port/docs    Ctrl-C ends it"
+	echo "Its buttons, and what changes something, need a token: $token"
+	echo "For example: curl -H 'Authorization: Bearer $token' -F file=@photo.jpg http://127.0.0.1:$port/images/upload"
+	trap 'exit 0' INT TERM
+	while :; do
+		"$@" 2>/dev/null || true
+		sleep 2
+	done
+}
+
 demo_end() {
 	if [ -n "${KEEP:-}" ]; then
-		echo "Still running.  psql -h $socket -U postgres demo; the next make demo${1:+-$1} ends it."
+		echo "Still running${port:+, dashboard http://127.0.0.1:$port/}.  psql -h $socket -U postgres demo; the next make demo${1:+-$1} ends it."
 	fi
 }

@@ -9,6 +9,7 @@
 #include "core/mapfile_int.h"
 #include "core/mapfile_pg.h"
 #include "core/meter_pg.h"
+#include "core/series_pg.h"
 #include "fmgr.h"
 #include "utils/builtins.h"
 
@@ -19,6 +20,7 @@ core_init(void)
 {
 	mr_shared_init();
 	mr_meter_init();
+	mr_series_init();
 	mr_map_init();
 	mr_checked_init();
 }

@@ -32,6 +32,7 @@ extern void text_init(void);
 extern void stream_init(void);
 extern void task_init(void);
 extern void quality_init(void);
+extern void gateway_init(void);
 extern void pipelines_init(void);
 
 #endif							/* MILLRACE_CORE_PG_H */

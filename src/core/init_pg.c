@@ -28,6 +28,7 @@ _PG_init(void)
 	stream_init();
 	task_init();
 	quality_init();
+	gateway_init();
 	pipelines_init();
 	MarkGUCPrefixReserved("millrace");
 }

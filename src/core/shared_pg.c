@@ -130,6 +130,8 @@ waits_for(mr_change what)
 			return MR_TASKS;
 		case MR_CHANGE_CALLS:
 			return MR_CALLS;
+		case MR_CHANGE_GATEWAY:
+			return MR_GATEWAY;
 		default:
 			return 0;
 	}

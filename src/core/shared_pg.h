@@ -32,7 +32,9 @@ typedef enum mr_worker_kind
 	MR_OUTBOX,
 	MR_HTTP,
 	MR_TASKS,					/* lane sql of a role's tasks */
-	MR_CALLS					/* lane call: providers */
+	MR_CALLS,					/* lane call: providers */
+	MR_GATEWAY,					/* I/O worker of HTTP requests */
+	MR_EXECUTOR					/* runs their functions */
 } mr_worker_kind;
 
 /* Workers of room task, which the supervisor starts: entry point, backend_type. */
@@ -42,6 +44,12 @@ typedef enum mr_worker_kind
 #define MR_TASKS_TYPE "millrace tasks"
 #define MR_CALLS_MAIN "millrace_calls_main"
 #define MR_CALLS_TYPE "millrace calls"
+
+/* Workers of room gateway. */
+#define MR_GATEWAY_MAIN "millrace_gateway_main"
+#define MR_GATEWAY_TYPE "millrace gateway"
+#define MR_EXECUTOR_MAIN "millrace_executor_main"
+#define MR_EXECUTOR_TYPE "millrace executor"
 
 /*
  * FREE -> STARTING (its parent reserved it) -> RUNNING (its process claimed it)
@@ -87,6 +95,7 @@ typedef enum mr_change
 	MR_CHANGE_TASKS,			/* tasks of lane sql */
 	MR_CHANGE_CALLS,			/* tasks of lane call, cancelled tasks, providers' states */
 	MR_CHANGE_MODELS,			/* aliases and models: the registry's caches */
+	MR_CHANGE_GATEWAY,			/* routes and tokens: the gateway */
 	MR_N_CHANGES
 } mr_change;
 

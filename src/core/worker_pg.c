@@ -179,7 +179,7 @@ mr_worker_name(mr_worker_kind *kind)
 const char *
 mr_kind_name(mr_worker_kind kind)
 {
-	static const char *const names[] = {"?", "launcher", "supervisor", "source", "outbox", "http", "tasks", "calls"};
+	static const char *const names[] = {"?", "launcher", "supervisor", "source", "outbox", "http", "tasks", "calls", "gateway", "executor"};
 
 	return names[kind];
 }

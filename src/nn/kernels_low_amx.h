@@ -68,8 +68,8 @@ amx_run(const nn_low_job *j, const char *a, char *o, const char *r, int mr, int 
 		if (nb > 1)
 			amx_store(C_HIGH_2, sums + AMX_ROWS * nb + 1, row);
 	}
-	if (j->wide)
-		tile_wide(j, sums, o, o, mr, nb, mr);
+	if (j->through)
+		tile_through(j, sums, o, o, r, r, mr, nb, mr);
 	else
 		tile_finish(j, sums, o, o, r, r, mr, nb, mr);
 }

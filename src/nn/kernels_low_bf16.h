@@ -19,6 +19,35 @@ e_store(char *p, vf x, vi zero)
 	_mm256_storeu_si256((__m256i *) p, (__m256i) _mm512_cvtneps_pbh(x));
 }
 
+/* x sigmoid(x) to 13 bits: enough for what is rounded to 8.  Below -120 it is 0, as
+ * is the reciprocal of infinity. */
+static inline __attribute__((always_inline)) vf
+silu_short(vf x)
+{
+	vf			c = vf_max(vf_set1(-120), x),
+				t = c * vf_set1(-1.44269504f),
+				n = _mm512_roundscale_ps(t, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC),
+				f = t - n,
+				p = vf_set1(0.0551716668f);
+
+	p = vf_fma(p, f, vf_set1(0.242611135f));
+	p = vf_fma(p, f, vf_set1(0.693260987f));
+	p = vf_fma(p, f, vf_set1(0.999928073f));
+	return c * _mm512_rcp14_ps(vf_set1(1) + _mm512_scalef_ps(p, n));
+}
+
+static inline void
+store_silu(const nn_low_job *j, char *o, const vf *f, int nb)
+{
+	if (nb == 2 && j->out_blk == VW * E_BYTES)
+		_mm512_storeu_si512(o, (__m512i) _mm512_cvtne2ps_pbh(silu_short(f[1]), silu_short(f[0])));
+	else
+		for (int v = 0; v < nb; v++)
+			e_store(o + v * j->out_blk, silu_short(f[v]), vi_set1(0));
+}
+
+#define E_STORE_SILU store_silu
+
 /* n elements, float32 or bfloat16 already, as bfloat16: rows of products on their way in. */
 static void
 row_bf16(const void *in, nn_quant q, char *out, int n)
@@ -50,6 +79,32 @@ row_bf16(const void *in, nn_quant q, char *out, int n)
 #define LOW_TILES "nn/kernels_low_tile.h"
 #endif
 #include LOW_TILES
+
+#ifdef LOW_F32_OPS
+/* Winograd's method in float32 over bfloat16 tensors. */
+#define WINO_LOAD(p, lane) vf_load_bf16((const uint16_t *) (p) + (lane))
+#define WINO_STORE(p, lane, y) e_store((char *) ((uint16_t *) (p) + (lane)), y, vi_set1(0))
+#define WINO_SILU silu_short
+#include "nn/kernels_winograd.h"
+
+static const nn_wino_ops wino_ops = {wino_input, wino_output, 2};
+
+static size_t
+winograd_scratch(const nn_conv *cv, int out_h, int out_w)
+{
+	return nn_drive_winograd_scratch(&LOW_F32_OPS, cv, out_h, out_w);
+}
+
+static void
+winograd(const nn_conv *cv, const void *pack, const nn_low_view *in, const nn_low_view *res, const nn_low_view *out,
+		 int y0, int y1, void *scratch)
+{
+	nn_drive_winograd(&LOW_F32_OPS, &wino_ops, cv, pack, &in->v, res ? &res->v : NULL, &out->v, y0, y1, scratch);
+	nn_low_zero_lanes(out, y0, y1);
+}
+
+#define LOW_WINOGRAD
+#endif
 
 #define LOW_ELEM nn_elem_bf16
 #define LOW_ROW row_bf16

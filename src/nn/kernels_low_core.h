@@ -48,6 +48,14 @@ nn_low_weight_bytes(nn_low_kind kind)
 	return kind == nn_low_w16 ? 2 : 4;
 }
 
+/* What a tile's sums become by way of memory, where registers do not do. */
+typedef enum nn_low_through
+{
+	nn_through_none = 0,
+	nn_through_wide,			/* float32 instead of native elements, without a residual */
+	nn_through_silu				/* where nn_low_ops.silu says so: native, SiLU instead of the clip */
+} nn_low_through;
+
 /* What all tiles of a panel have in common.  Distances in bytes. */
 typedef struct nn_low_job
 {
@@ -65,7 +73,7 @@ typedef struct nn_low_job
 				out_blk,
 				res_pix,
 				res_blk;
-	bool		wide;			/* float32 out instead of native, no residual */
+	nn_low_through through;
 	float		lo,				/* u8: in quanta relative to the zero point */
 				hi;
 	int			zero;			/* u8: out's */
@@ -106,6 +114,7 @@ typedef struct nn_low_ops
 	nn_low_tile_fn (*stem_tile) (int mr, int nb, int stride, int half);	/* of planar input */
 	/* Called before tiles of another mr, and with 0 after the last; may be NULL. */
 	void		(*configure) (int mr);
+	bool		silu;			/* tiles know nn_through_silu */
 	void		(*post) (const nn_low_post *p, const float *tile, size_t blk, int n, int couts,
 						 char *o, const char *r);
 	/* n elements of in (native or float32, q) as native ones, contiguous. */

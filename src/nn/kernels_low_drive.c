@@ -93,12 +93,19 @@ set_numbers(plane *p, const void *pack, nn_quant in, const nn_quant *res, nn_qua
 	bool		bounded = res && (p->cv->lo != 0 || p->cv->hi != 0);
 	float		unit = 1;
 
+	p->job.through = nn_through_none;
+	if (ops->silu && act.kind == nn_act_silu && out.elem == native && (res == NULL || res->elem == native))
+	{
+		clip = true;
+		p->job.through = nn_through_silu;
+	}
 	p->second = !clip || (res && (res->elem != native || out.elem != native)) ||
 		(ops->kind == nn_low_u8 && out.elem == native && may_overflow(pack, cout, in, res, out));
 	p->post.act = act;
 	p->post.out = out;
 	p->post.res = res ? *res : out;
-	p->job.wide = p->second || out.elem != native;
+	if (p->second || out.elem != native)
+		p->job.through = nn_through_wide;
 	p->job.lo = p->second ? -INFINITY : lo;
 	p->job.hi = p->second ? INFINITY : hi;
 	if (p->second && bounded)
@@ -114,7 +121,7 @@ set_numbers(plane *p, const void *pack, nn_quant in, const nn_quant *res, nn_qua
 	if (ops->kind != nn_low_u8)
 		return;
 
-	if (!p->job.wide)
+	if (p->job.through == nn_through_none)
 	{
 		unit = out.scale;
 		p->job.zero = out.zero;

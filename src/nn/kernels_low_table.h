@@ -26,6 +26,9 @@ static const nn_low_ops ops = {
 	.tile = NN_LOW_JOIN(tile, KIND, SET),
 	.stem_tile = STEM_TILE,
 	.configure = CONFIGURE,
+#ifdef E_STORE_SILU
+	.silu = true,
+#endif
 	.post = NN_LOW_NAME(post, BODY),
 	.row = LOW_ROW,
 	.words = LOW_WORDS,
@@ -75,6 +78,10 @@ const nn_low_kernels NN_LOW_NAME(KIND, SET) = {
 	.conv_planar = conv_planar,
 	.gemm_scratch = gemm_scratch,
 	.gemm = gemm,
+#ifdef LOW_WINOGRAD
+	.winograd_scratch = winograd_scratch,
+	.winograd = winograd,
+#endif
 #ifndef LOW_ONLY_TILES
 	.depthwise = NN_LOW_NAME(depthwise, BODY),
 	.maxpool = NN_LOW_NAME(maxpool, BODY),

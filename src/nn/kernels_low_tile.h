@@ -92,14 +92,14 @@ tile_run(const nn_low_job *j, const char *a0, const char *a1, char *o0, char *o1
 				__asm__ __volatile__("" ::: "memory");
 		}
 	}
-	if (j->wide)
+	if (j->through)
 	{
 		va			sums[TILE_MR * TILE_NB * NV_BLOCK];
 
 		NN_UNROLL
 		for (int i = 0; i < mr * nv; i++)
 			sums[i] = acc[i];
-		tile_wide(j, sums, o0, o1, mr, nv, half);
+		tile_through(j, sums, o0, o1, r0, r1, mr, nv, half);
 	}
 	else if (r0)
 		tile_finish(j, acc, o0, o1, r0, r1, mr, nv, half);

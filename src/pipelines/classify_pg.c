@@ -15,6 +15,7 @@
 #include "access/xact.h"
 #include "catalog/pg_type.h"
 #include "core/core_pg.h"
+#include "core/series_pg.h"
 #include "miscadmin.h"
 #include "pipelines/pipelines.h"
 #include "portability/instr_time.h"
@@ -191,6 +192,7 @@ keep_results(const pip_scope *scope, chunk *c, const profile *p, int length, int
 	values[2] = Int64GetDatum(pip_new_run(scope, "classify", p->name, model, topic, &c->offsets, rows, c->started));
 	values[3] = CStringGetTextDatum(model);
 	values[6] = Float4GetDatum((float) (ms / rows));
+	mr_observe_at_commit(MR_STAGE_SECONDS, scope->name, "classify", NULL, 1e-3 * ms / rows, (uint64) rows);
 	for (int i = 0; i < c->n; i++)
 	{
 		if (c->rows[i].fault != NULL || c->rows[i].length != length)

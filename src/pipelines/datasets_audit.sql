@@ -352,6 +352,8 @@ BEGIN
 				|| jsonb_build_object('total', round(extract(epoch FROM clock_timestamp() - began)::numeric, 3)))
 		WHERE r.run_id = run;
 	TRUNCATE pg_temp.millrace_items;
+	PERFORM millrace.observe(@schema_literal@, s.key, s.value::float8)
+		FROM jsonb_each_text(seconds || jsonb_build_object('total', extract(epoch FROM clock_timestamp() - began))) s;
 	PERFORM set_config('application_name', name_before, true);
 	RETURN run;
 END $$;

@@ -110,6 +110,14 @@ INSERT INTO @schema@.types (type) SELECT t.type FROM jsonb_array_elements_text(
 
 -- upgrade
 
+CREATE TABLE IF NOT EXISTS @schema@.requests (
+	task_id uuid PRIMARY KEY DEFAULT gen_random_uuid(),
+	event_id bigint NOT NULL,
+	type text NOT NULL
+);
+CREATE INDEX IF NOT EXISTS requests_event ON @schema@.requests (event_id);
+COMMENT ON TABLE @schema@.requests IS 'events that came by POST /process: ids by which GET /task/{task_id} is asked';
+
 CREATE OR REPLACE FUNCTION @schema@.option(name text, fallback jsonb DEFAULT NULL) RETURNS jsonb
 	LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
 	AS $$ SELECT COALESCE((SELECT d.options -> name FROM @schema@.declaration d), fallback) $$;
@@ -120,7 +128,7 @@ CREATE OR REPLACE FUNCTION @schema@.check_options() RETURNS void
 	AS $$
 DECLARE
 	o jsonb := (SELECT d.options FROM @schema@.declaration d);
-	known CONSTANT text[] := '{server,topic,source,tasks,provider,encoder,classifier,topics,min_similarity,batch,cache}';
+	known CONSTANT text[] := '{server,topic,source,tasks,provider,encoder,classifier,topics,min_similarity,batch,cache,http_prefix}';
 	unknown text := (SELECT string_agg(k, ', ') FROM jsonb_object_keys(o) k WHERE k <> ALL (known));
 	bad text;
 BEGIN
@@ -318,7 +326,8 @@ CREATE OR REPLACE FUNCTION @schema@.forget(before timestamptz) RETURNS bigint
 		WITH gone AS (DELETE FROM @schema@.events e WHERE e.received_at < before RETURNING e.event_id),
 			 r AS (DELETE FROM @schema@.results r USING gone g WHERE r.event_id = g.event_id),
 			 m AS (DELETE FROM @schema@.embeddings m USING gone g WHERE m.event_id = g.event_id),
-			 f AS (DELETE FROM @schema@.failures f USING gone g WHERE f.event_id = g.event_id)
+			 f AS (DELETE FROM @schema@.failures f USING gone g WHERE f.event_id = g.event_id),
+			 q AS (DELETE FROM @schema@.requests q USING gone g WHERE q.event_id = g.event_id)
 		SELECT count(*) FROM gone
 	$$;
 COMMENT ON FUNCTION @schema@.forget(timestamptz) IS 'deletes events received before a time, and all that came of them; returns how many';

@@ -305,3 +305,17 @@ CREATE OR REPLACE FUNCTION @schema@.similar(content text, n int DEFAULT 10) RETU
 		JOIN @schema@.events e USING (event_id) ORDER BY s.distance
 	$$;
 COMMENT ON FUNCTION @schema@.similar(text, int) IS 'the events whose texts mean most nearly the same, of those with results of type embedding';
+
+-- Metric millrace_stage_seconds: each type is a stage, and "total" what passes from an event's arrival until a result of it.
+CREATE OR REPLACE FUNCTION @schema@.observe() RETURNS trigger
+	LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+	AS $$ BEGIN
+		PERFORM millrace.observe(@schema_literal@, n.type, n.took_ms / 1000) FROM new_rows n WHERE n.took_ms IS NOT NULL;
+		PERFORM millrace.observe(@schema_literal@, 'total', extract(epoch FROM n.finished_at - e.received_at)::float8)
+		FROM new_rows n JOIN @schema@.events e USING (event_id);
+		RETURN NULL;
+	END $$;
+COMMENT ON FUNCTION @schema@.observe() IS 'trigger of results: tells millrace.metrics() how long they took';
+REVOKE EXECUTE ON FUNCTION @schema@.observe() FROM PUBLIC;
+CREATE OR REPLACE TRIGGER observe AFTER INSERT ON @schema@.results
+	REFERENCING NEW TABLE AS new_rows FOR EACH STATEMENT EXECUTE FUNCTION @schema@.observe();

@@ -12,6 +12,7 @@
 #include "catalog/pg_type.h"
 #include "common/sha2.h"
 #include "core/core_pg.h"
+#include "core/series_pg.h"
 #include "executor/executor.h"
 #include "fmgr.h"
 #include "funcapi.h"
@@ -48,6 +49,8 @@ typedef struct extraction
 	pip_offsets offsets;
 	char	   *topic;
 	TimestampTz started;
+	TimestampTz *received;		/* of the results, as they came */
+	int64		room;
 } extraction;
 
 static const char *const result_columns[] = {"image_id", "descriptors", "descriptor_count", "content_sha256", "extract_ms",
@@ -90,6 +93,8 @@ extraction_begin(extraction *x, const pip_scope *scope)
 	fmgr_info(LookupFuncName(list_make2(makeString("millrace"), makeString("try_extract_descriptors")), 2, argtypes, false),
 			  &x->function);
 	x->started = GetCurrentTimestamp();
+	x->room = 64;
+	x->received = palloc(sizeof(TimestampTz) * x->room);
 	pip_rows_begin(&x->results, "millrace_results", lengthof(result_columns), result_columns, result_types);
 	pip_rows_begin(&x->failed, "millrace_failed", lengthof(failed_columns), failed_columns, failed_types);
 }
@@ -139,6 +144,7 @@ add_result(extraction *x, HeapTuple row, TupleDesc desc, Datum descriptors, byte
 {
 	Datum		values[lengthof(result_columns)];
 	bool		nulls[lengthof(result_columns)] = {0};
+	bool		isnull;
 	ArrayType  *array = DatumGetArrayTypeP(descriptors);
 
 	values[0] = SPI_getbinval(row, desc, 1, &nulls[0]);
@@ -149,7 +155,15 @@ add_result(extraction *x, HeapTuple row, TupleDesc desc, Datum descriptors, byte
 	nulls[4] = ms_null;
 	for (int i = 0; i < 5; i++)
 		values[5 + i] = SPI_getbinval(row, desc, 4 + i, &nulls[5 + i]);
+	if (x->results.n == x->room)
+	{
+		x->room *= 2;
+		x->received = repalloc_huge(x->received, sizeof(TimestampTz) * (Size) x->room);
+	}
+	x->received[x->results.n] = DatumGetTimestampTz(SPI_getbinval(row, desc, 9, &isnull));
 	pip_rows_add(&x->results, values, nulls);
+	if (!ms_null)
+		mr_observe_at_commit(MR_STAGE_SECONDS, x->scope->name, "extract", NULL, 1e-3 * DatumGetFloat4(ms), 1);
 }
 
 static void
@@ -245,6 +259,16 @@ write_results(extraction *x, bool replace)
 	}
 }
 
+/* From the photo's arrival until its predictions stand there; its commit follows. */
+static void
+observe_all(const extraction *x)
+{
+	TimestampTz now = GetCurrentTimestamp();
+
+	for (int64 i = 0; i < x->results.n; i++)
+		mr_observe_at_commit(MR_STAGE_SECONDS, x->scope->name, "total", NULL, 1e-6 * (double) (now - x->received[i]), 1);
+}
+
 int64
 pip_extract(const pip_scope *scope, Portal cursor, bool replace)
 {
@@ -280,6 +304,9 @@ pip_extract(const pip_scope *scope, Portal cursor, bool replace)
 	if (begun)
 	{
 		write_results(&x, replace);
+		if (!replace)
+			observe_all(&x);
+		pfree(x.received);
 		total = x.results.n;
 		pip_rows_end(&x.results);
 		pip_rows_end(&x.failed);

@@ -57,3 +57,10 @@ COMMENT ON FUNCTION millrace.csv_rows(regclass, bytea, jsonb) IS
 	'what COPY target FROM … CSV would read from these bytes, unconverted; options delimiter, quote, escape, null, encoding (UTF8) as in COPY; line: where the row ends';
 REVOKE EXECUTE ON FUNCTION millrace.csv_rows(regclass, bytea, jsonb) FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION millrace.csv_rows(regclass, bytea, jsonb) TO millrace_admin;
+
+-- For everybody: the owner of the pipeline alone is heard, whose functions call it wherever they run.
+CREATE FUNCTION millrace.observe(pipeline text, stage text, seconds double precision, times bigint DEFAULT 1) RETURNS boolean
+	LANGUAGE c STRICT VOLATILE PARALLEL RESTRICTED
+	AS 'MODULE_PATHNAME', 'millrace_observe';
+COMMENT ON FUNCTION millrace.observe(text, text, double precision, bigint) IS
+	'counts, when the transaction commits, that a stage of a pipeline took so long (times over): metric millrace_stage_seconds; false: it is not the caller''s pipeline';

@@ -113,6 +113,8 @@ COMMENT ON TABLE @schema@.failures IS 'what could not be fetched, stored, decode
 ALTER TABLE @schema@.failures DROP CONSTRAINT IF EXISTS failures_stage_check;
 ALTER TABLE @schema@.failures ADD CONSTRAINT failures_stage_check CHECK (stage IN ('fetch', 'upload', 'extract', 'classify'));
 CREATE INDEX IF NOT EXISTS failures_image ON @schema@.failures (image_id) WHERE image_id IS NOT NULL;
+-- the latest first: what the dashboard shows
+CREATE INDEX IF NOT EXISTS descriptors_created ON @schema@.descriptors (created_at);
 
 CREATE OR REPLACE TRIGGER extract_inserted AFTER INSERT ON @schema@.images
 	REFERENCING NEW TABLE AS new_rows FOR EACH STATEMENT EXECUTE FUNCTION millrace.images_extract();

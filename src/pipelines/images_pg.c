@@ -25,7 +25,7 @@ PG_FUNCTION_INFO_V1(millrace_images_backfill);
 
 #define PHOTO_COLUMNS(n) \
 	n ".image_id, " n ".content, pg_catalog.sha256(" n ".content), " n ".source, " n ".source_topic, " \
-	n ".source_partition, " n ".source_offset, " n ".source_time "
+	n ".source_partition, " n ".source_offset, " n ".source_time, " n ".received_at "
 #define DESCRIPTOR_COLUMNS(n) \
 	n ".image_id, " n ".descriptors, " n ".source_topic, " n ".source_partition, " n ".source_offset "
 

@@ -104,7 +104,7 @@ extern int64 pip_classify(const pip_scope *scope, Portal rows, const char *only_
 
 /*
  * Extract the rows of a cursor over (image_id, content, sha256, source, source_topic,
- * source_partition, source_offset, source_time).  replace: rows whose new
+ * source_partition, source_offset, source_time, received_at).  replace: rows whose new
  * content fails lose what the old one gave.  Returns the number of descriptors.
  */
 extern int64 pip_extract(const pip_scope *scope, Portal rows, bool replace);

@@ -84,7 +84,7 @@ CREATE OR REPLACE FUNCTION @schema@.check_options() RETURNS void
 	AS $$
 DECLARE
 	o jsonb := (SELECT d.options FROM @schema@.declaration d);
-	known CONSTANT text[] := '{columns,key,time,target,features,missing,limits,reject,normalise,test_share,seed,window,start,candidates,promote,min_rows,monitor,schedule,server,topic,source}';
+	known CONSTANT text[] := '{columns,key,time,target,features,missing,limits,reject,normalise,test_share,seed,window,start,candidates,promote,min_rows,monitor,schedule,server,topic,source,http_prefix}';
 	unknown text := (SELECT string_agg(k, ', ') FROM jsonb_object_keys(o) k WHERE k <> ALL (known));
 	word text;
 BEGIN
@@ -218,6 +218,9 @@ BEGIN
 		COMMENT ON COLUMN @schema@.predictions.unseen IS 'false in the first period, whose rows the first champion was trained on';
 	END IF;
 	PERFORM @schema@.define_views();
+	IF to_regprocedure('@schema@.define_serving()') IS NOT NULL THEN
+		PERFORM @schema@.define_serving();
+	END IF;
 END $$;
 COMMENT ON FUNCTION @schema@.define() IS 'makes raw, clean, prepared and features from the declaration; views are made anew, tables stay';
 
@@ -413,6 +416,10 @@ BEGIN
 		rows_predicted = r.rows_predicted, candidates = r.candidates, challenge = r.challenge, champion_after = r.champion_after,
 		drift = r.drift, seconds = r.seconds, finished_at = clock_timestamp()
 	WHERE s.run_id = r.run_id;
+	-- Metric millrace_stage_seconds: a row's share of what classifying them took, and the other steps once a run.
+	PERFORM millrace.observe(@schema_literal@, 'classify', (r.seconds ->> 'classify')::float8 / r.rows_predicted, r.rows_predicted) WHERE r.rows_predicted > 0;
+	PERFORM millrace.observe(@schema_literal@, s.key, s.value::float8)
+		FROM jsonb_each_text(r.seconds || jsonb_build_object('total', extract(epoch FROM clock_timestamp() - began))) s WHERE s.key <> 'classify';
 	RETURN r.run_id;
 END $$;
 COMMENT ON FUNCTION @schema@.run_period(timestamptz) IS

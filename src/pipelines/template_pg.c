@@ -106,8 +106,8 @@ read_file(const char *name)
 static char *
 read_template(const char *kind)
 {
-	static const char *const parts[] = {"objects", "replay", "history", "score", "work", "ask", "views", "traffic",
-		"files", "export", "audit", "checks", "leaks", "detect", "latent", "suspects", "versions", "look"};
+	static const char *const parts[] = {"objects", "replay", "history", "score", "work", "share", "ask", "views", "traffic",
+		"files", "export", "audit", "checks", "leaks", "detect", "latent", "suspects", "versions", "look", "routes"};
 	char	   *text;
 
 	for (const char *p = kind; *p; p++)
@@ -270,7 +270,7 @@ static void
 check_options(const char *kind, Jsonb *options)
 {
 	static const char *const known[] = {"server", "images_topic", "features_topic", "publish_topic", "source", "descriptor_model",
-	"object_server", "bucket"};
+	"object_server", "bucket", "http_prefix"};
 	JsonbIterator *it;
 	JsonbValue	v;
 	JsonbIteratorToken tok;
@@ -294,7 +294,7 @@ check_options(const char *kind, Jsonb *options)
 			ereport(ERROR,
 					(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 					 errmsg("unknown option \"%.*s\" for a pipeline of kind \"%s\"", v.val.string.len, v.val.string.val, kind),
-					 errhint("Options are server, images_topic, features_topic, publish_topic, source, descriptor_model, object_server and bucket.")));
+					 errhint("Options are server, images_topic, features_topic, publish_topic, source, descriptor_model, object_server, bucket and http_prefix.")));
 	}
 }
 
@@ -397,6 +397,7 @@ millrace_drop_pipeline(PG_FUNCTION_ARGS)
 	if (run("SELECT FROM pg_catalog.pg_proc WHERE pronamespace = pg_catalog.to_regnamespace(pg_catalog.quote_ident($1)) AND proname = 'before_drop' AND pronargs = 0",
 			1, types, values, NULL, SPI_OK_SELECT) > 0)
 		run(psprintf("SELECT %s.before_drop()", quote_identifier(name)), 0, NULL, NULL, NULL, SPI_OK_SELECT);
+	run_as_extension_owner("DELETE FROM millrace.routes WHERE pipeline = $1", 1, types, values, NULL, SPI_OK_DELETE);
 	run_as_extension_owner("DELETE FROM millrace.pipelines WHERE name = $1", 1, types, values, NULL, SPI_OK_DELETE);
 	if (OidIsValid(get_namespace_oid(name, true)))
 		run(psprintf("DROP SCHEMA %s CASCADE", quote_identifier(name)), 0, NULL, NULL, NULL, SPI_OK_UTILITY);

@@ -5,6 +5,7 @@
 #ifndef MILLRACE_REGISTRY_MODEL_H
 #define MILLRACE_REGISTRY_MODEL_H
 
+#include "core/series_pg.h"
 #include "image/image.h"
 #include "learn/learn.h"
 #include "nn/nn.h"
@@ -73,6 +74,7 @@ typedef struct reg_loaded
 	void	   *opened;			/* what its open() made of the map */
 	const reg_model *backbone;	/* LRN_PCA with spec.backbone */
 	reg_counts	counts;
+	uint64		bucket[MR_BUCKETS];	/* timed calls by how long they took, each as often as its weight: for metrics */
 	int			timed;			/* weight of the run at hand; 0: not timed */
 	const uint8 *file;			/* the map */
 	uint64		file_bytes;

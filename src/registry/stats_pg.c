@@ -8,7 +8,8 @@
  * and was not through when its (sub)transaction ended is an error of it.  When all entries are taken, the
  * one used longest ago makes room.  Single-row calls of learners take less than
  * reading the clock twice, so one in SAMPLE is timed and counts for all; the
- * CPU's clock is a system call, so one in CPU_SAMPLE.
+ * CPU's clock is a system call, so one in CPU_SAMPLE.  Those timed also make the
+ * histogram of the model's version (core/series_pg.h).
  *
  * Lock: the block's LWLock, exclusively, for a scan of the entries.
  */
@@ -123,7 +124,10 @@ reg_stat_start(const reg_model *m, int64 rows)
 		cpu_timed = tick % CPU_SAMPLE == 0 ? CPU_SAMPLE : 0;
 	}
 	if (m->loaded->timed)
+	{
+		mr_series_attach();		/* may throw, which reg_stat_flush() may not */
 		INSTR_TIME_SET_CURRENT(started);
+	}
 	if (cpu_timed)
 		cpu_started = cpu_ns();
 	reg_stat_asked = m;
@@ -141,6 +145,7 @@ reg_stat_end(const reg_model *m, int64 rows)
 		INSTR_TIME_SET_CURRENT(now);
 		INSTR_TIME_SUBTRACT(now, started);
 		c->ns += (uint64) (INSTR_TIME_GET_DOUBLE(now) * 1e9) * m->loaded->timed;
+		m->loaded->bucket[mr_bucket(MR_MODEL_SECONDS, INSTR_TIME_GET_DOUBLE(now))] += m->loaded->timed;
 	}
 	if (cpu_timed)
 		c->cpu_ns += (cpu_ns() - cpu_started) * cpu_timed;
@@ -180,10 +185,17 @@ reg_stat_flush(const reg_model *m)
 {
 	reg_counts *c = &m->loaded->counts;
 	stat_entry *e;
+	char		version[16];
 
 	if (c->calls == 0 && c->loads == 0 && c->errors == 0)
 		return;
 	attach();
+	if (c->ns > 0)
+	{
+		snprintf(version, sizeof(version), "%d", m->version);
+		mr_observe_many(MR_MODEL_SECONDS, m->name, version, NULL, m->loaded->bucket, 1e-9 * (double) c->ns);
+		memset(m->loaded->bucket, 0, sizeof(m->loaded->bucket));
+	}
 	LWLockAcquire(&block->head.lock, LW_EXCLUSIVE);
 	e = entry_of(m);
 	e->counts.calls += c->calls;

@@ -32,7 +32,7 @@ CREATE TRIGGER sources_changed AFTER INSERT OR UPDATE OR DELETE OR TRUNCATE ON m
 ALTER TABLE millrace.sources ENABLE ALWAYS TRIGGER sources_changed;
 COMMENT ON TRIGGER sources_changed ON millrace.sources IS 'wakes supervisor and workers';
 
-CREATE FUNCTION millrace.status(OUT kind text, OUT name text, OUT pid int, OUT state text, OUT reason text,
+CREATE FUNCTION millrace.worker_status(OUT kind text, OUT name text, OUT pid int, OUT state text, OUT reason text,
 		OUT since timestamptz) RETURNS SETOF record
 	LANGUAGE sql VOLATILE PARALLEL RESTRICTED ROWS 10
 	SET search_path = pg_catalog, pg_temp
@@ -75,16 +75,16 @@ AS $$
 							  WHERE w.source = q.name ORDER BY w.worker LIMIT 1) w ON true
 		 WHERE NOT EXISTS (SELECT FROM slots s WHERE s.kind = 'source' AND s.name = q.name)
 		UNION ALL
-		SELECT 4, s.kind, CASE WHEN s.kind IN ('http', 'tasks') THEN format('%s/%s', s.name, s.worker) ELSE s.name END, s.worker, s.pid, s.state, s.reason, s.since
-		  FROM slots s WHERE s.kind IN ('outbox', 'http', 'tasks', 'calls')
+		SELECT 4, s.kind, CASE WHEN s.kind IN ('http', 'tasks', 'executor') THEN format('%s/%s', s.name, s.worker) ELSE s.name END, s.worker, s.pid, s.state, s.reason, s.since
+		  FROM slots s WHERE s.kind IN ('outbox', 'http', 'tasks', 'calls', 'gateway', 'executor')
 	)
 	SELECT t.kind, t.name, t.pid, t.state, t.reason, t.since FROM told t ORDER BY t.place, t.name, t.worker
 $$;
-COMMENT ON FUNCTION millrace.status() IS 'launcher, supervisor and workers of this database: what each is doing, and why one is not';
+COMMENT ON FUNCTION millrace.worker_status() IS 'launcher, supervisor and workers of this database: what each is doing, and why one is not';
 
-REVOKE ALL ON FUNCTION millrace.start(), millrace.stop(), millrace.worker_slots(), millrace.status(), millrace.sources_changed() FROM PUBLIC;
+REVOKE ALL ON FUNCTION millrace.start(), millrace.stop(), millrace.worker_slots(), millrace.worker_status(), millrace.sources_changed() FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION millrace.start(), millrace.stop() TO millrace_admin;
-GRANT EXECUTE ON FUNCTION millrace.worker_slots(), millrace.status() TO millrace_admin, millrace_monitor;
+GRANT EXECUTE ON FUNCTION millrace.worker_slots(), millrace.worker_status() TO millrace_admin, millrace_monitor;
 
 -- stream: the wrapper
 

@@ -1,7 +1,7 @@
 /*
  * supervisor_pg.c
  *	  `millrace supervisor`: one per database that takes part; keeps the workers
- *	  that millrace.sources, outboxes, http_queues and task_pools ask for.
+ *	  that millrace.sources, outboxes, http_queues, task_pools and the gateway's settings ask for.
  *
  * It is dynamic and never restarted by the postmaster.  Nobody can log in as a
  * role made for it (workers obey NOLOGIN), so it connects as the bootstrap
@@ -51,7 +51,7 @@ extern PGDLLEXPORT void millrace_supervisor_main(Datum arg);
 /* A worker that some source, outbox, queue of requests or role's tasks want, or that still runs. */
 typedef struct child
 {
-	mr_worker_kind kind;		/* MR_SOURCE ... MR_CALLS */
+	mr_worker_kind kind;		/* MR_SOURCE ... MR_EXECUTOR */
 	char		name[NAMEDATALEN];	/* of the source; server of the outbox, or of the queue; role of the tasks */
 	int			index;			/* of the worker of its source, or of its role; number of the queue */
 	int			nworkers;
@@ -110,7 +110,10 @@ static const char sources_query[] =
 "          FROM millrace.http_queues q JOIN millrace.http_progress p ON p.queue = q.id"
 "         WHERE CASE WHEN p.idle IS NULL THEN true ELSE"
 "                 EXISTS (SELECT FROM millrace.http_requests m WHERE m.queue = q.id AND m.xid >= pg_catalog.pg_snapshot_xmax(p.idle))"
-"                 OR EXISTS (SELECT FROM millrace.http_requests m WHERE m.queue = q.id AND m.xid = ANY (ARRAY(SELECT pg_catalog.pg_snapshot_xip(p.idle)))) END) s"
+"                 OR EXISTS (SELECT FROM millrace.http_requests m WHERE m.queue = q.id AND m.xid = ANY (ARRAY(SELECT pg_catalog.pg_snapshot_xip(p.idle)))) END"
+"        UNION ALL"
+"        SELECT k.kind, 0, g.executors, 0, false, 'http', NULL, NULL, 'millrace_gateway', 'running', g.config, $1, NULL"
+"          FROM millrace.gateway_settings() g, (VALUES ('gateway'), ('executor')) k (kind) WHERE g.listen <> '') s"
 "  LEFT JOIN pg_catalog.pg_roles r ON r.rolname = s.owner"
 "  LEFT JOIN pg_catalog.pg_foreign_server f ON f.srvname = s.server"
 " WHERE s.state = 'running' ORDER BY s.kind DESC, s.name, s.first";
@@ -144,6 +147,8 @@ static const struct
 	" WHERE queue = $2 AND (pid, state, reason) IS DISTINCT FROM (0, 'waiting', $4)"},
 	{.kind = MR_TASKS, .word = "tasks", .main = MR_TASKS_MAIN, .type = MR_TASKS_TYPE, .ends_itself = true},
 	{.kind = MR_CALLS, .word = "calls", .main = MR_CALLS_MAIN, .type = MR_CALLS_TYPE, .ends_itself = true},
+	{.kind = MR_GATEWAY, .word = "gateway", .main = MR_GATEWAY_MAIN, .type = MR_GATEWAY_TYPE},
+	{.kind = MR_EXECUTOR, .word = "executor", .main = MR_EXECUTOR_MAIN, .type = MR_EXECUTOR_TYPE},
 };
 
 static int
@@ -328,7 +333,7 @@ reconcile(void)
 		int			low = DatumGetInt32(SPI_getbinval(row, desc, 7, &null));
 		int			high = DatumGetInt32(SPI_getbinval(row, desc, 8, &null));
 		bool		waiting = DatumGetBool(SPI_getbinval(row, desc, 9, &null));
-		int			nworkers = kind == MR_SOURCE ? mr_scale_workers(name) : kind == MR_TASKS ? MR_TASK_WORKERS : 1;
+		int			nworkers = kind == MR_SOURCE ? mr_scale_workers(name) : kind == MR_TASKS ? MR_TASK_WORKERS : kind == MR_EXECUTOR ? low : 1;
 		uint32		chosen = kind == MR_TASKS ? mr_lane_workers(name, low, high, waiting) : 0;
 
 		for (int index = first; index < first + nworkers; index++)

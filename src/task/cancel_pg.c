@@ -27,6 +27,7 @@
 #include "utils/timestamp.h"
 #include "utils/uuid.h"
 
+#include "core/series_pg.h"
 #include "core/shared_pg.h"
 #include "core/spi_pg.h"
 #include "task/submit.h"
@@ -91,6 +92,7 @@ typedef struct found
 {
 	char	   *owner;
 	char	   *order_key;
+	char	   *kind;
 	bool		runs;
 	bool		told;			/* somebody is to be told of its end */
 	int			pid;
@@ -105,7 +107,7 @@ find(Datum id, found *f)
 	HeapTuple	row;
 	TupleDesc	desc;
 
-	if (mr_run(&plan, "SELECT q.owner, t.order_key, t.lease IS NOT NULL, t.deliver IS NOT NULL, coalesce(t.pid, 0) "
+	if (mr_run(&plan, "SELECT q.owner, t.order_key, t.lease IS NOT NULL, t.deliver IS NOT NULL, coalesce(t.pid, 0), t.kind "
 			   "FROM millrace.task_queue t JOIN millrace.task_queues q ON q.id = t.queue WHERE t.id = $1",
 			   lengthof(types), types, &id) == 0)
 		return false;
@@ -116,6 +118,7 @@ find(Datum id, found *f)
 	f->runs = DatumGetBool(SPI_getbinval(row, desc, 3, &null));
 	f->told = DatumGetBool(SPI_getbinval(row, desc, 4, &null));
 	f->pid = DatumGetInt32(SPI_getbinval(row, desc, 5, &null));
+	f->kind = SPI_getvalue(row, desc, 6);
 	return true;
 }
 
@@ -138,6 +141,7 @@ end_waiting(Datum id, const found *f)
 			   "g.providers, g.timeout_ms, g.max_attempts, g.weight, 'cancelled', g.class, g.sqlstate, g.error, g.attempts, g.tries, g.created_at, g.started_at, $2 "
 			   "FROM gone g JOIN millrace.task_queues q ON q.id = g.queue", lengthof(types), types, args) == 0)
 		return false;
+	mr_tally_at_commit(MR_TASKS_ENDED, f->kind, "cancelled", NULL, 1);
 	if (f->order_key)
 		mr_run(&wake, "SELECT millrace.wake_next_task($1, $2, $3)", lengthof(wake_types), wake_types, next);
 	return true;

@@ -14,7 +14,7 @@ import subprocess
 import time
 
 from lib.cluster import free_port
-from lib.process import Process
+from lib.process import Process, alone
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 ROOT = os.path.dirname(os.path.dirname(HERE))
@@ -23,7 +23,14 @@ ROOT = os.path.dirname(os.path.dirname(HERE))
 def jars():
     """Folder of the broker's jars; fetched on first use."""
     lib = os.environ.get('MILLRACE_KAFKA_LIB') or os.path.join(ROOT, 'build', 'kafka', 'lib')
-    if not any(n.startswith('kafka_2.13') for n in (os.listdir(lib) if os.path.isdir(lib) else [])):
+
+    def there():
+        return os.path.isdir(lib) and any(n.startswith('kafka_2.13') for n in os.listdir(lib))
+    if there():
+        return lib
+    with alone(lib):
+        if there():
+            return lib
         aside = lib + '.new'
         shutil.rmtree(aside, ignore_errors=True)
         os.makedirs(aside)

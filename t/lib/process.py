@@ -1,8 +1,19 @@
 """A server program that a test starts: up when it answers, frozen and thawed, killed.  Only the process started here is signalled, by pid."""
+import contextlib
+import fcntl
 import os
 import signal
 import subprocess
 import time
+
+
+@contextlib.contextmanager
+def alone(path):
+    """Of tests side by side one makes path; who waited looks whether it is there now."""
+    os.makedirs(os.path.dirname(path), exist_ok=True)
+    with open(path + '.lock', 'w') as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
 
 
 class Process:

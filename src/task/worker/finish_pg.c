@@ -26,6 +26,7 @@
 
 #include "core/compat.h"
 #include "core/failpoint.h"
+#include "core/series_pg.h"
 #include "core/server_pg.h"
 #include "core/shared_pg.h"
 #include "task/jsonb_pg.h"
@@ -99,6 +100,29 @@ move_to_done(const tsk_lane *lane, const tsk_ending *e, TimestampTz now)
 					  lengthof(types), types, args, nulls);
 }
 
+/* The same for metrics, when this commits. */
+static void
+observe_attempt(const tsk_lane *lane, const tsk_ending *e, TimestampTz now)
+{
+	const tsk_task *t = e->task;
+	const char *outcome = e->class ? e->class : "ok";
+	TimestampTz started = t->started_at ? t->started_at : now;
+	double		seconds = (double) (now - started) / USECS_PER_SEC;
+
+	mr_observe_at_commit(MR_TASK_SECONDS, t->kind, lane->lane, outcome, seconds, 1);
+	if (t->attempts == 1)
+		mr_observe_at_commit(MR_TASK_WAIT_SECONDS, t->kind, lane->lane, NULL, (double) (started - t->created_at) / USECS_PER_SEC, 1);
+	if (t->n_providers == 0)
+		return;
+	mr_observe_at_commit(MR_PROVIDER_SECONDS, t->queue->name, outcome, NULL, seconds, 1);
+	if (t->tokens_in > 0)
+		mr_tally_at_commit(MR_PROVIDER_TOKENS, t->queue->name, "in", NULL, (uint64) t->tokens_in);
+	if (t->tokens_out > 0)
+		mr_tally_at_commit(MR_PROVIDER_TOKENS, t->queue->name, "out", NULL, (uint64) t->tokens_out);
+	if (t->cost > 0)
+		mr_tally_at_commit(MR_PROVIDER_COST, t->queue->name, NULL, NULL, (uint64) (t->cost * 1e6 + 0.5));
+}
+
 /* Its row of task_attempts. */
 static void
 note_attempt(const tsk_lane *lane, const tsk_ending *e, TimestampTz now)
@@ -130,6 +154,7 @@ note_attempt(const tsk_lane *lane, const tsk_ending *e, TimestampTz now)
 			   "VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, make_interval(secs => $15), $16, $17, $18, $19::numeric)",
 			   lengthof(types), types);
 	SPI_execute_plan(plan, args, nulls, false, 0);
+	observe_attempt(lane, e, now);
 }
 
 static void
@@ -263,6 +288,8 @@ tsk_finish(tsk_lane *lane, tsk_ending *endings, int n)
 			late++;
 			continue;
 		}
+		if (!back)
+			mr_tally_at_commit(MR_TASKS_ENDED, e->task->kind, state_names[e->state], NULL, 1);
 		if (e->counted)
 			note_attempt(lane, e, now);
 		if (e->pauses)

@@ -1,0 +1,180 @@
+/*
+ * io_answer.c
+ *	  Responses, and the headers that each has.
+ */
+#include "gateway/worker/io.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <strings.h>
+
+static const char nothing[] = "";
+
+void
+gwi_add(gwi_request *r, const char *name, const char *value)
+{
+	if (r->answer)
+		(void) MHD_add_response_header(r->answer, name, value);
+}
+
+/* Headers that are ours to set. */
+static bool
+is_ours(const char *name, size_t len)
+{
+	static const char *const ours[] = {"connection", "content-length", "transfer-encoding", "keep-alive", "upgrade", "date", "trailer", "content-type"};
+
+	for (size_t i = 0; i < sizeof(ours) / sizeof(ours[0]); i++)
+		if (strlen(ours[i]) == len && strncasecmp(ours[i], name, len) == 0)
+			return true;
+	return false;
+}
+
+/* The function's, "Name: value\n" each; is a header of this name among them? */
+static void
+add_headers(gwi_request *r, const char *lines, bool *cache, char etag[200])
+{
+	while (*lines)
+	{
+		const char *end = strchr(lines, '\n');
+		size_t		len = end ? (size_t) (end - lines) : strlen(lines);
+		const char *colon = memchr(lines, ':', len);
+		char		name[128];
+
+		if (colon && (size_t) (colon - lines) < sizeof(name) && !is_ours(lines, (size_t) (colon - lines)))
+		{
+			size_t		n = (size_t) (colon - lines);
+			const char *p = colon + 1 + (colon[1] == ' ');
+			char	   *value = strndup(p, len - (size_t) (p - lines));
+
+			memcpy(name, lines, n);
+			name[n] = '\0';
+			if (value)
+			{
+				gwi_add(r, name, value);
+				*cache |= strcasecmp(name, "cache-control") == 0;
+				if (strcasecmp(name, "etag") == 0)
+					snprintf(etag, 200, "%s", value);
+			}
+			free(value);
+		}
+		lines += len + (end != NULL);
+	}
+}
+
+/* What every answer says. */
+static void
+add_common(gwi_request *r, bool cache)
+{
+	gwi_add(r, "X-Content-Type-Options", "nosniff");
+	if (!cache)
+		gwi_add(r, "Cache-Control", "no-store");
+	if (r->origin[0])
+	{
+		gwi_add(r, "Access-Control-Allow-Origin", r->origin);
+		if (strcmp(r->origin, "*") != 0)
+			gwi_add(r, "Vary", "Origin");
+	}
+	if (r->close)
+		gwi_add(r, "Connection", "close");
+}
+
+void
+gwi_answer(gwi_request *r, int status, const char *type, const char *headers, char *body, size_t len)
+{
+	char		etag[200] = "";
+	bool		cache = false;
+
+	if (body == NULL || len == 0)
+	{
+		free(body);
+		body = NULL;
+		len = 0;
+	}
+	r->status = status < 200 || status > 599 ? 500 : status;
+	r->answer = body ? MHD_create_response_from_buffer(len, body, MHD_RESPMEM_MUST_FREE) :
+		MHD_create_response_from_buffer(0, (void *) (uintptr_t) nothing, MHD_RESPMEM_PERSISTENT);
+	if (r->answer == NULL)
+	{
+		free(body);
+		return;
+	}
+	r->answer_len = len;
+	gwi_memory += (int64_t) len;
+	if (headers)
+		add_headers(r, headers, &cache, etag);
+	/* What the client has already is not sent again. */
+	if (etag[0] && r->etags && status == 200 && r->method == GW_GET &&
+		(strcmp(r->etags, "*") == 0 || gw_listed(r->etags, etag) || (strncmp(etag, "W/", 2) == 0 && gw_listed(r->etags, etag + 2))))
+		r->status = 304;
+	else if (type && *type && body)
+	{
+		char		full[300];
+
+		if (strncmp(type, "text/", 5) == 0 && strchr(type, ';') == NULL)
+		{
+			snprintf(full, sizeof(full), "%s; charset=utf-8", type);
+			type = full;
+		}
+		gwi_add(r, "Content-Type", type);
+	}
+	add_common(r, cache);
+}
+
+void
+gwi_answer_stream(gwi_request *r, struct MHD_Response *answer)
+{
+	r->status = 200;
+	r->answer = answer;
+	gwi_add(r, "Content-Type", "text/event-stream");
+	gwi_add(r, "X-Accel-Buffering", "no");	/* proxies pass it on at once */
+	add_common(r, false);
+}
+
+/* A text as a JSON string, with its quotes; returns behind it. */
+static char *
+quote(char *out, const char *text)
+{
+	*out++ = '"';
+	for (; *text; text++)
+	{
+		unsigned char c = (unsigned char) *text;
+
+		if (c == '"' || c == '\\')
+			*out++ = '\\';
+		if (c >= 0x20)
+			*out++ = (char) c;
+		else
+			out += sprintf(out, "\\u%04x", c);
+	}
+	*out++ = '"';
+	return out;
+}
+
+void
+gwi_error(gwi_request *r, int status, const char *message, const char *hint)
+{
+	char	   *body = malloc(100 + 6 * (strlen(message) + (hint ? strlen(hint) : 0)));
+	char	   *p = body;
+
+	if (body)
+	{
+		p += sprintf(p, "{\"code\":\"PT%03d\",\"message\":", status);
+		p = quote(p, message);
+		p = stpcpy(p, ",\"details\":null,\"hint\":");
+		p = hint ? quote(p, hint) : stpcpy(p, "null");
+		*p++ = '}';
+	}
+	gwi_answer(r, status, "application/json", NULL, body, (size_t) (p - body));
+	if (status == 503)
+		gwi_add(r, "Retry-After", "1");
+}
+
+void
+gwi_reply_free(gwi_reply *reply)
+{
+	free(reply->type);
+	free(reply->headers);
+	free(reply->body);
+	memset(reply, 0, sizeof(*reply));
+}

@@ -1,0 +1,31 @@
+/*
+ * io_pg.h
+ *	  What the glue of the I/O worker shares.
+ */
+#ifndef MILLRACE_GATEWAY_IO_PG_H
+#define MILLRACE_GATEWAY_IO_PG_H
+
+#include "gateway/gateway.h"
+#include "gateway/worker/io.h"
+
+/* io_book_pg.c */
+extern bool gwi_book_read(void);	/* false: not now; the current one stays.  ERROR likewise */
+extern void gwi_books_forget(void); /* old ones that no request refers to any more */
+extern const gwi_route *gwi_book_route(const gwi_book *book, int64 id);
+
+/* io_listen_pg.c */
+extern void gwi_listen_open(void);	/* ends the process, saying why, where it cannot */
+extern char *gwi_read_file(const char *setting, bool secret);	/* palloc'd; the same */
+extern int	gwi_listen_fd(void);	/* an epoll of all of them, and of libmicrohttpd's */
+extern void gwi_listen_take(void);	/* new connections */
+extern _Noreturn void gwi_give_up(const char *reason);
+
+/* io_box_pg.c */
+extern void gwi_boxes_open(void);	/* ends the process where there is no place */
+extern void gwi_boxes_take(void);	/* what executors answered */
+extern void gwi_boxes_give(void);	/* what waits, to idle ones */
+extern void gwi_boxes_failed(void); /* after an ERROR: the request that was being given or taken is answered */
+extern void gwi_boxes_look(int64 now);	/* times that are over, clients that went away */
+extern int64 gwi_boxes_due(void);	/* when something is, PG_INT64_MAX: nothing */
+
+#endif							/* MILLRACE_GATEWAY_IO_PG_H */
