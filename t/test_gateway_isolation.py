@@ -35,7 +35,7 @@ SETUP = r"""
     CREATE FUNCTION who() RETURNS text LANGUAGE sql AS 'SELECT current_user::text';
     CREATE FUNCTION asked_by() RETURNS text LANGUAGE sql SECURITY DEFINER AS 'SELECT millrace.request_role()::text';
     CREATE FUNCTION pid() RETURNS int LANGUAGE sql AS 'SELECT pg_backend_pid()';
-    CREATE FUNCTION hungry() RETURNS int LANGUAGE sql AS $$ SELECT octet_length(repeat(repeat('x', 1000000), 600)) $$;
+    CREATE FUNCTION hungry() RETURNS int LANGUAGE sql AS $$ SELECT octet_length(repeat(repeat('x', 1000000), 200)) $$;
     -- a table of mallory's, whose trigger runs at the end of whoever writes to it
     SET ROLE mallory;
     CREATE TABLE trap (v text);
@@ -185,7 +185,7 @@ def endings(c, p, port):
         time.sleep(0.05)
     tap.same((p.bob.get('/get/who'), c.value(executors)), ((200, b'bob'), pid), 'the I/O worker is another, its executor the same')
     # memory
-    tap.same(p.alice.post('/hungry', {}), (200, 600000000), 'a function that takes 600 MB')
+    tap.same(p.alice.post('/hungry', {}), (200, 200000000), 'a function that takes 200 MB')
     tap.same(p.bob.get('/get/who'), (200, b'bob'), 'is no harm to others')
     # roles
     c.psql('CREATE ROLE carol; CREATE ROLE dave')
