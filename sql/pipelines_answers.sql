@@ -100,6 +100,51 @@ SELECT regress_a.deliver_answers('{00000000-0000-8000-8000-000000000000}', '{x}'
 SELECT class, attempts, questions, recovered, failed FROM regress_a.error_distribution ORDER BY class;
 SELECT regeneration, answers, validated, better, worse FROM regress_a.regeneration_analysis;
 
+-- asked while the same is on its way: one task, and one answer for those of one tenant, reference and options
+CREATE VIEW pg_temp.shared AS SELECT question, tenant, reference, options, status, answered_by, transition AS n, task_id IS NOT NULL AS task, leader IS NOT NULL AS follows, regeneration AS again, reason
+	FROM regress_a.questions WHERE question ~ '^S\d' ORDER BY asked_at;
+SELECT a.* FROM unnest('{S1,S1,"S1  ?"}'::text[]) q, LATERAL pg_temp.ask(q, reference => 'one two') a;
+SELECT a.* FROM (VALUES ('other', 'one two', '{}'::jsonb), ('', 'two', '{}'), ('', NULL, '{}'), ('', 'one two', '{"refresh": true}'), ('', 'one two', '{"priority": 9}')) v(t, r, o), LATERAL pg_temp.ask('S1', v.t, v.r, v.o) a;
+TABLE pg_temp.shared;
+SELECT count(*) FROM millrace.task_queue t JOIN regress_a.questions q ON q.task_id = t.id WHERE q.question ~ '^S1';
+DELETE FROM regress_a.questions WHERE question = 'S1' AND (tenant, reference, options) IS DISTINCT FROM ('', 'one two', '{}');
+SELECT pg_temp.watch('S1', 'overload');
+SELECT * FROM pg_temp.go('S1', 'none');
+SELECT status, answered_by, n, task FROM pg_temp.shared;
+SELECT * FROM pg_temp.go('S1', 'one two');
+SELECT question, status, answered_by, n, task, again, reason FROM pg_temp.shared;
+SELECT * FROM pg_temp.seen WHERE question ~* '^S1';
+SELECT s.status, s.answer, s.source, s.score, s.regenerations, s.error, s.finished_at IS NOT NULL AS finished FROM regress_a.questions q, LATERAL regress_a.status(q.question_id) s WHERE q.question ~* '^S1' ORDER BY q.asked_at;
+SELECT q.leader IS NOT NULL AS follows, m.stage, m.state, m.answered_by, count(*), bool_and(m.ms IS NOT NULL) AS measured FROM regress_a.processing_metrics m JOIN regress_a.questions q USING (question_id)
+	WHERE q.question ~* '^S1' GROUP BY 1, 2, 3, 4 ORDER BY 1, 2, 3, 4;
+SELECT * FROM pg_temp.ask('S1', reference => 'one two');
+-- several in one statement, or one transaction; what they come to: low quality, failed, failed after an answer
+INSERT INTO regress_a.questions (question, reference) SELECT q, r FROM unnest('{S2,S3,S4,S2,S3,S4}'::text[], '{NULL,r,a long reference,NULL,r,a long reference}'::text[]) u(q, r);
+BEGIN;
+SELECT * FROM pg_temp.ask('S5', reference => 'r');
+SELECT * FROM pg_temp.ask('S5', reference => 'r');
+COMMIT;
+SELECT * FROM pg_temp.go('S2', 'nobody knows');
+SELECT pg_temp.answer('S3', NULL, 'failed', '{"class": "invalid", "sqlstate": "08004", "message": "no such model", "attempts": 1}');
+SELECT * FROM pg_temp.go('S4', 'short');
+SELECT pg_temp.answer('S4', NULL, 'failed', '{"class": "invalid", "message": "no such model"}');
+SELECT question, status, answered_by, n, task, follows, again, reason FROM pg_temp.shared WHERE question ~ '^S[2-5]' ORDER BY question, follows;
+SELECT question, state, class, error, attempts, (SELECT string_agg(concat_ws(' ', h ->> 'stage', h ->> 'state', h ->> 'class'), ', ') FROM jsonb_array_elements(history) h) AS history
+	FROM regress_a.failed_questions WHERE question = 'S3';
+SELECT regress_a.retry_failed(question_id) FROM regress_a.failed_questions WHERE question = 'S3';
+SELECT status, answered_by, task, follows FROM pg_temp.shared WHERE question = 'S3' ORDER BY follows;
+-- cancelled, or too late: the next one asks; who only waits can be cancelled, too
+SELECT a.* FROM unnest('{S6,S6,S6,S6}'::text[]) q, LATERAL pg_temp.ask(q, reference => 'r') a;
+SELECT regress_a.cancel(question_id) FROM regress_a.questions WHERE question = 'S6' ORDER BY asked_at DESC LIMIT 1;
+SELECT pg_temp.answer('S6', NULL, 'cancelled');
+SELECT question, status, answered_by, task, follows FROM pg_temp.shared WHERE question = 'S6';
+SELECT * FROM pg_temp.ask('S6', reference => 'r');
+SELECT pg_temp.answer('S6', NULL, 'expired', '{"message": "too late"}');
+SELECT question, status, answered_by, task, follows FROM pg_temp.shared WHERE question = 'S6';
+SELECT * FROM pg_temp.go('S6', 'r');
+SELECT question, status, answered_by, task, follows FROM pg_temp.shared WHERE question = 'S6';
+SELECT question, state, error FROM regress_a.failed_questions WHERE question = 'S6' ORDER BY state, error;
+SELECT regress_a.cancel(question_id) FROM regress_a.questions WHERE question = 'S6';
 -- the history: answers at once, and what others are scored against
 SELECT regress_a.import_history('[{"question": "Who wrote Don Quixote?", "answer": "Miguel de Cervantes"}, {"question": "who wrote Don Quixote", "answer": "Miguel de Cervantes"},
 	{"question": "Best?", "answer": "bad", "score": 0.3}, {"question": "Best?", "answer": "good", "score": 0.9}, {"question": "Judged?", "answer": "wrong", "reference": "right one"}]');
@@ -125,6 +170,23 @@ SELECT * FROM pg_temp.ask('Capital of Chile?');
 UPDATE regress_a.settings SET system = 'Be brief.';
 SELECT * FROM pg_temp.ask('Capital of Chile?');
 UPDATE regress_a.settings SET encoder = 'other';
+-- what has changed on the way: another epoch follows nobody, and its answer is not given to those of another
+SELECT a.* FROM unnest('{S7,S7}'::text[]) q, LATERAL pg_temp.ask(q, reference => 'r') a;
+SELECT pg_temp.answer('S7', 'r');
+UPDATE regress_a.settings SET prompt_version = '2';
+SELECT * FROM pg_temp.ask('S7', reference => 'r');
+SELECT * FROM pg_temp.score();
+SELECT status, answered_by, task, follows FROM pg_temp.shared WHERE question = 'S7';
+-- a snapshot of before, and more questions than have a lock
+BEGIN ISOLATION LEVEL REPEATABLE READ;
+SELECT * FROM pg_temp.ask('S7', reference => 'r');
+ROLLBACK;
+BEGIN;
+INSERT INTO regress_a.questions (question, reference) SELECT 'S8 ' || i % 100, 'r' FROM generate_series(0, 299) i;
+SELECT count(*) AS locks FROM pg_locks WHERE locktype = 'advisory' AND pid = pg_backend_pid();
+SELECT count(task_id) AS tasks, count(leader) AS followers FROM regress_a.questions WHERE question ~ '^S8';
+ROLLBACK;
+UPDATE regress_a.settings SET prompt_version = '1';
 
 -- the gate, attacked by the tables' owner
 CREATE VIEW pg_temp.below AS SELECT question, answer FROM regress_a.published WHERE answer ~ 'EVIL' OR score <= 0.75;
@@ -169,6 +231,21 @@ SELECT pg_temp.attack(format('INSERT INTO regress_a.responses (question_id, tena
 SELECT pg_temp.attack('DELETE FROM regress_a.settings');
 SELECT pg_temp.attack(format('INSERT INTO regress_a.history (question, answer) VALUES (''Why?'', ''EVIL 11''); INSERT INTO regress_a.responses (question_id, tenant, question, answer, origin, history_id, regeneration) SELECT %L, '''', ''Why?'', ''EVIL 11'', ''history'', max(history_id), 13 FROM regress_a.history; UPDATE regress_a.questions SET status = ''validated'', response_id = lastval() WHERE question_id = %1$L', :'bad'));
 SELECT pg_temp.attack('WITH h AS (INSERT INTO regress_a.history (question, answer) VALUES (''Later?'', ''EVIL 12'') RETURNING history_id) SELECT 1 FROM h; INSERT INTO regress_a.responses (question_id, tenant, question, answer, origin, history_id, regeneration) SELECT ''00000000-0000-0000-0000-000000000012'', '''', ''Later?'', ''EVIL 12'', ''history'', max(history_id), 13 FROM regress_a.history; INSERT INTO regress_a.questions (question_id, question, reference) VALUES (''00000000-0000-0000-0000-000000000012'', ''Later?'', ''good''); UPDATE regress_a.questions SET status = ''validated'', response_id = (SELECT max(response_id) FROM regress_a.responses) WHERE question = ''Later?''');
+-- and by a question that another is said to have been asked for
+SELECT a.* FROM unnest('{How far?,How near?,How near?}'::text[]) q, LATERAL pg_temp.ask(q, reference => 'as far as that') a;
+SELECT pg_temp.go('How far?', 'as far as that');
+SELECT pg_temp.go('How near?', u) FROM unnest('{EVIL 13,EVIL 14,EVIL 15}'::text[]) u;
+SELECT question_id AS far, response_id AS far_response FROM regress_a.questions WHERE question = 'How far?' \gset
+SELECT question_id AS near, last_response_id AS near_response FROM regress_a.questions WHERE question = 'How near?' AND leader IS NOT NULL \gset
+SELECT question_id AS elsewhere FROM regress_a.ask('How far?', 'other', 'as far as that') \gset
+SELECT question_id AS otherwise FROM regress_a.ask('How far?', reference => 'EVIL 16') \gset
+SELECT question_id AS again FROM regress_a.ask('How far?', reference => 'as far as that', options => '{"refresh": true}') \gset
+SELECT v.who, pg_temp.attack(format('UPDATE regress_a.questions SET answered_by = ''shared'', leader = %L, status = ''validated'', response_id = %s WHERE question_id = %L', :'far', :'far_response', v.id))
+	FROM (VALUES ('bad', :'bad'), ('near', :'near'), ('elsewhere', :'elsewhere'), ('otherwise', :'otherwise'), ('again', :'again')) v(who, id);
+SELECT pg_temp.attack(format('UPDATE regress_a.questions SET status = ''validated'', response_id = %s WHERE question_id = %L', :'near_response', :'near'));
+SELECT pg_temp.attack(format('INSERT INTO regress_a.questions (question, status, answered_by, leader, response_id, reference) VALUES (''EVIL 17'', ''validated'', ''shared'', %L, %s, ''x'')', :'far', :'far_response'));
+SELECT pg_temp.attack(format('SELECT regress_a.end_group(jsonb_populate_record(q, jsonb_build_object(''status'', ''validated'', ''response_id'', %s))) FROM regress_a.questions q WHERE question = ''How near?'' AND leader IS NULL', :'near_response'));
+SELECT pg_temp.attack(format('SELECT regress_a.ask(''How near?'', reference => ''as far as that''); SELECT regress_a.ask(''How near?'', reference => ''as far as that''); SELECT regress_a.end_group(jsonb_populate_record(q, jsonb_build_object(''status'', ''validated'', ''response_id'', %s))) FROM regress_a.questions q WHERE question = ''How near?'' AND task_id IS NOT NULL', :'far_response'));
 DELETE FROM regress_a.history WHERE answer ~ 'EVIL';
 RESET ROLE;
 SET session_replication_role = replica;
@@ -195,6 +272,12 @@ UPDATE regress_a.settings SET judge = 'token_f1';
 SET ROLE regress_reader;
 SELECT regress_a.ask('?');
 SET ROLE regress_mill;
+GRANT USAGE ON SCHEMA regress_a TO regress_reader;
+GRANT INSERT (question) ON regress_a.questions TO regress_reader;
+SET ROLE regress_reader;
+INSERT INTO regress_a.questions (question) VALUES ('May I?'), ('May I?');
+SET ROLE regress_mill;
+SELECT status, answered_by, task FROM pg_temp.states WHERE question = 'May I?';
 UPDATE regress_a.settings SET tenants = 'role';
 GRANT USAGE ON SCHEMA regress_a TO regress_anna;
 GRANT EXECUTE ON FUNCTION regress_a.ask(text, text, text, jsonb), regress_a.status(uuid) TO regress_anna;
@@ -222,12 +305,22 @@ SELECT count(*) > 3 AS some, regress_a.resubmit() FROM pg_temp.open;
 RESET ROLE;
 DELETE FROM millrace.task_queue WHERE deliver LIKE 'regress_a.%';
 SET ROLE regress_mill;
-SELECT count(*) = regress_a.resubmit() AS all_again FROM pg_temp.open;
+SELECT count(task_id) = regress_a.resubmit() AS all_again, count(*) > count(task_id) AS some_follow FROM pg_temp.open;
 SELECT count(*) = count(t.id) AS tasks_again, bool_and(q.round = o.round + 1) AS next_round
-FROM pg_temp.open o JOIN regress_a.questions q USING (question_id) LEFT JOIN millrace.tasks t ON t.id = q.task_id AND t.state = 'waiting';
+FROM pg_temp.open o JOIN regress_a.questions q USING (question_id) LEFT JOIN millrace.tasks t ON t.id = q.task_id AND t.state = 'waiting' WHERE o.task_id IS NOT NULL;
+DELETE FROM regress_a.questions WHERE question = 'S5' AND leader IS NULL;
+SELECT regress_a.resubmit();
+SELECT status, answered_by, task, follows FROM pg_temp.shared WHERE question = 'S5';
 SELECT count(*) AS before, (SELECT regress_a.forget(clock_timestamp()) > 5) AS forgotten FROM regress_a.published WHERE answered_by IN ('generated', 'history') \gset
 SELECT :'forgotten' AS forgotten, count(*) = :before AS kept, (SELECT count(*) FROM regress_a.processing_metrics) AS metrics FROM regress_a.published;
+-- of an older template
+ALTER TABLE regress_a.questions DROP leader CASCADE, DROP question_key CASCADE, DROP epoch, DROP CONSTRAINT questions_answered_by_check,
+	ADD CONSTRAINT questions_answered_by_check CHECK (answered_by IN ('exact', 'semantic', 'stored', 'history', 'generated')) NOT VALID;
 SELECT millrace.upgrade_pipeline('regress_a');
+SELECT a.* FROM unnest('{S9,S9}'::text[]) q, LATERAL pg_temp.ask(q, reference => 'r') a;
+SELECT * FROM pg_temp.go('S9', 'r');
+SELECT question, answer, answered_by FROM regress_a.published WHERE question = 'S9' ORDER BY asked_at;
+SELECT indexname FROM pg_indexes WHERE schemaname = 'regress_a' AND indexdef ~ '(leader|question_key).*WHERE' AND tablename = 'questions' ORDER BY 1;
 SELECT millrace.drop_pipeline('regress_a');
 SELECT count(*) FROM millrace.caches WHERE name = 'regress_a';
 

@@ -17,6 +17,7 @@ from lib.tasks import clock
 
 FULL = bool(os.environ.get('MILLRACE_FULL'))
 N = 700 if FULL else 70                 # different questions; 3 of 10 asked are repeats
+CROWD, ROUNDS = 50, 40 if FULL else 8   # so many ask the same at once, so many times
 BAD = 'I do not know anything about number %d.'
 STATES = ('pending', 'success', 'error-overload', 'error-quota', 'validated', 'low-quality')
 
@@ -164,6 +165,57 @@ def flow(c, kafka, stub, rows, never, twice):
     tap.same(mill(c, "SELECT sum(asked) FROM answers.throughput"), [(str(total),)], 'throughput counts each question once')
 
 
+def crowd(c, stub):
+    """Many ask the same at once, in sessions of their own: the provider is called once, and all have its answer."""
+    c.psql(f"CREATE SERVER asked FOREIGN DATA WRAPPER millrace_http OPTIONS (api 'ollama', url '{stub.url}', model 'm', allow_private 'true'); GRANT USAGE ON FOREIGN SERVER asked TO mill")
+    mill(c, "SELECT millrace.create_pipeline('answers', 'crowd', '{\"provider\": \"asked\", \"cache\": false}')")
+    sessions = [c.session(user='mill') for _ in range(CROWD)]
+    tally = lambda sql: dict(mill(c, f'SELECT {sql}, count(*) FROM crowd.questions GROUP BY 1'))
+
+    def ask(question, reference, tenant=''):
+        for s in sessions:
+            s.send("SELECT status, source FROM crowd.ask(%s, %s, %s)" % (literal(question), literal(tenant), literal(reference)))
+        return [s.collect(60) for s in sessions]
+
+    said = []
+    for i in range(ROUNDS):
+        question, answer = f'What is written on door {i} of the old harbour house?', f'On door {i} of the old harbour house somebody has written a date.'
+        before = stub.control(answers={question: [BAD % i, answer] if i % 2 else [answer]})['requests']
+        said += ask(question, answer)
+        c.wait_for("SELECT count(*) FROM crowd.questions WHERE status = 'validated'", str(CROWD * (i + 1)), 60)
+        calls = stub.control()['requests'] - before
+        if calls != 1 + i % 2 or mill(c, f"SELECT count(*) FROM crowd.published WHERE answer = {literal(answer)}") != [(str(CROWD),)]:
+            tap.note((i, calls, tally('answered_by')))
+            break
+    else:
+        i += 1
+    tap.same(i, ROUNDS, f'{ROUNDS} times {CROWD} ask the same at once: one call each time, or two where the first answer was not good enough, and all have the good one')
+    sources = {s: said.count(s) for s in set(said)}
+    tap.ok(sources.pop('pending|queued') == ROUNDS and sources.get('pending|shared', 0) > 0 and set(sources) <= {'pending|shared', 'validated|stored'}, 'one of them was queued: %s' % sources)
+    tap.same(mill(c, "SELECT count(*), count(DISTINCT question_id) FROM crowd.processing_metrics WHERE state = 'validated'"), [(str(CROWD * ROUNDS),) * 2], 'each became validated once')
+
+    # ---- who asked is cancelled: another asks; a server that refuses refuses all
+    stub.control(hold=True, answers={'Who was that?': 'That was the postman.'})
+    ask('Who was that?', 'That was the postman.')
+    tap.same(tally('status')['pending'], str(CROWD), 'asked, and not answered yet')
+    tap.same(mill(c, "SELECT crowd.cancel(question_id) FROM crowd.questions WHERE task_id IS NOT NULL"), [('t',)], 'the one that was sent is cancelled')
+    c.wait_for("SELECT state FROM crowd.failed_questions", 'cancelled', 30)
+    stub.control(hold=False)
+    c.wait_for("SELECT count(*) FROM crowd.questions WHERE question = 'Who was that?' AND status = 'validated'", str(CROWD - 1), 60)
+    tap.same(mill(c, "SELECT count(task_id), count(*) FILTER (WHERE answered_by = 'generated'), count(*) FILTER (WHERE answered_by = 'shared') FROM crowd.questions WHERE question = 'Who was that?'"),
+             [('0', '1', str(CROWD - 2))], 'another was sent in its place, whose answer the rest have')
+    before = stub.control(hold=True)['requests']
+    ask('What now? stub: 400', 'Nothing.')
+    stub.control(hold=False)
+    c.wait_for("SELECT count(*) FROM crowd.failed_questions WHERE state = 'failed'", str(CROWD), 60)
+    tap.same((mill(c, "SELECT DISTINCT class, error IS NOT NULL FROM crowd.failed_questions WHERE state = 'failed'"), stub.control()['requests'] - before), ([('invalid', 't')], 1),
+             'what the server refuses is asked once, and all are told')
+    for s in sessions:
+        s.close()
+    c.sessions.clear()
+    mill(c, "SELECT millrace.drop_pipeline('crowd')")
+
+
 def attack(c, never):
     """The owner of the tables tries to show an answer that is not good enough."""
     bad = mill(c, "SELECT question_id, last_response_id, question FROM answers.questions WHERE status = 'low-quality' LIMIT 1")
@@ -250,8 +302,8 @@ def main():
     minilm.folder()
     rows = rows_of(N)
     answers, never, twice = script(rows, random.Random(9))
-    with cluster('test_answers', {'max_worker_processes': 32}) as c, Kafka(folder('test_answers')) as kafka, \
-            Stub(answers=answers, retry_after='0', latency='0.01-0.05') as stub:
+    with cluster('test_answers', {'max_worker_processes': 32, 'fsync': 'off'}) as c, Kafka(folder('test_answers')) as kafka, \
+            Stub(answers=answers, retry_after='0', latency='0.01-0.05') as stub, Stub(latency='0.01-0.05') as second:
         c.psql("CREATE EXTENSION millrace; CREATE ROLE mill LOGIN IN ROLE millrace_admin, millrace_modeler, millrace_user, millrace_monitor; "
                "GRANT CREATE ON DATABASE postgres TO mill; SELECT millrace.start(); "
                f"CREATE SERVER k FOREIGN DATA WRAPPER millrace_kafka OPTIONS (brokers '{kafka.bootstrap}'); "
@@ -259,7 +311,7 @@ def main():
                "CREATE SERVER here FOREIGN DATA WRAPPER millrace_http OPTIONS (api 'local', function 'local.local_answer'); "
                "GRANT USAGE ON FOREIGN SERVER k, llm, here TO mill")
         minilm.install(c)
-        parts = {'local': lambda: local(c), 'flow': lambda: flow(c, kafka, stub, rows, never, twice), 'attack': lambda: attack(c, never),
+        parts = {'local': lambda: local(c), 'crowd': lambda: crowd(c, second), 'flow': lambda: flow(c, kafka, stub, rows, never, twice), 'attack': lambda: attack(c, never),
                  'restored': lambda: restored(c), 'judged': lambda: judged(c, rows)}
         for name, part in parts.items():
             if len(sys.argv) < 2 or name in sys.argv[1:]:

@@ -3,10 +3,12 @@
 import json
 import os
 import sys
+import threading
 import time
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 from lib import tap
+from lib.cluster import free_port
 from lib.web import Web, gateway, routes, token
 
 JPEG = b'\xff\xd8\xff\xe0' + bytes(range(256))
@@ -57,6 +59,15 @@ SETUP = r"""
     CREATE FUNCTION large(n int) RETURNS text LANGUAGE sql AS $$ SELECT repeat('x', n) $$;
     CREATE FUNCTION large_set(n int) RETURNS SETOF text LANGUAGE sql AS $$ SELECT repeat('x', 1000) FROM generate_series(1, n) $$;
     CREATE FUNCTION large_bytes(n int) RETURNS bytea LANGUAGE sql AS $$ SELECT repeat('x', n)::bytea $$;
+
+    CREATE TABLE answers (id int PRIMARY KEY, v jsonb);
+    GRANT SELECT ON answers TO app;
+    CREATE FUNCTION question(id int, within_ms int) RETURNS millrace.http_response LANGUAGE sql AS
+        $$ SELECT millrace.respond_later(202, '{"status": "pending"}', jsonb_build_object('id', id, 'since', now()), within_ms, 20, '{"X-Later": "yes"}') $$;
+    CREATE FUNCTION ready(jsonb) RETURNS millrace.http_response LANGUAGE plpgsql AS $$
+        DECLARE found jsonb := (SELECT v FROM public.answers WHERE id = ($1 ->> 'id')::int);
+        BEGIN IF found = '"fail"' THEN RAISE division_by_zero; END IF; RETURN millrace.respond(200, found || jsonb_build_object('as', current_user)) FROM (SELECT) x WHERE found IS NOT NULL; END $$;
+    CREATE FUNCTION size(body jsonb) RETURNS int LANGUAGE sql AS 'SELECT pg_column_size(body)';
 
     CREATE FUNCTION fail(state text) RETURNS int LANGUAGE plpgsql AS $$ BEGIN RAISE EXCEPTION 'm "%"', state USING ERRCODE = state, DETAIL = 'd', HINT = 'h'; END $$;
     CREATE FUNCTION broken() RETURNS int LANGUAGE plpgsql AS $$ BEGIN RETURN public.no_such(); END $$;
@@ -207,6 +218,62 @@ def errors(c, w):
     tap.same((w.post('/contended', {'until': 99})[0], c.value('SELECT last_value FROM tries')), (503, '13'), 'and no more')
 
 
+def later(c, w):
+    """Answers that are not there yet: no executor is held, the poll function gives them."""
+    c.psql("""SELECT millrace.create_route('POST', '/ask', 'public.question(int, int)', '{"poll_function": "public.ready(jsonb)"}'); INSERT INTO answers VALUES (1, '{"n": 1}'), (3, '"fail"')""")
+    for _ in range(100):
+        if w.post('/ask', {'id': 1, 'within_ms': 2000})[0] == 200:
+            break
+        time.sleep(0.05)
+    tap.same(w.post('/ask', {'id': 1, 'within_ms': 2000}), (200, {'n': 1, 'as': 'app'}), 'an answer that the poll function finds at once')
+    begun = time.monotonic()
+    status, v, headers = w.ask('POST', '/ask', json.dumps({'id': 9, 'within_ms': 400}), {'Content-Type': 'application/json'})
+    took = time.monotonic() - begun
+    tap.same((status, v, headers['X-Later'], 0.35 < took < 2), (202, {'status': 'pending'}, 'yes', True), 'one that does not come: the first answer, after %.2f s' % took)
+    got = []
+    other = Web(w.port, w.token)
+    t = threading.Thread(target=lambda: got.append(other.post('/ask', {'id': 2, 'within_ms': 20000})))
+    t.start()
+    time.sleep(0.3)
+    tap.same(w.get('/get/truth'), (200, True), 'meanwhile the one executor answers others')
+    c.psql("""INSERT INTO answers VALUES (2, '{"n": 2}')""")
+    t.join(10)
+    tap.same(got, [(200, {'n': 2, 'as': 'app'})], 'one that comes later')
+    tap.same(w.post('/ask', {'id': 3, 'within_ms': 2000})[0], 400, 'an error of the poll function is the answer')
+
+
+def encodings(c, w):
+    """A database of another encoding: clients always speak UTF-8."""
+    for name, encoding in (('latin', 'LATIN1'), ('ascii', 'SQL_ASCII')):
+        port = free_port()
+        c.psql("CREATE DATABASE %s ENCODING '%s' TEMPLATE template0 LC_COLLATE 'C' LC_CTYPE 'C'; ALTER DATABASE %s SET millrace.http_listen = '127.0.0.1:%d'" % (name, encoding, name, port))
+        c.psql(r"""SET client_encoding = 'UTF8'; CREATE EXTENSION millrace;
+            CREATE FUNCTION said(t text, j jsonb DEFAULT NULL) RETURNS jsonb LANGUAGE plpgsql AS $$ BEGIN RETURN jsonb_build_object('t', t, 'n', octet_length(t), 'j', j, 'p', current_setting('request.path')); END $$;
+            CREATE FUNCTION plain(t text) RETURNS text LANGUAGE sql AS 'SELECT t';
+            CREATE FUNCTION wrong(t text) RETURNS text LANGUAGE plpgsql AS $$ BEGIN RAISE EXCEPTION 'no %', t; END $$;
+            CREATE FUNCTION bad() RETURNS text LANGUAGE sql AS $$ SELECT convert_from('\xe4', 'SQL_ASCII') $$;
+            CREATE FUNCTION bad_error() RETURNS text LANGUAGE plpgsql AS $$ BEGIN RAISE EXCEPTION 'no %', convert_from('\xe4', 'SQL_ASCII'); END $$""".replace('\\\\', '\\'), db=name)
+        c.psql(''.join("SELECT millrace.create_route('POST', '/%s', '%s');" % (f.split('(')[0], f) for f in ('said(text, jsonb)', 'plain(text)', 'wrong(text)', 'bad()', 'bad_error()')), db=name)
+        t = c.value("SELECT millrace.create_api_token('t', 'app')", db=name)
+        c.psql('SELECT millrace.start()', db=name)
+        x = Web(port, t)
+        for _ in range(200):
+            try:
+                if x.post('/plain', {'t': 'a'})[0] == 200:
+                    break
+            except OSError:
+                pass
+            time.sleep(0.05)
+        n = 1 if name == 'latin' else 2
+        tap.same(x.post('/said', '{"t": "\\u00e4", "j": {"ö": "ü"}}'), (200, {'t': 'ä', 'n': n, 'j': {'ö': 'ü'}, 'p': '/said'}), '%s: texts there and back' % encoding)
+        tap.same(x.post('/plain', {'t': 'äß'}), (200, 'äß'.encode()), '%s: as text' % encoding)
+        tap.same(x.post('/wrong', {'t': 'ä'})[1]['message'], 'no ä', '%s: in an error' % encoding)
+        if name == 'latin':
+            tap.same((x.post('/plain', {'t': '\u20ac\u4e2d'})[0], x.post('/plain', {'t': 'ä'})[0]), (400, 200), '%s: a character that it does not have' % encoding)
+        else:
+            tap.same((x.post('/bad', {})[0], x.post('/bad_error', {})[1]['message'], x.post('/plain', {'t': 'ä'})[0]), (500, 'no ?', 200), '%s: what is no UTF-8' % encoding)
+
+
 def changes(c, w):
     """Functions that change under the executor's feet."""
     before = w.get('/get/add', {'a': 1})
@@ -240,7 +307,7 @@ def main():
             if w.get('/get/truth')[0] == 200:
                 break
             time.sleep(0.1)
-        for part in (arguments, refusals, results, errors, changes):
+        for part in (arguments, refusals, results, errors, later, encodings, changes):
             if len(sys.argv) < 2 or part.__name__ in sys.argv[1:]:
                 part(c, w)
         tap.ok('PANIC' not in c.logs() and 'terminated by signal' not in c.logs(), 'nothing crashed')

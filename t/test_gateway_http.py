@@ -60,6 +60,7 @@ SETUP = """
         millrace.create_route('POST', '/form', 'w.two(text, text)', '{"body": ["json", "form", "multipart"]}'),
         millrace.create_route('POST', '/file', 'w.file(bytea, text, text, text)', '{"body": ["multipart"]}'),
         millrace.create_route('POST', '/small', 'w.raw(bytea)', '{"body": ["raw"], "max_body": 1000}'),
+        millrace.create_route('POST', '/huge', 'w.raw(bytea)', '{"body": ["raw"], "max_body": 40000000}'),
         millrace.create_route('POST', '/sleep', 'w.sleep(float8)'), millrace.create_route('POST', '/short', 'w.sleep(float8)', '{"timeout_ms": 300}'),
         millrace.create_route('POST', '/alone', 'w.sleep(float8)', '{"concurrency": 1}'),
         millrace.create_route('GET', '/limited', 'w.hello(text)', '{"per_minute": 3}'), millrace.create_route('GET', '/told', 'w.told()'),
@@ -104,6 +105,9 @@ class Door:
                     time.sleep(pause)
                 if half:
                     s.shutdown(socket.SHUT_WR)
+            except OSError:
+                pass                # what came back before it was closed is still there
+            try:
                 while True:
                     got = s.recv(65536)
                     if not got:
@@ -470,11 +474,11 @@ def part_polls(d):
     status, _, text = d('POST', '/ask', 'id=a', form)
     took = time.monotonic() - began
     t.join()
-    tap.ok((status, json.loads(text)) == (200, {'id': 'a', 'status': 'done'}) and .6 < took < 2, 'an answer that comes later (%.2f s)' % took)
+    tap.ok((status, json.loads(text)) == (200, {'id': 'a', 'status': 'done'}) and .6 < took < 4, 'an answer that comes later (%.2f s)' % took)
     began = time.monotonic()
     status, _, text = d('POST', '/ask', 'id=b&within=500', form)
     took = time.monotonic() - began
-    tap.ok((status, json.loads(text)) == (202, {'id': 'b', 'status': 'pending'}) and .4 < took < 1.5, 'one that does not come in time (%.2f s)' % took)
+    tap.ok((status, json.loads(text)) == (202, {'id': 'b', 'status': 'pending'}) and .4 < took < 3, 'one that does not come in time (%.2f s)' % took)
     results = []
     threads = [threading.Thread(target=lambda i=i: results.append(d('POST', '/ask', 'id=c%d&within=20000' % i, form, timeout=40)[0])) for i in range(30)]
     for t in threads:
@@ -554,6 +558,72 @@ def part_streams(d):
     for s in held + [e, more[0]]:
         s.close()
     tap.ok(until(lambda: int(pg.value("SELECT coalesce(sum(calls), 0) FROM pg_stat_user_functions")) >= 0, 1), 'nothing is left')
+
+
+def part_settings(d):
+    """http_anonymous anon, http_allow_origin, http_max_connections 40, http_max_connections_per_address 25, http_max_body 8 MB."""
+    pg = d.pg
+    tap.same(d.json('GET', '/hello', token=None), (200, {'hello': 'world', 'role': 'anon'}), 'without a token as the anonymous role')
+    tap.same(d.json('GET', '/open', token=None)[1]['role'], 'anon', 'open routes, too')
+    tap.same([d('GET', p, token=None)[0] for p in ('/boss', '/nobody')], [401, 401], 'what it may not is asked a token for')
+    tap.same(d('GET', '/watch', token=None)[0], 401, 'so is what its rights do not reach')
+    tap.same(d('GET', '/hello', token='wrong')[0], 401, 'a wrong token is not taken for none')
+    pg.psql('ALTER ROLE anon SUPERUSER')
+    tap.ok(until(lambda: d('GET', '/hello', token=None)[0] == 401, 12), 'an anonymous role that became a superuser is none')
+    tap.ok(until(lambda: 'superuser' in (pg.value("SELECT reason FROM millrace.worker_status() WHERE kind = 'gateway'") or ''), 12), 'and that is told')
+    pg.psql('ALTER ROLE anon NOSUPERUSER')
+    tap.ok(until(lambda: d('GET', '/hello', token=None)[0] == 200, 12), 'until it is well again')
+    mine = {'Origin': 'https://app.example'}
+    status, headers, _ = d('OPTIONS', '/scoped', headers={**mine, 'Access-Control-Request-Method': 'POST'}, token=None)
+    tap.same((status, headers['Access-Control-Allow-Origin'], headers['Access-Control-Allow-Methods'], 'Authorization' in headers['Access-Control-Allow-Headers']),
+             (204, 'https://app.example', 'GET, HEAD, POST, OPTIONS', True), 'a preflight of the origin that may')
+    tap.same([d('GET', p, headers=mine)[1]['Access-Control-Allow-Origin'] for p in ('/hello', '/nix')], ['https://app.example'] * 2, 'answers and errors say so')
+    tap.same([d('GET', '/hello', headers={'Origin': o})[1].get('Access-Control-Allow-Origin') for o in ('https://evil.example', 'null')], [None, None], 'and to nobody else')
+    tap.same(d('GET', '/hello', headers=mine)[1]['Vary'], 'Origin', 'caches are told')
+    time.sleep(.5)
+    socks = []
+    for _ in range(30):
+        socks.append(socket.create_connection(('127.0.0.1', d.port), timeout=5))
+    time.sleep(.5)
+    alive = 0
+    for s in socks:
+        s.settimeout(.2)
+        try:
+            alive += s.recv(1) != b''
+        except TimeoutError:
+            alive += 1
+        except OSError:
+            pass
+        s.close()
+    tap.same(alive, 25, 'connections of one address')
+    tap.ok(until(lambda: d('GET', '/hello')[0] == 200, 5), 'which it may have anew')
+    told = dict(pg.psql('SELECT event, count FROM millrace.stat_gateway_events'))
+    tap.ok(int(told['connections']) > 30 and int(told['unauthorized']) >= 4, 'events are counted: %s' % told)
+    before = int(pg.value("SELECT coalesce(sum(requests), 0) FROM millrace.stat_gateway WHERE route = '/hello/{name}'"))
+    for i in range(20):
+        d('GET', '/hello/%d' % i)
+    tap.ok(until(lambda: int(pg.value("SELECT sum(requests) FROM millrace.stat_gateway WHERE route = '/hello/{name}' AND method = 'GET' AND status = '2xx'")) == before + 20, 3),
+           "requests are counted by their route's pattern")
+    pid = d.pid()
+
+    def resident():
+        return int(re.search(r'VmRSS:\s+(\d+)', pathlib.Path('/proc/%s/status' % pid).read_text()).group(1)) / 1024
+    pg.psql("SELECT pg_reload_conf()")
+    began, most = resident(), 0
+    socks = []
+    for i in range(24):
+        s = socket.create_connection(('127.0.0.1', d.port), timeout=5)
+        s.sendall(d.head('POST', '/huge', 'Content-Length: 30000000'))
+        with contextlib.suppress(OSError):
+            for _ in range(18):
+                s.sendall(b'x' * 1000000)
+        socks.append(s)
+        most = max(most, resident())
+    tap.ok(most - began < 330, 'bodies of 432 MB at once: %.0f MB of memory' % (most - began))
+    socks[0].close()
+    for s in socks[1:]:
+        s.close()
+    tap.ok(until(lambda: d('POST', '/huge', b'x' * 29000000)[0] == 200, 10), 'and there is room again')
 
 
 def part_pipelines(d):
@@ -752,6 +822,10 @@ def main():
                 part_database(d.pg, free_port())
             if want('life'):
                 part_life(d)
+    if want('settings'):
+        with server('c', http_anonymous='anon', http_allow_origin='https://app.example', http_max_connections=40, http_max_connections_per_address=25) as d:
+            d.wait()
+            part_settings(d)
     if want('slow', 'queue', 'streams', 'tls'):
         with server('b', http_header_timeout='1s', http_idle_timeout='2s', http_queue=3, http_max_streams=5) as d:
             d.wait()

@@ -128,7 +128,15 @@ BEGIN
 
 	IF staff THEN
 		shown := shown || jsonb_build_object(
-			'workers', (SELECT coalesce(jsonb_agg(to_jsonb(s)), '[]') FROM millrace.status() s),
+			'workers', (SELECT coalesce(jsonb_agg(to_jsonb(s)), '[]') FROM millrace.worker_status() s),
+			'todo', (
+				SELECT coalesce(jsonb_agg(to_jsonb(x) ORDER BY x.severity DESC, x.rank, x.name), '[]') FROM (
+					SELECT s.rank, s.kind, s.name, s.state, left(s.reason, 300) AS reason, s.since, s.severity, s.advice FROM millrace.status_things() s WHERE s.severity > 0 LIMIT 50) x),
+			'gateway', jsonb_build_object('routes', (
+					SELECT coalesce(jsonb_agg(to_jsonb(x) ORDER BY x.requests DESC, x.route, x.method, x.status), '[]') FROM (SELECT * FROM millrace.stat_gateway g ORDER BY g.requests DESC LIMIT 100) x),
+				'events', (SELECT coalesce(jsonb_object_agg(e.event, e.count), '{}') FROM millrace.stat_gateway_events e)),
+			'stages', (SELECT coalesce(jsonb_object_agg(x.pipeline, x.stages), '{}') FROM (
+				SELECT s.pipeline, jsonb_object_agg(s.stage, jsonb_build_object('n', s.count, 'p50', s.p50_ms, 'p95', s.p95_ms, 'p99', s.p99_ms)) AS stages FROM millrace.stat_stages s GROUP BY s.pipeline) x),
 			'sources', (
 				SELECT coalesce(jsonb_agg(to_jsonb(x) ORDER BY x.name), '[]') FROM (
 					SELECT t.name, t.topic, t.target, t.owner, t.state, t.reason, t.messages_behind AS behind, t.rows, t.dead, t.skipped, t.last_batch_at,

@@ -133,7 +133,7 @@ CREATE TABLE @schema@.questions (
 	reference text CHECK (reference ~ '\S'),
 	options jsonb NOT NULL DEFAULT '{}' CHECK (jsonb_typeof(options) = 'object'),
 	status text NOT NULL DEFAULT 'pending' CHECK (status IN ('pending', 'success', 'error-overload', 'error-quota', 'validated', 'low-quality')),
-	answered_by text CHECK (answered_by IN ('exact', 'semantic', 'stored', 'history', 'generated')),
+	answered_by text CHECK (answered_by IN ('exact', 'semantic', 'stored', 'history', 'generated', 'shared')),
 	response_id bigint REFERENCES @schema@.responses,
 	last_response_id bigint,
 	similarity real,
@@ -141,6 +141,9 @@ CREATE TABLE @schema@.questions (
 	round smallint NOT NULL DEFAULT 0,
 	transition int NOT NULL DEFAULT 1,
 	task_id uuid,
+	leader uuid,
+	question_key uuid,
+	epoch bigint,
 	reason text,
 	lookup_ms real,
 	asked_at timestamptz NOT NULL DEFAULT clock_timestamp(),
@@ -161,7 +164,7 @@ COMMENT ON COLUMN @schema@.questions.tenant IS 'whose question: tenants share no
 COMMENT ON COLUMN @schema@.questions.reference IS 'what a right answer says, where that is known';
 COMMENT ON COLUMN @schema@.questions.options IS 'refresh: true asks although there is an answer; provider, priority, deadline instead of the settings''';
 COMMENT ON COLUMN @schema@.questions.status IS 'one of six; who failed for good is in failed_questions';
-COMMENT ON COLUMN @schema@.questions.answered_by IS 'exact or semantic: the cache; stored: an earlier answer; history; generated: the provider';
+COMMENT ON COLUMN @schema@.questions.answered_by IS 'exact or semantic: the cache; stored: an earlier answer; history; generated: the provider; shared: the provider, asked by the question that this one waits for';
 COMMENT ON COLUMN @schema@.questions.response_id IS 'the validated answer';
 COMMENT ON COLUMN @schema@.questions.last_response_id IS 'the last answer, validated or not';
 COMMENT ON COLUMN @schema@.questions.similarity IS 'of the question that was found to the one asked';
@@ -227,7 +230,7 @@ CREATE TABLE @schema@.processing_metrics (
 );
 CREATE INDEX processing_metrics_question ON @schema@.processing_metrics (question_id);
 COMMENT ON TABLE @schema@.processing_metrics IS 'what each stage of each question took; append-only';
-COMMENT ON COLUMN @schema@.processing_metrics.stage IS 'received (by a topic, and answered at once), lookup, generate (waiting included), call (the provider alone), retry (an attempt that failed), score, total (of those that were queued)';
+COMMENT ON COLUMN @schema@.processing_metrics.stage IS 'received (by a topic, and answered at once), lookup, generate (waiting included), call (the provider alone), retry (an attempt that failed), score, shared (waiting for the same question, asked before), total (of those that were queued)';
 COMMENT ON COLUMN @schema@.processing_metrics.state IS 'state that the question came into; NULL: no transition';
 COMMENT ON COLUMN @schema@.processing_metrics.class IS 'class of error of a failed attempt';
 
@@ -254,6 +257,19 @@ CREATE TABLE @schema@.comparisons (
 COMMENT ON TABLE @schema@.comparisons IS 'runs of compare_sync_async(), a row a metric';
 
 -- upgrade
+
+-- What tables of an older template lack.
+DO $do$ BEGIN
+	IF NOT EXISTS (SELECT FROM pg_attribute a WHERE a.attrelid = '@schema@.questions'::regclass AND a.attname = 'leader' AND NOT a.attisdropped) THEN
+		ALTER TABLE @schema@.questions ADD leader uuid, ADD question_key uuid, ADD epoch bigint, DROP CONSTRAINT IF EXISTS questions_answered_by_check,
+			ADD CONSTRAINT questions_answered_by_check CHECK (answered_by IN ('exact', 'semantic', 'stored', 'history', 'generated', 'shared'));
+	END IF;
+END $do$;
+CREATE INDEX IF NOT EXISTS questions_open ON @schema@.questions (tenant, question_key) WHERE finished_at IS NULL AND task_id IS NOT NULL;
+CREATE INDEX IF NOT EXISTS questions_leader ON @schema@.questions (leader) WHERE leader IS NOT NULL AND finished_at IS NULL;
+COMMENT ON COLUMN @schema@.questions.leader IS 'the same question, asked before, whose answer it shares; one of those that share has the task: that one itself, or who took its place';
+COMMENT ON COLUMN @schema@.questions.question_key IS 'millrace.question_key(): what is the same question; not generated, as that needs a right that who may only INSERT has not';
+COMMENT ON COLUMN @schema@.questions.epoch IS 'of the settings when it was asked';
 
 CREATE OR REPLACE FUNCTION @schema@.define(given jsonb) RETURNS void
 	LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
@@ -347,6 +363,8 @@ CREATE OR REPLACE TRIGGER settings_changed BEFORE UPDATE OR DELETE ON @schema@.s
 CREATE OR REPLACE FUNCTION @schema@.before_drop() RETURNS void
 	LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
 	AS $$ BEGIN
+		-- else they take the place of what is cancelled
+		UPDATE @schema@.questions q SET leader = NULL WHERE q.finished_at IS NULL AND q.task_id IS NULL;
 		PERFORM millrace.cancel_task(q.task_id) FROM @schema@.questions q WHERE q.task_id IS NOT NULL;
 		PERFORM millrace.forget_topic(s.server, t.topic)
 		FROM @schema@.settings s JOIN pg_foreign_server f ON f.srvname = s.server AND has_server_privilege(f.oid, 'USAGE') JOIN millrace.outboxes o ON o.server = s.server,

@@ -16,7 +16,7 @@ BEGIN
 	END IF;
 END $$;
 COMMENT ON FUNCTION @schema@.ask(text, text, text, jsonb) IS
-	'asks a question; answered at once where an answer is there (source: exact, semantic, stored, history), else queued: see status(); reference: what a right answer says; options: refresh, provider, priority, deadline';
+	'asks a question; answered at once where an answer is there (source: exact, semantic, stored, history), shared: when the same question, which is on its way, is; else queued: see status(); reference: what a right answer says; options: refresh, provider, priority, deadline';
 
 CREATE OR REPLACE FUNCTION @schema@.status(INOUT question_id uuid, OUT status text, OUT answer text, OUT source text, OUT score real,
 		OUT regenerations int, OUT error text, OUT asked_at timestamptz, OUT finished_at timestamptz)
@@ -61,13 +61,14 @@ BEGIN
 		AND NOT EXISTS (SELECT FROM millrace.tasks t WHERE t.id = o.task_id AND t.state NOT IN ('succeeded', 'failed', 'cancelled', 'expired'))
 		ORDER BY o.asked_at FOR UPDATE SKIP LOCKED
 	LOOP
+		CONTINUE WHEN q.task_id IS NULL AND @schema@.asking(q.leader) IS NOT NULL;		-- it waits for one that is asked again, or is still asked
 		n := n + 1;
 		IF q.status = 'success' THEN
 			PERFORM @schema@.score_answer(jsonb_build_object('question_id', q.question_id, 'response_id', q.last_response_id));
 		ELSE
 			q.round := q.round + 1;
 			q.regeneration := 0;
-			UPDATE @schema@.questions o SET status = 'pending', transition = o.transition + 1, round = q.round, regeneration = 0, reason = NULL, task_id = @schema@.submit(q)
+			UPDATE @schema@.questions o SET status = 'pending', transition = o.transition + 1, round = q.round, regeneration = 0, reason = NULL, answered_by = NULL, task_id = @schema@.submit(q)
 			WHERE o.question_id = q.question_id;
 		END IF;
 	END LOOP;
@@ -79,7 +80,7 @@ CREATE OR REPLACE FUNCTION @schema@.forget(before timestamptz) RETURNS bigint
 	LANGUAGE sql SET search_path = pg_catalog, pg_temp
 	AS $$
 		WITH old AS MATERIALIZED (
-			SELECT q.question_id, q.response_id FROM @schema@.questions q WHERE q.finished_at < before AND (q.status = 'low-quality' OR q.answered_by IN ('exact', 'semantic', 'stored'))
+			SELECT q.question_id, q.response_id FROM @schema@.questions q WHERE q.finished_at < before AND (q.status = 'low-quality' OR q.answered_by IN ('exact', 'semantic', 'stored', 'shared'))
 		), measured AS (DELETE FROM @schema@.processing_metrics m WHERE m.measured_at < before
 		), scored AS (DELETE FROM @schema@.score_history h WHERE h.scored_at < before
 		), failed AS (DELETE FROM @schema@.failed_questions f WHERE f.failed_at < before RETURNING 1
@@ -90,8 +91,25 @@ COMMENT ON FUNCTION @schema@.forget(timestamptz) IS
 	'deletes questions that ended before a time but for those whose answers others may be given, failed ones, measurements and scores; returns how many questions';
 
 CREATE OR REPLACE FUNCTION @schema@.cancel(question_id uuid) RETURNS boolean
-	LANGUAGE sql SET search_path = pg_catalog, pg_temp
-	AS $$ SELECT COALESCE((SELECT millrace.cancel_task(q.task_id) FROM @schema@.questions q WHERE q.question_id = cancel.question_id AND q.task_id IS NOT NULL), false) $$;
+	LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
+	AS $$
+#variable_conflict use_column
+DECLARE
+	task uuid;
+BEGIN
+	SELECT q.task_id INTO task FROM @schema@.questions q WHERE q.question_id = $1 AND q.finished_at IS NULL;
+	IF NOT FOUND THEN
+		RETURN false;
+	ELSIF task IS NULL THEN			-- it waits for another
+		PERFORM FROM @schema@.questions q WHERE q.question_id = $1 AND q.finished_at IS NULL AND q.task_id IS NULL FOR UPDATE;
+		IF FOUND THEN
+			PERFORM @schema@.put_away(ARRAY[$1], '{cancelled}', '{NULL}', '{NULL}');
+			RETURN true;
+		END IF;
+		SELECT q.task_id INTO task FROM @schema@.questions q WHERE q.question_id = $1;
+	END IF;
+	RETURN COALESCE(millrace.cancel_task(task), false);
+END $$;
 COMMENT ON FUNCTION @schema@.cancel(uuid) IS 'gives a question up that waits for its answer; false: it does not wait';
 REVOKE EXECUTE ON FUNCTION @schema@.ask(text, text, text, jsonb), @schema@.status(uuid), @schema@.retry_failed(uuid), @schema@.cancel(uuid),
 	@schema@.resubmit(), @schema@.forget(timestamptz) FROM PUBLIC;

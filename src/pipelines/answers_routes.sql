@@ -68,7 +68,7 @@ SELECT millrace.set_pipeline_routes(@schema_literal@, (@options@::jsonb) ->> 'ht
 	{"method": "GET", "path": "/status/{question_id}", "function": "http_status(uuid)", "summary": "What has become of a question", "responses": {
 		"200": {"description": "its state, and how it came there", "schema": {"type": "object", "required": ["question_id", "status", "source", "retry_count", "asked_at", "history"], "properties": {
 			"question_id": {"type": "string", "format": "uuid"}, "status": {"enum": ["pending", "success", "error-overload", "error-quota", "validated", "low-quality", "failed"]},
-			"answer": {"type": "string"}, "score": {"type": "number"}, "source": {"enum": ["exact", "semantic", "stored", "history", "generated", "queued"]},
+			"answer": {"type": "string"}, "score": {"type": "number"}, "source": {"enum": ["exact", "semantic", "stored", "history", "generated", "shared", "queued"]},
 			"retry_count": {"type": "integer"}, "error": {"type": "string"}, "asked_at": {"type": "string"}, "finished_at": {"type": "string"},
 			"history": {"type": "array", "items": {"type": "object", "required": ["at", "stage"], "properties": {"at": {"type": "string"}, "stage": {"type": "string"}, "state": {"type": "string"},
 				"ms": {"type": "number"}, "regeneration": {"type": "integer"}, "source": {"type": "string"}, "class": {"type": "string"}, "detail": {"type": "string"}}}}}}},

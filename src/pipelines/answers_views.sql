@@ -36,7 +36,7 @@ CREATE OR REPLACE VIEW @schema@.latency_by_stage AS
 	FROM (SELECT CASE WHEN p.stage = 'lookup' THEN pg_catalog.concat('lookup ', COALESCE(p.answered_by, 'miss')) ELSE p.stage END AS stage, p.ms
 		  FROM @schema@.processing_metrics p WHERE p.ms IS NOT NULL) m
 	GROUP BY m.stage ORDER BY m.stage;
-COMMENT ON VIEW @schema@.latency_by_stage IS 'milliseconds: lookup by what it found, generate (waiting and calls), call (the provider alone), retry, score, total (of those that were queued, to their last state)';
+COMMENT ON VIEW @schema@.latency_by_stage IS 'milliseconds: lookup by what it found, generate (waiting and calls), call (the provider alone), retry, score, shared (waiting for the same question, asked before), total (of those that were queued, to their last state)';
 
 CREATE OR REPLACE VIEW @schema@.cache_efficiency AS
 	WITH calls AS (SELECT pg_catalog.avg(r.cost) AS cost, pg_catalog.avg(r.latency_ms) AS ms FROM @schema@.responses r WHERE r.origin = 'generated')
@@ -49,7 +49,7 @@ CREATE OR REPLACE VIEW @schema@.cache_efficiency AS
 		   CASE WHEN m.answered_by IS NULL THEN 0 ELSE pg_catalog.round(pg_catalog.count(*) * c.cost, 6) END AS cost_saved
 	FROM @schema@.processing_metrics m, calls c WHERE m.stage = 'lookup'
 	GROUP BY m.answered_by, c.cost, c.ms ORDER BY 2 DESC;
-COMMENT ON VIEW @schema@.cache_efficiency IS 'what questions were answered with (exact and semantic: the cache), how fast, and what the calls would have taken by the mean of those made';
+COMMENT ON VIEW @schema@.cache_efficiency IS 'what questions were answered with (exact and semantic: the cache; shared: by the call for the same question), how fast, and what the calls would have taken by the mean of those made';
 
 CREATE OR REPLACE VIEW @schema@.throughput AS
 	SELECT pg_catalog.date_trunc('minute', m.measured_at) AS minute,

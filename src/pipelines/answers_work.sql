@@ -4,6 +4,7 @@
 -- and ask() are SECURITY DEFINER, so that who asks needs no more than INSERT on questions, or EXECUTE on ask().
 --
 --   INSERT ─ take_question: cache, stored answers, history ─┬─► validated
+--                                                           ├─► pending: the same is on its way (answers_share.sql)
 --                                                           └─► pending ─ task llm ─► deliver_answers
 --   watch_answers: error-overload, error-quota (a task goes on by itself)                │
 --   deliver_answers: success ─ task sql ─► score_answer ─┬─► validated, into the cache   └─► failed_questions
@@ -54,6 +55,18 @@ COMMENT ON FUNCTION @schema@.submit(@schema@.questions, text, text) IS 'submits 
 REVOKE EXECUTE ON FUNCTION @schema@.keep(bigint), @schema@.submit(@schema@.questions, text, text), @schema@.cache_model(@schema@.settings),
 	@schema@.cache_prompt(@schema@.settings) FROM PUBLIC;
 
+CREATE OR REPLACE FUNCTION @schema@.stored_answer(tenant text, question text, reference text) RETURNS bigint
+	LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
+	AS $$
+#variable_conflict use_column
+BEGIN
+	RETURN (SELECT r.response_id FROM @schema@.usable_responses r
+			WHERE r.question_key = millrace.question_key($2) AND r.tenant = $1 AND ($3 IS NULL OR r.reference = $3)
+			ORDER BY r.score DESC, r.response_id DESC LIMIT 1);
+END $$;
+COMMENT ON FUNCTION @schema@.stored_answer(text, text, text) IS 'a validated answer to the same question; NULL: there is none';
+REVOKE EXECUTE ON FUNCTION @schema@.stored_answer(text, text, text) FROM PUBLIC;
+
 -- An answer that is there already: cache, then stored answers to the same question, then the history.
 CREATE OR REPLACE FUNCTION @schema@.find_answer(question_id uuid, tenant text, question text, reference text,
 		OUT response_id bigint, OUT answered_by text, OUT similarity real)
@@ -80,11 +93,10 @@ BEGIN
 		END IF;
 	END IF;
 
-	SELECT r.response_id, 'stored', 1 INTO response_id, answered_by, similarity
-	FROM @schema@.usable_responses r
-	WHERE r.question_key = millrace.question_key($3) AND r.tenant = $2 AND ($4 IS NULL OR r.reference = $4)
-	ORDER BY r.score DESC, r.response_id DESC LIMIT 1;
-	IF FOUND THEN
+	response_id := @schema@.stored_answer($2, $3, $4);
+	IF response_id IS NOT NULL THEN
+		answered_by := 'stored';
+		similarity := 1;
 		PERFORM @schema@.keep(response_id);
 		RETURN;
 	END IF;
@@ -143,10 +155,25 @@ BEGIN
 	NEW.regeneration := 0;
 	NEW.transition := 1;
 	NEW.task_id := NULL;
+	NEW.leader := NULL;
+	NEW.question_key := millrace.question_key(NEW.question);
+	NEW.epoch := (SELECT s.epoch FROM @schema@.settings s);
 	NEW.reason := NULL;
 	NEW.finished_at := NULL;
 	IF NOT COALESCE((NEW.options ->> 'refresh')::boolean, false) THEN
 		SELECT * INTO found FROM @schema@.find_answer(NEW.question_id, NEW.tenant, NEW.question, NEW.reference);
+		IF found.response_id IS NULL THEN
+			NEW.leader := @schema@.find_leader(NEW);
+			IF NEW.leader IS NULL THEN		-- nor is one on its way: one may have come since we looked
+				found.response_id := @schema@.stored_answer(NEW.tenant, NEW.question, NEW.reference);
+				IF found.response_id IS NOT NULL THEN
+					found.answered_by := 'stored';
+					found.similarity := 1;
+				END IF;
+			ELSE
+				found.answered_by := 'shared';
+			END IF;
+		END IF;
 		NEW.response_id := found.response_id;
 		NEW.last_response_id := found.response_id;
 		NEW.answered_by := found.answered_by;
@@ -159,11 +186,13 @@ BEGIN
 		NEW.finished_at := NEW.state_at;
 	ELSE
 		NEW.queued_at := NEW.state_at;
-		NEW.task_id := @schema@.submit(NEW);
+		IF NEW.leader IS NULL THEN
+			NEW.task_id := @schema@.submit(NEW);
+		END IF;
 	END IF;
 	RETURN NEW;
 END $$;
-COMMENT ON FUNCTION @schema@.take_question() IS 'trigger of questions: answers a new one with what is there, or submits its task';
+COMMENT ON FUNCTION @schema@.take_question() IS 'trigger of questions: answers a new one with what is there, has it wait for the same one, or submits its task';
 REVOKE EXECUTE ON FUNCTION @schema@.take_question() FROM PUBLIC;
 CREATE OR REPLACE TRIGGER take_question BEFORE INSERT ON @schema@.questions FOR EACH ROW EXECUTE FUNCTION @schema@.take_question();
 
@@ -176,7 +205,11 @@ CREATE OR REPLACE FUNCTION @schema@.guard_question() RETURNS trigger
 		IF NEW.response_id IS NOT NULL AND NEW.response_id IS DISTINCT FROM OLD.response_id
 			AND NOT EXISTS (SELECT FROM @schema@.responses r, @schema@.settings s
 				WHERE r.response_id = NEW.response_id AND r.question_id = NEW.question_id AND r.question = NEW.question AND r.tenant = NEW.tenant AND r.validated
-					AND (NEW.reference IS NULL OR r.reference = NEW.reference OR NOT 'given' = ANY (s."references"))) THEN
+					AND (NEW.reference IS NULL OR r.reference = NEW.reference OR NOT 'given' = ANY (s."references")))
+			-- what another has asked: an answer that whoever asks now would be given
+			AND NOT (NEW.answered_by = 'shared' AND EXISTS (SELECT FROM @schema@.usable_responses r
+				WHERE r.response_id = NEW.response_id AND r.question_key = millrace.question_key(NEW.question) AND r.tenant = NEW.tenant
+					AND (NEW.reference IS NULL OR r.reference = NEW.reference))) THEN
 			RAISE check_violation USING MESSAGE = format('answer %s is no validated answer to question %s', NEW.response_id, NEW.question_id);
 		END IF;
 		IF NEW.status <> OLD.status AND NEW.transition = OLD.transition THEN
@@ -234,7 +267,7 @@ BEGIN
 		SELECT n.question_id, v.stage, v.state, v.ms, n.regeneration, n.answered_by, v.class, v.detail
 		FROM new_rows n JOIN old_rows o ON o.question_id = n.question_id AND o.transition <> n.transition,
 			 LATERAL (VALUES (
-				CASE WHEN o.status = 'success' THEN 'score' WHEN n.status LIKE 'error-%' THEN 'retry' ELSE 'generate' END, n.status,
+				CASE WHEN o.status = 'success' THEN 'score' WHEN n.status LIKE 'error-%' THEN 'retry' WHEN n.answered_by = 'shared' THEN 'shared' ELSE 'generate' END, n.status,
 				1000 * extract(epoch FROM n.state_at - CASE WHEN o.status = 'success' OR n.status LIKE 'error-%' THEN o.state_at ELSE o.queued_at END)::float8,
 				CASE n.status WHEN 'error-overload' THEN 'overload' WHEN 'error-quota' THEN 'quota' END, n.reason),
 				('total', NULL, 1000 * extract(epoch FROM n.finished_at - n.asked_at)::float8, NULL, NULL)) v(stage, state, ms, class, detail)
@@ -295,23 +328,52 @@ END $$;
 COMMENT ON FUNCTION @schema@.deliver_answers(uuid[], text[], text[], jsonb[], jsonb[]) IS
 	'called by the workers: answers become responses and are to be scored; what failed for good is put away';
 
--- A question that never had an answer moves to failed_questions; one that had stays, with an answer that is not good enough.
+-- Whom a provider refuses for good it would refuse the others of the group (answers_share.sql) as well; who was cancelled, or too late, was so alone.
 CREATE OR REPLACE FUNCTION @schema@.fail(ids uuid[], states text[], errors jsonb[]) RETURNS void
 	LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
 	AS $$
+DECLARE
+	left_behind CONSTANT uuid[] := ARRAY(SELECT COALESCE(q.leader, q.question_id) FROM unnest(ids, states) d(id, state) JOIN @schema@.questions q ON q.task_id = d.id
+										 WHERE d.state NOT IN ('succeeded', 'failed'));
+	a record;
 BEGIN
-	UPDATE @schema@.questions q SET status = 'low-quality', reason = concat_ws(': ', d.state, COALESCE(d.error ->> 'class', ''), d.error ->> 'message')
-	FROM unnest(ids, states, errors) d(id, state, error)
-	WHERE q.task_id = d.id AND d.state <> 'succeeded' AND q.last_response_id IS NOT NULL;
+	PERFORM @schema@.lock_group(l.leader)
+	FROM (SELECT COALESCE(q.leader, q.question_id) AS leader FROM unnest(ids, states) d(id, state) JOIN @schema@.questions q ON q.task_id = d.id
+		  WHERE d.state <> 'succeeded' ORDER BY @schema@.group_lock(COALESCE(q.leader, q.question_id))) l;
+
+	WITH ended AS (
+		SELECT q.question_id, COALESCE(q.leader, q.question_id) AS leader, q.last_response_id, d.state, d.error
+		FROM unnest(ids, states, errors) d(id, state, error) JOIN @schema@.questions q ON q.task_id = d.id WHERE d.state <> 'succeeded' FOR UPDATE OF q
+	)
+	SELECT array_agg(u.question_id) AS questions, array_agg(u.state) AS states, array_agg(u.error) AS errors, array_agg(u.last_response_id) AS responses INTO a
+	FROM (SELECT e.question_id, e.state, e.error, e.last_response_id FROM ended e
+		  UNION ALL
+		  SELECT q.question_id, e.state, e.error, e.last_response_id FROM ended e JOIN @schema@.questions q ON q.leader = e.leader AND q.finished_at IS NULL AND q.task_id IS NULL
+		  WHERE e.state = 'failed') u;
+	IF a.questions IS NOT NULL THEN
+		PERFORM @schema@.put_away(a.questions, a.states, a.errors, a.responses);
+		PERFORM @schema@.pass_on(left_behind);
+	END IF;
+END $$;
+COMMENT ON FUNCTION @schema@.fail(uuid[], text[], jsonb[]) IS 'puts away the questions of tasks that failed for good, and those that waited for them';
+
+-- A question that never had an answer moves to failed_questions; one that had stays, with an answer that is not good enough.
+CREATE OR REPLACE FUNCTION @schema@.put_away(questions uuid[], states text[], errors jsonb[], responses bigint[]) RETURNS void
+	LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
+	AS $$
+BEGIN
+	UPDATE @schema@.questions q SET status = 'low-quality', reason = concat_ws(': ', d.state, COALESCE(d.error ->> 'class', ''), d.error ->> 'message'), last_response_id = d.response
+	FROM unnest(questions, states, errors, responses) d(id, state, error, response)
+	WHERE q.question_id = d.id AND q.finished_at IS NULL AND d.response IS NOT NULL;
 
 	INSERT INTO @schema@.processing_metrics (question_id, stage, ms, regeneration, class, detail)
 	SELECT q.question_id, 'total', 1000 * extract(epoch FROM clock_timestamp() - q.asked_at), q.regeneration, COALESCE(d.error ->> 'class', d.state), d.error ->> 'message'
-	FROM unnest(ids, states, errors) d(id, state, error) JOIN @schema@.questions q ON q.task_id = d.id
-	WHERE d.state <> 'succeeded' AND q.last_response_id IS NULL;
+	FROM unnest(questions, states, errors, responses) d(id, state, error, response) JOIN @schema@.questions q ON q.question_id = d.id
+	WHERE q.finished_at IS NULL AND d.response IS NULL;
 
 	WITH gone AS (
-		DELETE FROM @schema@.questions q USING unnest(ids, states, errors) d(id, state, error)
-		WHERE q.task_id = d.id AND d.state <> 'succeeded' AND q.last_response_id IS NULL
+		DELETE FROM @schema@.questions q USING unnest(questions, states, errors, responses) d(id, state, error, response)
+		WHERE q.question_id = d.id AND q.finished_at IS NULL AND d.response IS NULL
 		RETURNING q.*, d.state AS task_state, d.error
 	)
 	INSERT INTO @schema@.failed_questions (question_id, tenant, question, reference, options, round, state, class, sqlstate, error, attempts, history, asked_at)
@@ -321,7 +383,7 @@ BEGIN
 		   g.asked_at
 	FROM gone g;
 END $$;
-COMMENT ON FUNCTION @schema@.fail(uuid[], text[], jsonb[]) IS 'puts away the questions of tasks that failed for good';
+COMMENT ON FUNCTION @schema@.put_away(uuid[], text[], jsonb[], bigint[]) IS 'ends questions without a good answer; responses: the last answer that there was, if any';
 
 CREATE OR REPLACE FUNCTION @schema@.watch_answers(ids uuid[], tags text[], classes text[], errors jsonb[], again_at timestamptz[]) RETURNS void
 	LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
@@ -356,8 +418,9 @@ BEGIN
 	UPDATE @schema@.responses o SET scored_at = clock_timestamp() WHERE o.response_id = q.last_response_id RETURNING * INTO r;
 	IF r.validated THEN
 		verdict := 'validated';
-		UPDATE @schema@.questions o SET status = verdict, response_id = r.response_id, answered_by = 'generated' WHERE o.question_id = q.question_id;
+		UPDATE @schema@.questions o SET status = verdict, response_id = r.response_id, answered_by = 'generated' WHERE o.question_id = q.question_id RETURNING * INTO q;
 		PERFORM @schema@.keep(r.response_id);
+		PERFORM @schema@.end_group(q);
 	ELSIF r.score IS NOT NULL AND q.regeneration < s.regenerations THEN
 		verdict := 'pending';
 		q.regeneration := q.regeneration + 1;
@@ -365,7 +428,9 @@ BEGIN
 		WHERE o.question_id = q.question_id;
 	ELSE
 		verdict := 'low-quality';
-		UPDATE @schema@.questions o SET status = verdict, reason = COALESCE(r.feedback, 'nothing is known to score the answer against') WHERE o.question_id = q.question_id;
+		UPDATE @schema@.questions o SET status = verdict, reason = COALESCE(r.feedback, 'nothing is known to score the answer against')
+		WHERE o.question_id = q.question_id RETURNING * INTO q;
+		PERFORM @schema@.end_group(q);
 	END IF;
 	RETURN jsonb_build_object('verdict', verdict, 'score', r.score, 'gate', r.gate);
 END $$;
@@ -377,5 +442,5 @@ CREATE OR REPLACE FUNCTION @schema@.deliver_scores(ids uuid[], tags text[], stat
 COMMENT ON FUNCTION @schema@.deliver_scores(uuid[], text[], text[], jsonb[], jsonb[]) IS
 	'called by the workers: an answer that could not be scored is not good enough';
 REVOKE EXECUTE ON FUNCTION @schema@.deliver_answers(uuid[], text[], text[], jsonb[], jsonb[]), @schema@.fail(uuid[], text[], jsonb[]),
-	@schema@.watch_answers(uuid[], text[], text[], jsonb[], timestamptz[]), @schema@.score_answer(jsonb),
+	@schema@.put_away(uuid[], text[], jsonb[], bigint[]), @schema@.watch_answers(uuid[], text[], text[], jsonb[], timestamptz[]), @schema@.score_answer(jsonb),
 	@schema@.deliver_scores(uuid[], text[], text[], jsonb[], jsonb[]) FROM PUBLIC;

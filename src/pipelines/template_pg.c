@@ -106,7 +106,7 @@ read_file(const char *name)
 static char *
 read_template(const char *kind)
 {
-	static const char *const parts[] = {"objects", "replay", "history", "score", "work", "ask", "views", "traffic",
+	static const char *const parts[] = {"objects", "replay", "history", "score", "work", "share", "ask", "views", "traffic",
 		"files", "export", "audit", "checks", "leaks", "detect", "latent", "suspects", "versions", "look", "routes"};
 	char	   *text;
 

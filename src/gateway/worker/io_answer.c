@@ -91,7 +91,7 @@ gwi_answer(gwi_request *r, int status, const char *type, const char *headers, ch
 		body = NULL;
 		len = 0;
 	}
-	r->status = status;
+	r->status = status < 200 || status > 599 ? 500 : status;
 	r->answer = body ? MHD_create_response_from_buffer(len, body, MHD_RESPMEM_MUST_FREE) :
 		MHD_create_response_from_buffer(0, (void *) (uintptr_t) nothing, MHD_RESPMEM_PERSISTENT);
 	if (r->answer == NULL)

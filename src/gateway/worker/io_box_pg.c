@@ -20,6 +20,7 @@
 #include "storage/procarray.h"
 #include "utils/memutils.h"
 
+#include "core/failpoint.h"
 #include "core/process_pg.h"
 
 StaticAssertDecl(GWI_MAX_BOXES == GW_MAX_EXECUTORS, "one gwi_in_box[] per box");
@@ -249,6 +250,7 @@ give(int b, gwi_request *r)
 	dsa_pointer p;
 
 	at_work = r;
+	MR_FAILPOINT("gateway.give");
 	p = room_for(&given[b], size);
 	if (!DsaPointerIsValid(p))
 	{
@@ -275,6 +277,8 @@ give(int b, gwi_request *r)
 	given[b].serial = r->serial;
 	given[b].route = r->route->state;
 	given[b].route->running++;
+	if (r->route->interval_ms == 0)
+		gwi_body_free(r);		/* the executor has it */
 	return true;
 }
 
@@ -294,6 +298,9 @@ gwi_boxes_give(void)
 			   *next;
 	int			b = 0;
 
+	/* answers that nobody reads hold memory: they are waited for, or cut */
+	if (gwi_memory > GWI_MEMORY)
+		return;
 	for (r = TAILQ_FIRST(&gwi_waiting); r; r = next)
 	{
 		next = TAILQ_NEXT(r, node);
@@ -471,6 +478,7 @@ gwi_boxes_take(void)
 
 			at_work = r = release(b);
 			at_box = b;
+			MR_FAILPOINT("gateway.take");
 			if (r && !DsaPointerIsValid(p))
 				fail(r, 503, "there is no room for the response in shared memory");
 			else if (r)

@@ -428,9 +428,11 @@ take_origin(gwi_request *r, const headers *all)
 void
 gwi_head(gwi_request *r, struct MHD_Connection *mhd, const char *method)
 {
-	headers		all = {0};
+	headers		all;
 	const char *etags;
 
+	all.n = 0;
+	all.bytes = 0;
 	(void) MHD_get_connection_values_n(mhd, MHD_HEADER_KIND, collect, &all);
 	take_method(r, method);
 	if (strlen(r->target) > MAX_TARGET)

@@ -168,7 +168,7 @@ on_request(void *cls, struct MHD_Connection *mhd, const char *url, const char *m
 			(int64_t) (r->received * 1000000 / GWI_SLOWEST);
 		return MHD_YES;
 	}
-	if (r->state == GWI_BODY && r->answer == NULL)
+	if (r->state == GWI_BODY && r->status == 0)
 	{
 		gwi_body_end(r);
 		if (r->status == 0)
