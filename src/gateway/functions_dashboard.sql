@@ -116,15 +116,17 @@ DECLARE
 	watches constant boolean := staff OR pg_has_role('millrace_modeler', 'USAGE');
 	queued bigint;
 	ended bigint;
+	pipelines jsonb;
 	shown jsonb;
 BEGIN
 	shown := jsonb_build_object('at', clock_timestamp(), 'database', current_database(), 'role', current_user,
 		'version', (SELECT e.extversion FROM pg_extension e WHERE e.extname = 'millrace'), 'standby', pg_is_in_recovery(),
-		'may', jsonb_build_object('state', staff, 'letters', admin, 'tasks', models, 'models', models, 'drift', watches),
-		'pipelines', coalesce((
+		'may', jsonb_build_object('state', staff, 'letters', admin, 'tasks', models, 'models', models, 'drift', watches));
+	-- the largest part, put together with the others last: each time a document is added to it is copied
+	pipelines := coalesce((
 			SELECT jsonb_agg(jsonb_build_object('name', p.name, 'kind', p.kind, 'owner', p.owner) || millrace.dashboard_pipeline(p.name, p.kind) ORDER BY p.name)
 			  FROM (SELECT p.* FROM millrace.pipelines p JOIN pg_namespace n ON n.nspname = p.name
-					 WHERE staff OR has_schema_privilege(n.oid, 'USAGE') ORDER BY p.name LIMIT 20) p), '[]'));
+					 WHERE staff OR has_schema_privilege(n.oid, 'USAGE') ORDER BY p.name LIMIT 20) p), '[]');
 
 	IF staff THEN
 		shown := shown || jsonb_build_object(
@@ -136,7 +138,9 @@ BEGIN
 					SELECT coalesce(jsonb_agg(to_jsonb(x) ORDER BY x.requests DESC, x.route, x.method, x.status), '[]') FROM (SELECT * FROM millrace.stat_gateway g ORDER BY g.requests DESC LIMIT 100) x),
 				'events', (SELECT coalesce(jsonb_object_agg(e.event, e.count), '{}') FROM millrace.stat_gateway_events e)),
 			'stages', (SELECT coalesce(jsonb_object_agg(x.pipeline, x.stages), '{}') FROM (
-				SELECT s.pipeline, jsonb_object_agg(s.stage, jsonb_build_object('n', s.count, 'p50', s.p50_ms, 'p95', s.p95_ms, 'p99', s.p99_ms)) AS stages FROM millrace.stat_stages s GROUP BY s.pipeline) x),
+				SELECT s.pipeline, jsonb_object_agg(s.stage, jsonb_build_object('n', s.count, 'p50', s.p50_ms, 'p95', s.p95_ms, 'p99', s.p99_ms)) AS stages
+				  FROM millrace.stat_stages s JOIN millrace.pipelines p ON p.name = s.pipeline JOIN pg_namespace n ON n.nspname = p.name
+				 WHERE p.kind IN ('datasets', 'tabular') OR NOT has_schema_privilege(n.oid, 'USAGE') GROUP BY s.pipeline) x),
 			'sources', (
 				SELECT coalesce(jsonb_agg(to_jsonb(x) ORDER BY x.name), '[]') FROM (
 					SELECT t.name, t.topic, t.target, t.owner, t.state, t.reason, t.messages_behind AS behind, t.rows, t.dead, t.skipped, t.last_batch_at,
@@ -232,7 +236,7 @@ BEGIN
 				SELECT jsonb_agg(jsonb_build_array(p.window_end, p.accuracy, p.alarm) ORDER BY p.window_no) AS performance
 				  FROM millrace.monitor_performance p WHERE p.monitor = m.name AND p.window_no > m.windows - 30 AND p.accuracy IS NOT NULL) p));
 	END IF;
-	RETURN shown || jsonb_build_object('took_ms', round(1000 * extract(epoch FROM clock_timestamp() - (shown ->> 'at')::timestamptz), 1));
+	RETURN shown || jsonb_build_object('pipelines', pipelines, 'took_ms', round(1000 * extract(epoch FROM clock_timestamp() - (shown ->> 'at')::timestamptz), 1));
 END
 $$;
 COMMENT ON FUNCTION millrace.dashboard() IS 'what the dashboard shows, as one document: all that the caller may see of pipelines, sources, tasks, models, drift and requests';
