@@ -314,6 +314,11 @@ def part_bodies(d):
     tap.ok(code(answer) == 501, 'another transfer coding')
     answer, took = d.raw(d.head('POST', '/raw', 'Content-Length: 100'), b'abc', half=True)
     tap.ok(b'200' not in answer[:20] and took < 5, 'a body that is cut short reaches no function')
+    took = 0
+    for data in (d.head('POST', '/raw', 'Content-Length: 100') + b'abc', d.head()[:-2], b'GET /hel'):
+        for _ in range(5):
+            took = max(took, d.raw(data, half=True)[1])
+    tap.ok(took < 2, 'an end that comes with the last bytes is seen (%.1f s)' % took)
     tap.same(d('GET', '/large?n=5000000')[2], 'x' * 5000000, 'an answer of 5 MB')
 
 

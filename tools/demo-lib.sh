@@ -108,7 +108,7 @@ demo_stay() {
 	echo "For example: curl -H 'Authorization: Bearer $token' -F file=@photo.jpg http://127.0.0.1:$port/images/upload"
 	trap 'exit 0' INT TERM
 	while :; do
-		"$@"
+		"$@" 2>/dev/null || true
 		sleep 2
 	done
 }

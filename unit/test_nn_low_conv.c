@@ -471,6 +471,96 @@ test_saturation(void)
 	ok(good, "u8: no saturation of sums, and that of quanta");
 }
 
+/* ---- Winograd's method over bfloat16 ---- */
+
+/* The float32 kernel on the same numbers, rounded: nothing else may differ. */
+static bool
+winograd_case(const nn_low_kernels *k, nn_conv cv, int h, int w, bool use_res)
+{
+	const nn_kernels *plain = nn_kernels_for(nn_isa_f32(k->isa));
+	nn_quant	q = {nn_elem_bf16, 1, 0},
+				f = {nn_elem_f32, 1, 0};
+	nn_margin	edge = nn_conv_margin(&cv, h, w, h, w),
+				none = {0};
+	low			in = low_make(cv.cin, h, w, edge, q),
+				wide = low_make(cv.cin, h, w, edge, f),
+				res = low_make(cv.cout, h, w, none, q),
+				res_wide = low_make(cv.cout, h, w, none, f),
+				out = low_make(cv.cout, h, w, some_margin(), q),
+				want = low_make(cv.cout, h, w, none, f);
+	size_t		size = nn_winograd_pack_size(k->isa, &cv);
+	void	   *pack = aligned(size),
+			   *scratch = aligned(k->winograd_scratch(&cv, h, w));
+	float	   *weights = floats((size_t) cv.cout * cv.cin * 9),
+			   *bias = floats(cv.cout);
+	int			tile = cv.form == nn_conv_winograd2 ? 2 : 4;
+	bool		good;
+
+	low_fill(&in);
+	low_fill(&wide);
+	low_fill(&res);
+	low_fill(&res_wide);
+	for (int y = 0; y < h; y++)
+		for (int x = 0; x < w; x++)
+		{
+			for (int c = 0; c < cv.cin; c++)
+				*(float *) low_cell(&wide.l, c, y, x) = (float) read_elem(low_cell(&in.l, c, y, x), q);
+			for (int c = 0; c < cv.cout; c++)
+				*(float *) low_cell(&res_wide.l, c, y, x) = (float) read_elem(low_cell(&res.l, c, y, x), q);
+		}
+	nn_winograd_pack(nn_isa_f32(k->isa), &cv, weights, bias, pack);
+	plain->winograd(&cv, pack, &wide.l.v, use_res ? &res_wide.l.v : NULL, &want.l.v, 0, h, scratch);
+	for (int y0 = 0, y1; y0 < h; y0 = y1)
+	{
+		y1 = y0 + tile * between(1, 3);
+		y1 = y1 < h ? y1 : h;
+		k->winograd(&cv, pack, &in.l, use_res ? &res.l : NULL, &out.l, y0, y1, scratch);
+	}
+	good = low_clean(&out);
+	for (int y = 0; y < h; y++)
+		for (int x = 0; x < w; x++)
+			for (int c = 0; c < cv.cout; c++)
+				good &= elem_is(low_cell(&out.l, c, y, x), q, *(float *) low_cell(&want.l, c, y, x), 0.1);
+	if (!good)
+		printf("# form %d cin %d cout %d %dx%d act %d res %d\n", cv.form, cv.cin, cv.cout, h, w, cv.act.kind, use_res);
+	low_free(&in);
+	low_free(&wide);
+	low_free(&res);
+	low_free(&res_wide);
+	low_free(&out);
+	low_free(&want);
+	free(pack);
+	free(scratch);
+	free(weights);
+	free(bias);
+	return good;
+}
+
+static void
+test_winograd(void)
+{
+	static const int acts[] = {nn_act_none, nn_act_silu, nn_act_relu, nn_act_clip};
+	const nn_low_kernels *tab[8];
+	int			tables = low_tables(nn_low_bf16, tab);
+
+	for (int t = 0; t < tables; t++)
+	{
+		bool		good = true;
+
+		if (tab[t]->winograd == NULL)
+			continue;
+		for (int i = 0; i < 48 && good; i++)
+		{
+			nn_conv		cv = {.cin = tails[between(2, 11)], .cout = tails[between(2, 11)], .groups = 1, .kh = 3, .kw = 3, .sh = 1,
+			.sw = 1, .dh = 1, .dw = 1, .pt = 1, .pl = 1, .form = i % 3 ? nn_conv_winograd4 : nn_conv_winograd2,
+			.act = random_act(acts[i % 4])};
+
+			good = winograd_case(tab[t], cv, between(2, 21), between(2, 21), i & 1);
+		}
+		ok(good, "%s: Winograd's method, rounded at its end", tab[t]->name);
+	}
+}
+
 int
 main(void)
 {
@@ -485,6 +575,8 @@ main(void)
 		}
 		test_conv(kind);
 		test_gemm(kind);
+		if (kind == nn_low_bf16)
+			test_winograd();
 	}
 	if (low_tables(nn_low_u8, (const nn_low_kernels *[8]) {NULL}))
 		test_saturation();

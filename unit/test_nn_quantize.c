@@ -13,7 +13,8 @@
 enum {INPUT = 3 * 12 * 10, FEATURES = 24, LOGITS = 5, SAMPLES = 24};
 
 static pbw	network,
-			wide;
+			wide,
+			branches;
 static float samples[SAMPLES][INPUT];
 static long asked,
 			stop_at = -1;
@@ -75,6 +76,94 @@ make_wide(void)
 	add_port(&g, 12, "features", 1, 2, (int64_t[]) {-1, FEATURES});
 	add_port(&g, 12, "logits", 1, 2, (int64_t[]) {-1, LOGITS});
 	return make_model(&g, 13);
+}
+
+/* What tensors of bfloat16 go through between layers: parts that are views and parts that are copied, a concat
+ * made in place, pixels doubled, a layer by Winograd's method. */
+static pbw
+make_branches(void)
+{
+	static const struct
+	{
+		const char *op,
+				   *inputs,
+				   *outputs;
+		int			kernel;
+	}			nodes[] = {
+		{"Conv", "x,w0", "c0", 3}, {"Relu", "c0", "a0", 0}, {"Conv", "a0,w1", "c1", 1}, {"Relu", "c1", "a1", 0},
+		{"Split", "a1,halves", "l1,r1", 0}, {"Conv", "r1,w2", "c2", 3},
+		{"Relu", "c2", "a2", 0}, {"Concat", "l1,r1,a2", "cc", 0}, {"Resize", "cc,,scales", "z3", 0}, {"Conv", "z3,w3", "c3", 1},
+		{"Sigmoid", "c3", "g3", 0}, {"Mul", "c3,g3", "a3", 0}, {"Conv", "a3,w4", "c4", 3}, {"Sigmoid", "c4", "g4", 0},
+		{"Mul", "c4,g4", "a4", 0}, {"Add", "a4,a3", "s4", 0}, {"Split", "s4,odd", "l4,r4", 0}, {"Concat", "r4,l4", "c5", 0},
+		{"Conv", "c5,w6", "c6", 1}, {"GlobalAveragePool", "c6", "gp", 0}, {"Flatten", "gp", "features", 0},
+		{"Gemm", "features,fc", "logits", 0}};
+	pbw			g = {0},
+				t = {0};
+
+	add_weights(&g, "w0", 4, (int64_t[]) {32, 3, 3, 3}, 0.3f, 0);
+	add_weights(&g, "w1", 4, (int64_t[]) {64, 32, 1, 1}, 0.3f, 0);
+	add_weights(&g, "w2", 4, (int64_t[]) {32, 32, 3, 3}, 0.1f, 0);
+	add_weights(&g, "w3", 4, (int64_t[]) {64, 96, 1, 1}, 0.2f, 0);
+	add_weights(&g, "w4", 4, (int64_t[]) {64, 64, 3, 3}, 0.1f, 0);
+	add_weights(&g, "w6", 4, (int64_t[]) {FEATURES, 64, 1, 1}, 0.2f, 0);
+	add_weights(&g, "fc", 2, (int64_t[]) {FEATURES, LOGITS}, 0.3f, 0);
+	pbw_int(&t, 1, 4);
+	pbw_int(&t, 2, 1);
+	pbw_str(&t, 8, "scales");
+	pbw_bytes(&t, 9, (float[]) {1, 1, 2, 2}, 4 * sizeof(float));
+	pbw_message(&g, 5, &t);
+	for (int i = 0; i < 2; i++)
+	{
+		pbw			s = {0};
+
+		pbw_int(&s, 1, 2);
+		pbw_int(&s, 2, 7);
+		pbw_str(&s, 8, i ? "odd" : "halves");
+		pbw_bytes(&s, 9, i ? (int64_t[]) {16, 48} : (int64_t[]) {32, 32}, 2 * sizeof(int64_t));
+		pbw_message(&g, 5, &s);
+	}
+	add_port(&g, 11, "x", 1, 4, (int64_t[]) {-1, 3, 12, 10});
+	for (size_t i = 0; i < sizeof(nodes) / sizeof(nodes[0]); i++)
+	{
+		pbw			n = make_node(nodes[i].op, nodes[i].outputs, nodes[i].inputs, nodes[i].outputs);
+
+		if (nodes[i].kernel)
+			attr_ints(&n, "kernel_shape", 2, (int64_t[]) {nodes[i].kernel, nodes[i].kernel});
+		if (nodes[i].kernel == 3)
+			attr_ints(&n, "pads", 4, (int64_t[]) {1, 1, 1, 1});
+		if (strcmp(nodes[i].op, "Concat") == 0 || strcmp(nodes[i].op, "Split") == 0)
+			attr_int(&n, "axis", 1);
+		pbw_message(&g, 1, &n);
+	}
+	add_port(&g, 12, "features", 1, 2, (int64_t[]) {-1, FEATURES});
+	add_port(&g, 12, "logits", 1, 2, (int64_t[]) {-1, LOGITS});
+	return make_model(&g, 13);
+}
+
+/* How many steps of that kind and type of elements the plan of a model has. */
+static int
+steps_of(pbw net, const char *kernel, const char *dtype)
+{
+	nn_options	o = nn_default_options;
+	uint8_t    *file;
+	size_t		len;
+	nn_model	m;
+	mr_status	st = {0};
+	int			found = 0;
+
+	o.isa = nn_isa_avx512_bf16;
+	o.precision = nn_bfloat16;
+	if (nn_compile(&mr_env_malloc, net.p, net.len, &o, &file, &len, &st) != MR_OK || nn_open(file, len, &m, &st) != MR_OK)
+		return -1;
+	for (int i = 0; i < nn_n_steps(&m); i++)
+	{
+		nn_step_info s;
+
+		nn_describe_step(&m, i, &s);
+		found += strcmp(s.kernel, kernel) == 0 && strcmp(s.dtype, dtype) == 0;
+	}
+	mr_free(&mr_env_malloc, file);
+	return found;
 }
 
 /* Calibrate, build, compare: the whole way; the ONNX bytes are the caller's. */
@@ -207,6 +296,21 @@ agree(void)
 
 			ok(off > 1e-5 && off < 0.02, "bfloat16 on %s: %.5f from float32", nn_isa_name(isa), off);
 		}
+	answers(branches.p, branches.len, nn_isa_portable, nn_float32, reference, features);
+	for (nn_isa isa = nn_isa_portable; isa <= nn_isa_last; isa++)
+		if (answers(branches.p, branches.len, isa, nn_bfloat16, logits, features))
+		{
+			double		off = worst(reference, logits, SAMPLES * LOGITS);
+
+			ok(off < 0.02, "split, concat, resize in bfloat16 on %s: %.5f from float32", nn_isa_name(isa), off);
+		}
+	if (nn_isa_available(nn_isa_avx512_bf16))
+	{
+		ok(steps_of(branches, "resize", "bfloat16") == 1 && steps_of(branches, "conv winograd", "bfloat16") == 1,
+		   "pixels are doubled, and Winograd's method is used, between tensors of bfloat16");
+		ok(steps_of(branches, "convert", "bfloat16") <= 1, "which come from float32 behind the stem alone");
+		ok(steps_of(branches, "copy channels", "bfloat16") == 4, "only the second split, of 16 channels, is copied");
+	}
 }
 
 static void
@@ -360,6 +464,7 @@ main(void)
 	for (int i = 0; i < SAMPLES; i++)
 		for (int k = 0; k < INPUT; k++)
 			samples[i][k] = noise();
+	branches = make_branches();
 	agree();
 	refuse();
 	cancel();
@@ -367,7 +472,9 @@ main(void)
 	forge(wide, nn_float32, nn_isa_avx2);
 	forge(wide, nn_bfloat16, nn_isa_avx512_bf16);
 	forge(wide, nn_bfloat16, nn_isa_portable);
+	forge(branches, nn_bfloat16, nn_isa_avx512_bf16);
 	free(first.p);
 	free(wide.p);
+	free(branches.p);
 	return done_testing();
 }

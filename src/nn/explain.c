@@ -121,6 +121,7 @@ count_flops(const nn_fstep *s, const nn_ftensor *x, const nn_ftensor *y)
 		case nn_step_mbconv:
 			return 2 * nn_mbconv_macs(&s->u.mbconv, x->h, x->w, y->h, y->w);
 		case nn_step_winograd:
+		case nn_step_low_winograd:
 			return 2 * 9 * y->elements * s->u.conv.cin;	/* of the direct method */
 		case nn_step_gemm:
 		case nn_step_low_gemm:
@@ -134,6 +135,8 @@ count_flops(const nn_fstep *s, const nn_ftensor *x, const nn_ftensor *y)
 		case nn_step_from_blocked:
 		case nn_step_copy_channels:
 		case nn_step_shortcut:
+		case nn_step_low_copy:
+		case nn_step_low_resize:
 			return 0;
 		default:
 			return x && x->elements > y->elements ? x->elements : y->elements;

@@ -116,7 +116,7 @@ check_operand(const nn_fstep *s, const nn_ftensor *t)
 {
 	if (t == NULL || t->dtype == nn_float32)
 		return t != NULL;
-	return s->kind >= nn_step_low_conv && s->kind <= nn_step_low_copy &&
+	return s->kind >= nn_step_low_conv && s->kind <= nn_step_low_resize &&
 		(t->dtype == nn_bfloat16 || (t->dtype == nn_uint8 && nn_good_quant(t->scale, t->zero)));
 }
 

@@ -35,6 +35,7 @@ va_dot(vf acc, vi x, vi w)
 #define BODY avx512
 #define NAME "avx512_bf16"
 #define RATE 130e6
+#define LOW_F32_OPS nn_ops_avx512
 #include "nn/kernels_low_bf16.h"
 
 #endif							/* __x86_64__ */

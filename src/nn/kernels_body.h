@@ -287,6 +287,9 @@ scale_shift(const nn_view *in, const float *scale, const float *shift, const nn_
 
 #include "nn/kernels_depthwise.h"
 #include "nn/kernels_spatial.h"
+#define WINO_LOAD(p, lane) vf_load((p) + (lane))
+#define WINO_STORE(p, lane, y) vf_store((p) + (lane), y)
+#define WINO_SILU vf_silu
 #include "nn/kernels_winograd.h"
 
 /* ---- softmax ---- */
@@ -358,8 +361,7 @@ const nn_isa_ops KERNELS_OPS = {
 #endif
 	.activate = activate,
 	.depthwise_line = depthwise_line,
-	.wino_input = wino_input,
-	.wino_output = wino_output,
+	.wino = {wino_input, wino_output, 1},
 };
 
 static size_t
@@ -405,7 +407,9 @@ static void
 winograd(const nn_conv *cv, const void *pack, const nn_view *in, const nn_view *res, const nn_view *out,
 		 int y0, int y1, void *scratch)
 {
-	nn_drive_winograd(&KERNELS_OPS, cv, pack, in, res, out, y0, y1, scratch);
+	nn_drive_winograd(&KERNELS_OPS, &KERNELS_OPS.wino, cv, pack, in, res, out, y0, y1, scratch);
+	if (cv->act.kind != nn_act_silu)
+		nn_drive_finish(&KERNELS_OPS, cv->act, out, y0, y1);
 }
 
 const nn_kernels KERNELS = {

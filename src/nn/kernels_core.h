@@ -80,7 +80,17 @@ typedef struct nn_wino_out
 				out_pitch;
 	float		lo,
 				hi;
+	bool		silu;			/* instead of a clip */
 } nn_wino_out;
+
+/* Winograd's transforms of one tile and block of channels: kernels_winograd.h. */
+typedef struct nn_wino_ops
+{
+	void		(*input) (int tile, const float *x, size_t row_pitch, int rows, int cols, float *v, size_t pitch);
+	void		(*output) (int tile, const float *m, size_t pitch, const nn_wino_out *w, const float *res,
+						   float *o, int rows, int cols);
+	int			per;			/* blocks of 16 channels in a line of 64 bytes: 2 of bfloat16 */
+} nn_wino_ops;
 
 /* What the shared loops need of an instruction set. */
 typedef struct nn_isa_ops
@@ -99,11 +109,7 @@ typedef struct nn_isa_ops
 	 * The activation is included. */
 	void		(*depthwise_line) (const nn_conv *cv, const nn_dw_job *j, const float *const *line,
 								   const float *res, float *out, int width);
-
-	/* Winograd's transforms of one tile and block of channels: kernels_winograd.h */
-	void		(*wino_input) (int tile, const float *x, size_t row_pitch, int rows, int cols, float *v, size_t pitch);
-	void		(*wino_output) (int tile, const float *m, size_t pitch, const nn_wino_out *w, const float *res,
-								float *o, int rows, int cols);
+	nn_wino_ops wino;
 } nn_isa_ops;
 
 extern const nn_isa_ops nn_ops_portable;
@@ -145,8 +151,9 @@ extern void nn_drive_finish(const nn_isa_ops *ops, nn_act act, const nn_view *ou
 /* ---- kernels_winograd.c ---- */
 
 extern size_t nn_drive_winograd_scratch(const nn_isa_ops *ops, const nn_conv *cv, int out_h, int out_w);
-extern void nn_drive_winograd(const nn_isa_ops *ops, const nn_conv *cv, const void *pack, const nn_view *in,
-							  const nn_view *res, const nn_view *out, int y0, int y1, void *scratch);
+/* Activations: clips and SiLU; nn_drive_finish() does the others, and padding lanes. */
+extern void nn_drive_winograd(const nn_isa_ops *ops, const nn_wino_ops *wino, const nn_conv *cv, const void *pack,
+							  const nn_view *in, const nn_view *res, const nn_view *out, int y0, int y1, void *scratch);
 
 /* ---- pack.c ---- */
 

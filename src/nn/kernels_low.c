@@ -79,6 +79,17 @@ nn_low_zero_lanes(const nn_low_view *v, int y0, int y1)
 
 	if (used == 0 || v->q.elem != nn_elem_bf16)
 		return;
+	if (used == NN_LANES)		/* the frequent case, a store a pixel */
+	{
+		for (int y = y0; y < y1; y++)
+		{
+			uint16_t   *p = (uint16_t *) (v->v.data + (v->v.c / lanes) * v->v.blk_pitch + y * v->v.row_pitch) + used;
+
+			for (int x = 0; x < v->v.w; x++)
+				memset(p + (size_t) x * lanes, 0, NN_LANES * sizeof(uint16_t));
+		}
+		return;
+	}
 	for (int y = y0; y < y1; y++)
 	{
 		uint16_t   *p = (uint16_t *) (v->v.data + (v->v.c / lanes) * v->v.blk_pitch + y * v->v.row_pitch) + used;

@@ -139,6 +139,12 @@ typedef struct nn_low_kernels
 	void		(*gemm) (const void *pack, int m, const nn_low_rows *a, const nn_low_rows *res,
 						 const nn_low_rows *y, nn_act act, void *scratch);
 
+	/* As nn_kernels.winograd, with its packs (nn_winograd_pack() for the float32 level of isa): the
+	 * sums are float32, in, res and out native; act a clip or SiLU.  NULL: no such thing. */
+	size_t		(*winograd_scratch) (const nn_conv *cv, int out_h, int out_w);
+	void		(*winograd) (const nn_conv *cv, const void *pack, const nn_low_view *in, const nn_low_view *res,
+							 const nn_low_view *out, int y0, int y1, void *scratch);
+
 	/* All below: NULL in w16 tables, whose activations are float32.  Views are
 	 * native or float32 alike, each with its own scale and zero point. */
 
@@ -187,6 +193,13 @@ extern nn_quant nn_low_dynamic(const float *x, size_t n);
 /* uint8 to uint8: table[x] = out's quantum of act(in's value of x). */
 extern void nn_low_table(nn_quant in, nn_act act, nn_quant out, uint8_t table[256]);
 extern void nn_low_map(const uint8_t table[256], const nn_low_view *in, const nn_low_view *out, int y0, int y1);
+
+/* May it be the activation of nn_low_kernels.winograd? */
+static inline bool
+nn_low_winograd_does(nn_act act)
+{
+	return act.kind == nn_act_none || act.kind == nn_act_relu || act.kind == nn_act_clip || act.kind == nn_act_silu;
+}
 
 static inline uint16_t
 nn_to_bf16(float x)

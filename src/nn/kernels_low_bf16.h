@@ -80,6 +80,32 @@ row_bf16(const void *in, nn_quant q, char *out, int n)
 #endif
 #include LOW_TILES
 
+#ifdef LOW_F32_OPS
+/* Winograd's method in float32 over bfloat16 tensors. */
+#define WINO_LOAD(p, lane) vf_load_bf16((const uint16_t *) (p) + (lane))
+#define WINO_STORE(p, lane, y) e_store((char *) ((uint16_t *) (p) + (lane)), y, vi_set1(0))
+#define WINO_SILU silu_short
+#include "nn/kernels_winograd.h"
+
+static const nn_wino_ops wino_ops = {wino_input, wino_output, 2};
+
+static size_t
+winograd_scratch(const nn_conv *cv, int out_h, int out_w)
+{
+	return nn_drive_winograd_scratch(&LOW_F32_OPS, cv, out_h, out_w);
+}
+
+static void
+winograd(const nn_conv *cv, const void *pack, const nn_low_view *in, const nn_low_view *res, const nn_low_view *out,
+		 int y0, int y1, void *scratch)
+{
+	nn_drive_winograd(&LOW_F32_OPS, &wino_ops, cv, pack, &in->v, res ? &res->v : NULL, &out->v, y0, y1, scratch);
+	nn_low_zero_lanes(out, y0, y1);
+}
+
+#define LOW_WINOGRAD
+#endif
+
 #define LOW_ELEM nn_elem_bf16
 #define LOW_ROW row_bf16
 #define LOW_WORDS NN_LOW_NAME(words_bf16, BODY)

@@ -78,6 +78,10 @@ const nn_low_kernels NN_LOW_NAME(KIND, SET) = {
 	.conv_planar = conv_planar,
 	.gemm_scratch = gemm_scratch,
 	.gemm = gemm,
+#ifdef LOW_WINOGRAD
+	.winograd_scratch = winograd_scratch,
+	.winograd = winograd,
+#endif
 #ifndef LOW_ONLY_TILES
 	.depthwise = NN_LOW_NAME(depthwise, BODY),
 	.maxpool = NN_LOW_NAME(maxpool, BODY),

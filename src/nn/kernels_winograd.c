@@ -154,9 +154,16 @@ at_most(int n, int limit)
 	return n < limit ? n : limit;
 }
 
+/* Where block b of 16 channels begins. */
+static inline float *
+block_of(const nn_view *v, int b, int per)
+{
+	return v->data + b / per * v->blk_pitch + b % per * (NN_LANES / per);
+}
+
 void
-nn_drive_winograd(const nn_isa_ops *ops, const nn_conv *cv, const void *pack, const nn_view *in, const nn_view *res,
-				  const nn_view *out, int y0, int y1, void *scratch)
+nn_drive_winograd(const nn_isa_ops *ops, const nn_wino_ops *wino, const nn_conv *cv, const void *pack, const nn_view *in,
+				  const nn_view *res, const nn_view *out, int y0, int y1, void *scratch)
 {
 	/* the plan of the whole layer, so that slices need no more scratch */
 	wino_plan	p = plan_lines(ops, cv, out->h, out->w);
@@ -165,7 +172,8 @@ nn_drive_winograd(const nn_isa_ops *ops, const nn_conv *cv, const void *pack, co
 	int			tiles = (y1 - y0 + tile - 1) / tile * p.across;
 	const float *u = nn_pack_weights(pack, cv->cout);
 	size_t		u_pitch = (size_t) cv->cin * NN_LANES * nn_blocks(cv->cout);
-	nn_wino_out w = {.out_pitch = out->row_pitch, .res_pitch = res ? res->row_pitch : 0};
+	nn_wino_out w = {.out_pitch = out->row_pitch, .res_pitch = res ? res->row_pitch : 0,
+	.silu = cv->act.kind == nn_act_silu};
 
 	nn_act_is_clip(cv->act, &w.lo, &w.hi);
 	for (int t0 = 0; t0 < tiles; t0 += p.block)
@@ -175,6 +183,7 @@ nn_drive_winograd(const nn_isa_ops *ops, const nn_conv *cv, const void *pack, co
 
 		for (int b = 0; b < nn_blocks(cv->cin); b++)
 		{
+			const float *x0 = block_of(in, b, wino->per);
 			float	   *v = m + p.pitch + b * blk;
 
 			for (int t = t0; t < t0 + n; t++, v += NN_LANES)
@@ -182,9 +191,8 @@ nn_drive_winograd(const nn_isa_ops *ops, const nn_conv *cv, const void *pack, co
 				int			y = y0 + t / p.across * tile,
 							x = t % p.across * tile;
 
-				ops->wino_input(tile, in->data + b * in->blk_pitch + (y - cv->pt) * (ptrdiff_t) in->row_pitch +
-								(x - cv->pl) * NN_LANES, in->row_pitch,
-								at_most(out->h - y, tile) + 2, at_most(out->w - x, tile) + 2, v, p.pitch);
+				wino->input(tile, x0 + (y - cv->pt) * (ptrdiff_t) in->row_pitch + (x - cv->pl) * NN_LANES,
+							in->row_pitch, at_most(out->h - y, tile) + 2, at_most(out->w - x, tile) + 2, v, p.pitch);
 			}
 		}
 		for (int xi = 0; xi < xi_of(cv); xi++)
@@ -199,12 +207,11 @@ nn_drive_winograd(const nn_isa_ops *ops, const nn_conv *cv, const void *pack, co
 				int			y = y0 + t / p.across * tile,
 							x = t % p.across * tile;
 
-				ops->wino_output(tile, s, p.pitch, &w,
-								 res ? res->data + b * res->blk_pitch + y * res->row_pitch + x * NN_LANES : NULL,
-								 out->data + b * out->blk_pitch + y * out->row_pitch + x * NN_LANES,
-								 at_most(out->h - y, tile), at_most(out->w - x, tile));
+				wino->output(tile, s, p.pitch, &w,
+							 res ? block_of(res, b, wino->per) + y * res->row_pitch + x * NN_LANES : NULL,
+							 block_of(out, b, wino->per) + y * out->row_pitch + x * NN_LANES,
+							 at_most(out->h - y, tile), at_most(out->w - x, tile));
 			}
 		}
 	}
-	nn_drive_finish(ops, cv->act, out, y0, y1);
 }

@@ -3,6 +3,9 @@
  *	  The two transforms of Winograd's F(4x4, 3x3), compiled once in each
  *	  instruction set's file.  The method is told in kernels_winograd.c.
  *
+ * The including file defines how tensors are read and written, and their SiLU:
+ * WINO_LOAD(pixel, lane), WINO_STORE(pixel, lane, values), WINO_SILU(values).
+ *
  * Interpolation points 0, +-sqrt(1/2), +-sqrt(2), infinity: their constants are
  * of like size, which halves the rounding error of the usual 0, +-1, +-2, and
  * a^2 b^2 = 1 saves multiplications.
@@ -83,7 +86,7 @@ wino_input_tile(const int tile, const float *x, size_t row_pitch, int rows, int 
 			NN_UNROLL
 			for (int i = 0; i < side; i++)
 				d[i] = whole || (i < rows && j < cols) ?
-					vf_load(x + i * row_pitch + j * NN_LANES + lane) : vf_set1(0);
+					WINO_LOAD(x + i * row_pitch + j * NN_LANES, lane) : vf_set1(0);
 			wino_input_line(d, u, tile);
 			NN_UNROLL
 			for (int i = 0; i < side; i++)
@@ -115,7 +118,7 @@ wino_input(int tile, const float *x, size_t row_pitch, int rows, int cols, float
 /* The first rows x cols of a tile's outputs from its (tile + 2)^2 sums. */
 NN_INLINE void
 wino_output_tile(const int tile, const float *m, size_t pitch, const nn_wino_out *w, const float *res, float *o,
-				 int rows, int cols, const bool whole, const bool add)
+				 int rows, int cols, const bool whole, const bool add, const bool silu)
 {
 	const int	side = tile + 2;
 	vf			lo = vf_set1(w->lo),
@@ -151,32 +154,39 @@ wino_output_tile(const int tile, const float *m, size_t pitch, const nn_wino_out
 					vf			y = u[j] + bias;
 
 					if (add)
-						y = y + vf_load(res + i * w->res_pitch + j * NN_LANES + lane);
-					vf_store(o + i * w->out_pitch + j * NN_LANES + lane, vf_min(hi, vf_max(lo, y)));
+						y = y + WINO_LOAD(res + i * w->res_pitch + j * NN_LANES, lane);
+					y = silu ? WINO_SILU(y) : vf_min(hi, vf_max(lo, y));
+					WINO_STORE(o + i * w->out_pitch + j * NN_LANES, lane, y);
 				}
 		}
 	}
+}
+
+/* The residual and the activation become constants. */
+NN_INLINE void
+wino_output_any(const int tile, const float *m, size_t pitch, const nn_wino_out *w, const float *res, float *o,
+				int rows, int cols, const bool whole)
+{
+	if (w->silu)
+	{
+		if (res)
+			wino_output_tile(tile, m, pitch, w, res, o, rows, cols, whole, true, true);
+		else
+			wino_output_tile(tile, m, pitch, w, res, o, rows, cols, whole, false, true);
+	}
+	else if (res)
+		wino_output_tile(tile, m, pitch, w, res, o, rows, cols, whole, true, false);
+	else
+		wino_output_tile(tile, m, pitch, w, res, o, rows, cols, whole, false, false);
 }
 
 static void
 wino_output(int tile, const float *m, size_t pitch, const nn_wino_out *w, const float *res, float *o, int rows, int cols)
 {
 	if (tile == 2)
-	{
-		if (res)
-			wino_output_tile(2, m, pitch, w, res, o, rows, cols, false, true);
-		else
-			wino_output_tile(2, m, pitch, w, res, o, rows, cols, false, false);
-	}
+		wino_output_any(2, m, pitch, w, res, o, rows, cols, false);
 	else if (rows < 4 || cols < 4)
-	{
-		if (res)
-			wino_output_tile(4, m, pitch, w, res, o, rows, cols, false, true);
-		else
-			wino_output_tile(4, m, pitch, w, res, o, rows, cols, false, false);
-	}
-	else if (res)
-		wino_output_tile(4, m, pitch, w, res, o, 4, 4, true, true);
+		wino_output_any(4, m, pitch, w, res, o, rows, cols, false);
 	else
-		wino_output_tile(4, m, pitch, w, res, o, 4, 4, true, false);
+		wino_output_any(4, m, pitch, w, res, o, 4, 4, true);
 }

@@ -22,31 +22,38 @@ nn_plan_elem(const nn_planner *p, int value)
 /*
  * Vectors of bfloat16 multiply twice as many numbers as those of float32.  That is
  * less than Winograd's method saves on most layers of 3x3, and stems and
- * layers of few channels are not bound by it: these stay float32, measured on
+ * layers of few channels are not bound by it: these sum in float32, measured on
  * YOLOv8n: 2.4 and 1.1 ms for its stem, 14.3 and 10.8 for its 3x3.  AMX does 16 times as many.
  */
 bool
-nn_conv_takes_bf16(const nn_planner *p, const nn_node *n)
+nn_conv_takes_bf16(const nn_planner *p, const nn_node *n, nn_conv_form *form)
 {
 	const nn_graph *g = p->g;
 	const nn_shape *y = &g->values[n->out[0]].shape;
 	nn_conv		cv;
 
+	*form = nn_conv_blocked;
 	if (!nn_conv_lowers(g, n) || nn_low_isa(p->isa_asked, nn_low_bf16) == nn_isa_amx)
 		return nn_conv_lowers(g, n);
 	cv = nn_plan_conv(g, n);
-	return (cv.cin > 4 || cv.groups > 1) && cv.cout >= NN_LANES &&
-		nn_winograd_choose(cv, y->rank == 4 ? (int) y->dims[2] : 1, (int) y->dims[y->rank - 1], 2) == nn_conv_blocked;
+	if ((cv.cin <= 4 && cv.groups == 1) || cv.cout < NN_LANES)
+		return false;
+	*form = nn_winograd_choose(cv, y->rank == 4 ? (int) y->dims[2] : 1, (int) y->dims[y->rank - 1], 2);
+	return *form == nn_conv_blocked ||
+		(nn_low_for(p->isa_asked, nn_low_bf16)->winograd && p->bf16[n->out[0]] && nn_low_winograd_does(n->act));
 }
 
 /* Does the node read its inputs in bfloat16?  Known of its readers already. */
 static bool
-reads_bf16(const nn_planner *p, const nn_node *n, const bool *bf16)
+reads_bf16(const nn_planner *p, const nn_node *n)
 {
+	const bool *bf16 = p->bf16;
+	nn_conv_form form;
+
 	switch (n->op->kind)
 	{
 		case nn_kind_conv:
-			return nn_conv_takes_bf16(p, n);
+			return nn_conv_takes_bf16(p, n, &form);
 		case nn_kind_maxpool:
 		case nn_kind_avgpool:
 		case nn_kind_global_avgpool:
@@ -55,9 +62,17 @@ reads_bf16(const nn_planner *p, const nn_node *n, const bool *bf16)
 			return true;
 		case nn_kind_concat:
 			return bf16[n->out[0]];
+		case nn_kind_split:
+			for (int k = 0; k < n->n_out; k++)
+				if (n->out[k] >= 0 && !bf16[n->out[k]])
+					return false;
+			return n->params.i[0] == 1;
 		case nn_kind_slice:
+			return n->shortcut || (bf16[n->out[0]] && nn_slices_channels(p->g, n));
 		case nn_kind_pad:
 			return n->shortcut;
+		case nn_kind_resize:
+			return bf16[n->out[0]] && nn_resize_picks(p->g, n);
 		default:
 			return false;
 	}
@@ -86,6 +101,7 @@ nn_plan_bf16(nn_planner *p)
 			return MR_OK;
 		bf16[i] = true;
 	}
+	p->bf16 = bf16;
 	for (int i = 0; i < g->n_outputs; i++)
 		bf16[g->outputs[i]] = false;
 	for (int i = g->n_nodes - 1; i >= 0; i--)
@@ -96,12 +112,14 @@ nn_plan_bf16(nn_planner *p)
 			continue;
 		if (n->op->kind == nn_kind_conv && n->params.i[nn_w_groups] > 1 &&
 			n->params.i[nn_w_groups] == g->values[n->in[0]].shape.dims[1])
+		{
+			p->bf16 = NULL;
 			return MR_OK;
+		}
 		for (int k = 0; k < n->n_in; k++)
-			if (n->in[k] >= 0 && !reads_bf16(p, n, bf16))
+			if (n->in[k] >= 0 && !reads_bf16(p, n))
 				bf16[n->in[k]] = false;
 	}
-	p->bf16 = bf16;
 	return MR_OK;
 }
 

@@ -58,6 +58,7 @@ lower_conv(nn_planner *p, nn_node *n)
 {
 	nn_graph   *g = p->g;
 	nn_conv		cv;
+	nn_conv_form form;
 	nn_low_kind kind;
 	const nn_low_kernels *k;
 	nn_step_kind step = nn_step_low_conv;
@@ -70,9 +71,14 @@ lower_conv(nn_planner *p, nn_node *n)
 	bool		as_is;
 
 	if (!nn_conv_lowers(g, n) || !kind_of_layer(p, n->in[0], n->in[1], 0, &kind) ||
-		(kind == nn_low_bf16 && !nn_conv_takes_bf16(p, n)))
+		(kind == nn_low_bf16 && !nn_conv_takes_bf16(p, n, &form)))
 		return nn_lower_no;
 	cv = nn_plan_conv(g, n);
+	if (kind == nn_low_bf16 && form != nn_conv_blocked)
+	{
+		step = nn_step_low_winograd;
+		cv.form = form;
+	}
 	k = nn_low_for(p->isa_asked, kind);
 	if (is_depthwise(&cv))
 	{
@@ -117,7 +123,15 @@ lower_conv(nn_planner *p, nn_node *n)
 		s->s.scale = g->values[n->in[0]].stored->scale;
 		s->s.zero = g->values[n->in[0]].stored->zero;
 	}
-	if (step == nn_step_low_depthwise)
+	if (step == nn_step_low_winograd)
+	{
+		int			tile = form == nn_conv_winograd2 ? 2 : 4;
+
+		s->s.macs = (int64_t) cv.cin * cv.cout * (tile + 2) * (tile + 2) * ((y->w + tile - 1) / tile);
+		nn_plan_data(p, s, nn_winograd_pack_size(p->isa, &cv));
+		s->scratch = k->winograd_scratch(&cv, y->h, y->w);
+	}
+	else if (step == nn_step_low_depthwise)
 		nn_plan_data(p, s, nn_low_depthwise_pack_size(p->isa_asked, kind, &cv));
 	else
 	{
@@ -255,6 +269,16 @@ native(const nn_ftensor *t, const nn_low_kernels *k)
 	return e == nn_elem_f32 || e == k->elem;
 }
 
+/* All native, and an activation that it knows? */
+static bool
+good_winograd(const nn_step_check *c, const nn_low_kernels *k)
+{
+	for (int i = 0; i <= c->s->n_in; i++)
+		if (nn_ftensor_elem(c->t[i]) != k->elem)
+			return false;
+	return nn_low_winograd_does(c->s->u.conv.act);
+}
+
 bool
 nn_step_check_low_conv(const nn_step_check *c)
 {
@@ -271,7 +295,9 @@ nn_step_check_low_conv(const nn_step_check *c)
 	if (k == NULL || s->n_in != 1 + (s->residual != 0) || (s->residual && !nn_same_view(c->t[1], y)) ||
 		!nn_good_act(&cv->act) || x->shape.rank < 3 || x->shape.dims[0] != 1 || cv->cin != x->shape.dims[1] ||
 		cv->cout != y->c || cv->groups < 1 || cv->cin < 1 || cv->cin % cv->groups || cv->cout % cv->groups ||
-		cv->form != (planar ? nn_conv_planar : nn_conv_blocked) || !x->blocked == !planar)
+		!x->blocked == !planar)
+		return false;
+	if (s->kind == nn_step_low_winograd ? !nn_winograd_can(cv) : cv->form != (planar ? nn_conv_planar : nn_conv_blocked))
 		return false;
 	if ((!planar && nn_ftensor_elem(x) != k->elem) || !native(y, k) || (s->residual && !native(c->t[1], k)))
 		return false;
@@ -285,6 +311,10 @@ nn_step_check_low_conv(const nn_step_check *c)
 	m = nn_conv_margin(cv, ih, iw, y->h, y->w);
 	if (!planar && !nn_margin_covers(&x->margin, &m))
 		return false;
+	if (s->kind == nn_step_low_winograd)
+		return k->winograd && c->k->isa == nn_isa_f32(k->isa) && good_winograd(c, k) &&
+			k->winograd_scratch(cv, y->h, y->w) <= c->h->scratch &&
+			nn_pack_check(c->file + s->data, s->data_len, c->k->isa, nn_pack_winograd, cv);
 	if (s->kind == nn_step_low_depthwise)
 		return k->depthwise && cv->groups == cv->cin && cv->cin == cv->cout &&
 			nn_low_pack_check(c->file + s->data, s->data_len, k->isa, k->kind, nn_pack_depthwise, cv);

@@ -102,10 +102,8 @@ static nn_lowered
 lower_concat(nn_planner *p, nn_node *n)
 {
 	const nn_stored *stored = p->g->values[n->out[0]].stored;
-	nn_low_kind kind = nn_low_u8;
 	bool		any = false;
-	int			lanes,
-				out,
+	int			out,
 				at = 0;
 
 	if (n->params.i[0] != 1 || !nn_blockable(&p->g->values[n->out[0]]))
@@ -119,45 +117,38 @@ lower_concat(nn_planner *p, nn_node *n)
 		if (!nn_blockable(&p->g->values[n->in[k]]) || p->g->values[n->in[k]].data ||
 			(stored != NULL) != (p->g->values[n->in[k]].stored != NULL))
 			return nn_lower_no;
-		if (low)
-			kind = of;
 		any = any || low;
 	}
 	if (!any)
 		return nn_lower_no;
-	lanes = nn_elem_lanes(stored ? nn_elem_u8 : nn_elem_bf16);
 	out = nn_plan_low_tensor(p, n->out[0]);
 	if (out < 0)
 		return nn_lower_failed;
 	for (int k = 0; k < n->n_in; k++)
-	{
-		int			in = nn_plan_low(p, n->in[k]);
-		nn_ptensor *t,
-				   *y;
-
-		if (in < 0)
+		if (nn_plan_low(p, n->in[k]) < 0)
 			return nn_lower_failed;
-		t = &p->tensors[in];
-		y = &p->tensors[out];
-		if (at % lanes == 0 && (t->t.c % lanes == 0 || k == n->n_in - 1) && t->alias_of < 0 && !t->pinned &&
-			t->t.h * t->t.w > 1 && t->t.place == nn_place_arena && t->t.scale == y->t.scale && t->t.zero == y->t.zero)
-		{
-			t->alias_of = out;
-			t->alias_blk = at / lanes;
-			t->pinned = true;
-		}
-		else
-		{
-			nn_pstep   *s = nn_plan_low_step(p, nn_step_low_copy, kind, 1, &in, out);
+	for (int k = 0; k < n->n_in; k++)
+	{
+		int			in = p->low_of[n->in[k]];
+		int			c = p->tensors[in].t.c;
 
-			if (s == NULL)
-				return nn_lower_failed;
-			s->s.u.move.n = p->tensors[in].t.c;
-			s->s.u.move.to = at;
-			s->s.u.move.sy = s->s.u.move.sx = 1;
-		}
-		at += p->tensors[in].t.c;
+		if (!nn_plan_place_part(p, n, true, in, out, at) && !nn_plan_copy(p, true, in, 0, c, out, at))
+			return nn_lower_failed;
+		at += c;
 	}
+	return nn_lower_done;
+}
+
+/* Whole pixels: lines of 64 bytes, whatever is in them. */
+static nn_lowered
+lower_resize(nn_planner *p, nn_node *n, nn_low_kind kind)
+{
+	nn_pstep   *s;
+
+	if (kind != nn_low_bf16 || !nn_resize_picks(p->g, n))
+		return nn_lower_no;
+	NN_LOWER(lower_one(p, n, nn_step_low_resize, kind, &s));
+	s->s.u.params = n->params;
 	return nn_lower_done;
 }
 
@@ -206,8 +197,15 @@ nn_lower_low(nn_planner *p, nn_node *n)
 		case nn_kind_global_avgpool:
 			return low ? lower_one(p, n, nn_step_low_global_avgpool, kind, &s) : nn_lower_no;
 		case nn_kind_slice:
+			if (low && !n->shortcut && kind == nn_low_bf16)
+				return nn_lower_slice_as(p, n, true);
+			return low ? lower_shortcut(p, n, kind) : nn_lower_no;
 		case nn_kind_pad:
 			return low ? lower_shortcut(p, n, kind) : nn_lower_no;
+		case nn_kind_split:
+			return low && kind == nn_low_bf16 ? nn_lower_split_as(p, n, true) : nn_lower_no;
+		case nn_kind_resize:
+			return low ? lower_resize(p, n, kind) : nn_lower_no;
 		case nn_kind_activation:
 			if (!low || !nn_activation(n, &act))
 				return nn_lower_no;
@@ -296,7 +294,8 @@ nn_step_check_low_copy(const nn_step_check *c)
 	const nn_ftensor *x = c->t[0],
 			   *y = c->t[1];
 
-	return elements_fit(c) && x->blocked && x->dtype == y->dtype && s->u.move.n == x->c && s->u.move.to >= 0 &&
+	return elements_fit(c) && x->blocked && x->dtype == y->dtype && s->u.move.n >= 1 && s->u.move.n <= x->c &&
+		s->u.move.from >= 0 && s->u.move.from <= x->c - s->u.move.n && s->u.move.to >= 0 && s->u.move.n <= y->c &&
 		s->u.move.to <= y->c - s->u.move.n && s->u.move.sy >= 1 && s->u.move.sx >= 1 && s->u.move.y0 >= 0 &&
 		s->u.move.x0 >= 0 && s->u.move.y0 + (int64_t) (y->h - 1) * s->u.move.sy < x->h &&
 		s->u.move.x0 + (int64_t) (y->w - 1) * s->u.move.sx < x->w;
@@ -376,5 +375,5 @@ nn_step_run_low_copy_lines(nn_step_run *c, int y0, int y1)
 			memset(y.v.data + (size_t) b * y.v.blk_pitch + (size_t) line * y.v.row_pitch,
 				   y.q.elem == nn_elem_u8 ? y.q.zero : 0, (size_t) y.v.w * 64);
 	x.v.data += (size_t) s->u.move.y0 * x.v.row_pitch + (size_t) s->u.move.x0 * NN_LANES;
-	nn_run_low(c)->copy_channels(&x, 0, s->u.move.n, s->u.move.sy, s->u.move.sx, &y, s->u.move.to, y0, y1);
+	nn_run_low(c)->copy_channels(&x, s->u.move.from, s->u.move.n, s->u.move.sy, s->u.move.sx, &y, s->u.move.to, y0, y1);
 }

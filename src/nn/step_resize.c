@@ -41,6 +41,26 @@ nn_step_check_resize(const nn_step_check *c)
 	return x->blocked && x->c == y->c && nn_resize_is_plane(&c->s->u.params);
 }
 
+bool
+nn_resize_picks(const nn_graph *g, const nn_node *n)
+{
+	const nn_value *x = &g->values[n->in[0]],
+			   *y = &g->values[n->out[0]];
+
+	return nn_blockable(x) && nn_blockable(y) && x->shape.rank == 4 && x->shape.dims[1] == y->shape.dims[1] &&
+		nn_resize_is_plane(&n->params) && n->params.i[nn_z_mode] == nn_resize_nearest;
+}
+
+bool
+nn_step_check_low_resize(const nn_step_check *c)
+{
+	const nn_ftensor *x = c->t[0],
+			   *y = c->t[1];
+
+	return nn_check_low(c) && c->s->low == nn_low_bf16 && x->dtype == nn_bfloat16 && y->dtype == nn_bfloat16 &&
+		nn_step_check_resize(c) && c->s->u.params.i[nn_z_mode] == nn_resize_nearest;
+}
+
 /* Taps of columns [from, from + n): tap k of column j at [k * COLUMNS + j]. */
 static int
 column_taps(const nn_step_run *c, int from, int n, int32_t *at, float *w)
@@ -73,8 +93,9 @@ blend(const float *const *line, const float *wy, int ny, const int32_t *at, cons
 	}
 }
 
-void
-nn_step_run_resize_lines(nn_step_run *c, int y0, int y1)
+/* blocks: of 64 bytes a pixel */
+static void
+resize_lines(const nn_step_run *c, int blocks, int y0, int y1)
 {
 	int32_t		at[MAX_TAPS * COLUMNS];
 	float		wx[MAX_TAPS * COLUMNS];
@@ -90,7 +111,7 @@ nn_step_run_resize_lines(nn_step_run *c, int y0, int y1)
 			float		wy[MAX_TAPS];
 			int			ny = nn_resize_taps(&c->s->u.params, 2, c->x.h, c->y.h, y, row, wy, 1);
 
-			for (int b = 0; b < nn_blocks(c->y.c); b++)
+			for (int b = 0; b < blocks; b++)
 			{
 				const float *line[MAX_TAPS];
 				float	   *o = c->y.data + b * c->y.blk_pitch + y * c->y.row_pitch + (size_t) from * NN_LANES;
@@ -105,4 +126,17 @@ nn_step_run_resize_lines(nn_step_run *c, int y0, int y1)
 			}
 		}
 	}
+}
+
+void
+nn_step_run_resize_lines(nn_step_run *c, int y0, int y1)
+{
+	resize_lines(c, nn_blocks(c->y.c), y0, y1);
+}
+
+/* Each pixel is one of x's: a tap of weight 1. */
+void
+nn_step_run_low_resize_lines(nn_step_run *c, int y0, int y1)
+{
+	resize_lines(c, nn_elem_blocks(nn_elem_bf16, c->y.c), y0, y1);
 }

@@ -64,6 +64,12 @@ nn_step_count_winograd(const nn_step_run *c)
 	return (c->y.h + tile_of(c->s) - 1) / tile_of(c->s);
 }
 
+int
+nn_step_count_low_winograd(const nn_step_run *c)
+{
+	return nn_step_count_winograd(c);
+}
+
 void
 nn_step_run_winograd_lines(nn_step_run *c, int y0, int y1)
 {
@@ -75,4 +81,19 @@ nn_step_run_winograd_lines(nn_step_run *c, int y0, int y1)
 		res = nn_step_view(c, 1);
 	c->k->winograd(&s->u.conv, c->data, &c->x, s->residual ? &res : NULL, &c->y, tile * y0,
 				   tile * y1 < c->y.h ? tile * y1 : c->y.h, c->r->scratch);
+}
+
+void
+nn_step_run_low_winograd_lines(nn_step_run *c, int y0, int y1)
+{
+	const nn_fstep *s = c->s;
+	int			tile = tile_of(s);
+	nn_low_view x = nn_step_low_view(c, 0),
+				y = nn_step_low_view(c, s->n_in),
+				res;
+
+	if (s->residual)
+		res = nn_step_low_view(c, 1);
+	nn_run_low(c)->winograd(&s->u.conv, c->data, &x, s->residual ? &res : NULL, &y, tile * y0,
+							tile * y1 < y.v.h ? tile * y1 : y.v.h, c->r->scratch);
 }

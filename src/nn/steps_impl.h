@@ -69,10 +69,32 @@ STEP_TEXT(move);
  * does so many times the arithmetic of float32 (and reads as much less). */
 extern nn_conv_form nn_winograd_choose(nn_conv cv, int out_h, int out_w, int per_cycle);
 
-/* Is a convolution for the kernels in bfloat16? (plan_low.c) */
-extern bool nn_conv_takes_bf16(const nn_planner *p, const nn_node *n);
+/* ---- step_view.c, of float32 tensors or of those with fewer bits ---- */
+
+extern bool nn_plan_copy(nn_planner *p, bool low, int in, int from, int n, int out, int to);
+
+/* Let part `in` of a concat, whose place in out is channel `at`, be written there by its producer.  False: it
+ * cannot; nothing is done. */
+extern bool nn_plan_place_part(nn_planner *p, const nn_node *n, bool low, int in, int out, int at);
+
+extern nn_lowered nn_lower_split_as(nn_planner *p, nn_node *n, bool low);
+extern nn_lowered nn_lower_slice_as(nn_planner *p, nn_node *n, bool low);
+
+/* A Slice of nothing but channels that follow each other? */
+extern bool nn_slices_channels(const nn_graph *g, const nn_node *n);
+
+/* step_resize.c: nearest, of lines and pixels? */
+extern bool nn_resize_picks(const nn_graph *g, const nn_node *n);
+
+/* How a convolution in bfloat16 is done (plan_low.c): nn_conv_blocked by products of bfloat16, nn_conv_winograd2
+ * or 4 in float32 between tensors of bfloat16.  False: not at all. */
+extern bool nn_conv_takes_bf16(const nn_planner *p, const nn_node *n, nn_conv_form *form);
 STEP_CHECK(low_conv);
 STEP_LINES(low_conv);
+STEP_COUNT(low_winograd);
+STEP_LINES(low_winograd);
+STEP_CHECK(low_resize);
+STEP_LINES(low_resize);
 STEP_CHECK(low_gemm);
 STEP_LINES(low_gemm);
 STEP_WRITE(low);

@@ -20,6 +20,7 @@
 #include "utils/memutils.h"
 #include "utils/timestamp.h"
 
+#include "core/failpoint.h"
 #include "core/process_pg.h"
 #include "core/spi_pg.h"
 
@@ -307,6 +308,7 @@ gwi_book_read(void)
 	book = palloc0(sizeof(gwi_book));
 	book->context = cxt;
 	read_routes(book, &needs, &n_needs);
+	MR_FAILPOINT("gateway.book");
 	read_tokens(book, needs, n_needs);
 	read_anonymous(book, needs, n_needs);
 	mr_spi_end(&save);

@@ -20,6 +20,7 @@
 #include "storage/procarray.h"
 #include "utils/memutils.h"
 
+#include "core/failpoint.h"
 #include "core/process_pg.h"
 
 StaticAssertDecl(GWI_MAX_BOXES == GW_MAX_EXECUTORS, "one gwi_in_box[] per box");
@@ -249,6 +250,7 @@ give(int b, gwi_request *r)
 	dsa_pointer p;
 
 	at_work = r;
+	MR_FAILPOINT("gateway.give");
 	p = room_for(&given[b], size);
 	if (!DsaPointerIsValid(p))
 	{
@@ -452,7 +454,7 @@ empty(int b)
 	at_box = -1;
 	box->response = InvalidDsaPointer;
 	pg_write_barrier();
-	pg_atomic_write_u32(&box->state, GW_IDLE);
+	pg_atomic_write_u32(&box->state, box->leaving ? GW_EMPTY : GW_IDLE);
 	if (DsaPointerIsValid(p))
 		dsa_free(area, p);
 }
@@ -476,6 +478,7 @@ gwi_boxes_take(void)
 
 			at_work = r = release(b);
 			at_box = b;
+			MR_FAILPOINT("gateway.take");
 			if (r && !DsaPointerIsValid(p))
 				fail(r, 503, "there is no room for the response in shared memory");
 			else if (r)

@@ -24,6 +24,7 @@
 #include "storage/ipc.h"
 #include "utils/guc.h"
 
+#include "core/failpoint.h"
 #include "core/process_pg.h"
 
 #define BIND_TRIES 20			/* of 50 ms: the worker before may be ending */
@@ -216,6 +217,7 @@ gwi_listen_take(void)
 	}
 	if (!room)
 		return;
+	MR_FAILPOINT("gateway.accept");
 	n = epoll_wait(everything, events, lengthof(events), 0);
 	for (int i = 0; i < n; i++)
 		if (events[i].data.u64 < GW_MAX_LISTEN)

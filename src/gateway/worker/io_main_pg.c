@@ -27,6 +27,7 @@
 #include "utils/timestamp.h"
 
 #include "core/compat.h"
+#include "core/failpoint.h"
 #include "core/process_pg.h"
 
 #define READ_MS 5000			/* routes and tokens are read so often, whether they changed or not */
@@ -154,6 +155,7 @@ turn(void)
 	int64		now;
 
 	mr_answer_server();
+	MR_FAILPOINT("gateway.turn");
 	read_book();
 	gwi_boxes_take();
 	gwi_boxes_give();
