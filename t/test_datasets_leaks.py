@@ -276,6 +276,21 @@ def groups(s):
     s.audit('two')
     same(len(s.pairs('two')), 1, 'and back')
 
+    # Two images that only an older version has together, each of which was in an audit without the other.
+    s.rows("SELECT datasets.create_dataset('versions')")
+    s.load('versions', {'train/a.jpg': jpeg(image, 95), 'train/c.jpg': files[names[2]]})
+    s.audit('versions')
+    s.rows("SELECT datasets.new_version('versions', 'test')")
+    s.load('versions', {'test/b.jpg': jpeg(image, 40)})
+    s.rows("SELECT datasets.new_version('versions', 'test')")
+    s.db.execute("UPDATE datasets.images SET until = 3 WHERE dataset = 'versions' AND path = 'a.jpg'")
+    s.audit('versions')
+    same(len(s.pairs('versions')), 0, 'the newest version has one of the two')
+    s.audit('versions:2')
+    same(list(s.pairs('versions')), [frozenset(('train/a.jpg', 'test/b.jpg'))], 'the one before has both')
+    s.audit('versions')
+    same(len(s.pairs('versions')), 0, 'and the newest still one')
+
 
 def known_tools(s):
     """imagededup's own test images."""

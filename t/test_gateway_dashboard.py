@@ -4,7 +4,7 @@
 """The dashboard in a real Chromium: what it shows is what SQL says, within five seconds; who sees what; its buttons; names that are markup; phones,
 light and dark; a server that goes away.  Messages come from the embedded broker.  Prints TAP.
 
-    test_gateway_dashboard.py [sql | token | panels | looks | buttons | names | state]
+    test_gateway_dashboard.py [sql | token | panels | looks | buttons | names | state | anonymous]
 """
 import contextlib
 import io
@@ -231,6 +231,17 @@ def sql(page, tokens, broker):
            "SELECT millrace.dashboard(); SELECT 1 / (coalesce(current_setting('test.trap', true), '') = '')::int; "
            "SELECT 1 / (NOT (millrace.dashboard_pipeline('events', 'events') ->> 'readable')::boolean)::int; ROLLBACK")
     tap.ok(True, 'a view in a table\'s place is not looked at')
+    c.psql("BEGIN; CREATE TYPE demo.mood AS ENUM ('x'); CREATE FUNCTION demo.trap(demo.mood) RETURNS json LANGUAGE sql AS $$ SELECT to_json(set_config('test.trap', 'sprung', false)) $$; "
+           "CREATE CAST (demo.mood AS json) WITH FUNCTION demo.trap(demo.mood); ALTER TABLE images.failures ALTER sqlstate TYPE demo.mood USING 'x'::demo.mood; "
+           "SELECT to_jsonb(f) FROM images.failures f; SELECT 1 / (current_setting('test.trap') = 'sprung')::int; "
+           "SELECT set_config('test.trap', '', false); SELECT millrace.dashboard(); SELECT 1 / (current_setting('test.trap') = '')::int; ROLLBACK")
+    tap.ok(True, 'nor are columns of a type that brings casts along')
+    c.psql("BEGIN; CREATE TABLE demo.many (LIKE images.descriptors INCLUDING DEFAULTS) PARTITION BY RANGE (created_at); CREATE TABLE demo.all PARTITION OF demo.many DEFAULT; "
+           "INSERT INTO demo.many SELECT * FROM images.descriptors; ALTER TABLE images.descriptors RENAME TO before; ALTER INDEX images.descriptors_created RENAME TO before_created; "
+           "ALTER TABLE demo.many SET SCHEMA images; ALTER TABLE images.many RENAME TO descriptors; CREATE INDEX descriptors_created ON images.descriptors (created_at); ANALYZE images.descriptors; "
+           "SELECT 1 / ((d ->> 'readable')::boolean AND jsonb_array_length(d -> 'images') > 0 AND (d #>> '{tables,descriptors,rows}')::int = (SELECT count(*) FROM images.descriptors))::int "
+           "FROM millrace.dashboard_pipeline('images', 'images') d; ROLLBACK")
+    tap.ok(True, 'partitioned tables are')
     tap.same(c.value("BEGIN; ALTER TABLE images.descriptors DROP COLUMN descriptor_count CASCADE; SELECT millrace.dashboard_pipeline('images', 'images') ->> 'error'; ROLLBACK"),
              'column d.descriptor_count does not exist', 'a pipeline whose tables were altered says so')
     # and it stays cheap
@@ -355,14 +366,14 @@ def buttons(page, tokens, broker):
 def names(page, tokens, broker):
     c, b = page.c, page.b
     evil = EVIL.replace("'", "''")
-    c.psql("INSERT INTO images.images (image_id, content) SELECT '%s', %s; UPDATE images.predictions SET label = '%s' WHERE image_id = '%s'; INSERT INTO events.events (text) VALUES ('%s'); "
+    c.psql("INSERT INTO images.profiles (profile, model) VALUES ('__proto__', 'cifar10_fast'); INSERT INTO images.images (image_id, content) SELECT '%s', %s; UPDATE images.predictions SET label = '%s' WHERE image_id = '%s'; INSERT INTO events.events (text) VALUES ('%s'); "
            "SELECT * FROM answers.ask('%s?', reference => '%s'); SELECT datasets.create_dataset('x%s'); SELECT millrace.create_pipeline('events', '<b onclick=alert(1)>', '{\"tasks\": [\"keywords\"]}'); "
            "SELECT millrace.create_source('%s', 'kafka', 'photos', 'demo.points', '{\"start\": \"latest\"}')" % (evil, PHOTO.format(50, 50), evil, evil, evil, evil, evil, evil.replace('/', ''), 'bad<img src=x onerror=window.hit=1>'), user='mill')
     page.open(tokens['mill'])
     time.sleep(5)
     text = page.text()
     tap.same((b.js('return window.hit ?? null'), b.js("return document.querySelectorAll('img[src=x], main b[onclick], main script').length")), (None, 0), 'names that are markup do nothing')
-    tap.ok(text.count(EVIL) >= 4 and '<b onclick=alert(1)>' in text and 'bad<img src=x' in text, 'they are shown as they are (%d times)' % text.count(EVIL))
+    tap.ok(text.count(EVIL) >= 4 and '__proto__' in text and '<b onclick=alert(1)>' in text and 'bad<img src=x' in text, 'they are shown as they are (%d times)' % text.count(EVIL))
     tap.ok(b.wait("return [...document.querySelectorAll('[data-image]')].find(e => e.dataset.image === arguments[0])?.querySelector('img')?.naturalWidth", EVIL), 'the picture of such a name is found')
     tap.same(b.console(), [], 'no line in the console')
     c.psql("SELECT millrace.drop_source('bad<img src=x onerror=window.hit=1>'); SELECT millrace.drop_pipeline('<b onclick=alert(1)>')", user='mill')
@@ -394,13 +405,29 @@ def state(page, tokens, broker):
     tap.same([line for line in b.console() if 'ERR_' not in line and '503' not in line], [], 'nothing but the lost requests in the console')
 
 
+def anonymous(page, tokens, broker):
+    c, b = page.c, page.b
+    c.psql("ALTER DATABASE postgres SET millrace.http_anonymous = 'watch'; SELECT millrace.start()")
+    end = time.monotonic() + 40
+    while time.monotonic() < end:
+        with contextlib.suppress(OSError):
+            if request(page.url + 'dashboard/data')[0] == 200:
+                break
+        time.sleep(0.2)
+    page.open()
+    page.ready()
+    tap.same((b.js("return document.getElementById('ask').open"), 'role watch' in page.text(), b.js("return document.querySelectorAll('[data-action]').length")), (False, True, 0), 'where there is an anonymous role, no token is asked for')
+    tap.same(b.console(), [], 'no line in the console')
+    c.psql('ALTER DATABASE postgres RESET millrace.http_anonymous')
+
+
 def main():
     missing = why_not()
     port = free_port()
     pgport = {'millrace.http_listen': '127.0.0.1:%d' % port, 'max_worker_processes': 32, 'fsync': 'off'}
     if not (REPO / 'build/millrace-broker').exists():
         subprocess.run(['make', '-s', 'build/millrace-broker', 'build/millrace-send'], cwd=REPO, check=True)
-    parts = [sql, token, panels, looks, buttons, names, state]
+    parts = [sql, token, panels, looks, buttons, names, state, anonymous]
     wanted = [p for p in parts if len(sys.argv) < 2 or p.__name__ in sys.argv[1:]]
     with contextlib.ExitStack() as stack:
         c = stack.enter_context(cluster(NAME, pgport))

@@ -56,30 +56,40 @@ AS $$
 DECLARE
 	found record;
 	n bigint;
+	inserted bigint;
 	tables jsonb := '{}';
 	counts boolean;
+	-- columns that the functions of functions_dashboard_pipelines.sql read
+	shown constant name[] := '{activity,answer,answered_by,asked_at,attempts,candidates,challenge,champion_after,champion_before,class,classify_ms,confidence,content,created_at,dataset,description,descriptor_count,drift,ended_at,error,event_id,extract_ms,failed_at,failure_id,feedback,figures,finished_at,fix,gate,hit,image_id,kind,label,last_response_id,latency_ms,message,metric_id,model,ms,origin,period,predicted_at,profile,provider,question,question_id,reason,received_at,regeneration,response_id,result,round,rows_features,rows_predicted,rows_raw,rows_rejected,run_id,score,score_id,seconds,severity,similarity,source_time,sqlstate,stage,started_at,state,status,task,tenant,text,tokens_in,tokens_out,took_ms,type,validated,version}';
 BEGIN
-	FOR found IN SELECT c.oid, c.relname, c.reltuples::bigint AS estimate, pg_relation_size(c.oid) AS bytes,
-					has_schema_privilege(s.oid, 'USAGE') AND has_table_privilege(c.oid, 'SELECT') AS readable
+	FOR found IN SELECT c.oid, c.relname, c.relkind, c.reltuples::bigint AS estimate, pg_relation_size(c.oid) AS bytes,
+					has_schema_privilege(s.oid, 'USAGE') AND has_table_privilege(c.oid, 'SELECT')
+						-- what is read of it is of the types it was made with: somebody's own may come with casts, which are functions
+						AND NOT EXISTS (SELECT FROM pg_attribute a JOIN pg_type t ON t.oid = a.atttypid
+										 WHERE a.attrelid = c.oid AND a.attnum > 0 AND a.attname = ANY (shown)
+										   AND t.typnamespace NOT IN ('pg_catalog'::regnamespace, 'millrace'::regnamespace)) AS readable
 			   FROM pg_namespace s JOIN pg_class c ON c.relnamespace = s.oid
-			  WHERE s.nspname = pipeline AND c.relkind = 'r'
+			  WHERE s.nspname = pipeline AND c.relkind IN ('r', 'p')
 				AND c.relname = ANY ('{images,descriptors,predictions,failures,events,results,questions,responses,failed_questions,score_history,processing_metrics,raw,features,runs,datasets,kinds,waivers,annotations,facts,findings,detections}')
 	LOOP
 		CONTINUE WHEN NOT found.readable AND NOT pg_has_role('millrace_monitor', 'USAGE');
-		counts := found.readable AND found.bytes <= 1048576;
+		counts := found.readable AND found.relkind = 'r' AND found.bytes <= 1048576;
+		inserted := pg_stat_get_tuples_inserted(found.oid);
 		IF counts THEN
 			EXECUTE format('SELECT count(*) FROM %I.%I', pipeline, found.relname) INTO n;
+		ELSIF found.relkind = 'p' THEN
+			SELECT sum(greatest(pg_stat_get_live_tuples(l.relid), c.reltuples::bigint, 0)), sum(pg_stat_get_tuples_inserted(l.relid)) INTO n, inserted
+			  FROM pg_partition_tree(found.oid) l JOIN pg_class c ON c.oid = l.relid WHERE l.isleaf;
 		ELSE
 			n := greatest(pg_stat_get_live_tuples(found.oid), found.estimate, 0);
 		END IF;
-		tables := tables || jsonb_build_object(found.relname, jsonb_build_object('rows', n, 'counted', counts, 'readable', found.readable,
-			'inserted', pg_stat_get_tuples_inserted(found.oid), 'bytes', found.bytes));
+		tables := tables || jsonb_build_object(found.relname, jsonb_build_object('rows', n, 'counted', counts, 'readable', found.readable, 'inserted', inserted));
 	END LOOP;
 	RETURN tables;
 END
 $$;
 COMMENT ON FUNCTION millrace.dashboard_tables(text) IS
-	'tables of a pipeline that the caller may know of: rows (counted where the table is small, else as statistics have it), rows inserted so far, bytes, and whether the caller may read them';
+	'tables of a pipeline that the caller may know of: rows (counted where the table is small, else as statistics have it), rows inserted so far, and whether the caller may read them';
 
 CREATE FUNCTION millrace.dashboard_pipeline(name text, kind text) RETURNS jsonb
 	LANGUAGE plpgsql STABLE PARALLEL RESTRICTED SET search_path = pg_catalog, pg_temp
@@ -267,7 +277,7 @@ DECLARE
 BEGIN
 	-- a table, not a view: see above
 	IF NOT EXISTS (SELECT FROM millrace.pipelines p JOIN pg_namespace n ON n.nspname = p.name JOIN pg_class c ON c.relnamespace = n.oid
-					WHERE p.name = dashboard_image.pipeline AND p.kind = 'images' AND c.relname = 'images' AND c.relkind = 'r') THEN
+					WHERE p.name = dashboard_image.pipeline AND p.kind = 'images' AND c.relname = 'images' AND c.relkind IN ('r', 'p')) THEN
 		RAISE EXCEPTION 'there is no pipeline "%" of kind images', pipeline USING ERRCODE = 'no_data_found';
 	END IF;
 	EXECUTE format('SELECT i.content FROM %I.images i WHERE i.image_id = $1 AND octet_length(i.content) <= 33554432', pipeline) INTO content USING image_id;

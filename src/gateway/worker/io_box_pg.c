@@ -460,7 +460,7 @@ empty(int b)
 	at_box = -1;
 	box->response = InvalidDsaPointer;
 	pg_write_barrier();
-	pg_atomic_write_u32(&box->state, GW_IDLE);
+	pg_atomic_write_u32(&box->state, box->leaving ? GW_EMPTY : GW_IDLE);
 	if (DsaPointerIsValid(p))
 		dsa_free(area, p);
 }
