@@ -4,7 +4,7 @@
 """The dashboard in a real Chromium: what it shows is what SQL says, within five seconds; who sees what; its buttons; names that are markup; phones,
 light and dark; a server that goes away.  Messages come from the embedded broker.  Prints TAP.
 
-    test_gateway_dashboard.py [sql | token | panels | looks | buttons | names | state]
+    test_gateway_dashboard.py [sql | token | panels | looks | buttons | names | state | anonymous]
 """
 import contextlib
 import io
@@ -405,13 +405,29 @@ def state(page, tokens, broker):
     tap.same([line for line in b.console() if 'ERR_' not in line and '503' not in line], [], 'nothing but the lost requests in the console')
 
 
+def anonymous(page, tokens, broker):
+    c, b = page.c, page.b
+    c.psql("ALTER DATABASE postgres SET millrace.http_anonymous = 'watch'; SELECT millrace.start()")
+    end = time.monotonic() + 40
+    while time.monotonic() < end:
+        with contextlib.suppress(OSError):
+            if request(page.url + 'dashboard/data')[0] == 200:
+                break
+        time.sleep(0.2)
+    page.open()
+    page.ready()
+    tap.same((b.js("return document.getElementById('ask').open"), 'role watch' in page.text(), b.js("return document.querySelectorAll('[data-action]').length")), (False, True, 0), 'where there is an anonymous role, no token is asked for')
+    tap.same(b.console(), [], 'no line in the console')
+    c.psql('ALTER DATABASE postgres RESET millrace.http_anonymous')
+
+
 def main():
     missing = why_not()
     port = free_port()
     pgport = {'millrace.http_listen': '127.0.0.1:%d' % port, 'max_worker_processes': 32, 'fsync': 'off'}
     if not (REPO / 'build/millrace-broker').exists():
         subprocess.run(['make', '-s', 'build/millrace-broker', 'build/millrace-send'], cwd=REPO, check=True)
-    parts = [sql, token, panels, looks, buttons, names, state]
+    parts = [sql, token, panels, looks, buttons, names, state, anonymous]
     wanted = [p for p in parts if len(sys.argv) < 2 or p.__name__ in sys.argv[1:]]
     with contextlib.ExitStack() as stack:
         c = stack.enter_context(cluster(NAME, pgport))

@@ -1,5 +1,6 @@
 """One executor, two roles: nothing of a request is left for the next one, whatever its function does; and what ends requests."""
 # timeout: 300
+# takes: 40
 import contextlib
 import http.client
 import os

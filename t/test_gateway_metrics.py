@@ -42,7 +42,7 @@ def setup(c, kafka, stub):
     providers.server(c, 'stub', stub.url, cost_per_1k='0.5')
     c.psql(f"GRANT CREATE ON SCHEMA public TO app; GRANT CREATE ON DATABASE postgres TO app; GRANT millrace_modeler TO app; CREATE ROLE watcher LOGIN IN ROLE millrace_monitor; "
            f"CREATE SERVER k FOREIGN DATA WRAPPER millrace_kafka OPTIONS (brokers '{kafka.bootstrap}'); GRANT USAGE ON FOREIGN SERVER k TO app; "
-           "CREATE FUNCTION fails_often(args jsonb) RETURNS jsonb LANGUAGE plpgsql AS $$ BEGIN IF (args ->> 'n')::int % 5 = 0 THEN RAISE EXCEPTION 'fifth'; END IF; RETURN args; END $$;")
+           "CREATE FUNCTION fails_at_times(args jsonb) RETURNS jsonb LANGUAGE plpgsql AS $$ BEGIN IF (args ->> 'n')::int % 20 = 0 THEN RAISE EXCEPTION 'twentieth'; END IF; RETURN args; END $$;")
     kafka.create_topic('rows', 3)
     c.psql('CREATE TABLE public.rows (id int PRIMARY KEY, word text)', user='app')
     stream.create(c, 'rows', 'rows', 'public.rows')
@@ -59,7 +59,7 @@ def work(c, kafka, round):
     for i in range(3):
         c.psql("INSERT INTO photos.images (image_id, content) VALUES ('r%d-%d', '\\x%s')" % (round, i, photo(10 * round + i).hex()), user='app')
     providers.submit_many(c, 3, 'llm', {'prompt': f'round {round}, question %'}, provider='stub', tag='work')
-    providers.submit_many(c, 10, 'sql', {'function': 'public.fails_often', 'args': {'n': '%'}}, tag='work')
+    providers.submit_many(c, 20, 'sql', {'function': 'public.fails_at_times', 'args': {'n': '%'}}, tag='work')
 
 
 def same_as_sql(c, p, expr, sql, name):

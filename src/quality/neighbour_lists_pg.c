@@ -171,14 +171,20 @@ millrace_near_items(PG_FUNCTION_ARGS)
 	out[2] = qlt_new_array(total + n_near, FLOAT4OID, sizeof(float4));
 	total = 0;
 	for (int64 i = 0; i < asked * k; i++)
+	{
+		if (i % 65536 == 0)
+			CHECK_FOR_INTERRUPTS();
 		if (index[i] >= 0)
 		{
 			((int64 *) ARR_DATA_PTR(out[0]))[total] = query[i / k];
 			((int64 *) ARR_DATA_PTR(out[1]))[total] = item[index[i]];
 			((float4 *) ARR_DATA_PTR(out[2]))[total++] = sqrtf(distance[i]);
 		}
+	}
 	for (int64 i = 0; i < n_near; i++)
 	{
+		if (i % 65536 == 0)
+			CHECK_FOR_INTERRUPTS();
 		((int64 *) ARR_DATA_PTR(out[0]))[total] = item[near[i].point];
 		((int64 *) ARR_DATA_PTR(out[1]))[total] = query[near[i].query];
 		((float4 *) ARR_DATA_PTR(out[2]))[total++] = sqrtf(near[i].distance);
