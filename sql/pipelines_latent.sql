@@ -32,7 +32,7 @@ DECLARE
 	anew bigint[];
 BEGIN
 	grown := ARRAY(SELECT u.n FROM latent.neighbours o, unnest(o.item || o.neighbours) AS u (n) ORDER BY o.item, array_position(o.item || o.neighbours, u.n));
-	DELETE FROM latent.neighbours;
+	DELETE FROM latent.neighbour_lists;
 	PERFORM latent.find_neighbours('heaps', 'images');
 	anew := ARRAY(SELECT u.n FROM latent.neighbours o, unnest(o.item || o.neighbours) AS u (n) ORDER BY o.item, array_position(o.item || o.neighbours, u.n));
 	RETURN grown = anew;

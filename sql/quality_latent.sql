@@ -93,3 +93,50 @@ SELECT millrace.largest_of('{0.2, 0.5, 0.5}') AS largest, millrace.largest_of('{
 	millrace.largest_of('{NaN, 0.1}') AS number, millrace.largest_of('{}') AS empty, millrace.largest_of(NULL) AS missing;
 SELECT millrace.largest_of('{0.2, 0.5}', '{0.1}');
 SELECT millrace.largest_of('{0.2, NULL}');
+
+-- Lists that are kept: grown in parts they are those of all at once.  Every third point stands twice.
+CREATE TEMP TABLE spots AS
+	SELECT 10 * i AS item, ARRAY(SELECT sin((i - i % 3 / 2) * 7.1 * d + d)::real FROM generate_series(1, 5) d) AS v FROM generate_series(1, 300) i;
+CREATE FUNCTION pg_temp.vectors(items bigint[]) RETURNS real[] LANGUAGE sql AS $$ SELECT array_agg(p.v ORDER BY p.item) FROM spots p WHERE p.item = ANY (items) $$;
+CREATE FUNCTION pg_temp.rows(items bigint[], neighbours bigint[], distances real[]) RETURNS text LANGUAGE sql AS $$
+	SELECT md5(string_agg(r::text, E'\n' ORDER BY r.item)) FROM millrace.neighbour_rows(items, neighbours, distances, 4) r
+$$;
+CREATE FUNCTION pg_temp.grow(VARIADIC ends int[]) RETURNS TABLE (items bigint[], neighbours bigint[], distances real[]) LANGUAGE plpgsql AS $$
+#variable_conflict use_column
+DECLARE
+	lists record;
+	fresh bigint[];
+	a record;
+	b record;
+	done int := 0;
+	upto int;
+BEGIN
+	SELECT '{}'::bigint[] AS items, '{}'::bigint[] AS neighbours, '{}'::real[] AS distances INTO lists;
+	FOREACH upto IN ARRAY ends LOOP
+		fresh := ARRAY(SELECT p.item FROM spots p WHERE p.item > 10 * done AND p.item <= 10 * upto ORDER BY 1);
+		SELECT n.* INTO a FROM millrace.near_items(fresh, pg_temp.vectors(fresh), k => 4) n;
+		SELECT n.* INTO b FROM millrace.near_items(lists.items, coalesce(pg_temp.vectors(lists.items), '{}'), fresh, pg_temp.vectors(fresh), 4, lists.items, lists.distances) n;
+		SELECT g.* INTO lists FROM millrace.grown_neighbours(lists.items, lists.neighbours, lists.distances, 4, fresh, a.item || b.item, a.neighbour || b.neighbour, a.distance || b.distance) g;
+		done := upto;
+	END LOOP;
+	RETURN QUERY SELECT lists.items, lists.neighbours, lists.distances;
+END $$;
+SELECT cardinality(w.items) AS items, pg_temp.rows(w.items, w.neighbours, w.distances) = pg_temp.rows(p.items, p.neighbours, p.distances) AS same,
+		pg_temp.rows(w.items, w.neighbours, w.distances) = pg_temp.rows(s.items, s.neighbours, s.distances) AS short_ones_same
+	FROM pg_temp.grow(300) w, pg_temp.grow(200, 299, 300) p, pg_temp.grow(2, 3, 300) s;
+SELECT bool_and(r.neighbours = ARRAY(SELECT u.place * 10::bigint FROM unnest(n.neighbours) WITH ORDINALITY u (place, o) ORDER BY o) AND r.distances = n.distances) AS as_nearest_neighbours
+	FROM pg_temp.grow(100, 300) g, millrace.neighbour_rows(g.items, g.neighbours, g.distances, 4) r, millrace.nearest_neighbours(pg_temp.vectors(g.items), 5, 4) n
+	WHERE n.query * 10 = r.item;
+-- What is gone takes the lists with it that name it.
+SELECT count(*) FILTER (WHERE 500 = ANY (r.neighbours)) + 1 AS named, cardinality(g.items) - cardinality(k.items) AS gone
+	FROM pg_temp.grow(300) g, millrace.kept_neighbours(g.items, g.neighbours, g.distances, 4, array_remove(g.items, 500)) k, millrace.neighbour_rows(g.items, g.neighbours, g.distances, 4) r
+	GROUP BY g.items, k.items;
+SELECT * FROM millrace.neighbour_rows('{3,5}', '{5,0,3,0}', '{1,Infinity,1,Infinity}', 2);
+SELECT * FROM millrace.near_items('{3,5}', '{0,4}', '{7}', '{1}', 1, '{3,5}', '{4,4}');
+SELECT * FROM millrace.near_items('{3,5}', '{0,4,5}');
+SELECT * FROM millrace.near_items('{3,5}', '{0,4}', '{7}', '{1,1}');
+SELECT * FROM millrace.near_items('{3,5}', '{0,NaN}');
+SELECT * FROM millrace.kept_neighbours('{5,3}', '{0,0}', '{1,1}', 1, '{3}');
+SELECT * FROM millrace.grown_neighbours('{3}', '{0}', '{1}', 1, '{3}', '{}', '{}', '{}');
+SELECT * FROM millrace.grown_neighbours('{3}', '{0,0}', '{1}', 1, '{5}', '{}', '{}', '{}');
+SELECT * FROM millrace.neighbour_rows('{3}', '{0}', '{1}', 0);

@@ -302,7 +302,7 @@ def main():
     minilm.folder()
     rows = rows_of(N)
     answers, never, twice = script(rows, random.Random(9))
-    with cluster('test_answers', {'max_worker_processes': 32, 'fsync': 'off'}) as c, Kafka(folder('test_answers')) as kafka, \
+    with cluster('test_answers', {'max_worker_processes': 32}) as c, Kafka(folder('test_answers')) as kafka, \
             Stub(answers=answers, retry_after='0', latency='0.01-0.05') as stub, Stub(latency='0.01-0.05') as second:
         c.psql("CREATE EXTENSION millrace; CREATE ROLE mill LOGIN IN ROLE millrace_admin, millrace_modeler, millrace_user, millrace_monitor; "
                "GRANT CREATE ON DATABASE postgres TO mill; SELECT millrace.start(); "

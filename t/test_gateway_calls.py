@@ -1,5 +1,6 @@
 """Functions of routes: what becomes of arguments, results and errors, through HTTP and a real executor."""
 # timeout: 300
+# takes: 35
 import json
 import os
 import sys

@@ -16,7 +16,7 @@ static float x[MOST * DIMS];
 static float y[MOST * 3];
 static float other[MOST * 3];
 static mr_status st;
-static const qlt_isa isas[] = {QLT_ISA_PORTABLE, QLT_ISA_AVX2, QLT_ISA_AVX512};
+static const nn_isa isas[] = {nn_isa_portable, nn_isa_avx2, nn_isa_avx512};
 
 static uint32_t
 draw(void)
@@ -38,7 +38,7 @@ make(int64_t n, int dims, int heaps)
 }
 
 static qlt_work
-work_by(qlt_isa isa)
+work_by(nn_isa isa)
 {
 	return (qlt_work) {.env = &mr_env_malloc,.isa = isa};
 }
@@ -58,7 +58,7 @@ neighbours(void)
 	enum {n = 203, k = 11};
 	static int32_t index[n * k];
 	static float distance[n * k];
-	qlt_work	w = work_by(QLT_ISA_AUTO);
+	qlt_work	w = work_by(nn_isa_auto);
 	qlt_vectors v = make(n, DIMS, 3);
 	bool		same = true;
 
@@ -123,7 +123,7 @@ transforms(void)
 		worst = 0;
 		for (int i = 0; i < n * 32; i++)
 			a[i] = in[i] = (float) (draw() % 1000) / 1000 - 0.5f;
-		out = qlt_kernels_for(QLT_ISA_AUTO)->fft(a, b, n, turn, false);
+		out = qlt_kernels_for(nn_isa_auto)->fft(a, b, n, turn, false);
 		for (int k = 0; k < n; k++)
 			for (int lane = 0; lane < 16; lane++)
 			{
@@ -140,7 +140,7 @@ transforms(void)
 				worst = fmax(worst, fmax(fabs(re - out[k * 32 + lane]), fabs(im - out[k * 32 + 16 + lane])));
 			}
 		ok(worst < 1e-5, "a transform of %d is the sum it stands for (%g)", n, worst);
-		out = qlt_kernels_for(QLT_ISA_AUTO)->fft(out, out == a ? b : a, n, turn, true);
+		out = qlt_kernels_for(nn_isa_auto)->fft(out, out == a ? b : a, n, turn, true);
 		worst = 0;
 		for (int i = 0; i < n * 32; i++)
 			worst = fmax(worst, fabs(out[i] / n - in[i]));
@@ -155,8 +155,8 @@ grid(float span, double tolerance)
 	enum {n = 1003, stride = 1008};
 	static float at[2 * stride],
 				by_grid[2 * stride];
-	qlt_work	w = work_by(QLT_ISA_AUTO);
-	const qlt_kernels *kernels = qlt_kernels_for(QLT_ISA_AUTO);
+	qlt_work	w = work_by(nn_isa_auto);
+	const qlt_kernels *kernels = qlt_kernels_for(nn_isa_auto);
 	qlt_grid   *g = NULL;
 	double		z = 0,
 				exact_z = 0,
@@ -212,7 +212,7 @@ stop(void *count)
 static void
 failures(void)
 {
-	qlt_work	w = work_by(QLT_ISA_AUTO);
+	qlt_work	w = work_by(nn_isa_auto);
 	qlt_tsne_options o;
 	qlt_vectors v = make(1700, DIMS, 3);
 	int			count,
@@ -255,6 +255,72 @@ failures(void)
 	   "options by scikit-learn's names");
 }
 
+static int
+compare_near(const void *a, const void *b)
+{
+	const qlt_near *x = a,
+			   *y = b;
+
+	return x->point != y->point ? (x->point < y->point ? -1 : 1) : x->distance < y->distance ? -1 : x->distance > y->distance;
+}
+
+/* So many queries near every point that the buffer is cut over and over. */
+static void
+both_ways(void)
+{
+	enum {n = 203, queries = 1501, k = 7};
+	static int32_t index[queries * k],
+				again[n * k],
+				there[queries * k];
+	static float distance[queries * k],
+				back[n * k],
+				there_distance[queries * k],
+				within[n];
+	static float q[queries * 5];
+	qlt_vectors v = make(n, 5, 3),
+				u = {q, queries, 5};
+
+	for (int i = 0; i < queries * 5; i++)
+		q[i] = (float) (draw() % 6000) / 1000;
+	for (int s = 0; s < 3; s++)
+	{
+		qlt_work	w = work_by(isas[s]);
+		mr_status	st = {0};
+		qlt_near   *near;
+		int64_t		found,
+					wrong = 0,
+					far = 0;
+
+		for (int i = 0; i < n; i++)
+			within[i] = i % 3 == 0 ? 2.0f : INFINITY;
+		ok(qlt_neighbours_both(&w, &v, &u, k, within, index, distance, &near, &found, &st) == MR_OK &&
+		   qlt_neighbours(&w, &v, &u, k, false, 0, there, there_distance, &st) == MR_OK &&
+		   qlt_neighbours(&w, &u, &v, k, false, 0, again, back, &st) == MR_OK, "both ways");
+		ok(memcmp(index, there, sizeof(index)) == 0 && memcmp(distance, there_distance, sizeof(distance)) == 0, "the points of queries are those of one way");
+		qsort(near, (size_t) found, sizeof(qlt_near), compare_near);
+		for (int64_t i = 0, of_point = 0; i < found; i++)
+		{
+			of_point = i > 0 && near[i].point == near[i - 1].point ? of_point + 1 : 0;
+			far += near[i].distance >= within[near[i].point];
+			if (of_point < k)
+				wrong += near[i].distance != back[near[i].point * k + of_point];
+		}
+		for (int i = 0; i < n; i++)
+		{
+			int			wanted = 0,
+						have = 0;
+
+			for (int j = 0; j < k; j++)
+				wanted += back[i * k + j] < within[i];
+			for (int64_t j = 0; j < found; j++)
+				have += near[j].point == i;
+			wrong += have < wanted;
+		}
+		ok(wrong == 0 && far == 0, "and the queries near points, too: %lld", (long long) found);
+		free(near);
+	}
+}
+
 int
 main(void)
 {
@@ -290,5 +356,6 @@ main(void)
 		x[i] *= i % 2 ? 3e38f / 7 : 1e-38f;
 	map("far and near", v, 2);
 	failures();
+	both_ways();
 	return done_testing();
 }

@@ -41,7 +41,7 @@ const mr_family_info mr_families[MR_N_FAMILIES] = {
 		{"pipeline", "stage", NULL}, usual_bounds},
 	[MR_HTTP_SECONDS] = {"millrace_http_request_seconds", "Time from the head of an HTTP request to the end of its answer, by pattern of the route.",
 		{"route", "method", "status"}, usual_bounds},
-	[MR_MODEL_SECONDS] = {"millrace_model_seconds", "Time of a model's calls; of quick ones a sample, each counted for those it stands for.",
+	[MR_MODEL_SECONDS] = {"millrace_model_call_seconds", "Time of a model's calls; of quick ones a sample, each counted for those it stands for.",
 		{"model", "version", NULL}, fine_bounds},
 	[MR_TASK_SECONDS] = {"millrace_task_attempt_seconds", "Time that attempts at tasks took, by how they ended.",
 		{"kind", "lane", "outcome"}, usual_bounds},

@@ -56,30 +56,40 @@ AS $$
 DECLARE
 	found record;
 	n bigint;
+	inserted bigint;
 	tables jsonb := '{}';
 	counts boolean;
+	-- columns that the functions of functions_dashboard_pipelines.sql read
+	shown constant name[] := '{activity,answer,answered_by,asked_at,attempts,candidates,challenge,champion_after,champion_before,class,classify_ms,confidence,content,created_at,dataset,description,descriptor_count,drift,ended_at,error,event_id,extract_ms,failed_at,failure_id,feedback,figures,finished_at,fix,gate,hit,image_id,kind,label,last_response_id,latency_ms,message,metric_id,model,ms,origin,period,predicted_at,profile,provider,question,question_id,reason,received_at,regeneration,response_id,result,round,rows_features,rows_predicted,rows_raw,rows_rejected,run_id,score,score_id,seconds,severity,similarity,source_time,sqlstate,stage,started_at,state,status,task,tenant,text,tokens_in,tokens_out,took_ms,type,validated,version}';
 BEGIN
-	FOR found IN SELECT c.oid, c.relname, c.reltuples::bigint AS estimate, pg_relation_size(c.oid) AS bytes,
-					has_schema_privilege(s.oid, 'USAGE') AND has_table_privilege(c.oid, 'SELECT') AS readable
+	FOR found IN SELECT c.oid, c.relname, c.relkind, c.reltuples::bigint AS estimate, pg_relation_size(c.oid) AS bytes,
+					has_schema_privilege(s.oid, 'USAGE') AND has_table_privilege(c.oid, 'SELECT')
+						-- what is read of it is of the types it was made with: somebody's own may come with casts, which are functions
+						AND NOT EXISTS (SELECT FROM pg_attribute a JOIN pg_type t ON t.oid = a.atttypid
+										 WHERE a.attrelid = c.oid AND a.attnum > 0 AND a.attname = ANY (shown)
+										   AND t.typnamespace NOT IN ('pg_catalog'::regnamespace, 'millrace'::regnamespace)) AS readable
 			   FROM pg_namespace s JOIN pg_class c ON c.relnamespace = s.oid
-			  WHERE s.nspname = pipeline AND c.relkind = 'r'
+			  WHERE s.nspname = pipeline AND c.relkind IN ('r', 'p')
 				AND c.relname = ANY ('{images,descriptors,predictions,failures,events,results,questions,responses,failed_questions,score_history,processing_metrics,raw,features,runs,datasets,kinds,waivers,annotations,facts,findings,detections}')
 	LOOP
 		CONTINUE WHEN NOT found.readable AND NOT pg_has_role('millrace_monitor', 'USAGE');
-		counts := found.readable AND found.bytes <= 1048576;
+		counts := found.readable AND found.relkind = 'r' AND found.bytes <= 1048576;
+		inserted := pg_stat_get_tuples_inserted(found.oid);
 		IF counts THEN
 			EXECUTE format('SELECT count(*) FROM %I.%I', pipeline, found.relname) INTO n;
+		ELSIF found.relkind = 'p' THEN
+			SELECT sum(greatest(pg_stat_get_live_tuples(l.relid), c.reltuples::bigint, 0)), sum(pg_stat_get_tuples_inserted(l.relid)) INTO n, inserted
+			  FROM pg_partition_tree(found.oid) l JOIN pg_class c ON c.oid = l.relid WHERE l.isleaf;
 		ELSE
 			n := greatest(pg_stat_get_live_tuples(found.oid), found.estimate, 0);
 		END IF;
-		tables := tables || jsonb_build_object(found.relname, jsonb_build_object('rows', n, 'counted', counts, 'readable', found.readable,
-			'inserted', pg_stat_get_tuples_inserted(found.oid), 'bytes', found.bytes));
+		tables := tables || jsonb_build_object(found.relname, jsonb_build_object('rows', n, 'counted', counts, 'readable', found.readable, 'inserted', inserted));
 	END LOOP;
 	RETURN tables;
 END
 $$;
 COMMENT ON FUNCTION millrace.dashboard_tables(text) IS
-	'tables of a pipeline that the caller may know of: rows (counted where the table is small, else as statistics have it), rows inserted so far, bytes, and whether the caller may read them';
+	'tables of a pipeline that the caller may know of: rows (counted where the table is small, else as statistics have it), rows inserted so far, and whether the caller may read them';
 
 CREATE FUNCTION millrace.dashboard_pipeline(name text, kind text) RETURNS jsonb
 	LANGUAGE plpgsql STABLE PARALLEL RESTRICTED SET search_path = pg_catalog, pg_temp
@@ -116,15 +126,17 @@ DECLARE
 	watches constant boolean := staff OR pg_has_role('millrace_modeler', 'USAGE');
 	queued bigint;
 	ended bigint;
+	pipelines jsonb;
 	shown jsonb;
 BEGIN
 	shown := jsonb_build_object('at', clock_timestamp(), 'database', current_database(), 'role', current_user,
 		'version', (SELECT e.extversion FROM pg_extension e WHERE e.extname = 'millrace'), 'standby', pg_is_in_recovery(),
-		'may', jsonb_build_object('state', staff, 'letters', admin, 'tasks', models, 'models', models, 'drift', watches),
-		'pipelines', coalesce((
+		'may', jsonb_build_object('state', staff, 'letters', admin, 'tasks', models, 'models', models, 'drift', watches));
+	-- the largest part, put together with the others last: each time a document is added to it is copied
+	pipelines := coalesce((
 			SELECT jsonb_agg(jsonb_build_object('name', p.name, 'kind', p.kind, 'owner', p.owner) || millrace.dashboard_pipeline(p.name, p.kind) ORDER BY p.name)
 			  FROM (SELECT p.* FROM millrace.pipelines p JOIN pg_namespace n ON n.nspname = p.name
-					 WHERE staff OR has_schema_privilege(n.oid, 'USAGE') ORDER BY p.name LIMIT 20) p), '[]'));
+					 WHERE staff OR has_schema_privilege(n.oid, 'USAGE') ORDER BY p.name LIMIT 20) p), '[]');
 
 	IF staff THEN
 		shown := shown || jsonb_build_object(
@@ -136,7 +148,9 @@ BEGIN
 					SELECT coalesce(jsonb_agg(to_jsonb(x) ORDER BY x.requests DESC, x.route, x.method, x.status), '[]') FROM (SELECT * FROM millrace.stat_gateway g ORDER BY g.requests DESC LIMIT 100) x),
 				'events', (SELECT coalesce(jsonb_object_agg(e.event, e.count), '{}') FROM millrace.stat_gateway_events e)),
 			'stages', (SELECT coalesce(jsonb_object_agg(x.pipeline, x.stages), '{}') FROM (
-				SELECT s.pipeline, jsonb_object_agg(s.stage, jsonb_build_object('n', s.count, 'p50', s.p50_ms, 'p95', s.p95_ms, 'p99', s.p99_ms)) AS stages FROM millrace.stat_stages s GROUP BY s.pipeline) x),
+				SELECT s.pipeline, jsonb_object_agg(s.stage, jsonb_build_object('n', s.count, 'p50', s.p50_ms, 'p95', s.p95_ms, 'p99', s.p99_ms)) AS stages
+				  FROM millrace.stat_stages s JOIN millrace.pipelines p ON p.name = s.pipeline JOIN pg_namespace n ON n.nspname = p.name
+				 WHERE p.kind IN ('datasets', 'tabular') OR NOT has_schema_privilege(n.oid, 'USAGE') GROUP BY s.pipeline) x),
 			'sources', (
 				SELECT coalesce(jsonb_agg(to_jsonb(x) ORDER BY x.name), '[]') FROM (
 					SELECT t.name, t.topic, t.target, t.owner, t.state, t.reason, t.messages_behind AS behind, t.rows, t.dead, t.skipped, t.last_batch_at,
@@ -232,7 +246,7 @@ BEGIN
 				SELECT jsonb_agg(jsonb_build_array(p.window_end, p.accuracy, p.alarm) ORDER BY p.window_no) AS performance
 				  FROM millrace.monitor_performance p WHERE p.monitor = m.name AND p.window_no > m.windows - 30 AND p.accuracy IS NOT NULL) p));
 	END IF;
-	RETURN shown || jsonb_build_object('took_ms', round(1000 * extract(epoch FROM clock_timestamp() - (shown ->> 'at')::timestamptz), 1));
+	RETURN shown || jsonb_build_object('pipelines', pipelines, 'took_ms', round(1000 * extract(epoch FROM clock_timestamp() - (shown ->> 'at')::timestamptz), 1));
 END
 $$;
 COMMENT ON FUNCTION millrace.dashboard() IS 'what the dashboard shows, as one document: all that the caller may see of pipelines, sources, tasks, models, drift and requests';
@@ -263,7 +277,7 @@ DECLARE
 BEGIN
 	-- a table, not a view: see above
 	IF NOT EXISTS (SELECT FROM millrace.pipelines p JOIN pg_namespace n ON n.nspname = p.name JOIN pg_class c ON c.relnamespace = n.oid
-					WHERE p.name = dashboard_image.pipeline AND p.kind = 'images' AND c.relname = 'images' AND c.relkind = 'r') THEN
+					WHERE p.name = dashboard_image.pipeline AND p.kind = 'images' AND c.relname = 'images' AND c.relkind IN ('r', 'p')) THEN
 		RAISE EXCEPTION 'there is no pipeline "%" of kind images', pipeline USING ERRCODE = 'no_data_found';
 	END IF;
 	EXECUTE format('SELECT i.content FROM %I.images i WHERE i.image_id = $1 AND octet_length(i.content) <= 33554432', pipeline) INTO content USING image_id;

@@ -3,11 +3,17 @@
 -- Run by dashboard_pipeline() for callers who may read the tables.  Latencies are those of the last few hundred rows, found by an
 -- index: the whole history is what the pipeline's own views are for.
 
+-- plpgsql, for its plan is kept
 CREATE FUNCTION millrace.dashboard_percentiles(ms double precision[]) RETURNS jsonb
-	LANGUAGE sql IMMUTABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp
+	LANGUAGE plpgsql IMMUTABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp
 AS $$
-	SELECT jsonb_build_object('n', x.n, 'p50', round(p[1]::numeric, 3), 'p95', round(p[2]::numeric, 3), 'p99', round(p[3]::numeric, 3))
-	  FROM (SELECT count(u), percentile_cont('{0.5,0.95,0.99}'::float8[]) WITHIN GROUP (ORDER BY u) AS p FROM unnest(ms) u) x (n, p)
+DECLARE
+	n bigint;
+	p double precision[];
+BEGIN
+	SELECT count(u), percentile_cont('{0.5,0.95,0.99}'::float8[]) WITHIN GROUP (ORDER BY u) INTO n, p FROM unnest(ms) u;
+	RETURN jsonb_build_object('n', n, 'p50', round(p[1]::numeric, 3), 'p95', round(p[2]::numeric, 3), 'p99', round(p[3]::numeric, 3));
+END
 $$;
 COMMENT ON FUNCTION millrace.dashboard_percentiles(double precision[]) IS 'how many milliseconds these are, and within how many 50, 95 and 99 % of them lie';
 
@@ -24,7 +30,7 @@ BEGIN
 	EXECUTE format($q$
 		WITH recent AS MATERIALIZED (
 			SELECT d.image_id, d.descriptor_count, d.model, d.extract_ms, d.created_at, d.source_time, row_number() OVER () AS n
-			  FROM (SELECT * FROM %1$I.descriptors d ORDER BY d.created_at DESC LIMIT 300) d),
+			  FROM (SELECT * FROM %1$I.descriptors d ORDER BY d.created_at DESC LIMIT 200) d),
 		predicted AS MATERIALIZED (
 			SELECT r.image_id, r.n, r.source_time, p.*
 			  FROM recent r CROSS JOIN LATERAL (SELECT p.profile, p.label, p.confidence, p.model, p.classify_ms, p.predicted_at
@@ -47,7 +53,7 @@ BEGIN
 	RETURN shown;
 END
 $$;
-COMMENT ON FUNCTION millrace.dashboard_images(text) IS 'what the dashboard shows of a pipeline of kind images: the last images with their predictions, latencies and classes of the last 300';
+COMMENT ON FUNCTION millrace.dashboard_images(text) IS 'what the dashboard shows of a pipeline of kind images: the last images with their predictions, latencies and classes of the last 200';
 
 CREATE FUNCTION millrace.dashboard_answers(pipeline text) RETURNS jsonb
 	LANGUAGE plpgsql STABLE PARALLEL RESTRICTED SET search_path = pg_catalog, pg_temp
@@ -57,9 +63,9 @@ DECLARE
 BEGIN
 	EXECUTE format($q$
 		WITH recent AS MATERIALIZED (SELECT m.* FROM %1$I.processing_metrics m ORDER BY m.metric_id DESC LIMIT 1000),
-		asked AS MATERIALIZED (SELECT r.question_id, max(r.metric_id) AS last FROM recent r GROUP BY r.question_id ORDER BY 2 DESC LIMIT 300),
+		asked AS MATERIALIZED (SELECT r.question_id, max(r.metric_id) AS last FROM recent r GROUP BY r.question_id ORDER BY 2 DESC LIMIT 200),
 		questions AS MATERIALIZED (SELECT a.last, q.* FROM asked a JOIN %1$I.questions q ON q.question_id = a.question_id),
-		scores AS MATERIALIZED (SELECT s.score, s.gate, s.validated FROM %1$I.score_history s ORDER BY s.score_id DESC LIMIT 300)
+		scores AS MATERIALIZED (SELECT s.score, s.gate, s.validated FROM %1$I.score_history s ORDER BY s.score_id DESC LIMIT 200)
 		SELECT jsonb_build_object(
 			'latency', (SELECT jsonb_object_agg(l.stage, l.p) FROM (
 				SELECT r.stage, millrace.dashboard_percentiles(array_agg(r.ms)) AS p FROM recent r WHERE r.ms IS NOT NULL GROUP BY r.stage) l),
@@ -95,7 +101,7 @@ DECLARE
 	shown jsonb;
 BEGIN
 	EXECUTE format($q$
-		WITH recent AS MATERIALIZED (SELECT e.event_id, left(e.text, 300) AS text, e.tenant, e.received_at, e.source_time FROM %1$I.events e ORDER BY e.event_id DESC LIMIT 300),
+		WITH recent AS MATERIALIZED (SELECT e.event_id, left(e.text, 300) AS text, e.tenant, e.received_at, e.source_time FROM %1$I.events e ORDER BY e.event_id DESC LIMIT 200),
 		done AS MATERIALIZED (
 			SELECT e.received_at, e.source_time, r.*
 			  FROM recent e CROSS JOIN LATERAL (SELECT r.event_id, r.type, CASE WHEN pg_column_size(r.result) < 1000 THEN r.result END AS result, r.origin, r.hit, r.took_ms, r.finished_at
@@ -117,7 +123,7 @@ BEGIN
 	RETURN shown;
 END
 $$;
-COMMENT ON FUNCTION millrace.dashboard_events(text) IS 'what the dashboard shows of a pipeline of kind events: the last events with their results, latencies of the last 300';
+COMMENT ON FUNCTION millrace.dashboard_events(text) IS 'what the dashboard shows of a pipeline of kind events: the last events with their results, latencies of the last 200';
 
 CREATE FUNCTION millrace.dashboard_datasets(pipeline text) RETURNS jsonb
 	LANGUAGE plpgsql STABLE PARALLEL RESTRICTED SET search_path = pg_catalog, pg_temp

@@ -72,14 +72,20 @@ $$;
 COMMENT ON FUNCTION millrace.metrics_json(text) IS
 	'a few figures of this database, or of one pipeline, since the server started: tasks_processed (stage total), cache_hit_rate, average_latency_ms, and each stage';
 
--- For GET /metrics: Prometheus' text, or JSON to who asks for it.
+-- For GET /metrics: Prometheus' text, or JSON to who asks for it.  The owner of a pipeline may see its metrics without being a monitor.
 CREATE FUNCTION millrace.http_metrics(pipeline text DEFAULT NULL) RETURNS millrace.http_response
-	LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp
+	LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
+	caller constant name := millrace.request_role();
 	accepts constant text := lower(coalesce(nullif(current_setting('request.headers', true), '')::jsonb ->> 'accept', ''));
 	listener constant text := nullif(current_setting('request.headers', true), '')::jsonb ->> ':pipeline';
 BEGIN
+	IF NOT EXISTS (SELECT FROM pg_roles r WHERE r.rolname IN ('millrace_monitor', 'millrace_admin') AND pg_has_role(caller, r.oid, 'USAGE'))
+		AND NOT EXISTS (SELECT FROM millrace.pipelines p JOIN pg_namespace n ON n.nspname = p.name
+						 WHERE p.name = http_metrics.pipeline AND pg_has_role(caller, n.nspowner, 'USAGE')) THEN
+		RAISE EXCEPTION 'metrics are for members of role millrace_monitor, and those of a pipeline for its owner' USING ERRCODE = 'insufficient_privilege';
+	END IF;
 	IF strpos(accepts, 'application/json') > 0 AND strpos(accepts, 'text/plain') = 0 AND strpos(accepts, 'openmetrics') = 0 THEN
 		RETURN millrace.respond(200, millrace.metrics_json(coalesce(pipeline, listener)));
 	END IF;
@@ -90,9 +96,9 @@ $$;
 COMMENT ON FUNCTION millrace.http_metrics(text) IS 'metrics in Prometheus'' text format, or as JSON with Accept: application/json';
 
 REVOKE EXECUTE ON FUNCTION millrace.metric_series(), millrace.metric_room(), millrace.task_queue_sample(), millrace.pipeline_figures(),
-	millrace.metrics(text), millrace.metrics_json(text), millrace.http_metrics(text) FROM PUBLIC;
+	millrace.metrics(text), millrace.metrics_json(text) FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION millrace.metric_series(), millrace.metric_room(), millrace.task_queue_sample(), millrace.pipeline_figures(),
-	millrace.metrics(text), millrace.metrics_json(text), millrace.http_metrics(text) TO millrace_admin, millrace_monitor;
+	millrace.metrics(text), millrace.metrics_json(text) TO millrace_admin, millrace_monitor;
 
 INSERT INTO millrace.routes (method, path, function, role, read_only, builtin, summary, responses) VALUES
 	('GET', '/metrics', 'millrace.http_metrics(text)', 'millrace_monitor', true, true, 'metrics in Prometheus'' text format, or as JSON with Accept: application/json',

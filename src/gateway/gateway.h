@@ -103,6 +103,7 @@ typedef struct gw_box
 	PGPROC	   *proc;
 	uint64		serial;			/* of the request in it */
 	pg_atomic_uint64 cancel;	/* serial of a request that nobody waits for any more; SIGUSR2 tells */
+	bool		leaving;		/* set before DONE: the executor ends, so that EMPTY follows instead of IDLE */
 	dsa_pointer request;
 	dsa_pointer response;
 } gw_box;

@@ -299,17 +299,39 @@ CREATE OR REPLACE FUNCTION @schema@.annotations_of(reference text) RETURNS SETOF
 $$;
 COMMENT ON FUNCTION @schema@.annotations_of(text) IS 'the annotations of a version of a data set';
 
--- What a version is made of, as one digest: the same whoever asks and whenever.
+CREATE OR REPLACE FUNCTION @schema@.embedder() RETURNS text LANGUAGE sql STABLE AS $$
+	SELECT CASE WHEN s.embedder IS NULL THEN 'thumbnail' ELSE millrace.resolve_model(s.embedder) END FROM @schema@.settings s
+$$;
+COMMENT ON FUNCTION @schema@.embedder() IS 'whose embeddings count: a model as name:version, or thumbnail';
+
+-- What a version is made of, as one digest: the same whoever asks and whenever.  Two times 64 bits of each row, in whatever order: rows are unique
+-- by their numbers, so none cancels another.
+CREATE OR REPLACE FUNCTION @schema@.image_digest(image_id bigint, split text, path text, content_sha256 bytea) RETURNS bigint LANGUAGE sql IMMUTABLE PARALLEL SAFE AS $$
+	SELECT hash_record_extended(ROW(image_id, split, path, content_sha256), 0)
+$$;
+COMMENT ON FUNCTION @schema@.image_digest(bigint, text, text, bytea) IS 'what an image adds to dataset_state()';
+
+CREATE OR REPLACE FUNCTION @schema@.annotation_digest(annotation_id bigint, image_id bigint, class_id int, x1 real, y1 real, x2 real, y2 real, crowd boolean, area real) RETURNS bigint
+	LANGUAGE sql IMMUTABLE PARALLEL SAFE AS $$
+	SELECT hash_record_extended(ROW(annotation_id, image_id, class_id, x1, y1, x2, y2, crowd, area), 0)
+$$;
+COMMENT ON FUNCTION @schema@.annotation_digest(bigint, bigint, int, real, real, real, real, boolean, real) IS 'what an annotation adds to dataset_state()';
+
+CREATE OR REPLACE FUNCTION @schema@.state_digest(images bigint, images_low bigint, images_high bigint, annotations bigint, annotations_low bigint, annotations_high bigint) RETURNS bytea
+	LANGUAGE sql IMMUTABLE PARALLEL SAFE AS $$
+	SELECT sha256(convert_to(concat_ws('|', images, images_low, images_high, annotations, annotations_low, annotations_high), 'UTF8'))
+$$;
+COMMENT ON FUNCTION @schema@.state_digest(bigint, bigint, bigint, bigint, bigint, bigint) IS 'dataset_state() of how many rows there are and what their digests come to';
+
 CREATE OR REPLACE FUNCTION @schema@.dataset_state(reference text) RETURNS bytea LANGUAGE sql STABLE AS $$
-	SELECT sha256(convert_to(concat_ws('|', i.n, i.low, i.high, a.n, a.low, a.high), 'UTF8')) FROM
-		-- sums of 64-bit digests of the rows, in whatever order, and of digests of these: what cancels out in one sum does not in the other
-		(SELECT count(*) AS n, sum(x.h) AS low, sum(hashint8extended(x.h, 1)) AS high
-			FROM (SELECT hash_record_extended(ROW(i.image_id, i.split, i.path, coalesce(f.content_sha256,
+	SELECT @schema@.state_digest(i.n, i.low, i.high, a.n, a.low, a.high) FROM
+		(SELECT count(*) AS n, bit_xor(x.h) AS low, bit_xor(hashint8extended(x.h, 1)) AS high
+			FROM (SELECT @schema@.image_digest(i.image_id, i.split, i.path, coalesce(f.content_sha256,
 					-- fetched where it is needed alone: it is large, and would go through the join
-					(SELECT sha256(coalesce(c.content, '')) FROM @schema@.images c WHERE c.image_id = i.image_id))), 0) AS h
+					(SELECT sha256(coalesce(c.content, '')) FROM @schema@.images c WHERE c.image_id = i.image_id))) AS h
 				FROM @schema@.images_of(reference) i LEFT JOIN @schema@.facts f USING (image_id) OFFSET 0) x) i,
-		(SELECT count(*) AS n, sum(x.h) AS low, sum(hashint8extended(x.h, 1)) AS high
-			FROM (SELECT hash_record_extended(ROW(a.annotation_id, a.image_id, a.class_id, a.x1, a.y1, a.x2, a.y2, a.crowd, a.area), 0) AS h
+		(SELECT count(*) AS n, bit_xor(x.h) AS low, bit_xor(hashint8extended(x.h, 1)) AS high
+			FROM (SELECT @schema@.annotation_digest(a.annotation_id, a.image_id, a.class_id, a.x1, a.y1, a.x2, a.y2, a.crowd, a.area) AS h
 				FROM @schema@.annotations_of(reference) a OFFSET 0) x) a
 $$;
 COMMENT ON FUNCTION @schema@.dataset_state(text) IS 'digest of all images and annotations of a version: equal where nothing has changed';

@@ -56,13 +56,79 @@ CREATE OR REPLACE FUNCTION @schema@.audit_before(run bigint, "check" text) RETUR
 $$;
 COMMENT ON FUNCTION @schema@.audit_before(bigint, text) IS 'the last audit of the same version that did this check with the same options and kinds; NULL: there is none';
 
-CREATE OR REPLACE FUNCTION @schema@.carry_findings(run bigint, before bigint, kinds text[]) RETURNS void LANGUAGE sql AS $$
+CREATE OR REPLACE FUNCTION @schema@.carry_findings(run bigint, before bigint, kinds text[]) RETURNS void LANGUAGE plpgsql AS $$
+BEGIN
+	PERFORM @schema@.need_items(run);
 	INSERT INTO @schema@.findings (run_id, kind, severity, split, image_id, score, evidence, suggestion)
-		SELECT carry_findings.run, f.kind, f.severity, i.split, f.image_id, f.score, f.evidence, f.suggestion
-		FROM @schema@.findings f JOIN @schema@.images i USING (image_id) JOIN @schema@.facts x USING (image_id)
-		WHERE f.run_id = carry_findings.before AND f.kind = ANY (kinds) AND x.seen_by <= before
-$$;
+		SELECT carry_findings.run, f.kind, f.severity, t.split, f.image_id, f.score, f.evidence, f.suggestion
+		FROM @schema@.findings f JOIN pg_temp.millrace_items t USING (image_id)
+		WHERE f.run_id = carry_findings.before AND f.kind = ANY (carry_findings.kinds) AND t.seen_by <= carry_findings.before;
+END $$;
 COMMENT ON FUNCTION @schema@.carry_findings(bigint, bigint, text[]) IS 'takes over findings of an earlier audit about images whose facts are still the same';
+
+-- ---- what the checks of a run read ----
+-- Each would join images, facts and annotations for itself: so they are read once, into the temporary table millrace_items.
+
+CREATE OR REPLACE FUNCTION @schema@.item_rows(dataset text, version int, embedder text, only_images bigint[] DEFAULT NULL)
+	RETURNS TABLE (image_id bigint, split text, present boolean, unmeasured boolean, seen_by bigint, entropy real, embedded_by text, labels int, whole int, class_id int, last_class int,
+		annotation_id bigint, digest bigint, low bigint, high bigint) LANGUAGE sql STABLE AS $$
+	WITH i AS MATERIALIZED (
+		SELECT i.image_id, i.split, i.path, i.content IS NOT NULL AS present FROM @schema@.images_in(item_rows.dataset, item_rows.version) i
+		WHERE item_rows.only_images IS NULL OR i.image_id = ANY (item_rows.only_images)),
+	l AS (
+		SELECT a.image_id, count(*)::int AS labels, count(*) FILTER (WHERE a.x1 IS NULL)::int AS whole, coalesce(min(a.class_id) FILTER (WHERE a.x1 IS NULL), min(a.class_id)) AS class_id,
+			coalesce(max(a.class_id) FILTER (WHERE a.x1 IS NULL), max(a.class_id)) AS last_class, coalesce(min(a.annotation_id) FILTER (WHERE a.x1 IS NULL), min(a.annotation_id)) AS annotation_id,
+			bit_xor(a.digest) AS low, bit_xor(hashint8extended(a.digest, 1)) AS high
+		FROM (SELECT b.image_id, b.annotation_id, b.class_id, b.x1, @schema@.annotation_digest(b.annotation_id, b.image_id, b.class_id, b.x1, b.y1, b.x2, b.y2, b.crowd, b.area) AS digest
+			FROM i JOIN @schema@.annotations b USING (image_id)
+			WHERE b.since <= item_rows.version AND (b.until IS NULL OR b.until > item_rows.version)
+				AND (item_rows.only_images IS NULL OR b.image_id = ANY (item_rows.only_images)) OFFSET 0) a
+		GROUP BY a.image_id)
+	SELECT i.image_id, i.split, i.present, i.present AND f.measured IS NOT true, f.seen_by, f.entropy, f.embedded_by,
+		coalesce(l.labels, 0), coalesce(l.whole, 0), l.class_id, l.last_class, l.annotation_id,
+		CASE WHEN f.image_id IS NOT NULL OR NOT i.present THEN @schema@.image_digest(i.image_id, i.split, i.path, coalesce(f.content_sha256, sha256(''))) END, l.low, l.high
+	FROM i LEFT JOIN l USING (image_id)
+		-- computed before the join, through which vectors would go
+		LEFT JOIN (SELECT o.image_id, o.content_sha256, o.seen_by, o.sqlstate IS NOT NULL OR o.embedded_by IS NOT DISTINCT FROM item_rows.embedder AS measured,
+				CASE WHEN o.pixel_sha256 IS NOT NULL THEN coalesce(o.entropy, '-Infinity') END AS entropy, CASE WHEN o.embedding IS NOT NULL THEN o.embedded_by END AS embedded_by
+			FROM @schema@.facts o) f USING (image_id)
+$$;
+COMMENT ON FUNCTION @schema@.item_rows(text, int, text, bigint[]) IS
+	'the images of a version, or some of them, as checks read them: entropy of decoded ones, labels and how many of them are of the whole image (whole), the first and last class of these (else of all)';
+
+CREATE OR REPLACE FUNCTION @schema@.read_items(dataset text, version int, run bigint DEFAULT NULL) RETURNS void LANGUAGE plpgsql
+	SET work_mem = '64MB' SET default_statistics_target = 10 AS $$
+DECLARE
+	-- computed here, not for each row
+	embedder text := @schema@.embedder();
+BEGIN
+	IF to_regclass('pg_temp.millrace_items') IS NULL THEN
+		CREATE TEMP TABLE millrace_items (run_id bigint, image_id bigint, split text, present boolean, unmeasured boolean, seen_by bigint, entropy real, embedded_by text, labels int, whole int,
+			class_id int, last_class int, annotation_id bigint, digest bigint, low bigint, high bigint) ON COMMIT DROP;
+	END IF;
+	TRUNCATE pg_temp.millrace_items;
+	INSERT INTO pg_temp.millrace_items SELECT run, t.* FROM @schema@.item_rows(read_items.dataset, read_items.version, embedder) t;
+	ANALYZE pg_temp.millrace_items (image_id, split, present, unmeasured, seen_by, entropy, embedded_by, labels, whole, class_id);
+END $$;
+COMMENT ON FUNCTION @schema@.read_items(text, int, bigint) IS 'the images of a version into the temporary table millrace_items; run: that all checks of which shall read it';
+
+-- A check that is called by itself reads the tables as they are now.
+CREATE OR REPLACE FUNCTION @schema@.need_items(run bigint) RETURNS void LANGUAGE plpgsql AS $$
+BEGIN
+	IF to_regclass('pg_temp.millrace_items') IS NOT NULL THEN
+		IF (SELECT t.run_id FROM pg_temp.millrace_items t LIMIT 1) = run THEN
+			RETURN;
+		END IF;
+	END IF;
+	PERFORM @schema@.read_items(r.dataset, r.version) FROM @schema@.runs r WHERE r.run_id = run;
+END $$;
+COMMENT ON FUNCTION @schema@.need_items(bigint) IS 'fills the temporary table millrace_items for a run, unless its audit has done so';
+
+CREATE OR REPLACE FUNCTION @schema@.state_of_items() RETURNS bytea LANGUAGE plpgsql AS $$
+BEGIN
+	RETURN (SELECT @schema@.state_digest(count(*), bit_xor(t.digest), bit_xor(hashint8extended(t.digest, 1)), coalesce(sum(t.labels), 0), bit_xor(t.low), bit_xor(t.high)) FROM pg_temp.millrace_items t);
+END $$;
+COMMENT ON FUNCTION @schema@.state_of_items() IS 'dataset_state() of the version in the temporary table millrace_items';
 
 -- ---- measuring ----
 
@@ -82,6 +148,18 @@ CREATE OR REPLACE TRIGGER forget AFTER UPDATE OF content, path ON @schema@.image
 	WHEN (OLD.content IS DISTINCT FROM NEW.content OR OLD.path <> NEW.path)
 	EXECUTE FUNCTION @schema@.forget_facts();
 
+-- What checks keep is of facts as old as seen_by says: other facts are newer.
+CREATE OR REPLACE FUNCTION @schema@.date_facts() RETURNS trigger LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+	NEW.seen_by := nextval(pg_get_serial_sequence('@schema@.runs', 'run_id'));
+	RETURN NEW;
+END $$;
+COMMENT ON FUNCTION @schema@.date_facts() IS 'facts that are changed count as seen after all audits so far';
+CREATE OR REPLACE TRIGGER date_facts BEFORE UPDATE ON @schema@.facts FOR EACH ROW
+	WHEN (NEW.seen_by = OLD.seen_by AND ((OLD.pixel_sha256, OLD.hashes, OLD.entropy, OLD.thumbnail) IS DISTINCT FROM (NEW.pixel_sha256, NEW.hashes, NEW.entropy, NEW.thumbnail)
+		OR OLD.embedding IS NOT NULL AND (OLD.embedding, OLD.embedded_by) IS DISTINCT FROM (NEW.embedding, NEW.embedded_by)))
+	EXECUTE FUNCTION @schema@.date_facts();
+
 CREATE OR REPLACE FUNCTION @schema@.unit_vector(v real[]) RETURNS real[] LANGUAGE sql IMMUTABLE PARALLEL SAFE AS $$
 	SELECT array_agg((x / coalesce(nullif(length, 0), 1))::real ORDER BY n) FROM unnest(v) WITH ORDINALITY AS u (x, n),
 		(SELECT sqrt(sum(x::double precision * x)) FROM unnest(v) AS u (x)) AS l (length)
@@ -94,24 +172,14 @@ CREATE OR REPLACE FUNCTION @schema@.take_turn(reference text) RETURNS void LANGU
 $$;
 COMMENT ON FUNCTION @schema@.take_turn(text) IS 'waits for another audit of the same data set to end';
 
-CREATE OR REPLACE FUNCTION @schema@.measure(reference text, at_most int DEFAULT NULL, run bigint DEFAULT NULL) RETURNS bigint LANGUAGE plpgsql AS $$
+CREATE OR REPLACE FUNCTION @schema@.measure_images(reference text, todo bigint[], seer bigint) RETURNS void LANGUAGE plpgsql AS $$
 DECLARE
 	batch CONSTANT int := 64;
-	embedder text := (SELECT CASE WHEN s.embedder IS NULL THEN 'thumbnail' ELSE millrace.resolve_model(s.embedder) END FROM @schema@.settings s);
+	embedder text := @schema@.embedder();
 	name_before text := current_setting('application_name');
-	place record;
-	todo bigint[];
 	chunk bigint[];
 	done int := 0;
-	-- a number later than those of all audits that did not see these images
-	seer bigint := coalesce(run, nextval(pg_get_serial_sequence('@schema@.runs', 'run_id')));
 BEGIN
-	PERFORM @schema@.resolve(reference);
-	PERFORM @schema@.take_turn(reference);
-	SELECT r.* INTO place FROM @schema@.resolve(reference) r;
-	todo := ARRAY(SELECT i.image_id FROM @schema@.images_in(place.dataset, place.version) i LEFT JOIN @schema@.facts f USING (image_id)
-		WHERE i.content IS NOT NULL AND (f.image_id IS NULL OR f.sqlstate IS NULL AND f.embedded_by IS DISTINCT FROM embedder)
-		ORDER BY i.image_id LIMIT at_most);
 	WHILE done < cardinality(todo) LOOP
 		-- Seen by everybody at once, in pg_stat_activity.
 		PERFORM set_config('application_name', left(format('measuring %s: %s of %s images', reference, done, cardinality(todo)), 63), true);
@@ -122,21 +190,39 @@ BEGIN
 			FROM @schema@.images i, millrace.image_facts(i.content) f
 			WHERE i.image_id = ANY (chunk) AND NOT EXISTS (SELECT FROM @schema@.facts o WHERE o.image_id = i.image_id);
 		IF embedder = 'thumbnail' THEN
-			UPDATE @schema@.facts f SET embedding = f.thumbnail, embedded_by = embedder
+			UPDATE @schema@.facts f SET embedding = f.thumbnail, embedded_by = embedder, seen_by = seer
 				WHERE f.image_id = ANY (chunk) AND f.sqlstate IS NULL AND f.embedded_by IS DISTINCT FROM embedder;
 		ELSE
 			WITH wanted AS (
 				SELECT array_agg(i.image_id ORDER BY i.image_id) AS ids, array_agg(i.content ORDER BY i.image_id) AS contents
 				FROM @schema@.images i JOIN @schema@.facts f USING (image_id)
 				WHERE i.image_id = ANY (chunk) AND f.sqlstate IS NULL AND f.embedded_by IS DISTINCT FROM embedder)
-			UPDATE @schema@.facts f SET embedding = @schema@.unit_vector(e.v), embedded_by = embedder
+			UPDATE @schema@.facts f SET embedding = @schema@.unit_vector(e.v), embedded_by = embedder, seen_by = seer
 				FROM wanted w, @extschema@.extract_descriptors(w.contents, embedder) WITH ORDINALITY AS e (v, n)
 				WHERE f.image_id = w.ids[e.n];
 		END IF;
 		done := done + cardinality(chunk);
 	END LOOP;
 	PERFORM set_config('application_name', name_before, true);
-	RETURN done;
+END $$;
+COMMENT ON FUNCTION @schema@.measure_images(text, bigint[], bigint) IS
+	'facts, and an embedding, for these images; seer: what facts.seen_by says of them. pg_stat_activity.application_name says how far it is';
+
+CREATE OR REPLACE FUNCTION @schema@.measure(reference text, at_most int DEFAULT NULL, run bigint DEFAULT NULL) RETURNS bigint LANGUAGE plpgsql AS $$
+DECLARE
+	embedder text := @schema@.embedder();
+	place record;
+	todo bigint[];
+BEGIN
+	PERFORM @schema@.resolve(reference);
+	PERFORM @schema@.take_turn(reference);
+	SELECT r.* INTO place FROM @schema@.resolve(reference) r;
+	todo := ARRAY(SELECT i.image_id FROM @schema@.images_in(place.dataset, place.version) i LEFT JOIN @schema@.facts f USING (image_id)
+		WHERE i.content IS NOT NULL AND (f.image_id IS NULL OR f.sqlstate IS NULL AND f.embedded_by IS DISTINCT FROM embedder)
+		ORDER BY i.image_id LIMIT at_most);
+	-- a number later than those of all audits that did not see these images
+	PERFORM @schema@.measure_images(reference, todo, coalesce(run, nextval(pg_get_serial_sequence('@schema@.runs', 'run_id'))));
+	RETURN cardinality(todo);
 END $$;
 COMMENT ON FUNCTION @schema@.measure(text, int, bigint) IS
 	'facts, and an embedding, for at most so many images of a version that have none; returns how many there were. pg_stat_activity.application_name says how far it is';
@@ -203,15 +289,17 @@ BEGIN
 END $$;
 COMMENT ON FUNCTION @schema@.audit_options(text, jsonb) IS 'what an audit goes by: its options over those of the data set; an ERROR where they say nothing known';
 
-CREATE OR REPLACE FUNCTION @schema@.audit(dataset text, options jsonb DEFAULT '{}') RETURNS bigint LANGUAGE plpgsql SET jit = off AS $$
+CREATE OR REPLACE FUNCTION @schema@.audit(dataset text, options jsonb DEFAULT '{}') RETURNS bigint LANGUAGE plpgsql SET jit = off SET work_mem = '64MB' AS $$
 DECLARE
 	name_before text := current_setting('application_name');
 	began timestamptz := clock_timestamp();
 	step timestamptz;
+	embedder text := @schema@.embedder();
 	wanted jsonb;
 	place record;
 	reference text;
 	run bigint;
+	unmeasured bigint[];
 	new_images bigint;
 	code regprocedure;
 	seconds jsonb := '{}';
@@ -223,16 +311,25 @@ BEGIN
 	SELECT r.* INTO place FROM @schema@.resolve(audit.dataset) r;
 	reference := format('%s:%s', place.dataset, place.version);
 	wanted := @schema@.audit_options(place.dataset, options);
-	run := @schema@.begin_run(reference, 'audit', NULL, wanted);
+	INSERT INTO @schema@.runs (dataset, version, activity, state, options) VALUES (place.dataset, place.version, 'audit', '', wanted) RETURNING run_id INTO run;
+	PERFORM @schema@.read_items(place.dataset, place.version, run);
 	step := clock_timestamp();
-	new_images := @schema@.measure(reference, NULL, run);
+	unmeasured := ARRAY(SELECT t.image_id FROM pg_temp.millrace_items t WHERE t.unmeasured ORDER BY t.image_id);
+	new_images := cardinality(unmeasured);
+	PERFORM @schema@.measure_images(reference, unmeasured, run);
 	-- What has just been imported has no statistics yet, without which every join is a nested loop.
 	IF new_images > 1000 AND new_images > (SELECT t.reltuples / 10 FROM pg_class t WHERE t.oid = '@schema@.facts'::regclass) THEN
 		ANALYZE @schema@.images (image_id, dataset, split, since, until);
 		ANALYZE @schema@.annotations (annotation_id, image_id, class_id, since, until, x1);
 		ANALYZE @schema@.facts (image_id, seen_by, sqlstate, embedded_by);
+		PERFORM @schema@.read_items(place.dataset, place.version, run);
+	ELSIF new_images > 0 THEN
+		DELETE FROM pg_temp.millrace_items t WHERE t.unmeasured;
+		INSERT INTO pg_temp.millrace_items SELECT run, t.* FROM @schema@.item_rows(place.dataset, place.version, embedder, unmeasured) t;
+		ANALYZE pg_temp.millrace_items (seen_by);
 	END IF;
-	seconds := jsonb_build_object('state', extract(epoch FROM step - began), 'measure', extract(epoch FROM clock_timestamp() - step));
+	UPDATE @schema@.runs r SET state = @schema@.state_of_items() WHERE r.run_id = run;
+	seconds := jsonb_build_object('items', extract(epoch FROM step - began), 'measure', extract(epoch FROM clock_timestamp() - step));
 	FOR c IN SELECT k."check", k.function FROM @schema@.checks k
 			WHERE k.enabled AND coalesce(wanted -> 'checks' ? k."check", true) AND NOT coalesce(wanted -> 'skip' ? k."check", false)
 			ORDER BY k.position, k."check" LOOP
@@ -247,13 +344,14 @@ BEGIN
 		seconds := seconds || jsonb_build_object(c."check", extract(epoch FROM clock_timestamp() - step));
 	END LOOP;
 	UPDATE @schema@.runs r SET ended_at = clock_timestamp(), figures = r.figures || jsonb_build_object('rules', @schema@.rules_state(),
-			'images', (SELECT count(*) FROM @schema@.images_in(place.dataset, place.version)), 'new_images', new_images,
-			'annotations', (SELECT count(*) FROM @schema@.annotations_in(place.dataset, place.version)),
+			'images', (SELECT count(*) FROM pg_temp.millrace_items), 'new_images', new_images,
+			'annotations', (SELECT coalesce(sum(t.labels), 0) FROM pg_temp.millrace_items t),
 			'findings', coalesce((SELECT jsonb_object_agg(f.severity, f.n) FROM (SELECT severity, count(*) AS n FROM @schema@.findings WHERE run_id = run GROUP BY severity) f), '{}'),
 			'kinds', coalesce((SELECT jsonb_object_agg(f.kind, f.n) FROM (SELECT kind, count(*) AS n FROM @schema@.findings WHERE run_id = run GROUP BY kind) f), '{}'),
 			'seconds', (SELECT jsonb_object_agg(s.key, round(s.value::numeric, 3)) FROM jsonb_each_text(seconds) s)
 				|| jsonb_build_object('total', round(extract(epoch FROM clock_timestamp() - began)::numeric, 3)))
 		WHERE r.run_id = run;
+	TRUNCATE pg_temp.millrace_items;
 	PERFORM millrace.observe(@schema_literal@, s.key, s.value::float8)
 		FROM jsonb_each_text(seconds || jsonb_build_object('total', extract(epoch FROM clock_timestamp() - began))) s;
 	PERFORM set_config('application_name', name_before, true);

@@ -59,6 +59,7 @@ DECLARE
 	place record;
 	before bigint := @schema@.audit_before(run, 'files');
 BEGIN
+	PERFORM @schema@.need_items(run);
 	SELECT r.dataset, r.version, d.task INTO place FROM @schema@.runs r JOIN @schema@.datasets d USING (dataset) WHERE r.run_id = run;
 	INSERT INTO @schema@.findings (run_id, kind, severity, split, image_id, evidence, suggestion)
 		SELECT run, k.kind, k.severity, i.split, p.image_id,
@@ -78,9 +79,9 @@ BEGIN
 						WHEN f.message ~ 'cut short|it ends|premature end' THEN 'truncated_image' ELSE 'corrupt_image' END
 					WHEN CASE f.format WHEN 'jpeg' THEN lower(right(i.path, 4)) NOT IN ('.jpg', '.jpe', 'jpeg', 'jfif') ELSE lower(right(i.path, 4)) <> '.png' END
 						AND i.path ~ '\.[^./]+$' THEN 'wrong_extension' END AS hit
-			FROM @schema@.images_in(place.dataset, place.version) i JOIN @schema@.facts f USING (image_id) WHERE f.seen_by > coalesce(before, -1)
+			FROM pg_temp.millrace_items t JOIN @schema@.images i USING (image_id) JOIN @schema@.facts f USING (image_id) WHERE t.seen_by > coalesce(before, -1)
 			UNION ALL
-			SELECT i.image_id, i.split, i.path, NULL, NULL, 'missing_image' FROM @schema@.images_in(place.dataset, place.version) i WHERE i.content IS NULL) x
+			SELECT i.image_id, i.split, i.path, NULL, NULL, 'missing_image' FROM pg_temp.millrace_items t JOIN @schema@.images i USING (image_id) WHERE NOT t.present) x
 			JOIN @schema@.looked_for(run) k ON k.kind = x.hit
 			CROSS JOIN LATERAL (SELECT CASE x.hit
 					WHEN 'missing_image' THEN jsonb_build_object('labels', (SELECT count(*) FROM @schema@.annotations a WHERE a.image_id = x.image_id AND a.until IS NULL))
@@ -96,9 +97,8 @@ BEGIN
 	INSERT INTO @schema@.findings (run_id, kind, severity, split, image_id, suggestion)
 		SELECT run, k.kind, k.severity, i.split, i.image_id,
 			CASE place.task WHEN 'detection' THEN 'Look at it: if there are objects, label them.' ELSE 'Label it, or remove it: drop_images().' END
-		FROM @schema@.images_in(place.dataset, place.version) i, @schema@.looked_for(run) k
-		WHERE k.kind = CASE place.task WHEN 'detection' THEN 'background_image' ELSE 'unlabelled_image' END AND i.content IS NOT NULL
-			AND NOT EXISTS (SELECT FROM @schema@.annotations a WHERE a.image_id = i.image_id AND a.since <= place.version AND (a.until IS NULL OR a.until > place.version));
+		FROM pg_temp.millrace_items i, @schema@.looked_for(run) k
+		WHERE k.kind = CASE place.task WHEN 'detection' THEN 'background_image' ELSE 'unlabelled_image' END AND i.present AND i.labels = 0;
 END $$;
 COMMENT ON FUNCTION @schema@.check_files(bigint) IS 'the check files of an audit';
 
@@ -115,8 +115,9 @@ DECLARE
 	before bigint := @schema@.audit_before(run, 'images');
 	kinds text[] := ARRAY(SELECT k.kind FROM @schema@.looked_for(run) k);
 BEGIN
+	PERFORM @schema@.need_items(run);
 	SELECT r.dataset, r.version, d.task INTO place FROM @schema@.runs r JOIN @schema@.datasets d USING (dataset) WHERE r.run_id = run;
-	SELECT count(*), ceil(greatest(count(*), 1) / 5000.0) INTO total, every FROM @schema@.images_in(place.dataset, place.version);
+	SELECT count(*), ceil(greatest(count(*), 1) / 5000.0) INTO total, every FROM pg_temp.millrace_items;
 	SELECT @schema@.threshold(run, 'odd_size', 'ratio') AS size_ratio, @schema@.threshold(run, 'odd_size', 'mads') AS size_mads,
 		@schema@.threshold(run, 'tiny_image', 'pixels') AS pixels,
 		@schema@.threshold(run, 'odd_aspect', 'ratio') AS aspect_ratio, @schema@.threshold(run, 'odd_aspect', 'mads') AS aspect_mads,
@@ -133,7 +134,7 @@ BEGIN
 		WITH sample AS MATERIALIZED (
 			SELECT ln(f.width::float8 * f.height) / 2 AS side, ln(f.width::float8 / f.height) AS aspect, f.dark_share, f.bright_share, f.contrast, f.entropy,
 				f.sharpness / nullif(f.contrast::float8 ^ 2, 0) AS sharpness, f.channels
-			FROM @schema@.images_in(place.dataset, place.version) i JOIN @schema@.facts f USING (image_id) WHERE f.sqlstate IS NULL AND i.image_id % every = 0),
+			FROM pg_temp.millrace_items i JOIN @schema@.facts f USING (image_id) WHERE f.sqlstate IS NULL AND i.image_id % every = 0),
 		middle AS (
 			SELECT percentile_cont(0.5) WITHIN GROUP (ORDER BY side) AS side, percentile_cont(0.5) WITHIN GROUP (ORDER BY aspect) AS aspect,
 				percentile_cont(0.5) WITHIN GROUP (ORDER BY dark_share) AS dark, percentile_cont(0.5) WITHIN GROUP (ORDER BY bright_share) AS bright,
@@ -167,7 +168,7 @@ BEGIN
 					CASE WHEN f.orientation > 1 THEN 'exif_rotated' END,
 					CASE WHEN f.black_corners > t.corners THEN 'black_corners' END,
 					CASE WHEN f.repeated >= t.tiles THEN 'repeated_tiles' END] AS hits
-			FROM @schema@.images_in(place.dataset, place.version) i JOIN @schema@.facts f USING (image_id) WHERE f.sqlstate IS NULL AND f.seen_by > coalesce(before, -1)) x
+			FROM pg_temp.millrace_items i JOIN @schema@.facts f USING (image_id) WHERE f.sqlstate IS NULL AND i.seen_by > coalesce(before, -1)) x
 			CROSS JOIN LATERAL unnest(x.hits) AS h (kind)
 			JOIN @schema@.looked_for(run) k ON k.kind = h.kind
 			CROSS JOIN LATERAL (SELECT * FROM (VALUES
@@ -203,14 +204,18 @@ DECLARE
 	median double precision;
 	kinds text[] := ARRAY(SELECT k.kind FROM @schema@.looked_for(run) k);
 	known int[];
+	odd bigint[];
 BEGIN
+	PERFORM @schema@.need_items(run);
 	SELECT r.dataset, r.version, d.task INTO place FROM @schema@.runs r JOIN @schema@.datasets d USING (dataset) WHERE r.run_id = run;
 	known := ARRAY(SELECT c.class_id FROM @schema@.classes c WHERE c.dataset = place.dataset);
 	SELECT @schema@.threshold(run, 'box_out_of_range', 'pixels')::real AS beyond, @schema@.threshold(run, 'tiny_box', 'pixels') AS tiny,
 		@schema@.threshold(run, 'tiny_box', 'image_size') AS image_size, @schema@.threshold(run, 'huge_box', 'share') AS huge, @schema@.threshold(run, 'huge_box', 'median') AS huge_median,
 		@schema@.threshold(run, 'duplicate_box', 'iou') AS duplicate, @schema@.threshold(run, 'overlapping_boxes', 'iou') AS overlapping,
 		@schema@.threshold(run, 'conflicting_boxes', 'iou') AS conflicting, @schema@.threshold(run, 'background_share', 'share') AS background INTO t;
-	SELECT count(*), ceil(greatest(count(*), 1) / 10000.0) INTO boxes, every FROM @schema@.annotations_in(place.dataset, place.version) a WHERE a.x1 IS NOT NULL;
+	SELECT coalesce(sum(i.labels - i.whole), 0), ceil(greatest(sum(i.labels - i.whole), 1) / 10000.0) INTO boxes, every FROM pg_temp.millrace_items i;
+	-- Without boxes only labels of unknown classes are looked at; those between the first and the last of an image may be, too.
+	odd := ARRAY(SELECT i.image_id FROM pg_temp.millrace_items i WHERE boxes = 0 AND (i.labels > 1 OR i.class_id <> ALL (known)));
 	SELECT percentile_cont(0.5) WITHIN GROUP (ORDER BY (a.x2 - a.x1)::float8 * (a.y2 - a.y1) / (f.width::float8 * f.height)) INTO median
 		FROM @schema@.annotations_in(place.dataset, place.version) a JOIN @schema@.facts f USING (image_id)
 		WHERE boxes > 0 AND a.annotation_id % every = 0 AND a.x2 > a.x1 AND a.y2 > a.y1 AND f.width IS NOT NULL;
@@ -232,7 +237,7 @@ BEGIN
 				CROSS JOIN LATERAL (SELECT o.sound, CASE WHEN o.sound THEN least(a.x2::float8 - a.x1, a.y2::float8 - a.y1) * least(1, t.image_size / greatest(f.width, f.height)) END AS shorter,
 					CASE WHEN o.sound THEN greatest(0, least(a.x2::float8, f.width) - greatest(a.x1::float8, 0)) * greatest(0, least(a.y2::float8, f.height) - greatest(a.y1::float8, 0))
 						/ (f.width::float8 * f.height) END AS share) s
-			WHERE a.x1 IS NOT NULL OR a.class_id <> ALL (known)) x
+			WHERE (a.x1 IS NOT NULL OR a.class_id <> ALL (known)) AND (boxes > 0 OR a.image_id = ANY (odd))) x
 			JOIN @schema@.images i ON i.image_id = x.image_id
 			CROSS JOIN LATERAL unnest(x.hits) AS h (kind)
 			JOIN @schema@.looked_for(run) k ON k.kind = h.kind
@@ -270,17 +275,15 @@ BEGIN
 
 	IF place.task = 'classification' THEN
 		INSERT INTO @schema@.findings (run_id, kind, severity, split, image_id, evidence, suggestion)
-			SELECT run, k.kind, k.severity, i.split, a.image_id,
-				jsonb_build_object('classes', (SELECT jsonb_agg(DISTINCT o.class_id) FROM @schema@.annotations o WHERE o.image_id = a.image_id AND o.until IS NULL)), 'Keep the class that is right.'
-			FROM (SELECT a.image_id FROM @schema@.annotations_in(place.dataset, place.version) a WHERE a.x1 IS NULL GROUP BY a.image_id HAVING min(a.class_id) <> max(a.class_id)) a
-				JOIN @schema@.images i USING (image_id), @schema@.looked_for(run) k WHERE k.kind = 'conflicting_labels';
+			SELECT run, k.kind, k.severity, i.split, i.image_id,
+				jsonb_build_object('classes', (SELECT jsonb_agg(DISTINCT o.class_id) FROM @schema@.annotations o WHERE o.image_id = i.image_id AND o.until IS NULL)), 'Keep the class that is right.'
+			FROM pg_temp.millrace_items i, @schema@.looked_for(run) k WHERE k.kind = 'conflicting_labels' AND i.whole > 1 AND i.class_id <> i.last_class;
 	ELSE
 		INSERT INTO @schema@.findings (run_id, kind, severity, split, score, evidence, suggestion)
 			SELECT run, k.kind, k.severity, b.split, b.share, jsonb_build_object('background', b.background, 'images', b.images, 'share', b.share),
 				'Look at some of the images without objects: are labels missing? If not, leave some out.'
-			FROM (SELECT i.split, count(*) AS images, count(*) FILTER (WHERE a.image_id IS NULL) AS background, avg((a.image_id IS NULL)::int)::float8 AS share
-				FROM @schema@.images_in(place.dataset, place.version) i LEFT JOIN (SELECT DISTINCT a.image_id FROM @schema@.annotations_in(place.dataset, place.version) a) a USING (image_id)
-				WHERE i.content IS NOT NULL GROUP BY i.split) b, @schema@.looked_for(run) k
+			FROM (SELECT i.split, count(*) AS images, count(*) FILTER (WHERE i.labels = 0) AS background, avg((i.labels = 0)::int)::float8 AS share
+				FROM pg_temp.millrace_items i WHERE i.present GROUP BY i.split) b, @schema@.looked_for(run) k
 			WHERE k.kind = 'background_share' AND b.share > t.background;
 		PERFORM @schema@.note_figures(run, 'boxes', (SELECT jsonb_build_object('boxes', s.boxes, 'small', s.small, 'medium', s.medium, 'large', s.large,
 				'share', to_jsonb(s.share), 'aspect', to_jsonb(s.aspect)) FROM @schema@.box_sizes_of(run) s WHERE s.class_id IS NULL));
@@ -362,23 +365,30 @@ COMMENT ON FUNCTION @schema@.check_placement(bigint) IS 'the check placement of 
 
 -- ---- classes ----
 
-CREATE OR REPLACE FUNCTION @schema@.class_counts(reference text, OUT split text, OUT class_id int, OUT class_name text, OUT images bigint, OUT objects bigint, OUT share real, OUT effective real)
-	RETURNS SETOF record LANGUAGE sql STABLE AS $$
-	WITH counted AS (
-		SELECT o.split, o.class_id, count(*) AS images, sum(o.objects)::bigint AS objects
-		FROM (SELECT min(i.split) AS split, a.class_id, a.image_id, count(*) AS objects
-			FROM @schema@.resolve(reference) r JOIN @schema@.images i ON i.dataset = r.dataset AND i.since <= r.version AND (i.until IS NULL OR i.until > r.version)
-				JOIN @schema@.annotations a ON a.image_id = i.image_id AND a.since <= r.version AND (a.until IS NULL OR a.until > r.version)
-			GROUP BY a.image_id, a.class_id) o
-		GROUP BY o.split, o.class_id),
+-- counted: split, class_id, images, objects, as JSON.
+CREATE OR REPLACE FUNCTION @schema@.count_table(dataset text, splits text[], counted jsonb)
+	RETURNS TABLE (split text, class_id int, class_name text, images bigint, objects bigint, share real, effective real) LANGUAGE sql STABLE AS $$
+	WITH counts AS (SELECT * FROM jsonb_to_recordset(counted) AS c (split text, class_id int, images bigint, objects bigint)),
 	names AS (
-		SELECT c.class_id, c.class_name FROM @schema@.resolve(reference) r JOIN @schema@.classes c USING (dataset)
-		UNION ALL SELECT DISTINCT n.class_id, NULL FROM counted n
-			WHERE NOT EXISTS (SELECT FROM @schema@.resolve(reference) r JOIN @schema@.classes c USING (dataset) WHERE c.class_id = n.class_id))
+		SELECT c.class_id, c.class_name FROM @schema@.classes c WHERE c.dataset = count_table.dataset
+		UNION ALL SELECT DISTINCT n.class_id, NULL FROM counts n
+			WHERE NOT EXISTS (SELECT FROM @schema@.classes c WHERE c.dataset = count_table.dataset AND c.class_id = n.class_id))
 	SELECT s.split, n.class_id, n.class_name, coalesce(c.images, 0), coalesce(c.objects, 0),
 		(coalesce(c.objects, 0) / nullif(sum(c.objects) OVER (PARTITION BY s.split), 0))::real, ((1 - 0.999::float8 ^ coalesce(c.objects, 0)) / 0.001)::real
-	FROM (SELECT DISTINCT i.split FROM @schema@.images_of(reference) i) s CROSS JOIN names n LEFT JOIN counted c ON c.split = s.split AND c.class_id = n.class_id
+	FROM unnest(splits) AS s (split) CROSS JOIN names n LEFT JOIN counts c ON c.split = s.split AND c.class_id = n.class_id
 	ORDER BY s.split, n.class_id
+$$;
+COMMENT ON FUNCTION @schema@.count_table(text, text[], jsonb) IS 'class_counts() of counts by split and class: with what is nowhere, names, shares';
+
+CREATE OR REPLACE FUNCTION @schema@.class_counts(reference text, OUT split text, OUT class_id int, OUT class_name text, OUT images bigint, OUT objects bigint, OUT share real, OUT effective real)
+	RETURNS SETOF record LANGUAGE sql STABLE AS $$
+	SELECT t.* FROM @schema@.resolve(reference) r, LATERAL @schema@.count_table(r.dataset, ARRAY(SELECT DISTINCT i.split FROM @schema@.images_of(reference) i),
+		(SELECT jsonb_agg(to_jsonb(c)) FROM (
+			SELECT o.split, o.class_id, count(*) AS images, sum(o.objects)::bigint AS objects
+			FROM (SELECT min(i.split) AS split, a.class_id, a.image_id, count(*) AS objects
+				FROM @schema@.images_of(reference) i JOIN @schema@.annotations a ON a.image_id = i.image_id AND a.since <= r.version AND (a.until IS NULL OR a.until > r.version)
+				GROUP BY a.image_id, a.class_id) o
+			GROUP BY o.split, o.class_id) c)) t
 $$;
 COMMENT ON FUNCTION @schema@.class_counts(text) IS
 	'images and objects (boxes; labels of whole images) of each class in each split, zeros too; effective: the effective number of samples (1 - b^n) / (1 - b) for b = 0.999 (Cui and others, 2019); a class without name is not in classes';
@@ -405,14 +415,24 @@ COMMENT ON FUNCTION @schema@.split_balance(jsonb) IS
 
 CREATE OR REPLACE FUNCTION @schema@.check_classes(run bigint) RETURNS void LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
-	reference text := (SELECT format('%s:%s', r.dataset, r.version) FROM @schema@.runs r WHERE r.run_id = run);
-	counts jsonb := (SELECT jsonb_agg(to_jsonb(c)) FROM @schema@.class_counts(reference) c WHERE c.class_name IS NOT NULL);
+	place record;
+	counts jsonb;
 	most_ratio double precision := @schema@.threshold(run, 'class_imbalance', 'ratio');
 	split_width double precision := @schema@.threshold(run, 'small_split', 'half_width');
 	split_z double precision := @schema@.normal_quantile((1 + @schema@.threshold(run, 'small_split', 'confidence')) / 2);
 	class_width double precision := @schema@.threshold(run, 'small_class', 'half_width');
 	class_z double precision := @schema@.normal_quantile((1 + @schema@.threshold(run, 'small_class', 'confidence')) / 2);
 BEGIN
+	PERFORM @schema@.need_items(run);
+	SELECT r.dataset, r.version INTO place FROM @schema@.runs r WHERE r.run_id = run;
+	counts := (SELECT jsonb_agg(to_jsonb(t)) FROM @schema@.count_table(place.dataset, ARRAY(SELECT DISTINCT i.split FROM pg_temp.millrace_items i),
+		(SELECT jsonb_agg(to_jsonb(c)) FROM (
+			SELECT o.split, o.class_id, count(*) AS images, sum(o.objects)::bigint AS objects
+			FROM (SELECT i.split, i.class_id, 1::bigint AS objects FROM pg_temp.millrace_items i WHERE i.labels = 1
+				UNION ALL
+				SELECT min(i.split), a.class_id, count(*) FROM pg_temp.millrace_items i JOIN @schema@.annotations_in(place.dataset, place.version) a USING (image_id)
+				WHERE i.labels > 1 GROUP BY a.image_id, a.class_id) o
+			GROUP BY o.split, o.class_id) c)) t WHERE t.class_name IS NOT NULL);
 	IF counts IS NULL THEN
 		RETURN;
 	END IF;

@@ -105,6 +105,29 @@ BEGIN
 END $$;
 COMMENT ON FUNCTION @schema@.detect_images(text, text, real, real, int) IS 'detections for the images of a version that have none of that model, confidence and iou; returns how many images there were';
 
+-- Objects and detections of a version, numbered, for millrace.detection_metrics() and match_detections().
+CREATE OR REPLACE FUNCTION @schema@.read_detections(reference text, detector text, confidence real, iou real, splits text[] DEFAULT NULL, only_decoded boolean DEFAULT false) RETURNS void
+	LANGUAGE plpgsql AS $$
+BEGIN
+	CREATE TEMPORARY TABLE IF NOT EXISTS millrace_truths (n int, image_id bigint, annotation_id bigint, class_id int, x1 real, y1 real, x2 real, y2 real, area real, crowd boolean) ON COMMIT DROP;
+	CREATE TEMPORARY TABLE IF NOT EXISTS millrace_guesses (n int, image_id bigint, class_id int, confidence real, x1 real, y1 real, x2 real, y2 real) ON COMMIT DROP;
+	TRUNCATE pg_temp.millrace_truths, pg_temp.millrace_guesses;
+	INSERT INTO pg_temp.millrace_truths
+		SELECT row_number() OVER (ORDER BY a.image_id, a.annotation_id), a.image_id, a.annotation_id, a.class_id, a.x1, a.y1, a.x2, a.y2, a.area, a.crowd
+		FROM @schema@.annotations_of(reference) a JOIN @schema@.images i USING (image_id)
+		WHERE a.x1 IS NOT NULL AND i.content IS NOT NULL AND (splits IS NULL OR i.split = ANY (splits))
+			AND (NOT only_decoded OR EXISTS (SELECT FROM @schema@.detections d WHERE d.image_id = a.image_id AND d.model = detector AND d.confidence = read_detections.confidence
+				AND d.iou = read_detections.iou AND d.sqlstate IS NULL));
+	INSERT INTO pg_temp.millrace_guesses
+		SELECT row_number() OVER (ORDER BY i.image_id, x.n), i.image_id, m.class_id, x.confidence, x.x1, x.y1, x.x2, x.y2
+		FROM @schema@.images_of(reference) i JOIN @schema@.detections d USING (image_id)
+			CROSS JOIN LATERAL unnest(d.detections) WITH ORDINALITY AS x (class_id, class_name, confidence, x1, y1, x2, y2, n)
+			JOIN @schema@.class_map(reference, detector) m ON m.model_class = x.class_id
+		WHERE d.model = detector AND d.confidence = read_detections.confidence AND d.iou = read_detections.iou AND (splits IS NULL OR i.split = ANY (splits));
+END $$;
+COMMENT ON FUNCTION @schema@.read_detections(text, text, real, real, text[], boolean) IS
+	'objects and detections of a version into the temporary tables millrace_truths and millrace_guesses; splits: of some only; only_decoded: no objects of images that could not be decoded';
+
 CREATE OR REPLACE FUNCTION @schema@.evaluate(reference text, model text DEFAULT NULL, options jsonb DEFAULT '{}') RETURNS bigint LANGUAGE plpgsql AS $$
 DECLARE
 	detector text := @schema@.detector(model);
@@ -128,19 +151,7 @@ BEGIN
 	PERFORM @schema@.detect_images(reference, detector, o.confidence, o.iou);
 	id := @schema@.begin_run(reference, 'evaluation', detector, options);
 
-	CREATE TEMPORARY TABLE IF NOT EXISTS millrace_truths (n int, image_id bigint, annotation_id bigint, class_id int, x1 real, y1 real, x2 real, y2 real, area real, crowd boolean) ON COMMIT DROP;
-	CREATE TEMPORARY TABLE IF NOT EXISTS millrace_guesses (n int, image_id bigint, class_id int, confidence real, x1 real, y1 real, x2 real, y2 real) ON COMMIT DROP;
-	TRUNCATE pg_temp.millrace_truths, pg_temp.millrace_guesses;
-	INSERT INTO pg_temp.millrace_truths
-		SELECT row_number() OVER (ORDER BY a.image_id, a.annotation_id), a.image_id, a.annotation_id, a.class_id, a.x1, a.y1, a.x2, a.y2, a.area, a.crowd
-		FROM @schema@.annotations_of(reference) a JOIN @schema@.images i USING (image_id)
-		WHERE a.x1 IS NOT NULL AND i.content IS NOT NULL AND (o.splits IS NULL OR i.split = ANY (o.splits));
-	INSERT INTO pg_temp.millrace_guesses
-		SELECT row_number() OVER (ORDER BY i.image_id, x.n), i.image_id, m.class_id, x.confidence, x.x1, x.y1, x.x2, x.y2
-		FROM @schema@.images_of(reference) i JOIN @schema@.detections d USING (image_id)
-			CROSS JOIN LATERAL unnest(d.detections) WITH ORDINALITY AS x (class_id, class_name, confidence, x1, y1, x2, y2, n)
-			JOIN @schema@.class_map(reference, detector) m ON m.model_class = x.class_id
-		WHERE d.model = detector AND d.confidence = o.confidence AND d.iou = o.iou AND (o.splits IS NULL OR i.split = ANY (o.splits));
+	PERFORM @schema@.read_detections(reference, detector, o.confidence, o.iou, o.splits);
 
 	SELECT array_agg(image_id ORDER BY n) AS images, array_agg(class_id ORDER BY n) AS classes, array_agg(area ORDER BY n) AS areas, array_agg(crowd ORDER BY n) AS crowds,
 		(SELECT array_agg(v ORDER BY t.n, k) FROM pg_temp.millrace_truths t, unnest(ARRAY[t.x1, t.y1, t.x2, t.y2]) WITH ORDINALITY AS u (v, k)) AS boxes

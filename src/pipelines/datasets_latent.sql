@@ -1,8 +1,10 @@
 -- Pipeline "datasets": latent space.  Which images and objects look like no others, which classes look alike, and maps of it all.
 --
 -- Images have their embedding in facts, objects in object_facts: of the crop of their box, one decoding an image.  find_neighbours() keeps the
--- nearest of each item of a data set in neighbours, exactly: what is new is compared with everything, what was there only with what is new;
+-- nearest of each item of a data set, exactly: what is new is compared with everything, what was there only with what is new;
 -- items that are gone or changed leave the lists, and lists that named them are made again.  check_latent() makes findings of the lists.
+-- The lists are arrays in one row (neighbour_lists), the vectors that were compared lie side by side in vector_blocks: an audit reads these, and not
+-- the wide rows of facts.  What is out of date is told by seen_by of the facts, a number that only grows.
 -- Of each class silhouettes are kept (class_space), until a tenth of it is other items.  Maps are kept with the state that they show.
 
 CREATE TABLE IF NOT EXISTS @schema@.object_facts (
@@ -19,19 +21,52 @@ COMMENT ON COLUMN @schema@.object_facts.x1 IS 'the box that was measured: after 
 COMMENT ON COLUMN @schema@.object_facts.content_sha256 IS 'of the image';
 COMMENT ON COLUMN @schema@.object_facts.embedding IS 'of unit length, by the model embedded_by, or ''thumbnail''; NULL: the box touches no pixel';
 
-CREATE TABLE IF NOT EXISTS @schema@.neighbours (
+ALTER TABLE @schema@.object_facts ADD COLUMN IF NOT EXISTS seen_by bigint NOT NULL DEFAULT 0;
+COMMENT ON COLUMN @schema@.object_facts.seen_by IS 'a number later than that of all audits that did not see it';
+CREATE OR REPLACE TRIGGER date_facts BEFORE UPDATE ON @schema@.object_facts FOR EACH ROW
+	WHEN (NEW.seen_by = OLD.seen_by AND (OLD.embedding, OLD.embedded_by) IS DISTINCT FROM (NEW.embedding, NEW.embedded_by))
+	EXECUTE FUNCTION @schema@.date_facts();
+
+DO $$ BEGIN
+	-- a table with a row an item in pipelines that were made before: the next audit makes the lists anew
+	IF EXISTS (SELECT FROM pg_class t WHERE t.oid = to_regclass('@schema@.neighbours') AND t.relkind = 'r') THEN
+		DROP TABLE @schema@.neighbours;
+	END IF;
+END $$;
+CREATE TABLE IF NOT EXISTS @schema@.neighbour_lists (
 	dataset text NOT NULL REFERENCES @schema@.datasets ON DELETE CASCADE,
 	what text NOT NULL CHECK (what IN ('images', 'objects')),
-	item bigint NOT NULL,
 	embedded_by text NOT NULL,
-	digest int NOT NULL,
+	k int NOT NULL,
+	seen bigint NOT NULL,
+	items bigint[] NOT NULL,
 	neighbours bigint[] NOT NULL,
 	distances real[] NOT NULL,
-	PRIMARY KEY (dataset, what, item)
+	PRIMARY KEY (dataset, what)
 );
-COMMENT ON TABLE @schema@.neighbours IS 'the items of a data set that look most like each, nearest first';
+ALTER TABLE @schema@.neighbour_lists ALTER items SET STORAGE EXTERNAL, ALTER neighbours SET STORAGE EXTERNAL, ALTER distances SET STORAGE EXTERNAL;
+COMMENT ON TABLE @schema@.neighbour_lists IS 'the k items that look most like each: view neighbours shows them';
+COMMENT ON COLUMN @schema@.neighbour_lists.seen IS 'the latest seen_by of the items'' facts: what has a later one has changed since';
+COMMENT ON COLUMN @schema@.neighbour_lists.items IS 'image_id or annotation_id, ascending';
+COMMENT ON COLUMN @schema@.neighbour_lists.neighbours IS 'k for each, nearest first; 0: there are not so many';
+COMMENT ON COLUMN @schema@.neighbour_lists.distances IS 'of neighbours';
+
+CREATE TABLE IF NOT EXISTS @schema@.vector_blocks (
+	block_id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+	dataset text NOT NULL REFERENCES @schema@.datasets ON DELETE CASCADE,
+	what text NOT NULL,
+	items bigint[] NOT NULL,
+	vectors real[] NOT NULL
+);
+CREATE INDEX IF NOT EXISTS vector_blocks_dataset ON @schema@.vector_blocks (dataset, what);
+ALTER TABLE @schema@.vector_blocks ALTER items SET STORAGE EXTERNAL, ALTER vectors SET STORAGE EXTERNAL;
+COMMENT ON TABLE @schema@.vector_blocks IS 'embeddings of the items of neighbour_lists, each once';
+
+CREATE OR REPLACE VIEW @schema@.neighbours AS
+	SELECT l.dataset, l.what, r.item, l.embedded_by, r.neighbours, r.distances
+	FROM @schema@.neighbour_lists l CROSS JOIN LATERAL millrace.neighbour_rows(l.items, l.neighbours, l.distances, l.k) r;
+COMMENT ON VIEW @schema@.neighbours IS 'the items of a data set that look most like each, nearest first';
 COMMENT ON COLUMN @schema@.neighbours.item IS 'image_id or annotation_id';
-COMMENT ON COLUMN @schema@.neighbours.digest IS 'of the embedding that was compared';
 COMMENT ON COLUMN @schema@.neighbours.distances IS 'between embeddings of unit length: 0 alike, 1.41 unrelated, 2 opposite';
 
 CREATE TABLE IF NOT EXISTS @schema@.class_space (
@@ -98,11 +133,6 @@ INSERT INTO @schema@.kinds (kind, "check", severity, thresholds, fix, descriptio
 		'a class lies in two parts far from each other, the smaller of which has at least a share of its items: two things under one label')
 	ON CONFLICT DO NOTHING;
 
-CREATE OR REPLACE FUNCTION @schema@.embedder() RETURNS text LANGUAGE sql STABLE AS $$
-	SELECT CASE WHEN s.embedder IS NULL THEN 'thumbnail' ELSE millrace.resolve_model(s.embedder) END FROM @schema@.settings s
-$$;
-COMMENT ON FUNCTION @schema@.embedder() IS 'whose embeddings count: a model as name:version, or thumbnail';
-
 -- ---- objects ----
 
 -- Objects whose box, image or embedder has changed since, or that are new.  Crowds are no objects.
@@ -120,7 +150,11 @@ DECLARE
 	todo bigint[] := ARRAY(SELECT t.annotation_id FROM @schema@.objects_to_measure(reference, embedder) t ORDER BY t.image_id, t.annotation_id);
 	chunk bigint[];
 	done int := 0;
+	seer bigint;
 BEGIN
+	IF cardinality(todo) > 0 THEN
+		seer := nextval(pg_get_serial_sequence('@schema@.runs', 'run_id'));
+	END IF;
 	WHILE done < cardinality(todo) LOOP
 		chunk := todo[done + 1 : done + batch];
 		WITH boxes AS (
@@ -137,12 +171,12 @@ BEGIN
 			SELECT t.annotation_id, t.v FROM thumbnails t
 			UNION ALL
 			SELECT c.ids[e.n], @schema@.unit_vector(e.v) FROM crops c, @extschema@.extract_descriptors(c.crops, embedder) WITH ORDINALITY AS e (v, n))
-		INSERT INTO @schema@.object_facts (annotation_id, image_id, x1, y1, x2, y2, content_sha256, embedding, embedded_by)
-			SELECT a.annotation_id, a.image_id, a.x1, a.y1, a.x2, a.y2, f.content_sha256, CASE WHEN array_position(s.v, NULL) IS NULL THEN s.v END, embedder
+		INSERT INTO @schema@.object_facts (annotation_id, image_id, x1, y1, x2, y2, content_sha256, embedding, embedded_by, seen_by)
+			SELECT a.annotation_id, a.image_id, a.x1, a.y1, a.x2, a.y2, f.content_sha256, CASE WHEN array_position(s.v, NULL) IS NULL THEN s.v END, embedder, seer
 			FROM @schema@.annotations a JOIN @schema@.facts f USING (image_id) LEFT JOIN seen s USING (annotation_id)
 			WHERE a.annotation_id = ANY (chunk)
 			ON CONFLICT (annotation_id) DO UPDATE SET image_id = excluded.image_id, x1 = excluded.x1, y1 = excluded.y1, x2 = excluded.x2, y2 = excluded.y2,
-				content_sha256 = excluded.content_sha256, embedding = excluded.embedding, embedded_by = excluded.embedded_by;
+				content_sha256 = excluded.content_sha256, embedding = excluded.embedding, embedded_by = excluded.embedded_by, seen_by = excluded.seen_by;
 		done := done + cardinality(chunk);
 	END LOOP;
 	RETURN done;
@@ -173,85 +207,114 @@ CREATE OR REPLACE FUNCTION @schema@.latent_vectors(what text) RETURNS TABLE (ite
 $$;
 COMMENT ON FUNCTION @schema@.latent_vectors(text) IS 'embeddings of all images or objects: what the items of millrace_latent are joined with';
 
--- Fills the temporary table millrace_latent with the items of a version: the neighbours of those that are known stand in neighbours.
-CREATE OR REPLACE FUNCTION @schema@.compare_items(reference text, what text, k int) RETURNS void LANGUAGE plpgsql SET work_mem = '256MB' AS $$
+DROP FUNCTION IF EXISTS @schema@.compare_items(text, text, int);
+CREATE OR REPLACE FUNCTION @schema@.list_items(version int, what text) RETURNS void LANGUAGE plpgsql SET work_mem = '64MB' SET default_statistics_target = 10 AS $$
 DECLARE
-	name text;
-	number int;
 	embedder text := @schema@.embedder();
-	gone bigint[];
 BEGIN
-	SELECT r.dataset, r.version INTO name, number FROM @schema@.resolve(reference) r;
 	IF to_regclass('pg_temp.millrace_latent') IS NULL THEN
-		CREATE TEMP TABLE millrace_latent (item bigint, image_id bigint, annotation_id bigint, class_id int, split text, digest int, known boolean, within real) ON COMMIT DROP;
+		CREATE TEMP TABLE millrace_latent (item bigint, image_id bigint, annotation_id bigint, class_id int, split text, seen_by bigint) ON COMMIT DROP;
 	END IF;
 	TRUNCATE pg_temp.millrace_latent;
-	INSERT INTO pg_temp.millrace_latent
-		SELECT t.item, t.image_id, t.annotation_id, t.class_id, t.split, t.digest, n.item IS NOT NULL, CASE WHEN n.item IS NOT NULL THEN coalesce(n.distances[k], 'Infinity') END
-		FROM (SELECT l.*, millrace.vector_digest(l.embedding) AS digest FROM @schema@.latent_items(name, number, compare_items.what) l WHERE l.embedded_by = embedder) t
-			LEFT JOIN @schema@.neighbours n ON n.dataset = name AND n.what = compare_items.what AND n.item = t.item AND n.digest = t.digest AND n.embedded_by = embedder;
-	ANALYZE pg_temp.millrace_latent (item, class_id, known);
-	-- Lists of items that are gone or changed, and those that name one.
-	WITH old AS (
-		DELETE FROM @schema@.neighbours n WHERE n.dataset = name AND n.what = compare_items.what
-			AND NOT EXISTS (SELECT FROM pg_temp.millrace_latent t WHERE t.item = n.item AND t.known)
-		RETURNING n.item)
-	SELECT array_agg(o.item) INTO gone FROM old o;
-	IF gone IS NOT NULL THEN
-		WITH touched AS (
-			DELETE FROM @schema@.neighbours n WHERE n.dataset = name AND n.what = compare_items.what
-				AND n.item IN (SELECT o.item FROM @schema@.neighbours o, unnest(o.neighbours) AS u (item) JOIN unnest(gone) AS g (item) USING (item)
-					WHERE o.dataset = name AND o.what = compare_items.what)
-			RETURNING n.item)
-		UPDATE pg_temp.millrace_latent t SET known = false FROM touched o WHERE o.item = t.item;
+	-- Images by their only label, objects by theirs; what has no embedding is nowhere.
+	IF what = 'images' THEN
+		INSERT INTO pg_temp.millrace_latent
+			SELECT t.image_id, t.image_id, CASE WHEN t.whole = 1 THEN t.annotation_id END, CASE WHEN t.whole = 1 THEN t.class_id END, t.split, t.seen_by
+			FROM pg_temp.millrace_items t WHERE t.embedded_by = embedder;
+	ELSIF EXISTS (SELECT FROM pg_temp.millrace_items t WHERE t.labels > t.whole) THEN
+		INSERT INTO pg_temp.millrace_latent
+			SELECT a.annotation_id, t.image_id, a.annotation_id, a.class_id, t.split, o.seen_by
+			FROM pg_temp.millrace_items t JOIN @schema@.annotations a ON a.image_id = t.image_id AND a.since <= list_items.version AND (a.until IS NULL OR a.until > list_items.version)
+				JOIN @schema@.object_facts o ON o.annotation_id = a.annotation_id
+			WHERE t.labels > t.whole AND o.embedding IS NOT NULL AND o.embedded_by = embedder;
 	END IF;
+	ANALYZE pg_temp.millrace_latent;
 END $$;
-COMMENT ON FUNCTION @schema@.compare_items(text, text, int) IS 'the items of a version into a temporary table, with how far the last of the k in their lists is, and what is out of date out of neighbours';
+COMMENT ON FUNCTION @schema@.list_items(int, text) IS 'the images or objects of the version in millrace_items that have an embedding, into the temporary table millrace_latent';
 
-CREATE OR REPLACE FUNCTION @schema@.find_neighbours(reference text, what text, k int DEFAULT 20) RETURNS bigint LANGUAGE plpgsql SET work_mem = '256MB' AS $$
+CREATE OR REPLACE FUNCTION @schema@.store_vectors(dataset text, what text, items bigint[]) RETURNS void LANGUAGE sql AS $$
+	INSERT INTO @schema@.vector_blocks (dataset, what, items, vectors)
+		SELECT store_vectors.dataset, store_vectors.what, array_agg(o.item), array_agg(o.embedding)
+		FROM (SELECT v.item, v.embedding, (u.n - 1) / 8192 AS block FROM unnest(items) WITH ORDINALITY AS u (item, n) JOIN @schema@.latent_vectors(store_vectors.what) v USING (item)) o
+		GROUP BY o.block
+$$;
+COMMENT ON FUNCTION @schema@.store_vectors(text, text, bigint[]) IS 'rows of vector_blocks for these items';
+
+-- Lists are right for their items as long as none is gone and none has changed: those lists leave that name such a one, or belong to it.  What has no
+-- list then is compared with all.
+CREATE OR REPLACE FUNCTION @schema@.update_neighbours(dataset text, version int, what text, k int) RETURNS bigint LANGUAGE plpgsql SET work_mem = '256MB' AS $$
+#variable_conflict use_column
 DECLARE
-	name text := (SELECT r.dataset FROM @schema@.resolve(reference) r);
 	embedder text := @schema@.embedder();
-	ids bigint[];
-	digests int[];
+	name text := update_neighbours.dataset;
+	kind text := update_neighbours.what;
+	lists record;
+	kept record;
+	near record;
+	block record;
+	old bigint[];
+	seen_now bigint;
+	fresh bigint[];
 	vectors real[];
-	known_vectors real[];
-	known_within real[];
-	fresh_ids bigint[];
-	fresh_digests int[];
-	fresh_vectors real[];
-	known int;
-	dims int;
+	of bigint[] := '{}';
+	others bigint[] := '{}';
+	distances real[] := '{}';
+	small bigint[];
 BEGIN
-	PERFORM @schema@.compare_items(reference, what, k);
-	IF NOT EXISTS (SELECT FROM pg_temp.millrace_latent t WHERE NOT t.known) THEN
+	PERFORM @schema@.list_items(update_neighbours.version, kind);
+	SELECT l.seen, l.items, l.neighbours, l.distances INTO lists
+		FROM @schema@.neighbour_lists l WHERE l.dataset = name AND l.what = kind AND l.embedded_by = embedder AND l.k = update_neighbours.k;
+	IF NOT FOUND THEN
+		SELECT -1::bigint AS seen, '{}'::bigint[] AS items, '{}'::bigint[] AS neighbours, '{}'::real[] AS distances INTO lists;
+		DELETE FROM @schema@.vector_blocks v WHERE v.dataset = name AND v.what = kind;
+	END IF;
+	old := ARRAY(SELECT t.item FROM pg_temp.millrace_latent t WHERE t.seen_by <= lists.seen ORDER BY t.item);
+	seen_now := (SELECT coalesce(max(t.seen_by), -1) FROM pg_temp.millrace_latent t);
+	IF old = lists.items AND seen_now = lists.seen THEN
 		RETURN 0;
 	END IF;
-	-- Those that are known come first.  No ORDER BY: all arrays have the order of the same rows, whichever it is.
-	SELECT count(*) FILTER (WHERE t.known), max(cardinality(l.embedding)),
-			array_agg(t.item) FILTER (WHERE t.known), array_agg(t.digest) FILTER (WHERE t.known), array_agg(l.embedding) FILTER (WHERE t.known), array_agg(t.within) FILTER (WHERE t.known),
-			array_agg(t.item) FILTER (WHERE NOT t.known), array_agg(t.digest) FILTER (WHERE NOT t.known), array_agg(l.embedding) FILTER (WHERE NOT t.known)
-		INTO known, dims, ids, digests, known_vectors, known_within, fresh_ids, fresh_digests, fresh_vectors
-		FROM pg_temp.millrace_latent t JOIN @schema@.latent_vectors(find_neighbours.what) l USING (item);
-	ids := coalesce(ids, '{}') || fresh_ids;
-	digests := coalesce(digests, '{}') || fresh_digests;
-	vectors := coalesce(known_vectors, '{}') || fresh_vectors;
-	-- What is new may be nearer than the last in a list that is there; what only has a new list may stand in it already.
-	IF known > 0 THEN
-		UPDATE @schema@.neighbours n SET (neighbours, distances) = (
-				SELECT array_agg(y.item), array_agg(y.distance)
-				FROM (SELECT a.item, a.distance FROM unnest(n.neighbours, n.distances) AS a (item, distance)
-					UNION SELECT fresh_ids[b.place], b.distance FROM unnest(q.neighbours, q.distances) AS b (place, distance)
-					ORDER BY 2, 1 LIMIT k) y)
-			FROM millrace.nearest_neighbours(fresh_vectors, dims, k, known_vectors, within => known_within) q
-			WHERE n.dataset = name AND n.what = find_neighbours.what AND n.item = ids[q.query];
+	SELECT c.* INTO kept FROM millrace.kept_neighbours(lists.items, lists.neighbours, lists.distances, update_neighbours.k, old) c;
+	IF kept.items <> lists.items THEN
+		DELETE FROM @schema@.vector_blocks v WHERE v.dataset = name AND v.what = kind;
+		PERFORM @schema@.store_vectors(name, kind, kept.items);
 	END IF;
-	INSERT INTO @schema@.neighbours (dataset, what, item, embedded_by, digest, neighbours, distances)
-		SELECT name, find_neighbours.what, ids[q.query], embedder, digests[q.query], ARRAY(SELECT ids[u.place] FROM unnest(q.neighbours) WITH ORDINALITY AS u (place, n) ORDER BY u.n), q.distances
-		FROM millrace.nearest_neighbours(vectors, dims, k, first => known + 1) q;
-	RETURN cardinality(fresh_ids);
+	fresh := ARRAY(SELECT t.item FROM pg_temp.millrace_latent t LEFT JOIN unnest(kept.items) AS u (item) ON u.item = t.item WHERE u.item IS NULL ORDER BY t.item);
+	vectors := (SELECT array_agg(v.embedding ORDER BY v.item) FROM @schema@.latent_vectors(kind) v WHERE v.item = ANY (fresh));
+	IF cardinality(fresh) > 0 THEN
+		FOR block IN SELECT v.items, v.vectors FROM @schema@.vector_blocks v WHERE v.dataset = name AND v.what = kind ORDER BY v.block_id LOOP
+			SELECT n.* INTO near FROM millrace.near_items(block.items, block.vectors, fresh, vectors, update_neighbours.k, kept.items, kept.distances) n;
+			of := of || near.item;
+			others := others || near.neighbour;
+			distances := distances || near.distance;
+		END LOOP;
+		SELECT n.* INTO near FROM millrace.near_items(fresh, vectors, k => update_neighbours.k) n;
+		SELECT g.* INTO kept FROM millrace.grown_neighbours(kept.items, kept.neighbours, kept.distances, update_neighbours.k, fresh,
+			of || near.item, others || near.neighbour, distances || near.distance) g;
+		PERFORM @schema@.store_vectors(name, kind, fresh);
+		small := (SELECT array_agg(v.block_id) FROM @schema@.vector_blocks v WHERE v.dataset = name AND v.what = kind AND cardinality(v.items) < 4096 HAVING count(*) > 16);
+		IF small IS NOT NULL THEN
+			WITH gone AS (DELETE FROM @schema@.vector_blocks v WHERE v.block_id = ANY (small) RETURNING v.items)
+			SELECT array_agg(u.item ORDER BY u.item) INTO small FROM gone g, unnest(g.items) AS u (item);
+			PERFORM @schema@.store_vectors(name, kind, small);
+		END IF;
+	END IF;
+	INSERT INTO @schema@.neighbour_lists AS l (dataset, what, embedded_by, k, seen, items, neighbours, distances)
+		VALUES (name, kind, embedder, update_neighbours.k, seen_now, kept.items, kept.neighbours, kept.distances)
+		ON CONFLICT ON CONSTRAINT neighbour_lists_pkey DO UPDATE SET embedded_by = excluded.embedded_by, k = excluded.k, seen = excluded.seen,
+			items = excluded.items, neighbours = excluded.neighbours, distances = excluded.distances;
+	RETURN cardinality(fresh);
 END $$;
-COMMENT ON FUNCTION @schema@.find_neighbours(text, text, int) IS 'the nearest k of each image or object of a version, into neighbours; returns how many were compared with all';
+COMMENT ON FUNCTION @schema@.update_neighbours(text, int, text, int) IS 'find_neighbours() of the version that is in the temporary table millrace_items';
+
+CREATE OR REPLACE FUNCTION @schema@.find_neighbours(reference text, what text, k int DEFAULT 20) RETURNS bigint LANGUAGE plpgsql AS $$
+DECLARE
+	place record;
+BEGIN
+	SELECT r.* INTO place FROM @schema@.resolve(reference) r;
+	PERFORM @schema@.read_items(place.dataset, place.version);
+	RETURN @schema@.update_neighbours(place.dataset, place.version, find_neighbours.what, find_neighbours.k);
+END $$;
+COMMENT ON FUNCTION @schema@.find_neighbours(text, text, int) IS 'the nearest k of each image or object of a version, into neighbour_lists; returns how many were compared with all';
 
 -- ---- the check ----
 
@@ -273,8 +336,9 @@ BEGIN
 	SELECT array_agg(t.class_id) INTO changed
 		FROM (SELECT l.class_id, count(*) AS n FROM pg_temp.millrace_latent l WHERE l.class_id IS NOT NULL GROUP BY l.class_id) t
 			LEFT JOIN @schema@.class_space s ON s.dataset = name AND s.what = measure_classes.what AND s.class_id = t.class_id AND s.embedded_by = embedder
-			LEFT JOIN LATERAL (SELECT count(*) AS n FROM unnest(s.items) AS u (item) JOIN pg_temp.millrace_latent l ON l.item = u.item AND l.class_id = t.class_id) same ON true
-		WHERE t.n >= at_least AND (s.class_id IS NULL OR same.n < 0.9 * greatest(t.n, cardinality(s.items)));
+			LEFT JOIN (SELECT c.class_id, count(*) AS n FROM @schema@.class_space c, unnest(c.items) AS u (item) JOIN pg_temp.millrace_latent l ON l.item = u.item
+				WHERE c.dataset = name AND c.what = measure_classes.what AND l.class_id = c.class_id GROUP BY c.class_id) same ON same.class_id = t.class_id
+		WHERE t.n >= at_least AND (s.class_id IS NULL OR coalesce(same.n, 0) < 0.9 * greatest(t.n, cardinality(s.items)));
 	IF changed IS NULL THEN
 		RETURN;
 	END IF;
@@ -302,49 +366,42 @@ CREATE OR REPLACE FUNCTION @schema@.check_latent(run bigint) RETURNS void LANGUA
 DECLARE
 	reference text := (SELECT r.dataset || ':' || r.version FROM @schema@.runs r WHERE r.run_id = run);
 	name text := split_part(reference, ':', 1);
-	kept int := @schema@.threshold(run, 'latent_outlier', 'neighbours');
+	kept_of int := @schema@.threshold(run, 'latent_outlier', 'neighbours');
 	of_class int := @schema@.threshold(run, 'class_inseparable', 'neighbours');
+	k int := greatest(kept_of, of_class);
+	embedder text := @schema@.embedder();
 	w text;
-	k int;
-	items bigint[];
+	kept record;
 	labels int[];
-	lists bigint[];
-	distances real[];
 BEGIN
 	IF NOT EXISTS (SELECT FROM @schema@.kinds x WHERE x."check" = 'latent' AND @schema@.severity(run, x.kind) IS NOT NULL) THEN
 		RETURN;
 	END IF;
+	PERFORM @schema@.need_items(run);
 	PERFORM @schema@.measure_objects(reference);
 	FOREACH w IN ARRAY ARRAY['images', 'objects'] LOOP
-		PERFORM @schema@.find_neighbours(reference, w, greatest(kept, of_class));
-		-- Lists of one length each: 0 is no neighbour.
-		SELECT max(cardinality(n.neighbours)) INTO k FROM @schema@.neighbours n WHERE n.dataset = name AND n.what = w;
-		CONTINUE WHEN coalesce(k, 0) < 2;
-		SELECT array_agg(o.item), array_agg(o.class_id), array_agg(o.neighbours), array_agg(o.distances) INTO items, labels, lists, distances
-			FROM (SELECT n.item, coalesce(t.class_id, -1) AS class_id,
-					CASE WHEN c = k THEN n.neighbours ELSE n.neighbours || array_fill(0::bigint, ARRAY[k - c]) END AS neighbours,
-					CASE WHEN c = k THEN n.distances ELSE n.distances || array_fill(0::real, ARRAY[k - c]) END AS distances
-				FROM @schema@.neighbours n JOIN pg_temp.millrace_latent t USING (item) CROSS JOIN LATERAL cardinality(n.neighbours) AS c
-				WHERE n.dataset = name AND n.what = w ORDER BY n.item) o;
+		PERFORM @schema@.update_neighbours(name, split_part(reference, ':', 2)::int, w, k);
+		SELECT l.items, l.neighbours, l.distances INTO kept FROM @schema@.neighbour_lists l WHERE l.dataset = name AND l.what = w;
+		CONTINUE WHEN cardinality(kept.items) IS NULL OR cardinality(kept.items) < 3;
+		labels := ARRAY(SELECT coalesce(t.class_id, -1) FROM pg_temp.millrace_latent t ORDER BY t.item);
 
 		INSERT INTO @schema@.findings (run_id, kind, severity, split, image_id, annotation_id, other_image_id, class_id, score, evidence, suggestion)
 			SELECT run, 'latent_outlier', s.severity, t.split, t.image_id, CASE WHEN w = 'objects' THEN t.annotation_id END,
 				a.image_id, t.class_id, o.factor,
-				jsonb_build_object('what', w, 'factor', round(o.factor::numeric, 3), 'limit', round(o."limit"::numeric, 3), 'nearest', n.neighbours[1],
-					'distance', round(n.distances[1]::numeric, 4), 'embedded_by', n.embedded_by),
+				jsonb_build_object('what', w, 'factor', round(o.factor::numeric, 3), 'limit', round(o."limit"::numeric, 3), 'nearest', o.nearest,
+					'distance', round(o.distance::numeric, 4), 'embedded_by', embedder),
 				'look at it: does it belong here?'
 			FROM (SELECT @schema@.severity(run, 'latent_outlier')) AS s (severity),
-				millrace.neighbour_outliers(items, lists, distances, k, @schema@.threshold(run, 'latent_outlier', 'deviations')::real, @schema@.threshold(run, 'latent_outlier', 'factor')::real) o
-				JOIN pg_temp.millrace_latent t USING (item) JOIN @schema@.neighbours n ON n.dataset = name AND n.what = w AND n.item = o.item
-				LEFT JOIN pg_temp.millrace_latent a ON a.item = n.neighbours[1]
-			WHERE s.severity IS NOT NULL AND cardinality(items) >= @schema@.threshold(run, 'latent_outlier', 'items');
+				millrace.neighbour_outliers(kept.items, kept.neighbours, kept.distances, k, @schema@.threshold(run, 'latent_outlier', 'deviations')::real, @schema@.threshold(run, 'latent_outlier', 'factor')::real) o
+				JOIN pg_temp.millrace_latent t USING (item) LEFT JOIN pg_temp.millrace_latent a ON a.item = o.nearest
+			WHERE s.severity IS NOT NULL AND cardinality(kept.items) >= @schema@.threshold(run, 'latent_outlier', 'items');
 
 		CONTINUE WHEN NOT EXISTS (SELECT FROM pg_temp.millrace_latent t WHERE t.class_id IS NOT NULL);
 		PERFORM @schema@.measure_classes(run, w);
 
 		-- Agreement of neighbours beyond chance, of two classes taken alone.
 		INSERT INTO @schema@.findings (run_id, kind, severity, class_id, score, evidence, suggestion)
-			WITH pairs AS (SELECT * FROM millrace.neighbour_confusion(items, lists, labels, k, of_class) WHERE label >= 0 AND neighbour_label >= 0),
+			WITH pairs AS (SELECT * FROM millrace.neighbour_confusion(kept.items, kept.neighbours, labels, k, of_class) WHERE label >= 0 AND neighbour_label >= 0),
 				size AS (SELECT t.class_id, count(*)::double precision AS n FROM pg_temp.millrace_latent t WHERE t.class_id IS NOT NULL GROUP BY t.class_id),
 				couples AS (
 					SELECT a.class_id AS a, b.class_id AS b,
@@ -358,7 +415,7 @@ BEGIN
 				jsonb_build_object('what', w, 'other_class_id', x.b, 'classes', jsonb_build_array(ca.class_name, cb.class_name), 'separability', round(x.separability::numeric, 3),
 					'agreement', round(x.agreement::numeric, 3), 'chance', round(x.chance::numeric, 3),
 					'silhouettes', jsonb_build_array(round(sa.silhouette::numeric, 3), round(sb.silhouette::numeric, 3)),
-					'embedded_by', @schema@.embedder()),
+					'embedded_by', embedder),
 				format('compare %s with %s: are the labels consistent, does the embedder see what tells them apart?', coalesce(ca.class_name, '#' || x.a), coalesce(cb.class_name, '#' || x.b))
 			FROM (SELECT b.*, (coalesce(b.agreement, 0) - b.chance) / nullif(1 - b.chance, 0) AS separability FROM couples b) x
 				CROSS JOIN (SELECT @schema@.severity(run, 'class_inseparable')) AS s (severity)

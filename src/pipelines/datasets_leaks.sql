@@ -1,7 +1,7 @@
 -- Pipeline "datasets": the same image twice, within a split and, worse, in two.
 --
--- compare_images() compares what was not compared yet with everything and keeps the pairs in leaks: a second audit costs
--- what came in between.  Images with equal pixels are found by their digest and stand for each other (one of each split, its
+-- compare_images() compares what was not compared yet with everything and keeps the pairs in leaks, and in leak_states who was
+-- compared: a second audit costs what came in between.  Images with equal pixels are found by their digest and stand for each other (one of each split, its
 -- representative); near duplicates are found by hash_pairs() in all eight positions and confirmed by the thumbnails; where images have
 -- descriptors of a network, what these find alike is noted, too.  check_leaks() makes findings of all that.
 -- Per image only the nearest few in its split and elsewhere are kept, so that thousands of nearly equal images stay linear.
@@ -23,14 +23,28 @@ COMMENT ON COLUMN @schema@.leaks.distance IS 'bits of 64 in which the hashes dif
 COMMENT ON COLUMN @schema@.leaks.cosine IS 'near: correlation of the thumbnails at that turn; similar: cosine of the descriptors';
 COMMENT ON COLUMN @schema@.leaks.turn IS 'what was done to b: 0 nothing, 1 mirrored, 2 upside down, 3 by 180 degrees, 4 transposed, 5 right, 6 left, 7 transposed the other way';
 
-CREATE TABLE IF NOT EXISTS @schema@.leaks_compared (
-	image_id bigint PRIMARY KEY REFERENCES @schema@.images ON DELETE CASCADE,
+DROP TABLE IF EXISTS @schema@.leaks_compared;
+CREATE TABLE IF NOT EXISTS @schema@.leak_states (
+	dataset text PRIMARY KEY REFERENCES @schema@.datasets ON DELETE CASCADE,
+	version int NOT NULL,
 	rule uuid NOT NULL,
-	embedded_by text
+	embedded_by text NOT NULL,
+	seen bigint NOT NULL,
+	decoded bigint[] NOT NULL,
+	twins bigint[] NOT NULL,
+	followers bigint[] NOT NULL,
+	images bigint[] NOT NULL,
+	hashes bigint[] NOT NULL
 );
-COMMENT ON TABLE @schema@.leaks_compared IS 'images that were compared with all others that were';
-COMMENT ON COLUMN @schema@.leaks_compared.rule IS 'digest of the thresholds: after a change it is compared again';
-COMMENT ON COLUMN @schema@.leaks_compared.embedded_by IS 'whose descriptor it had: with another one it is compared again';
+ALTER TABLE @schema@.leak_states ALTER decoded SET STORAGE EXTERNAL, ALTER images SET STORAGE EXTERNAL, ALTER hashes SET STORAGE EXTERNAL;
+COMMENT ON TABLE @schema@.leak_states IS 'which images of a data set were compared with each other: an audit compares the others with them';
+COMMENT ON COLUMN @schema@.leak_states.rule IS 'digest of the thresholds: after a change everything is compared again';
+COMMENT ON COLUMN @schema@.leak_states.seen IS 'the latest facts.seen_by of them: what has a later one has changed since';
+COMMENT ON COLUMN @schema@.leak_states.decoded IS 'those that could be decoded, ascending';
+COMMENT ON COLUMN @schema@.leak_states.twins IS 'those whose pixels another one has, too';
+COMMENT ON COLUMN @schema@.leak_states.followers IS 'twins that another of their split stood for';
+COMMENT ON COLUMN @schema@.leak_states.images IS 'those whose hashes were compared, ascending';
+COMMENT ON COLUMN @schema@.leak_states.hashes IS 'of images, a row of eight each';
 
 CREATE TABLE IF NOT EXISTS @schema@.hash_blocks (
 	block_id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
@@ -57,7 +71,7 @@ INSERT INTO @schema@.kinds (kind, "check", severity, thresholds, fix, descriptio
 	('similar_duplicate', 'leaks', 'info', '{}', 'remove_leaks', 'the descriptors of two images of a split are alike, by the threshold of similar_leak')
 	ON CONFLICT DO NOTHING;
 
-CREATE OR REPLACE FUNCTION @schema@.compare_images(run bigint) RETURNS void LANGUAGE plpgsql AS $$
+CREATE OR REPLACE FUNCTION @schema@.compare_images(run bigint) RETURNS void LANGUAGE plpgsql SET work_mem = '64MB' AS $$
 DECLARE
 	by_rule jsonb := (SELECT jsonb_object_agg(n, @schema@.threshold(run, 'near_leak', n)) FROM unnest('{distance,cosine,cosine_per_bit,turned_cosine,entropy,per_image}'::text[]) n)
 		|| jsonb_build_object('similar', @schema@.threshold(run, 'similar_leak', 'cosine'));
@@ -66,76 +80,113 @@ DECLARE
 	per_bit real := by_rule ->> 'cosine_per_bit';
 	turned real := by_rule ->> 'turned_cosine';
 	least_entropy real := by_rule ->> 'entropy';
+	embedder text := @schema@.embedder();
+	state record;
 	name text;
 	number int;
+	seen_now bigint;
 	dims int;
 	splits text[];
+	fresh bigint[];
 	ids bigint[];
 	hashes bigint[];
 	vectors real[];
 	sets int[];
-	first int;
-	model text;
+	known int;
 BEGIN
+	PERFORM @schema@.need_items(run);
 	SELECT r.dataset, r.version INTO name, number FROM @schema@.runs r WHERE r.run_id = run;
-	-- Readable images of the version that the run looks at.  known: compared by this rule, with this descriptor.
-	IF to_regclass('pg_temp.millrace_leak_items') IS NULL THEN
-		CREATE TEMP TABLE millrace_leak_items (image_id bigint, split text, pixel_sha256 bytea, content_sha256 bytea, hashes bigint[], known boolean, representative bigint) ON COMMIT DROP;
+	SELECT s.version, s.seen, s.decoded, s.twins, s.followers, s.images, s.hashes, cardinality(s.images) AS n INTO state
+		FROM @schema@.leak_states s WHERE s.dataset = name AND s.rule = by_digest AND s.embedded_by = embedder;
+	IF NOT FOUND THEN
+		SELECT 0 AS version, -1::bigint AS seen, '{}'::bigint[] AS decoded, '{}'::bigint[] AS twins, '{}'::bigint[] AS followers, '{}'::bigint[] AS images, '{}'::bigint[] AS hashes, 0 AS n INTO state;
 	END IF;
-	TRUNCATE pg_temp.millrace_leak_items;
-	INSERT INTO pg_temp.millrace_leak_items
-		SELECT i.image_id, i.split, f.pixel_sha256, f.content_sha256, CASE WHEN f.entropy >= least_entropy THEN f.hashes END,
-			c.rule = by_digest AND c.embedded_by IS NOT DISTINCT FROM f.embedded_by, i.image_id
-		FROM @schema@.images i JOIN @schema@.facts f USING (image_id) LEFT JOIN @schema@.leaks_compared c USING (image_id)
-		WHERE i.dataset = name AND i.since <= number AND (i.until IS NULL OR i.until > number) AND f.pixel_sha256 IS NOT NULL;
-	-- Of a split's images with the same pixels the first represents them.
-	UPDATE pg_temp.millrace_leak_items m SET representative = g.first
-		FROM (SELECT pixel_sha256, split, min(image_id) AS first FROM pg_temp.millrace_leak_items GROUP BY pixel_sha256, split HAVING count(*) > 1) g
-		WHERE m.pixel_sha256 = g.pixel_sha256 AND m.split = g.split AND m.image_id <> g.first;
-	ANALYZE pg_temp.millrace_leak_items (image_id, split, known, representative);
-	IF NOT EXISTS (SELECT FROM pg_temp.millrace_leak_items WHERE known IS NOT true AND image_id = representative) THEN
-		RETURN;
-	END IF;
-	DELETE FROM @schema@.leaks l USING pg_temp.millrace_leak_items o WHERE NOT o.known AND l.a = o.image_id;
-	DELETE FROM @schema@.leaks l USING pg_temp.millrace_leak_items o WHERE NOT o.known AND l.b = o.image_id;
+	SELECT array_agg(DISTINCT t.split), max(t.seen_by) INTO splits, seen_now FROM pg_temp.millrace_items t;
 
-	-- Those that are known come first; pairs among them are not looked for again.
-	splits := ARRAY(SELECT DISTINCT split FROM pg_temp.millrace_leak_items);
-	SELECT array_agg(o.image_id), array_agg(o.hashes), array_agg(least(array_position(splits, o.split), 255)), count(*) FILTER (WHERE o.known) + 1 INTO ids, hashes, sets, first
-		FROM (SELECT * FROM pg_temp.millrace_leak_items m WHERE m.image_id = m.representative AND m.hashes IS NOT NULL ORDER BY m.known IS NOT true, m.image_id) o;
-	INSERT INTO @schema@.leaks (a, b, reason, distance, cosine, turn)
-		SELECT p.a, p.b, 'near', x.distance, x.cosine, x.turn
-		FROM (SELECT least(ids[h.a], ids[h.b]) AS a, greatest(ids[h.a], ids[h.b]) AS b
-				FROM millrace.hash_pairs(hashes, (by_rule ->> 'distance')::int, first => first, per_item => (by_rule ->> 'per_image')::int, sets => sets) h) p
-			JOIN @schema@.facts fa ON fa.image_id = p.a JOIN @schema@.facts fb ON fb.image_id = p.b
-			CROSS JOIN LATERAL millrace.image_match(fa.hashes, fa.thumbnail, fb.hashes, fb.thumbnail) x
-		WHERE x.distance <= (by_rule ->> 'distance')::int AND x.cosine >= least_cosine + per_bit * x.distance AND (x.turn = 0 OR x.cosine >= turned)
-			AND fa.pixel_sha256 <> fb.pixel_sha256
-		ON CONFLICT DO NOTHING;
+	-- What was not looked at, or has changed since.
+	IF state.decoded = ARRAY(SELECT t.image_id FROM pg_temp.millrace_items t WHERE t.entropy IS NOT NULL AND t.seen_by <= state.seen ORDER BY t.image_id) THEN
+		fresh := ARRAY(SELECT t.image_id FROM pg_temp.millrace_items t WHERE t.entropy IS NOT NULL AND t.seen_by > state.seen);
+	ELSE
+		fresh := ARRAY(SELECT t.image_id FROM pg_temp.millrace_items t LEFT JOIN unnest(state.decoded) AS d (image_id) USING (image_id)
+			WHERE t.entropy IS NOT NULL AND (d.image_id IS NULL OR t.seen_by > state.seen));
+	END IF;
+	-- Images with equal pixels: of a split's the first represents them.
+	IF to_regclass('pg_temp.millrace_twins') IS NULL THEN
+		CREATE TEMP TABLE millrace_twins (image_id bigint, split text, pixel_sha256 bytea, content_sha256 bytea, representative bigint) ON COMMIT DROP;
+	END IF;
+	TRUNCATE pg_temp.millrace_twins;
+	INSERT INTO pg_temp.millrace_twins
+		SELECT g.image_id, g.split, g.pixel_sha256, g.content_sha256, g.representative
+		FROM (SELECT t.image_id, t.split, f.pixel_sha256, f.content_sha256, min(t.image_id) OVER (PARTITION BY f.pixel_sha256, t.split) AS representative,
+				count(*) OVER (PARTITION BY f.pixel_sha256) AS n
+			FROM (SELECT DISTINCT o.pixel_sha256 FROM unnest(fresh || state.twins) AS u (image_id) JOIN @schema@.facts o USING (image_id)) w
+				JOIN @schema@.facts f USING (pixel_sha256) JOIN pg_temp.millrace_items t USING (image_id)) g
+		WHERE g.n > 1;
+	ANALYZE pg_temp.millrace_twins;
+	DELETE FROM @schema@.leaks l USING unnest(fresh) AS o (image_id) WHERE l.a = o.image_id;
+	DELETE FROM @schema@.leaks l USING unnest(fresh) AS o (image_id) WHERE l.b = o.image_id;
+
+	-- Those that are known come first; pairs among them are not looked for again.  Mostly they are as they were, and the rest is behind them.
+	SELECT array_agg(o.image_id), array_agg(o.set) INTO ids, sets
+		FROM (SELECT t.image_id, least(array_position(splits, t.split), 255) AS set FROM pg_temp.millrace_items t
+			WHERE t.entropy >= least_entropy AND NOT EXISTS (SELECT FROM pg_temp.millrace_twins w WHERE w.image_id = t.image_id AND w.representative <> t.image_id) ORDER BY t.image_id) o;
+	IF state.n > 0 AND state.images = ids[: state.n] AND NOT EXISTS (SELECT FROM unnest(fresh) AS u (image_id) WHERE u.image_id <= ids[state.n]) THEN
+		known := state.n;
+		hashes := state.hashes;
+		IF known < cardinality(ids) THEN
+			hashes := hashes || (SELECT array_agg(f.hashes ORDER BY f.image_id) FROM @schema@.facts f WHERE f.image_id = ANY (ids[known + 1 :]));
+		END IF;
+	ELSE
+		SELECT array_agg(o.image_id), array_agg(o.hashes), array_agg(o.set), count(*) FILTER (WHERE o.known) INTO ids, hashes, sets, known
+			FROM (SELECT u.image_id, f.hashes, u.set, k.image_id IS NOT NULL AND f.seen_by <= state.seen AS known
+				FROM unnest(ids, sets) AS u (image_id, set) JOIN @schema@.facts f USING (image_id) LEFT JOIN unnest(state.images) AS k (image_id) USING (image_id)
+				ORDER BY known DESC, u.image_id) o;
+	END IF;
+	IF known < cardinality(ids) THEN
+		INSERT INTO @schema@.leaks (a, b, reason, distance, cosine, turn)
+			SELECT p.a, p.b, 'near', x.distance, x.cosine, x.turn
+			FROM (SELECT least(ids[h.a], ids[h.b]) AS a, greatest(ids[h.a], ids[h.b]) AS b
+					FROM millrace.hash_pairs(hashes, (by_rule ->> 'distance')::int, first => known + 1, per_item => (by_rule ->> 'per_image')::int, sets => sets) h) p
+				JOIN @schema@.facts fa ON fa.image_id = p.a JOIN @schema@.facts fb ON fb.image_id = p.b
+				CROSS JOIN LATERAL millrace.image_match(fa.hashes, fa.thumbnail, fb.hashes, fb.thumbnail) x
+			WHERE x.distance <= (by_rule ->> 'distance')::int AND x.cosine >= least_cosine + per_bit * x.distance AND (x.turn = 0 OR x.cosine >= turned)
+				AND fa.pixel_sha256 <> fb.pixel_sha256
+			ON CONFLICT DO NOTHING;
+	END IF;
+	-- What is audited besides, an older version say, does not take the place of what the next audit goes on from.
+	IF number >= state.version AND (cardinality(fresh) > 0 OR known < state.n OR known < coalesce(cardinality(ids), 0)) THEN
+		IF known > 0 AND ids[known] > (SELECT min(u.image_id) FROM unnest(ids[known + 1 :]) AS u (image_id)) THEN
+			SELECT array_agg(f.image_id ORDER BY f.image_id), array_agg(f.hashes ORDER BY f.image_id) INTO ids, hashes
+				FROM unnest(ids) AS u (image_id) JOIN @schema@.facts f USING (image_id);
+		END IF;
+		INSERT INTO @schema@.leak_states AS s (dataset, version, rule, embedded_by, seen, decoded, twins, followers, images, hashes)
+			SELECT name, number, by_digest, embedder, seen_now, ARRAY(SELECT t.image_id FROM pg_temp.millrace_items t WHERE t.entropy IS NOT NULL ORDER BY t.image_id),
+				ARRAY(SELECT w.image_id FROM pg_temp.millrace_twins w), ARRAY(SELECT w.image_id FROM pg_temp.millrace_twins w WHERE w.image_id <> w.representative),
+				coalesce(ids, '{}'), coalesce(hashes, '{}')
+			ON CONFLICT ON CONSTRAINT leak_states_pkey DO UPDATE SET version = excluded.version, rule = excluded.rule, embedded_by = excluded.embedded_by, seen = excluded.seen,
+				decoded = excluded.decoded, twins = excluded.twins, followers = excluded.followers, images = excluded.images, hashes = excluded.hashes;
+	END IF;
 
 	-- Descriptors of a network, where there are any: the thumbnail alone sees no more than the hash.
-	FOR model IN SELECT DISTINCT f.embedded_by FROM pg_temp.millrace_leak_items m JOIN @schema@.facts f USING (image_id)
-			WHERE m.known IS NOT true AND f.embedding IS NOT NULL AND f.embedded_by <> 'thumbnail' LOOP
-		SELECT array_agg(o.image_id), array_agg(o.embedding), array_agg(least(array_position(splits, o.split), 255)), count(*) FILTER (WHERE o.known) + 1,
-				max(cardinality(o.embedding)) INTO ids, vectors, sets, first, dims
-			FROM (SELECT m.image_id, m.known, m.split, f.embedding
-					FROM pg_temp.millrace_leak_items m JOIN @schema@.facts f USING (image_id)
-					WHERE m.image_id = m.representative AND f.embedded_by = model AND f.embedding IS NOT NULL ORDER BY m.known IS NOT true, m.image_id) o;
-		INSERT INTO @schema@.leaks (a, b, reason, distance, cosine, turn)
-			SELECT p.a, p.b, 'similar', @extschema@.hash_distance(fa.hashes[1], fb.hashes[1]), p.cosine, 0
-			FROM (SELECT least(ids[e.a], ids[e.b]) AS a, greatest(ids[e.a], ids[e.b]) AS b, e.cosine
-					FROM millrace.embedding_pairs(vectors, dims, (by_rule ->> 'similar')::double precision, first => first, per_item => (by_rule ->> 'per_image')::int, sets => sets) e) p
-				JOIN @schema@.facts fa ON fa.image_id = p.a JOIN @schema@.facts fb ON fb.image_id = p.b
-			WHERE fa.pixel_sha256 <> fb.pixel_sha256
-			ON CONFLICT DO NOTHING;
-	END LOOP;
-
-	INSERT INTO @schema@.leaks_compared
-		SELECT m.image_id, by_digest, f.embedded_by FROM pg_temp.millrace_leak_items m JOIN @schema@.facts f USING (image_id)
-		WHERE m.known IS NOT true AND m.image_id = m.representative
-		ON CONFLICT (image_id) DO UPDATE SET rule = excluded.rule, embedded_by = excluded.embedded_by;
+	IF embedder <> 'thumbnail' THEN
+		SELECT array_agg(o.image_id), array_agg(o.embedding), array_agg(o.set), count(*) FILTER (WHERE o.known), max(cardinality(o.embedding)) INTO ids, vectors, sets, known, dims
+			FROM (SELECT t.image_id, f.embedding, least(array_position(splits, t.split), 255) AS set, d.image_id IS NOT NULL AND t.seen_by <= state.seen AND p.image_id IS NULL AS known
+				FROM pg_temp.millrace_items t JOIN @schema@.facts f USING (image_id) LEFT JOIN unnest(state.decoded) AS d (image_id) USING (image_id)
+					LEFT JOIN unnest(state.followers) AS p (image_id) USING (image_id)
+				WHERE t.embedded_by = embedder AND NOT EXISTS (SELECT FROM pg_temp.millrace_twins w WHERE w.image_id = t.image_id AND w.representative <> t.image_id)
+				ORDER BY known DESC, t.image_id) o;
+		IF known < cardinality(ids) THEN
+			INSERT INTO @schema@.leaks (a, b, reason, distance, cosine, turn)
+				SELECT p.a, p.b, 'similar', @extschema@.hash_distance(fa.hashes[1], fb.hashes[1]), p.cosine, 0
+				FROM (SELECT least(ids[e.a], ids[e.b]) AS a, greatest(ids[e.a], ids[e.b]) AS b, e.cosine
+						FROM millrace.embedding_pairs(vectors, dims, (by_rule ->> 'similar')::double precision, first => known + 1, per_item => (by_rule ->> 'per_image')::int, sets => sets) e) p
+					JOIN @schema@.facts fa ON fa.image_id = p.a JOIN @schema@.facts fb ON fb.image_id = p.b
+				WHERE fa.pixel_sha256 <> fb.pixel_sha256
+				ON CONFLICT DO NOTHING;
+		END IF;
+	END IF;
 END $$;
-COMMENT ON FUNCTION @schema@.compare_images(bigint) IS 'compares the images of a run that were not compared yet with all others, into leaks; leaves the temporary table millrace_leak_items of all of them';
+COMMENT ON FUNCTION @schema@.compare_images(bigint) IS 'compares the images of a run that were not compared yet with all others, into leaks; leaves the temporary table millrace_twins of those that have equal pixels';
 
 CREATE OR REPLACE FUNCTION @schema@.leak_reason(reason text, turn int DEFAULT 0) RETURNS text LANGUAGE sql IMMUTABLE AS $$
 	SELECT CASE reason WHEN 'near' THEN 'near duplicate' || (ARRAY['', ', mirrored', ', upside down', ', turned by 180 degrees', ', transposed', ', turned right', ', turned left',
@@ -150,21 +201,33 @@ BEGIN
 	PERFORM @schema@.pack_hashes((SELECT dataset FROM @schema@.runs WHERE run_id = run));
 	WITH k AS MATERIALIZED (
 		SELECT kind, @schema@.severity(run, kind) AS severity FROM @schema@.kinds WHERE "check" = 'leaks'
+	), alike AS MATERIALIZED (
+		SELECT l.*, a.split AS split_a, b.split AS split_b
+		FROM @schema@.leaks l JOIN pg_temp.millrace_items a ON a.image_id = l.a JOIN pg_temp.millrace_items b ON b.image_id = l.b
+		WHERE NOT EXISTS (SELECT FROM pg_temp.millrace_twins m WHERE m.image_id = l.a AND m.representative <> l.a)
+			AND NOT EXISTS (SELECT FROM pg_temp.millrace_twins m WHERE m.image_id = l.b AND m.representative <> l.b)
 	), pairs AS (
 		-- Equal pixels: each image with the first of its split, and with the first of every other.
 		SELECT 'exact_duplicate' AS kind, m.image_id, m.split, m.representative AS other, 0 AS score, m.content_sha256, m.split AS other_split, jsonb_build_object('distance', 0) AS evidence
-		FROM pg_temp.millrace_leak_items m WHERE m.image_id <> m.representative
+		FROM pg_temp.millrace_twins m WHERE m.image_id <> m.representative
 		UNION ALL
 		SELECT 'exact_leak', m.image_id, m.split, o.image_id, 0, m.content_sha256, o.split, jsonb_build_object('distance', 0)
-		FROM pg_temp.millrace_leak_items m JOIN pg_temp.millrace_leak_items o ON o.pixel_sha256 = m.pixel_sha256 AND o.split <> m.split AND o.image_id = o.representative
+		FROM pg_temp.millrace_twins m JOIN pg_temp.millrace_twins o ON o.pixel_sha256 = m.pixel_sha256 AND o.split <> m.split AND o.image_id = o.representative
 		WHERE m.image_id <> m.representative OR m.split > o.split
 		UNION ALL
+		SELECT n.reason || CASE WHEN n.split_a = n.split_b THEN '_duplicate' ELSE '_leak' END, n.b, n.split_b, n.a,
+			CASE n.reason WHEN 'near' THEN n.distance ELSE n.cosine END, NULL, n.split_a,
+			jsonb_build_object('distance', n.distance, 'cosine', round(n.cosine::numeric, 4), 'turn', n.turn, 'reason', @schema@.leak_reason(n.reason, n.turn))
+		FROM alike n
 		-- Across splits a pair holds for all that have the same pixels.
-		SELECT l.reason || CASE WHEN a.split = b.split THEN '_duplicate' ELSE '_leak' END, b.image_id, b.split, a.image_id,
-			CASE l.reason WHEN 'near' THEN l.distance ELSE l.cosine END, NULL, a.split,
-			jsonb_build_object('distance', l.distance, 'cosine', round(l.cosine::numeric, 4), 'turn', l.turn, 'reason', @schema@.leak_reason(l.reason, l.turn))
-		FROM @schema@.leaks l JOIN pg_temp.millrace_leak_items a ON a.representative = l.a JOIN pg_temp.millrace_leak_items b ON b.representative = l.b
-		WHERE (a.image_id = l.a AND b.image_id = l.b) OR (a.split <> b.split AND (a.image_id = l.a OR b.image_id = l.b))
+		UNION ALL
+		SELECT n.reason || '_leak', m.image_id, n.split_b, n.a, CASE n.reason WHEN 'near' THEN n.distance ELSE n.cosine END, NULL, n.split_a,
+			jsonb_build_object('distance', n.distance, 'cosine', round(n.cosine::numeric, 4), 'turn', n.turn, 'reason', @schema@.leak_reason(n.reason, n.turn))
+		FROM alike n JOIN pg_temp.millrace_twins m ON m.representative = n.b AND m.image_id <> n.b WHERE n.split_a <> n.split_b
+		UNION ALL
+		SELECT n.reason || '_leak', n.b, n.split_b, m.image_id, CASE n.reason WHEN 'near' THEN n.distance ELSE n.cosine END, NULL, n.split_a,
+			jsonb_build_object('distance', n.distance, 'cosine', round(n.cosine::numeric, 4), 'turn', n.turn, 'reason', @schema@.leak_reason(n.reason, n.turn))
+		FROM alike n JOIN pg_temp.millrace_twins m ON m.representative = n.a AND m.image_id <> n.a WHERE n.split_a <> n.split_b
 	)
 	INSERT INTO @schema@.findings (run_id, kind, severity, split, image_id, other_image_id, score, evidence, suggestion)
 		SELECT run, p.kind, k.severity, p.split, p.image_id, p.other, p.score,
@@ -172,7 +235,7 @@ BEGIN
 				ELSE p.evidence || jsonb_build_object('reason', CASE WHEN o.content_sha256 = p.content_sha256 THEN 'same file' ELSE 'same pixels' END) END,
 			CASE WHEN p.split = p.other_split THEN format('keep one of them: @schema@.remove_leaks(%L, within_splits => true)', r.dataset)
 				ELSE format('keep it in one split: @schema@.remove_leaks(%L)', r.dataset) END
-		FROM pairs p JOIN k ON k.kind = p.kind AND k.severity IS NOT NULL JOIN pg_temp.millrace_leak_items o ON o.image_id = p.other JOIN @schema@.runs r ON r.run_id = run;
+		FROM pairs p JOIN k ON k.kind = p.kind AND k.severity IS NOT NULL LEFT JOIN pg_temp.millrace_twins o ON o.image_id = p.other JOIN @schema@.runs r ON r.run_id = run;
 END $$;
 COMMENT ON FUNCTION @schema@.check_leaks(bigint) IS 'findings of images that stand twice in a data set';
 
@@ -234,7 +297,6 @@ BEGIN
 	END IF;
 	DELETE FROM @schema@.leaks WHERE a = ANY (changed);
 	DELETE FROM @schema@.leaks WHERE b = ANY (changed);
-	DELETE FROM @schema@.leaks_compared WHERE image_id = ANY (changed);
 	RETURN NULL;
 END $$;
 COMMENT ON FUNCTION @schema@.note_changed_hashes() IS 'forgets what facts that are no longer true were compared with';

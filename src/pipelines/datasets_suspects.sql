@@ -13,9 +13,13 @@ CREATE TABLE IF NOT EXISTS @schema@.noise (
 	classes int[] NOT NULL,
 	probabilities real[] NOT NULL
 );
+-- what they find likeliest: not in pipelines that were made before
+ALTER TABLE @schema@.noise ADD COLUMN IF NOT EXISTS found int;
+UPDATE @schema@.noise SET found = classes[millrace.largest_of(probabilities)] WHERE found IS NULL;
 COMMENT ON TABLE @schema@.noise IS 'what a classifier that has not seen an image says of it';
 COMMENT ON COLUMN @schema@.noise.trained IS 'whether the other folds'' classifiers have learnt from it; false for images that came later';
 COMMENT ON COLUMN @schema@.noise.class_id IS 'its label then';
+COMMENT ON COLUMN @schema@.noise.found IS 'the likeliest class';
 
 INSERT INTO @schema@.checks ("check", function, position, description) VALUES
 	('suspects', 'check_suspects', 60, 'labels of boxes against a detector: settings.detector, nothing without one'),
@@ -44,19 +48,9 @@ BEGIN
 	END IF;
 	detector := @schema@.detector();
 	PERFORM @schema@.detect_images(reference, detector, low, 0.7);
-	CREATE TEMPORARY TABLE IF NOT EXISTS millrace_truths (n int, image_id bigint, annotation_id bigint, class_id int, x1 real, y1 real, x2 real, y2 real, area real, crowd boolean) ON COMMIT DROP;
-	CREATE TEMPORARY TABLE IF NOT EXISTS millrace_guesses (n int, image_id bigint, class_id int, confidence real, x1 real, y1 real, x2 real, y2 real) ON COMMIT DROP;
+	PERFORM @schema@.read_detections(reference, detector, low, 0.7, only_decoded => true);
 	CREATE TEMPORARY TABLE IF NOT EXISTS millrace_pairs (truth int, detection int, overlap real) ON COMMIT DROP;
-	TRUNCATE pg_temp.millrace_truths, pg_temp.millrace_guesses, pg_temp.millrace_pairs;
-	INSERT INTO pg_temp.millrace_truths
-		SELECT row_number() OVER (ORDER BY a.image_id, a.annotation_id), a.image_id, a.annotation_id, a.class_id, a.x1, a.y1, a.x2, a.y2, a.area, a.crowd
-		FROM @schema@.annotations_of(reference) a JOIN @schema@.detections d ON d.image_id = a.image_id AND d.model = detector AND d.confidence = low AND d.iou = 0.7::real AND d.sqlstate IS NULL
-		WHERE a.x1 IS NOT NULL;
-	INSERT INTO pg_temp.millrace_guesses
-		SELECT row_number() OVER (ORDER BY i.image_id, x.n), i.image_id, m.class_id, x.confidence, x.x1, x.y1, x.x2, x.y2
-		FROM @schema@.images_of(reference) i JOIN @schema@.detections d ON d.image_id = i.image_id AND d.model = detector AND d.confidence = low AND d.iou = 0.7::real
-			CROSS JOIN LATERAL unnest(d.detections) WITH ORDINALITY AS x (class_id, class_name, confidence, x1, y1, x2, y2, n)
-			JOIN @schema@.class_map(reference, detector) m ON m.model_class = x.class_id;
+	TRUNCATE pg_temp.millrace_pairs;
 	-- A detection of the object's own class goes before others: so classes are matched first, and what is left then without.
 	FOR pass IN 1 .. 2 LOOP
 		SELECT array_agg(image_id ORDER BY n) AS images, array_agg(CASE pass WHEN 1 THEN class_id ELSE 0 END ORDER BY n) AS classes, array_agg(crowd ORDER BY n) AS crowds, array_agg(n ORDER BY n) AS rows,
@@ -109,13 +103,13 @@ COMMENT ON FUNCTION @schema@.check_suspects(bigint) IS 'findings missing_label, 
 CREATE OR REPLACE FUNCTION @schema@.predict_noise(name text, trained boolean, folds int) RETURNS void LANGUAGE plpgsql AS $$
 BEGIN
 	FOR k IN 0 .. folds - 1 LOOP
-		INSERT INTO @schema@.noise (image_id, fold, trained, class_id, p_given, classes, probabilities)
+		INSERT INTO @schema@.noise (image_id, fold, trained, class_id, p_given, classes, probabilities, found)
 			SELECT n.image_id, k, predict_noise.trained, n.class_id, coalesce(max(p.probability) FILTER (WHERE p.label::int = n.class_id), 0),
-				array_agg(p.label::int ORDER BY p.label::int), array_agg(p.probability ORDER BY p.label::int)
+				array_agg(p.label::int ORDER BY p.label::int), array_agg(p.probability ORDER BY p.label::int), (array_agg(p.label::int ORDER BY p.probability DESC, p.label::int))[1]
 			FROM pg_temp.millrace_noise n, LATERAL @extschema@.class_probabilities(n.embedding, @schema@.noise_model(name, k)) p
 			WHERE n.fold = k GROUP BY n.image_id, n.class_id
 			ON CONFLICT (image_id) DO UPDATE SET fold = excluded.fold, trained = excluded.trained, class_id = excluded.class_id, p_given = excluded.p_given,
-				classes = excluded.classes, probabilities = excluded.probabilities;
+				classes = excluded.classes, probabilities = excluded.probabilities, found = excluded.found;
 	END LOOP;
 END $$;
 COMMENT ON FUNCTION @schema@.predict_noise(text, boolean, int) IS 'rows of noise for the images in the temporary table millrace_noise';
@@ -131,6 +125,8 @@ DECLARE
 	number int;
 	how text := @schema@.severity(run, 'label_noise');
 	folds int := @schema@.threshold(run, 'label_noise', 'folds');
+	enough int[];
+	unknown bigint[];
 	fresh bigint;
 	known bigint;
 	accuracy double precision;
@@ -140,34 +136,25 @@ BEGIN
 	IF how IS NULL OR NOT has_function_privilege('millrace.train_model(text, text, text, text, jsonb)', 'EXECUTE') THEN
 		RETURN;
 	END IF;
-	CREATE TEMPORARY TABLE IF NOT EXISTS millrace_labelled (image_id bigint, annotation_id bigint, class_id int, split text, known boolean, trained boolean) ON COMMIT DROP;
+	PERFORM @schema@.need_items(run);
 	CREATE TEMPORARY TABLE IF NOT EXISTS millrace_noise (image_id bigint, fold int, class_id int, embedding real[]) ON COMMIT DROP;
-	TRUNCATE pg_temp.millrace_labelled, pg_temp.millrace_noise;
-	-- One label an image (< 2: what = 1 leaves is estimated at next to nothing); classes of which each fold can have one at least.
-	INSERT INTO pg_temp.millrace_labelled
-		SELECT l.image_id, l.annotation_id, l.class_id, l.split, s.image_id IS NOT NULL, s.trained
-		FROM (SELECT i.image_id, min(a.annotation_id) AS annotation_id, min(a.class_id) AS class_id, min(i.split) AS split
-				FROM @schema@.images i JOIN @schema@.annotations a USING (image_id)
-				WHERE i.dataset = set_name AND i.since <= number AND (i.until IS NULL OR i.until > number)
-					AND a.since <= number AND (a.until IS NULL OR a.until > number) AND a.x1 IS NULL
-				GROUP BY i.image_id HAVING count(*) < 2) l
-			LEFT JOIN @schema@.noise s ON s.image_id = l.image_id AND s.class_id = l.class_id;
-	ANALYZE pg_temp.millrace_labelled (image_id, class_id);
-	DELETE FROM pg_temp.millrace_labelled l
-		WHERE NOT l.known AND NOT EXISTS (SELECT FROM @schema@.facts f WHERE f.image_id = l.image_id AND f.embedding IS NOT NULL);
-	DELETE FROM pg_temp.millrace_labelled l USING (SELECT m.class_id FROM pg_temp.millrace_labelled m GROUP BY 1 HAVING count(*) < @schema@.threshold(run, 'label_noise', 'images')) few
-		WHERE few.class_id = l.class_id;
-	IF (SELECT count(DISTINCT l.class_id) FROM pg_temp.millrace_labelled l) < 2 THEN
+	TRUNCATE pg_temp.millrace_noise;
+	-- Images with one label of the whole, of classes of which each fold can have one at least.
+	enough := ARRAY(SELECT t.class_id FROM pg_temp.millrace_items t WHERE t.whole = 1 AND t.embedded_by IS NOT NULL GROUP BY 1
+		HAVING count(*) >= @schema@.threshold(run, 'label_noise', 'images'));
+	IF cardinality(enough) < 2 THEN
 		RETURN;
 	END IF;
-	SELECT count(*) FILTER (WHERE l.trained IS NOT true), count(*) FILTER (WHERE l.trained) INTO fresh, known FROM pg_temp.millrace_labelled l;
+	SELECT count(*) FILTER (WHERE s.trained IS NOT true), count(*) FILTER (WHERE s.trained), array_agg(t.image_id) FILTER (WHERE s.image_id IS NULL) INTO fresh, known, unknown
+		FROM pg_temp.millrace_items t LEFT JOIN @schema@.noise s ON s.image_id = t.image_id AND s.class_id = t.class_id
+		WHERE t.whole = 1 AND t.embedded_by IS NOT NULL AND t.class_id = ANY (enough);
 	IF fresh > @schema@.threshold(run, 'label_noise', 'retrain') * known THEN
-		UPDATE pg_temp.millrace_labelled l SET known = false WHERE l.known;
+		unknown := ARRAY(SELECT t.image_id FROM pg_temp.millrace_items t WHERE t.whole = 1 AND t.embedded_by IS NOT NULL AND t.class_id = ANY (enough));
 		known := 0;
 	END IF;
 	INSERT INTO pg_temp.millrace_noise
-		SELECT l.image_id, (('x' || substr(md5(l.image_id::text), 1, 7))::bit(28)::int) % folds, l.class_id, f.embedding
-		FROM pg_temp.millrace_labelled l JOIN @schema@.facts f USING (image_id) WHERE NOT l.known AND f.embedding IS NOT NULL;
+		SELECT t.image_id, (('x' || substr(md5(t.image_id::text), 1, 7))::bit(28)::int) % folds, t.class_id, f.embedding
+		FROM pg_temp.millrace_items t JOIN @schema@.facts f USING (image_id) WHERE t.image_id = ANY (unknown) AND f.image_id = ANY (unknown);
 	IF known = 0 THEN
 		FOR k IN 0 .. folds - 1 LOOP
 			PERFORM millrace.train_model(@schema@.noise_model(set_name, k), 'logistic_regression',
@@ -180,7 +167,8 @@ BEGIN
 	PERFORM @schema@.predict_noise(set_name, known = 0, folds);
 
 	-- Classifiers that are mostly wrong, as those of thumbnails can be, know nothing of labels.
-	SELECT avg((s.classes[millrace.largest_of(s.probabilities)] = s.class_id)::int) INTO accuracy FROM pg_temp.millrace_labelled l JOIN @schema@.noise s USING (image_id, class_id);
+	SELECT avg((s.found = s.class_id)::int) INTO accuracy FROM pg_temp.millrace_items t JOIN @schema@.noise s USING (image_id, class_id)
+		WHERE t.whole = 1 AND t.class_id = ANY (enough);
 	PERFORM @schema@.note_figures(run, 'noise', jsonb_build_object('accuracy', round(accuracy::numeric, 4)));
 	IF accuracy < @schema@.threshold(run, 'label_noise', 'accuracy') THEN
 		RETURN;
@@ -188,8 +176,8 @@ BEGIN
 	-- Confident learning: a class's threshold is how sure the classifiers are, on average, of images that are labelled so.
 	INSERT INTO @schema@.findings (run_id, kind, severity, split, image_id, annotation_id, class_id, score, evidence, suggestion)
 		WITH said AS MATERIALIZED (
-			SELECT l.image_id, l.annotation_id, l.split, l.class_id, s.p_given, s.classes, s.probabilities
-			FROM pg_temp.millrace_labelled l JOIN @schema@.noise s USING (image_id, class_id)),
+			SELECT t.image_id, t.annotation_id, t.split, t.class_id, s.p_given, s.classes, s.probabilities
+			FROM pg_temp.millrace_items t JOIN @schema@.noise s USING (image_id, class_id) WHERE t.whole = 1 AND t.class_id = ANY (enough)),
 		sure AS MATERIALIZED (SELECT class_id, avg(p_given) AS p FROM said GROUP BY class_id),
 		limits AS MATERIALIZED (
 			SELECT d.classes, ARRAY(SELECT coalesce(sure.p, 'Infinity') FROM unnest(d.classes) WITH ORDINALITY AS u (c, n) LEFT JOIN sure ON sure.class_id = u.c ORDER BY u.n) AS least

@@ -41,7 +41,7 @@ DECLARE
 	answer jsonb;
 BEGIN
 	SELECT jsonb_strip_nulls(jsonb_build_object('task_id', q.task_id, 'status', CASE WHEN r.event_id IS NOT NULL THEN 'succeeded' ELSE COALESCE(f.state, 'pending') END,
-		'task_type', q.type, 'cached', COALESCE(r.origin = 'cache', false), 'model', r.model, 'similarity', r.similarity,
+		'task_type', q.type, 'cached', COALESCE(r.origin = 'cache', false), 'model', NULLIF(r.model, ''), 'similarity', r.similarity,
 		'latency_ms', r.took_ms, 'error', CASE WHEN r.event_id IS NULL THEN f.message END, 'finished_at', COALESCE(r.finished_at, f.failed_at)))
 		|| CASE WHEN r.result IS NULL THEN '{}' ELSE jsonb_build_object('result', r.result) END
 	INTO answer
@@ -73,9 +73,9 @@ CREATE INDEX IF NOT EXISTS failures_failed ON @schema@.failures (failed_at);
 COMMENT ON FUNCTION @schema@.http_health() IS 'whether the models of the types are there, and sources run';
 
 CREATE OR REPLACE FUNCTION @schema@.http_metrics() RETURNS millrace.http_response
-	LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
+	LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
 	AS $$ BEGIN RETURN millrace.http_metrics(@schema_literal@); END $$;
-COMMENT ON FUNCTION @schema@.http_metrics() IS 'figures of this pipeline, as Prometheus reads them or as JSON';
+COMMENT ON FUNCTION @schema@.http_metrics() IS 'figures of this pipeline, as Prometheus reads them or as JSON: for its owner and members of millrace_monitor';
 
 GRANT USAGE ON SCHEMA @schema@ TO millrace_gateway;
 SELECT millrace.set_pipeline_routes(@schema_literal@, (@options@::jsonb) ->> 'http_prefix', $routes$[

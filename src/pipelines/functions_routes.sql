@@ -75,6 +75,7 @@ AS $$ SELECT $routes$[
 			"status": {"enum": ["healthy"]}, "model_path": {"type": ["string", "null"]}, "model_loaded": {"type": "boolean"}, "reasons": {"type": "array", "maxItems": 0}}}},
 		"503": {"description": "not healthy, and why", "schema": {"type": "object", "required": ["status", "model_path", "model_loaded", "reasons"], "properties": {
 			"status": {"enum": ["unhealthy"]}, "model_path": {"type": ["string", "null"]}, "model_loaded": {"type": "boolean"}, "reasons": {"type": "array", "minItems": 1, "items": {"type": "string"}}}}}}},
-	{"method": "GET", "path": "/metrics", "function": "http_metrics()", "summary": "Figures of this pipeline"}
+	{"method": "GET", "path": "/metrics", "function": "http_metrics()", "summary": "Figures of this pipeline, as Prometheus' text or, with Accept: application/json, as JSON", "responses": {
+		"200": {"description": "figures", "content_type": "text/plain", "schema": {"type": "string"}}}}
 ]$routes$::jsonb $$;
 COMMENT ON FUNCTION millrace.common_routes() IS 'routes that every template registers: its http_health() and http_metrics()';

@@ -43,11 +43,11 @@ COMMENT ON FUNCTION millrace.knn_outliers(real[], int, int, real, real) IS
 	'vectors whose local outlier factor is beyond at_least, and beyond the median by so many robust deviations of its logarithm, by their places from 1 on';
 
 CREATE FUNCTION millrace.neighbour_outliers(items bigint[], neighbours bigint[], distances real[], k int, deviations real DEFAULT 5, at_least real DEFAULT 1.5)
-	RETURNS TABLE (item bigint, factor double precision, "limit" double precision)
+	RETURNS TABLE (item bigint, factor double precision, "limit" double precision, nearest bigint, distance real)
 	LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE COST 10000 ROWS 100
 	AS 'MODULE_PATHNAME', 'millrace_neighbour_outliers';
 COMMENT ON FUNCTION millrace.neighbour_outliers(bigint[], bigint[], real[], int, real, real) IS
-	'knn_outliers() of lists of neighbours that are known: k for each of the items, which are in ascending order; what is not among these counts as none';
+	'knn_outliers() of lists of neighbours that are known: k for each of the items, which are in ascending order; what is not among these counts as none; with their nearest and how far it is';
 
 CREATE FUNCTION millrace.neighbour_confusion(items bigint[], neighbours bigint[], labels int[], k int, at_most int DEFAULT 2147483647)
 	RETURNS TABLE (label int, neighbour_label int, pairs bigint)
@@ -76,3 +76,30 @@ CREATE FUNCTION millrace.principal_components(vectors real[], dims int, n_compon
 	AS 'MODULE_PATHNAME', 'millrace_principal_components';
 COMMENT ON FUNCTION millrace.principal_components(real[], int, int) IS
 	'vectors along their directions of largest variance: n_components numbers each, one after the other';
+
+CREATE FUNCTION millrace.near_items(items bigint[], vectors real[], queries bigint[] DEFAULT NULL, query_vectors real[] DEFAULT NULL, k int DEFAULT 20,
+		known bigint[] DEFAULT '{}', distances real[] DEFAULT '{}', OUT item bigint[], OUT neighbour bigint[], OUT distance real[])
+	LANGUAGE c IMMUTABLE PARALLEL SAFE COST 1000000
+	AS 'MODULE_PATHNAME', 'millrace_near_items';
+COMMENT ON FUNCTION millrace.near_items(bigint[], real[], bigint[], real[], int, bigint[], real[]) IS
+	'the k nearest items of each query, and of each item the queries that are nearer than the last of its known neighbours: item i has neighbour i at distance i; known: items in ascending order with k distances each; without queries the k nearest of each item';
+
+CREATE FUNCTION millrace.kept_neighbours(items bigint[], neighbours bigint[], distances real[], k int, current bigint[],
+		OUT items bigint[], OUT neighbours bigint[], OUT distances real[])
+	LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE COST 10000
+	AS 'MODULE_PATHNAME', 'millrace_kept_neighbours';
+COMMENT ON FUNCTION millrace.kept_neighbours(bigint[], bigint[], real[], int, bigint[]) IS
+	'the items, k neighbours each, that are current and whose neighbours all are; items and current ascend';
+
+CREATE FUNCTION millrace.grown_neighbours(items bigint[], neighbours bigint[], distances real[], k int, fresh bigint[], item bigint[], neighbour bigint[], distance real[],
+		OUT items bigint[], OUT neighbours bigint[], OUT distances real[])
+	LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE COST 10000
+	AS 'MODULE_PATHNAME', 'millrace_grown_neighbours';
+COMMENT ON FUNCTION millrace.grown_neighbours(bigint[], bigint[], real[], int, bigint[], bigint[], bigint[], real[]) IS
+	'lists of k neighbours (0 with infinity where there are fewer), with fresh items and what near_items() found of them and the others';
+
+CREATE FUNCTION millrace.neighbour_rows(items bigint[], neighbours bigint[], distances real[], k int)
+	RETURNS TABLE (item bigint, neighbours bigint[], distances real[])
+	LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE COST 10000 ROWS 1000
+	AS 'MODULE_PATHNAME', 'millrace_neighbour_rows';
+COMMENT ON FUNCTION millrace.neighbour_rows(bigint[], bigint[], real[], int) IS 'lists of k neighbours as rows, without the places that are empty';

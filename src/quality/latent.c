@@ -8,14 +8,14 @@
 #include <string.h>
 
 const qlt_kernels *
-qlt_kernels_for(qlt_isa isa)
+qlt_kernels_for(nn_isa isa)
 {
 #if defined(__x86_64__)
-	if ((isa == QLT_ISA_AUTO || isa == QLT_ISA_AVX512) &&
-		__builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
-		__builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl"))
+	if (isa == nn_isa_auto || !nn_isa_available(isa))
+		isa = nn_isa_best();
+	if (isa >= nn_isa_avx512)
 		return &qlt_kernels_avx512;
-	if (isa != QLT_ISA_PORTABLE && __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma"))
+	if (isa == nn_isa_avx2)
 		return &qlt_kernels_avx2;
 #endif
 	return &qlt_kernels_portable;
@@ -62,6 +62,24 @@ qlt_check(const qlt_work *w, const qlt_vectors *v, mr_status *st)
 				mr_detail(st, "Element %d of vector %lld is %s.", j + 1, (long long) i + 1, isnan(row[j]) ? "NaN" : "infinite");
 				return MR_INVALID;
 			}
+		if (i % 1024 == 0 && mr_interrupted(w->env))
+			return qlt_latent_canceled(st);
+	}
+	return MR_OK;
+}
+
+mr_code
+qlt_columns(const qlt_work *w, const qlt_vectors *v, float *columns, float **col, mr_status *st)
+{
+	size_t		n = (size_t) v->n,
+				d = (size_t) v->dims;
+
+	for (size_t j = 0; j < d; j++)
+		col[j] = columns + j * n;
+	for (size_t i = 0; i < n; i++)
+	{
+		for (size_t j = 0; j < d; j++)
+			col[j][i] = v->x[i * d + j];
 		if (i % 1024 == 0 && mr_interrupted(w->env))
 			return qlt_latent_canceled(st);
 	}

@@ -14,21 +14,14 @@
 
 #include "core/env.h"
 #include "core/status.h"
-
-typedef enum qlt_isa
-{
-	QLT_ISA_AUTO,
-	QLT_ISA_PORTABLE,
-	QLT_ISA_AVX2,
-	QLT_ISA_AVX512
-} qlt_isa;
+#include "nn/isa.h"
 
 /* What every function here is told about how to work. */
 typedef struct qlt_work
 {
 	const mr_env *env;
 	size_t		max_memory;		/* bytes, 0 = no limit */
-	qlt_isa		isa;			/* sets that this processor lacks give the best it has */
+	nn_isa		isa;			/* sets that this processor lacks give the best it has */
 } qlt_work;
 
 typedef struct qlt_vectors
@@ -50,6 +43,47 @@ extern mr_code qlt_check(const qlt_work *w, const qlt_vectors *v, mr_status *st)
 extern mr_code qlt_neighbours(const qlt_work *w, const qlt_vectors *points, const qlt_vectors *queries, int k,
 							  bool skip_self, int64_t first, int32_t *index, float *distance, mr_status *st);
 extern double qlt_neighbours_memory(int64_t points, int64_t queries, int dims, int k);
+
+/* A query that is nearer to a point than the point's limit: squared distance. */
+typedef struct qlt_near
+{
+	int32_t		point;
+	int32_t		query;
+	float		distance;
+} qlt_near;
+
+/*
+ * Both ways at once: the k nearest points of each query as qlt_neighbours(), and for each point the queries whose squared
+ * distance is below within[point], at least the k nearest of these.  near: from env, *n_near of them, in no order.
+ */
+extern mr_code qlt_neighbours_both(const qlt_work *w, const qlt_vectors *points, const qlt_vectors *queries, int k, const float *within,
+								   int32_t *index, float *distance, qlt_near **near, int64_t *n_near, mr_status *st);
+
+/* ---- lists of neighbours that are kept (neighbour_lists.c) ---- */
+
+/* k for each of n items, which ascend: by (distance, item), 0 with infinity where there are fewer. */
+typedef struct qlt_lists
+{
+	int64_t		n;
+	int			k;
+	int64_t    *item;
+	int64_t    *neighbour;		/* n x k */
+	float	   *distance;		/* n x k, not squared */
+} qlt_lists;
+
+/* The place of a number among n ascending ones, -1 where it is not there. */
+extern int64_t qlt_place(const int64_t *item, int64_t n, int64_t wanted);
+extern bool qlt_ascending(const int64_t *item, int64_t n);
+
+/* Those of current items (ascending) that name only current ones; to has room for all. */
+extern mr_code qlt_lists_keep(const qlt_work *w, const qlt_lists *from, const int64_t *current, int64_t n_current, qlt_lists *to, mr_status *st);
+
+/*
+ * from and empty lists for fresh items (ascending, none of from's), then pairs: of[i] has neighbour[i] at distance[i], taken
+ * where it is among the k nearest of its list and not there yet.  to has room for all.
+ */
+extern mr_code qlt_lists_grow(const qlt_work *w, const qlt_lists *from, const int64_t *fresh, int64_t n_fresh, const int64_t *of,
+							  const int64_t *neighbour, const float *distance, int64_t pairs, qlt_lists *to, mr_status *st);
 
 /* ---- t-SNE (tsne.c) ---- */
 

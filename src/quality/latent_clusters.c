@@ -316,15 +316,8 @@ qlt_clusters(const qlt_work *w, const qlt_vectors *v, int k, uint64_t seed, int3
 	columns = mr_alloc(env, n * d * sizeof(float));
 	if (col == NULL || columns == NULL)
 		code = qlt_latent_no_memory(st);
-	for (size_t j = 0; j < d && code == MR_OK; j++)
-		col[j] = columns + j * n;
-	for (size_t i = 0; i < n && code == MR_OK; i++)
-	{
-		for (size_t j = 0; j < d; j++)
-			col[j][i] = v->x[i * d + j];
-		if (i % 1024 == 0 && mr_interrupted(env))
-			code = qlt_latent_canceled(st);
-	}
+	if (code == MR_OK)
+		code = qlt_columns(w, v, columns, col, st);
 	if (code == MR_OK)
 	{
 		lrn_matrix	m = {v->n, v->dims, col, NULL, NULL};

@@ -228,7 +228,7 @@ millrace_outlier_factors(PG_FUNCTION_ARGS)
 	PG_RETURN_ARRAYTYPE_P(out);
 }
 
-/* Rows (item, factor, limit) of points beyond the limit; items NULL: their places from 1 on. */
+/* Rows (item, factor, limit) of points beyond the limit, with items their nearest and how far it is; items NULL: their places from 1 on. */
 static void
 put_outliers(FunctionCallInfo fcinfo, qlt_call *call, const lists *l, const int64 *items, double floor, float4 deviations, float4 at_least)
 {
@@ -243,11 +243,20 @@ put_outliers(FunctionCallInfo fcinfo, qlt_call *call, const lists *l, const int6
 	limit = Max(limit, at_least);
 	for (int64 i = 0; i < l->n; i++)
 	{
-		Datum		values[3] = {items ? Int64GetDatum(items[i]) : Int32GetDatum((int32) i + 1), Float8GetDatum(factor[i]), Float8GetDatum(limit)};
-		bool		nulls[3] = {false};
+		Datum		values[5] = {items ? Int64GetDatum(items[i]) : Int32GetDatum((int32) i + 1), Float8GetDatum(factor[i]), Float8GetDatum(limit)};
+		bool		nulls[5] = {false};
 
-		if (factor[i] > limit)
-			tuplestore_putvalues(result->setResult, result->setDesc, values, nulls);
+		if (factor[i] <= limit)
+			continue;
+		if (items)
+		{
+			int32		nearest = l->index[i * l->k];
+
+			nulls[3] = nulls[4] = nearest < 0;
+			values[3] = Int64GetDatum(nearest < 0 ? 0 : items[nearest]);
+			values[4] = Float4GetDatum(l->distance[i * l->k]);
+		}
+		tuplestore_putvalues(result->setResult, result->setDesc, values, nulls);
 	}
 }
 
@@ -282,34 +291,14 @@ lists_of(qlt_call *call, ArrayType *items, ArrayType *neighbours, ArrayType *dis
 	check_lists(neighbours, distances, k);
 	if (array_contains_nulls(items) || ArrayGetNItems(ARR_NDIM(neighbours), ARR_DIMS(neighbours)) != l.n * k)
 		ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE), errmsg("there must be %d neighbours for each of %lld items", k, (long long) l.n)));
-	for (int64 i = 1; i < l.n; i++)
-		if (item[i - 1] >= item[i])
-			ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE), errmsg("items must be in ascending order, each once")));
+	if (!qlt_ascending(item, l.n))
+		ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE), errmsg("items must be in ascending order, each once")));
 	l.index = MemoryContextAllocHuge(call->context, (Size) l.n * k * sizeof(int32) + 1);
 	for (int64 i = 0; i < l.n * k; i++)
 	{
-		int64		lo = 0,
-					hi = 0;
+		int64		place = qlt_place(item, l.n, from[i]);
 
-		/* As many places from either end as the numbers differ, at most: of numbers without gaps that is the place. */
-		if (from[i] >= item[0] && from[i] <= item[l.n - 1])
-		{
-			uint64		after = (uint64) from[i] - (uint64) item[0],
-						before = (uint64) item[l.n - 1] - (uint64) from[i];
-
-			lo = before < (uint64) l.n ? l.n - 1 - (int64) before : 0;
-			hi = after < (uint64) l.n ? (int64) after + 1 : l.n;
-		}
-		while (lo < hi)
-		{
-			int64		mid = (lo + hi) / 2;
-
-			if (item[mid] < from[i])
-				lo = mid + 1;
-			else
-				hi = mid;
-		}
-		l.index[i] = lo < l.n && item[lo] == from[i] && lo != i / k ? (int32) lo : -1;
+		l.index[i] = place == i / k ? -1 : (int32) place;
 		if (i % 65536 == 0)
 			CHECK_FOR_INTERRUPTS();
 	}
@@ -318,7 +307,7 @@ lists_of(qlt_call *call, ArrayType *items, ArrayType *neighbours, ArrayType *dis
 	return l;
 }
 
-/* (items bigint[], neighbours bigint[], distances real[], k int, deviations real, at_least real) -> table(item bigint, factor, "limit") */
+/* (items bigint[], neighbours bigint[], distances real[], k int, deviations real, at_least real) -> table(item bigint, factor, "limit", nearest bigint, distance real) */
 Datum
 millrace_neighbour_outliers(PG_FUNCTION_ARGS)
 {

@@ -29,6 +29,7 @@ typedef struct qlt_kernels
 	void		(*distances) (const float *x, int groups, int d, const float *const *q, float *out, size_t stride);
 	/* Which of n distances, a multiple of QLT_GROUP, are below worst: their numbers, ascending; returns how many. */
 	int			(*below) (const float *d, int n, float worst, int32_t *at);
+	int			(*below_each) (const float *d, const float *limit, int n, int32_t *at);
 	/* p = exp(-beta d), their sum and that of p d; k a multiple of 8. */
 	void		(*affinities) (const float *d, int k, double beta, double *p, double *sum, double *sum_pd);
 	/* Rows from .. to - 1: force[c][i] = sum of p (y_i - y_j) / (1 + |y_i - y_j|^2); y, force: dims x stride. */
@@ -52,12 +53,15 @@ extern const qlt_kernels qlt_kernels_portable;
 extern const qlt_kernels qlt_kernels_avx2;
 extern const qlt_kernels qlt_kernels_avx512;
 #endif
-extern const qlt_kernels *qlt_kernels_for(qlt_isa isa);
+extern const qlt_kernels *qlt_kernels_for(nn_isa isa);
 
 /* ---- shared by the steps (latent.c) ---- */
 
 extern mr_code qlt_latent_no_memory(mr_status *st);
 extern mr_code qlt_latent_canceled(mr_status *st);
+
+/* The vectors feature by feature: col[j], of dims, begins at columns + j x n. */
+extern mr_code qlt_columns(const qlt_work *w, const qlt_vectors *v, float *columns, float **col, mr_status *st);
 
 /* About the columns' means, and so that the largest number is 1: distances neither overflow nor vanish. */
 extern mr_code qlt_normalise(const qlt_work *w, const qlt_vectors *v, float *out, mr_status *st);

@@ -86,6 +86,23 @@ distances(const float *x, int groups, int d, const float *const *q, float *out, 
 							   out + (size_t) a * stride + (size_t) g * QLT_GROUP + v, stride);
 }
 
+/* A bit for each lane that is true. */
+INLINE unsigned
+mask_of(vi less)
+{
+#if defined(__AVX512F__)
+	return _mm512_movepi32_mask((__m512i) less);
+#elif defined(__AVX2__)
+	return (unsigned) _mm256_movemask_ps((__m256) less);
+#else
+	unsigned	any = 0;
+
+	for (int v = 0; v < VF; v++)
+		any |= (unsigned) (less[v] & 1) << v;
+	return any;
+#endif
+}
+
 /* Which of n distances, a multiple of QLT_GROUP, are below the worst so far. */
 static int
 below(const float *d, int n, float worst, int32_t *at)
@@ -95,17 +112,24 @@ below(const float *d, int n, float worst, int32_t *at)
 	for (int j = 0; j < n; j += VF)
 	{
 		vi			less = *(const vf *) (d + j) < worst;
-#if defined(__AVX512F__)
-		unsigned	any = _mm512_movepi32_mask((__m512i) less);
-#elif defined(__AVX2__)
-		unsigned	any = (unsigned) _mm256_movemask_ps((__m256) less);
-#else
-		unsigned	any = 0;
 
-		for (int v = 0; v < VF; v++)
-			any |= (unsigned) (less[v] & 1) << v;
-#endif
-		for (; any; any &= any - 1)
+		for (unsigned any = mask_of(less); any; any &= any - 1)
+			at[found++] = j + __builtin_ctz(any);
+	}
+	return found;
+}
+
+/* The same with a limit for each. */
+static int
+below_each(const float *d, const float *limit, int n, int32_t *at)
+{
+	int			found = 0;
+
+	for (int j = 0; j < n; j += VF)
+	{
+		vi			less = *(const vf *) (d + j) < *(const vf *) (limit + j);
+
+		for (unsigned any = mask_of(less); any; any &= any - 1)
 			at[found++] = j + __builtin_ctz(any);
 	}
 	return found;
@@ -488,6 +512,7 @@ gather(const float *x, const float *y, int64_t n, const float *origin, float sca
 const qlt_kernels QLT_KERNELS = {
 	.distances = distances,
 	.below = below,
+	.below_each = below_each,
 	.affinities = affinities,
 	.attract = attract,
 	.repel = repel,

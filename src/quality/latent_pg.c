@@ -7,21 +7,15 @@
 #include "catalog/pg_type.h"
 #include "core/compat.h"
 #include "learn/settings.h"
-#include "utils/guc.h"
+#include "nn/nn_pg.h"
 #include "utils/memutils.h"
 
 void
 qlt_call_begin(qlt_call *call)
 {
-	const char *isa = GetConfigOption("millrace.isa", true, false);
-
 	call->context = AllocSetContextCreate(CurrentMemoryContext, "millrace latent space", ALLOCSET_DEFAULT_SIZES);
 	call->env = mr_pg_env(call->context);
-	call->w = (qlt_work) {.env = &call->env,.max_memory = (size_t) lrn_train_memory_kb * 1024};
-	if (isa && strcmp(isa, "portable") == 0)
-		call->w.isa = QLT_ISA_PORTABLE;
-	else if (isa && strcmp(isa, "avx2") == 0)
-		call->w.isa = QLT_ISA_AVX2;
+	call->w = (qlt_work) {.env = &call->env,.max_memory = (size_t) lrn_train_memory_kb * 1024,.isa = nn_pg_options().isa};
 	memset(&call->st, 0, sizeof(call->st));
 }
 

@@ -5,11 +5,13 @@
  * Points lie in groups of QLT_GROUP, feature by feature.  A block of queries meets a tile of points that stays in the
  * cache; a distance below a query's worst so far goes into its list of twice k, and a full list is cut to its k least.
  * A list's entry is one number, the distance's bits before the point's: numbers that are not negative sort as their
- * bits do, and equal distances by point.
+ * bits do, and equal distances by point.  Queries that are near a point go into one buffer, which is cut to the
+ * k nearest of each point when it is full: it holds at most twice as many.
  */
 #include "quality/latent_int.h"
 
 #include <math.h>
+#include <stdlib.h>
 #include <string.h>
 
 #define BLOCK		64			/* queries */
@@ -111,6 +113,15 @@ sort_entries(uint64_t *a, int n)
 		}
 }
 
+/* Queries near points. */
+typedef struct reach
+{
+	float	   *within;			/* of points, filled up with -1 */
+	qlt_near   *near;
+	int64_t		n;
+	int64_t		room;
+} reach;
+
 typedef struct search
 {
 	const qlt_work *w;
@@ -126,7 +137,66 @@ typedef struct search
 	uint64_t   *entries;		/* BLOCK x room */
 	float		distance[QLT_QUERIES * MOST_GROUPS * QLT_GROUP];
 	int32_t		at[MOST_GROUPS * QLT_GROUP];
+	reach	   *reach;			/* NULL: not asked for */
 } search;
+
+static int
+compare_near(const void *a, const void *b)
+{
+	const qlt_near *x = a,
+			   *y = b;
+
+	if (x->point != y->point)
+		return x->point < y->point ? -1 : 1;
+	if (x->distance != y->distance)
+		return x->distance < y->distance ? -1 : 1;
+	return x->query < y->query ? -1 : x->query > y->query;
+}
+
+/* Room for as many as a tile can add: the k nearest of each point stay, and what is not nearer than these does not come any more. */
+static mr_code
+make_room(search *s, mr_status *st)
+{
+	reach	   *r = s->reach;
+	int64_t		tile = QLT_QUERIES * MOST_GROUPS * QLT_GROUP,
+				kept = 0;
+	int			of_point = 0;
+
+	if (r->n + tile <= r->room)
+		return MR_OK;
+	if (r->n > 0)
+	{
+		qsort(r->near, (size_t) r->n, sizeof(qlt_near), compare_near);
+		for (int64_t i = 0; i < r->n; i++)
+		{
+			of_point = i > 0 && r->near[i].point == r->near[i - 1].point ? of_point + 1 : 0;
+			if (of_point >= s->k)
+				continue;
+			if (of_point == s->k - 1)
+				r->within[r->near[i].point] = r->near[i].distance;
+			r->near[kept++] = r->near[i];
+		}
+		r->n = kept;
+	}
+	if (r->n + tile > r->room / 2)
+	{
+		int64_t		room = r->room * 2 > 2 * tile ? r->room * 2 : 2 * tile;
+		qlt_near   *more = NULL;
+		mr_code		code = qlt_check_limit(s->w, (double) room * 2 * sizeof(qlt_near), st);
+
+		if (code)
+			return code;
+		more = mr_alloc(s->w->env, (size_t) room * sizeof(qlt_near));
+		if (more == NULL)
+			return qlt_latent_no_memory(st);
+		if (r->n > 0)
+			memcpy(more, r->near, (size_t) r->n * sizeof(qlt_near));
+		mr_free(s->w->env, r->near);
+		r->near = more;
+		r->room = room;
+	}
+	return MR_OK;
+}
 
 /* Queries from .. from + QLT_QUERIES - 1 (the last one repeated where there are fewer) meet groups of points. */
 static void
@@ -154,6 +224,14 @@ meet(search *s, list *lists, int64_t from, int count, int64_t group, int groups)
 			if (l->n == s->room)
 				cut(l, s->k);
 		}
+		if (s->reach)
+		{
+			reach	   *r = s->reach;
+
+			found = s->kernels->below_each(distance, r->within + group * QLT_GROUP, (int) stride, s->at);
+			for (int i = 0; i < found; i++)
+				r->near[r->n++] = (qlt_near) {(int32_t) (group * QLT_GROUP + s->at[i]), (int32_t) (from + a), distance[s->at[i]]};
+		}
 	}
 }
 
@@ -170,8 +248,14 @@ search_block(search *s, int64_t from, int count, int32_t *index, float *distance
 	for (int64_t g = 0; g < groups; g += step)
 	{
 		for (int a = 0; a < count; a += QLT_QUERIES)
+		{
+			mr_code		code = s->reach ? make_room(s, st) : MR_OK;
+
+			if (code)
+				return code;
 			meet(s, lists + a, from + a, count - a < QLT_QUERIES ? count - a : QLT_QUERIES, g,
 				 (int) (groups - g < step ? groups - g : step));
+		}
 		if (mr_interrupted(s->w->env))
 			return qlt_latent_canceled(st);
 	}
@@ -206,9 +290,9 @@ qlt_neighbours_memory(int64_t points, int64_t queries, int dims, int k)
 	return ((double) points + QLT_GROUP) * dims * sizeof(float) + (double) BLOCK * room_of(k) * sizeof(uint64_t) + sizeof(search);
 }
 
-mr_code
-qlt_neighbours(const qlt_work *w, const qlt_vectors *points, const qlt_vectors *queries, int k, bool skip_self,
-			   int64_t first, int32_t *index, float *distance, mr_status *st)
+static mr_code
+run(const qlt_work *w, const qlt_vectors *points, const qlt_vectors *queries, int k, bool skip_self, int64_t first, reach *r,
+	int32_t *index, float *distance, mr_status *st)
 {
 	size_t		d = (size_t) points->dims;
 	int64_t		groups = (points->n + QLT_GROUP - 1) / QLT_GROUP;
@@ -218,7 +302,7 @@ qlt_neighbours(const qlt_work *w, const qlt_vectors *points, const qlt_vectors *
 	if (s == NULL)
 		return qlt_latent_no_memory(st);
 	*s = (search) {.w = w,.kernels = qlt_kernels_for(w->isa),.queries = queries,.n = points->n,.d = d,.k = k,
-	.room = room_of(k),.skip_self = skip_self,.first = first};
+	.room = room_of(k),.skip_self = skip_self,.first = first,.reach = r};
 	s->x = mr_alloc(w->env, (size_t) groups * d * QLT_GROUP * sizeof(float) + 64);
 	s->entries = mr_alloc(w->env, BLOCK * (size_t) s->room * sizeof(uint64_t));
 	if (s->x == NULL || s->entries == NULL)
@@ -235,5 +319,31 @@ qlt_neighbours(const qlt_work *w, const qlt_vectors *points, const qlt_vectors *
 	mr_free(w->env, s->x);
 	mr_free(w->env, s->entries);
 	mr_free(w->env, s);
+	return code;
+}
+
+mr_code
+qlt_neighbours(const qlt_work *w, const qlt_vectors *points, const qlt_vectors *queries, int k, bool skip_self,
+			   int64_t first, int32_t *index, float *distance, mr_status *st)
+{
+	return run(w, points, queries, k, skip_self, first, NULL, index, distance, st);
+}
+
+mr_code
+qlt_neighbours_both(const qlt_work *w, const qlt_vectors *points, const qlt_vectors *queries, int k, const float *within,
+					int32_t *index, float *distance, qlt_near **near, int64_t *n_near, mr_status *st)
+{
+	int64_t		filled = (points->n + QLT_GROUP - 1) / QLT_GROUP * QLT_GROUP;
+	reach		r = {.within = mr_alloc(w->env, (size_t) filled * sizeof(float) + 64)};
+	mr_code		code;
+
+	if (r.within == NULL)
+		return qlt_latent_no_memory(st);
+	for (int64_t i = 0; i < filled; i++)
+		r.within[i] = i < points->n ? within[i] : -1;
+	code = run(w, points, queries, k, false, 0, &r, index, distance, st);
+	mr_free(w->env, r.within);
+	*near = r.near;
+	*n_near = r.n;
 	return code;
 }

@@ -218,7 +218,7 @@ reap(child *c, TimestampTz now)
 	c->handle = NULL;
 	mr_slot_forget(c->slot, c->generation);
 	if (c->running_config != c->config || TimestampDifferenceExceeds(c->started, now, MR_SETTLED_S * 1000) ||
-		(kinds[kind_number(c->kind)].ends_itself && mr_slot_count(c->slot, c->generation, MR_COUNT_ROWS) > 0))
+		((kinds[kind_number(c->kind)].ends_itself || c->kind == MR_EXECUTOR) && mr_slot_count(c->slot, c->generation, MR_COUNT_ROWS) > 0))
 		c->failures = 0;		/* it made room for a new one, or failed by chance */
 	else
 		c->failures++;

@@ -94,8 +94,8 @@ class Browser:
     def js(self, script, *args):
         return self.call('POST', self.session + '/execute/sync', {'script': script, 'args': list(args)})
 
-    def wait(self, script, *args, timeout=20, what=None):
-        """Until the script returns something true, which is returned; else the last value, with a line for the log."""
+    def wait(self, script, *args, timeout=20):
+        """Until the script returns something true, which is returned; else, in time, the last value."""
         end = time.monotonic() + timeout
         while True:
             value = self.js(script, *args)

@@ -220,6 +220,8 @@ class Cluster:
         lines = {"port": self.port, "unix_socket_directories": self.sockets, "listen_addresses": "",
                  "shared_buffers": "64MB", "log_line_prefix": "%m [%p] %b %d ", "max_wal_size": "256MB",
                  "log_min_messages": "info", "lc_messages": "C", **self.conf}
+        if os.environ.get("MILLRACE_FSYNC"):        # t/run.py: tests kill processes, never the machine
+            lines.setdefault("fsync", os.environ["MILLRACE_FSYNC"])
         with open(self.data / "millrace_test.conf", "w") as f:
             for key, value in lines.items():
                 f.write("{} = '{}'\n".format(key, str(value).replace("'", "''")))

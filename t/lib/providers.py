@@ -44,7 +44,7 @@ def left(c, tag):
     return int(c.value(f"SELECT count(*) FROM millrace.task_queue WHERE tag = {literal(tag)}"))
 
 
-def settled(c, tag, timeout=60):
+def settled(c, tag, timeout=180):
     """Wait until all tasks of a tag have ended."""
     c.wait_for(f"SELECT count(*) FROM millrace.task_queue WHERE tag = {literal(tag)}", '0', timeout)
 

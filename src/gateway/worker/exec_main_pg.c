@@ -113,6 +113,7 @@ take_box(const gw_anchor_entry *gateway, int index)
 	box = &hall->box[index];
 	box->pid = MyProcPid;
 	box->proc = MyProc;
+	box->leaving = false;
 	pg_write_barrier();
 	pg_atomic_write_u32(&box->state, GW_IDLE);
 	SetLatch(&hall->io->procLatch);
@@ -143,6 +144,23 @@ vacate(void)
 }
 
 /* ---- a request */
+
+/* Grown too large?  Weighed now and then, for that reads a file. */
+static bool
+has_grown(void)
+{
+	static int64 light = 0;
+	static uint32 n = 0;
+	int64		bytes;
+
+	if (n++ % WEIGH_EVERY != 1)
+		return false;
+	bytes = mr_resident_bytes();
+	mr_worker_gauge(MR_GAUGE_RESIDENT, bytes);
+	if (light == 0)
+		light = bytes;
+	return bytes - light > GROWN_BYTES;
+}
 
 static gw_slice
 put(char *base, uint64 *at, const char *bytes, size_t len)
@@ -209,6 +227,7 @@ answer_request(void)
 		ereport(LOG, (errmsg("no room for a response of %zu bytes", answer.len)));
 	box->response = unsent;
 	unsent = InvalidDsaPointer;
+	box->leaving = has_grown();
 	pg_write_barrier();
 	pg_atomic_write_u32(&box->state, GW_DONE);
 	SetLatch(&hall->io->procLatch);
@@ -218,23 +237,6 @@ answer_request(void)
 }
 
 /* ---- all of them */
-
-/* Grown too large?  Weighed now and then, for that reads a file. */
-static bool
-has_grown(void)
-{
-	static int64 light = 0;
-	static uint32 n = 0;
-	int64		bytes;
-
-	if (n++ % WEIGH_EVERY != 1)
-		return false;
-	bytes = mr_resident_bytes();
-	mr_worker_gauge(MR_GAUGE_RESIDENT, bytes);
-	if (light == 0)
-		light = bytes;
-	return bytes - light > GROWN_BYTES;
-}
 
 /* Answer requests until the gateway ends. */
 static void
@@ -251,8 +253,7 @@ serve(const gw_anchor_entry *gateway, MemoryContext cxt)
 			MemoryContextReset(cxt);
 			MemoryContextSwitchTo(cxt);
 			answer_request();
-			/* not MemoryContextReset(): a large answer is given back when the next request comes, or at the next look */
-			if (has_grown() && vacate())
+			if (box->leaving)
 			{
 				ereport(DEBUG1, (errmsg("executor of the gateway makes room for a new one")));
 				proc_exit(0);

@@ -43,9 +43,6 @@
 static TimeoutId time_is_up;
 static volatile sig_atomic_t overtime;	/* times it went off */
 
-/* For functions: whose request this is; the other library reads it by this name. */
-static void **request_role;
-
 static void
 end_of_time(void)
 {
@@ -61,7 +58,6 @@ void
 gw_run_init(void)
 {
 	time_is_up = RegisterTimeout(USER_TIMEOUT, end_of_time);
-	request_role = find_rendezvous_variable("millrace request role");
 }
 
 /* ---- what is set for a request, and undone */
@@ -94,7 +90,7 @@ forget(void)
 	DropAllPreparedStatements();
 	ResetSequenceCaches();
 	LockReleaseSession(USER_LOCKMETHOD);
-	*request_role = NULL;
+	gw_set_request_role(InvalidOid);
 }
 
 /* ---- the transaction */
@@ -171,7 +167,7 @@ attempt(gw_turn *turn, gw_answer *answer)
 	set("request.method", text_of(request, request->method_name));
 	set("request.path", text_of(request, request->path));
 	set("request.headers", text_of(request, request->headers));
-	*request_role = (void *) (uintptr_t) request->role;
+	gw_set_request_role(request->role);
 	PushActiveSnapshot(GetTransactionSnapshot());
 	call_function(turn, answer);
 	finish_early(turn);

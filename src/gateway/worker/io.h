@@ -136,6 +136,7 @@ typedef struct gwi_conn
 	struct gwi_request *request;	/* under way; NULL: none */
 	int64_t		deadline_us;	/* it is cut then; 0: never, it waits for us */
 	bool		cut;
+	bool		ended;			/* the client will send no more, and what it sent is no whole request */
 	bool		linger;			/* more may come than we read: when it is closed, that is thrown away for a while */
 	uint64_t	address;		/* hash of the client's */
 } gwi_conn;

@@ -8,6 +8,7 @@
 #include <fcntl.h>
 #include <poll.h>
 #include <stdlib.h>
+#include <sys/ioctl.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -17,10 +18,54 @@
 #define LINGER_BYTES (64 * 1024 * 1024)
 #define MAX_LOOKS 4096			/* at once */
 
+static struct pollfd sockets[MAX_LOOKS];
+
+/* libmicrohttpd sees the end, and closes it. */
+static void
+cut(gwi_conn *conn)
+{
+	conn->cut = true;
+	(void) shutdown(conn->fd, SHUT_RDWR);
+}
+
+/*
+ * Where the end of what a client sends comes together with its last bytes, libmicrohttpd (0.9.75) takes the bytes and
+ * never looks for the end.  A connection that was found so twice has nothing in any buffer any more.
+ */
+static void
+look_ended(void)
+{
+	static gwi_conn *conns[MAX_LOOKS];
+	gwi_conn   *conn;
+	int			n = 0;
+
+	TAILQ_FOREACH(conn, &gwi_conns, node)
+		if (n < MAX_LOOKS && !conn->cut && (conn->request == NULL || conn->request->state == GWI_HEAD || conn->request->state == GWI_BODY))
+		{
+			sockets[n].fd = conn->fd;
+			sockets[n].events = POLLRDHUP;
+			conns[n++] = conn;
+		}
+	if (n == 0 || poll(sockets, (nfds_t) n, 0) <= 0)
+		return;
+	for (int i = 0; i < n; i++)
+	{
+		int			unread = 0;
+
+		if (sockets[i].revents == 0 || ioctl(conns[i]->fd, FIONREAD, &unread) != 0 || unread > 0)
+			continue;
+		if (conns[i]->ended)
+			cut(conns[i]);
+		conns[i]->ended = true;
+	}
+}
+
 void
 gwi_look_deadlines(int64_t now)
 {
 	gwi_conn   *conn;
+
+	look_ended();
 
 	TAILQ_FOREACH(conn, &gwi_conns, node)
 	{
@@ -28,10 +73,8 @@ gwi_look_deadlines(int64_t now)
 			gwi_stream_look(conn->request, now);
 		if (conn->deadline_us != 0 && conn->deadline_us <= now && !conn->cut)
 		{
-			/* libmicrohttpd sees the end, and closes it */
-			conn->cut = true;
 			gwi_events[GWI_CUT_SLOW]++;
-			(void) shutdown(conn->fd, SHUT_RDWR);
+			cut(conn);
 		}
 	}
 }
@@ -82,7 +125,6 @@ gwi_look_lingering(int64_t now)
 }
 
 static gwi_request *asked[MAX_LOOKS];
-static struct pollfd sockets[MAX_LOOKS];
 static int	n_asked;
 
 static void
