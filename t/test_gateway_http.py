@@ -1,154 +1,29 @@
 #!/usr/bin/env python3
 # timeout: 900
-# takes: 90
-"""The gateway over real sockets: requests and answers, tokens, limits, bodies of all kinds, connections kept and cut, streams, polls, TLS, and
-its life with the server.  A part's name as argument runs that part alone.
+# takes: 70
+"""The gateway over real sockets: requests and answers, tokens, bodies of all kinds, connections, answers that come later, settings.
+A part's name as argument runs that part alone.
 """
 import base64
 import contextlib
 import hashlib
-import http.client
 import json
 import os
 import pathlib
 import re
 import socket
-import ssl
-import subprocess
 import sys
 import threading
 import time
-import warnings
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 from lib import tap
-from lib.cluster import Cluster, SqlError, find_pg_config, free_port, unprivileged
+from lib.gateway import Door, code, server, until
 import psycopg
 
 TMP = pathlib.Path(os.environ.get('MILLRACE_TMP', 'tmp/test_gateway_http')).resolve()
 FULL = bool(os.environ.get('MILLRACE_FULL'))
 
-SETUP = """
-    CREATE ROLE web; CREATE ROLE boss; CREATE ROLE nobody_here; CREATE ROLE anon; GRANT boss TO web;
-    CREATE SCHEMA w; GRANT USAGE ON SCHEMA w TO PUBLIC;
-    CREATE FUNCTION w.hello(name text DEFAULT 'world') RETURNS json LANGUAGE sql STABLE AS
-        $$ SELECT json_build_object('hello', name, 'role', current_user) $$;
-    CREATE FUNCTION w.two(a text, b text DEFAULT '-') RETURNS text LANGUAGE sql STABLE AS $$ SELECT a || ' ' || b $$;
-    CREATE FUNCTION w.echo(body jsonb) RETURNS jsonb LANGUAGE sql AS $$ SELECT body $$;
-    CREATE FUNCTION w.raw(body bytea) RETURNS jsonb LANGUAGE sql AS $$ SELECT jsonb_build_object('bytes', length(body), 'md5', md5(body)) $$;
-    CREATE FUNCTION w.file(file bytea, file_name text, file_type text DEFAULT NULL, note text DEFAULT NULL) RETURNS jsonb LANGUAGE sql AS
-        $$ SELECT jsonb_build_object('bytes', length(file), 'md5', md5(file), 'name', file_name, 'type', file_type, 'note', note) $$;
-    CREATE FUNCTION w.sleep(s float8) RETURNS text LANGUAGE plpgsql AS $$ BEGIN PERFORM pg_sleep(s); RETURN 'slept'; END $$;
-    CREATE FUNCTION w.told() RETURNS jsonb LANGUAGE sql STABLE AS
-        $$ SELECT jsonb_build_object('headers', current_setting('request.headers')::jsonb, 'path', current_setting('request.path'), 'method', current_setting('request.method')) $$;
-    CREATE FUNCTION w.tagged() RETURNS millrace.http_response LANGUAGE sql STABLE AS
-        $$ SELECT millrace.respond(200, '{"a": 1}', '{"ETag": "\\"v1\\"", "Cache-Control": "max-age=5", "X-Own": "yes"}') $$;
-    CREATE FUNCTION w.large(n int) RETURNS text LANGUAGE sql STABLE AS $$ SELECT repeat('x', n) $$;
-    CREATE TABLE w.done (id text PRIMARY KEY, at timestamptz); GRANT ALL ON w.done TO web;
-    CREATE FUNCTION w.ask(id text, within int DEFAULT 5000) RETURNS millrace.http_response LANGUAGE sql AS
-        $$ SELECT millrace.respond_later(202, jsonb_build_object('id', id, 'status', 'pending'), jsonb_build_object('id', id), within, 20) $$;
-    CREATE FUNCTION w.poll(poll jsonb) RETURNS millrace.http_response LANGUAGE sql AS
-        $$ SELECT millrace.respond(200, jsonb_build_object('id', d.id, 'status', 'done')) FROM w.done d WHERE d.id = poll ->> 'id' $$;
-    CREATE TABLE w.state (x int); INSERT INTO w.state VALUES (1); GRANT SELECT ON w.state TO web;
-    CREATE FUNCTION w.watch() RETURNS json LANGUAGE sql STABLE AS $$ SELECT json_build_object('x', x) FROM w.state $$;
-    SELECT millrace.create_route('GET', '/hello', 'w.hello(text)'), millrace.create_route('GET', '/hello/{name}', 'w.hello(text)'),
-        millrace.create_route('GET', '/hello/fixed', 'w.two(text, text)'), millrace.create_route('GET', '/two/{a}/{b}', 'w.two(text, text)'),
-        millrace.create_route('GET', '/open', 'w.hello(text)', '{"open": true}'),
-        millrace.create_route('GET', '/boss', 'w.hello(text)', '{"role": "boss"}'), millrace.create_route('GET', '/nobody', 'w.hello(text)', '{"role": "nobody_here"}'),
-        millrace.create_route('GET', '/scoped', 'w.hello(text)', '{"scope": "special"}'), millrace.create_route('POST', '/scoped', 'w.echo(jsonb)', '{"scope": "special"}'),
-        millrace.create_route('POST', '/echo', 'w.echo(jsonb)', '{"body": ["json"]}'), millrace.create_route('POST', '/raw', 'w.raw(bytea)', '{"body": ["raw"]}'),
-        millrace.create_route('POST', '/form', 'w.two(text, text)', '{"body": ["json", "form", "multipart"]}'),
-        millrace.create_route('POST', '/file', 'w.file(bytea, text, text, text)', '{"body": ["multipart"]}'),
-        millrace.create_route('POST', '/small', 'w.raw(bytea)', '{"body": ["raw"], "max_body": 1000}'),
-        millrace.create_route('POST', '/huge', 'w.raw(bytea)', '{"body": ["raw"], "max_body": 40000000}'),
-        millrace.create_route('POST', '/sleep', 'w.sleep(float8)'), millrace.create_route('POST', '/short', 'w.sleep(float8)', '{"timeout_ms": 300}'),
-        millrace.create_route('POST', '/alone', 'w.sleep(float8)', '{"concurrency": 1}'),
-        millrace.create_route('GET', '/limited', 'w.hello(text)', '{"per_minute": 3}'), millrace.create_route('GET', '/told', 'w.told()'),
-        millrace.create_route('GET', '/tagged', 'w.tagged()'), millrace.create_route('GET', '/large', 'w.large(int)'),
-        millrace.create_route('POST', '/ask', 'w.ask(text, int)', '{"poll_function": "w.poll(jsonb)"}'),
-        millrace.create_route('GET', '/watch', 'w.watch()', '{"interval_ms": 100}'),
-        millrace.create_route('GET', '/status/{name}', 'w.hello(text)', '{"pipeline": "pipe one", "prefix": "/one"}');
-"""
-
-
-class Door:
-    """The server under test, its token, and how to ask it."""
-
-    def __init__(self, pg, port, token, tls=None):
-        self.pg, self.port, self.token, self.tls = pg, port, token, tls
-
-    def connect(self, timeout=20):
-        if self.tls:
-            return http.client.HTTPSConnection('localhost', self.port, timeout=timeout, context=self.tls)
-        return http.client.HTTPConnection('127.0.0.1', self.port, timeout=timeout)
-
-    def __call__(self, method, path, body=None, headers=None, token=True, timeout=20, chunked=False):
-        """Status, headers, body as text."""
-        with contextlib.closing(self.connect(timeout)) as c:
-            auth = {'Authorization': 'Bearer ' + (self.token if token is True else token)} if token else {}
-            c.request(method, path, body, {**auth, **(headers or {})}, encode_chunked=chunked)
-            r = c.getresponse()
-            return r.status, r.headers, r.read().decode()
-
-    def json(self, method, path, value=None, **more):
-        status, _, text = self(method, path, None if value is None else json.dumps(value), {'Content-Type': 'application/json'} if value is not None else {}, **more)
-        return status, json.loads(text) if text.startswith(('{', '[')) else text
-
-    def raw(self, *pieces, timeout=20, pause=0, half=False):
-        """What comes back to raw bytes until the other side closes, and how long that took."""
-        began = time.monotonic()
-        with socket.create_connection(('127.0.0.1', self.port), timeout=timeout) as s:
-            out = b''
-            try:
-                for p in pieces:
-                    s.sendall(p)
-                    time.sleep(pause)
-                if half:
-                    s.shutdown(socket.SHUT_WR)
-            except OSError:
-                pass                # what came back before it was closed is still there
-            try:
-                while True:
-                    got = s.recv(65536)
-                    if not got:
-                        break
-                    out += got
-            except OSError as e:
-                out += b'<' + type(e).__name__.encode() + b'>'
-        return out, time.monotonic() - began
-
-    def head(self, method='GET', path='/hello', *lines):
-        return ('%s %s HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer %s\r\n%s\r\n' % (method, path, self.token, ''.join(l + '\r\n' for l in lines))).encode()
-
-    def wait(self, seconds=30):
-        end = time.monotonic() + seconds
-        while time.monotonic() < end:
-            with contextlib.suppress(OSError, http.client.HTTPException):
-                if self('GET', '/hello', timeout=5)[0] == 200:
-                    return True
-            time.sleep(.1)
-        raise RuntimeError('the gateway does not answer: %s' % (self.pg.psql('SELECT kind, name, state, reason FROM millrace.worker_status()'),))
-
-    def pid(self):
-        return self.pg.value("SELECT pid FROM millrace.worker_status() WHERE kind = 'gateway'")
-
-
-def until(what, seconds=10):
-    end = time.monotonic() + seconds
-    while time.monotonic() < end:
-        if what():
-            return True
-        time.sleep(.05)
-    return False
-
-
-def code(answer):
-    """Status of a raw answer; 0: none."""
-    m = re.match(rb'HTTP/1\.1 (\d+) ', answer)
-    return int(m.group(1)) if m else 0
-
-
-# ---- parts
 
 def part_requests(d):
     tap.same(d.json('GET', '/hello'), (200, {'hello': 'world', 'role': 'web'}), 'a function answers as the role of the token')
@@ -365,107 +240,6 @@ def part_connections(d):
     tap.same(d.pg.value("SELECT count(*) FROM pg_stat_activity WHERE backend_type = 'millrace gateway'"), '1', 'and it lives')
 
 
-def part_slow(d):
-    """http_header_timeout 1 s, http_idle_timeout 2 s."""
-    out, took = d.raw(b'GET /hello HTTP/1.1\r\nHost: x\r\n', timeout=10)
-    tap.ok(code(out) == 0 and .8 < took < 3, 'half a head is cut (%.1f s)' % took)
-    out, took = d.raw(*[b'X'] * 40, pause=.1, timeout=10)
-    tap.ok(code(out) == 0 and took < 5.5, 'a head letter by letter is (%.1f s)' % took)
-    out, took = d.raw(d.head('POST', '/raw', 'Content-Length: 1000000'), *[b'x'] * 40, pause=.1, timeout=10)
-    tap.ok(code(out) == 0 and took < 5.5, 'a body letter by letter is (%.1f s)' % took)
-    out, took = d.raw(d.head('POST', '/raw', 'Content-Length: 200000', 'Connection: close'), *[b'x' * 10000] * 20, pause=.1, timeout=10)
-    tap.ok(code(out) == 200, 'one that comes at 100 kB/s is not (%.1f s)' % took)
-    out, took = d.raw(b'', timeout=10)
-    tap.ok(.8 < took < 3, 'a connection that says nothing is cut (%.1f s)' % took)
-    out, took = d.raw(d.head(), timeout=10)
-    tap.ok(code(out) == 200 and 1.8 < took < 4, 'one that is kept is closed when it is idle (%.1f s)' % took)
-    with socket.create_connection(('127.0.0.1', d.port)) as s:
-        s.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
-        s.sendall(d.head('GET', '/large?n=30000000'))
-        time.sleep(.5)
-        n = int(d.pg.value("SELECT count(*) FROM millrace.worker_status() WHERE kind = 'gateway'"))
-        tap.same(d('GET', '/hello')[0], 200, 'a client that does not read holds nobody up')
-    slow = [socket.create_connection(('127.0.0.1', d.port)) for _ in range(200)]
-    for s in slow:
-        s.sendall(b'GET /hello HTTP/1.1\r\nX-')
-    took = []
-    for _ in range(50):
-        began = time.monotonic()
-        d('GET', '/hello')
-        took.append(time.monotonic() - began)
-    tap.ok(sorted(took)[25] < .05, 'with 200 slow heads another is answered in %.1f ms' % (sorted(took)[25] * 1000))
-    for s in slow:
-        s.settimeout(5)
-        with contextlib.suppress(OSError):
-            while s.recv(1000):
-                pass
-        s.close()
-    tap.ok(True, 'all of them are cut')
-    tap.ok(d('POST', '/sleep', 's=2.5', {'Content-Type': 'application/x-www-form-urlencoded'})[0] == 200, 'a function may take longer than a head')
-
-
-def part_queue(d):
-    """Two executors, http_queue 3."""
-    form = {'Content-Type': 'application/x-www-form-urlencoded'}
-    results = []
-    lock = threading.Lock()
-
-    def ask(path, s):
-        began = time.monotonic()
-        got = d('POST', path, 's=%s' % s, form)
-        with lock:
-            results.append((got[0], got[1].get('Retry-After'), time.monotonic() - began))
-
-    def all_at_once(*what):
-        results.clear()
-        threads = [threading.Thread(target=ask, args=w) for w in what]
-        for t in threads:
-            t.start()
-            time.sleep(.03)
-        for t in threads:
-            t.join()
-        return sorted(r[0] for r in results)
-    tap.same(all_at_once(*[('/sleep', 1)] * 8), [200] * 5 + [503] * 3, 'two run, three wait, three are told to come again')
-    tap.same({r[1] for r in results if r[0] == 503}, {'1'}, 'in a second')
-    tap.same(all_at_once(*[('/short', .25)] * 5).count(200), 2, 'what waits too long is not begun')
-    tap.same(d('POST', '/short', 's=5', form)[0], 503, 'what runs too long is ended')
-    tap.same(all_at_once(('/alone', 1), ('/alone', 1), ('/sleep', .1)), [200] * 3, 'a route that runs alone')
-    tap.ok(min(r[2] for r in results) < .8 and max(r[2] for r in results) > 1.8, 'lets others pass')
-    running = "SELECT count(*) FROM pg_stat_activity WHERE wait_event = 'PgSleep'"
-    for name, path in (('in the function', '/sleep'), ('waiting for its turn', '/alone')):
-        socks = []
-        for _ in range(2):
-            s = socket.create_connection(('127.0.0.1', d.port))
-            s.sendall(d.head('POST', path, 'Content-Type: application/x-www-form-urlencoded', 'Content-Length: 4') + b's=30')
-            socks.append(s)
-        until(lambda: int(d.pg.value(running)) > 0)
-        for s in socks:
-            s.close()
-        tap.ok(until(lambda: int(d.pg.value(running)) == 0, 3), 'a client that goes away %s is noticed, and the function cancelled' % name)
-    tap.same(d('POST', '/sleep', 's=0', form)[0], 200, 'the next request is not')
-    for _ in range(30 if FULL else 10):
-        s = socket.create_connection(('127.0.0.1', d.port))
-        s.sendall(d.head('POST', '/sleep', 'Content-Type: application/x-www-form-urlencoded', 'Content-Length: 4') + b's=.2')
-        time.sleep(.15)
-        s.close()
-        got = d('POST', '/sleep', 's=.02', form)[0]
-        if got != 200:
-            break
-    tap.same(got, 200, 'nor by chance')
-    pid = d.pg.value("SELECT pid FROM millrace.worker_status() WHERE kind = 'executor' ORDER BY name LIMIT 1")
-    t = [threading.Thread(target=ask, args=('/sleep', 3)) for _ in range(2)]
-    results.clear()
-    for x in t:
-        x.start()
-    until(lambda: int(d.pg.value(running)) == 2)
-    d.pg.psql('SELECT pg_terminate_backend(%s)' % pid)
-    for x in t:
-        x.join()
-    tap.same(sorted(r[0] for r in results), [200, 503], 'an executor that is ended: 503')
-    tap.ok(until(lambda: d.pg.value("SELECT count(*) FROM millrace.worker_status() WHERE kind = 'executor' AND state = 'running'") == '2', 15), 'and another comes')
-    tap.same(all_at_once(*[('/sleep', .5)] * 2), [200, 200], 'which has its box')
-
-
 def part_polls(d):
     pg = d.pg
     form = {'Content-Type': 'application/x-www-form-urlencoded'}
@@ -498,71 +272,12 @@ def part_polls(d):
     tap.same(results, [200] * 30, 'and are all answered')
 
 
-class Events:
-    """A stream of events, read line by line."""
-
-    def __init__(self, d, path='/watch', token=None):
-        self.c = d.connect(timeout=30)
-        self.c.request('GET', path, headers={'Authorization': 'Bearer ' + (token or d.token)})
-        self.r = self.c.getresponse()
-
-    def next(self):
-        while True:
-            line = self.r.readline()
-            if not line:
-                return None
-            if line.startswith(b'data: '):
-                return json.loads(line[6:])
-
-    def close(self):
-        self.r.close()
-        self.c.close()
-
-
-def part_streams(d):
-    """http_max_streams 5."""
-    pg = d.pg
-    e = Events(d)
-    tap.same((e.r.status, e.r.headers['Content-Type'], e.r.headers['Cache-Control']), (200, 'text/event-stream', 'no-store'), 'a stream of events')
-    tap.same(e.next(), {'x': 1}, 'begins with what is')
-    pg.psql('UPDATE w.state SET x = 2')
-    tap.same(e.next(), {'x': 2}, 'and goes on with what changed')
-    time.sleep(.5)
-    pg.psql('UPDATE w.state SET x = 3')
-    tap.same(e.next(), {'x': 3}, 'once')
-    more = [Events(d) for _ in range(4)]
-    for m in more:
-        m.next()
-    tap.same(d('GET', '/watch')[0], 503, 'as many as there may be')
-    tap.same(d('HEAD', '/watch')[0], 503, 'HEAD counts as one that would be')
-    tap.same(d('GET', '/hello')[0], 200, 'others are answered')
-    for m in more[1:]:
-        m.close()
-    brief = pg.value("SELECT millrace.create_api_token('stream', 'web')")
-    tap.ok(until(lambda: d('GET', '/hello', token=brief)[0] == 200), 'a token')
-    held = []
-
-    def again():
-        s = Events(d, token=brief)
-        if s.r.status == 200:
-            held.append(s)
-            return True
-        s.close()
-        return False
-    tap.ok(until(again, 5), 'places of those who left are free again')
-    held[0].next()
-    pg.psql("SELECT millrace.revoke_api_token('stream')")
-    pg.psql('UPDATE w.state SET x = 4')
-    began = time.monotonic()
-    while held[0].next() is not None:
-        pass
-    tap.ok(time.monotonic() - began < 8, 'a stream ends with its token')
-    while e.next() != {'x': 4}:
-        pass
-    tap.ok(True, 'those of others go on')
-    for s in held + [e, more[0]]:
-        s.close()
-    tap.ok(until(lambda: int(pg.value("SELECT coalesce(sum(calls), 0) FROM pg_stat_user_functions")) >= 0, 1), 'nothing is left')
+def part_pipelines(d):
+    """d.other is the port of a listener of pipeline "pipe one" alone."""
+    one = Door(d.pg, d.other, d.token)
+    tap.same([d('GET', p)[0] for p in ('/one/status/x', '/status/x')], [200, 404], "a pipeline's routes under their prefix")
+    tap.same([one('GET', p)[0] for p in ('/status/x', '/one/status/x', '/hello')], [200, 404, 404], 'and without it where it listens alone')
+    tap.same(d.json('GET', '/told')[1]['headers'].get(':pipeline'), None, 'no pipeline is told on the common address')
 
 
 def part_settings(d):
@@ -631,226 +346,21 @@ def part_settings(d):
     tap.ok(until(lambda: d('POST', '/huge', b'x' * 29000000)[0] == 200, 10), 'and there is room again')
 
 
-def part_pipelines(d):
-    """d.other is the port of a listener of pipeline "pipe one" alone."""
-    one = Door(d.pg, d.other, d.token)
-    tap.same([d('GET', p)[0] for p in ('/one/status/x', '/status/x')], [200, 404], "a pipeline's routes under their prefix")
-    tap.same([one('GET', p)[0] for p in ('/status/x', '/one/status/x', '/hello')], [200, 404, 404], 'and without it where it listens alone')
-    tap.same(d.json('GET', '/told')[1]['headers'].get(':pipeline'), None, 'no pipeline is told on the common address')
-
-
-def part_tls(pg, port, token):
-    """Certificate and key given."""
-    cert = TMP / 'tls' / 'cert.pem'
-    key = pg.data / 'gateway.key'
-    context = ssl.create_default_context(cafile=str(cert))
-    d = Door(pg, port, token, context)
-    d.wait()
-    status, text = d.json('GET', '/hello')
-    tap.same((status, text['role']), (200, 'web'), 'over TLS')
-    big = os.urandom(2000000)
-    tap.same(json.loads(d('POST', '/raw', big, {'Content-Type': 'image/png'})[2])['md5'], hashlib.md5(big).hexdigest(), 'two megabytes')
-    tap.same(d('GET', '/large?n=3000000')[2], 'x' * 3000000, 'three back')
-    with contextlib.closing(d.connect()) as c:
-        for i in range(300):
-            c.request('GET', '/hello?name=%d' % i, headers={'Authorization': 'Bearer ' + token})
-            r = c.getresponse()
-            last = json.loads(r.read())['hello']
-        tap.same(last, '299', '300 on one connection')
-    out, _ = d.raw(b'GET /hello HTTP/1.1\r\nHost: x\r\n\r\n', timeout=15)
-    tap.ok(not out.startswith(b'HTTP'), 'plain HTTP is not answered')
-    old = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-    old.check_hostname, old.verify_mode = False, ssl.CERT_NONE
-    with contextlib.suppress(ValueError):
-        try:
-            with warnings.catch_warnings():
-                warnings.simplefilter('ignore')
-                old.minimum_version = ssl.TLSVersion.TLSv1
-                old.maximum_version = ssl.TLSVersion.TLSv1_1
-            with socket.create_connection(('127.0.0.1', port), timeout=5) as s, old.wrap_socket(s):
-                tap.ok(False, 'TLS 1.1 is refused')
-        except (OSError, ssl.SSLError):
-            tap.ok(True, 'TLS 1.1 is refused')
-    s = socket.create_connection(('127.0.0.1', port), timeout=15)
-    s.sendall(b'\x16\x03\x01')
-    tap.same(d('GET', '/hello')[0], 200, 'a handshake that stops holds nobody up')
-    began = time.monotonic()
-    with contextlib.suppress(OSError):
-        s.recv(10)
-    tap.ok(time.monotonic() - began < 4, 'and is cut')
-    s.close()
-    key.chmod(0o644)
-    pg.psql("ALTER SYSTEM SET millrace.http_header_timeout = '1100ms'")
-    pg.reload()
-    why = "SELECT reason FROM millrace.worker_status() WHERE kind = 'gateway'"
-    tap.ok(until(lambda: 'group or world access' in (pg.value(why) or ''), 15), 'a key that others may read is not used: %s' % pg.value(why))
-    key.chmod(0o600)
-    d.wait(90)
-    tap.ok(True, 'and is, once they may not')
-
-
-def part_life(d):
-    pg = d.pg
-    form = {'Content-Type': 'application/x-www-form-urlencoded'}
-
-    def cpu():
-        out = 0
-        for pid in (r[0] for r in pg.psql("SELECT pid FROM pg_stat_activity WHERE backend_type LIKE 'millrace %' AND backend_type IN ('millrace gateway', 'millrace executor')")):
-            f = pathlib.Path('/proc/%s/stat' % pid).read_text().rsplit(')', 1)[1].split()
-            out += int(f[11]) + int(f[12])
-        return out / os.sysconf('SC_CLK_TCK')
-    before = cpu()
-    time.sleep(10)
-    tap.ok(cpu() - before < .1, 'at rest it uses %.1f %% of a core' % ((cpu() - before) * 10))
-    lock = psycopg.connect(pg.dsn(), autocommit=True)
-    lock.execute('BEGIN')
-    lock.execute("COMMENT ON EXTENSION millrace IS 'x'")
-    tap.same(d('GET', '/hello')[0], 200, 'it answers while the extension is altered')
-    lock.execute('ROLLBACK')
-    lock.close()
-    def long(seconds):
-        with contextlib.suppress(OSError, http.client.HTTPException):
-            d('POST', '/sleep', 's=%d' % seconds, form)
-    t = threading.Thread(target=long, args=(3,))
-    t.start()
-    time.sleep(.3)
-    pid = d.pid()
-    began = time.monotonic()
-    pg.psql("ALTER SYSTEM SET millrace.http_max_body = '1MB'")
-    pg.reload()
-    ended = until(lambda: d.pid() not in (pid, None), 15)
-    t.join()
-    tap.ok(ended, 'a setting changed: the gateway begins anew')
-    d.wait()
-    tap.same(d('POST', '/raw', b'x' * 1500000)[0], 413, 'with it')
-    pid = d.pid()
-    pg.psql('SELECT pg_terminate_backend(%s)' % pid)
-    tap.ok(until(lambda: d.pid() not in (pid, None), 20), 'ended from outside, it comes again')
-    d.wait()
-    blocker = socket.socket()
-    port = free_port()
-    blocker.bind(('127.0.0.1', port))
-    blocker.listen()
-    pg.psql("ALTER SYSTEM SET millrace.http_listen = '127.0.0.1:%d, 127.0.0.1:%d'" % (d.port, port))
-    pg.reload()
-    why = "SELECT reason FROM millrace.worker_status() WHERE kind = 'gateway'"
-    tap.ok(until(lambda: 'cannot listen on 127.0.0.1, port %d' % port in (pg.value(why) or ''), 15), 'an address in use is told: %s' % pg.value(why))
-    blocker.close()
-    d.wait(90)
-    tap.ok(True, 'and taken when it is free')
-    pg.psql("ALTER SYSTEM SET millrace.http_listen = ''")
-    pg.reload()
-    tap.ok(until(lambda: pg.value("SELECT count(*) FROM pg_stat_activity WHERE backend_type IN ('millrace gateway', 'millrace executor')") == '0', 15), 'without an address there is no gateway')
-    pg.psql("ALTER SYSTEM SET millrace.http_listen = '127.0.0.1:%d'" % d.port)
-    pg.reload()
-    d.wait(30)
-    t = threading.Thread(target=long, args=(20,))
-    t.start()
-    time.sleep(.5)
-    took = pg.stop()
-    t.join()
-    tap.ok(took < 3, 'the server stops in %.1f s' % took)
-    pg.start()
-    d.wait(30)
-    tap.ok(True, 'and the gateway is there when it starts')
-    streams = [Events(d) for _ in range(2)]
-    began = time.monotonic()
-    pg.psql('DROP EXTENSION millrace CASCADE')
-    tap.ok(time.monotonic() - began < 5, 'the extension is dropped in %.1f s' % (time.monotonic() - began))
-    tap.ok(until(lambda: pg.value("SELECT count(*) FROM pg_stat_activity WHERE backend_type IN ('millrace gateway', 'millrace executor')") == '0', 15), 'and the gateway ends')
-    for s in streams:
-        s.close()
-    told = pg.logs()
-    tap.ok('PANIC' not in told and 'terminated by signal' not in told and d.token not in told, 'no process crashed, and the token is not in the log')
-
-
-def part_database(pg, port):
-    """Another database has a gateway of its own; DROP DATABASE ends it."""
-    pg.psql('CREATE DATABASE second')
-    pg.psql('CREATE EXTENSION millrace; CREATE FUNCTION f() RETURNS text LANGUAGE sql STABLE AS $$ SELECT current_database()::text $$;'
-            "SELECT millrace.create_route('GET', '/db', 'f()', '{\"open\": true}')", db='second')
-    pg.psql("ALTER DATABASE second SET millrace.http_listen = '127.0.0.1:%d'" % port)
-    pg.psql('SELECT millrace.start()', db='second')
-    d = Door(pg, port, 'x')
-
-    def there():
-        try:
-            return d('GET', '/db', token=None)[2] == 'second'
-        except OSError:
-            return False
-    tap.ok(until(there, 30), 'a second database answers on an address of its own')
-    began = time.monotonic()
-    try:
-        pg.psql('DROP DATABASE second WITH (FORCE)')
-        gone = True
-    except SqlError as e:
-        tap.note(str(e))
-        gone = False
-    tap.ok(gone and time.monotonic() - began < 10, 'and is dropped in %.1f s' % (time.monotonic() - began))
-
-
-def make_certificate():
-    folder = TMP / 'tls'
-    folder.mkdir(parents=True, exist_ok=True)
-    subprocess.run(['openssl', 'req', '-x509', '-newkey', 'rsa:2048', '-nodes', '-days', '30', '-subj', '/CN=localhost', '-addext', 'subjectAltName=DNS:localhost,IP:127.0.0.1',
-                    '-keyout', folder / 'key.pem', '-out', folder / 'cert.pem'], check=True, stderr=subprocess.DEVNULL)
-    return folder
-
-
-@contextlib.contextmanager
-def server(name, **settings):
-    port, other = free_port(), free_port()
-    conf = {'shared_preload_libraries': 'millrace', 'max_worker_processes': 24, 'millrace.http_listen': '127.0.0.1:%d, pipe one=127.0.0.1:%d' % (port, other)}
-    conf.update({'millrace.' + k: v for k, v in settings.items()})
-    with Cluster(find_pg_config(), TMP / name, conf=conf) as pg:
-        pg.psql('CREATE EXTENSION millrace')
-        pg.psql(SETUP)
-        pg.psql('SELECT millrace.start()')
-        d = Door(pg, port, pg.value("SELECT millrace.create_api_token('web', 'web')"))
-        d.other = other
-        yield d
-
-
 def main():
-    wanted = sys.argv[1:]
-
-    def want(*names):
-        return not wanted or any(n in wanted for n in names)
-    if want('requests', 'tokens', 'bodies', 'connections', 'polls', 'pipelines', 'database', 'life'):
-        with server('a') as d:
+    wanted = sys.argv[1:] or ['requests', 'tokens', 'bodies', 'connections', 'polls', 'pipelines', 'settings']
+    if wanted != ['settings']:
+        with server(TMP / 'a') as d:
             d.wait()
-            for name in ('requests', 'tokens', 'bodies', 'connections', 'polls', 'pipelines'):
-                if want(name):
+            for name in wanted:
+                if name != 'settings':
                     tap.note(name)
                     globals()['part_' + name](d)
-            if want('database'):
-                part_database(d.pg, free_port())
-            if want('life'):
-                part_life(d)
-    if want('settings'):
-        with server('c', http_anonymous='anon', http_allow_origin='https://app.example', http_max_connections=40, http_max_connections_per_address=25) as d:
+    if 'settings' in wanted:
+        with server(TMP / 'b', http_anonymous='anon', http_allow_origin='https://app.example', http_max_connections=40, http_max_connections_per_address=25) as d:
             d.wait()
             part_settings(d)
-    if want('slow', 'queue', 'streams', 'tls'):
-        with server('b', http_header_timeout='1s', http_idle_timeout='2s', http_queue=3, http_max_streams=5) as d:
-            d.wait()
-            for name in ('slow', 'queue', 'streams'):
-                if want(name):
-                    tap.note(name)
-                    globals()['part_' + name](d)
-            if want('tls'):
-                folder = make_certificate()
-                key = d.pg.data / 'gateway.key'
-                key.write_bytes((folder / 'key.pem').read_bytes())
-                key.chmod(0o600)
-                if unprivileged():
-                    import pwd
-                    os.chown(key, pwd.getpwnam(unprivileged()).pw_uid, -1)
-                d.pg.psql("ALTER SYSTEM SET millrace.http_tls_key = 'gateway.key'")
-                d.pg.psql("ALTER SYSTEM SET millrace.http_tls_certificate = '%s'" % (folder / 'cert.pem'))
-                d.pg.reload()
-                part_tls(d.pg, d.port, d.token)
     tap.done()
+
 
 
 if __name__ == '__main__':

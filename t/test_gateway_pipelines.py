@@ -26,7 +26,7 @@ SETUP = """
     SELECT count(*) FROM millrace.install_models();
     CREATE ROLE mill LOGIN IN ROLE millrace_admin, millrace_modeler;
     GRANT CREATE ON DATABASE postgres TO mill;
-    CREATE ROLE web; CREATE ROLE other; CREATE ROLE stranger;
+    CREATE ROLE web; CREATE ROLE other; CREATE ROLE stranger; CREATE ROLE watcher IN ROLE millrace_monitor;
     GRANT mill TO postgres;
 """
 
@@ -87,8 +87,9 @@ def health(c, port, pipeline, name, status=200, **members):
 
 
 def metrics(c, w, path):
-    fault(w.get(path + '/metrics'), 403, 'permission denied', path + '/metrics by a role that may not')
-    mill(c, 'GRANT EXECUTE ON FUNCTION %s.http_metrics TO web' % path[1:])
+    fault(w.get(path + '/metrics'), 403, 'millrace_monitor', path + '/metrics by a role that may not')
+    mill(c, 'GRANT USAGE ON SCHEMA %s TO watcher' % path[1:])
+    w = Web(w.port, token(c, 'watcher'))
     status, text, headers = w.raw('GET', path + '/metrics')
     as_json = w.ask('GET', path + '/metrics', headers={'Accept': 'application/json'})
     tap.ok(status == 200 and b'# TYPE' in text and headers['Content-Type'].startswith('text/plain') and as_json[0] == 200 and isinstance(as_json[1], dict),

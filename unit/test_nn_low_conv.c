@@ -473,7 +473,8 @@ test_saturation(void)
 
 /* ---- Winograd's method over bfloat16 ---- */
 
-/* The float32 kernel on the same numbers, rounded: nothing else may differ. */
+/* Beside the float32 kernel on the same numbers: apart by what rounding transformed inputs and weights to 8 bits
+ * does.  A wrong tile, lane or tap is apart by as much as there is. */
 static bool
 winograd_case(const nn_low_kernels *k, nn_conv cv, int h, int w, bool use_res)
 {
@@ -488,12 +489,17 @@ winograd_case(const nn_low_kernels *k, nn_conv cv, int h, int w, bool use_res)
 				res_wide = low_make(cv.cout, h, w, none, f),
 				out = low_make(cv.cout, h, w, some_margin(), q),
 				want = low_make(cv.cout, h, w, none, f);
-	size_t		size = nn_winograd_pack_size(k->isa, &cv);
+	size_t		size = nn_low_winograd_pack_size(k->isa, nn_low_bf16, &cv);
 	void	   *pack = aligned(size),
+			   *exact = aligned(nn_winograd_pack_size(plain->isa, &cv)),
 			   *scratch = aligned(k->winograd_scratch(&cv, h, w));
 	float	   *weights = floats((size_t) cv.cout * cv.cin * 9),
 			   *bias = floats(cv.cout);
+	nn_low_weights lw = {.f = weights, .bias = bias};
 	int			tile = cv.form == nn_conv_winograd2 ? 2 : 4;
+	double		power = 0,
+				off = 0,
+				most = 0;
 	bool		good;
 
 	low_fill(&in);
@@ -508,21 +514,35 @@ winograd_case(const nn_low_kernels *k, nn_conv cv, int h, int w, bool use_res)
 			for (int c = 0; c < cv.cout; c++)
 				*(float *) low_cell(&res_wide.l, c, y, x) = (float) read_elem(low_cell(&res.l, c, y, x), q);
 		}
-	nn_winograd_pack(nn_isa_f32(k->isa), &cv, weights, bias, pack);
-	plain->winograd(&cv, pack, &wide.l.v, use_res ? &res_wide.l.v : NULL, &want.l.v, 0, h, scratch);
+	memset(pack, 0xff, size);
+	nn_low_winograd_pack(k->isa, nn_low_bf16, &cv, &lw, pack);
+	nn_winograd_pack(plain->isa, &cv, weights, bias, exact);
+	plain->winograd(&cv, exact, &wide.l.v, use_res ? &res_wide.l.v : NULL, &want.l.v, 0, h, scratch);
 	for (int y0 = 0, y1; y0 < h; y0 = y1)
 	{
 		y1 = y0 + tile * between(1, 3);
 		y1 = y1 < h ? y1 : h;
 		k->winograd(&cv, pack, &in.l, use_res ? &res.l : NULL, &out.l, y0, y1, scratch);
 	}
-	good = low_clean(&out);
+	good = low_clean(&out) && nn_low_pack_check(pack, size, k->isa, nn_low_bf16, nn_pack_winograd, &cv) &&
+		!nn_low_pack_check(pack, size - 4, k->isa, nn_low_bf16, nn_pack_winograd, &cv);
 	for (int y = 0; y < h; y++)
 		for (int x = 0; x < w; x++)
 			for (int c = 0; c < cv.cout; c++)
-				good &= elem_is(low_cell(&out.l, c, y, x), q, *(float *) low_cell(&want.l, c, y, x), 0.1);
+			{
+				double		v = *(float *) low_cell(&want.l, c, y, x),
+							d = fabs(v - read_elem(low_cell(&out.l, c, y, x), q));
+
+				power += v * v;
+				off += d * d;
+				most = fmax(most, d);
+			}
+	off = sqrt(off / power);
+	most /= sqrt(power / ((double) h * w * cv.cout));
+	good = good && off < 0.03 && most < 0.5;
 	if (!good)
-		printf("# form %d cin %d cout %d %dx%d act %d res %d\n", cv.form, cv.cin, cv.cout, h, w, cv.act.kind, use_res);
+		printf("# form %d cin %d cout %d %dx%d act %d res %d: off %.4f, at most %.4f\n", cv.form, cv.cin, cv.cout, h, w,
+			   cv.act.kind, use_res, off, most);
 	low_free(&in);
 	low_free(&wide);
 	low_free(&res);
@@ -530,6 +550,7 @@ winograd_case(const nn_low_kernels *k, nn_conv cv, int h, int w, bool use_res)
 	low_free(&out);
 	low_free(&want);
 	free(pack);
+	free(exact);
 	free(scratch);
 	free(weights);
 	free(bias);
@@ -539,7 +560,7 @@ winograd_case(const nn_low_kernels *k, nn_conv cv, int h, int w, bool use_res)
 static void
 test_winograd(void)
 {
-	static const int acts[] = {nn_act_none, nn_act_silu, nn_act_relu, nn_act_clip};
+	static const int acts[] = {nn_act_none, nn_act_silu, nn_act_relu};
 	const nn_low_kernels *tab[8];
 	int			tables = low_tables(nn_low_bf16, tab);
 
@@ -552,12 +573,12 @@ test_winograd(void)
 		for (int i = 0; i < 48 && good; i++)
 		{
 			nn_conv		cv = {.cin = tails[between(2, 11)], .cout = tails[between(2, 11)], .groups = 1, .kh = 3, .kw = 3, .sh = 1,
-			.sw = 1, .dh = 1, .dw = 1, .pt = 1, .pl = 1, .form = i % 3 ? nn_conv_winograd4 : nn_conv_winograd2,
-			.act = random_act(acts[i % 4])};
+			.sw = 1, .dh = 1, .dw = 1, .pt = 1, .pl = 1, .form = i % 4 ? nn_conv_winograd4 : nn_conv_winograd2,
+			.act = random_act(acts[i % 3])};
 
 			good = winograd_case(tab[t], cv, between(2, 21), between(2, 21), i & 1);
 		}
-		ok(good, "%s: Winograd's method, rounded at its end", tab[t]->name);
+		ok(good, "%s: Winograd's method, with products of bfloat16", tab[t]->name);
 	}
 }
 

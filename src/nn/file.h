@@ -81,7 +81,7 @@ typedef enum nn_step_kind
 	nn_step_low_to_plain,
 	nn_step_low_rows,			/* plain -> plain */
 	nn_step_low_copy,			/* strided pixels of x -> channels from `to` on of y; op 1: the rest is 0 */
-	nn_step_low_winograd,		/* as low_conv, by Winograd's method in float32 */
+	nn_step_low_winograd,		/* as low_conv, by Winograd's method */
 	nn_step_low_resize,			/* nearest; the last with fewer bits */
 	nn_step_layernorm,			/* x -> y; data: scale, [shift] */
 	nn_step_attention,			/* q, k, v, masks -> y */

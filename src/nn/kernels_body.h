@@ -290,6 +290,7 @@ scale_shift(const nn_view *in, const float *scale, const float *shift, const nn_
 #define WINO_LOAD(p, lane) vf_load((p) + (lane))
 #define WINO_STORE(p, lane, y) vf_store((p) + (lane), y)
 #define WINO_SILU vf_silu
+#define WINO_KEEP(p, lane, y) vf_store((p) + (lane), y)
 #include "nn/kernels_winograd.h"
 
 /* ---- softmax ---- */
@@ -351,6 +352,19 @@ softmax(const float *x, float *y, size_t rows, size_t n, bool logarithm)
 
 /* ---- the table ---- */
 
+static size_t
+wino_weights(const nn_conv *cv)
+{
+	return sizeof(float) * (size_t) cv->cin * NN_LANES * nn_blocks(cv->cout);
+}
+
+static void
+wino_sums(const nn_conv *cv, const void *b, const float *a, size_t a_blk, int m, float *o, size_t o_blk, void *rest)
+{
+	(void) rest;
+	nn_drive_sums(&KERNELS_OPS, cv->cin, cv->cout, b, a, a_blk, m, o, o_blk);
+}
+
 const nn_isa_ops KERNELS_OPS = {
 	.isa = KERNELS_ISA,
 	.max_mr = TILE_MR,
@@ -361,7 +375,7 @@ const nn_isa_ops KERNELS_OPS = {
 #endif
 	.activate = activate,
 	.depthwise_line = depthwise_line,
-	.wino = {wino_input, wino_output, 1},
+	.wino = {wino_input, wino_output, 1, wino_weights, wino_sums},
 };
 
 static size_t

@@ -90,6 +90,10 @@ typedef struct nn_wino_ops
 	void		(*output) (int tile, const float *m, size_t pitch, const nn_wino_out *w, const float *res,
 						   float *o, int rows, int cols);
 	int			per;			/* blocks of 16 channels in a line of 64 bytes: 2 of bfloat16 */
+	size_t		(*weights) (const nn_conv *cv);	/* bytes of one of the products' weights */
+	/* o = a B for m tiles, as nn_drive_sums(); a in lines of 64 bytes, rest: scratch behind what the method needs. */
+	void		(*sums) (const nn_conv *cv, const void *b, const float *a, size_t a_blk, int m, float *o, size_t o_blk,
+						 void *rest);
 } nn_wino_ops;
 
 /* What the shared loops need of an instruction set. */
@@ -149,6 +153,9 @@ extern void nn_drive_sums(const nn_isa_ops *ops, int k, int n, const float *b, c
 extern void nn_drive_finish(const nn_isa_ops *ops, nn_act act, const nn_view *out, int y0, int y1);
 
 /* ---- kernels_winograd.c ---- */
+
+/* The transform of one 3 x 3 kernel into side x side weights. */
+extern void nn_winograd_weights(const float *g, int side, float *u);
 
 extern size_t nn_drive_winograd_scratch(const nn_isa_ops *ops, const nn_conv *cv, int out_h, int out_w);
 /* Activations: clips and SiLU; nn_drive_finish() does the others, and padding lanes. */

@@ -102,6 +102,10 @@ extern size_t nn_low_depthwise_pack_size(nn_isa isa, nn_low_kind kind, const nn_
 extern void nn_low_depthwise_pack(nn_isa isa, nn_low_kind kind, const nn_conv *cv, const nn_low_weights *w,
 								  void *dst);
 
+/* bf16 only: forms nn_conv_winograd2 and 4, as nn_winograd_pack(). */
+extern size_t nn_low_winograd_pack_size(nn_isa isa, nn_low_kind kind, const nn_conv *cv);
+extern void nn_low_winograd_pack(nn_isa isa, nn_low_kind kind, const nn_conv *cv, const nn_low_weights *w, void *dst);
+
 /* Element (i, j), i < k, j < n, is w->q or w->f [i * rs + j * cs]. */
 extern size_t nn_low_gemm_pack_size(nn_isa isa, nn_low_kind kind, int k, int n);
 extern void nn_low_gemm_pack(nn_isa isa, nn_low_kind kind, int k, int n, const nn_low_weights *w, size_t rs,
@@ -139,8 +143,8 @@ typedef struct nn_low_kernels
 	void		(*gemm) (const void *pack, int m, const nn_low_rows *a, const nn_low_rows *res,
 						 const nn_low_rows *y, nn_act act, void *scratch);
 
-	/* As nn_kernels.winograd, with its packs (nn_winograd_pack() for the float32 level of isa): the
-	 * sums are float32, in, res and out native; act a clip or SiLU.  NULL: no such thing. */
+	/* As nn_kernels.winograd: in, res and out native; act a clip or SiLU.  Transformed inputs and
+	 * weights are rounded, too.  NULL: no such thing. */
 	size_t		(*winograd_scratch) (const nn_conv *cv, int out_h, int out_w);
 	void		(*winograd) (const nn_conv *cv, const void *pack, const nn_low_view *in, const nn_low_view *res,
 							 const nn_low_view *out, int y0, int y1, void *scratch);

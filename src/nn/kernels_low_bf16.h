@@ -81,18 +81,33 @@ row_bf16(const void *in, nn_quant q, char *out, int n)
 #include LOW_TILES
 
 #ifdef LOW_F32_OPS
-/* Winograd's method in float32 over bfloat16 tensors. */
+/* Winograd's method: transforms in float32, products of bfloat16. */
 #define WINO_LOAD(p, lane) vf_load_bf16((const uint16_t *) (p) + (lane))
 #define WINO_STORE(p, lane, y) e_store((char *) ((uint16_t *) (p) + (lane)), y, vi_set1(0))
+#define WINO_KEEP WINO_STORE
 #define WINO_SILU silu_short
 #include "nn/kernels_winograd.h"
 
-static const nn_wino_ops wino_ops = {wino_input, wino_output, 2};
+static const nn_low_ops ops;
+
+static size_t
+wino_weights(const nn_conv *cv)
+{
+	return nn_low_winograd_bytes(nn_low_bf16, cv);
+}
+
+static void
+wino_sums(const nn_conv *cv, const void *b, const float *a, size_t a_blk, int m, float *o, size_t o_blk, void *rest)
+{
+	nn_low_drive_sums(&ops, cv->cin, cv->cout, b, a, a_blk, m, o, o_blk, rest);
+}
+
+static const nn_wino_ops wino_ops = {wino_input, wino_output, 2, wino_weights, wino_sums};
 
 static size_t
 winograd_scratch(const nn_conv *cv, int out_h, int out_w)
 {
-	return nn_drive_winograd_scratch(&LOW_F32_OPS, cv, out_h, out_w);
+	return nn_drive_winograd_scratch(&LOW_F32_OPS, cv, out_h, out_w) + nn_low_drive_sums_scratch(&ops, cv->cin);
 }
 
 static void

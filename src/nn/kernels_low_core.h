@@ -53,6 +53,7 @@ typedef enum nn_low_through
 {
 	nn_through_none = 0,
 	nn_through_wide,			/* float32 instead of native elements, without a residual */
+	nn_through_sums,			/* what wide means, of whole tiles of one line without limits */
 	nn_through_silu				/* where nn_low_ops.silu says so: native, SiLU instead of the clip */
 } nn_low_through;
 
@@ -136,7 +137,16 @@ extern size_t nn_low_drive_gemm_scratch(const nn_low_ops *ops, int m, int k, int
 extern void nn_low_drive_gemm(const nn_low_ops *ops, const void *pack, int m, const nn_low_rows *a,
 							  const nn_low_rows *res, const nn_low_rows *y, nn_act act, void *scratch);
 
+/* o = a B for m pixels, sums of bfloat16 or int8 in float32 (or int32) lines: as nn_drive_sums(), a_blk and o_blk in
+ * floats; scratch: nn_low_drive_sums_scratch() bytes. */
+extern size_t nn_low_drive_sums_scratch(const nn_low_ops *ops, int k);
+extern void nn_low_drive_sums(const nn_low_ops *ops, int k, int n, const void *b, const float *a, size_t a_blk, int m,
+							  float *o, size_t o_blk, void *scratch);
+
 /* ---- pack_low.c ---- */
+
+/* Bytes of one of the products' weights of Winograd's method. */
+extern size_t nn_low_winograd_bytes(nn_low_kind kind, const nn_conv *cv);
 
 /* A panel: couts [16 * ob, 16 * (ob + nb)) from words [w0, w1) of the input's channels. */
 typedef struct nn_low_panel

@@ -37,6 +37,7 @@ typedef struct plane
 	int			lines,
 				width,
 				couts;
+	bool		sums;			/* from zero on: no bias */
 	bool		second;			/* tiles write float32, a second pass does the rest */
 	nn_low_post post;
 	nn_low_job	job;			/* what all panels have in common */
@@ -362,6 +363,7 @@ static part
 make_part(const plane *p, const nn_low_panel *pan, const nn_step *steps, int nsteps, const char **b)
 {
 	int			c = pan->ob * NN_LANES;
+	static const float zero[NN_LANES * NN_LOW_MAX_NB] = {0};
 	nn_elem		oe = p->post.out.elem,
 				re = p->post.res.elem;
 	size_t		words = 0;
@@ -383,7 +385,7 @@ make_part(const plane *p, const nn_low_panel *pan, const nn_step *steps, int nst
 		q.job.add = p->add ? p->add + c : NULL;
 	}
 	else
-		q.job.start = p->start_f + c;
+		q.job.start = p->sums ? zero : p->start_f + c;
 	for (int i = 0; i < nsteps; i++)
 		words += steps[i].ki;
 	*b += words * pan->nb * NN_LANES * nn_low_weight_bytes(p->ops->kind);
@@ -739,4 +741,29 @@ nn_low_drive_gemm(const nn_low_ops *ops, const void *pack, int m, const nn_low_r
 	}
 	if (ops->configure)
 		ops->configure(0);
+}
+
+/* ---- plain sums ---- */
+
+size_t
+nn_low_drive_sums_scratch(const nn_low_ops *ops, int k)
+{
+	nn_conv		cv = gemm_as_conv(k, 1);
+
+	return steps_bytes(ops, &cv);
+}
+
+void
+nn_low_drive_sums(const nn_low_ops *ops, int k, int n, const void *b, const float *a, size_t a_blk, int m,
+				  float *o, size_t o_blk, void *scratch)
+{
+	nn_conv		cv = gemm_as_conv(k, n);
+	plane		p = {.ops = ops, .cv = &cv, .tile = ops->tile, .couts = NN_LANES * nn_blocks(n), .sums = true,
+		.lines = 1, .width = m, .a = (const char *) a, .a_pix = NN_ALIGN, .a_blk = a_blk * sizeof(float),
+	.o = (char *) o, .o_blk = o_blk * sizeof(float), .steps = scratch};
+
+	p.post.out.elem = p.post.res.elem = nn_elem_f32;
+	p.job.through = nn_through_sums;
+	p.job.out_pix = p.post.out_pix = NN_ALIGN;
+	run_panels(&p, b, NULL, 0, 0, 1);
 }

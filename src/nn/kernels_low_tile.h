@@ -95,11 +95,18 @@ tile_run(const nn_low_job *j, const char *a0, const char *a1, char *o0, char *o1
 	if (j->through)
 	{
 		va			sums[TILE_MR * TILE_NB * NV_BLOCK];
+		const bool	there = j->through == nn_through_sums;
+		char	   *to = there ? o0 : (char *) sums;
+		size_t		pix = there ? j->out_pix : nv * sizeof(va),
+					blk = there ? j->out_blk : NV_BLOCK * sizeof(va);
 
 		NN_UNROLL
-		for (int i = 0; i < mr * nv; i++)
-			sums[i] = acc[i];
-		tile_through(j, sums, o0, o1, r0, r1, mr, nv, half);
+		for (int i = 0; i < mr; i++)
+			NN_UNROLL
+			for (int v = 0; v < nv; v++)
+				memcpy(to + i * pix + v / NV_BLOCK * blk + v % NV_BLOCK * sizeof(va), &acc[i * nv + v], sizeof(va));
+		if (!there)
+			tile_through(j, sums, o0, o1, r0, r1, mr, nv, half);
 	}
 	else if (r0)
 		tile_finish(j, acc, o0, o1, r0, r1, mr, nv, half);

@@ -45,8 +45,8 @@ nn_winograd_can(const nn_conv *cv)
 
 /* U of a 3x3 kernel: rows of G are (1, p, p^2) over the product of the
  * differences of point p to the others. */
-static void
-transform_weights(const float *g, int side, float *u)
+void
+nn_winograd_weights(const float *g, int side, float *u)
 {
 	static const double a = 0.70710678118654752440,
 				b = 1.41421356237309504880;
@@ -97,7 +97,7 @@ nn_winograd_pack(nn_isa isa, const nn_conv *cv, const float *w, const float *bia
 				float		u[MAX_XI] = {0};
 
 				if (o0 + o < cv->cout)
-					transform_weights(w + ((size_t) (o0 + o) * cv->cin + i) * 9, tile_of(cv) + 2, u);
+					nn_winograd_weights(w + ((size_t) (o0 + o) * cv->cin + i) * 9, tile_of(cv) + 2, u);
 				for (int xi = 0; xi < xi_of(cv); xi++)
 					out[xi * pitch + o] = u[xi];
 			}
@@ -170,8 +170,9 @@ nn_drive_winograd(const nn_isa_ops *ops, const nn_wino_ops *wino, const nn_conv 
 	int			tile = tile_of(cv);
 	float	   *m = scratch;	/* sums; inputs lie one pitch further */
 	int			tiles = (y1 - y0 + tile - 1) / tile * p.across;
-	const float *u = nn_pack_weights(pack, cv->cout);
-	size_t		u_pitch = (size_t) cv->cin * NN_LANES * nn_blocks(cv->cout);
+	const char *u = (const char *) nn_pack_weights(pack, cv->cout);
+	size_t		u_pitch = wino->weights(cv);
+	void	   *rest = m + (xi_of(cv) + 1) * plan_lines(ops, cv, out->h, out->w).pitch;
 	nn_wino_out w = {.out_pitch = out->row_pitch, .res_pitch = res ? res->row_pitch : 0,
 	.silu = cv->act.kind == nn_act_silu};
 
@@ -184,7 +185,7 @@ nn_drive_winograd(const nn_isa_ops *ops, const nn_wino_ops *wino, const nn_conv 
 		for (int b = 0; b < nn_blocks(cv->cin); b++)
 		{
 			const float *x0 = block_of(in, b, wino->per);
-			float	   *v = m + p.pitch + b * blk;
+			float	   *v = m + p.pitch + b / wino->per * blk + b % wino->per * (NN_LANES / wino->per);
 
 			for (int t = t0; t < t0 + n; t++, v += NN_LANES)
 			{
@@ -196,7 +197,7 @@ nn_drive_winograd(const nn_isa_ops *ops, const nn_wino_ops *wino, const nn_conv 
 			}
 		}
 		for (int xi = 0; xi < xi_of(cv); xi++)
-			nn_drive_sums(ops, cv->cin, cv->cout, u + xi * u_pitch, m + (xi + 1) * p.pitch, blk, n, m + xi * p.pitch, blk);
+			wino->sums(cv, u + xi * u_pitch, m + (xi + 1) * p.pitch, blk, n, m + xi * p.pitch, blk, rest);
 		for (int b = 0; b < nn_blocks(cv->cout); b++)
 		{
 			const float *s = m + b * blk;

@@ -4,7 +4,8 @@
  *	  instruction set's file.  The method is told in kernels_winograd.c.
  *
  * The including file defines how tensors are read and written, and their SiLU:
- * WINO_LOAD(pixel, lane), WINO_STORE(pixel, lane, values), WINO_SILU(values).
+ * WINO_LOAD(pixel, lane), WINO_STORE(pixel, lane, values), WINO_SILU(values); and
+ * how transformed inputs are kept: WINO_KEEP(tile, lane, values).
  *
  * Interpolation points 0, +-sqrt(1/2), +-sqrt(2), infinity: their constants are
  * of like size, which halves the rounding error of the usual 0, +-1, +-2, and
@@ -99,7 +100,7 @@ wino_input_tile(const int tile, const float *x, size_t row_pitch, int rows, int 
 			wino_input_line(t + i * side, u, tile);
 			NN_UNROLL
 			for (int j = 0; j < side; j++)
-				vf_store(v + (size_t) (i * side + j) * pitch + lane, u[j]);
+				WINO_KEEP(v + (size_t) (i * side + j) * pitch, lane, u[j]);
 		}
 	}
 }

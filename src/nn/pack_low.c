@@ -198,6 +198,60 @@ nn_low_conv_pack(nn_isa isa, nn_low_kind kind, const nn_conv *cv, const nn_low_w
 	}
 }
 
+/* ---- Winograd's method: 36 (16) times the weights of a product, cin x cout ---- */
+
+size_t
+nn_low_winograd_bytes(nn_low_kind kind, const nn_conv *cv)
+{
+	int			per = nn_low_per_word(kind);
+
+	return (size_t) ((cv->cin + per - 1) / per) * NN_LANES * nn_blocks(cv->cout) * nn_low_weight_bytes(kind);
+}
+
+static int
+winograd_side(const nn_conv *cv)
+{
+	return cv->form == nn_conv_winograd2 ? 4 : 6;
+}
+
+size_t
+nn_low_winograd_pack_size(nn_isa isa, nn_low_kind kind, const nn_conv *cv)
+{
+	(void) isa;
+	return head_bytes(kind, cv->cout) + winograd_side(cv) * winograd_side(cv) * nn_low_winograd_bytes(kind, cv);
+}
+
+void
+nn_low_winograd_pack(nn_isa isa, nn_low_kind kind, const nn_conv *cv, const nn_low_weights *w, void *dst)
+{
+	int			side = winograd_side(cv),
+				per = nn_low_per_word(kind);
+	size_t		size = nn_low_winograd_pack_size(isa, kind, cv),
+				pitch = nn_low_winograd_bytes(kind, cv) / sizeof(uint16_t);
+	uint16_t   *out = (uint16_t *) ((char *) dst + head_bytes(kind, cv->cout));
+
+	isa = nn_low_isa(isa, kind);
+	memset(dst, 0, size);
+	put_head(dst, isa, kind, nn_pack_winograd, cv, size, w);
+	for (int ob = 0; ob < nn_blocks(cv->cout); ob += nn_low_panel_blocks(isa))
+	{
+		int			nb = nn_blocks(cv->cout) - ob < nn_low_panel_blocks(isa) ? nn_blocks(cv->cout) - ob : nn_low_panel_blocks(isa);
+
+		for (int c = 0; c < cv->cin; c += per)
+			for (int o = ob * NN_LANES; o < (ob + nb) * NN_LANES; o++)
+				for (int i = 0; i < per; i++, out++)
+				{
+					float		u[36];
+
+					if (o >= cv->cout || c + i >= cv->cin)
+						continue;
+					nn_winograd_weights(w->f + ((size_t) o * cv->cin + (c + i)) * 9, side, u);
+					for (int xi = 0; xi < side * side; xi++)
+						out[xi * pitch] = nn_to_bf16(u[xi]);
+				}
+	}
+}
+
 /* Depthwise: the arrays, then per block of 16 channels the taps' 16 weights as
  * float32, which hold int8 and bfloat16 exactly. */
 size_t
@@ -291,8 +345,10 @@ nn_low_pack_check(const void *pack, size_t len, nn_isa isa, nn_low_kind kind, nn
 		cv->cin % cv->groups != 0 || cv->cout % cv->groups != 0 ||
 		cv->cin > (1 << 26) || cv->cout > (1 << 26) || (double) cv->cin * cv->cout * cv->kh * cv->kw > 1e15)
 		return false;
+	if (what == nn_pack_winograd && !nn_winograd_can(cv))
+		return false;
 	need = what == nn_pack_depthwise ? nn_low_depthwise_pack_size(isa, kind, cv) :
-		nn_low_conv_pack_size(isa, kind, cv);
+		what == nn_pack_winograd ? nn_low_winograd_pack_size(isa, kind, cv) : nn_low_conv_pack_size(isa, kind, cv);
 	return head.magic == NN_PACK_MAGIC && head.kind == what && head.dtype == weight_type(kind) &&
 		head.isa == isa && head.form == cv->form && head.bytes == need && need <= len &&
 		head.cin == cv->cin && head.cout == cv->cout && head.kh == cv->kh && head.kw == cv->kw &&

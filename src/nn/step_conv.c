@@ -109,7 +109,7 @@ nn_step_write_conv(nn_planner *p, const nn_pstep *s, void *dst)
 
 	if (s->s.kind == nn_step_depthwise)
 		nn_depthwise_pack(p->isa, &s->s.u.conv, w, bias, dst);
-	else if (s->s.kind == nn_step_winograd || s->s.kind == nn_step_low_winograd)
+	else if (s->s.kind == nn_step_winograd)
 		nn_winograd_pack(p->isa, &s->s.u.conv, w, bias, dst);
 	else
 		nn_conv_pack(p->isa, &s->s.u.conv, w, bias, dst);

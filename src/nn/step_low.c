@@ -128,7 +128,7 @@ lower_conv(nn_planner *p, nn_node *n)
 		int			tile = form == nn_conv_winograd2 ? 2 : 4;
 
 		s->s.macs = (int64_t) cv.cin * cv.cout * (tile + 2) * (tile + 2) * ((y->w + tile - 1) / tile);
-		nn_plan_data(p, s, nn_winograd_pack_size(p->isa, &cv));
+		nn_plan_data(p, s, nn_low_winograd_pack_size(p->isa_asked, kind, &cv));
 		s->scratch = k->winograd_scratch(&cv, y->h, y->w);
 	}
 	else if (step == nn_step_low_depthwise)
@@ -251,6 +251,8 @@ nn_step_write_low(nn_planner *p, const nn_pstep *s, void *dst)
 	if (product)
 		nn_low_gemm_pack(p->isa_asked, kind, s->s.u.gemm.k, s->s.u.gemm.n, &lw, trans ? 1 : (size_t) cols,
 						 trans ? (size_t) s->s.u.gemm.k : 1, dst);
+	else if (s->s.kind == nn_step_low_winograd)
+		nn_low_winograd_pack(p->isa_asked, kind, cv, &lw, dst);
 	else if (s->s.kind == nn_step_low_depthwise)
 		nn_low_depthwise_pack(p->isa_asked, kind, cv, &lw, dst);
 	else
@@ -312,9 +314,8 @@ nn_step_check_low_conv(const nn_step_check *c)
 	if (!planar && !nn_margin_covers(&x->margin, &m))
 		return false;
 	if (s->kind == nn_step_low_winograd)
-		return k->winograd && c->k->isa == nn_isa_f32(k->isa) && good_winograd(c, k) &&
-			k->winograd_scratch(cv, y->h, y->w) <= c->h->scratch &&
-			nn_pack_check(c->file + s->data, s->data_len, c->k->isa, nn_pack_winograd, cv);
+		return k->winograd && good_winograd(c, k) && k->winograd_scratch(cv, y->h, y->w) <= c->h->scratch &&
+			nn_low_pack_check(c->file + s->data, s->data_len, k->isa, k->kind, nn_pack_winograd, cv);
 	if (s->kind == nn_step_low_depthwise)
 		return k->depthwise && cv->groups == cv->cin && cv->cin == cv->cout &&
 			nn_low_pack_check(c->file + s->data, s->data_len, k->isa, k->kind, nn_pack_depthwise, cv);

@@ -39,8 +39,8 @@ nn_winograd_choose(nn_conv cv, int out_h, int out_w, int per_cycle)
 	{
 		int			side = tile + 2;
 		int64_t		tiles = (int64_t) ((out_h + tile - 1) / tile) * ((out_w + tile - 1) / tile);
-		int64_t		c = cost(tiles * (side * side * weights + TRANSFORM_MACS(side) * (in_blocks + out_blocks)),
-							 side * side * weights * WEIGHT_MACS);
+		int64_t		c = cost(tiles * (side * side * weights / per_cycle + TRANSFORM_MACS(side) * (in_blocks + out_blocks)),
+							 side * side * weights * WEIGHT_MACS / per_cycle);
 
 		if (c < best)
 		{

@@ -75,7 +75,7 @@ const nn_step_type nn_step_types[nn_step_last + 1] = {
 	{nn_step_low_copy, "copy channels", 1, true,
 		nn_step_check_low_copy, LINES(low_copy), nn_step_describe_move, NULL},
 	{nn_step_low_winograd, "conv winograd", 2, true,
-		nn_step_check_low_conv, COUNTED(low_winograd), nn_step_describe_conv, nn_step_write_conv},
+		nn_step_check_low_conv, COUNTED(low_winograd), nn_step_describe_conv, nn_step_write_low},
 	{nn_step_low_resize, "resize", 1, true,
 		nn_step_check_low_resize, LINES(low_resize), NULL, NULL},
 	{nn_step_layernorm, "layer norm", 1, false,

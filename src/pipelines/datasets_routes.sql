@@ -52,11 +52,9 @@ CREATE OR REPLACE FUNCTION @schema@.http_health() RETURNS millrace.http_response
 COMMENT ON FUNCTION @schema@.http_health() IS 'whether there is a detector';
 
 CREATE OR REPLACE FUNCTION @schema@.http_metrics() RETURNS millrace.http_response
-	LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+	LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
 	AS $$ BEGIN RETURN millrace.http_metrics(@schema_literal@); END $$;
-COMMENT ON FUNCTION @schema@.http_metrics() IS 'figures of this pipeline, as Prometheus reads them or as JSON.  GRANT EXECUTE to those who may';
-REVOKE EXECUTE ON FUNCTION @schema@.http_metrics() FROM PUBLIC;
-GRANT EXECUTE ON FUNCTION @schema@.http_metrics() TO millrace_monitor;
+COMMENT ON FUNCTION @schema@.http_metrics() IS 'figures of this pipeline, as Prometheus reads them or as JSON: for its owner and members of millrace_monitor';
 
 GRANT USAGE ON SCHEMA @schema@ TO millrace_gateway;
 SELECT millrace.set_pipeline_routes(@schema_literal@, (@options@::jsonb) ->> 'http_prefix', $routes$[

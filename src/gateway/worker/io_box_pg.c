@@ -77,13 +77,20 @@ gwi_boxes_open(void)
 	gw_anchor  *anchor = gw_anchor_block();
 	MemoryContext caller = MemoryContextSwitchTo(TopMemoryContext);
 	gw_anchor_entry *place = NULL;
-	dsa_pointer p;
+	static dsa_pointer p;
 
-	area = dsa_create(anchor->head.tranche);
-	dsa_pin_mapping(area);
+	if (area == NULL)
+	{
+		area = dsa_create(anchor->head.tranche);
+		dsa_pin_mapping(area);
+		before_shmem_exit(close_entry, (Datum) 0);
+	}
 	MemoryContextSwitchTo(caller);
-	p = dsa_allocate0(area, sizeof(gw_hall));
-	hall = dsa_get_address(area, p);
+	if (hall == NULL)
+	{
+		p = dsa_allocate0(area, sizeof(gw_hall));
+		hall = dsa_get_address(area, p);
+	}
 	hall->io = MyProc;
 	for (int b = 0; b < GW_MAX_EXECUTORS; b++)
 	{
@@ -91,7 +98,6 @@ gwi_boxes_open(void)
 		pg_atomic_init_u64(&hall->box[b].cancel, 0);
 		given[b].request = InvalidDsaPointer;
 	}
-	before_shmem_exit(close_entry, (Datum) 0);
 	LWLockAcquire(&anchor->head.lock, LW_EXCLUSIVE);
 	for (int i = 0; i < GW_MAX_GATEWAYS; i++)
 		if (anchor->gateway[i].database == MyDatabaseId)
@@ -110,7 +116,7 @@ gwi_boxes_open(void)
 	}
 	LWLockRelease(&anchor->head.lock);
 	if (place == NULL)
-		gwi_give_up("as many databases as can have one have a gateway already");
+		gwi_not_now("as many databases as can have one have a gateway already");
 }
 
 /* ---- giving */

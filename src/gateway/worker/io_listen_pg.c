@@ -21,13 +21,10 @@
 #include "common/hashfn.h"
 #include "miscadmin.h"
 #include "storage/fd.h"
-#include "storage/ipc.h"
 #include "utils/guc.h"
 
 #include "core/failpoint.h"
-#include "core/process_pg.h"
 
-#define BIND_TRIES 20			/* of 50 ms: the worker before may be ending */
 #define SPARE_FILES 200			/* for what the server itself opens */
 #define TAKE_AT_ONCE 64
 #define TROUBLE_US 200000		/* without new connections, after there was no descriptor for one */
@@ -36,14 +33,6 @@ static int	everything = -1;	/* epoll */
 static int	sockets[GW_MAX_LISTEN];
 static bool listening;
 static int64 trouble_until;
-
-void
-gwi_give_up(const char *reason)
-{
-	ereport(LOG, (errmsg("gateway: %s", reason)));
-	mr_worker_state("waiting", reason);
-	proc_exit(1);
-}
 
 /* A socket that listens; -1: errno says why not. */
 static int
@@ -117,19 +106,18 @@ gwi_listen_open(void)
 		files.rlim_cur = Min(files.rlim_max, (rlim_t) gwi_set.connections + SPARE_FILES);
 		(void) setrlimit(RLIMIT_NOFILE, &files);
 	}
-	everything = epoll_create1(EPOLL_CLOEXEC);
-	if (everything < 0)
-		gwi_give_up(psprintf("epoll_create1() failed: %s", strerror(errno)));
 	for (int i = 0; i < n; i++)
-	{
-		for (int tries = 0; (sockets[i] = open_socket(&gwi_set.listen[i])) < 0; tries++)
+		if ((sockets[i] = open_socket(&gwi_set.listen[i])) < 0)
 		{
-			if (errno != EADDRINUSE || tries >= BIND_TRIES)
-				gwi_give_up(psprintf("cannot listen on %s, port %d: %s", gwi_set.listen[i].address, gwi_set.listen[i].port, strerror(errno)));
-			mr_wait_latch(50);
+			int			save_errno = errno;
+
+			for (int j = 0; j < i; j++)
+				close(sockets[j]);
+			gwi_not_now("cannot listen on %s, port %d: %s", gwi_set.listen[i].address, gwi_set.listen[i].port, strerror(save_errno));
 		}
+	everything = epoll_create1(EPOLL_CLOEXEC);
+	for (int i = 0; i < n; i++)
 		watch(EPOLL_CTL_ADD, sockets[i], EPOLLIN, (uint64) i);
-	}
 	watch(EPOLL_CTL_ADD, gwi_http_fd(), EPOLLIN, GW_MAX_LISTEN);
 	listening = true;
 }
@@ -239,16 +227,16 @@ gwi_read_file(const char *setting, bool secret)
 	size_t		len;
 
 	if (stat(path, &st) != 0)
-		gwi_give_up(psprintf("could not access %s \"%s\": %s", setting, name, strerror(errno)));
+		gwi_not_now("could not access %s \"%s\": %m", setting, name);
 	if (!S_ISREG(st.st_mode) || st.st_size > 1024 * 1024)
-		gwi_give_up(psprintf("%s \"%s\" is not a regular file of at most 1 MB", setting, name));
+		gwi_not_now("%s \"%s\" is not a regular file of at most 1 MB", setting, name);
 	if (secret && st.st_uid != geteuid() && st.st_uid != 0)
-		gwi_give_up(psprintf("%s \"%s\" must be owned by the database user or root", setting, name));
+		gwi_not_now("%s \"%s\" must be owned by the database user or root", setting, name);
 	if (secret && (st.st_mode & (st.st_uid == 0 ? (S_IWGRP | S_IXGRP | S_IRWXO) : (S_IRWXG | S_IRWXO))))
-		gwi_give_up(psprintf("%s \"%s\" has group or world access: chmod u=rw (0600), or 0640 where root owns it", setting, name));
+		gwi_not_now("%s \"%s\" has group or world access: chmod u=rw (0600), or 0640 where root owns it", setting, name);
 	file = AllocateFile(path, "r");
 	if (file == NULL)
-		gwi_give_up(psprintf("could not read %s \"%s\": %s", setting, name, strerror(errno)));
+		gwi_not_now("could not read %s \"%s\": %m", setting, name);
 	text = palloc(st.st_size + 1);
 	len = fread(text, 1, st.st_size, file);
 	text[len] = '\0';

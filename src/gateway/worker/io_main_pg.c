@@ -72,7 +72,7 @@ read_settings(void)
 	gwi_set.tls = text && *text;
 	gwi_set.listens = gw_listen_parse(GetConfigOption("millrace.http_listen", false, false), gwi_set.listen, &wrong);
 	if (gwi_set.listens < 0)
-		gwi_give_up(psprintf("millrace.http_listen: %s", wrong));
+		gwi_not_now("millrace.http_listen: %s", wrong);
 	if (gwi_set.listens == 0)
 		proc_exit(0);
 }
@@ -103,7 +103,7 @@ open_http(void)
 	if (key)
 		explicit_bzero(key, strlen(key));
 	if (wrong)
-		gwi_give_up(psprintf("could not begin to speak HTTP%s: %s", gwi_set.tls ? " over TLS" : "", wrong));
+		gwi_not_now("could not begin to speak HTTP%s: %s", gwi_set.tls ? " over TLS" : "", wrong);
 }
 
 /* ---- turns */
@@ -176,39 +176,67 @@ turn(void)
 	wait_for_more();
 }
 
+#define N_STEPS 5
+
+/* One step of the beginning, in this order: nobody is let in before it is known where to.  False: not yet; ERROR likewise. */
+static bool
+begin(int step)
+{
+	switch (step)
+	{
+		case 0:
+			StartTransactionCommand();
+			read_settings();
+			CommitTransactionCommand();
+			return true;
+		case 1:
+			open_http();
+			return true;
+		case 2:
+			gwi_boxes_open();
+			gwi_count_open();
+			return true;
+		case 3:
+			read_book();
+			return gwi_current != NULL;
+		default:
+			gwi_listen_open();
+			return true;
+	}
+}
+
 void
 millrace_gateway_main(Datum arg)
 {
 	MemoryContext cxt;
 	volatile int failures = 0;
+	volatile int step = 0;
 
 	(void) mr_worker_begin(MR_GATEWAY_TYPE);
 	cxt = AllocSetContextCreate(TopMemoryContext, "millrace turn", ALLOCSET_DEFAULT_SIZES);
-	MemoryContextSwitchTo(cxt);
-	StartTransactionCommand();
-	MemoryContextSwitchTo(cxt);
-	read_settings();
-	CommitTransactionCommand();
-	MemoryContextSwitchTo(cxt);
-	open_http();
-	gwi_boxes_open();
-	gwi_count_open();
-	/* nobody is let in before it is known where to */
-	while (gwi_current == NULL)
+	/* whatever it cannot begin for is told, and tried again */
+	while (step < N_STEPS)
 	{
 		PG_TRY();
 		{
-			read_book();
+			MemoryContextSwitchTo(cxt);
+			MemoryContextReset(cxt);
+			if (begin(step))
+				step++;
+			else
+				mr_nap(200);
 		}
 		PG_CATCH();
 		{
-			(void) mr_recover(cxt);
+			mr_worker_state("waiting", mr_recover(cxt)->message);
+			LWLockReleaseAll();
+			mr_nap(mr_pause_ms(++failures));
 		}
 		PG_END_TRY();
-		if (gwi_current == NULL)
-			mr_nap(200);
 	}
-	gwi_listen_open();
+	if (failures > 0)
+		mr_worker_state("running", NULL);
+	failures = 0;
 	for (;;)
 	{
 		PG_TRY();

@@ -6,6 +6,10 @@
 #define MILLRACE_GATEWAY_IO_PG_H
 
 #include "gateway/gateway.h"
+
+/* It cannot begin, for now. */
+#define gwi_not_now(...) ereport(ERROR, (errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE), errmsg(__VA_ARGS__)))
+
 #include "gateway/worker/io.h"
 
 /* io_book_pg.c */
@@ -14,14 +18,13 @@ extern void gwi_books_forget(void); /* old ones that no request refers to any mo
 extern const gwi_route *gwi_book_route(const gwi_book *book, int64 id);
 
 /* io_listen_pg.c */
-extern void gwi_listen_open(void);	/* ends the process, saying why, where it cannot */
+extern void gwi_listen_open(void);	/* ERROR where it cannot: all of them, or none */
 extern char *gwi_read_file(const char *setting, bool secret);	/* palloc'd; the same */
 extern int	gwi_listen_fd(void);	/* an epoll of all of them, and of libmicrohttpd's */
 extern void gwi_listen_take(void);	/* new connections */
-extern _Noreturn void gwi_give_up(const char *reason);
 
 /* io_box_pg.c */
-extern void gwi_boxes_open(void);	/* ends the process where there is no place */
+extern void gwi_boxes_open(void);	/* ERROR where there is no place */
 extern void gwi_boxes_take(void);	/* what executors answered */
 extern void gwi_boxes_give(void);	/* what waits, to idle ones */
 extern void gwi_boxes_failed(void); /* after an ERROR: the request that was being given or taken is answered */
