@@ -197,8 +197,9 @@ END
 $$;
 COMMENT ON FUNCTION millrace.http_health() IS 'whether all is well: 200, or 503 and why';
 
-INSERT INTO millrace.routes (method, path, function, open, read_only, builtin, responses) VALUES
-	('GET', '/openapi.json', 'millrace.http_openapi()', true, true, true, '{}'),
-	('GET', '/health', 'millrace.http_health()', true, true, true,
+-- Open to everybody, and not for nothing: one at a time.
+INSERT INTO millrace.routes (method, path, function, open, read_only, builtin, concurrency, responses) VALUES
+	('GET', '/openapi.json', 'millrace.http_openapi()', true, true, true, 1, '{}'),
+	('GET', '/health', 'millrace.http_health()', true, true, true, 1,
 	 '{"200": {"description": "all is well, or well enough", "schema": {"type": "object", "required": ["status", "reasons"]}},
 	   "503": {"description": "it is not", "schema": {"type": "object", "required": ["status", "reasons"]}}}');
