@@ -9,6 +9,7 @@
 
 #include <sys/stat.h>
 
+#include "core/compat.h"
 #include "core/core_pg.h"
 #include "fmgr.h"
 #include "mb/pg_wchar.h"
