@@ -117,6 +117,8 @@ def by_hand(c, kafka):
     c.wait_for("SELECT count(*) > 0 FROM hand.workers", 't', 10, user='mill')
     for view in ('tasks_by_state', 'latency', 'throughput', 'cache_efficiency', 'workers', 'failures_by_class', 'sentiment_by_topic', 'lag'):
         q(c, 'TABLE hand.%s' % view)
+    tap.same(q(c, "SELECT stage, count FROM millrace.stat_stages WHERE pipeline = 'hand' ORDER BY 1"),
+             q(c, "SELECT type, count(*) FROM hand.results GROUP BY 1 UNION ALL SELECT 'total', count(*) FROM hand.results ORDER BY 1"), 'metrics count what the table has')
     kinds = v(c, "SELECT count(*) FROM millrace.task_kinds WHERE kind LIKE 'hand.%'")
     q(c, "INSERT INTO hand.events (text) SELECT 'on its way ' || i FROM generate_series(1, 2000) i; SELECT millrace.drop_pipeline('hand')")
     tap.same((kinds, v(c, "SELECT count(*) FROM millrace.task_kinds WHERE kind LIKE 'hand.%'")), ('2', '0'), 'dropped, its kinds of tasks are gone')

@@ -57,6 +57,8 @@ def run(c, kafka, cron):
     # ---- run_due
     due = c.psql("SELECT kind, name, ok, message FROM millrace.run_due(now())")
     same(due, [('sql', 'things', 't', None)], 'run_due() runs the schedule of the pipeline')
+    same(q("SELECT stage, count FROM millrace.stat_stages WHERE pipeline = 'things' AND stage IN ('classify', 'total') ORDER BY 1"),
+         q("SELECT 'classify', sum(rows_predicted) FROM things.runs UNION ALL SELECT 'total', count(*) FROM things.runs WHERE state = 'done' ORDER BY 1"), 'metrics count what the runs say')
     same(q("SELECT period::date, state, rows_raw, champion_after FROM things.runs ORDER BY 1 LIMIT 2"),
          [('2026-03-02', 'done', '999', 'things:1'), ('2026-03-09', 'done', '1000', 'things:1')], 'both weeks are done')
     ok(float(q("SELECT avg((truth = predicted)::int) FROM things.scored WHERE unseen")[0][0]) > 0.9, 'and the second was predicted well, its colours too')

@@ -2,7 +2,7 @@
 --
 -- The document is for everybody who can reach the address: paths, names and types of arguments, summaries.
 
-CREATE FUNCTION millrace.json_schema(type oid, depth int DEFAULT 0) RETURNS jsonb
+CREATE FUNCTION millrace.json_schema(type oid, result boolean DEFAULT false, depth int DEFAULT 0) RETURNS jsonb
 	LANGUAGE plpgsql STABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
@@ -12,13 +12,15 @@ DECLARE
 BEGIN
 	SELECT * INTO t FROM pg_type p WHERE p.oid = json_schema.type;
 	IF t.typtype = 'd' THEN
-		RETURN millrace.json_schema(t.typbasetype, depth);
+		RETURN millrace.json_schema(t.typbasetype, result, depth);
 	ELSIF t.typtype = 'e' THEN
 		RETURN jsonb_build_object('type', 'string', 'enum', (SELECT jsonb_agg(e.enumlabel ORDER BY e.enumsortorder) FROM pg_enum e WHERE e.enumtypid = t.oid));
 	ELSIF t.typsubscript = 'array_subscript_handler'::regproc AND t.typelem <> 0 THEN
-		RETURN jsonb_build_object('type', 'array', 'items', millrace.json_schema(t.typelem, depth));
+		-- an array that comes back may have nulls and further dimensions
+		RETURN jsonb_build_object('type', 'array', 'items', CASE WHEN result THEN jsonb_build_object('anyOf',
+			jsonb_build_array(millrace.json_schema(t.typelem, result, depth)) || '[{"type": "null"}, {"type": "array"}]') ELSE millrace.json_schema(t.typelem, result, depth) END);
 	ELSIF t.typtype = 'c' AND depth < 5 THEN
-		SELECT jsonb_object_agg(a.attname, jsonb_build_object('anyOf', jsonb_build_array(millrace.json_schema(a.atttypid, depth + 1), '{"type": "null"}'::jsonb)))
+		SELECT jsonb_object_agg(a.attname, jsonb_build_object('anyOf', jsonb_build_array(millrace.json_schema(a.atttypid, result, depth + 1), '{"type": "null"}'::jsonb)))
 		  INTO properties FROM pg_attribute a WHERE a.attrelid = t.typrelid AND a.attnum > 0 AND NOT a.attisdropped;
 		RETURN jsonb_build_object('type', 'object', 'properties', coalesce(properties, '{}'));
 	END IF;
@@ -39,7 +41,7 @@ BEGIN
 		ELSE '{"type": "string"}' END::jsonb;
 END
 $$;
-COMMENT ON FUNCTION millrace.json_schema(oid, int) IS 'the JSON Schema of a type''s values, as to_jsonb writes and json_to_record reads them';
+COMMENT ON FUNCTION millrace.json_schema(oid, boolean, int) IS 'the JSON Schema of a type''s values, as requests give them, or as results have them';
 
 -- Arguments that a caller may give: those a file tells of itself (file_name, file_type beside bytea file) are left to it.
 CREATE FUNCTION millrace.route_arguments(function regprocedure, OUT name text, OUT type oid, OUT required boolean) RETURNS SETOF record
@@ -119,10 +121,10 @@ BEGIN
 				  ELSE 'application/json' END;
 	-- a record's columns are arguments of the function
 	SELECT jsonb_build_object('type', 'object', 'properties', jsonb_object_agg(a.name,
-			jsonb_build_object('anyOf', jsonb_build_array(millrace.json_schema(p.proallargtypes[a.n]), '{"type": "null"}'::jsonb))))
+			jsonb_build_object('anyOf', jsonb_build_array(millrace.json_schema(p.proallargtypes[a.n], true), '{"type": "null"}'::jsonb))))
 	  INTO columns FROM pg_proc p, unnest(p.proargnames) WITH ORDINALITY a (name, n)
 	 WHERE p.oid = function AND result.oid = 'record'::regtype AND p.proargmodes[a.n] IN ('o', 'b', 't') HAVING count(*) > 0;
-	element := coalesce(columns, CASE WHEN result.oid = 'record'::regtype THEN '{}'::jsonb ELSE millrace.json_schema(result.oid) END);
+	element := coalesce(columns, CASE WHEN result.oid = 'record'::regtype THEN '{}'::jsonb ELSE millrace.json_schema(result.oid, true) END);
 	schema := CASE WHEN media = 'application/json' THEN CASE WHEN is_set THEN jsonb_build_object('type', 'array', 'items', element) ELSE element END
 				   WHEN media = 'application/octet-stream' THEN '{}' ELSE '{"type": "string"}' END;
 	IF result.oid = 'millrace.http_response'::regtype OR route.responses - 'body' <> '{}' THEN
@@ -195,8 +197,9 @@ END
 $$;
 COMMENT ON FUNCTION millrace.http_health() IS 'whether all is well: 200, or 503 and why';
 
-INSERT INTO millrace.routes (method, path, function, open, read_only, builtin, responses) VALUES
-	('GET', '/openapi.json', 'millrace.http_openapi()', true, true, true, '{}'),
-	('GET', '/health', 'millrace.http_health()', true, true, true,
+-- Open to everybody, and not for nothing: one at a time.
+INSERT INTO millrace.routes (method, path, function, open, read_only, builtin, concurrency, responses) VALUES
+	('GET', '/openapi.json', 'millrace.http_openapi()', true, true, true, 1, '{}'),
+	('GET', '/health', 'millrace.http_health()', true, true, true, 1,
 	 '{"200": {"description": "all is well, or well enough", "schema": {"type": "object", "required": ["status", "reasons"]}},
 	   "503": {"description": "it is not", "schema": {"type": "object", "required": ["status", "reasons"]}}}');

@@ -417,7 +417,7 @@ BEGIN
 		drift = r.drift, seconds = r.seconds, finished_at = clock_timestamp()
 	WHERE s.run_id = r.run_id;
 	-- Metric millrace_stage_seconds: a row's share of what classifying them took, and the other steps once a run.
-	PERFORM millrace.observe(@schema_literal@, 'classify', (r.seconds ->> 'classify')::float8 / r.rows_predicted, r.rows_predicted) WHERE r.rows_predicted > 0;
+	PERFORM millrace.observe(@schema_literal@, 'classify', (r.seconds ->> 'classify')::float8 / NULLIF(r.rows_predicted, 0), r.rows_predicted);
 	PERFORM millrace.observe(@schema_literal@, s.key, s.value::float8)
 		FROM jsonb_each_text(r.seconds || jsonb_build_object('total', extract(epoch FROM clock_timestamp() - began))) s WHERE s.key <> 'classify';
 	RETURN r.run_id;

@@ -74,7 +74,7 @@ gwi_body_free(gwi_request *r)
 	r->body_len = r->body_room = 0;
 }
 
-/* Parameters of the path and the query, then of the form: the path's win. */
+/* Parameters of the query, then of the form, then of the path: whoever takes them minds names that come again. */
 static const char *
 read_fields(gwi_request *r)
 {
