@@ -55,7 +55,8 @@ def main():
         ended(c, timeout=60)
         once(c, tap, 'point-', n, 'faults at every point')
         late = int(c.value('SELECT coalesce(sum(late), 0) FROM millrace.task_progress'))
-        tap.ok(late >= 3, '%d results came late, and were dropped' % late)
+        # two were stopped past their lease with nothing locked: the one above, and that of point claimed; at other points it depends on who looks when
+        tap.ok(late >= 2, '%d results came late, and were dropped' % late)
         tap.same(c.value("SELECT count(*) FROM (SELECT d.id FROM millrace.task_done d LEFT JOIN millrace.task_attempts a USING (id) GROUP BY d.id, d.attempts "
                          "HAVING count(a.id) <> d.attempts OR count(*) FILTER (WHERE a.class IS NULL) <> 1) x"), '0', 'every attempt has its row, one of them succeeded')
         clean_log(c, killed=True)
