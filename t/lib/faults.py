@@ -139,6 +139,12 @@ class World:
         """A worker, if possible one at work."""
         return rng.choice(sorted(eventually('there is a worker', lambda: self.working() or self.pids(self.kind), 60)))
 
+    def send(self, rng, number):
+        """A signal to a worker; one that ended by itself just now is no victim."""
+        while True:
+            with contextlib.suppress(ProcessLookupError):
+                return os.kill(self.victim(rng), number)
+
     def unplanned_deaths(self):
         """Lines of the server's log about processes that ended by signals we did not send, and worse."""
         bad = []
@@ -191,10 +197,10 @@ class World:
         self.kill(eventually('there is a launcher', lambda: self.pids('launcher'), 60)[0])
 
     def worker_terminated(self, rng):
-        os.kill(self.victim(rng), signal.SIGTERM)
+        self.send(rng, signal.SIGTERM)
 
     def worker_cancelled(self, rng):
-        os.kill(self.victim(rng), signal.SIGINT)
+        self.send(rng, signal.SIGINT)
 
     def worker_stopped(self, rng):
         s = rng.uniform(1, 4)
@@ -203,7 +209,7 @@ class World:
 
     def supervisor_stopped(self, rng):
         pid = eventually('there is a supervisor', lambda: self.pids('supervisor'), 60)[0]
-        os.kill(self.victim(rng), signal.SIGTERM)
+        self.send(rng, signal.SIGTERM)
         self.stopped(pid, 2)
 
     # -- the server ----------------------------------------------------------
@@ -338,7 +344,7 @@ class World:
         api = rng.choice(['Fetch', 'Fetch', 'Metadata', 'ListOffsets'] if self.kind == 'source' else
                          ['EndTxn', 'EndTxn', 'EndTxn', 'Produce', 'Produce', 'AddPartitionsToTxn', 'InitProducerId'])
         starts = api in ('Metadata', 'ListOffsets', 'InitProducerId')      # what a worker asks that starts
-        self.meets(api, self.proxy.drop_answers, api, meanwhile=(lambda: os.kill(self.victim(rng), signal.SIGTERM)) if starts else None)
+        self.meets(api, self.proxy.drop_answers, api, meanwhile=(lambda: self.send(rng, signal.SIGTERM)) if starts else None)
         return api
 
     # -- failpoints ----------------------------------------------------------
@@ -362,7 +368,7 @@ class World:
         point = name.split('.')[1]
         self.arm(name, action)
         if point in AT_START:
-            os.kill(self.victim(rng), signal.SIGTERM)
+            self.send(rng, signal.SIGTERM)
         if point == 'redrive':
             self.up()
             self.c.psql("SELECT millrace.redrive_dead_letters('%s')" % self.source)
