@@ -150,8 +150,8 @@ def rights(c, stub):
     for pid in worker(c):
         c.psql(f'SELECT pg_terminate_backend({pid})')
     c.wait_for("SELECT reason FROM millrace.stat_http WHERE server = 'private'", 'role "app" is not permitted to log in')
-    tap.ok(('http', 'private') in [(k, n.split('/')[0]) for k, n in c.psql("SELECT kind, name FROM millrace.status() WHERE reason LIKE '%log in'")],
-           'an owner who may not log in: the reason shows in status()')
+    tap.ok(('http', 'private') in [(k, n.split('/')[0]) for k, n in c.psql("SELECT kind, name FROM millrace.worker_status() WHERE reason LIKE '%log in'")],
+           'an owner who may not log in: the reason shows in worker_status()')
     c.psql('ALTER ROLE app LOGIN')
     settled(c, 'private')
     c.psql("SELECT millrace.pause_requests('private', 'tea')")

@@ -1,6 +1,7 @@
 """Workers and the life of servers, databases and extensions: who starts, who stops, who stays away, and what SQL says about it."""
 # lane: waits
 # timeout: 600
+import contextlib
 import os
 import random
 import sys
@@ -11,6 +12,7 @@ sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 from lib import tap
 from lib.cluster import Cluster, REPO, SqlError, install, relocate
 from lib.kafka import Kafka
+import psycopg
 
 PRELOAD = {'shared_preload_libraries': 'millrace', 'max_worker_processes': 24}
 STATUS = "SELECT state FROM millrace.status() WHERE kind = '%s' LIMIT 1"
@@ -96,6 +98,39 @@ def by_hand(pg, kafka):
         c.wait_for("SELECT count(*) FROM pg_stat_activity WHERE backend_type LIKE 'millrace %'", '0', 10)
         tap.ok(True, 'workers end by themselves')
         bad_words(c)
+
+
+def left_early(pg, kafka):
+    """Without preload: who calls start() may be gone before the supervisor's process has got up, and others look at what starts."""
+    with Cluster(pg, REPO / 'tmp' / 'life_early', conf={'max_worker_processes': 24}) as c:
+        c.psql('CREATE DATABASE other')
+        for db in ('postgres', 'other'):
+            c.psql('CREATE EXTENSION millrace', db=db)
+        c.psql('SELECT millrace.start()')
+        done, late = threading.Event(), 0
+
+        def look():
+            with psycopg.connect(c.dsn(), autocommit=True) as db:
+                while not done.is_set():
+                    with contextlib.suppress(psycopg.InternalError):        # they all write the same setting
+                        db.execute('SELECT millrace.start()')
+
+        lookers = [threading.Thread(target=look) for _ in range(3)]
+        for t in lookers:
+            t.start()
+        try:
+            for _ in range(20):
+                c.psql('SELECT millrace.start()', db='other')
+                try:
+                    c.wait_for("SELECT count(*) FROM pg_stat_activity WHERE datname = 'other' AND backend_type = 'millrace supervisor'", '1', timeout=5)
+                except AssertionError:
+                    late += 1
+                c.psql('SELECT millrace.stop()', db='other')
+        finally:
+            done.set()
+            for t in lookers:
+                t.join()
+        tap.same(late, 0, 'start() in a session that ends at once starts the supervisor, 20 times')
 
 
 def peek(pg, kafka):
@@ -440,7 +475,7 @@ def main():
     if not os.environ.get('MILLRACE_TEST_INSTALLED'):
         install(pg)
     with Kafka(REPO / 'tmp' / 'life_kafka') as kafka:
-        for test in (by_hand, peek, databases, limits, dumps, standby, frozen, crash, hostile, storm):
+        for test in (by_hand, left_early, peek, databases, limits, dumps, standby, frozen, crash, hostile, storm):
             if len(sys.argv) < 2 or test.__name__ in sys.argv[1:]:
                 tap.note(test.__name__)
                 test(pg, kafka)

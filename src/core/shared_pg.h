@@ -175,6 +175,9 @@ extern void mr_slot_forget_waiting(mr_worker_kind kind, Oid database, const char
 /* Ask one worker to end: a flag and SIGTERM.  False if it is gone. */
 extern bool mr_slot_stop(int slot, uint64 generation);
 
+/* Has the process that a slot was reserved for claimed it?  Until then it is its parent's, and lost when that ends. */
+extern bool mr_slot_claimed(int slot, uint64 generation);
+
 /* What the worker that has this slot, or had it last, has counted; 0 if it is another's by now. */
 extern uint64 mr_slot_count(int slot, uint64 generation, mr_count what);
 

@@ -190,6 +190,18 @@ mr_slot_stop(int slot, uint64 generation)
 	return found;
 }
 
+bool
+mr_slot_claimed(int slot, uint64 generation)
+{
+	mr_slot    *s = &mr_shared_attach()->slot[slot];
+	bool		claimed;
+
+	LWLockAcquire(&mr_shared->lock, LW_SHARED);
+	claimed = s->i.generation != generation || s->i.state != MR_SLOT_STARTING;
+	LWLockRelease(&mr_shared->lock);
+	return claimed;
+}
+
 uint64
 mr_slot_count(int slot, uint64 generation, mr_count what)
 {

@@ -16,6 +16,8 @@
 #include "fmgr.h"
 #include "funcapi.h"
 #include "miscadmin.h"
+#include "pgstat.h"
+#include "storage/latch.h"
 #include "stream/scale.h"
 #include "stream/workers.h"
 #include "mb/pg_wchar.h"
@@ -128,6 +130,13 @@ millrace_start(PG_FUNCTION_ARGS)
 				 errmsg("could not start the supervisor of this database"),
 				 errdetail("%s", mr_no_room()),
 				 errhint("Raise max_worker_processes and restart the server.")));
+	}
+	/* Its process is there, and shall have its slot before we may end. */
+	while (!mr_slot_claimed(args.slot, args.generation) && GetBackgroundWorkerPid(handle, &pid) == BGWH_STARTED)
+	{
+		(void) WaitLatch(MyLatch, WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH, 10, PG_WAIT_EXTENSION);
+		ResetLatch(MyLatch);
+		CHECK_FOR_INTERRUPTS();
 	}
 	ereport(NOTICE,
 			(errmsg("workers of this database start with this commit (millrace.enabled is on)"),
