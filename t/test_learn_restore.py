@@ -21,8 +21,9 @@ COPY = "a copy, by Another name"
 DATA = """CREATE TABLE t AS SELECT i, x, y, (ARRAY['a', 'b', 'c'])[1 + i % 3] AS kind, 2 * x - y AS z,
         CASE WHEN x * x + y * y > 8 THEN 'far' WHEN x < 0 THEN 'left' ELSE 'right' END AS side, '2026-01-05'::timestamptz + i * interval '20 min' AS seen
     FROM (SELECT i, (i * 7919 % 601) / 100.0 - 3 AS x, (i * 104729 % 599) / 100.0 - 3 AS y FROM generate_series(1, 3000) i) s"""
-# A query for each of the extension's tables; source_workers says what runs now.
-STATE = """SELECT format('SELECT %L, md5(string_agg(t::text, E''\\n'' ORDER BY t::text)), count(*) FROM %s t', c.oid::regclass, c.oid::regclass)
+# A query for each of the extension's tables, of rows that a dump has; source_workers says what runs now.
+STATE = """SELECT format('SELECT %L, md5(string_agg(t::text, E''\\n'' ORDER BY t::text)), count(*) FROM %s t %s', c.oid::regclass, c.oid::regclass,
+        extcondition[array_position(extconfig, c.oid)])
     FROM pg_extension e JOIN pg_depend d ON refobjid = e.oid AND deptype = 'e' JOIN pg_class c ON c.oid = objid
     WHERE extname = 'millrace' AND relkind = 'r' AND relname <> 'source_workers' ORDER BY 1"""
 ANSWERS = "SELECT md5(string_agg(infer('{0}', ARRAY[x, y]::real[])::text, ' ' ORDER BY i)) FROM t"
