@@ -124,12 +124,13 @@ BEGIN
 	DELETE FROM millrace.routes r WHERE r.pipeline = set_pipeline_routes.pipeline AND starts_with(r.function, format('%I.http_', set_pipeline_routes.pipeline));
 	FOR one IN SELECT e FROM jsonb_array_elements(routes) e LOOP
 		PERFORM millrace.create_route(one ->> 'method', one ->> 'path', format('%I.%s', set_pipeline_routes.pipeline, one ->> 'function')::regprocedure,
-			one - '{method,path,function}'::text[] || jsonb_build_object('pipeline', set_pipeline_routes.pipeline, 'prefix', wanted));
+			one - '{method,path,function}'::text[] || jsonb_build_object('pipeline', set_pipeline_routes.pipeline, 'prefix', wanted)
+				|| CASE WHEN one ? 'poll_function' THEN jsonb_build_object('poll_function', format('%I.%s', set_pipeline_routes.pipeline, one ->> 'poll_function')) ELSE '{}' END);
 	END LOOP;
 END
 $$;
 COMMENT ON FUNCTION millrace.set_pipeline_routes(text, text, jsonb) IS
-	'the routes of a template, made anew: [{"method", "path", "function": "http_f(text)", options of create_route()}]; prefix null: as before, else /name';
+	'the routes of a template, made anew: [{"method", "path", "function": "http_f(text)", options of create_route()}], functions without their schema; prefix null: as before, else /name';
 REVOKE EXECUTE ON FUNCTION millrace.set_pipeline_routes(text, text, jsonb) FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION millrace.set_pipeline_routes(text, text, jsonb) TO millrace_admin;
 

@@ -52,12 +52,6 @@ CREATE OR REPLACE FUNCTION @schema@.http_health() RETURNS millrace.http_response
 CREATE INDEX IF NOT EXISTS questions_waiting ON @schema@.questions (question_id) WHERE finished_at IS NULL;
 COMMENT ON FUNCTION @schema@.http_health() IS 'whether questions can be answered, and sources run';
 
-CREATE OR REPLACE FUNCTION @schema@.http_metrics() RETURNS millrace.http_response
-	LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
-	AS $$ BEGIN RETURN millrace.http_metrics(@schema_literal@); END $$;
-COMMENT ON FUNCTION @schema@.http_metrics() IS 'figures of this pipeline, as Prometheus reads them or as JSON: for its owner and members of millrace_monitor';
-
-GRANT USAGE ON SCHEMA @schema@ TO millrace_gateway;
 SELECT millrace.set_pipeline_routes(@schema_literal@, (@options@::jsonb) ->> 'http_prefix', $routes$[
 	{"method": "POST", "path": "/query", "function": "http_query(text, text, text, jsonb)", "body": ["json", "form"], "summary": "Ask a question", "responses": {
 		"200": {"description": "an answer that was there already", "schema": {"type": "object", "required": ["question_id", "status", "answer", "score", "source"], "properties": {

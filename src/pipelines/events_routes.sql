@@ -72,12 +72,6 @@ CREATE OR REPLACE FUNCTION @schema@.http_health() RETURNS millrace.http_response
 CREATE INDEX IF NOT EXISTS failures_failed ON @schema@.failures (failed_at);
 COMMENT ON FUNCTION @schema@.http_health() IS 'whether the models of the types are there, and sources run';
 
-CREATE OR REPLACE FUNCTION @schema@.http_metrics() RETURNS millrace.http_response
-	LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
-	AS $$ BEGIN RETURN millrace.http_metrics(@schema_literal@); END $$;
-COMMENT ON FUNCTION @schema@.http_metrics() IS 'figures of this pipeline, as Prometheus reads them or as JSON: for its owner and members of millrace_monitor';
-
-GRANT USAGE ON SCHEMA @schema@ TO millrace_gateway;
 SELECT millrace.set_pipeline_routes(@schema_literal@, (@options@::jsonb) ->> 'http_prefix', $routes$[
 	{"method": "POST", "path": "/process", "function": "http_process(text, text, jsonb)", "body": ["json", "form"], "summary": "Have a text processed", "responses": {
 		"202": {"description": "queued: see /task", "schema": {"type": "object", "required": ["task_id"], "properties": {"task_id": {"type": "string", "format": "uuid"}}}}}},

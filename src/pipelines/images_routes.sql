@@ -227,12 +227,6 @@ CREATE OR REPLACE FUNCTION @schema@.http_health() RETURNS millrace.http_response
 CREATE INDEX IF NOT EXISTS failures_failed ON @schema@.failures (failed_at);
 COMMENT ON FUNCTION @schema@.http_health() IS 'whether descriptors and predictions can be made, and sources run';
 
-CREATE OR REPLACE FUNCTION @schema@.http_metrics() RETURNS millrace.http_response
-	LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
-	AS $$ BEGIN RETURN millrace.http_metrics(@schema_literal@); END $$;
-COMMENT ON FUNCTION @schema@.http_metrics() IS 'figures of this pipeline, as Prometheus reads them or as JSON: for its owner and members of millrace_monitor';
-
-GRANT USAGE ON SCHEMA @schema@ TO millrace_gateway;
 SELECT millrace.set_pipeline_routes(@schema_literal@, (@options@::jsonb) ->> 'http_prefix', $routes$[
 	{"method": "POST", "path": "/upload", "function": "http_upload(bytea, text)", "body": ["multipart"], "summary": "Store a photo and process it", "responses": {
 		"201": {"description": "stored, and processed: see /predictions", "schema": {"type": "object", "required": ["image_id", "object_path"], "properties": {
@@ -252,11 +246,12 @@ SELECT millrace.set_pipeline_routes(@schema_literal@, (@options@::jsonb) ->> 'ht
 			"image_id": {"type": ["string", "null"]}, "descriptors": {"type": "array", "items": {"type": "number"}}, "descriptor_count": {"type": "integer"}}}},
 		"202": {"description": "not there yet", "schema": {"type": "object", "required": ["task_id", "status"], "properties": {
 			"task_id": {"type": "string", "format": "uuid"}, "status": {"enum": ["pending"]}, "image_id": {"type": ["string", "null"]}}}},
-		"404": {"description": "there is no such task, or no such object"}, "422": {"description": "the object is no photo"}}}
-]$routes$::jsonb || millrace.common_routes() || jsonb_build_object('method', 'POST', 'path', '/extract', 'function', 'http_extract(bytea, text, text)', 'body', '["json", "multipart"]'::jsonb,
-	'poll_function', format('%I.http_extract_poll(jsonb)', @schema_literal@), 'summary', 'Descriptors of a photo or of an object of the store', 'responses', $routes${
+		"404": {"description": "there is no such task, or no such object"}, "422": {"description": "the object is no photo"}}},
+	{"method": "POST", "path": "/extract", "function": "http_extract(bytea, text, text)", "body": ["json", "multipart"], "poll_function": "http_extract_poll(jsonb)",
+		"summary": "Descriptors of a photo or of an object of the store", "responses": {
 		"200": {"description": "descriptors", "schema": {"type": "object", "required": ["image_id", "descriptors", "descriptor_count"], "properties": {
 			"image_id": {"type": ["string", "null"]}, "descriptors": {"type": "array", "items": {"type": "number"}}, "descriptor_count": {"type": "integer"}}}},
 		"202": {"description": "the object is still on its way: see GET /extract/{task_id}", "schema": {"type": "object", "required": ["task_id", "status"], "properties": {
 			"task_id": {"type": "string", "format": "uuid"}, "status": {"enum": ["pending"]}, "image_id": {"type": ["string", "null"]}}}},
-		"404": {"description": "there is no such object"}, "422": {"description": "the object is no photo"}}$routes$::jsonb));
+		"404": {"description": "there is no such object"}, "422": {"description": "the object is no photo"}}}
+]$routes$::jsonb || millrace.common_routes());

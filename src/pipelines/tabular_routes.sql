@@ -138,12 +138,6 @@ CREATE OR REPLACE FUNCTION @schema@.http_health() RETURNS millrace.http_response
 	$$;
 COMMENT ON FUNCTION @schema@.http_health() IS 'whether there is a champion, and the last period was run';
 
-CREATE OR REPLACE FUNCTION @schema@.http_metrics() RETURNS millrace.http_response
-	LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
-	AS $$ BEGIN RETURN millrace.http_metrics(@schema_literal@); END $$;
-COMMENT ON FUNCTION @schema@.http_metrics() IS 'figures of this pipeline, as Prometheus reads them or as JSON: for its owner and members of millrace_monitor';
-
-GRANT USAGE ON SCHEMA @schema@ TO millrace_gateway;
 SELECT millrace.set_pipeline_routes(@schema_literal@, (@options@::jsonb) ->> 'http_prefix', $routes$[
 	{"method": "POST", "path": "/classify", "function": "http_classify(jsonb)", "body": ["json"], "read_only": true, "summary": "Classify an object of features, or an array of them", "responses": {
 		"body": {"anyOf": [{"type": "object"}, {"type": "array", "items": {"type": "object"}, "maxItems": 10000}]},

@@ -102,12 +102,24 @@ read_file(const char *name)
 	return text;
 }
 
-/* The template's text: <kind>.sql and, where they are, its further parts.  kind is checked to be a plain word before it names a file. */
+/* text, and behind it a file of templates, if there is one. */
+static char *
+add_part(char *text, const char *name)
+{
+	char	   *part = read_file(name);
+
+	return part ? psprintf("%s\n%s", text, part) : text;
+}
+
+/*
+ * The template's text: <kind>.sql and, where they are, its further parts, then what every kind has, which its routes name.
+ * kind is checked to be a plain word before it names a file.
+ */
 static char *
 read_template(const char *kind)
 {
 	static const char *const parts[] = {"objects", "replay", "history", "score", "work", "share", "ask", "views", "traffic",
-		"files", "export", "audit", "checks", "leaks", "detect", "latent", "suspects", "versions", "look", "routes"};
+		"files", "export", "audit", "checks", "leaks", "detect", "latent", "suspects", "versions", "look"};
 	char	   *text;
 
 	for (const char *p = kind; *p; p++)
@@ -123,13 +135,9 @@ read_template(const char *kind)
 				 errmsg("pipeline kind \"%s\" does not exist", kind),
 				 errhint("This version of millrace has the kinds images, tabular, answers, events and datasets.")));
 	for (int i = 0; i < (int) lengthof(parts); i++)
-	{
-		char	   *part = read_file(psprintf("%s_%s", kind, parts[i]));
-
-		if (part != NULL)
-			text = psprintf("%s\n%s", text, part);
-	}
-	return text;
+		text = add_part(text, psprintf("%s_%s", kind, parts[i]));
+	text = add_part(text, "every_kind");
+	return add_part(text, psprintf("%s_routes", kind));
 }
 
 /* Put names in place of @schema@, @schema_literal@ and @extschema@, and the options (NULL in an upgrade) as a literal. */
