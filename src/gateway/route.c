@@ -150,14 +150,35 @@ gw_route_match(const gw_pattern *patterns, int n, const gw_path *path, gw_method
 	return best;
 }
 
+static const char *const method_names[] = {"GET", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "other"};
+
+const char *
+gw_method_name(gw_method method)
+{
+	return method_names[method < GW_N_METHODS ? method : GW_N_METHODS];
+}
+
+gw_method
+gw_method_named(const char *name)
+{
+	gw_method	m = GW_GET;
+
+	while (m < GW_N_METHODS && strcmp(method_names[m], name) != 0)
+		m++;
+	return m;
+}
+
 void
 gw_allow(unsigned allowed, char *out)
 {
-	static const char *const names[] = {"GET, HEAD, ", "POST, ", "PUT, ", "PATCH, ", "DELETE, "};
+	char	   *end = out;
 
-	out[0] = '\0';
-	for (int m = 0; m < GW_OPTIONS; m++)
+	for (gw_method m = GW_GET; m < GW_OPTIONS; m++)
 		if (allowed >> m & 1)
-			strcat(out, names[m]);
-	strcat(out, "OPTIONS");
+		{
+			end = stpcpy(stpcpy(end, method_names[m]), ", ");
+			if (m == GW_GET)
+				end = stpcpy(end, "HEAD, ");
+		}
+	strcpy(end, method_names[GW_OPTIONS]);
 }

@@ -49,6 +49,10 @@ extern bool gw_pattern_parse(const char *text, gw_pattern *out);
  */
 extern int	gw_route_match(const gw_pattern *patterns, int n, const gw_path *path, gw_method method, unsigned *allowed);
 
+/* By its number, "other" beyond; and back, GW_N_METHODS: none of ours. */
+extern const char *gw_method_name(gw_method method);
+extern gw_method gw_method_named(const char *name);
+
 /* "GET, HEAD, …" of such bits; out holds 64 bytes. */
 extern void gw_allow(unsigned allowed, char *out);
 

@@ -4,7 +4,9 @@
  *
  *	io_main_pg.c	life of the process: sockets, turns, the end
  *	io_book_pg.c	routes and tokens, read into memory
- *	io_box_pg.c		requests to executors, and their responses
+ *	io_box_pg.c		boxes of executors: who gets which request, and gives it back
+ *	io_request_pg.c	a request written into shared memory
+ *	io_reply_pg.c	what becomes of it by its response
  *	io_listen_pg.c	listening sockets, certificate
  *	io_count_pg.c	what is counted, told
  *	io_http.c		libmicrohttpd: connections and its callbacks
@@ -72,7 +74,6 @@ typedef struct gwi_route_state
 {
 	int64_t		id;
 	int			running;		/* requests of it with executors */
-	bool		listed;
 	struct gwi_route_state *next;
 } gwi_route_state;
 
@@ -264,6 +265,8 @@ extern void gwi_answer(gwi_request *r, int status, const char *type, const char 
 extern void gwi_answer_stream(gwi_request *r, struct MHD_Response *answer);
 extern void gwi_add(gwi_request *r, const char *name, const char *value);	/* a header; after either */
 extern void gwi_reply_free(gwi_reply *reply);
+/* Text within a JSON string (lower: its letters in lower case), at most 6 bytes a byte; what is not UTF-8 is taken for Latin-1.  Returns behind it. */
+extern char *gwi_put_json(char *out, const char *text, size_t len, bool lower);
 
 /* io_stream.c */
 extern void gwi_stream_open(gwi_request *r, const char *body, size_t len);

@@ -9,6 +9,8 @@
 #include <string.h>
 #include <strings.h>
 
+#include "core/utf8.h"
+
 static const char nothing[] = "";
 
 void
@@ -16,18 +18,6 @@ gwi_add(gwi_request *r, const char *name, const char *value)
 {
 	if (r->answer)
 		(void) MHD_add_response_header(r->answer, name, value);
-}
-
-/* Headers that are ours to set. */
-static bool
-is_ours(const char *name, size_t len)
-{
-	static const char *const ours[] = {"connection", "content-length", "transfer-encoding", "keep-alive", "upgrade", "date", "trailer", "content-type"};
-
-	for (size_t i = 0; i < sizeof(ours) / sizeof(ours[0]); i++)
-		if (strlen(ours[i]) == len && strncasecmp(ours[i], name, len) == 0)
-			return true;
-	return false;
 }
 
 /* The function's, "Name: value\n" each; is a header of this name among them? */
@@ -41,7 +31,7 @@ add_headers(gwi_request *r, const char *lines, bool *cache, char etag[200])
 		const char *colon = memchr(lines, ':', len);
 		char		name[128];
 
-		if (colon && (size_t) (colon - lines) < sizeof(name) && !is_ours(lines, (size_t) (colon - lines)))
+		if (colon && (size_t) (colon - lines) < sizeof(name))
 		{
 			size_t		n = (size_t) (colon - lines);
 			const char *p = colon + 1 + (colon[1] == ' ');
@@ -131,22 +121,38 @@ gwi_answer_stream(gwi_request *r, struct MHD_Response *answer)
 	add_common(r, false);
 }
 
-/* A text as a JSON string, with its quotes; returns behind it. */
+char *
+gwi_put_json(char *out, const char *text, size_t len, bool lower)
+{
+	bool		utf8 = mr_utf8(text, len);
+
+	for (size_t i = 0; i < len; i++)
+	{
+		unsigned char c = (unsigned char) text[i];
+
+		if (c < 0x20 || c == 0x7f)
+			out += sprintf(out, "\\u%04x", c);
+		else if (c >= 0x80 && !utf8)
+		{
+			*out++ = (char) (0xc0 | c >> 6);
+			*out++ = (char) (0x80 | (c & 0x3f));
+		}
+		else
+		{
+			if (c == '"' || c == '\\')
+				*out++ = '\\';
+			*out++ = lower && c >= 'A' && c <= 'Z' ? (char) (c + 32) : (char) c;
+		}
+	}
+	return out;
+}
+
+/* A text with its quotes. */
 static char *
 quote(char *out, const char *text)
 {
 	*out++ = '"';
-	for (; *text; text++)
-	{
-		unsigned char c = (unsigned char) *text;
-
-		if (c == '"' || c == '\\')
-			*out++ = '\\';
-		if (c >= 0x20)
-			*out++ = (char) c;
-		else
-			out += sprintf(out, "\\u%04x", c);
-	}
+	out = gwi_put_json(out, text, strlen(text), false);
 	*out++ = '"';
 	return out;
 }

@@ -148,17 +148,6 @@ media_of(int row, int column)
 	return bits;
 }
 
-static gw_method
-method_of(const char *name)
-{
-	static const char *const names[] = {"GET", "POST", "PUT", "PATCH", "DELETE"};
-	int			m = 0;
-
-	while (m < GW_DELETE && strcmp(names[m], name) != 0)
-		m++;
-	return m;
-}
-
 /* Number of a role that routes want, in needs. */
 static int
 need_of(Oid role, Oid *needs, int *n)
@@ -187,7 +176,7 @@ read_routes(gwi_book *book, Oid **needs, int *n_needs)
 		char	   *pipeline = text_at(i, 2);
 		char	   *path = text_at(i, 5);
 		char	   *full = psprintf("%s%s", text_at(i, 3), path);
-		gw_method	method = method_of(text_at(i, 4));
+		gw_method	method = gw_method_named(text_at(i, 4));
 
 		r->id = int_at(i, 1, 0);
 		r->label = full;

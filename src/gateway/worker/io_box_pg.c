@@ -1,6 +1,6 @@
 /*
  * io_box_pg.c
- *	  Requests to executors, and their responses.
+ *	  Boxes of executors: which request is given to whom, and when it comes back or is given up.
  *
  * A box that is ours (ASKED, RUNNING, DONE) is told by given[]; gwi_in_box[] is who waits for it, NULL where the
  * client went away or waited too long: the executor's answer is then thrown away.
@@ -27,7 +27,6 @@ StaticAssertDecl(GWI_MAX_BOXES == GW_MAX_EXECUTORS, "one gwi_in_box[] per box");
 
 #define KEEP_BYTES (32 * 1024)	/* of a request's chunk */
 #define GRACE_US 1500000		/* after its time, before a request is cancelled from here: its executor should have done so */
-#define MIN_AGAIN_MS 10
 
 typedef struct given_box
 {
@@ -121,79 +120,6 @@ gwi_boxes_open(void)
 
 /* ---- giving */
 
-static char *
-put_bytes(gw_request *q, uint64 *at, const char *bytes, size_t len, gw_slice *slice)
-{
-	slice->at = *at;
-	slice->len = len;
-	if (len > 0)
-		memcpy((char *) q + *at, bytes, len);
-	*at += len;
-	return (char *) q + slice->at;
-}
-
-static void
-put_value(gw_request *q, uint64 *at, const gw_field *f, gw_value *v)
-{
-	v->source = f->source;
-	put_bytes(q, at, f->name.p, f->name.len, &v->name);
-	put_bytes(q, at, f->value.p, f->value.len, &v->value);
-	put_bytes(q, at, f->filename.p, f->filename.len, &v->filename);
-	put_bytes(q, at, f->type.p, f->type.len, &v->type);
-}
-
-static Size
-request_size(const gwi_request *r, const char *function)
-{
-	Size		size = offsetof(gw_request, value) + strlen(function) + strlen(r->method_name) + r->path_len + r->headers_len;
-
-	if (r->kind == GW_POLL)
-		return size + strlen(r->poll);
-	if (r->body_kind != GW_NO_BODY)
-		size += r->body_len;
-	for (int i = 0; r->fields && i < r->fields->n; i++)
-	{
-		const gw_field *f = &r->fields->field[i];
-
-		size += sizeof(gw_value) + f->name.len + f->value.len + f->filename.len + f->type.len;
-	}
-	return size;
-}
-
-static void
-write_request(const gwi_request *r, const char *function, gw_request *q, Size size)
-{
-	const gwi_route *route = r->route;
-	uint64		at;
-
-	memset(q, 0, offsetof(gw_request, value));
-	q->size = size;
-	q->serial = r->serial;
-	q->kind = r->kind;
-	q->method = r->method;
-	q->read_only = route->read_only;
-	q->anonymous = r->anonymous;
-	q->role = r->role;
-	q->timeout_ms = (int) Max(1, (r->deadline_us - gwi_now_us()) / 1000);
-	q->max_response = (int) gwi_set.max_response;
-	q->n_values = r->fields && r->kind != GW_POLL ? r->fields->n : 0;
-	at = offsetof(gw_request, value) + sizeof(gw_value) * q->n_values;
-	put_bytes(q, &at, function, strlen(function), &q->function);
-	put_bytes(q, &at, r->method_name, strlen(r->method_name), &q->method_name);
-	put_bytes(q, &at, r->target + r->path_at, r->path_len, &q->path);
-	put_bytes(q, &at, r->headers, r->headers_len, &q->headers);
-	if (r->kind == GW_POLL)
-		put_bytes(q, &at, r->poll, strlen(r->poll), &q->poll);
-	else if (r->body_kind != GW_NO_BODY)
-	{
-		q->body_kind = r->body_kind;
-		put_bytes(q, &at, r->body, r->body_len, &q->body);
-	}
-	for (int i = 0; i < q->n_values; i++)
-		put_value(q, &at, &r->fields->field[i], &q->value[i]);
-	Assert(at == size);
-}
-
 /* Room for a request; InvalidDsaPointer: there is none. */
 static dsa_pointer
 room_for(given_box *g, Size size)
@@ -206,30 +132,6 @@ room_for(given_box *g, Size size)
 	g->request = InvalidDsaPointer;
 	g->request = dsa_allocate_extended(area, g->size, DSA_ALLOC_HUGE | DSA_ALLOC_NO_OOM);
 	return g->request;
-}
-
-/* Answer it, and let its connection go on. */
-static void
-answer_error(gwi_request *r, int status, const char *message)
-{
-	gwi_leave(r);
-	gwi_error(r, status, message, NULL);
-	gwi_resume(r);
-}
-
-/* A call that came to nothing: a stream goes on, anything else is answered. */
-static void
-fail(gwi_request *r, int status, const char *message)
-{
-	gwi_leave(r);
-	if (r->stream)
-	{
-		r->state = GWI_PENDING;
-		r->due_us = gwi_now_us() + r->route->interval_ms * INT64CONST(1000);
-		TAILQ_INSERT_TAIL(&gwi_pending, r, node);
-	}
-	else
-		answer_error(r, status, message);
 }
 
 /* Where a request goes once its time has come (again). */
@@ -252,7 +154,7 @@ give(int b, gwi_request *r)
 	PGPROC	   *proc = box->proc;
 	uint32		idle = GW_IDLE;
 	const char *function = r->kind == GW_POLL ? r->route->poll_function : r->route->function;
-	Size		size = request_size(r, function);
+	Size		size = gwi_request_size(r, function);
 	dsa_pointer p;
 
 	at_work = r;
@@ -261,10 +163,10 @@ give(int b, gwi_request *r)
 	if (!DsaPointerIsValid(p))
 	{
 		at_work = NULL;
-		fail(r, 503, "there is no room for the request in shared memory");
+		gwi_fail(r, 503, "there is no room for the request in shared memory");
 		return true;
 	}
-	write_request(r, function, dsa_get_address(area, p), size);
+	gwi_request_write(r, function, dsa_get_address(area, p), size);
 	at_work = NULL;
 	given[b].pid = box->pid;
 	box->serial = r->serial;
@@ -332,110 +234,6 @@ gwi_boxes_give(void)
 
 /* ---- taking */
 
-static char *
-copy_slice(const gw_response *p, gw_slice slice)
-{
-	char	   *copy = malloc(slice.len + 1);
-
-	if (copy)
-	{
-		memcpy(copy, gw_text(p, slice), slice.len);
-		copy[slice.len] = '\0';
-	}
-	return copy;
-}
-
-static void
-keep_reply(gwi_request *r, const gw_response *p)
-{
-	gwi_reply_free(&r->later);
-	r->later.status = p->status;
-	r->later.type = copy_slice(p, p->type);
-	r->later.headers = copy_slice(p, p->headers);
-	r->later.body = copy_slice(p, p->body);
-	r->later.len = r->later.body ? p->body.len : 0;
-}
-
-static void
-send_later(gwi_request *r)
-{
-	char	   *body = r->later.body;
-
-	gwi_leave(r);
-	r->later.body = NULL;
-	gwi_answer(r, r->later.status, r->later.type, r->later.headers, body, r->later.len);
-	gwi_resume(r);
-}
-
-/* Not yet: call the poll function in a while. */
-static void
-keep_polling(gwi_request *r, const gw_response *p)
-{
-	if (p->again_ms > 0)
-	{
-		keep_reply(r, p);
-		free(r->poll);
-		r->poll = copy_slice(p, p->poll);
-		r->again_ms = Max(p->again_ms, MIN_AGAIN_MS);
-		r->until_us = r->came_us + p->within_ms * INT64CONST(1000);
-	}
-	if (r->route->poll_function == NULL || r->poll == NULL || gwi_now_us() >= r->until_us)
-	{
-		send_later(r);
-		return;
-	}
-	r->state = GWI_PENDING;
-	r->due_us = Min(r->until_us, gwi_now_us() + r->again_ms * INT64CONST(1000));
-	TAILQ_INSERT_TAIL(&gwi_pending, r, node);
-}
-
-static void
-keep_streaming(gwi_request *r, const gw_response *p)
-{
-	const char *body = gw_text(p, p->body);
-
-	if (r->stream == NULL)
-	{
-		gwi_stream_open(r, body, p->body.len);
-		gwi_resume(r);
-		if (r->stream == NULL)
-			return;
-	}
-	else if (p->status == 200)
-		gwi_stream_news(r, body, p->body.len);
-	else if (p->status >= 400 && p->status != 503)
-	{
-		gwi_stream_end(r);
-		return;
-	}
-	r->state = GWI_PENDING;
-	r->due_us = gwi_now_us() + r->route->interval_ms * INT64CONST(1000);
-	TAILQ_INSERT_TAIL(&gwi_pending, r, node);
-}
-
-static void
-take_response(gwi_request *r, const gw_response *p)
-{
-	if (r->stream || (r->route->interval_ms > 0 && !r->head && p->status == 200))
-		keep_streaming(r, p);
-	else if (p->again_ms > 0 || (p->status == 0 && r->kind == GW_POLL))
-		keep_polling(r, p);
-	else if (p->status >= 500 && p->body.len == 0)
-		answer_error(r, p->status, "the request was cancelled");
-	else
-	{
-		char	   *type = copy_slice(p, p->type);
-		char	   *headers = copy_slice(p, p->headers);
-
-		gwi_answer(r, p->status, type, headers, p->body.len > 0 ? copy_slice(p, p->body) : NULL, p->body.len);
-		if (p->status == 503)
-			gwi_add(r, "Retry-After", "1");
-		free(type);
-		free(headers);
-		gwi_resume(r);
-	}
-}
-
 /* The box is not in use any more. */
 static gwi_request *
 release(int b)
@@ -486,9 +284,9 @@ gwi_boxes_take(void)
 			at_box = b;
 			MR_FAILPOINT("gateway.take");
 			if (r && !DsaPointerIsValid(p))
-				fail(r, 503, "there is no room for the response in shared memory");
+				gwi_fail(r, 503, "there is no room for the response in shared memory");
 			else if (r)
-				take_response(r, dsa_get_address(area, p));
+				gwi_reply_take(r, dsa_get_address(area, p));
 			at_work = NULL;
 			empty(b);
 		}
@@ -497,7 +295,7 @@ gwi_boxes_take(void)
 			/* the executor ended, and perhaps another has come */
 			r = release(b);
 			if (r)
-				fail(r, 503, "the process that ran the request ended");
+				gwi_fail(r, 503, "the process that ran the request ended");
 		}
 	}
 }
@@ -511,7 +309,7 @@ gwi_boxes_failed(void)
 	if (at_box >= 0)
 		empty(at_box);
 	if (r && !r->queued && r->answer == NULL)
-		fail(r, 503, "the request could not be carried out");
+		gwi_fail(r, 503, "the request could not be carried out");
 }
 
 /* ---- times, clients */
@@ -543,7 +341,7 @@ abandon(gwi_request *r, int status, const char *message)
 	if (r->stream)
 		gwi_stream_end(r);
 	else
-		answer_error(r, status, message);
+		gwi_refuse(r, status, message);
 }
 
 static void
@@ -585,7 +383,7 @@ gwi_boxes_look(int64 now)
 			gwi_stream_end(r);
 		}
 		else if (now >= r->until_us)
-			send_later(r);
+			gwi_send_later(r);
 		else
 			make_wait(r, GW_POLL);
 	}
@@ -597,7 +395,7 @@ gwi_boxes_look(int64 now)
 	{
 		next = TAILQ_NEXT(r, node);
 		if (now > r->deadline_us)
-			fail(r, 503, "the request waited too long for its turn");
+			gwi_fail(r, 503, "the request waited too long for its turn");
 	}
 	for (int b = 0; b < GW_MAX_EXECUTORS; b++)
 		if (gwi_in_box[b] && now > gwi_in_box[b]->deadline_us + GRACE_US)

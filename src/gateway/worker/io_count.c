@@ -4,15 +4,12 @@
  */
 #include "gateway/worker/io_count.h"
 
-#include <string.h>
-
 uint64_t	gwi_events[GWI_N_EVENTS];
 
 void
 gwi_count(const gwi_request *r)
 {
 	static const char *const classes[] = {"1xx", "2xx", "3xx", "4xx", "5xx"};
-	static const char *const methods[] = {"GET", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "other"};
 	int			class = r->status / 100 - 1;
 
 	gwi_events[GWI_BYTES_IN] += r->received;
@@ -35,6 +32,6 @@ gwi_count(const gwi_request *r)
 			gwi_events[GWI_CANCELLED]++;
 			break;
 	}
-	gwi_count_seconds(r->route ? r->route->label : r->work ? "(none)" : "(head)", r->head ? "HEAD" : methods[r->method],
+	gwi_count_seconds(r->route ? r->route->label : r->work ? "(none)" : "(head)", r->head ? "HEAD" : gw_method_name(r->method),
 					  classes[class < 0 ? 0 : class > 4 ? 4 : class], (double) (gwi_now_us() - r->came_us) / 1e6);
 }

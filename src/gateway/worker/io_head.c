@@ -90,33 +90,6 @@ is_secret(const header *h)
 	return false;
 }
 
-/* Text of a header within a JSON string; what is not UTF-8 is taken for Latin-1.  At most 6 bytes a byte. */
-static char *
-put(char *out, const char *text, size_t len, bool lower)
-{
-	bool		utf8 = mr_utf8(text, len);
-
-	for (size_t i = 0; i < len; i++)
-	{
-		unsigned char c = (unsigned char) text[i];
-
-		if (c < 0x20 || c == 0x7f)
-			out += sprintf(out, "\\u%04x", c);
-		else if (c >= 0x80 && !utf8)
-		{
-			*out++ = (char) (0xc0 | c >> 6);
-			*out++ = (char) (0x80 | (c & 0x3f));
-		}
-		else
-		{
-			if (c == '"' || c == '\\')
-				*out++ = '\\';
-			*out++ = lower && c >= 'A' && c <= 'Z' ? (char) (c + 32) : (char) c;
-		}
-	}
-	return out;
-}
-
 static bool
 same_name(const header *a, const header *b)
 {
@@ -139,7 +112,7 @@ keep_headers(gwi_request *r, const headers *all)
 	if (*pipeline)
 	{
 		out = stpcpy(out, "\":pipeline\":\"");
-		out = put(out, pipeline, strlen(pipeline), false);
+		out = gwi_put_json(out, pipeline, strlen(pipeline), false);
 		*out++ = '"';
 	}
 	for (int i = 0; i < all->n; i++)
@@ -154,14 +127,14 @@ keep_headers(gwi_request *r, const headers *all)
 		if (out[-1] != '{')
 			*out++ = ',';
 		*out++ = '"';
-		out = put(out, h->name, h->name_len, true);
+		out = gwi_put_json(out, h->name, h->name_len, true);
 		out = stpcpy(out, "\":\"");
-		out = put(out, h->value, h->len, false);
+		out = gwi_put_json(out, h->value, h->len, false);
 		for (int j = i + 1; j < all->n; j++)
 			if (same_name(&all->h[j], h))
 			{
 				out = stpcpy(out, ", ");
-				out = put(out, all->h[j].value, all->h[j].len, false);
+				out = gwi_put_json(out, all->h[j].value, all->h[j].len, false);
 			}
 		*out++ = '"';
 	}
@@ -175,15 +148,9 @@ keep_headers(gwi_request *r, const headers *all)
 static void
 take_method(gwi_request *r, const char *method)
 {
-	static const char *const names[] = {"GET", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"};
-
 	snprintf(r->method_name, sizeof(r->method_name), "%s", method);
 	r->head = strcmp(method, "HEAD") == 0;
-	if (r->head)
-		method = "GET";
-	r->method = GW_GET;
-	while (r->method < GW_N_METHODS && strcmp(names[r->method], method) != 0)
-		r->method++;
+	r->method = r->head ? GW_GET : gw_method_named(method);
 }
 
 /* How the body is framed must be beyond doubt. */

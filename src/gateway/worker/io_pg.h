@@ -23,6 +23,16 @@ extern char *gwi_read_file(const char *setting, bool secret);	/* palloc'd; the s
 extern int	gwi_listen_fd(void);	/* an epoll of all of them, and of libmicrohttpd's */
 extern void gwi_listen_take(void);	/* new connections */
 
+/* io_request_pg.c: function: that is called, the route's own or its poll function */
+extern Size gwi_request_size(const gwi_request *r, const char *function);
+extern void gwi_request_write(const gwi_request *r, const char *function, gw_request *q, Size size);
+
+/* io_reply_pg.c */
+extern void gwi_reply_take(gwi_request *r, const gw_response *p);
+extern void gwi_refuse(gwi_request *r, int status, const char *message);	/* answer it, and let its connection go on */
+extern void gwi_fail(gwi_request *r, int status, const char *message);	/* a call that came to nothing: a stream goes on, anything else is answered */
+extern void gwi_send_later(gwi_request *r); /* what was to be sent when its time is over */
+
 /* io_box_pg.c */
 extern void gwi_boxes_open(void);	/* ERROR where there is no place */
 extern void gwi_boxes_take(void);	/* what executors answered */
