@@ -4,6 +4,7 @@
 Networks: the real MobileNetV2 and YOLOv8n; under check-full also ResNet-50 and MiniLM with random weights, if torch is there.
 """
 # timeout: 1500
+import mmap
 import os
 import pathlib
 import random
@@ -59,6 +60,32 @@ def smaps(pid):
     return dirty, files
 
 
+def huge(pid, path):
+    """Bytes of a process's map of a file: (all, in huge pages)."""
+    at, inside = {"Size:": 0, "FilePmdMapped:": 0}, False
+    with open("/proc/%s/smaps" % pid) as f:
+        for line in f:
+            word = line.split()
+            if "-" in word[0] and not word[0].endswith(":"):
+                inside = path in line
+            elif inside and word[0] in at:
+                at[word[0]] += int(word[1]) * 1024
+    return at["Size:"], at["FilePmdMapped:"]
+
+
+def can_be_huge():
+    """Does this system hold a file in huge pages that is written 2 MB at a time?"""
+    path = TMP / "huge"
+    with open(path, "w+b", buffering=0) as f:
+        for _ in range(4):
+            f.write(bytes(2 << 20))
+        with mmap.mmap(f.fileno(), 0, prot=mmap.PROT_READ) as m:
+            sum(m[i] for i in range(0, len(m), 4096))
+            found = huge("self", str(path))[1]
+    path.unlink()
+    return found > 0
+
+
 def connect(c):
     return psycopg.connect(c.dsn(), autocommit=True)
 
@@ -98,6 +125,16 @@ def test_many_connections(c, model, n):
     tap.same(len(answers), 1, "and run again")
     for s in sessions:
         s.close()
+
+
+def test_huge_pages(c, model, n):
+    with connect(c) as s:
+        s.execute(one_call(model, n))
+        size, found = huge(s.info.backend_pid, CACHE)
+    if can_be_huge():
+        tap.ok(found >= size - (4 << 20), "the compiled file is mapped in huge pages (%.1f of %.1f MB)" % (found / 1e6, size / 1e6))
+    else:
+        tap.note("the page cache of this system has no huge pages: not looked at")
 
 
 def cpu_ms(pid):
@@ -217,6 +254,7 @@ def main():
                 sizes[name] = load(c, name, exported(name))
         big = "mobilenetv2" if "mobilenetv2" in sizes else "cifar10"
         test_many_connections(c, big, sizes[big])
+        test_huge_pages(c, big, sizes[big])
         test_first_call(c, big, sizes[big], 5)
         if "resnet50" in sizes:
             test_first_call(c, "resnet50", sizes["resnet50"], 15)

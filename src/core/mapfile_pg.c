@@ -37,6 +37,7 @@
 #include "miscadmin.h"
 #include "pgstat.h"
 #include "port/pg_crc32c.h"
+#include "port/pg_iovec.h"
 #include "storage/fd.h"
 #include "utils/hsearch.h"
 #include "utils/memutils.h"
@@ -44,6 +45,7 @@
 
 #define MAP_MAGIC "MRMAP01"
 #define READ_SIZE (256 * 1024)
+#define HUGE_PAGE ((size_t) 2 << 20)
 #define LOCK_POLL_MS 5
 
 typedef struct map_header
@@ -155,6 +157,11 @@ map_file(const uint8 *key, map_entry *entry)
 	{
 		/* Faults map some 16 pages each; MAP_POPULATE, page by page, takes longer. */
 		map = mmap(NULL, st.st_size, PROT_READ, MAP_SHARED, fd, 0);
+#ifdef MADV_HUGEPAGE
+		/* read back in huge pages too, where the file system has them */
+		if (map != MAP_FAILED)
+			(void) madvise(map, st.st_size, MADV_HUGEPAGE);
+#endif
 		/* Time of last use, for the collection; the access time alone is lazy. */
 		(void) futimens(fd, (struct timespec[2]) {{0, UTIME_NOW}, {0, UTIME_OMIT}});
 	}
@@ -228,18 +235,36 @@ lock_key(const uint8 *key)
 	return fd;
 }
 
-/* write() all of it; false with errno on failure, ENOSPC for a short write. */
+/*
+ * Header and bytes into an empty file; false with errno on failure, ENOSPC for a short write.
+ * A huge page of the file at a time: systems whose page cache can, hold it in huge pages then,
+ * and translating addresses is a good part of the time of reading a network's weights.
+ */
 static bool
-write_all(int fd, const void *data, size_t len)
+write_all(int fd, map_header *header, const void *bytes, size_t len)
 {
-	const char *p = data;
+	size_t		total = sizeof(*header) + len;
+	size_t		at = 0;
 
-	while (len > 0)
+	while (at < total)
 	{
+		size_t		end = Min(total, at - at % HUGE_PAGE + HUGE_PAGE);
+		size_t		from = at < sizeof(*header) ? 0 : at - sizeof(*header);
+		struct iovec part[2] = {
+			{(char *) unconstify(void *, bytes) + from, end - sizeof(*header) - from},
+			{0}
+		};
+		int			n_parts = 1;
 		ssize_t		n;
 
+		if (at < sizeof(*header))
+		{
+			part[1] = part[0];
+			part[0] = (struct iovec) {(char *) header + at, sizeof(*header) - at};
+			n_parts = 2;
+		}
 		errno = 0;
-		n = write(fd, p, Min(len, 1024 * 1024));
+		n = pg_pwritev(fd, part, n_parts, at);
 		if (n < 0 && errno == EINTR)
 			continue;
 		if (n <= 0)
@@ -248,8 +273,7 @@ write_all(int fd, const void *data, size_t len)
 				errno = ENOSPC;
 			return false;
 		}
-		p += n;
-		len -= n;
+		at += n;
 		CHECK_FOR_INTERRUPTS();
 	}
 	return true;
@@ -280,7 +304,7 @@ write_file(const uint8 *key, const void *bytes, size_t len)
 	{
 		PG_TRY();
 		{
-			ok = write_all(fd, &header, sizeof(header)) && write_all(fd, bytes, len);
+			ok = write_all(fd, &header, bytes, len);
 		}
 		PG_CATCH();
 		{
