@@ -221,6 +221,7 @@ read_ahead(const nn_isa_ops *ops, nn_tile_job *job, const float *b, size_t n, in
 	job->ahead = (const char *) b;
 	job->ahead_end = job->ahead + n * sizeof(float);
 	job->ahead_lines = (int) ((n * sizeof(float) / NN_ALIGN + turns - 1) / turns);
+	nn_translate(job->ahead, n * sizeof(float));
 }
 
 /* One panel over lines [l0, l1); b: its weights, bias: its couts'.  Returns where

@@ -407,6 +407,7 @@ read_ahead(const plane *p, part *parts, int n, const char *b, int pixels)
 		job->ahead = job->b + (b - parts[0].job.b);
 		job->ahead_end = job->ahead + bytes;
 		job->ahead_lines = (int) ((bytes / NN_ALIGN + turns - 1) / turns);
+		nn_translate(job->ahead, bytes);
 	}
 }
 

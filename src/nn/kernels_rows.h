@@ -17,6 +17,7 @@
 #define ROWS_BLOCK 112			/* rows of A that stay in L2 for all panels */
 #define ROWS_CHUNK 384			/* values of K at a time, whose weights stay near */
 #define ROWS_WIDTH (NN_LANES * TILE_NB)
+#define ROWS_KU (TILE_NB == 1 ? 2 : 1)	/* values of K a turn: a narrow tile's one is too short for a loop */
 
 typedef struct rows_job
 {
@@ -31,9 +32,9 @@ typedef struct rows_job
 				clip;			/* to [lo, hi] */
 	float		lo,
 				hi;
-	const char *ahead;			/* B's next chunk: this much of it to fetch at each k */
-	size_t		ahead_step,
-				ahead_gap;
+	const char *ahead,			/* lines of B's next chunk to fetch, */
+			   *ahead_end;
+	int			ahead_lines;	/* so many every ROWS_KU values of k */
 } rows_job;
 
 typedef void (*rows_fn) (const rows_job *j, const float *a, float *y, const float *res);
@@ -43,6 +44,33 @@ typedef void (*rows_fn) (const rows_job *j, const float *a, float *y, const floa
 #define ROWS_BASE(i) ((i) / 3)
 #define ROWS_REST(i) ((size_t) ((i) % 3))
 
+/* One value of K; the pointers go on to the next. */
+NN_INLINE void
+rows_k(vf *acc, const float **p, size_t lda, const float *b, const int mr, const int nv)
+{
+	vf			w[TILE_NB * NV_BLOCK];
+
+	NN_UNROLL
+	for (int v = 0; v < nv; v++)
+		w[v] = vf_load(b + v * VW);
+	NN_UNROLL
+	for (int i = 0; i < mr; i++)
+	{
+		vf			x = vf_set1(p[ROWS_BASE(i)][ROWS_REST(i) * lda]);
+
+		NN_UNROLL
+		for (int v = 0; v < nv; v++)
+			acc[i * nv + v] = vf_fma(x, w[v], acc[i * nv + v]);
+	}
+	NN_UNROLL
+	for (int g = 0; g <= ROWS_BASE(mr - 1); g++)
+	{
+		p[g]++;
+		__asm__("" : "+r"(p[g]));
+	}
+	NN_IN_ORDER;
+}
+
 NN_INLINE void
 rows_run(const rows_job *j, const float *a, float *y, const float *res, const int mr, const int nb)
 {
@@ -50,11 +78,11 @@ rows_run(const rows_job *j, const float *a, float *y, const float *res, const in
 	const size_t lda = j->lda,
 				ldb = j->ldb;
 	const float *b = j->b;
-	const char *ahead = j->ahead;
-	const size_t step = j->ahead_step,
-				gap = j->ahead_gap;
+	const char *ahead = j->ahead,
+			   *ahead_end = j->ahead_end;
 	vf			acc[TILE_MR * TILE_NB * NV_BLOCK];
 	const float *p[ROWS_BASE(TILE_MR - 1) + 1];
+	int			k = j->k;
 
 	NN_UNROLL
 	for (int g = 0; g <= ROWS_BASE(mr - 1); g++)
@@ -66,33 +94,17 @@ rows_run(const rows_job *j, const float *a, float *y, const float *res, const in
 		for (int v = 0; v < nv; v++)
 			acc[i * nv + v] = vf_load(j->bias ? j->bias + v * VW : y + i * j->ldy + v * VW);
 	}
-	for (int k = j->k; k > 0; k--)
+	for (; k >= ROWS_KU; k -= ROWS_KU)
 	{
-		vf			w[TILE_NB * NV_BLOCK];
-
-		__builtin_prefetch(ahead, 0, 2);
-		__builtin_prefetch(ahead + gap, 0, 2);
-		ahead += step;
+		if (ahead < ahead_end)
+			for (int i = j->ahead_lines; i > 0; i--, ahead += NN_ALIGN)
+				__builtin_prefetch(ahead, 0, 2);
 		NN_UNROLL
-		for (int v = 0; v < nv; v++)
-			w[v] = vf_load(b + v * VW);
-		b += ldb;
-		NN_UNROLL
-		for (int i = 0; i < mr; i++)
-		{
-			vf			x = vf_set1(p[ROWS_BASE(i)][ROWS_REST(i) * lda]);
-
-			NN_UNROLL
-			for (int v = 0; v < nv; v++)
-				acc[i * nv + v] = vf_fma(x, w[v], acc[i * nv + v]);
-		}
-		NN_UNROLL
-		for (int g = 0; g <= ROWS_BASE(mr - 1); g++)
-		{
-			p[g]++;
-			__asm__("" : "+r"(p[g]));
-		}
+		for (int u = 0; u < ROWS_KU; u++, b += ldb)
+			rows_k(acc, p, lda, b, mr, nv);
 	}
+	for (; k > 0; k--, b += ldb)
+		rows_k(acc, p, lda, b, mr, nv);
 	if (j->last && res)
 	{
 		NN_UNROLL
@@ -197,7 +209,7 @@ rows_panel(const float *b, const float *bias, int nb, int k, int mm, const float
 	/* Tiles that share the fetching of the next chunk: one block wide all of many,
 	 * since a single one of them is too short for so much; wider ones, whose own
 	 * chunk does not stay in L1, do it at once. */
-	int			fetching = TILE_NB == 1 && count >= 8 ? count : count < nb ? count : nb;
+	int			fetching = TILE_NB == 1 ? count : count < nb ? count : nb;
 	/* equal chunks: each fetches as much as the next one needs */
 	int			chunks = (k + ROWS_CHUNK - 1) / ROWS_CHUNK,
 				chunk = (k + chunks - 1) / chunks;
@@ -209,18 +221,19 @@ rows_panel(const float *b, const float *bias, int nb, int k, int mm, const float
 		const char *next = (const char *) (b + (size_t) kc * nb * NN_LANES);
 		rows_job	j = {.b = b, .ldb = (size_t) nb * NN_LANES, .k = kc, .lda = lda, .ldy = ldy, .ldres = ldres,
 			.bias = k0 ? NULL : bias, .last = k0 + kc == k, .lo = lo, .hi = hi,
-			.ahead_step = (nb * line + fetching - 1) / fetching};
+		};
+		int			blocks = (kc + ROWS_KU - 1) / ROWS_KU;
+		int			lines = (kc * nb + fetching - 1) / fetching;
 
 		j.clip = j.last && (lo > -INFINITY || hi < INFINITY);
-		j.ahead_gap = j.ahead_step > line ? line : 0;
+		j.ahead_lines = (lines + blocks - 1) / blocks;
+		nn_translate(next, (size_t) kc * nb * line);
 		for (int t = 0, i = 0; t < count; t++)
 		{
 			int			mr = t < big ? size : size - 1;
 
-			if (t < fetching)
-				j.ahead = next + (size_t) t * kc * j.ahead_step;
-			else
-				j.ahead_step = 0;
+			j.ahead = next + (size_t) t * lines * line;
+			j.ahead_end = j.ahead + (t < fetching ? (size_t) lines * line : 0);
 			rows_tile[nb - 1][mr - 1] (&j, a + (size_t) i * lda + k0, y + (size_t) i * ldy,
 									   res ? res + (size_t) i * ldres : NULL);
 			i += mr;
@@ -450,7 +463,6 @@ attend(const nn_attend *at, int h, int i0, int i1, const float *q, const float *
 
 			j.b = b;
 			j.ldb = (size_t) nb * NN_LANES;
-			j.ahead = (const char *) b;
 			rows_tile[nb - 1][size - 1] (&j, q + (size_t) i * at->q_row, scores + c, NULL);
 			b += (size_t) at->dim * j.ldb;
 		}
