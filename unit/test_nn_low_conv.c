@@ -471,15 +471,15 @@ test_saturation(void)
 	ok(good, "u8: no saturation of sums, and that of quanta");
 }
 
-/* ---- Winograd's method over bfloat16 ---- */
+/* ---- Winograd's method with weights in bfloat16 ---- */
 
-/* Beside the float32 kernel on the same numbers: apart by what rounding transformed inputs and weights to 8 bits
- * does.  A wrong tile, lane or tap is apart by as much as there is. */
+/* Beside the float32 kernel on the same numbers: apart by what rounding transformed weights (in bf16 inputs too) to
+ * 8 bits does.  A wrong tile, lane or tap is apart by as much as there is. */
 static bool
 winograd_case(const nn_low_kernels *k, nn_conv cv, int h, int w, bool use_res)
 {
 	const nn_kernels *plain = nn_kernels_for(nn_isa_f32(k->isa));
-	nn_quant	q = {nn_elem_bf16, 1, 0},
+	nn_quant	q = {k->elem, 1, 0},
 				f = {nn_elem_f32, 1, 0};
 	nn_margin	edge = nn_conv_margin(&cv, h, w, h, w),
 				none = {0};
@@ -489,7 +489,7 @@ winograd_case(const nn_low_kernels *k, nn_conv cv, int h, int w, bool use_res)
 				res_wide = low_make(cv.cout, h, w, none, f),
 				out = low_make(cv.cout, h, w, some_margin(), q),
 				want = low_make(cv.cout, h, w, none, f);
-	size_t		size = nn_low_winograd_pack_size(k->isa, nn_low_bf16, &cv);
+	size_t		size = nn_low_winograd_pack_size(k->isa, k->kind, &cv);
 	void	   *pack = aligned(size),
 			   *exact = aligned(nn_winograd_pack_size(plain->isa, &cv)),
 			   *scratch = aligned(k->winograd_scratch(&cv, h, w));
@@ -515,7 +515,7 @@ winograd_case(const nn_low_kernels *k, nn_conv cv, int h, int w, bool use_res)
 				*(float *) low_cell(&res_wide.l, c, y, x) = (float) read_elem(low_cell(&res.l, c, y, x), q);
 		}
 	memset(pack, 0xff, size);
-	nn_low_winograd_pack(k->isa, nn_low_bf16, &cv, &lw, pack);
+	nn_low_winograd_pack(k->isa, k->kind, &cv, &lw, pack);
 	nn_winograd_pack(plain->isa, &cv, weights, bias, exact);
 	plain->winograd(&cv, exact, &wide.l.v, use_res ? &res_wide.l.v : NULL, &want.l.v, 0, h, scratch);
 	for (int y0 = 0, y1; y0 < h; y0 = y1)
@@ -524,8 +524,8 @@ winograd_case(const nn_low_kernels *k, nn_conv cv, int h, int w, bool use_res)
 		y1 = y1 < h ? y1 : h;
 		k->winograd(&cv, pack, &in.l, use_res ? &res.l : NULL, &out.l, y0, y1, scratch);
 	}
-	good = low_clean(&out) && nn_low_pack_check(pack, size, k->isa, nn_low_bf16, nn_pack_winograd, &cv) &&
-		!nn_low_pack_check(pack, size - 4, k->isa, nn_low_bf16, nn_pack_winograd, &cv);
+	good = low_clean(&out) && nn_low_pack_check(pack, size, k->isa, k->kind, nn_pack_winograd, &cv) &&
+		!nn_low_pack_check(pack, size - 4, k->isa, k->kind, nn_pack_winograd, &cv);
 	for (int y = 0; y < h; y++)
 		for (int x = 0; x < w; x++)
 			for (int c = 0; c < cv.cout; c++)
@@ -558,11 +558,12 @@ winograd_case(const nn_low_kernels *k, nn_conv cv, int h, int w, bool use_res)
 }
 
 static void
-test_winograd(void)
+test_winograd(nn_low_kind kind)
 {
-	static const int acts[] = {nn_act_none, nn_act_silu, nn_act_relu};
+	static const int acts[] = {nn_act_none, nn_act_silu, nn_act_relu, nn_act_hardswish};
+	const int	n_acts = kind == nn_low_w16 ? 4 : 3;
 	const nn_low_kernels *tab[8];
-	int			tables = low_tables(nn_low_bf16, tab);
+	int			tables = low_tables(kind, tab);
 
 	for (int t = 0; t < tables; t++)
 	{
@@ -574,11 +575,11 @@ test_winograd(void)
 		{
 			nn_conv		cv = {.cin = tails[between(2, 11)], .cout = tails[between(2, 11)], .groups = 1, .kh = 3, .kw = 3, .sh = 1,
 			.sw = 1, .dh = 1, .dw = 1, .pt = 1, .pl = 1, .form = i % 4 ? nn_conv_winograd4 : nn_conv_winograd2,
-			.act = random_act(acts[i % 3])};
+			.act = random_act(acts[i % n_acts])};
 
 			good = winograd_case(tab[t], cv, between(2, 21), between(2, 21), i & 1);
 		}
-		ok(good, "%s: Winograd's method, with products of bfloat16", tab[t]->name);
+		ok(good, "%s: Winograd's method, with weights in bfloat16", tab[t]->name);
 	}
 }
 
@@ -596,8 +597,8 @@ main(void)
 		}
 		test_conv(kind);
 		test_gemm(kind);
-		if (kind == nn_low_bf16)
-			test_winograd();
+		if (kind != nn_low_u8)
+			test_winograd(kind);
 	}
 	if (low_tables(nn_low_u8, (const nn_low_kernels *[8]) {NULL}))
 		test_saturation();

@@ -102,7 +102,7 @@ extern size_t nn_low_depthwise_pack_size(nn_isa isa, nn_low_kind kind, const nn_
 extern void nn_low_depthwise_pack(nn_isa isa, nn_low_kind kind, const nn_conv *cv, const nn_low_weights *w,
 								  void *dst);
 
-/* bf16 only: forms nn_conv_winograd2 and 4, as nn_winograd_pack(). */
+/* bf16 and w16: forms nn_conv_winograd2 and 4, as nn_winograd_pack(). */
 extern size_t nn_low_winograd_pack_size(nn_isa isa, nn_low_kind kind, const nn_conv *cv);
 extern void nn_low_winograd_pack(nn_isa isa, nn_low_kind kind, const nn_conv *cv, const nn_low_weights *w, void *dst);
 
@@ -143,8 +143,8 @@ typedef struct nn_low_kernels
 	void		(*gemm) (const void *pack, int m, const nn_low_rows *a, const nn_low_rows *res,
 						 const nn_low_rows *y, nn_act act, void *scratch);
 
-	/* As nn_kernels.winograd: in, res and out native; act a clip or SiLU.  Transformed inputs and
-	 * weights are rounded, too.  NULL: no such thing. */
+	/* As nn_kernels.winograd: in, res and out native.  What is rounded are the transformed weights,
+	 * in bf16 the transformed inputs too.  NULL: no such thing. */
 	size_t		(*winograd_scratch) (const nn_conv *cv, int out_h, int out_w);
 	void		(*winograd) (const nn_conv *cv, const void *pack, const nn_low_view *in, const nn_low_view *res,
 							 const nn_low_view *out, int y0, int y1, void *scratch);
@@ -200,9 +200,9 @@ extern void nn_low_map(const uint8_t table[256], const nn_low_view *in, const nn
 
 /* May it be the activation of nn_low_kernels.winograd? */
 static inline bool
-nn_low_winograd_does(nn_act act)
+nn_low_winograd_does(nn_low_kind kind, nn_act act)
 {
-	return act.kind == nn_act_none || act.kind == nn_act_relu || act.kind == nn_act_clip || act.kind == nn_act_silu;
+	return kind == nn_low_w16 || act.kind == nn_act_none || act.kind == nn_act_relu || act.kind == nn_act_clip || act.kind == nn_act_silu;
 }
 
 static inline uint16_t

@@ -88,27 +88,9 @@ row_bf16(const void *in, nn_quant q, char *out, int n)
 #define WINO_SILU silu_short
 #include "nn/kernels_winograd.h"
 
-static const nn_low_ops ops;
-
-static size_t
-wino_weights(const nn_conv *cv)
-{
-	return nn_low_winograd_bytes(nn_low_bf16, cv);
-}
-
-static void
-wino_sums(const nn_conv *cv, const void *b, const float *a, size_t a_blk, int m, float *o, size_t o_blk, void *rest)
-{
-	nn_low_drive_sums(&ops, cv->cin, cv->cout, b, a, a_blk, m, o, o_blk, rest);
-}
+#include "nn/kernels_low_winograd.h"
 
 static const nn_wino_ops wino_ops = {wino_input, wino_output, 2, wino_weights, wino_sums};
-
-static size_t
-winograd_scratch(const nn_conv *cv, int out_h, int out_w)
-{
-	return nn_drive_winograd_scratch(&LOW_F32_OPS, cv, out_h, out_w) + nn_low_drive_sums_scratch(&ops, cv->cin);
-}
 
 static void
 winograd(const nn_conv *cv, const void *pack, const nn_low_view *in, const nn_low_view *res, const nn_low_view *out,
@@ -117,8 +99,6 @@ winograd(const nn_conv *cv, const void *pack, const nn_low_view *in, const nn_lo
 	nn_drive_winograd(&LOW_F32_OPS, &wino_ops, cv, pack, &in->v, res ? &res->v : NULL, &out->v, y0, y1, scratch);
 	nn_low_zero_lanes(out, y0, y1);
 }
-
-#define LOW_WINOGRAD
 #endif
 
 #define LOW_ELEM nn_elem_bf16

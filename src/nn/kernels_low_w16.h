@@ -27,6 +27,22 @@ e_store(char *p, vf x, vi zero)
 #define STEM 24
 #include "nn/kernels_low_tile.h"
 
+/* Winograd's method: all but the weights is that of float32. */
+#include "nn/kernels_low_winograd.h"
+
+static void
+winograd(const nn_conv *cv, const void *pack, const nn_low_view *in, const nn_low_view *res, const nn_low_view *out,
+		 int y0, int y1, void *scratch)
+{
+	nn_wino_ops wino = LOW_F32_OPS.wino;
+
+	wino.weights = wino_weights;
+	wino.sums = wino_sums;
+	nn_drive_winograd(&LOW_F32_OPS, &wino, cv, pack, &in->v, res ? &res->v : NULL, &out->v, y0, y1, scratch);
+	if (cv->act.kind != nn_act_silu)
+		nn_drive_finish(&LOW_F32_OPS, cv->act, &out->v, y0, y1);
+}
+
 #define LOW_ELEM nn_elem_f32
 #define LOW_ROW nn_low_row_f32
 #define LOW_WORDS nn_low_words_f32

@@ -15,6 +15,7 @@
 #define BODY avx2
 #define NAME "avx2 w16"
 #define RATE 30e6
+#define LOW_F32_OPS nn_ops_avx2
 #include "nn/kernels_low_w16.h"
 
 #endif							/* __x86_64__ */

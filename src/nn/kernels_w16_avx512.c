@@ -15,6 +15,7 @@
 #define BODY avx512
 #define NAME "avx512 w16"
 #define RATE 60e6
+#define LOW_F32_OPS nn_ops_avx512
 #include "nn/kernels_low_w16.h"
 
 #endif							/* __x86_64__ */

@@ -14,4 +14,5 @@
 #define BODY portable
 #define NAME "portable w16"
 #define RATE 8e6
+#define LOW_F32_OPS nn_ops_portable
 #include "nn/kernels_low_w16.h"

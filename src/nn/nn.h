@@ -22,7 +22,7 @@
 #include "nn/isa.h"
 
 /* Part of a compiled file's name: raised whenever its bytes may differ. */
-#define NN_COMPILER_VERSION 17
+#define NN_COMPILER_VERSION 18
 
 #define NN_MAX_RANK 8
 #define NN_NAME_SIZE 256		/* names of inputs and outputs, with the NUL */

@@ -40,7 +40,7 @@ nn_conv_takes_bf16(const nn_planner *p, const nn_node *n, nn_conv_form *form)
 		return false;
 	*form = nn_winograd_choose(cv, y->rank == 4 ? (int) y->dims[2] : 1, (int) y->dims[y->rank - 1], 2);
 	return *form == nn_conv_blocked ||
-		(nn_low_for(p->isa_asked, nn_low_bf16)->winograd && p->bf16[n->out[0]] && nn_low_winograd_does(n->act));
+		(nn_low_for(p->isa_asked, nn_low_bf16)->winograd && p->bf16[n->out[0]] && nn_low_winograd_does(nn_low_bf16, n->act));
 }
 
 /* Does the node read its inputs in bfloat16?  Known of its readers already. */

@@ -123,6 +123,11 @@ lower_conv(nn_planner *p, nn_node *n)
 		s->s.scale = g->values[n->in[0]].stored->scale;
 		s->s.zero = g->values[n->in[0]].stored->zero;
 	}
+	if (kind == nn_low_w16 && step == nn_step_low_conv && (form = nn_winograd_choose(cv, y->h, y->w, 1)) != nn_conv_blocked)
+	{
+		s->s.kind = step = nn_step_low_winograd;
+		s->s.u.conv.form = cv.form = form;
+	}
 	if (step == nn_step_low_winograd)
 	{
 		int			tile = form == nn_conv_winograd2 ? 2 : 4;
@@ -278,7 +283,7 @@ good_winograd(const nn_step_check *c, const nn_low_kernels *k)
 	for (int i = 0; i <= c->s->n_in; i++)
 		if (nn_ftensor_elem(c->t[i]) != k->elem)
 			return false;
-	return nn_low_winograd_does(c->s->u.conv.act);
+	return nn_low_winograd_does(k->kind, c->s->u.conv.act);
 }
 
 bool
