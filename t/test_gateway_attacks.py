@@ -8,7 +8,6 @@ Nothing may answer 5xx (but 503 with Retry-After), nothing may crash, no row may
 import http.client
 import json
 import os
-import pathlib
 import random
 import socket
 import statistics
@@ -19,10 +18,10 @@ import urllib.parse
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 from lib import tap
-from lib.cluster import Cluster, find_pg_config, free_port
+from lib.gateway import Door, code
+from lib.web import Web, gateway, token
 import psycopg
 
-TMP = pathlib.Path(os.environ.get('MILLRACE_TMP', 'tmp/test_gateway_attacks')).resolve()
 FULL = bool(os.environ.get('MILLRACE_FULL'))
 
 NASTY = [
@@ -33,7 +32,6 @@ NASTY = [
     'select', 'public.secrets', "millrace.api_tokens", '\ufffe', 'a\tb\nc', '%', '%%', '_', '\\', '/', '?a=b&c=d', '#x']
 
 SETUP = """
-    CREATE EXTENSION millrace;
     CREATE ROLE web; CREATE ROLE other;
     CREATE TABLE canary (x int); INSERT INTO canary VALUES (42);
     CREATE TABLE secrets (owner name, secret text);
@@ -64,49 +62,20 @@ SETUP = """
 """
 
 
-class Client:
-    """One keep-alive connection, made anew when the other side closed it."""
-
-    def __init__(self, port, token=None):
-        self.port, self.c = port, None
-        self.headers = {'Authorization': 'Bearer ' + token} if token else {}
+class Attacker(Web):
+    """A Web whose requests may be so wrong that there is no answer."""
 
     def __call__(self, method, path, body=None, headers=None):
-        for again in range(2):
-            if self.c is None:
-                self.c = http.client.HTTPConnection('127.0.0.1', self.port, timeout=60)
-            try:
-                self.c.request(method, path, body, {**self.headers, **(headers or {})})
-                r = self.c.getresponse()
-                return r.status, r.read(), r.headers
-            except (http.client.RemoteDisconnected, ConnectionError, http.client.BadStatusLine):
-                self.c.close()
-                self.c = None
-                if again:
-                    return 0, b'', {}       # cut without an answer: allowed for what is no HTTP
-            except (ValueError, http.client.InvalidURL):
-                self.c.close()
-                self.c = None
-                return None, b'', {}        # http.client itself would not send that
+        """raw(); status 0: cut without an answer, allowed for what is no HTTP; None: http.client itself would not send that."""
+        try:
+            return self.raw(method, path, body, headers)
+        except ConnectionError:
+            return 0, b'', {}
+        except (ValueError, http.client.InvalidURL):
+            return None, b'', {}
 
     def json(self, path, value):
         return self('POST', path, json.dumps(value), {'Content-Type': 'application/json'})
-
-
-def raw(port, data, wait=5):
-    """What comes back to raw bytes until the other side closes or falls silent."""
-    with socket.create_connection(('127.0.0.1', port), timeout=wait) as s:
-        out = b''
-        try:
-            s.sendall(data)
-            while True:
-                got = s.recv(65536)
-                if not got:
-                    break
-                out += got
-        except OSError:
-            pass
-        return out
 
 
 class Judge:
@@ -137,8 +106,8 @@ class Judge:
         self.bad, self.n = [], 0
 
 
-def fields(pg, port, token, judge):
-    ask = Client(port, token)
+def fields(d, judge):
+    ask, nobody = Attacker(d.port, d.token), Attacker(d.port)
     for bad in NASTY:
         q = urllib.parse.quote(bad, safe='')
         judge.see(('path', bad), ask('GET', '/find/' + q))
@@ -153,8 +122,8 @@ def fields(pg, port, token, judge):
         judge.see(('raw', bad), ask('POST', '/raw', bad.encode('utf-8', 'ignore'), {'Content-Type': 'application/octet-stream'}))
         judge.see(('out header', bad), ask.json('/evil', {'v': bad}))
         judge.see(('form', bad), ask('POST', '/typed', 'a=%s&%s=2' % (q, q), {'Content-Type': 'application/x-www-form-urlencoded'}))
-        judge.see(('token', bad), Client(port)('GET', '/find/a', headers={'Authorization': 'Bearer ' + bad.encode('utf-8', 'ignore').decode('latin-1')}))
-        judge.see(('basic', bad), Client(port)('GET', '/find/a', headers={'Authorization': 'Basic ' + bad.encode('utf-8', 'ignore').decode('latin-1')}))
+        judge.see(('token', bad), nobody('GET', '/find/a', headers={'Authorization': 'Bearer ' + bad.encode('utf-8', 'ignore').decode('latin-1')}))
+        judge.see(('basic', bad), nobody('GET', '/find/a', headers={'Authorization': 'Basic ' + bad.encode('utf-8', 'ignore').decode('latin-1')}))
         judge.see(('type', bad), ask('POST', '/whole', '{}', {'Content-Type': bad.encode('utf-8', 'ignore').decode('latin-1')}))
         for part in ('file', 'note', bad):
             mark = 'b' + str(random.getrandbits(40))
@@ -173,9 +142,9 @@ def fields(pg, port, token, judge):
     judge.verdict('values of other types')
 
 
-def bytes_of_all_kinds(port, token, judge):
+def bytes_of_all_kinds(d, judge):
     rng = random.Random(10)
-    good = ('POST /whole HTTP/1.1\r\nHost: a\r\nAuthorization: Bearer %s\r\nContent-Type: application/json\r\nContent-Length: 7\r\n\r\n{"a":1}' % token).encode()
+    good = ('POST /whole HTTP/1.1\r\nHost: a\r\nAuthorization: Bearer %s\r\nContent-Type: application/json\r\nContent-Length: 7\r\n\r\n{"a":1}' % d.token).encode()
     fixed = [b'\x00' * 100, b'GET\r\n\r\n', b'GET / HTTP/9.9\r\n\r\n', b'GET /find/a HTTP/1.1\r\n\r\n', b'\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03' + b'a' * 64,
              b'PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n', b'GET http://evil/ HTTP/1.1\r\nHost: a\r\n\r\n', b'CONNECT a:1 HTTP/1.1\r\nHost: a\r\n\r\n', b'BREW /pot HTTP/1.1\r\nHost: a\r\n\r\n',
              b'GET //find//a HTTP/1.1\r\nHost: a\r\n\r\n', b'GET /find/%00 HTTP/1.1\r\nHost: a\r\n\r\n', b'GET /find/%zz HTTP/1.1\r\nHost: a\r\n\r\n', b'GET /find/%ff%fe HTTP/1.1\r\nHost: a\r\n\r\n',
@@ -186,10 +155,7 @@ def bytes_of_all_kinds(port, token, judge):
              good.replace(b'Content-Length: 7\r\n\r\n{"a":1}', b'Transfer-Encoding: chunked\r\n\r\nzz\r\n'), good.replace(b'{"a":1}', b'{"\xff":1'),
              good.replace(b'Host: a', b'Host: ' + b'a' * 100000), good.replace(b'Host: a', b'\r\n'.join(b'X-%d: y' % i for i in range(5000)))]
     for data in fixed:
-        out = raw(port, data, 2)
-        head = out.split(b'\r\n', 1)[0]
-        code = int(head.split()[1]) if out.startswith(b'HTTP/') else 0
-        judge.see((data[:80],), (code, b'', {}))
+        judge.see((data[:80],), (code(d.raw(data, timeout=2)[0]), b'', {}))
     judge.verdict('requests that are none')
     for _ in range(3000 if FULL else 400):
         data = bytearray(good)
@@ -202,15 +168,14 @@ def bytes_of_all_kinds(port, token, judge):
                 del data[at:at + rng.randrange(1, 8)]
             else:
                 data[at:at] = bytes(rng.randrange(256) for _ in range(rng.randrange(1, 8)))
-        out = raw(port, bytes(data) + b'\r\n\r\n', .2)
-        code = int(out.split()[1]) if out.startswith(b'HTTP/1.1 ') else 0
-        judge.see((bytes(data),), (code, out if b'THE-OTHERS' in out else b'', {}))
+        out, _ = d.raw(bytes(data) + b'\r\n\r\n', timeout=.2)
+        judge.see((bytes(data),), (code(out), out if b'THE-OTHERS' in out else b'', {}))
     judge.verdict('requests mutated at random')
 
 
-def others(pg, port, token):
+def others(d):
     """What a session notices that does its own work: 500 connections that dribble, wrong tokens, requests refused, in rounds with quiet ones."""
-    db = psycopg.connect(pg.dsn(), autocommit=True)
+    db = psycopg.connect(d.pg.dsn(), autocommit=True)
     work = 'SELECT sum(sqrt(i)) FROM generate_series(1, 150000) i'
     stop, attack = threading.Event(), threading.Event()
 
@@ -221,12 +186,12 @@ def others(pg, port, token):
             socks = []
             for _ in range(500):
                 try:
-                    s = socket.create_connection(('127.0.0.1', port), timeout=5)
+                    s = socket.create_connection(('127.0.0.1', d.port), timeout=5)
                     s.sendall(b'POST /whole HTTP/1.1\r\nHost: a\r\nX-Slow: ')
                     socks.append(s)
                 except OSError:
                     break
-            wrong = Client(port, 'mr_wrong')
+            wrong = Attacker(d.port, 'mr_wrong')
             while attack.is_set() and not stop.is_set():
                 for s in socks[::5]:
                     try:
@@ -273,37 +238,26 @@ def others(pg, port, token):
 
 
 def main():
-    port = free_port()
-    conf = {'shared_preload_libraries': 'millrace', 'max_worker_processes': 16, 'millrace.http_listen': '127.0.0.1:%d' % port, 'millrace.http_header_timeout': '3s'}
-    with Cluster(find_pg_config(), TMP / 'cluster', conf=conf) as pg:
-        pg.psql(SETUP)
-        pg.psql('SELECT millrace.start()')
-        token = pg.value("SELECT millrace.create_api_token('web', 'web')")
-        ask = Client(port, token)
-        end = time.time() + 30
-        while time.time() < end:
-            try:
-                if ask('GET', '/find/mine')[0] == 200:
-                    break
-            except OSError:
-                pass
-            time.sleep(.2)
-        status, body, _ = ask('GET', '/find/%25')
-        tap.same((status, [r['secret'] for r in json.loads(body)]), (200, ['mine']), 'row-level security: a role sees its own rows')
+    with gateway('test_gateway_attacks', SETUP, {'millrace.http_header_timeout': '3s'}) as (pg, port):
+        d = Door(pg, port, token(pg, 'web'))
+        web = Web(port, d.token)
+        web.until('/find/mine')
+        status, rows = web.get('/find/%25')
+        tap.same((status, [r['secret'] for r in rows]), (200, ['mine']), 'row-level security: a role sees its own rows')
         before = pg.value('SELECT pg_postmaster_start_time()'), pg.value("SELECT count(*) FROM pg_stat_activity WHERE backend_type = 'millrace gateway'")
-        gateway = pg.value("SELECT pid FROM pg_stat_activity WHERE backend_type = 'millrace gateway'")
+        pid = d.pid()
         judge = Judge(pg)
-        fields(pg, port, token, judge)
-        bytes_of_all_kinds(port, token, judge)
-        others(pg, port, token)
+        fields(d, judge)
+        bytes_of_all_kinds(d, judge)
+        others(d)
         tap.same(pg.value('SELECT x FROM canary'), '42', 'the canary lives')
         tap.same(pg.value('SELECT count(*) FROM secrets'), '2', 'no row was lost')
         tap.same((pg.value('SELECT pg_postmaster_start_time()'), pg.value("SELECT count(*) FROM pg_stat_activity WHERE backend_type = 'millrace gateway'")), before,
                  'the server never restarted')
-        tap.same(pg.value("SELECT pid FROM pg_stat_activity WHERE backend_type = 'millrace gateway'"), gateway, 'nor did the gateway')
-        tap.same(ask('GET', '/find/mine')[0], 200, 'and it still answers')
+        tap.same(d.pid(), pid, 'nor did the gateway')
+        tap.same(web.get('/find/mine')[0], 200, 'and it still answers')
         told = pg.logs()
-        tap.ok('THE-OTHERS-SECRET' not in told and token not in told, 'neither secrets nor tokens are in the log')
+        tap.ok('THE-OTHERS-SECRET' not in told and d.token not in told, 'neither secrets nor tokens are in the log')
         tap.ok('PANIC' not in told and 'terminated by signal' not in told, 'no process crashed')
     tap.done()
 

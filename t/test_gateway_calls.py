@@ -222,11 +222,7 @@ def errors(c, w):
 def later(c, w):
     """Answers that are not there yet: no executor is held, the poll function gives them."""
     c.psql("""SELECT millrace.create_route('POST', '/ask', 'public.question(int, int)', '{"poll_function": "public.ready(jsonb)"}'); INSERT INTO answers VALUES (1, '{"n": 1}'), (3, '"fail"')""")
-    for _ in range(100):
-        if w.post('/ask', {'id': 1, 'within_ms': 2000})[0] == 200:
-            break
-        time.sleep(0.05)
-    tap.same(w.post('/ask', {'id': 1, 'within_ms': 2000}), (200, {'n': 1, 'as': 'app'}), 'an answer that the poll function finds at once')
+    tap.same(w.until('/ask', post={'id': 1, 'within_ms': 2000}), (200, {'n': 1, 'as': 'app'}), 'an answer that the poll function finds at once')
     begun = time.monotonic()
     status, v, headers = w.ask('POST', '/ask', json.dumps({'id': 9, 'within_ms': 400}), {'Content-Type': 'application/json'})
     took = time.monotonic() - begun
@@ -258,13 +254,7 @@ def encodings(c, w):
         t = c.value("SELECT millrace.create_api_token('t', 'app')", db=name)
         c.psql('SELECT millrace.start()', db=name)
         x = Web(port, t)
-        for _ in range(200):
-            try:
-                if x.post('/plain', {'t': 'a'})[0] == 200:
-                    break
-            except OSError:
-                pass
-            time.sleep(0.05)
+        x.until('/plain', post={'t': 'a'})
         n = 1 if name == 'latin' else 2
         tap.same(x.post('/said', '{"t": "\\u00e4", "j": {"ö": "ü"}}'), (200, {'t': 'ä', 'n': n, 'j': {'ö': 'ü'}, 'p': '/said'}), '%s: texts there and back' % encoding)
         tap.same(x.post('/plain', {'t': 'äß'}), (200, 'äß'.encode()), '%s: as text' % encoding)
@@ -304,10 +294,7 @@ def main():
         routes(c, *(row[0] for row in c.psql("SELECT replace(oid::regprocedure::text, 'public.', '') FROM pg_proc WHERE pronamespace = 'public'::regnamespace "
                                              "AND NOT EXISTS (SELECT FROM pg_depend d WHERE d.objid = pg_proc.oid AND d.deptype = 'e') AND oid <> 'add(text)'::regprocedure")))
         w = Web(port, token(c, 'app'))
-        for end in range(100):
-            if w.get('/get/truth')[0] == 200:
-                break
-            time.sleep(0.1)
+        w.until('/get/truth')
         for part in (arguments, refusals, results, errors, later, encodings, changes):
             if len(sys.argv) < 2 or part.__name__ in sys.argv[1:]:
                 part(c, w)

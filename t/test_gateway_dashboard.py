@@ -14,21 +14,18 @@ import pathlib
 import subprocess
 import sys
 import time
-import urllib.error
-import urllib.request
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
-from lib import tap
+from lib import tap, web
 import psycopg
 from lib.browser import Browser, why_not
-from lib.cluster import REPO, SqlError, free_port
-from lib.stream import clean_log, cluster, folder
+from lib.cluster import REPO, SqlError
+from lib.stream import clean_log, folder
 
 NAME = 'test_gateway_dashboard'
 EVIL = '<img src=x onerror="window.hit=1">'
 PHOTO = "image_resize((SELECT content FROM images.images WHERE image_id = 'first'), {}, {}, 'stretch')"
 ROLES = """
-    CREATE EXTENSION millrace;
     SELECT millrace.install_models();
     CREATE ROLE mill LOGIN IN ROLE millrace_admin, millrace_modeler, millrace_user, millrace_monitor;
     CREATE ROLE watch IN ROLE millrace_monitor;
@@ -37,7 +34,6 @@ ROLES = """
     CREATE SERVER kafka FOREIGN DATA WRAPPER millrace_kafka OPTIONS (brokers '{broker}');
     CREATE SERVER llm FOREIGN DATA WRAPPER millrace_http OPTIONS (api 'local', function 'demo.answer');
     GRANT USAGE ON FOREIGN SERVER kafka, llm TO mill;
-    SELECT millrace.start();
 """
 PIPELINES = """
     CREATE SCHEMA demo;
@@ -92,7 +88,7 @@ MOVING = [k for k in FIGURES if not k.startswith(('evaluation', 'datasets.boxes.
 
 class Page:
     def __init__(self, c, b, port):
-        self.c, self.b, self.url = c, b, 'http://127.0.0.1:%d/' % port
+        self.c, self.b, self.port, self.url = c, b, port, 'http://127.0.0.1:%d/' % port
 
     def open(self, token=None, path=''):
         self.b.open(self.url + 'docs')          # of the same origin, and open to all
@@ -129,16 +125,6 @@ def alike(a, b):
         return abs(float(a) - float(b)) <= max(0.00501, 1e-6 * abs(float(b)))       # views of events round to 0.01 ms
     except ValueError:
         return a == b
-
-
-def request(url, token=None, method='GET', body=None, headers=None):
-    r = urllib.request.Request(url, method=method, data=body if body is None else json.dumps(body).encode(), headers={
-        **({'Authorization': 'Bearer ' + token} if token else {}), **({'Content-Type': 'application/json'} if body is not None else {}), **(headers or {})})
-    try:
-        with urllib.request.urlopen(r, timeout=30) as a:
-            return a.status, a.read(), a.headers
-    except urllib.error.HTTPError as e:
-        return e.code, e.read(), e.headers
 
 
 def insert(c, n=1):
@@ -196,35 +182,36 @@ def cpu_ms(c, statement, times=15):
 # ---- without a browser
 
 def sql(page, tokens, broker):
-    c, url = page.c, page.url
-    status, body, headers = request(url)
+    c = page.c
+    nobody, mill, watch, guest = (web.Web(page.port, tokens.get(role)) for role in (None, 'mill', 'watch', 'guest'))
+    status, body, headers = nobody.raw('GET', '/')
     tap.same((status, headers['Content-Type'], len(body) < 200000), (200, 'text/html; charset=utf-8', True), 'the page: %d bytes, without a token' % len(body))
     policy = headers['Content-Security-Policy']
     tap.ok("default-src 'none'" in policy and 'unsafe' not in policy and "script-src 'sha256-" in policy, 'its policy lets its own script run and nothing else')
-    tap.same(request(url, headers={'If-None-Match': headers['ETag']})[:2], (304, b''), 'asked for again, it has not changed')
+    tap.same(nobody.raw('GET', '/', headers={'If-None-Match': headers['ETag']})[:2], (304, b''), 'asked for again, it has not changed')
     tap.ok(not any(host in body.decode() for host in ('https://', 'http://127', '//cdn')), 'it names no other server')
-    tap.same(request(url + 'dashboard/data')[0], 401, 'the data want a token')
-    d = json.loads(request(url + 'dashboard/data', tokens['mill'])[1])
+    tap.same(nobody.get('/dashboard/data')[0], 401, 'the data want a token')
+    d = mill.get('/dashboard/data')[1]
     tap.same((d['role'], [p['name'] for p in d['pipelines']], {p['name']: p.get('error') for p in d['pipelines'] if p.get('error')}), ('mill', ['answers', 'datasets', 'events', 'images'], {}), 'with one they are of its role')
-    status, body, headers = request(url + 'dashboard/image/images/first', tokens['mill'])
+    status, body, headers = mill.raw('GET', '/dashboard/image/images/first')
     tap.same((status, headers['Content-Type'], body[:3], len(body) < 20000), (200, 'image/jpeg', b'\xff\xd8\xff', True), 'a small picture of an image')
     tap.same(c.psql("SELECT (image_info(body)).width, (image_info(body)).height FROM millrace.dashboard_image('images', 'first')"), [('192', '144')], 'keeps its shape')
-    tap.same([request(url + 'dashboard/image/' + p, tokens['mill'])[0] for p in ('images/none', 'nothing/first', 'events/1', 'pg_catalog/first')], [404, 404, 404, 404], 'there is none of anything else')
-    tap.same(request(url + 'dashboard/image/images/first', tokens['watch'])[0], 403, 'nor for a role that may not read the table')
+    tap.same([mill.get('/dashboard/image/' + p)[0] for p in ('images/none', 'nothing/first', 'events/1', 'pg_catalog/first')], [404, 404, 404, 404], 'there is none of anything else')
+    tap.same(watch.get('/dashboard/image/images/first')[0], 403, 'nor for a role that may not read the table')
 
     # who sees what
-    d = json.loads(request(url + 'dashboard/data', tokens['watch'])[1])
+    d = watch.get('/dashboard/data')[1]
     tap.same([(p['name'], p['readable'], 'images' in p and p['images']) for p in d['pipelines'] if p['name'] == 'images'], [('images', False, False)], 'millrace_monitor sees how many rows there are, and none of them')
     tap.ok('letters' not in d and not any(s['may'] for s in d['sources']), 'nor dead letters, nor may it pause')
-    tap.same(json.loads(request(url + 'dashboard/data', tokens['guest'])[1]).keys() & {'sources', 'letters', 'models', 'tasks', 'drift', 'workers', 'gateway'}, set(), 'a role without any right sees nothing')
+    tap.same(guest.get('/dashboard/data')[1].keys() & {'sources', 'letters', 'models', 'tasks', 'drift', 'workers', 'gateway'}, set(), 'a role without any right sees nothing')
     c.psql("GRANT USAGE ON SCHEMA images TO guest; GRANT SELECT ON ALL TABLES IN SCHEMA images TO guest; ALTER TABLE images.descriptors ENABLE ROW LEVEL SECURITY; "
            "CREATE POLICY one ON images.descriptors TO guest USING (image_id = 'first'); INSERT INTO images.images (image_id, content) SELECT 'second', %s" % PHOTO.format(40, 40))
-    d = json.loads(request(url + 'dashboard/data', tokens['guest'])[1])
+    d = guest.get('/dashboard/data')[1]
     tap.same([(p['name'], [i['image_id'] for i in p['images']], p['tables']['descriptors']['rows']) for p in d['pipelines']], [('images', ['first'], 1)], 'granted one pipeline, of it those rows that its policies let through')
     c.psql("ALTER TABLE images.descriptors DISABLE ROW LEVEL SECURITY; DROP POLICY one ON images.descriptors; REVOKE ALL ON ALL TABLES IN SCHEMA images FROM guest; REVOKE USAGE ON SCHEMA images FROM guest")
     tap.same(denied(c, "SELECT millrace.dashboard_action('pause_source', 'images_images')", 'watch'), '42501', 'the actions are not for everybody')
-    tap.same(request(url + 'dashboard/action', tokens['watch'], 'POST', {'action': 'pause_source', 'name': 'images_images'})[0], 403, 'nor over HTTP')
-    tap.same(request(url + 'dashboard/action', tokens['mill'], 'POST', {'action': 'drop_source', 'name': 'images_images'})[0], 400, 'and there are three of them')
+    tap.same(watch.post('/dashboard/action', {'action': 'pause_source', 'name': 'images_images'})[0], 403, 'nor over HTTP')
+    tap.same(mill.post('/dashboard/action', {'action': 'drop_source', 'name': 'images_images'})[0], 400, 'and there are three of them')
 
     # what belongs to somebody else is not run with the reader's rights
     c.psql("BEGIN; ALTER TABLE events.failures RENAME TO old; CREATE VIEW events.failures AS SELECT o.*, set_config('test.trap', 'sprung', false) FROM events.old o; "
@@ -408,12 +395,7 @@ def state(page, tokens, broker):
 def anonymous(page, tokens, broker):
     c, b = page.c, page.b
     c.psql("ALTER DATABASE postgres SET millrace.http_anonymous = 'watch'; SELECT millrace.start()")
-    end = time.monotonic() + 40
-    while time.monotonic() < end:
-        with contextlib.suppress(OSError):
-            if request(page.url + 'dashboard/data')[0] == 200:
-                break
-        time.sleep(0.2)
+    web.Web(page.port).until('/dashboard/data', seconds=40)
     page.open()
     page.ready()
     tap.same((b.js("return document.getElementById('ask').open"), 'role watch' in page.text(), b.js("return document.querySelectorAll('[data-action]').length")), (False, True, 0), 'where there is an anonymous role, no token is asked for')
@@ -423,15 +405,13 @@ def anonymous(page, tokens, broker):
 
 def main():
     missing = why_not()
-    port = free_port()
-    pgport = {'millrace.http_listen': '127.0.0.1:%d' % port, 'max_worker_processes': 32, 'fsync': 'off'}
     if not (REPO / 'build/millrace-broker').exists():
         subprocess.run(['make', '-s', 'build/millrace-broker', 'build/millrace-send'], cwd=REPO, check=True)
     parts = [sql, token, panels, looks, buttons, names, state, anonymous]
     wanted = [p for p in parts if len(sys.argv) < 2 or p.__name__ in sys.argv[1:]]
     with contextlib.ExitStack() as stack:
-        c = stack.enter_context(cluster(NAME, pgport))
-        address = pathlib.Path(folder(NAME)) / 'broker'
+        folder(NAME).mkdir(parents=True, exist_ok=True)
+        address = folder(NAME) / 'broker'
         address.unlink(missing_ok=True)
         broker = subprocess.Popen([str(REPO / 'build/millrace-broker'), '--topic', 'photos:2', '--file', str(address)], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         stack.callback(broker.wait)
@@ -441,15 +421,10 @@ def main():
                 break
             time.sleep(0.1)
         broker = address.read_text().strip()
-        c.psql(ROLES.format(broker=broker))
+        c, port = stack.enter_context(web.gateway(NAME, ROLES.format(broker=broker), {'max_worker_processes': 32, 'fsync': 'off'}))
         page = Page(c, stack.enter_context(Browser(folder(NAME))) if not missing else None, port)
-        tokens = {r: c.value("SELECT millrace.create_api_token('%s', '%s')" % (r, r)) for r in ('mill', 'watch', 'guest')}
-        c.wait_for("SELECT count(*) > 0 FROM millrace.worker_status() WHERE kind = 'executor'")
-        for _ in range(100):
-            with contextlib.suppress(OSError):
-                request(page.url)
-                break
-            time.sleep(0.1)
+        tokens = {r: web.token(c, r) for r in ('mill', 'watch', 'guest')}
+        web.Web(port).until('/')
         if missing:
             tap.note('%s: the parts with a browser are left out' % missing)
         elif len(sys.argv) < 2:

@@ -164,10 +164,7 @@ def endings(c, p, port):
         t.join(10)
         tap.same((got[0][0], code or got[0][1]['code'], got[0][2].get('Retry-After') is not None), (503, got[0][1]['code'], True), 'ended by %s(): 503' % how)
     begun = time.monotonic()
-    for i in range(200):
-        if p.bob.get('/get/who') == (200, b'bob'):
-            break
-        time.sleep(0.05)
+    p.bob.until('/get/who')
     tap.ok(time.monotonic() - begun < 10, 'a new executor answers after %.1f s' % (time.monotonic() - begun))
     # a function that catches its cancellation
     pid = c.value(executors)
@@ -175,19 +172,11 @@ def endings(c, p, port):
     c.wait_for("SELECT count(*) FROM (%s) e WHERE pid <> %s" % (executors, pid), '1')
     tap.ok(True, 'and its executor ends a few seconds later')
     c.wait_for("SELECT count(*) FROM pg_stat_activity WHERE pid = %s" % pid, '0')
-    for i in range(200):
-        if p.bob.get('/get/who') == (200, b'bob'):
-            break
-        time.sleep(0.05)
+    p.bob.until('/get/who')
     # the I/O worker
     pid = c.value(executors)
     c.psql("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE backend_type = 'millrace gateway'")
-    for i in range(200):
-        with contextlib.suppress(OSError, http.client.HTTPException):
-            if p.bob.get('/get/who') == (200, b'bob'):
-                break
-        time.sleep(0.05)
-    tap.same((p.bob.get('/get/who'), c.value(executors)), ((200, b'bob'), pid), 'the I/O worker is another, its executor the same')
+    tap.same((p.bob.until('/get/who'), c.value(executors)), ((200, b'bob'), pid), 'the I/O worker is another, its executor the same')
     # memory, without haste
     for name in ('hungry', 'grow'):
         c.psql("SELECT millrace.drop_route('POST', '/%s'); SELECT millrace.create_route('POST', '/%s', 'public.%s()', '{\"timeout_ms\": 60000}')" % (name, name, name))
@@ -202,11 +191,7 @@ def endings(c, p, port):
     # roles
     c.psql('CREATE ROLE carol; CREATE ROLE dave')
     carol, dave = Web(port, token(c, 'carol')), Web(port, token(c, 'dave'))
-    for i in range(50):
-        if carol.get('/get/who')[0] == 200 and dave.get('/get/who')[0] == 200:
-            break
-        time.sleep(0.1)
-    tap.same((carol.get('/get/who'), dave.get('/get/who')), ((200, b'carol'), (200, b'dave')), 'roles')
+    tap.same((carol.until('/get/who'), dave.until('/get/who')), ((200, b'carol'), (200, b'dave')), 'roles')
     c.psql('DROP ROLE carol; ALTER ROLE dave SUPERUSER')
     tap.same((carol.get('/get/who')[0], dave.get('/get/who')[0]), (401, 401), 'one dropped, one made a superuser: 401 at once')
     c.psql('ALTER ROLE dave NOSUPERUSER')
@@ -231,10 +216,7 @@ def main():
         routes(c, *(row[0] for row in c.psql("SELECT replace(p.oid::regprocedure::text, 'public.', '') FROM pg_proc p WHERE pronamespace = 'public'::regnamespace AND prokind = 'f' AND prorettype <> 'trigger'::regtype "
                                              "AND NOT EXISTS (SELECT FROM pg_depend d WHERE d.objid = p.oid AND d.deptype = 'e')")))
         p = People(c, port)
-        for i in range(100):
-            if p.alice.get('/get/who')[0] == 200:
-                break
-            time.sleep(0.1)
+        p.alice.until('/get/who')
         for part in (rows, escapes, remains, triggers):
             if len(sys.argv) < 2 or part.__name__ in sys.argv[1:]:
                 part(c, p)

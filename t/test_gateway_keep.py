@@ -2,7 +2,6 @@
 # timeout: 120
 import os
 import sys
-import time
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 from lib import tap
@@ -25,20 +24,11 @@ BUILT_IN = "SELECT (to_jsonb(r) - '{created_at,created_by}'::text[]) FROM millra
 TOKENS = 'SELECT to_jsonb(t) FROM millrace.api_tokens t ORDER BY token_id'
 
 
-def until(web, path, status):
-    for _ in range(200):
-        answer = web.ask('GET', path)
-        if answer[0] == status:
-            break
-        time.sleep(0.05)
-    return answer[:2]
-
-
 def main():
     with gateway('gateway_keep', SETUP) as (c, port):
         good, scoped, revoked = token(c, 'app'), token(c, 'app', scopes=['p']), token(c, 'app')
         c.psql("SELECT millrace.revoke_api_token('test 2')")
-        tap.same(until(Web(port, good), '/where', 200), (200, b'postgres'), 'a route and its token')
+        tap.same(Web(port, good).until('/where'), (200, b'postgres'), 'a route and its token')
         dump = c.program('pg_dump')
         tap.ok(good not in dump, 'the token itself stands in no dump')
         c.psql('CREATE DATABASE copy')
@@ -51,17 +41,11 @@ def main():
         c.psql("ALTER DATABASE copy SET millrace.http_listen = '127.0.0.1:%d'" % other)
         c.psql('SELECT millrace.start()', db='copy')
         c.wait_for("SELECT count(*) FROM pg_stat_activity WHERE backend_type = 'millrace gateway' AND datname = 'copy'", '1')
-        for _ in range(100):
-            try:
-                Web(other).raw('GET', '/where')
-                break
-            except ConnectionError:
-                time.sleep(0.1)
-        tap.same([until(Web(at, good), '/where', 200) for at in (port, other)], [(200, b'postgres'), (200, b'copy')], 'both answer it, each for itself')
-        tap.same([until(Web(other, t), '/where', s)[0] for t, s in ((scoped, 403), (revoked, 401), (None, 401))], [403, 401, 401], 'a scope, a revoked token, none')
+        tap.same([Web(at, good).until('/where') for at in (port, other)], [(200, b'postgres'), (200, b'copy')], 'both answer it, each for itself')
+        tap.same([Web(other, t).until('/where', s)[0] for t, s in ((scoped, 403), (revoked, 401), (None, 401))], [403, 401, 401], 'a scope, a revoked token, none')
         tap.same(Web(other, scoped).post('/a/other/7', {}), (200, 7), 'the other route with its prefix')
         tap.same(c.value("SELECT millrace.create_route('GET', '/new', 'app.where_am_i()')", db='copy'), '1003', 'the next route has the next number')
-        tap.same(until(Web(other, good), '/new', 200), (200, b'copy'), 'and is answered')
+        tap.same(Web(other, good).until('/new'), (200, b'copy'), 'and is answered')
         tap.same(Web(port, good).get('/new')[0], 404, 'there alone')
     tap.done()
 

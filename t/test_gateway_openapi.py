@@ -4,26 +4,21 @@
 
 Needs schemathesis; ../shared/data for the detector (without it its pipeline is left out).
 """
-import json
 import os
-import pathlib
 import re
 import subprocess
 import sys
-import time
-import urllib.error
-import urllib.request
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 from lib import tap
-from lib.cluster import Cluster, find_pg_config, free_port
+from lib.stream import folder
+from lib.web import Web, gateway, token
 
-TMP = pathlib.Path(os.environ.get('MILLRACE_TMP', 'tmp/test_gateway_openapi')).resolve()
+NAME = 'test_gateway_openapi'
 FULL = bool(os.environ.get('MILLRACE_FULL'))
 CHECKS = 'not_a_server_error,status_code_conformance,content_type_conformance,response_headers_conformance,response_schema_conformance,unsupported_method,allow_header_conformance,ignored_auth'
 
 SETUP = """
-    CREATE EXTENSION millrace;
     SELECT * FROM millrace.install_models();
     CREATE ROLE mill LOGIN IN ROLE millrace_admin, millrace_modeler, millrace_user, millrace_monitor;
     GRANT CREATE ON DATABASE postgres TO mill;
@@ -43,21 +38,9 @@ PIPELINES = """
 """
 
 
-def get(url, token=None):
-    request = urllib.request.Request(url, headers={'Authorization': 'Bearer ' + token} if token else {})
-    try:
-        with urllib.request.urlopen(request, timeout=30) as r:
-            return r.status, r.read()
-    except urllib.error.HTTPError as e:
-        return e.code, e.read()
-
-
 def main():
-    port = free_port()
-    url = 'http://127.0.0.1:%d' % port
-    conf = {'shared_preload_libraries': 'millrace', 'max_worker_processes': 16, 'millrace.http_listen': '127.0.0.1:%d' % port, 'fsync': 'off'}
-    with Cluster(find_pg_config(), TMP / 'cluster', conf=conf) as pg:
-        pg.psql(SETUP)
+    with gateway(NAME, SETUP, {'fsync': 'off'}) as (pg, port):
+        web = Web(port)
         pg.psql(PIPELINES, user='mill')
         net = tap.data('models/yolov8n_dequant_fp32.onnx')
         if net:
@@ -66,30 +49,20 @@ def main():
             pg.psql("SELECT millrace.create_pipeline('datasets', options => '{\"detector\": \"yolo\"}')", user='mill')
         else:
             tap.note('no ../shared/data: pipeline datasets is left out')
-        pg.psql('SELECT millrace.start()')
-        token = pg.value("SELECT millrace.create_api_token('all', 'mill')")
-        end = time.time() + 30
-        while time.time() < end:
-            try:
-                if get(url + '/health')[0] in (200, 503):
-                    break
-            except OSError:
-                time.sleep(.2)
-        status, body = get(url + '/openapi.json')
-        document = json.loads(body)
+        status, document = web.until('/openapi.json')
         wanted = pg.psql("SELECT lower(method), prefix || path FROM millrace.routes")
         tap.same((status, sorted((m, p) for p, o in document['paths'].items() for m in o)), (200, sorted(wanted)), 'the document has every route')
-        tap.same(get(url + '/docs')[0], 200, '/docs answers')
-        run = subprocess.run([sys.executable, '-m', 'schemathesis.cli', 'run', url + '/openapi.json', '-H', 'Authorization: Bearer ' + token, '--checks', CHECKS,
+        tap.same(web.get('/docs')[0], 200, '/docs answers')
+        run = subprocess.run([sys.executable, '-m', 'schemathesis.cli', 'run', 'http://127.0.0.1:%d/openapi.json' % port, '-H', 'Authorization: Bearer ' + token(pg, 'mill'), '--checks', CHECKS,
                               '--max-examples', '100' if FULL else '12', '--phases', 'examples,coverage,fuzzing', '--seed', '7', '--continue-on-failure',
                               '--exclude-path-regex', '/events$|^/dashboard/events', '--request-timeout', '30', '--suppress-health-check', 'all', '--warnings', 'off',
-                              '--max-failures', '40'], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, cwd=TMP, timeout=850)
+                              '--max-failures', '40'], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, cwd=folder(NAME), timeout=850)
         tested = re.search(r'(\d+) (?:generated|test cases?)', run.stdout)
         if not tap.ok(run.returncode == 0, 'schemathesis finds nothing (%s)' % (tested.group(0) if tested else 'exit %d' % run.returncode)):
             tap.note(run.stdout[-20000:])
         else:
             tap.note(run.stdout[-600:])
-        tap.ok(get(url + '/health')[0] in (200, 503), 'the gateway still answers')
+        tap.ok(web.get('/health')[0] in (200, 503), 'the gateway still answers')
         tap.ok('terminated by signal' not in pg.logs(), 'no process crashed')
     tap.done()
 

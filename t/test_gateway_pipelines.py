@@ -5,7 +5,6 @@ texts.  Each route answers as its table says, each error as its status; what SQL
 # timeout: 600
 # takes: 60
 import csv
-import http.client
 import json
 import os
 import struct
@@ -15,8 +14,9 @@ import time
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 from lib import minio, tap
+from lib.gateway import Door, Events
 from lib.stream import clean_log, folder, literal
-from lib.web import Web, gateway, token
+from lib.web import Web, gateway, multipart, token, until
 
 NAME = 'test_gateway_pipelines'
 CIFAR, PHOTOS, YOLO, STARS = (tap.data(x) for x in ('cifar10_jpeg.tar.gz', 'photos', 'models/yolov8n_dequant_fp32.onnx', 'sdss17/star_classification.csv'))
@@ -40,16 +40,6 @@ def fault(got, status, part, name):
 
 def mill(c, sql):
     return c.psql(sql, user='mill')
-
-
-def wait(ask, until, seconds=60):
-    """ask() again until until(answer)."""
-    end = time.monotonic() + seconds
-    while True:
-        got = ask()
-        if until(got) or time.monotonic() > end:
-            return got
-        time.sleep(0.05)
 
 
 def photo_part(content, name='photo.jpg'):
@@ -206,7 +196,7 @@ def store(c, port):
         tap.ok(status == 202 and got['status'] == 'pending' and took > 8, 'a store that hangs: 202 after %.1f s, with a task' % took)
         tap.same(c.value("SELECT count(*) FROM pg_stat_activity WHERE backend_type = 'millrace executor' AND state = 'idle in transaction'"), '0', 'no transaction waits')
         s.thaw()
-        later = wait(lambda: web.get('/v1/photos/extract/' + got['task_id']), lambda a: a[0] != 202)
+        later = until(lambda: web.get('/v1/photos/extract/' + got['task_id']), 60, lambda a: a[0] != 202)
         tap.same(later, (200, {**want, 'image_id': 'late'}), 'whose result is there once the store is')
         fault(web.get('/v1/photos/extract/00000000-0000-0000-0000-000000000000'), 404, 'no task', 'a task that there is not')
         fault(web.get('/v1/photos/extract/7'), 400, 'uuid', 'an id that is none')
@@ -240,7 +230,7 @@ def datasets(c, port):
     tap.same(seen, want, 'as detections_json() says')
     few = web.form('/datasets/predict/json?confidence=0.8&iou=0.5&model=yolo:1', [photo_part(bus)])[1]
     tap.ok(0 < few['count'] < seen['count'] and all(d['confidence'] >= 0.8 for d in few['detections']), 'confidence, iou and model of the query')
-    status, drawn, headers = web.ask('POST', '/datasets/predict', *multipart(bus))
+    status, drawn, headers = web.ask('POST', '/datasets/predict', *multipart([photo_part(bus)]))
     tap.same((status, headers['Content-Type'], size(drawn)), (200, 'image/jpeg', size(bus)), 'POST /predict: a JPEG of the same size')
     tap.ok(drawn != bus and abs(len(drawn) - len(bus)) < len(bus), 'with something drawn in it')
     for path in ('/datasets/predict', '/datasets/predict/json'):
@@ -255,28 +245,16 @@ def datasets(c, port):
     metrics(c, web, '/datasets')
 
 
-def multipart(content):
-    body = b'--b\r\nContent-Disposition: form-data; name="file"; filename="p.jpg"\r\nContent-Type: image/jpeg\r\n\r\n' + content + b'\r\n--b--\r\n'
-    return body, {'Content-Type': 'multipart/form-data; boundary=b'}
-
-
-def events_of(port, key, path, until, seconds=30):
-    """Data of the events of a stream, until one satisfies until."""
-    h = http.client.HTTPConnection('127.0.0.1', port, timeout=seconds)
-    h.request('GET', path, headers={'Authorization': 'Bearer ' + key, 'Accept': 'text/event-stream'})
-    r = h.getresponse()
-    found, kind = [], r.headers['Content-Type']
-    end = time.monotonic() + seconds
-    while time.monotonic() < end:
-        line = r.readline()
-        if not line:
+def events_of(c, port, key, path, last):
+    """Type and data of a stream of events, to the first that last() is true of."""
+    e = Events(Door(c, port, key), path)
+    found = []
+    while (data := e.next()) is not None:
+        found.append(data)
+        if last(data):
             break
-        if line.startswith(b'data:'):
-            found.append(json.loads(line[5:]))
-            if until(found[-1]):
-                break
-    h.close()
-    return kind, found
+    e.close()
+    return e.r.headers['Content-Type'], found
 
 
 def answers(c, port):
@@ -296,7 +274,7 @@ def answers(c, port):
     tap.ok(status == 202 and set(got) == {'question_id', 'status'} and got['status'] == 'pending', 'a question: 202')
     first = web.get('/answers/status/' + got['question_id'])
     tap.ok(first[0] == 200 and first[1]['status'] == 'pending' and 'answer' not in first[1] and first[1]['history'][0]['stage'] == 'lookup', 'its status: pending')
-    kind, said = events_of(port, keys['web'], '/answers/status/%s/events' % got['question_id'], lambda e: e['status'] == 'validated')
+    kind, said = events_of(c, port, keys['web'], '/answers/status/%s/events' % got['question_id'], lambda e: e['status'] == 'validated')
     tap.ok(kind.startswith('text/event-stream') and [e['status'] for e in said][0] == 'pending' and [e['status'] for e in said][-1] == 'validated' and len(said) < 10,
            'a stream of what changes: %s' % [e['status'] for e in said])
     status, last = web.get('/answers/status/' + got['question_id'])
@@ -308,10 +286,10 @@ def answers(c, port):
     tap.same(web.post('/answers/query', {**question, 'options': {'refresh': True}})[0], 202, 'unless it is to be asked again')
     tap.same(web.ask('POST', '/answers/query', 'question=What+is+the+capital+of+Peru%3F&reference=Lima', {'Content-Type': 'application/x-www-form-urlencoded'})[0], 202, 'as a form')
     bad = c.value("SELECT question_id FROM answers.questions WHERE question ~ 'Peru'")
-    got = wait(lambda: web.get('/answers/status/' + bad)[1], lambda a: a['status'] == 'low-quality')
+    got = until(lambda: web.get('/answers/status/' + bad)[1], 60, lambda a: a['status'] == 'low-quality')
     tap.ok(got['status'] == 'low-quality' and got['retry_count'] == 1 and 'answer' not in got, 'an answer that is not good enough is not shown')
     lost = web.post('/answers/query', {'question': 'Who?'})[1]['question_id']
-    got = wait(lambda: web.get('/answers/status/' + lost)[1], lambda a: a['status'] == 'failed')
+    got = until(lambda: web.get('/answers/status/' + lost)[1], 60, lambda a: a['status'] == 'failed')
     tap.ok(got['status'] == 'failed' and 'not known' in got['error'], 'a question that nobody answers: %s' % got.get('error'))
     for what, body, part in (('none', {'question': ''}, 'question'), ('null', {'question': None}, 'question'), ('nothing', {}, 'question'), ('too long', {'question': 'x' * 20001}, 'question'),
                              ('with an unknown option', {'question': 'x', 'options': {'x': 1}}, 'options'.rstrip('s')), ('with options that are none', {'question': 'x', 'options': [1]}, 'options')):
@@ -325,7 +303,7 @@ def answers(c, port):
     tap.same(c.value("SELECT tenant FROM private.questions WHERE question_id = '%s'" % mine), 'web', 'the tenant is the token\'s role, whatever the request says')
     tap.same(web.get('/private/status/' + mine)[0], 200, 'it sees its own question')
     fault(other.get('/private/status/' + mine), 404, 'no question', 'another role does not')
-    wait(lambda: web.get('/private/status/' + mine)[1], lambda a: a['status'] == 'validated')
+    until(lambda: web.get('/private/status/' + mine)[1], 60, lambda a: a['status'] == 'validated')
     tap.same((web.post('/private/query', question)[0], other.post('/private/query', question)[0]), (200, 202), 'nor is it given its answer')
     health(c, port, 'answers', 'healthy')
     metrics(c, web, '/answers')
@@ -343,10 +321,10 @@ def events(c, port):
     text = 'The old mill grinds grain slowly between two heavy stones.'
 
     def end(task):
-        return wait(lambda: web.get('/events/task/' + task)[1], lambda a: a['status'] != 'pending')
+        return until(lambda: web.get('/events/task/' + task)[1], 60, lambda a: a['status'] != 'pending')
     status, got = web.post('/events/process', {'text': text, 'task_type': 'keywords'})
     tap.ok(status == 202 and set(got) == {'task_id'}, 'a text: 202')
-    kind, said = events_of(port, key, '/events/task/%s/events' % got['task_id'], lambda e: e['status'] == 'succeeded')
+    kind, said = events_of(c, port, key, '/events/task/%s/events' % got['task_id'], lambda e: e['status'] == 'succeeded')
     tap.ok(kind.startswith('text/event-stream') and said[-1]['status'] == 'succeeded', 'a stream of what becomes of it')
     task = end(got['task_id'])
     tap.ok(task['status'] == 'succeeded' and task['cached'] is False and 'two heavy stones' in task['result']['keywords'] and task['task_id'] == got['task_id'], 'its result: %s' % task.get('result'))

@@ -1,7 +1,6 @@
 """The gateway under test: a cluster with routes of all kinds, and ways to ask it over real sockets.
 
-    with server(TMP / 'a', http_queue=3) as d:        # a Door; d.other: port of a listener of pipeline "pipe one" alone
-        d.wait()
+    with server('test_x', 'a', http_queue=3) as d:        # a Door; d.other: port of a listener of pipeline "pipe one" alone
         status, headers, text = d('GET', '/hello')
 """
 import contextlib
@@ -11,7 +10,8 @@ import re
 import socket
 import time
 
-from lib.cluster import Cluster, find_pg_config, free_port
+from .cluster import free_port
+from .web import gateway, token, until
 
 SETUP = """
     CREATE ROLE web; CREATE ROLE boss; CREATE ROLE nobody_here; CREATE ROLE anon; GRANT boss TO web;
@@ -83,7 +83,6 @@ class Door:
         """What comes back to raw bytes until the other side closes, and how long that took."""
         began = time.monotonic()
         with socket.create_connection(('127.0.0.1', self.port), timeout=timeout) as s:
-            out = b''
             try:
                 for p in pieces:
                     s.sendall(p)
@@ -92,44 +91,36 @@ class Door:
                     s.shutdown(socket.SHUT_WR)
             except OSError:
                 pass                # what came back before it was closed is still there
-            try:
-                while True:
-                    got = s.recv(65536)
-                    if not got:
-                        break
-                    out += got
-            except OSError as e:
-                out += b'<' + type(e).__name__.encode() + b'>'
-        return out, time.monotonic() - began
+            return rest(s), time.monotonic() - began
 
     def head(self, method='GET', path='/hello', *lines):
         return ('%s %s HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer %s\r\n%s\r\n' % (method, path, self.token, ''.join(l + '\r\n' for l in lines))).encode()
 
     def wait(self, seconds=30):
-        end = time.monotonic() + seconds
-        while time.monotonic() < end:
+        def answers():
             with contextlib.suppress(OSError, http.client.HTTPException):
-                if self('GET', '/hello', timeout=5)[0] == 200:
-                    return True
-            time.sleep(.1)
-        raise RuntimeError('the gateway does not answer: %s' % (self.pg.psql('SELECT kind, name, state, reason FROM millrace.worker_status()'),))
+                return self('GET', '/hello', timeout=5)[0] == 200
+        if not until(answers, seconds):
+            raise RuntimeError('the gateway does not answer: %s' % (self.pg.psql('SELECT kind, name, state, reason FROM millrace.worker_status()'),))
 
     def pid(self):
         return self.pg.value("SELECT pid FROM millrace.worker_status() WHERE kind = 'gateway'")
 
 
-def until(what, seconds=10):
-    end = time.monotonic() + seconds
-    while time.monotonic() < end:
-        if what():
-            return True
-        time.sleep(.05)
-    return False
+def rest(s):
+    """What comes from a socket until the other side closes, or the name of the error that ended it."""
+    out = b''
+    try:
+        while got := s.recv(65536):
+            out += got
+    except OSError as e:
+        out += b'<' + type(e).__name__.encode() + b'>'
+    return out
 
 
 def code(answer):
     """Status of a raw answer; 0: none."""
-    m = re.match(rb'HTTP/1\.1 (\d+) ', answer)
+    m = re.match(rb'HTTP/1\.[01] (\d+) ', answer)
     return int(m.group(1)) if m else 0
 
 
@@ -141,8 +132,10 @@ class Events:
         self.c.request('GET', path, headers={'Authorization': 'Bearer ' + (token or d.token)})
         self.r = self.c.getresponse()
 
-    def next(self):
-        while True:
+    def next(self, seconds=30):
+        """Data of the next event; None: the stream ended, or told nothing new."""
+        end = time.monotonic() + seconds
+        while time.monotonic() < end:
             line = self.r.readline()
             if not line:
                 return None
@@ -155,14 +148,12 @@ class Events:
 
 
 @contextlib.contextmanager
-def server(path, **settings):
-    port, other = free_port(), free_port()
-    conf = {'shared_preload_libraries': 'millrace', 'max_worker_processes': 24, 'millrace.http_listen': '127.0.0.1:%d, pipe one=127.0.0.1:%d' % (port, other)}
-    conf.update({'millrace.' + k: v for k, v in settings.items()})
-    with Cluster(find_pg_config(), path, conf=conf) as pg:
-        pg.psql('CREATE EXTENSION millrace')
-        pg.psql(SETUP)
-        pg.psql('SELECT millrace.start()')
-        d = Door(pg, port, pg.value("SELECT millrace.create_api_token('web', 'web')"))
+def server(name, at, **settings):
+    """A Door that answers, to a cluster with these millrace.* settings in folder at of the test."""
+    other = free_port()
+    conf = {'millrace.' + k: v for k, v in settings.items()}
+    with gateway(name, SETUP, conf, at, listen='127.0.0.1:%d, pipe one=127.0.0.1:' + str(other)) as (pg, port):
+        d = Door(pg, port, token(pg, 'web'))
         d.other = other
+        d.wait()
         yield d
