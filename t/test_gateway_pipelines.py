@@ -193,7 +193,7 @@ def store(c, port):
         began = time.monotonic()
         status, got = web.post('/v1/photos/extract', {'image_id': 'late', 'minio_path': 'raw-images/given/a b.jpg'})
         took = time.monotonic() - began
-        tap.ok(status == 202 and got['status'] == 'pending' and took > 8, 'a store that hangs: 202 after %.1f s, with a task' % took)
+        tap.ok(status == 202 and got['status'] == 'pending' and took > 8, 'a store that hangs: %s after %.1f s, with a task' % (status, took))
         tap.same(c.value("SELECT count(*) FROM pg_stat_activity WHERE backend_type = 'millrace executor' AND state = 'idle in transaction'"), '0', 'no transaction waits')
         s.thaw()
         later = until(lambda: web.get('/v1/photos/extract/' + got['task_id']), 60, lambda a: a[0] != 202)

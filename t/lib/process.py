@@ -16,6 +16,19 @@ def alone(path):
         yield
 
 
+def threads(pid):
+    return ['/proc/%d/task/%s/stat' % (pid, t) for t in os.listdir('/proc/%d/task' % pid)]
+
+
+def state(path):
+    """Of a process or a thread, one letter; X: it is gone."""
+    try:
+        with open(path) as f:
+            return f.read().rpartition(')')[2].split()[0]
+    except (FileNotFoundError, ProcessLookupError):
+        return 'X'
+
+
 class Process:
     what = 'the server'
     process = None
@@ -53,7 +66,13 @@ class Process:
         self.process = None
 
     def freeze(self):
+        """Returns when all threads have stopped: the others go on until the one that takes the signal has had its turn."""
         os.kill(self.process.pid, signal.SIGSTOP)
+        end = time.monotonic() + 30
+        while any(state(task) not in 'TtXZ' for task in threads(self.process.pid)):
+            if time.monotonic() > end:
+                raise RuntimeError('%s does not stop' % self.what)
+            time.sleep(0.001)
 
     def thaw(self):
         os.kill(self.process.pid, signal.SIGCONT)
