@@ -11,7 +11,6 @@
  *		vw, w_load(), W_BYTES	a vector of weights, of W_BYTES a lane
  *		va_dot(acc, x, w)		add the products of the lanes' 1, 2 or 4 channels
  *		TILE_MR, TILE_NB, TILE_KU	largest tile; words unrolled
- *		SPLIT_ALL				x_load() takes words as split_words() puts them, SPLIT_WORDS at a time
  *		TILE_SIZES, TILE_PAIRS	the lists below that go up to TILE_MR
  *		STEM					bytes between the pixels of a stem of 3 channels, stride 2
  */
@@ -52,6 +51,9 @@ tile_run(const nn_low_job *j, const char *a0, const char *a1, char *o0, char *o1
 	va			acc[TILE_MR * TILE_NB * NV_BLOCK];
 	const int	nv = nb * NV_BLOCK;
 	const size_t stride = fixed ? fixed : j->stride;
+	/* Where neighbouring pixels overlap (stems) gcc would keep what they share in
+	 * registers from one word to the next, and spill: no unrolling, and a barrier. */
+	const int	ku = fixed < NN_ALIGN ? 1 : TILE_KU;
 	const char *b = j->b;
 	const nn_step *step = j->step;
 	const nn_step *end = step + j->nsteps;
@@ -66,40 +68,6 @@ tile_run(const nn_low_job *j, const char *a0, const char *a1, char *o0, char *o1
 		for (int i = 0; i < mr; i++)
 			acc[i * nv + v] = x;
 	}
-#ifdef SPLIT_ALL
-	for (int done = 0; step < end;)
-	{
-		_Alignas(NN_ALIGN) char x[2 * SPLIT_ODD];
-		int			n = 0;
-
-		while (step < end && n < SPLIT_WORDS)
-		{
-			int			some = step->ki - done < SPLIT_WORDS - n ? step->ki - done : SPLIT_WORDS - n;
-			const ptrdiff_t off = step->off + done * WORD;
-
-			NN_UNROLL
-			for (int i = 0; i < mr; i++)
-				split_words((i < half ? a0 + i * stride : a1 + (i - half) * stride) + off, x + i * SPLIT_PITCH + n * WORD, some);
-			n += some;
-			done += some;
-			if (done < step->ki)
-				continue;
-			done = 0;
-			step++;
-			for (int i = j->ahead_lines; i > 0; i--, ahead += NN_ALIGN)
-				__builtin_prefetch(ahead, 0, 2);
-		}
-		for (int k = 0; k < n; k++, b += nv * VW * W_BYTES)
-		{
-			tile_k(acc, x + k * WORD, x, b, mr, nv, SPLIT_PITCH, mr);
-			__asm__ __volatile__("" ::: "memory");
-		}
-	}
-#else
-	/* Where neighbouring pixels overlap (stems) gcc would keep what they share in
-	 * registers from one word to the next, and spill: no unrolling, and a barrier. */
-	const int	ku = fixed < NN_ALIGN ? 1 : TILE_KU;
-
 	for (; step < end; step++)
 	{
 		const char *p = a0 + step->off;
@@ -124,7 +92,6 @@ tile_run(const nn_low_job *j, const char *a0, const char *a1, char *o0, char *o1
 				__asm__ __volatile__("" ::: "memory");
 		}
 	}
-#endif
 	if (j->through)
 	{
 		va			sums[TILE_MR * TILE_NB * NV_BLOCK];

@@ -8,33 +8,33 @@
 #include "nn/kernels_low_core.h"
 #include "nn/vec_avx512.h"
 
+typedef vi vx;
 typedef vi vw;
 
-static inline vi
-split_odd(vi x)
+static inline vx
+x_load(const char *p)
 {
-	return (vi) _mm512_srli_epi16((__m512i) x, 8);
+	int32_t		x;
+
+	memcpy(&x, p, sizeof(x));
+	return vi_set1(x);
 }
 
-#ifndef TILE_MR
-#define TILE_MR 12
-#endif
-#include "nn/kernels_low_split.h"
-
-/* acc += x . w over the four channels of each lane.  What depends on w alone the
- * compiler does once a tile's column. */
+/* acc += x . w over the four channels of each lane.  What depends on x alone or
+ * w alone the compiler does once a tile's row or column. */
 static inline vi
-va_dot(vi acc, vx x, vi w)
+va_dot(vi acc, vi x, vi w)
 {
-	__m512i		even_w = _mm512_srai_epi16(_mm512_slli_epi16((__m512i) w, 8), 8),
+	__m512i		even_x = _mm512_srli_epi16(_mm512_slli_epi16((__m512i) x, 8), 8),	/* no register for a mask */
+				odd_x = _mm512_srli_epi16((__m512i) x, 8),
+				even_w = _mm512_srai_epi16(_mm512_slli_epi16((__m512i) w, 8), 8),
 				odd_w = _mm512_srai_epi16((__m512i) w, 8);
 
-	acc = acc + (vi) _mm512_madd_epi16((__m512i) x.even, even_w);
-	acc = acc + (vi) _mm512_madd_epi16((__m512i) x.odd, odd_w);
-	__asm__("" : "+v"(acc));	/* one after the other, or gcc runs out of registers */
-	return acc;
+	acc = acc + (vi) _mm512_madd_epi16(even_x, even_w);
+	return acc + (vi) _mm512_madd_epi16(odd_x, odd_w);
 }
 
+#define TILE_MR 12
 #define TILE_NB 2
 #define TILE_KU 1
 #define TILE_SIZES SIZES_12
