@@ -46,7 +46,7 @@ SETUP = """
         millrace.create_route('POST', '/file', 'w.file(bytea, text, text, text)', '{"body": ["multipart"]}'),
         millrace.create_route('POST', '/small', 'w.raw(bytea)', '{"body": ["raw"], "max_body": 1000}'),
         millrace.create_route('POST', '/huge', 'w.raw(bytea)', '{"body": ["raw"], "max_body": 40000000}'),
-        millrace.create_route('POST', '/sleep', 'w.sleep(float8)'), millrace.create_route('POST', '/short', 'w.sleep(float8)', '{"timeout_ms": 300}'),
+        millrace.create_route('POST', '/sleep', 'w.sleep(float8)'), millrace.create_route('POST', '/short', 'w.sleep(float8)', '{"timeout_ms": 1000}'),
         millrace.create_route('POST', '/alone', 'w.sleep(float8)', '{"concurrency": 1}'),
         millrace.create_route('GET', '/limited', 'w.hello(text)', '{"per_minute": 3}'), millrace.create_route('GET', '/told', 'w.told()'),
         millrace.create_route('GET', '/tagged', 'w.tagged()'), millrace.create_route('GET', '/large', 'w.large(int)'),
