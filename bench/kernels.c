@@ -159,7 +159,7 @@ prepare(const nn_kernels *k, const layer *l, work *w)
 	{
 		w->flop = 2.0 * l->cin * l->cout * l->size;
 		w->pack = zeros(nn_gemm_pack_size(k->isa, l->cin, l->cout));
-		nn_gemm_pack(k->isa, l->cin, l->cout, wt, 1, l->cin, NULL, w->pack);
+		nn_gemm_pack(&mr_env_malloc, k->isa, l->cin, l->cout, wt, 1, l->cin, NULL, w->pack);
 		w->scratch = zeros(k->gemm_scratch(l->size, l->cin, l->cout));
 		w->plain = zeros(sizeof(float) * l->size * l->cin);
 		w->out.data = zeros(sizeof(float) * l->size * l->cout);
@@ -186,13 +186,13 @@ prepare(const nn_kernels *k, const layer *l, work *w)
 		else if (l->kind == WINOGRAD)
 		{
 			w->pack = zeros(nn_winograd_pack_size(k->isa, &w->cv));
-			nn_winograd_pack(k->isa, &w->cv, wt, NULL, w->pack);
+			nn_winograd_pack(&mr_env_malloc, k->isa, &w->cv, wt, NULL, w->pack);
 			w->scratch = zeros(k->winograd_scratch(&w->cv, out, out));
 		}
 		else
 		{
 			w->pack = zeros(nn_conv_pack_size(k->isa, &w->cv));
-			nn_conv_pack(k->isa, &w->cv, wt, NULL, w->pack);
+			nn_conv_pack(&mr_env_malloc, k->isa, &w->cv, wt, NULL, w->pack);
 			w->scratch = zeros(k->conv_scratch(&w->cv, l->size, l->size, out, out));
 		}
 	}

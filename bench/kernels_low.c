@@ -143,7 +143,7 @@ prepare(const nn_low_kernels *k, const layer *l, work *w)
 	{
 		w->ops = 2.0 * l->cin * l->cout * l->size;
 		w->pack = zeros(nn_low_gemm_pack_size(k->isa, k->kind, l->cin, l->cout));
-		nn_low_gemm_pack(k->isa, k->kind, l->cin, l->cout, &wt, 1, l->cin, w->pack);
+		nn_low_gemm_pack(&mr_env_malloc, k->isa, k->kind, l->cin, l->cout, &wt, 1, l->cin, w->pack);
 		w->scratch = zeros(k->gemm_scratch(l->size, l->cin, l->cout));
 		w->y = (nn_low_rows) {zeros(sizeof(float) * l->size * l->cout), l->cout, {nn_elem_f32, 1, 0}};
 	}
@@ -157,7 +157,7 @@ prepare(const nn_low_kernels *k, const layer *l, work *w)
 	else
 	{
 		w->pack = zeros(nn_low_conv_pack_size(k->isa, k->kind, &w->cv));
-		nn_low_conv_pack(k->isa, k->kind, &w->cv, &wt, w->pack);
+		nn_low_conv_pack(&mr_env_malloc, k->isa, k->kind, &w->cv, &wt, w->pack);
 		w->scratch = zeros(k->conv_scratch(&w->cv, l->size, l->size, out, out));
 	}
 	free(f);

@@ -322,6 +322,35 @@ surroundings(void)
 	ok(good, "compiling stops at each of its %ld questions", n);
 }
 
+/* Packing one layer, which may be most of a model, asks panel by panel. */
+static void
+one_large_layer(void)
+{
+	pbw			g = {0},
+				model;
+	nn_options	opt = nn_default_options;
+	mr_env		env = stopping_env();
+	uint8_t    *file;
+	size_t		len;
+	mr_status	st = {0};
+
+	add_weights(&g, "w", 2, (int64_t[]) {16, 4096}, 0.1f, 0);
+	add_port(&g, 11, "x", 1, 2, (int64_t[]) {-1, 16});
+	add_node(&g, "MatMul", "x,w", "y");
+	add_port(&g, 12, "y", 1, 2, (int64_t[]) {-1, 4096});
+	model = make_model(&g, 13);
+	for (int half = 0; half < 2; half++)
+	{
+		opt.precision = half ? nn_bfloat16 : nn_float32;
+		stop_at = -1;
+		asked = 0;
+		if (nn_compile(&env, model.p, model.len, &opt, &file, &len, &st) == MR_OK)
+			mr_free(&mr_env_malloc, file);
+		ok(asked >= 4096 / 64, "packing 4,096 columns (%s) asks %ld times", half ? "bfloat16" : "float32", asked);
+	}
+	free(model.p);
+}
+
 int
 main(void)
 {
@@ -330,6 +359,7 @@ main(void)
 	compare_plain();
 	damage();
 	surroundings();
+	one_large_layer();
 	free(network.p);
 	return done_testing();
 }

@@ -58,7 +58,7 @@ conv_case(nn_conv cv, int h, int w, bool use_res, bool depthwise)
 	if (depthwise)
 		nn_depthwise_pack(K->isa, &cv, wt, bias, pack);
 	else
-		nn_conv_pack(K->isa, &cv, wt, bias, pack);
+		nn_conv_pack(&mr_env_malloc, K->isa, &cv, wt, bias, pack);
 	good = nn_pack_check(pack, size, K->isa, depthwise ? nn_pack_depthwise : nn_pack_conv, &cv) &&
 		!nn_pack_check(pack, size - 4, K->isa, depthwise ? nn_pack_depthwise : nn_pack_conv, &cv);
 	scratch = aligned(depthwise ? 0 : K->conv_scratch(&cv, h, w, oh, ow));
@@ -250,7 +250,7 @@ test_gemm(void)
 
 		for (size_t j = 0; j < m * ldy; j++)
 			y[j] = 77;
-		nn_gemm_pack(K->isa, k, n, b, trans ? 1 : n, trans ? k : 1, bias, pack);
+		nn_gemm_pack(&mr_env_malloc, K->isa, k, n, b, trans ? 1 : n, trans ? k : 1, bias, pack);
 		good &= nn_pack_check(pack, size, K->isa, nn_pack_gemm, &as_conv);
 		K->gemm(pack, m, a, lda, use_res ? res : NULL, ldy, y, ldy, act, scratch);
 		for (int r = 0; r < m; r++)

@@ -60,7 +60,7 @@ winograd_case(nn_conv cv, int h, int w, int pb, int pr, bool use_res)
 	cut = make(cv.cout, oh, ow, m);
 	memset(pack, 0xff, size);
 	memset(scratch, 0xff, K->winograd_scratch(&cv, oh, ow));
-	nn_winograd_pack(K->isa, &cv, wt, bias, pack);
+	nn_winograd_pack(&mr_env_malloc, K->isa, &cv, wt, bias, pack);
 	good = nn_winograd_can(&cv) && nn_pack_check(pack, size, K->isa, nn_pack_winograd, &cv) &&
 		!nn_pack_check(pack, size - 4, K->isa, nn_pack_winograd, &cv) &&
 		!nn_pack_check(pack, size, K->isa, nn_pack_conv, &cv);

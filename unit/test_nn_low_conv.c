@@ -177,7 +177,7 @@ conv_case(problem p)
 		if (p.depthwise)
 			nn_low_depthwise_pack(k[i]->isa, p.kind, cv, &t.w, pack);
 		else
-			nn_low_conv_pack(k[i]->isa, p.kind, cv, &t.w, pack);
+			nn_low_conv_pack(&mr_env_malloc, k[i]->isa, p.kind, cv, &t.w, pack);
 		good &= nn_low_pack_check(pack, size, k[i]->isa, p.kind, what, cv) &&
 			!nn_low_pack_check(pack, size - 1, k[i]->isa, p.kind, what, cv);
 		run(k[i], &p, pack, &in, plain.data ? &plain : NULL, &res, &out, 0, oh, scratch);
@@ -368,7 +368,7 @@ gemm_case(nn_low_kind kind, int m, int k, int n, int act)
 				   *scratch = aligned(tab[i]->gemm_scratch(m, k, n));
 
 		memset(pack, 0xff, size);
-		nn_low_gemm_pack(tab[i]->isa, kind, k, n, &t.w, trans ? 1 : n, trans ? k : 1, pack);
+		nn_low_gemm_pack(&mr_env_malloc, tab[i]->isa, kind, k, n, &t.w, trans ? 1 : n, trans ? k : 1, pack);
 		good &= nn_low_pack_check(pack, size, tab[i]->isa, kind, nn_pack_gemm, &cv);
 		memcpy(y.data, before, m * y.ld * o_size);
 		tab[i]->gemm(pack, m, &a, use_res ? &res : NULL, &y, a_act, scratch);
@@ -460,7 +460,7 @@ test_saturation(void)
 					ry = {y, N, {nn_elem_u8, 1, 100}},
 					rw = {wide, N, {nn_elem_f32, 1, 0}};
 
-		nn_low_gemm_pack(k[i]->isa, nn_low_u8, K, N, &lw, N, 1, pack);
+		nn_low_gemm_pack(&mr_env_malloc, k[i]->isa, nn_low_u8, K, N, &lw, N, 1, pack);
 		k[i]->gemm(pack, 1, &ra, NULL, &ry, random_act(nn_act_none), scratch);
 		k[i]->gemm(pack, 1, &ra, NULL, &rw, random_act(nn_act_none), scratch);
 		for (int j = 0; j < N; j++)
@@ -515,8 +515,8 @@ winograd_case(const nn_low_kernels *k, nn_conv cv, int h, int w, bool use_res)
 				*(float *) low_cell(&res_wide.l, c, y, x) = (float) read_elem(low_cell(&res.l, c, y, x), q);
 		}
 	memset(pack, 0xff, size);
-	nn_low_winograd_pack(k->isa, k->kind, &cv, &lw, pack);
-	nn_winograd_pack(plain->isa, &cv, weights, bias, exact);
+	nn_low_winograd_pack(&mr_env_malloc, k->isa, k->kind, &cv, &lw, pack);
+	nn_winograd_pack(&mr_env_malloc, plain->isa, &cv, weights, bias, exact);
 	plain->winograd(&cv, exact, &wide.l.v, use_res ? &res_wide.l.v : NULL, &want.l.v, 0, h, scratch);
 	for (int y0 = 0, y1; y0 < h; y0 = y1)
 	{

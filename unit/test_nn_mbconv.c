@@ -23,7 +23,10 @@ random_pack(const nn_conv *cv)
 	float	   *bias = floats(cv->cout);
 	void	   *pack = aligned(depthwise ? nn_depthwise_pack_size(K->isa, cv) : nn_conv_pack_size(K->isa, cv));
 
-	(depthwise ? nn_depthwise_pack : nn_conv_pack) (K->isa, cv, w, bias, pack);
+	if (depthwise)
+		nn_depthwise_pack(K->isa, cv, w, bias, pack);
+	else
+		nn_conv_pack(&mr_env_malloc, K->isa, cv, w, bias, pack);
 	free(w);
 	free(bias);
 	return pack;

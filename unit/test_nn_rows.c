@@ -220,7 +220,7 @@ test_large(void)
 				   *scratch = aligned(K->gemm_scratch(m, k, n));
 		nn_act		none = {nn_act_none, 0, 0};
 
-		nn_gemm_pack(K->isa, k, n, b, n, 1, NULL, pack);
+		nn_gemm_pack(&mr_env_malloc, K->isa, k, n, b, n, 1, NULL, pack);
 		K->gemm(pack, m, a, k, NULL, 0, y, n, none, scratch);
 		for (int i = 0; i < m; i++)
 			for (int j = 0; j < n; j++)

@@ -31,6 +31,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "core/env.h"
 #include "nn/isa.h"
 
 #define NN_LANES 16				/* channels of a block */
@@ -155,15 +156,16 @@ typedef struct nn_conv
 
 /* w is OIHW (cout x cin/groups x kh x kw), bias cout floats or NULL.  Scale of a
  * folded batch norm is the caller's to multiply in.  nn_conv.act and pads do
- * not matter for packing.  dst: nn_*_pack_size() bytes, 64-byte aligned. */
+ * not matter for packing.  dst: nn_*_pack_size() bytes, 64-byte aligned.  False:
+ * interrupted, as of all that take an env. */
 extern size_t nn_conv_pack_size(nn_isa isa, const nn_conv *cv);
-extern void nn_conv_pack(nn_isa isa, const nn_conv *cv, const float *w, const float *bias, void *dst);
+extern bool nn_conv_pack(const mr_env *env, nn_isa isa, const nn_conv *cv, const float *w, const float *bias, void *dst);
 
 /* Forms nn_conv_winograd2 and 4, for 3x3, stride 1, no groups: 16 / 4 or 36 / 16
  * multiplications an output instead of 9, 16 / 9 or four times the weights. */
 extern bool nn_winograd_can(const nn_conv *cv);
 extern size_t nn_winograd_pack_size(nn_isa isa, const nn_conv *cv);
-extern void nn_winograd_pack(nn_isa isa, const nn_conv *cv, const float *w, const float *bias, void *dst);
+extern bool nn_winograd_pack(const mr_env *env, nn_isa isa, const nn_conv *cv, const float *w, const float *bias, void *dst);
 
 #define NN_MAX_DW_LINES 32		/* of taps; taller kernels are grouped convolutions */
 
@@ -175,7 +177,7 @@ extern void nn_depthwise_pack(nn_isa isa, const nn_conv *cv, const float *w, con
 /* B of y = act(a B + bias): element (i, j), i < k, j < n, is b[i * rs + j * cs]
  * (row-major: rs = n, cs = 1; ONNX transB = 1: rs = 1, cs = k). */
 extern size_t nn_gemm_pack_size(nn_isa isa, int k, int n);
-extern void nn_gemm_pack(nn_isa isa, int k, int n, const float *b, size_t rs, size_t cs, const float *bias, void *dst);
+extern bool nn_gemm_pack(const mr_env *env, nn_isa isa, int k, int n, const float *b, size_t rs, size_t cs, const float *bias, void *dst);
 
 /* Are these len bytes a whole pack of this isa and shape?  For validating a
  * mapped file: afterwards kernels stay inside the pack.  k and n of a gemm are

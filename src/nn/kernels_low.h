@@ -95,7 +95,7 @@ typedef struct nn_low_weights
 
 /* As nn_conv_pack() and its companions; bytes depend on the level nn_low_isa(). */
 extern size_t nn_low_conv_pack_size(nn_isa isa, nn_low_kind kind, const nn_conv *cv);
-extern void nn_low_conv_pack(nn_isa isa, nn_low_kind kind, const nn_conv *cv, const nn_low_weights *w, void *dst);
+extern bool nn_low_conv_pack(const mr_env *env, nn_isa isa, nn_low_kind kind, const nn_conv *cv, const nn_low_weights *w, void *dst);
 
 /* u8 and bf16 only (w16: depthwise weights stay float32). */
 extern size_t nn_low_depthwise_pack_size(nn_isa isa, nn_low_kind kind, const nn_conv *cv);
@@ -104,11 +104,11 @@ extern void nn_low_depthwise_pack(nn_isa isa, nn_low_kind kind, const nn_conv *c
 
 /* bf16 and w16: forms nn_conv_winograd2 and 4, as nn_winograd_pack(). */
 extern size_t nn_low_winograd_pack_size(nn_isa isa, nn_low_kind kind, const nn_conv *cv);
-extern void nn_low_winograd_pack(nn_isa isa, nn_low_kind kind, const nn_conv *cv, const nn_low_weights *w, void *dst);
+extern bool nn_low_winograd_pack(const mr_env *env, nn_isa isa, nn_low_kind kind, const nn_conv *cv, const nn_low_weights *w, void *dst);
 
 /* Element (i, j), i < k, j < n, is w->q or w->f [i * rs + j * cs]. */
 extern size_t nn_low_gemm_pack_size(nn_isa isa, nn_low_kind kind, int k, int n);
-extern void nn_low_gemm_pack(nn_isa isa, nn_low_kind kind, int k, int n, const nn_low_weights *w, size_t rs,
+extern bool nn_low_gemm_pack(const mr_env *env, nn_isa isa, nn_low_kind kind, int k, int n, const nn_low_weights *w, size_t rs,
 							 size_t cs, void *dst);
 
 extern bool nn_low_pack_check(const void *pack, size_t len, nn_isa isa, nn_low_kind kind, nn_pack_kind what,

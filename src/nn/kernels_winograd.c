@@ -77,8 +77,8 @@ nn_winograd_pack_size(nn_isa isa, const nn_conv *cv)
 }
 
 /* Weights: 36 (16) times the panels of a product, cin x cout. */
-void
-nn_winograd_pack(nn_isa isa, const nn_conv *cv, const float *w, const float *bias, void *dst)
+bool
+nn_winograd_pack(const mr_env *env, nn_isa isa, const nn_conv *cv, const float *w, const float *bias, void *dst)
 {
 	int			width = NN_LANES * nn_panel_blocks(isa),
 				couts = NN_LANES * nn_blocks(cv->cout);
@@ -91,6 +91,8 @@ nn_winograd_pack(nn_isa isa, const nn_conv *cv, const float *w, const float *bia
 	{
 		int			n = couts - o0 < width ? couts - o0 : width;
 
+		if (mr_interrupted(env))
+			return false;
 		for (int i = 0; i < cv->cin; i++, out += n)
 			for (int o = 0; o < n; o++)
 			{
@@ -102,6 +104,7 @@ nn_winograd_pack(nn_isa isa, const nn_conv *cv, const float *w, const float *bia
 					out[xi * pitch + o] = u[xi];
 			}
 	}
+	return true;
 }
 
 /* ---- the work ---- */

@@ -119,8 +119,8 @@ weight(const nn_conv *cv, const float *w, int o, int c, int t)
 	return w[((size_t) o * g_in + (c - g * g_in)) * cv->kh * cv->kw + t];
 }
 
-void
-nn_conv_pack(nn_isa isa, const nn_conv *cv, const float *w, const float *bias, void *dst)
+bool
+nn_conv_pack(const mr_env *env, nn_isa isa, const nn_conv *cv, const float *w, const float *bias, void *dst)
 {
 	int			taps = cv->kh * cv->kw;
 	int			blocks = nn_blocks(cv->cout);
@@ -134,6 +134,8 @@ nn_conv_pack(nn_isa isa, const nn_conv *cv, const float *w, const float *bias, v
 		int			o0 = ob * NN_LANES,
 					o1 = o0 + p.nb * NN_LANES;
 
+		if (mr_interrupted(env))
+			return false;
 		if (is_planar(cv))
 		{
 			for (int c = 0; c < cv->cin; c++)
@@ -148,6 +150,7 @@ nn_conv_pack(nn_isa isa, const nn_conv *cv, const float *w, const float *bias, v
 					for (int o = o0; o < o1; o++)
 						*out++ = weight(cv, w, o, c, t);
 	}
+	return true;
 }
 
 /* Depthwise: bias, then per block of channels the taps' 16 weights. */
@@ -192,8 +195,8 @@ nn_gemm_pack_size(nn_isa isa, int k, int n)
 	return nn_conv_pack_size(isa, &cv);
 }
 
-void
-nn_gemm_pack(nn_isa isa, int k, int n, const float *b, size_t rs, size_t cs, const float *bias, void *dst)
+bool
+nn_gemm_pack(const mr_env *env, nn_isa isa, int k, int n, const float *b, size_t rs, size_t cs, const float *bias, void *dst)
 {
 	nn_conv		cv = gemm_as_conv(k, n);
 	float	   *out = (float *) ((char *) dst + head_bytes(n));
@@ -204,10 +207,13 @@ nn_gemm_pack(nn_isa isa, int k, int n, const float *b, size_t rs, size_t cs, con
 	{
 		int			o1 = o0 + NN_LANES * nn_panel_at(isa, &cv, o0 / NN_LANES).nb;
 
+		if (mr_interrupted(env))
+			return false;
 		for (int i = 0; i < k; i++)
 			for (int o = o0; o < o1; o++)
 				*out++ = o < n ? b[(size_t) i * rs + (size_t) o * cs] : 0;
 	}
+	return true;
 }
 
 bool

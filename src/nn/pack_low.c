@@ -154,8 +154,8 @@ put_word(char *out, nn_low_kind kind, const nn_conv *cv, const nn_low_weights *w
 }
 
 /* Sum of the int8 weights of each cout: what a zero point of the input is worth. */
-static void
-put_sums(void *dst, int cout, size_t per_cout, const int8_t *q, size_t o_stride, size_t i_stride)
+static bool
+put_sums(const mr_env *env, void *dst, int cout, size_t per_cout, const int8_t *q, size_t o_stride, size_t i_stride)
 {
 	int32_t    *sums = (int32_t *) nn_low_sums(dst, cout);
 
@@ -163,14 +163,17 @@ put_sums(void *dst, int cout, size_t per_cout, const int8_t *q, size_t o_stride,
 	{
 		uint32_t	sum = 0;
 
+		if (o % NN_LANES == 0 && mr_interrupted(env))
+			return false;
 		for (size_t i = 0; i < per_cout; i++)
 			sum += (uint32_t) q[o * o_stride + i * i_stride];
 		sums[o] = (int32_t) sum;
 	}
+	return true;
 }
 
-void
-nn_low_conv_pack(nn_isa isa, nn_low_kind kind, const nn_conv *cv, const nn_low_weights *w, void *dst)
+bool
+nn_low_conv_pack(const mr_env *env, nn_isa isa, nn_low_kind kind, const nn_conv *cv, const nn_low_weights *w, void *dst)
 {
 	int			taps = cv->kh * cv->kw,
 				per = nn_low_per_word(kind);
@@ -179,13 +182,15 @@ nn_low_conv_pack(nn_isa isa, nn_low_kind kind, const nn_conv *cv, const nn_low_w
 
 	isa = nn_low_isa(isa, kind);
 	put_head(dst, isa, kind, nn_pack_conv, cv, nn_low_conv_pack_size(isa, kind, cv), w);
-	if (kind == nn_low_u8)
-		put_sums(dst, cv->cout, per_cout, w->q, per_cout, 1);
+	if (kind == nn_low_u8 && !put_sums(env, dst, cv->cout, per_cout, w->q, per_cout, 1))
+		return false;
 	for (int ob = 0; ob < nn_blocks(cv->cout); ob += nn_low_panel_blocks(isa))
 	{
 		nn_low_panel p = nn_low_panel_at(isa, kind, cv, ob);
 		int			end;
 
+		if (mr_interrupted(env))
+			return false;
 		for (int from = p.w0; from < p.w1; from = end)
 		{
 			end = is_planar(cv) ? p.w1 : (from / NN_LANES + 1) * NN_LANES;
@@ -196,6 +201,7 @@ nn_low_conv_pack(nn_isa isa, nn_low_kind kind, const nn_conv *cv, const nn_low_w
 						out = put_word(out, kind, cv, w, o, word * per, t);
 		}
 	}
+	return true;
 }
 
 /* ---- Winograd's method: 36 (16) times the weights of a product, cin x cout ---- */
@@ -221,8 +227,8 @@ nn_low_winograd_pack_size(nn_isa isa, nn_low_kind kind, const nn_conv *cv)
 	return head_bytes(kind, cv->cout) + winograd_side(cv) * winograd_side(cv) * nn_low_winograd_bytes(kind, cv);
 }
 
-void
-nn_low_winograd_pack(nn_isa isa, nn_low_kind kind, const nn_conv *cv, const nn_low_weights *w, void *dst)
+bool
+nn_low_winograd_pack(const mr_env *env, nn_isa isa, nn_low_kind kind, const nn_conv *cv, const nn_low_weights *w, void *dst)
 {
 	int			side = winograd_side(cv),
 				per = nn_low_per_word(kind);
@@ -237,6 +243,8 @@ nn_low_winograd_pack(nn_isa isa, nn_low_kind kind, const nn_conv *cv, const nn_l
 	{
 		int			nb = nn_blocks(cv->cout) - ob < nn_low_panel_blocks(isa) ? nn_blocks(cv->cout) - ob : nn_low_panel_blocks(isa);
 
+		if (mr_interrupted(env))
+			return false;
 		for (int c = 0; c < cv->cin; c += per)
 			for (int o = ob * NN_LANES; o < (ob + nb) * NN_LANES; o++)
 				for (int i = 0; i < per; i++, out++)
@@ -250,6 +258,7 @@ nn_low_winograd_pack(nn_isa isa, nn_low_kind kind, const nn_conv *cv, const nn_l
 						out[xi * pitch] = nn_to_bf16(u[xi]);
 				}
 	}
+	return true;
 }
 
 /* Depthwise: the arrays, then per block of 16 channels the taps' 16 weights as
@@ -270,7 +279,7 @@ nn_low_depthwise_pack(nn_isa isa, nn_low_kind kind, const nn_conv *cv, const nn_
 	isa = nn_low_isa(isa, kind);
 	put_head(dst, isa, kind, nn_pack_depthwise, cv, nn_low_depthwise_pack_size(isa, kind, cv), w);
 	if (kind == nn_low_u8)
-		put_sums(dst, cv->cout, taps, w->q, taps, 1);
+		(void) put_sums(&mr_env_malloc, dst, cv->cout, taps, w->q, taps, 1);	/* few: never interrupted */
 	for (int b = 0; b < nn_blocks(cv->cout); b++)
 		for (int t = 0; t < taps; t++)
 			for (int c = b * NN_LANES; c < (b + 1) * NN_LANES; c++)
@@ -301,8 +310,8 @@ nn_low_gemm_pack_size(nn_isa isa, nn_low_kind kind, int k, int n)
 	return nn_low_conv_pack_size(isa, kind, &cv);
 }
 
-void
-nn_low_gemm_pack(nn_isa isa, nn_low_kind kind, int k, int n, const nn_low_weights *w, size_t rs, size_t cs,
+bool
+nn_low_gemm_pack(const mr_env *env, nn_isa isa, nn_low_kind kind, int k, int n, const nn_low_weights *w, size_t rs, size_t cs,
 				 void *dst)
 {
 	nn_conv		cv = gemm_as_conv(k, n);
@@ -312,12 +321,14 @@ nn_low_gemm_pack(nn_isa isa, nn_low_kind kind, int k, int n, const nn_low_weight
 	isa = nn_low_isa(isa, kind);
 	memset(dst, 0, nn_low_gemm_pack_size(isa, kind, k, n));
 	put_head(dst, isa, kind, nn_pack_gemm, &cv, nn_low_gemm_pack_size(isa, kind, k, n), w);
-	if (kind == nn_low_u8)
-		put_sums(dst, n, k, w->q, cs, rs);
+	if (kind == nn_low_u8 && !put_sums(env, dst, n, k, w->q, cs, rs))
+		return false;
 	for (int ob = 0; ob < nn_blocks(n); ob += nn_low_panel_blocks(isa))
 	{
 		nn_low_panel p = nn_low_panel_at(isa, kind, &cv, ob);
 
+		if (mr_interrupted(env))
+			return false;
 		for (int word = p.w0; word < p.w1; word++)
 			for (int o = ob * NN_LANES; o < (ob + p.nb) * NN_LANES; o++)
 			{
@@ -328,6 +339,7 @@ nn_low_gemm_pack(nn_isa isa, nn_low_kind kind, int k, int n, const nn_low_weight
 				out += nn_low_weight_bytes(kind);
 			}
 	}
+	return true;
 }
 
 bool

@@ -107,13 +107,15 @@ nn_step_write_conv(nn_planner *p, const nn_pstep *s, void *dst)
 	const float *w = p->g->values[n->in[1]].data;
 	const float *bias = n->n_in > 2 && n->in[2] >= 0 ? p->g->values[n->in[2]].data : NULL;
 
+	bool		whole = true;
+
 	if (s->s.kind == nn_step_depthwise)
 		nn_depthwise_pack(p->isa, &s->s.u.conv, w, bias, dst);
 	else if (s->s.kind == nn_step_winograd)
-		nn_winograd_pack(p->isa, &s->s.u.conv, w, bias, dst);
+		whole = nn_winograd_pack(p->g->env, p->isa, &s->s.u.conv, w, bias, dst);
 	else
-		nn_conv_pack(p->isa, &s->s.u.conv, w, bias, dst);
-	return MR_OK;
+		whole = nn_conv_pack(p->g->env, p->isa, &s->s.u.conv, w, bias, dst);
+	return nn_step_written(p, whole);
 }
 
 bool

@@ -72,9 +72,8 @@ nn_step_write_gemm(nn_planner *p, const nn_pstep *s, void *dst)
 		for (int i = 0; i < cols; i++)
 			bias[i] = n->params.f[1] * ((const float *) c->data)[c->elements == 1 ? 0 : i];
 	}
-	nn_gemm_pack(p->isa, k, cols, scaled ? scaled : b->data, trans ? 1 : (size_t) cols, trans ? (size_t) k : 1,
-				 bias, dst);
-	return MR_OK;
+	return nn_step_written(p, nn_gemm_pack(g->env, p->isa, k, cols, scaled ? scaled : b->data, trans ? 1 : (size_t) cols,
+										   trans ? (size_t) k : 1, bias, dst));
 }
 
 bool

@@ -240,6 +240,7 @@ nn_step_write_low(nn_planner *p, const nn_pstep *s, void *dst)
 	int64_t		cols = product ? s->s.u.gemm.n : cv->cout;
 	nn_low_kind kind = (nn_low_kind) s->s.low;
 	nn_low_weights lw = {0};
+	bool		whole = true;
 
 	if (!vector_of(p, b ? b->data : NULL, b ? b->elements : 0, cols, gemm ? n->params.f[1] : 1, &lw.bias))
 		return g->st->code;
@@ -254,15 +255,15 @@ nn_step_write_low(nn_planner *p, const nn_pstep *s, void *dst)
 	else if (!vector_of(p, w->data, w->elements, w->elements, alpha, &lw.f))
 		return g->st->code;
 	if (product)
-		nn_low_gemm_pack(p->isa_asked, kind, s->s.u.gemm.k, s->s.u.gemm.n, &lw, trans ? 1 : (size_t) cols,
-						 trans ? (size_t) s->s.u.gemm.k : 1, dst);
+		whole = nn_low_gemm_pack(g->env, p->isa_asked, kind, s->s.u.gemm.k, s->s.u.gemm.n, &lw, trans ? 1 : (size_t) cols,
+								 trans ? (size_t) s->s.u.gemm.k : 1, dst);
 	else if (s->s.kind == nn_step_low_winograd)
-		nn_low_winograd_pack(p->isa_asked, kind, cv, &lw, dst);
+		whole = nn_low_winograd_pack(g->env, p->isa_asked, kind, cv, &lw, dst);
 	else if (s->s.kind == nn_step_low_depthwise)
 		nn_low_depthwise_pack(p->isa_asked, kind, cv, &lw, dst);
 	else
-		nn_low_conv_pack(p->isa_asked, kind, cv, &lw, dst);
-	return MR_OK;
+		whole = nn_low_conv_pack(g->env, p->isa_asked, kind, cv, &lw, dst);
+	return nn_step_written(p, whole);
 }
 
 /* ---- checks ---- */

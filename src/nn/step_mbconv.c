@@ -225,16 +225,16 @@ nn_step_describe_mbconv(const nn_fstep *s, char *text, size_t size)
 		nn_step_say(text, size, "+ residual");
 }
 
-static void
+static bool
 write_pack(nn_planner *p, const nn_node *n, const nn_conv *cv, void *dst)
 {
 	const float *w = p->g->values[n->in[1]].data;
 	const float *bias = n->n_in > 2 && n->in[2] >= 0 ? p->g->values[n->in[2]].data : NULL;
 
-	if (cv->groups > 1)
-		nn_depthwise_pack(p->isa, cv, w, bias, dst);
-	else
-		nn_conv_pack(p->isa, cv, w, bias, dst);
+	if (cv->groups == 1)
+		return nn_conv_pack(p->g->env, p->isa, cv, w, bias, dst);
+	nn_depthwise_pack(p->isa, cv, w, bias, dst);
+	return true;
 }
 
 mr_code
@@ -245,12 +245,9 @@ nn_step_write_mbconv(nn_planner *p, const nn_pstep *s, void *dst)
 				len[3];
 
 	pack_places(p->isa, mb, at, len);
-	if (mb->expand.cout)
-		write_pack(p, s->expand, &mb->expand, (char *) dst + at[0]);
-	write_pack(p, s->depthwise, &mb->dw, (char *) dst + at[1]);
-	if (mb->project.cout)
-		write_pack(p, s->node, &mb->project, (char *) dst + at[2]);
-	return MR_OK;
+	return nn_step_written(p, (!mb->expand.cout || write_pack(p, s->expand, &mb->expand, (char *) dst + at[0])) &&
+						   write_pack(p, s->depthwise, &mb->dw, (char *) dst + at[1]) &&
+						   (!mb->project.cout || write_pack(p, s->node, &mb->project, (char *) dst + at[2])));
 }
 
 bool

@@ -110,4 +110,11 @@ STEP_LINES(low_form);
 STEP_CHECK(low_copy);
 STEP_LINES(low_copy);
 
+/* The end of a write: were its packs written whole, or interrupted? */
+static inline mr_code
+nn_step_written(const nn_planner *p, bool whole)
+{
+	return whole ? MR_OK : mr_fail(p->g->st, MR_CANCELED, "canceled while compiling a model");
+}
+
 #endif							/* MILLRACE_NN_STEPS_IMPL_H */

@@ -121,7 +121,7 @@ norm_before(const writer *w, int layer, txt_product p)
 }
 
 /* Part i of a product, n columns of w->weight and w->bias. */
-static void
+static bool
 write_int8(writer *w, int layer, txt_product p, int i, int k, int n)
 {
 	const txt_encoder_head *h = w->h;
@@ -137,8 +137,8 @@ write_int8(writer *w, int layer, txt_product p, int i, int k, int n)
 		smooth(weight, k, n, norm, norm + k, factor);
 	quantize_rows(weight, k, n, w->q, w->scale, finish);
 	memcpy(finish + n, w->bias + (size_t) i * (size_t) n, sizeof(float) * (size_t) n);
-	nn_low_gemm_pack(h->low_isa, h->low, k, n, &low, 1, (size_t) k,
-					 w->out + h->layer[layer].pack[p] + (size_t) i * txt_encoder_pack_size(h, p));
+	return nn_low_gemm_pack(w->env, h->low_isa, h->low, k, n, &low, 1, (size_t) k,
+							w->out + h->layer[layer].pack[p] + (size_t) i * txt_encoder_pack_size(h, p));
 }
 
 static mr_code
@@ -153,6 +153,7 @@ write_product(writer *w, int layer, txt_product p)
 				n,
 				each;
 	nn_low_weights low = {.f = w->weight, .bias = w->bias};
+	bool		whole = true;
 
 	txt_product_shape(h, p, &k, &n);
 	each = n / n_parts;
@@ -167,13 +168,13 @@ write_product(writer *w, int layer, txt_product p)
 	if (mr_interrupted(w->env))
 		return canceled(w->st);
 	if (h->low == TXT_ENCODER_FLOAT)
-		nn_gemm_pack(h->isa, k, n, w->weight, 1, (size_t) k, w->bias, pack);
+		whole = nn_gemm_pack(w->env, h->isa, k, n, w->weight, 1, (size_t) k, w->bias, pack);
 	else if (h->low != nn_low_u8)
-		nn_low_gemm_pack(h->low_isa, h->low, k, n, &low, 1, (size_t) k, pack);
+		whole = nn_low_gemm_pack(w->env, h->low_isa, h->low, k, n, &low, 1, (size_t) k, pack);
 	else
-		for (int i = 0, parts = txt_product_parts(h, p); i < parts; i++)
-			write_int8(w, layer, p, i, k, n / parts);
-	return mr_interrupted(w->env) ? canceled(w->st) : MR_OK;
+		for (int i = 0, parts = txt_product_parts(h, p); i < parts && whole; i++)
+			whole = write_int8(w, layer, p, i, k, n / parts);
+	return whole ? MR_OK : canceled(w->st);
 }
 
 /* ---- tables ---- */
