@@ -297,6 +297,7 @@ def rewinds(c, kafka):
     reason(c, 'back', 'offset 150 of partition 0 was asked for, but the partition ends before 100')
     rewind('to_offset => 100')
     rewind("to_time => 'infinity'")
+    c.wait_for("SELECT count(*) FROM millrace.source_offsets WHERE source = 'back' AND rewind_to IS NOT NULL", '0')     # it has looked where the end is
     kafka.produce('back', [(i % 2, None, b'{"id": %d}' % i) for i in range(200, 220)])
     caught_up(c, 'back', 220)
     tap.same((c.value('SELECT count(*) FROM back'), letters(c, 'back')), ('220', []), 'an offset beyond the end halts the source; a time beyond it is the end')
